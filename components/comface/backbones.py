@@ -1,0 +1,78 @@
+"""Backbones f: image -> feature vector h (section 3.2), and the change head l (section 3.2, "intra-personal").
+
+Legend: N images, D feature width, H = W side length. Inputs are float32 (N,3,H,W), RGB in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+NARROW_WIDTHS = (24, 48, 96, 192)
+
+
+class NarrowResNet(nn.Module):
+    """A ResNet for laptops: 5x5/2 stem, one residual block per stage, global average pooling. 64 px in, D = 192."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, NARROW_WIDTHS[0], 5, 2, 2, bias=False), nn.BatchNorm2d(NARROW_WIDTHS[0]), nn.ReLU()
+        )
+        widths = (NARROW_WIDTHS[0], *NARROW_WIDTHS)
+        self.stages = nn.Sequential(
+            *(ResidualBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)))
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.stages(self.stem(x_NCHW)).mean(dim=(2, 3))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width_out),
+            nn.ReLU(),
+            nn.Conv2d(width_out, width_out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width_out),
+        )
+        self.skip = (
+            nn.Sequential(nn.Conv2d(width_in, width_out, 1, stride, bias=False), nn.BatchNorm2d(width_out))
+            if stride != 1 or width_in != width_out
+            else nn.Identity()
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return torch.relu(self.body(x_NCHW) + self.skip(x_NCHW))
+
+
+def build_backbone(name: str) -> tuple[nn.Module, int]:
+    """f with random weights, and its feature width D. Raises ValueError for a name that is not configured."""
+    import torchvision
+
+    if name == "narrow":
+        return NarrowResNet(), NARROW_WIDTHS[-1]
+    if name in ("resnet18", "resnet50", "resnet101"):
+        network = getattr(torchvision.models, name)(weights=None)
+        width = network.fc.in_features
+        network.fc = nn.Identity()
+        return network, width
+    if name == "vit_b_16":
+        network = torchvision.models.vit_b_16(weights=None)
+        width = network.hidden_dim
+        network.heads = nn.Identity()
+        return network, width
+    raise ValueError(f"no backbone is called {name}")
+
+
+class ChangeHead(nn.Module):
+    """d = l(ReLU(h_y - h_x)), a linear layer on the rectified difference (section 3.2). (N,D), (N,D) -> (N,)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, h_x_ND: Tensor, h_y_ND: Tensor) -> Tensor:
+        return self.linear(torch.relu(h_y_ND - h_x_ND)).squeeze(1)

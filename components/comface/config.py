@@ -1,0 +1,346 @@
+"""Configuration: one frozen model per step, whose defaults are the paper's (section 4.1).
+
+A field's description is its help text and its documentation. Profiles are YAML files that override defaults;
+`--set pretrain.epochs=4` overrides a profile. A step receives its section as one canonical JSON string, so that
+caching is exact per step.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from comface.errors import ConfigurationError
+from comface.manifest import canonical_json
+
+Generator = Literal["procedural", "dcgan", "stylegan", "stylegan2", "stylegan3"]
+Method = Literal[
+    "scratch", "pixels", "comface", "imagenet", "vggface2", "simclr", "mocov2", "swav",
+    "barlowtwins", "bulat", "farl", "pcl", "stablerep",
+]  # fmt: skip
+Backbone = Literal["narrow", "resnet18", "resnet50", "resnet101", "vit_b_16"]
+Positive = Annotated[int, Field(gt=0)]
+
+CELEBA = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+    "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks",
+    "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+    "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
+"""The 40 attributes of CelebA (Liu et al., ICCV 2015); with age, smile and weight they are the paper's 43."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        return canonical_json(self.model_dump(mode="json"))
+
+
+class Share(Section):
+    """One part of the composition: identities of one generator, each swept along some attributes."""
+
+    generator: Generator
+    identities: Positive = Field(description="how many identities this generator contributes")
+    attributes: tuple[str, ...] = Field(min_length=1, description="attributes swept, by name")
+    attributes_per_identity: Positive = Field(
+        default=1, description="how many of them each identity is swept along (identities take turns)"
+    )
+
+    @model_validator(mode="after")
+    def _enough_attributes(self) -> Share:
+        if self.attributes_per_identity > len(self.attributes):
+            raise ValueError(f"asks for {self.attributes_per_identity} of {len(self.attributes)} attributes")
+        return self
+
+
+class SynthesizeConfig(Section):
+    composition: tuple[Share, ...] = Field(
+        default=(
+            Share(generator="stylegan", identities=50_000, attributes=("age", "smile", "weight"),
+                  attributes_per_identity=3),
+            Share(generator="stylegan3", identities=200_000, attributes=CELEBA),
+        ),
+        min_length=1,
+        description="tracks per generator and attribute; the default is 350,000 tracks = 35.35 M images",
+    )  # fmt: skip
+    alpha_max: float = Field(default=5.0, gt=0, le=20, description="alphas run from -alpha_max to +alpha_max")
+    alpha_step: float = Field(default=0.1, gt=0, description="distance of neighbouring alphas")
+    image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
+    jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
+    truncation_psi: float = Field(default=0.7, gt=0, le=1, description="truncation of the StyleGANs")
+    parts: Positive = Field(default=512, description="parts made side by side; each is resumable")
+    screen_faces: bool = Field(default=True, description="drop identities in which no face is found")
+    seed: int = Field(default=0, ge=0, description="identities are drawn from it, one by one")
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        count = round(2 * self.alpha_max / self.alpha_step) + 1
+        return tuple(round(-self.alpha_max + i * self.alpha_step, 6) for i in range(count))
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> SynthesizeConfig:
+        steps = 2 * self.alpha_max / self.alpha_step
+        if abs(steps - round(steps)) > 1e-6 or round(steps) < 2:
+            raise ValueError("alpha_step must divide 2 * alpha_max into at least two steps")
+        return self
+
+
+class ShardConfig(Section):
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=0.5, description="share of identities kept for validation"
+    )
+    shard_size_mb: float = Field(default=96.0, gt=0, description="size at which a shard is closed")
+    seed: int = Field(default=0, ge=0, description="decides which identities validate")
+
+
+class Augmentation(Section):
+    """Flip, colour jitter, grayscale and random crop, drawn independently per view (section 3.2; the paper names no
+    strengths)."""
+
+    crop_min_area: float = Field(default=0.6, gt=0, le=1, description="smallest crop, as a share of the area")
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
+    brightness: float = Field(default=0.4, ge=0, lt=1)
+    contrast: float = Field(default=0.4, ge=0, lt=1)
+    saturation: float = Field(default=0.4, ge=0, lt=1)
+    hue: float = Field(default=0.1, ge=0, le=0.5, description="turns of the colour circle")
+    grayscale: float = Field(default=0.2, ge=0, le=1, description="probability of grayscale")
+    rotation_deg: float = Field(default=0.0, ge=0, le=45, description="largest rotation; not in the paper")
+    side_light: float = Field(
+        default=0.0, ge=0, le=1, description="strength of a random light gradient and gamma; not in the paper"
+    )
+
+
+class PretrainConfig(Section):
+    backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
+    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of a view")
+    learning: Literal["both", "inter", "intra"] = Field(default="both", description="which losses (table 7)")
+    target: Literal["absolute", "signed"] = Field(default="absolute", description="|Δalpha| or Δalpha (table 7)")
+    curriculum: bool = Field(default=True, description="shrink the range of changes, equation (2)")
+    curriculum_ends: tuple[int, ...] = Field(
+        default=(3, 6, 9, 12), min_length=1, description="e_1 … e_t: last epoch (counted from 1) of each stage"
+    )
+    temperature: float = Field(default=0.1, gt=0, description="tau of equation (1)")
+    projection_width: Positive = Field(default=128, description="output width of the projection head g")
+    intra_weight: float = Field(default=1.0, gt=0, description="weight of L_intra in the sum")
+    epochs: Positive = Field(default=12)
+    pairs_per_step: Positive = Field(default=1024, description="N of equation (1), over all processes")
+    steps_per_epoch: Positive | None = Field(
+        default=None, description="unset: every training image once as x per epoch"
+    )
+    optimizer: Literal["adam", "adamw"] = Field(default="adam")
+    learning_rate: float = Field(default=4e-4, gt=0)
+    head_rate_factor: float = Field(default=1.0, gt=0, description="learning rate of the change head, relative")
+    halve_at_epoch: Positive | None = Field(default=10, description="halve the rate from this epoch (from 1) on")
+    cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
+    weight_decay: float = Field(default=0.0, ge=0)
+    augmentation: Augmentation = Augmentation()
+    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="of the forward pass")
+    loader_workers: int = Field(default=8, ge=0, description="decoding processes per training process")
+    checkpoint_every_s: float = Field(default=600.0, gt=0, description="seconds between checkpoints")
+    nodes: Positive = Field(default=4, description="nodes of the PyTorchJob")
+    gpus_per_node: int = Field(default=8, ge=0, description="GPUs per node; 0 trains on the CPU")
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _stages_cover_epochs(self) -> PretrainConfig:
+        ends = self.curriculum_ends
+        if list(ends) != sorted(set(ends)) or ends[0] < 1:
+            raise ValueError("curriculum_ends must increase and start at 1 or later")
+        if self.curriculum and ends[-1] < self.epochs:
+            raise ValueError(f"curriculum_ends stop at epoch {ends[-1]}, before the last epoch {self.epochs}")
+        return self
+
+
+class Task(Section):
+    """A task: which data set, which label, what is measured in."""
+
+    dataset: str = Field(description="name of the data set in `data`")
+    label: str = Field(default="", description="which of its labels, where it has several")
+    train_dataset: str = Field(default="", description="another data set to train on (Edema-A to B)")
+    unit: str = Field(description="unit of the change")
+    direction_accuracy: bool = Field(default=False, description="report accuracy of direction as well")
+    min_change: float = Field(default=0.0, ge=0, description="pairs that change less are not drawn")
+
+
+TASKS: dict[str, Task] = {
+    "au6": Task(dataset="disfa", label="au6", unit="AU intensity (0-5)"),
+    "au12": Task(dataset="disfa", label="au12", unit="AU intensity (0-5)"),
+    "edema-a": Task(dataset="edema-a", label="weight", unit="kg", direction_accuracy=True),
+    "edema-b": Task(dataset="edema-b", label="weight", unit="kg", direction_accuracy=True),
+    "edema-a-to-b": Task(
+        dataset="edema-b", train_dataset="edema-a", label="weight", unit="kg", direction_accuracy=True
+    ),
+    "age": Task(dataset="fgnet", label="age", unit="years"),
+    "smile": Task(dataset="cohort", label="smile", unit="smile score (logit)", direction_accuracy=True),
+    "apparent-age": Task(dataset="cohort", label="apparent-age", unit="apparent years"),
+}
+
+
+class DataSource(Section):
+    layout: Literal["disfa", "fgnet", "edema", "pairs"] = Field(description="layout on disk (docs/data.md)")
+    uri: str = Field(default="", description="folder of the data set; empty: make the rehearsal one")
+
+
+class RehearseConfig(Section):
+    """The rehearsal data sets that stand in where no real one is given."""
+
+    disfa_subjects: int = Field(default=27, ge=4)
+    disfa_frames: int = Field(default=120, ge=20, description="frames per video (DISFA: 4,845)")
+    fgnet_subjects: int = Field(default=82, ge=4)
+    fgnet_images: int = Field(default=12, ge=2, description="mean number of photos per subject")
+    edema_a_patients: int = Field(default=38, ge=4)
+    edema_b_patients: int = Field(default=19, ge=4)
+    edema_sessions: int = Field(default=5, ge=1, description="mean number of dialysis sessions per patient")
+    edema_frames: int = Field(default=2, ge=1, description="frames per datum (paper: 100)")
+    cohort_subjects: int = Field(default=80, ge=4)
+    cohort_photos: int = Field(default=12, ge=2)
+    image_size_px: int = Field(default=160, ge=96, description="side length of the photos")
+    seed: int = Field(default=1000, ge=0, description="other identities than those of pre-training")
+
+
+class TransferConfig(Section):
+    tasks: tuple[str, ...] = Field(
+        default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"), min_length=1
+    )
+    methods: tuple[Method, ...] = Field(
+        default=("scratch", "imagenet", "vggface2", "simclr", "mocov2", "swav", "barlowtwins", "bulat", "farl",
+                 "pcl", "stablerep", "comface"),
+        min_length=1,
+    )  # fmt: skip
+    modes: tuple[Literal["linear", "finetune"], ...] = Field(default=("linear", "finetune"), min_length=1)
+    folds: int = Field(default=4, ge=2, description="cross-validation folds by subject")
+    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="of the training subjects")
+    pairs_per_subject: Positive = Field(default=200, description="random pairs drawn within a subject")
+    head: Literal["fresh", "transferred"] = Field(
+        default="fresh", description="fine-tuning starts from a new head, or from the pre-trained l as the paper does"
+    )
+    antisymmetric: bool = Field(
+        default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"
+    )
+    epochs: Positive = Field(default=30, description="of fine-tuning, with early stopping on validation")
+    batch_pairs: Positive = Field(default=64)
+    backbone_rate: float = Field(default=1e-4, gt=0)
+    head_rate: float = Field(default=1e-3, gt=0)
+    backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
+    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of its input")
+    seed: int = Field(default=0, ge=0)
+
+
+class EvaluateConfig(Section):
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap intervals over subjects")
+    bootstrap: int = Field(default=500, ge=50, description="resamples of subjects")
+    seed: int = Field(default=0, ge=0)
+
+
+class Threshold(Section):
+    task: str
+    mode: Literal["linear", "finetune"] = "linear"
+    min_corr: float = Field(ge=-1, le=1, description="smallest Pearson correlation that passes")
+
+
+class RegisterConfig(Section):
+    name: str = Field(default="comface", pattern="^[a-z0-9][a-z0-9-]*$", description="model name in the registry")
+    thresholds: tuple[Threshold, ...] = Field(default=(), description="what a challenger must reach")
+    must_beat: Method | None = Field(default="scratch", description="method that ComFace must beat on every task")
+    interval_coverage: float = Field(default=0.9, gt=0.5, lt=1, description="coverage of compare's intervals")
+
+
+class RunConfig(Section):
+    """A whole run. Each step sees only its own section (and the artifacts it reads)."""
+
+    profile: str = Field(default="paper", description="the profile it started from")
+    store: str = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
+    weights: str = Field(default="s3://comface/weights", description="where generator and method weights lie")
+    data: dict[str, DataSource] = Field(
+        default={
+            "disfa": DataSource(layout="disfa"),
+            "fgnet": DataSource(layout="fgnet"),
+            "edema-a": DataSource(layout="edema"),
+            "edema-b": DataSource(layout="edema"),
+            "cohort": DataSource(layout="pairs"),
+        },
+        description="data sets by name",
+    )
+    tasks: dict[str, Task] = Field(default=TASKS, description="tasks by name")
+    rehearse: RehearseConfig = RehearseConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    shard: ShardConfig = ShardConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    transfer: TransferConfig = TransferConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    register_model: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> RunConfig:
+        for name in self.transfer.tasks:
+            if name not in self.tasks:
+                raise ValueError(f"transfer.tasks names '{name}', which `tasks` does not define")
+            for dataset in (self.tasks[name].dataset, self.tasks[name].train_dataset):
+                if dataset and dataset not in self.data:
+                    raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
+        return self
+
+
+def profiles() -> tuple[str, ...]:
+    folder = importlib.resources.files("comface") / "profiles"
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
+
+    `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, one sentence, for an unknown
+    profile or field and for values out of range."""
+    if profile not in profiles():
+        raise ConfigurationError(f"There is no profile '{profile}'; choose one of {', '.join(profiles())}.")
+    text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
+    values: dict[str, Any] = yaml.safe_load(text) or {}
+    values["profile"] = profile
+    _merge(values, extra or {})
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path.strip():
+            raise ConfigurationError(f"The override '{override}' is not of the form field=value; write one '='.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigurationError(f"The value of '{override}' is not valid YAML; quote it.") from None
+        nested: Any = parsed
+        for part in reversed(path.strip().split(".")):
+            nested = {part: nested}
+        _merge(values, nested)
+    return parse(RunConfig, values)
+
+
+def parse(model: type[Any], values: Any) -> Any:
+    """`values` (a mapping or a JSON string) as `model`, or ConfigurationError naming the field in one sentence."""
+    try:
+        if isinstance(values, str):
+            return model.model_validate_json(values)
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "configuration"
+        if first["type"] == "extra_forbidden":
+            what = "is not a field"
+        elif first["type"] == "too_short":
+            what = "is empty"
+        else:
+            what = f"is wrong: {first['msg'].removeprefix('Value error, ').lower()}"
+        more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+        raise ConfigurationError(f"The configuration's '{field}' {what}{more}; see docs/configuration.md.") from None
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

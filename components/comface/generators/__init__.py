@@ -1,0 +1,64 @@
+"""Generators of faces behind one interface: latent -> image, named directions, w + alpha n (section 3.1).
+
+Legend: N images, D latent width, L layers of W+, A alphas, H = W = side length in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from comface.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FaceGenerator(Protocol):
+    """What every generator offers. Rendering one row alone or in a batch gives the same image (to float32 rounding),
+    and the same seed gives the same bits on the same machine."""
+
+    name: str
+    latent_width: int
+    image_size_px: int
+    """Native side length; a generator that renders at any size names its default."""
+
+    def latents(self, seeds: Sequence[int]) -> torch.Tensor:
+        """w_ND, one row per seed, each a function of its seed alone."""
+        ...
+
+    def render(self, w_ND: torch.Tensor, size_px: int | None = None) -> torch.Tensor:
+        """Images (N,3,H,W), float32 in [-1, 1]; `w_ND` may be W+ (N,L,D) where the generator has layers."""
+        ...
+
+    def attributes(self) -> tuple[str, ...]:
+        """Names for which a direction is at hand."""
+        ...
+
+    def direction(self, attribute: str) -> torch.Tensor:
+        """n (1,D) float32. Raises ConfigurationError, naming those at hand, for an unknown attribute."""
+        ...
+
+
+def edit(w_ND: torch.Tensor, direction_1D: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
+    """w + alpha n (section 3.1) for every alpha: (N,A,D)."""
+    import torch
+
+    alpha_A = torch.tensor(alphas, dtype=w_ND.dtype, device=w_ND.device)
+    return w_ND[:, None, :] + alpha_A[None, :, None] * direction_1D.to(w_ND)[None, :, :]
+
+
+def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
+    """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`."""
+    if name == "procedural":
+        from comface.generators.procedural import ProceduralGenerator
+
+        return ProceduralGenerator(device)
+    if name == "dcgan":
+        from comface.generators.dcgan import DcganGenerator
+
+        return DcganGenerator(weights, device)
+    if name in ("stylegan", "stylegan2", "stylegan3"):
+        raise ConfigurationError(f"The generator '{name}' is not built in yet; use 'dcgan' or 'procedural'.")
+    raise ConfigurationError(f"There is no generator '{name}'; choose procedural, dcgan, stylegan, stylegan2, stylegan3.")

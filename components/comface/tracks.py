@@ -1,0 +1,99 @@
+"""The tar format of tracks: one sample per track, readable by the `webdataset` library (design: Shards).
+
+    KEY.json        the track (Track below)
+    KEY.000.jpg …   its images in alpha order
+
+In: tracks and their JPEG bytes. Out: tar bytes that are a function of their content alone (no times, no owners),
+and an index with offset, size and crc32 of every member, so that two images are two range reads.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from comface.errors import DataError
+
+
+class Track(BaseModel):
+    """One identity swept along one attribute: w_edit = w + alpha * n_m (section 3.1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    key: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="GENERATOR-IDENTITY-ATTRIBUTE; no dots (webdataset)")
+    generator: str
+    identity: str
+    attribute: str
+    seed: int
+    alphas: tuple[float, ...]
+
+
+class Member(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    offset: int
+    size_bytes: int
+    crc32: int
+
+
+class IndexedTrack(BaseModel):
+    """A track inside a shard: where each image (alpha order) lies in the tar file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    track: Track
+    images: tuple[Member, ...]
+
+
+class TrackTar:
+    """Writes tracks into a tar in memory. `close` gives the bytes and the index."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
+        self.index: list[IndexedTrack] = []
+
+    @property
+    def size_bytes(self) -> int:
+        return self._buffer.tell()
+
+    def add(self, track: Track, jpegs: Sequence[bytes]) -> None:
+        """Raises ValueError when there is not one image per alpha."""
+        if len(jpegs) != len(track.alphas):
+            raise ValueError(f"{track.key} has {len(jpegs)} images for {len(track.alphas)} alphas")
+        self._member(f"{track.key}.json", track.model_dump_json().encode())
+        images = tuple(self._member(f"{track.key}.{i:03d}.jpg", jpeg) for i, jpeg in enumerate(jpegs))
+        self.index.append(IndexedTrack(track=track, images=images))
+
+    def close(self) -> bytes:
+        self._tar.close()
+        return self._buffer.getvalue()
+
+    def _member(self, name: str, data: bytes) -> Member:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+        padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return Member(offset=self._buffer.tell() - padded, size_bytes=len(data), crc32=zlib.crc32(data))
+
+
+def read_tracks(data: bytes, name: str) -> Iterator[tuple[Track, list[bytes]]]:
+    """The tracks of a tar, in order, with their images. Raises DataError when it is not of this format."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            track: Track | None = None
+            jpegs: list[bytes] = []
+            for info in tar:
+                file = tar.extractfile(info)
+                content = file.read() if file else b""
+                if info.name.endswith(".json"):
+                    if track is not None:
+                        yield track, jpegs
+                    track, jpegs = Track.model_validate_json(content), []
+                else:
+                    jpegs.append(content)
+            if track is not None:
+                yield track, jpegs
+    except (tarfile.TarError, ValueError) as error:
+        raise DataError(f"'{name}' is not a tar of tracks ({type(error).__name__}); make it again.") from None
