@@ -1,0 +1,35 @@
+"""Checkpoints of an unfinished training: model, optimiser, position and the curve so far, in one atomic object.
+
+The object is sha256 (32 bytes) + a torch file that is read with `weights_only=True`. Random numbers are functions of
+(seed, epoch, step), so that nothing else is needed to go on with the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import torch
+
+from comface.errors import DataError
+from comface.store import Store
+
+CHECKPOINT = "checkpoint"
+
+
+def save(store: Store, state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    store.write(CHECKPOINT, hashlib.sha256(data).digest() + data)
+
+
+def load(store: Store) -> dict[str, Any] | None:
+    """The state last saved, None where there is none. Raises DataError when it is damaged."""
+    if not store.exists(CHECKPOINT):
+        return None
+    data = store.read(CHECKPOINT)
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        raise DataError(f"The checkpoint in {store.uri} is damaged; delete its object '{CHECKPOINT}' to start anew.")
+    return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
