@@ -5,6 +5,8 @@ Legend: N images, D feature width, H = W side length. Inputs are float32 (N,3,H,
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ class NarrowResNet(nn.Module):
         )
         widths = (NARROW_WIDTHS[0], *NARROW_WIDTHS)
         self.stages = nn.Sequential(
-            *(ResidualBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)))
+            *(ResidualBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(itertools.pairwise(widths)))
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

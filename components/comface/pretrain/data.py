@@ -6,16 +6,17 @@ Legend: N pairs of this process, H = W = stored side length. Images are uint8 (N
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import simplejpeg
 import torch
+from comface.shard.reader import ShardReader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from comface.errors import DataError
 from comface.pretrain.pairs import PairSampler
-from comface.shard.reader import ShardReader
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """x (N,H,W,3) uint8, y (N,H,W,3) uint8, alpha_x (N,), alpha_y (N,) float32."""
@@ -53,10 +54,9 @@ class PairImages(Dataset[Batch]):
 
 def batches(images: PairImages, steps: range, workers: int) -> Iterator[Batch]:
     """The batches of `steps`, decoded ahead by `workers` processes (0: in this one)."""
-    options = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-    yield from DataLoader(
-        images, batch_size=None, sampler=steps, num_workers=workers, pin_memory=torch.cuda.is_available(), **options
-    )
+    options: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+    pin = torch.cuda.is_available()
+    yield from DataLoader(images, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin, **options)
 
 
 def to_device(images_NHWC: Tensor, device: torch.device) -> Tensor:

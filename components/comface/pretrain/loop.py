@@ -52,7 +52,9 @@ def learning_rate(config: PretrainConfig, epoch: int, step: int, steps_per_epoch
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def losses(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draw: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+def losses(
+    network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draw: torch.Generator
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Loss to differentiate, L_inter, L_intra (None where not learned), and d (N,)."""
     x, y = (to_device(images, processes.device) for images in batch[:2])
     alpha_x_N, alpha_y_N = (a.to(processes.device) for a in batch[2:])
@@ -61,7 +63,9 @@ def losses(network: nn.Module, batch: Batch, config: PretrainConfig, processes: 
     x2 = augment(x, size, config.augmentation, draw) if config.learning != "intra" else None
     y1 = augment(y, size, config.augmentation, draw) if config.learning != "inter" else None
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        z_2NP, d_N = network(*(v.contiguous(memory_format=torch.channels_last) if v is not None else None for v in (x1, x2, y1)))
+        z_2NP, d_N = network(
+            *(v.contiguous(memory_format=torch.channels_last) if v is not None else None for v in (x1, x2, y1))
+        )
     total = torch.zeros((), device=processes.device)
     inter = intra = None
     if z_2NP is not None:
@@ -103,7 +107,9 @@ def train_steps(
 
 
 @torch.no_grad()
-def validate(network: nn.Module, batches: Iterator[Batch], config: PretrainConfig, processes: Processes) -> dict[str, Any]:
+def validate(
+    network: nn.Module, batches: Iterator[Batch], config: PretrainConfig, processes: Processes
+) -> dict[str, Any]:
     """Losses, correlation and mean absolute error of d, and top-1 retrieval, on pairs of held-out identities."""
     network.eval()
     estimated, true, inter_sum, hits, rows = [], [], 0.0, 0, 0
@@ -119,7 +125,10 @@ def validate(network: nn.Module, batches: Iterator[Batch], config: PretrainConfi
             inter_sum += float(inter) * len(batch[2])
             rows += len(batch[2])
             hits += _top1(network, batch, config, local)
-    record: dict[str, Any] = {"loss_inter": inter_sum / rows if rows else None, "top1": hits / rows if rows else None}
+    record: dict[str, Any] = {
+        "loss_inter": inter_sum / rows if rows else None,
+        "top1": hits / rows if rows else None,
+    }
     if estimated:
         d, t = torch.cat(estimated), torch.cat(true)
         varies = bool(d.std() > 0) and bool(t.std() > 0)
@@ -133,8 +142,9 @@ def validate(network: nn.Module, batches: Iterator[Batch], config: PretrainConfi
 def _top1(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes) -> int:
     """How many x find their own y (another alpha of the same identity) among all y of the batch, by cosine of h."""
     size = (config.image_size_px, config.image_size_px)
+    backbone = network.get_submodule("backbone")
     h = []
     for images in batch[:2]:
         small = nn.functional.interpolate(to_device(images, processes.device), size, mode="bilinear", antialias=True)
-        h.append(nn.functional.normalize(getattr(network, "module", network).backbone(small), dim=1))
+        h.append(nn.functional.normalize(backbone(small), dim=1))
     return int(((h[0] @ h[1].T).argmax(1).cpu() == torch.arange(len(batch[2]))).sum())

@@ -1,0 +1,229 @@
+"""Pretrain: learn f, g and l from shards of tracks (sections 3.2, 3.3, 4.1).
+
+In: an artifact of kind `shards`. Out: an artifact of kind `backbone`: `model.safetensors` (keys `backbone.*` and
+`head.*`), `curve.json`, `curve.png`. Runs under plain Python and under `torchrun`; a killed run goes on from its last
+checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from comface.shard.reader import ShardReader
+from torch import nn
+
+from comface.config import PretrainConfig
+from comface.errors import DataError, Preempted
+from comface.manifest import Artifact, Draft
+from comface.pretrain import checkpoint
+from comface.pretrain.curriculum import change_range
+from comface.pretrain.curve import draw_curve
+from comface.pretrain.data import PairImages, batches
+from comface.pretrain.loop import Sums, build_optimizer, train_steps, validate
+from comface.pretrain.network import ComFace
+from comface.pretrain.pairs import PairSampler
+from comface.pretrain.processes import Processes, joined
+from comface.progress import say, track
+from comface.seeds import derive_seed
+from comface.store import Store
+
+AGREE_EVERY = 10
+"""Steps between two looks, together, whether one process was asked to stop."""
+VALIDATION_STEPS = 8
+RUNTIME_FIELDS = {"nodes", "gpus_per_node", "loader_workers", "checkpoint_every_s"}
+"""Fields that say where to train, not what: they are no part of the artifact's address."""
+
+
+def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path) -> Artifact:
+    """Train, or find trained, the backbone. `cache` holds local copies of shards from an s3:// store.
+
+    Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError when the shards hold too
+    few identities for a batch; DataError when the loss is no longer finite or data are damaged."""
+    draft = Draft(
+        store,
+        "backbone",
+        config.model_dump(mode="json", exclude=RUNTIME_FIELDS),
+        {"shards": shards},
+        __name__,
+    )
+    if (done := draft.published()) is not None:
+        return done
+    with joined() as processes, stop_requests() as stop_requested:
+        training = Training(config, shards, draft.store, cache, processes, stop_requested)
+        training.run()
+        if processes.first:
+            artifact = _publish(draft, training)
+        processes.wait()
+    return artifact if processes.first else _published(draft)
+
+
+def _published(draft: Draft) -> Artifact:
+    artifact = draft.published()
+    assert artifact is not None, "rank 0 publishes before the others leave the barrier"
+    return artifact
+
+
+class Training:
+    """A training under way: network, optimiser and where it stands. Its lifetime is one process's run."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        shards: Artifact,
+        store: Store,
+        cache: Path,
+        processes: Processes,
+        stop_requested: Any,
+    ) -> None:
+        self.config, self.store, self.processes, self.stop_requested = (
+            config,
+            store,
+            processes,
+            stop_requested,
+        )
+        self.train_reader = ShardReader(shards, "train", cache)
+        self.validation_reader = ShardReader(shards, "validation", cache)
+        self.sampler = _sampler(self.train_reader, config.pairs_per_step, config.seed)
+        held_out = len({item.track.identity for item in self.validation_reader.tracks})
+        self.validation_sampler = _sampler(
+            self.validation_reader,
+            min(config.pairs_per_step, held_out),
+            derive_seed(config.seed, "validation"),
+        )
+        self.s_max = float(self.sampler.alpha_A.max() - self.sampler.alpha_A.min())
+        self.steps_per_epoch = config.steps_per_epoch or self.sampler.full_epoch_steps
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))
+            self.network = ComFace(config.backbone, config.projection_width)
+        if config.learning != "inter":
+            # The expected |change| of the first epoch: else the bias spends its first epochs on finding the mean.
+            nn.init.constant_(self.network.head.linear.bias, self.s_max / 3 if config.target == "absolute" else 0.0)
+        self.network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.network, config)
+        self.epoch, self.step, self.sums, self.curve = 1, 0, Sums(), list[dict[str, Any]]()
+        self._resume()
+        self.wrapped: nn.Module = self.network
+        if processes.count > 1:
+            self.wrapped = nn.parallel.DistributedDataParallel(
+                self.network, find_unused_parameters=config.learning != "both", broadcast_buffers=False
+            )
+        self._saved_s = time.monotonic()
+
+    def run(self) -> None:
+        while self.epoch <= self.config.epochs:
+            self._run_epoch()
+            self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
+            self._save()
+
+    def _run_epoch(self) -> None:
+        config = self.config
+        s = change_range(self.epoch, self.s_max, config.curriculum_ends) if config.curriculum else self.s_max
+        steps = range(self.step, self.steps_per_epoch)
+        images = PairImages(self.train_reader, self.sampler, self.processes.rank, self.processes.count, self.epoch, s)
+        feed = batches(images, steps, config.loader_workers)
+        if self.processes.first:
+            feed = track(feed, f"epoch {self.epoch}/{config.epochs}, S = {s:g}", total=len(steps), unit="step")
+        train_steps(
+            self.wrapped, self.optimizer, feed, config, self.processes, self.epoch, steps, self.steps_per_epoch,
+            self.sums, self._after_step,
+        )  # fmt: skip
+        if not self.processes.first:
+            return
+        held_out = PairImages(self.validation_reader, self.validation_sampler, 0, 1, 0, self.s_max)
+        checks = batches(held_out, range(min(VALIDATION_STEPS, self.validation_sampler.full_epoch_steps)), 0)
+        validation = validate(self.network, checks, config, self.processes)
+        self.curve.append({"epoch": self.epoch, "s": s, **self.sums.record(), "validation": validation})
+        say(f"epoch {self.epoch}/{config.epochs}: {describe(self.curve[-1])}")
+
+    def _after_step(self, step: int) -> None:
+        self.step = step + 1
+        if not (self.sums.inter + self.sums.intra < float("inf")):
+            raise DataError(
+                f"The loss is not finite at epoch {self.epoch}, step {step}; lower pretrain.learning_rate or look at "
+                "the shards. The last checkpoint is kept."
+            )
+        due = time.monotonic() - self._saved_s > self.config.checkpoint_every_s
+        stop = self.step % AGREE_EVERY == 0 and self.processes.agree(self.stop_requested())
+        if due or stop:
+            self._save()
+        if stop:
+            raise Preempted(
+                f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run again to go on."
+            )
+
+    def _save(self) -> None:
+        self._saved_s = time.monotonic()
+        if self.processes.first:
+            state = {
+                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
+                "step": self.step, "sums": vars(self.sums), "curve": self.curve,
+            }  # fmt: skip
+            checkpoint.save(self.store, state)
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.store)
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.curve = state["epoch"], state["step"], state["curve"]
+        self.sums = Sums(**state["sums"])
+        if self.processes.first:
+            say(f"pre-training goes on at epoch {self.epoch}, step {self.step}, from its last checkpoint")
+
+
+def describe(record: dict[str, Any]) -> str:
+    """One line for a log: losses and what the held-out identities say."""
+    validation = record["validation"]
+    values = {
+        "L_inter": record["loss_inter"], "L_intra": record["loss_intra"], "held-out corr": validation["corr"],
+        "same face found": validation["top1"],
+    }  # fmt: skip
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
+
+
+def _sampler(reader: ShardReader, pairs_per_step: int, seed: int) -> PairSampler:
+    identities = [item.track.identity for item in reader.tracks]
+    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed)
+
+
+def _publish(draft: Draft, training: Training) -> Artifact:
+    state = training.network.state_dict()
+    kept = {k: v.contiguous().cpu() for k, v in state.items() if k.startswith(("backbone.", "head."))}
+    draft.write("model.safetensors", safetensors.torch.save(kept))
+    draft.write_json("curve.json", training.curve)
+    draft.write("curve.png", draw_curve(training.curve))
+    artifact = draft.publish(
+        {
+            "steps": training.steps_per_epoch * training.config.epochs,
+            "pairs": training.steps_per_epoch * training.config.epochs * training.config.pairs_per_step,
+            "validation": training.curve[-1]["validation"],
+        }
+    )
+    draft.store.delete(checkpoint.CHECKPOINT)
+    return artifact
+
+
+@contextmanager
+def stop_requests() -> Iterator[Any]:
+    """A function that says whether SIGTERM or SIGINT has arrived; a second SIGINT interrupts at once."""
+    arrived: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if arrived and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        arrived.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
