@@ -40,7 +40,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def canonical(self) -> str:
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
 
 
 class Share(Section):
@@ -93,9 +93,7 @@ class SynthesizeConfig(Section):
 
 
 class ShardConfig(Section):
-    validation_fraction: float = Field(
-        default=0.1, gt=0, lt=0.5, description="share of identities kept for validation"
-    )
+    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="share of identities kept for validation")
     shard_size_mb: float = Field(default=96.0, gt=0, description="size at which a shard is closed")
     seed: int = Field(default=0, ge=0, description="decides which identities validate")
 
@@ -249,6 +247,9 @@ class RegisterConfig(Section):
     name: str = Field(default="comface", pattern="^[a-z0-9][a-z0-9-]*$", description="model name in the registry")
     thresholds: tuple[Threshold, ...] = Field(default=(), description="what a challenger must reach")
     must_beat: Method | None = Field(default="scratch", description="method that ComFace must beat on every task")
+    champion_tolerance: float = Field(
+        default=0.05, ge=0, le=2, description="how far the mean correlation may fall below the champion's, same tasks"
+    )
     interval_coverage: float = Field(default=0.9, gt=0.5, lt=1, description="coverage of compare's intervals")
 
 
@@ -285,6 +286,11 @@ class RunConfig(Section):
             for dataset in (self.tasks[name].dataset, self.tasks[name].train_dataset):
                 if dataset and dataset not in self.data:
                     raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
+        for threshold in self.register_model.thresholds:
+            if threshold.task not in self.transfer.tasks or threshold.mode not in self.transfer.modes:
+                raise ValueError(
+                    f"register.thresholds names '{threshold.task}' ({threshold.mode}), which transfer does not run"
+                )
         return self
 
 
@@ -333,7 +339,8 @@ def parse(model: type[Any], values: Any) -> Any:
         elif first["type"] == "too_short":
             what = "is empty"
         else:
-            what = f"is wrong: {first['msg'].removeprefix('Value error, ').lower()}"
+            message = first["msg"].removeprefix("Value error, ")
+            what = f"is wrong: {message[:1].lower()}{message[1:]}"
         more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
         raise ConfigurationError(f"The configuration's '{field}' {what}{more}; see docs/configuration.md.") from None
 

@@ -8,12 +8,10 @@ it reads is checked against the manifest's sha256.
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comface import __version__
+from comface.code_digest import code_digest
 from comface.errors import DataError
-from comface.store import FileStore, Store, open_store
+from comface.store import FileStore, Store, make_private_folder, open_store
 
 MANIFEST = "manifest.json"
 SCHEMA = "comface/manifest/1"
@@ -85,19 +84,19 @@ class Artifact:
 
     def local(self, name: str, cache: Path) -> Path:
         """A checked file on this machine with the object's content: the object itself on file://, a copy in `cache`
-        (kept and checked again at the next call) on s3://."""
+        on s3://. A copy that is kept is checked again at the next call and fetched again when it does not hold;
+        several processes may share a cache (each downloads under a name of its own, then renames)."""
         entry = self._entry(name)
         if isinstance(self.store, FileStore):
             path = self.store.path(name)
+            if not path.is_file():
+                raise DataError(f"The object '{name}' of {self.uri} is gone; run the step that makes it again.")
         else:
-            path = cache / f"{entry.sha256[:16]}-{Path(name).name}"
-            if not path.exists():
-                cache.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(path.suffix + ".part")
-                self.store.download(name, partial)
-                partial.rename(path)
-        if not path.exists():
-            raise DataError(f"The object '{name}' of {self.uri} is gone; run the step that makes it again.")
+            make_private_folder(cache)
+            path = cache / f"{entry.sha256[:32]}-{Path(name).name}"
+            if path.is_file() and (path.stat().st_size, file_sha256(path)) == (entry.size_bytes, entry.sha256):
+                return path
+            self.store.download(name, path)
         _check(self.uri, name, entry, path.stat().st_size, file_sha256(path))
         return path
 
@@ -133,7 +132,8 @@ class Draft:
         self.objects[name] = StoredObject(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def write_json(self, name: str, value: Any) -> None:
-        self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        """Numbers that are not finite become null: JSON has no NaN."""
+        self.write(name, _json_bytes(value))
 
     def upload(self, name: str, path: Path) -> None:
         self.store.upload(name, path)
@@ -157,9 +157,10 @@ class Draft:
             objects=dict(sorted(self.objects.items())),
             facts=dict(facts),
         )
-        data = (json.dumps(manifest.model_dump(by_alias=True), indent=1, sort_keys=True) + "\n").encode()
+        data = _json_bytes(manifest.model_dump(by_alias=True))
         self.store.write(MANIFEST, data)
-        return Artifact(self.store, manifest, hashlib.sha256(data).hexdigest())
+        as_read = Manifest.model_validate_json(data)  # what every later reader sees (lists for tuples, null for NaN)
+        return Artifact(self.store, as_read, hashlib.sha256(data).hexdigest())
 
 
 def open_artifact(uri: str, kind: str | None = None, store: Store | None = None) -> Artifact:
@@ -179,22 +180,26 @@ def open_artifact(uri: str, kind: str | None = None, store: Store | None = None)
     return Artifact(store, manifest, hashlib.sha256(data).hexdigest())
 
 
-def verify(uri: str, expected_sha256: str | None = None, seen: set[str] | None = None) -> Iterator[tuple[str, int]]:
+def verify(uri: str, expected_sha256: str | None = None) -> Iterator[tuple[str, int]]:
     """Walk the manifests from `uri` back to the first inputs and check every hash.
 
     Yields (uri, number of objects checked) per artifact; raises DataError at the first that does not hold."""
-    seen = set() if seen is None else seen
-    if uri in seen:
-        return
-    seen.add(uri)
-    artifact = open_artifact(uri)
-    if expected_sha256 is not None and artifact.sha256 != expected_sha256:
-        raise DataError(f"The manifest at {uri} is not the one that its user names; it was changed afterwards.")
-    for name in artifact.manifest.objects:
-        artifact.read(name)
-    yield uri, len(artifact.manifest.objects)
-    for reference in artifact.manifest.inputs.values():
-        yield from verify(reference.uri, reference.sha256, seen)
+    todo: list[tuple[str, str | None]] = [(uri, expected_sha256)]
+    checked: dict[str, str] = {}
+    while todo:
+        uri, expected = todo.pop()
+        if uri not in checked:
+            artifact = open_artifact(uri)
+            for name in artifact.manifest.objects:
+                artifact.read(name)
+            checked[uri] = artifact.sha256
+            todo += [(i.uri, i.sha256) for i in artifact.manifest.inputs.values()]
+            yield uri, len(artifact.manifest.objects)
+        if expected is not None and checked[uri] != expected:
+            raise DataError(
+                f"The manifest at {uri} is not the one that its user names; it was changed afterwards, "
+                "so make what was built on it again."
+            )
 
 
 def canonical_json(value: Any) -> str:
@@ -202,42 +207,21 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(_finite(value), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def code_digest(module: str) -> str:
-    """The digest of a module's source and of all modules of this package that it imports, directly or not."""
-    root = Path(__file__).parent
-    todo, sources = [module], {}
-    while todo:
-        name = todo.pop()
-        spec = None if name in sources else importlib.util.find_spec(name)
-        if spec is None or not spec.origin or not Path(spec.origin).is_relative_to(root):
-            continue
-        sources[name] = Path(spec.origin).read_bytes()
-        todo.extend(_imports(sources[name]))
-    joined = b"".join(name.encode() + b"\0" + sources[name] + b"\0" for name in sorted(sources))
-    return hashlib.sha256(joined).hexdigest()
-
-
-def _imports(source: bytes) -> Sequence[str]:
-    names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.startswith("comface")]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("comface"):
-            assert node.module is not None
-            names += [node.module, *(f"{node.module}.{a.name}" for a in node.names if a.name[:1].islower())]
-    return [name for name in names if _is_module(name)]
-
-
-def _is_module(name: str) -> bool:
-    parts = name.split(".")[1:]
-    path = Path(__file__).parent.joinpath(*parts)
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _check(uri: str, name: str, entry: StoredObject, size_bytes: int, sha256: str) -> None:
