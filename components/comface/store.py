@@ -64,7 +64,7 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
     if parsed.scheme == "file" and parsed.netloc in ("", "localhost") and parsed.path.startswith("/"):
         return FileStore(Path(unquote(parsed.path)))
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if parsed.scheme == "s3" and bucket:
+    if uri.startswith("s3://") and bucket:
         from comface.store_s3 import S3Store, minio_client
 
         prefix = prefix.strip("/")

@@ -10,6 +10,7 @@ and an index with offset, size and crc32 of every member, so that two images are
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ class Track(BaseModel):
     """One identity swept along one attribute: w_edit = w + alpha * n_m (section 3.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    key: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="GENERATOR-IDENTITY-ATTRIBUTE; no dots (webdataset)")
+    key: str = Field(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="GENERATOR-IDENTITY-ATTRIBUTE; no dots (webdataset)")
     generator: str
     identity: str
     attribute: str
@@ -82,18 +83,13 @@ def read_tracks(data: bytes, name: str) -> Iterator[tuple[Track, list[bytes]]]:
     """The tracks of a tar, in order, with their images. Raises DataError when it is not of this format."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            track: Track | None = None
-            jpegs: list[bytes] = []
-            for info in tar:
-                file = tar.extractfile(info)
-                content = file.read() if file else b""
-                if info.name.endswith(".json"):
-                    if track is not None:
-                        yield track, jpegs
-                    track, jpegs = Track.model_validate_json(content), []
-                else:
-                    jpegs.append(content)
-            if track is not None:
-                yield track, jpegs
+            members = ((info.name, tar.extractfile(info)) for info in tar)
+            for member, file in members:
+                track = Track.model_validate_json(file.read() if file else b"")
+                expected = [f"{track.key}.json", *(f"{track.key}.{i:03d}.jpg" for i in range(len(track.alphas)))]
+                images = list(itertools.islice(members, len(track.alphas)))
+                if [member, *(image for image, _ in images)] != expected:
+                    raise ValueError("members do not follow their track in alpha order")
+                yield track, [image.read() if image else b"" for _, image in images]
     except (tarfile.TarError, ValueError) as error:
         raise DataError(f"'{name}' is not a tar of tracks ({type(error).__name__}); make it again.") from None

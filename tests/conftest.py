@@ -1,0 +1,87 @@
+"""What several tests need: an S3 server that checks signatures, on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BUCKET = "comface"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a client of a real moto server that verifies signatures (its first three requests, which
+    make the user, are free)."""
+    port = free_port()
+    log = (tmp_path_factory.mktemp("s3") / "log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        env={**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "3"},
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        yield _with_user(f"http://127.0.0.1:{port}", server, Path(log.name))
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+@pytest.fixture
+def s3_environment(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The same, also set in os.environ for the length of a test; the bucket `comface` is there."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    return dict(s3_server)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _with_user(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            _iam(endpoint, Action="CreateUser", UserName="tester")
+            break
+        except urllib.error.URLError:
+            if server.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"moto did not start: {log.read_text()[-500:]}")
+            time.sleep(0.05)
+    keys = _iam(endpoint, Action="CreateAccessKey", UserName="tester")
+    allow = {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "Version": "2012-10-17"}
+    policy = json.dumps(allow)
+    _iam(endpoint, Action="PutUserPolicy", UserName="tester", PolicyName="s3", PolicyDocument=policy)
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": re.search("<AccessKeyId>(.*?)<", keys)[1],
+        "AWS_SECRET_ACCESS_KEY": re.search("<SecretAccessKey>(.*?)<", keys)[1],
+        "AWS_REGION": "us-east-1",
+    }
+    from comface.store_s3 import minio_client
+
+    minio_client(environment).make_bucket(BUCKET)
+    return environment
+
+
+def _iam(endpoint: str, **query: str) -> str:
+    scope = "AWS4-HMAC-SHA256 Credential=none/20250101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0"
+    body = urllib.parse.urlencode({**query, "Version": "2010-05-08"}).encode()
+    request = urllib.request.Request(endpoint, data=body, headers={"Authorization": scope})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()
