@@ -1,0 +1,68 @@
+"""Landmarks that data sets ship, as the four eye corners that faces.align takes.
+
+Out: eye corners (x, y) in pixels, from left to right in the image.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.errors import DataError
+
+Corners = tuple[tuple[float, float], ...]
+NUMBER_PAIR = re.compile(r"^\s*([-+\d.eE]+)[\s,]+([-+\d.eE]+)\s*$")
+
+
+def eyes_of_pts(path: Path) -> Corners:
+    """From a .pts file (`version: 1`, `n_points: 68`, `{`, one `x y` per line, `}`)."""
+    lines = path.read_text(errors="replace").splitlines()
+    found = [match for line in lines if (match := NUMBER_PAIR.match(line))]
+    try:
+        points_N2 = np.array([[float(match[1]), float(match[2])] for match in found])
+    except ValueError:
+        points_N2 = np.empty((0, 2))
+    if points_N2.shape != (68, 2):
+        raise DataError(f"'{path.name}' holds {len(points_N2)} of 68 points; copy it again, or delete it.")
+    return eyes_of_68(points_N2)
+
+
+def eyes_of_68(points_N2: NDArray[np.float64]) -> Corners:
+    """FG-NET marks each eye with four points and its pupil (27-31, 32-36); the iBUG order with six (36-41, 42-47).
+
+    In FG-NET's order the fifth point lies within the box of the other four, which no iBUG face shows: there, 27-30
+    run down the bridge of the nose and 31 is a nostril's edge."""
+    if _inside(points_N2[31], points_N2[27:31]) and _inside(points_N2[36], points_N2[32:36]):
+        return _corners(points_N2[27:31], points_N2[32:36])
+    return _corners(points_N2[36:42], points_N2[42:48])
+
+
+def eyes_of_66(path: Path) -> Corners:
+    """From DISFA's .mat file: `pts` (66,2), the iBUG order without the inner corners of the mouth."""
+    from scipy.io import loadmat
+
+    try:
+        points_N2 = np.asarray(loadmat(path, variable_names=["pts"])["pts"], dtype=np.float64)
+    except Exception as error:  # scipy raises a different type for every way in which a file can be broken
+        raise DataError(f"'{path.name}' is not a MATLAB file with 'pts' ({type(error).__name__}); delete it.") from None
+    if points_N2.shape != (66, 2) or not np.isfinite(points_N2).all():
+        raise DataError(f"'{path.name}' does not hold 66 points; copy it again, or delete it.")
+    return _corners(points_N2[36:42], points_N2[42:48])
+
+
+def _inside(point_2: NDArray[np.float64], box_N2: NDArray[np.float64]) -> bool:
+    low_2, high_2 = box_N2.min(axis=0), box_N2.max(axis=0)
+    return bool(((point_2 >= low_2) & (point_2 <= high_2)).all())
+
+
+def _corners(eye_N2: NDArray[np.float64], other_N2: NDArray[np.float64]) -> Corners:
+    """The two points of each eye that lie furthest apart, ordered from left to right."""
+    corners: list[tuple[float, float]] = []
+    for points_N2 in sorted((eye_N2, other_N2), key=lambda eye: eye[:, 0].mean()):
+        distances_NN = np.linalg.norm(points_N2[:, None] - points_N2[None], axis=2)
+        ends = np.unravel_index(int(distances_NN.argmax()), distances_NN.shape)
+        corners += sorted((float(points_N2[i, 0]), float(points_N2[i, 1])) for i in ends)
+    return tuple(corners)

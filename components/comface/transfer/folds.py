@@ -1,0 +1,49 @@
+"""Cross-validation by subject (section 4.2): no subject is ever on two sides.
+
+In: the subjects, a seed. Out: folds of subjects to train on, to validate on (10 % of those) and to test on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from comface.errors import DataError
+from comface.seeds import numpy_rng
+
+
+@dataclass(frozen=True)
+class Fold:
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def subject_folds(subjects: Iterable[str], count: int, validation_fraction: float, seed: int) -> list[Fold]:
+    """`count` folds: every subject is tested exactly once. A function of the set of subjects and the seed alone."""
+    ordered = sorted(set(subjects))
+    if len(ordered) < max(count, 3):
+        raise DataError(
+            f"{count}-fold cross-validation needs {max(count, 3)} subjects with pairs of photos, but there are "
+            f"{len(ordered)}; add subjects, or set transfer.folds lower."
+        )
+    numpy_rng(seed, "folds").shuffle(ordered)
+    folds = []
+    for k in range(count):
+        test = ordered[k::count]
+        rest = [subject for subject in ordered if subject not in set(test)]
+        train, validation = hold_out(rest, validation_fraction, seed, k)
+        folds.append(Fold(train, validation, tuple(sorted(test))))
+    return folds
+
+
+def hold_out(
+    subjects: Iterable[str], fraction: float, seed: int, *words: object
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Subjects to train on and at least one to validate on."""
+    ordered = sorted(set(subjects))
+    if len(ordered) < 2:
+        raise DataError(f"Training needs two subjects with pairs of photos, but there are {len(ordered)}; add some.")
+    numpy_rng(seed, "validation", *words).shuffle(ordered)
+    count = max(1, round(fraction * len(ordered)))
+    return tuple(sorted(ordered[count:])), tuple(sorted(ordered[:count]))

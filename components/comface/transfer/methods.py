@@ -1,0 +1,187 @@
+"""The methods that are compared (section 4.3): each turns aligned faces into features with its own preprocessing.
+
+In: uint8 RGB faces (N,S,S,3). Out: features (N,D). A method is a function `(Sources) -> Encoder`, entered in METHODS; a
+further one is a file with such a function and a line there. The framing of faces is the same for all.
+
+Legend: N images, S = H = W side length, C = 3 channels, D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.errors import ConfigurationError, DataError
+from comface.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from comface.manifest import Artifact
+
+Faces = NDArray[np.uint8]
+BATCH = 64
+PIXELS_SIDE_PX = 12
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a method may be loaded from. `backbone` is a pre-training artifact, `weights` a file of a published method;
+    `network`, `image_size_px` and `seed` describe the network with random weights."""
+
+    backbone: Artifact | None = None
+    weights: Path | None = None
+    network: str = "resnet50"
+    image_size_px: int = 224
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """`preprocess` makes the network's input of faces; `network` maps it to features (N,D)."""
+
+    width: int
+    preprocessing: Mapping[str, Any]
+    preprocess: Callable[[Faces], torch.Tensor]
+    network: nn.Module
+    head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
+
+
+def load_method(name: str, sources: Sources) -> Encoder:
+    """The method called `name`, in evaluation mode. Raises ConfigurationError for one that is not built in,
+    DataError for weights that it cannot use."""
+    if name not in METHODS:
+        raise ConfigurationError(f"The method '{name}' is not built in yet; choose from {', '.join(METHODS)}.")
+    encoder = METHODS[name](sources)
+    encoder.network.eval()
+    return encoder
+
+
+def default_weights(name: str) -> Path:
+    """Where `comface fetch` puts the weights of a published method. Raises ConfigurationError when it has none."""
+    from comface.models import IMAGENET, model_path
+
+    if name != "imagenet":
+        raise ConfigurationError(f"No weights of the method '{name}' come with the set-up; say where its file lies.")
+    return model_path(IMAGENET)
+
+
+def can_finetune(name: str) -> bool:
+    """Whether the method has layers to train; pixels have none."""
+    return name != "pixels"
+
+
+def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[np.float32]:
+    """Features (N,D) of faces, in batches, without gradients; BatchNorm with its stored statistics."""
+    import torch
+
+    network = encoder.network.to(device).eval()
+    parts = [np.empty((0, encoder.width), dtype=np.float32)]
+    with torch.inference_mode():
+        for start in range(0, len(faces_NSSC), BATCH):
+            x_NCHW = encoder.preprocess(np.asarray(faces_NSSC[start : start + BATCH])).to(device)
+            parts.append(network(x_NCHW).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def resized(faces_NSSC: Faces, side_px: int) -> Faces:
+    """Area average where faces shrink, bicubic where they grow, untouched where they fit."""
+    import cv2
+
+    if faces_NSSC.shape[1:3] == (side_px, side_px):
+        return faces_NSSC
+    how = cv2.INTER_AREA if min(faces_NSSC.shape[1:3]) >= side_px else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(face, (side_px, side_px), interpolation=how) for face in faces_NSSC])
+
+
+def normalising(side_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[dict[str, Any], Any]:
+    """(description, preprocess): RGB resized to `side_px`, (x / 255 - mean) / std per channel."""
+    import torch
+
+    def preprocess(faces_NSSC: Faces) -> torch.Tensor:
+        x_NSSC = torch.from_numpy(np.ascontiguousarray(resized(faces_NSSC, side_px))).float() / 255
+        return ((x_NSSC - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2).contiguous()
+
+    return {"size_px": side_px, "channels": "RGB", "mean": list(mean), "std": list(std)}, preprocess
+
+
+def _scratch(sources: Sources) -> Encoder:
+    """Random weights of the configured network, a function of the seed."""
+    import torch
+
+    from comface.backbones import build_backbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(sources.seed, "scratch", sources.network))
+        network, width = build_backbone(sources.network)
+    return Encoder(width, *normalising(sources.image_size_px, (0.5,) * 3, (0.5,) * 3), network)
+
+
+def _comface(sources: Sources) -> Encoder:
+    """A backbone pre-trained here, and its change head."""
+    import safetensors.torch
+
+    from comface.backbones import build_backbone
+    from comface.config import PretrainConfig, parse
+
+    if sources.backbone is None:
+        raise ConfigurationError("The method 'comface' needs the backbone of a pre-training; pass its artifact.")
+    config = parse(PretrainConfig, _known_fields(PretrainConfig, sources.backbone.manifest.config))
+    state = safetensors.torch.load(sources.backbone.read("model.safetensors"))
+    network, width = build_backbone(config.backbone)
+    load_whole(network, {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")},
+          sources.backbone.uri)  # fmt: skip
+    head = {part: state[f"head.linear.{part}"].numpy() for part in ("weight", "bias") if f"head.linear.{part}" in state}
+    return Encoder(width, *normalising(config.image_size_px, (0.5,) * 3, (0.5,) * 3), network, head)
+
+
+def _known_fields(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The step may record more than its configuration (what it read, on how many processes)."""
+    return {name: values[name] for name in model.model_fields if name in values}
+
+
+def _imagenet(sources: Sources) -> Encoder:
+    """Supervised on ImageNet: whichever of the known layouts the weight file holds."""
+    from comface.transfer.imagenet import load_imagenet
+
+    return load_imagenet(sources.weights or default_weights("imagenet"))
+
+
+def _pixels(sources: Sources) -> Encoder:
+    """The face itself at 12 x 12 pixels: what can be done without having learned anything."""
+    import torch
+    from torch import nn
+
+    def preprocess(faces_NSSC: Faces) -> torch.Tensor:
+        return torch.from_numpy(resized(faces_NSSC, PIXELS_SIDE_PX)).float().permute(0, 3, 1, 2) / 255
+
+    description = {"size_px": PIXELS_SIDE_PX, "channels": "RGB", "mean": [0.0] * 3, "std": [1.0] * 3}
+    return Encoder(3 * PIXELS_SIDE_PX**2, description, preprocess, nn.Flatten())
+
+
+def load_whole(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    """Load all of `state` into all of `network`, or say what does not fit."""
+    wanted = network.state_dict()
+    lacking = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    wrong = [k for k in state if k not in wanted or state[k].shape != wanted[k].shape]
+    if lacking or wrong:
+        raise DataError(
+            f"The weights of {where} do not fit the network ({len(lacking)} missing, {len(wrong)} unknown or of "
+            f"another shape, first '{(lacking + wrong)[0]}'); pass the weights that belong to it."
+        )
+    network.load_state_dict(dict(state), strict=False)
+
+
+METHODS: dict[str, Callable[[Sources], Encoder]] = {
+    "scratch": _scratch,
+    "pixels": _pixels,
+    "imagenet": _imagenet,
+    "comface": _comface,
+}

@@ -1,0 +1,123 @@
+"""Pairs of photos of one person (section 4.2): drawn at random within a subject, half of them in each direction.
+
+In: who is on each photo, the label, the phase. Out: pairs of photo positions. They are a function of the data, the
+task's name and the seed alone, so that every method sees the same pairs.
+
+Legend: P pairs, N photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.errors import DataError
+from comface.seeds import numpy_rng
+
+ALL_PAIRS_BELOW = 1500
+"""Photos per subject and label up to which all pairs are listed before drawing (a million pairs, some 10 MB)."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pair p goes from photo x_P[p] to photo y_P[p]; its change is label(y) - label(x)."""
+
+    subjects: tuple[str, ...]
+    x_P: NDArray[np.int64]
+    y_P: NDArray[np.int64]
+    change_P: NDArray[np.float64]
+
+    def of(self, subjects: Sequence[str]) -> NDArray[np.int64]:
+        """Positions of the pairs of these subjects."""
+        wanted = set(subjects)
+        return np.array([p for p, subject in enumerate(self.subjects) if subject in wanted], dtype=np.int64)
+
+
+def draw_pairs(
+    photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, min_change: float, seed: int, task: str
+) -> Pairs:
+    """Pairs of every subject. `photos` are the rows of photos.json (subject, labels, phase); those without the label
+    take no part. Raises DataError when nobody has a pair."""
+    by_subject: dict[str, list[int]] = {}
+    for index, photo in enumerate(photos):
+        if label in photo["labels"]:
+            by_subject.setdefault(photo["subject"], []).append(index)
+    names: list[str] = []
+    chosen: list[NDArray[np.int64]] = []
+    label_N = np.array([photo["labels"].get(label, np.nan) for photo in photos])
+    phase_N = np.array([photo.get("phase", "") for photo in photos])
+    for subject in sorted(by_subject):
+        positions_N = np.array(by_subject[subject])
+        rng = numpy_rng(seed, "pairs", task, subject)
+        pairs_P2 = _subject_pairs(label_N[positions_N], phase_N[positions_N], per_subject, min_change, rng)
+        chosen.append(positions_N[pairs_P2])
+        names += [subject] * len(pairs_P2)
+    if not names:
+        raise DataError(
+            f"No subject has two photos whose '{label}' can be compared for the task '{task}'; "
+            "add photos, or lower the task's min_change."
+        )
+    all_P2 = np.concatenate(chosen)
+    change_P = label_N[all_P2[:, 1]] - label_N[all_P2[:, 0]]
+    return Pairs(tuple(names), all_P2[:, 0], all_P2[:, 1], change_P)
+
+
+def _subject_pairs(
+    label_N: NDArray[np.float64], phase_N: NDArray[np.str_], count: int, min_change: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Up to `count` different pairs (P,2), half of them rising and half falling."""
+    across = any(phase_N)
+    if len(label_N) <= ALL_PAIRS_BELOW:
+        candidates_P2 = np.column_stack(np.triu_indices(len(label_N), k=1))
+        candidates_P2 = candidates_P2[_allowed(candidates_P2, label_N, phase_N, min_change, across)]
+        picked_P2 = candidates_P2[rng.permutation(len(candidates_P2))[:count]]
+    else:
+        picked_P2 = _rejection(label_N, phase_N, count, min_change, across, rng)
+    return _balanced(picked_P2, label_N, rng)
+
+
+def _rejection(
+    label_N: NDArray[np.float64],
+    phase_N: NDArray[np.str_],
+    count: int,
+    min_change: float,
+    across: bool,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """For long videos: draw, keep what is allowed and new; give up where allowed pairs are very rare."""
+    found: dict[tuple[int, int], None] = {}
+    for _ in range(200):
+        draws_P2 = np.sort(rng.integers(0, len(label_N), size=(max(count, 64), 2)), axis=1)
+        draws_P2 = draws_P2[draws_P2[:, 0] < draws_P2[:, 1]]
+        draws_P2 = draws_P2[_allowed(draws_P2, label_N, phase_N, min_change, across)]
+        found.update(dict.fromkeys(map(tuple, draws_P2.tolist())))
+        if len(found) >= count:
+            break
+    return np.array(list(found)[:count], dtype=np.int64).reshape(-1, 2)
+
+
+def _allowed(
+    pairs_P2: NDArray[np.int64],
+    label_N: NDArray[np.float64],
+    phase_N: NDArray[np.str_],
+    min_change: float,
+    across: bool,
+) -> NDArray[np.bool_]:
+    """Changes large enough; where photos were taken before and after something, one of each."""
+    x_P, y_P = pairs_P2.T
+    large_P = np.abs(label_N[y_P] - label_N[x_P]) >= min_change
+    return large_P & (phase_N[x_P] != phase_N[y_P]) if across else large_P
+
+
+def _balanced(pairs_P2: NDArray[np.int64], label_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Turn pairs round so that rising and falling ones take turns; a pair without change goes either way."""
+    pairs_P2 = pairs_P2.copy()
+    rising_P = label_N[pairs_P2[:, 1]] >= label_N[pairs_P2[:, 0]]
+    wanted_P = np.arange(len(pairs_P2)) % 2 == int(rng.integers(2))
+    turn_P = rising_P != wanted_P
+    pairs_P2[turn_P] = pairs_P2[turn_P][:, ::-1]
+    return pairs_P2

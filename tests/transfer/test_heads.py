@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from comface.transfer.heads import PENALTIES, Samples, fit, fit_validated, head_of
+
+
+def samples(count: int = 300, width: int = 7, seed: int = 0) -> Samples:
+    rng = np.random.default_rng(seed)
+    h_ND = (rng.normal(size=(60, width)) * rng.uniform(0.1, 30, width) + 5).astype(np.float32)
+    x_P, y_P = rng.integers(0, 60, count), rng.integers(0, 60, count)
+    change_P = np.maximum(h_ND[y_P] - h_ND[x_P], 0) @ rng.normal(size=width) + rng.normal(size=count)
+    return Samples(h_ND, x_P, y_P, change_P)
+
+
+def slow_ridge(data: Samples, penalty: float, antisymmetric: bool) -> np.ndarray:
+    """Predictions of the normal equations, summed pair by pair, solved directly with the bias as one more column."""
+    used = data.h_ND[sorted({*data.x_P, *data.y_P})].astype(float)
+    mean, scale, width = used.mean(axis=0), used.std(axis=0), used.shape[1]
+    rows = []
+    for x, y in zip(data.x_P, data.y_P, strict=True):
+        a, b = (data.h_ND[x].astype(float) - mean) / scale, (data.h_ND[y].astype(float) - mean) / scale
+        if antisymmetric:
+            rows.append(np.array([*((max(q - p, 0) - max(p - q, 0)) / 2 for p, q in zip(a, b, strict=True)), 0.0]))
+        else:
+            rows.append(np.array([*(max(q - p, 0) for p, q in zip(a, b, strict=True)), 1.0]))
+    gram, right = np.zeros((width + 1, width + 1)), np.zeros(width + 1)
+    for row, change in zip(rows, data.change_P, strict=True):
+        gram += np.outer(row, row) / len(rows)
+        right += row * change / len(rows)
+    inner = np.array(rows)[:, :width]
+    centred = inner if antisymmetric else inner - inner.mean(axis=0)
+    absolute = penalty * np.trace(centred.T @ centred / len(rows)) / width
+    gram[:width, :width] += absolute * np.eye(width)
+    if antisymmetric:
+        gram[width, width] = 1.0
+    return np.array(rows) @ np.linalg.solve(gram, right)
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
+@pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0, 100.0])
+def test_ridge_equals_the_normal_equations_summed_pair_by_pair(penalty, antisymmetric):
+    data = samples()
+    head = fit(data, penalty, antisymmetric)
+    expected = slow_ridge(data, penalty, antisymmetric)
+    assert np.allclose(data.predicted(head), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_head_finds_the_change_that_it_can_express_and_not_its_opposite():
+    data = samples(2000)
+    head = fit(data, 1e-4, antisymmetric=False)
+    turned = Samples(data.h_ND, data.y_P, data.x_P, data.change_P)
+    assert np.corrcoef(data.predicted(head), data.change_P)[0, 1] > 0.99
+    assert np.corrcoef(turned.predicted(head), data.change_P)[0, 1] < 0.5
+
+
+def test_an_antisymmetric_estimate_changes_its_sign_with_the_direction():
+    data = samples()
+    head = fit(data, 0.1, antisymmetric=True)
+    turned = Samples(data.h_ND, data.y_P, data.x_P, data.change_P)
+    assert np.allclose(data.predicted(head), -turned.predicted(head))
+
+
+def test_the_penalty_has_the_least_squared_error_on_the_validation_pairs():
+    train, validation = samples(40, 30, 1), samples(200, 30, 2)
+    head, penalty = fit_validated(train, validation, antisymmetric=False)
+    errors = {
+        each: np.mean((validation.predicted(fit(train, each, False)) - validation.change_P) ** 2) for each in PENALTIES
+    }
+    assert penalty == min(errors, key=errors.get)
+    assert np.allclose(validation.predicted(head), validation.predicted(fit(train, penalty, False)))
+
+
+def test_a_feature_that_never_changes_and_more_features_than_pairs_do_no_harm():
+    data = samples(20, 40)
+    data.h_ND[:, 3] = 7.0
+    head = fit(data, 1e-2, antisymmetric=False)
+    assert np.isfinite(data.predicted(head)).all()
+
+
+def test_a_head_comes_back_from_safetensors_as_it_was():
+    data = samples()
+    head = fit(data, 1e-2, antisymmetric=True)
+    again = head_of(safetensors.numpy.load(safetensors.numpy.save(head.tensors())))
+    assert again.antisymmetric
+    assert np.allclose(data.predicted(again), data.predicted(head), rtol=1e-4, atol=1e-4)
