@@ -208,14 +208,14 @@ class _Forgetful(http.server.BaseHTTPRequestHandler):
 
     objects: dict[str, bytes]
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         self.objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(200, b"")
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer(200 if self.path in self.objects else 404, self.objects.get(self.path, b""))
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
@@ -383,6 +383,6 @@ def test_each_failure_of_the_disk_has_its_branch_of_the_tree(number: int, kind: 
 
 def test_a_file_where_a_folder_should_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
-    with pytest.raises(TryAgain, match="Not a directory|File exists") as error:
+    with pytest.raises(TryAgain, match=r"Not a directory|File exists") as error:
         FileStore(tmp_path / "store").write("a/b", b"x")
     sentence(error)

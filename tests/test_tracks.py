@@ -92,6 +92,6 @@ def test_a_key_that_webdataset_would_split_is_refused(key: str) -> None:
     ],
 )
 def test_a_damaged_tar_is_named_in_a_data_error(damage) -> None:
-    with pytest.raises(DataError, match="'chunk-00000.tar' is not a tar of tracks") as error:
+    with pytest.raises(DataError, match=r"'chunk-00000\.tar' is not a tar of tracks") as error:
         list(read_tracks(damage(tar_of(3)[0]), "chunk-00000.tar"))
     assert str(error.value).endswith(".")

@@ -307,7 +307,9 @@ def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile '{profile}'; choose one of {', '.join(profiles())}.")
     text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
-    values: dict[str, Any] = yaml.safe_load(text) or {}
+    default = RunConfig()
+    values: dict[str, Any] = default.model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
+    _merge(values, yaml.safe_load(text) or {})
     values["profile"] = profile
     _merge(values, extra or {})
     for override in overrides:

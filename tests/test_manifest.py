@@ -1,0 +1,312 @@
+"""Artifacts: published whole or not at all, addressed by what made them, and traced back with every hash checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import comface
+from comface.code_digest import digest_of
+from comface.errors import DataError
+from comface.manifest import Artifact, Draft, canonical_json, open_artifact, verify
+from comface.store import FileStore, open_store
+
+STEP = "comface.seeds"
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "store")
+
+
+def made(store, kind: str, content: bytes, inputs: dict[str, Artifact] | None = None) -> Artifact:
+    draft = Draft(store, kind, {"content": content.decode()}, inputs or {}, STEP)
+    draft.write("data.bin", content)
+    return draft.publish({"size": len(content)})
+
+
+def seen(artifact: Artifact | None) -> tuple:
+    assert artifact is not None
+    return artifact.uri, artifact.sha256, artifact.manifest
+
+
+# Publication
+
+
+def test_a_draft_is_invisible_until_it_is_published(store: FileStore) -> None:
+    draft = Draft(store, "shards", {"a": 1}, {}, STEP)
+    draft.write("x", b"1")
+    assert draft.published() is None
+    with pytest.raises(DataError, match="no finished artifact"):
+        open_artifact(draft.uri)
+    artifact = draft.publish({"images": 3})
+    assert seen(draft.published()) == seen(artifact) == seen(open_artifact(draft.uri, "shards"))
+    assert artifact.read("x") == b"1"
+    assert artifact.facts == {"images": 3}
+
+
+def test_the_address_is_a_function_of_step_configuration_and_inputs(store: FileStore) -> None:
+    a, b = made(store, "tracks", b"a"), made(store, "tracks", b"b")
+    one = Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, STEP)
+    assert one.uri == Draft(store, "shards", {"y": [1, 2], "x": 1}, {"tracks": a}, STEP).uri
+    others = [
+        Draft(store, "tracks", {"x": 1, "y": [1, 2]}, {"tracks": a}, STEP),
+        Draft(store, "shards", {"x": 2, "y": [1, 2]}, {"tracks": a}, STEP),
+        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": b}, STEP),
+        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, "comface.tracks"),
+    ]
+    assert len({one.uri, *(other.uri for other in others)}) == 5
+
+
+def test_what_publish_returns_is_what_a_reader_sees(store: FileStore) -> None:
+    draft = Draft(store, "transfer", {"folds": (1, 2)}, {}, STEP)
+    artifact = draft.publish({"pair": (1, 2), "corr": math.nan, "nested": [{"mae": math.inf}]})
+    assert seen(artifact) == seen(open_artifact(draft.uri))
+    assert artifact.facts == {"pair": [1, 2], "corr": None, "nested": [{"mae": None}]}
+
+
+def test_an_object_of_an_interrupted_run_is_adopted(store: FileStore) -> None:
+    Draft(store, "tracks", {"a": 1}, {}, STEP).write("chunk-00000.tar", b"made before")
+    again = Draft(store, "tracks", {"a": 1}, {}, STEP)
+    assert again.adopt("chunk-00000.tar") == b"made before"
+    assert again.adopt("chunk-00001.tar") is None
+    assert again.publish({}).read("chunk-00000.tar") == b"made before"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from comface.manifest import Draft
+from comface.store import FileStore
+
+draft = Draft(FileStore(Path(sys.argv[1])), "backbone", {"epochs": 1}, {}, "comface.seeds")
+draft.write("model.safetensors", bytes(1000))
+print(draft.uri, flush=True)
+sys.stdin.readline()
+draft.publish({})
+print("published", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_of_a_step_that_is_killed_a_reader_finds_the_whole_artifact_or_none(store: FileStore, published: bool) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdin is not None
+    uri = writer.stdout.readline().strip()
+    if published:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        assert writer.stdout.readline() == "published\n"
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.communicate()
+    if published:
+        assert list(verify(uri)) == [(uri, 1)]
+    else:
+        with pytest.raises(DataError, match="no finished artifact"):
+            open_artifact(uri)
+
+
+# Trust
+
+
+def test_a_flipped_bit_is_found_at_the_first_read(store: FileStore) -> None:
+    artifact = made(store, "shards", b"0123456789")
+    path = Path(artifact.store.path("data.bin"))
+    path.write_bytes(b"012345678\x38")  # '9' is 0x39
+    for read in (lambda: artifact.read("data.bin"), lambda: artifact.local("data.bin", path.parent)):
+        with pytest.raises(DataError, match=r"'data.bin' of file.* is not what its manifest names") as error:
+            read()
+        assert error.value.exit_code == 65
+
+
+def test_a_missing_object_and_a_name_that_the_manifest_lacks_are_sentences(store: FileStore) -> None:
+    artifact = made(store, "shards", b"x")
+    with pytest.raises(DataError, match="holds no 'other'"):
+        artifact.read("other")
+    artifact.store.delete("data.bin")
+    with pytest.raises(DataError, match="is gone"):
+        artifact.local("data.bin", Path("unused"))
+    with pytest.raises(DataError, match=r"no object 'data\.bin'"):
+        artifact.read("data.bin")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: "{", "cannot be read"),
+        (lambda m: json.dumps({**m, "schema": "comface/manifest/2"}), r"schema: .*comface/manifest/1"),
+        (lambda m: json.dumps({**m, "surprise": 1}), "surprise"),
+        (lambda m: json.dumps({k: v for k, v in m.items() if k != "objects"}), "objects"),
+    ],
+)
+def test_a_manifest_that_is_none_is_said_to_be_unreadable(store: FileStore, change, message: str) -> None:
+    artifact = made(store, "shards", b"x")
+    artifact.store.write("manifest.json", change(json.loads(artifact.store.read("manifest.json"))).encode())
+    with pytest.raises(DataError, match=message) as error:
+        open_artifact(artifact.uri)
+    assert str(error.value).endswith("make it again.")
+
+
+def test_an_artifact_of_another_kind_is_refused(store: FileStore) -> None:
+    with pytest.raises(DataError, match="kind 'tracks', not 'shards'"):
+        open_artifact(made(store, "tracks", b"x").uri, "shards")
+
+
+# The chain
+
+
+@pytest.fixture
+def chain(store: FileStore) -> list[Artifact]:
+    """tracks → shards → backbone, and model made from both shards and backbone."""
+    tracks = made(store, "tracks", b"t")
+    shards = made(store, "shards", b"s", {"tracks": tracks})
+    backbone = made(store, "backbone", b"b", {"shards": shards})
+    return [made(store, "model", b"m", {"backbone": backbone, "shards": shards}), backbone, shards, tracks]
+
+
+def test_verification_walks_back_to_every_input_once(chain: list[Artifact]) -> None:
+    walked = list(verify(chain[0].uri))
+    assert sorted(walked) == sorted((artifact.uri, 1) for artifact in chain)
+    assert walked[0] == (chain[0].uri, 1)
+
+
+def test_verification_catches_a_flipped_bit_of_the_farthest_input(chain: list[Artifact]) -> None:
+    chain[-1].store.write("data.bin", b"T")
+    with pytest.raises(DataError, match=f"'data.bin' of {chain[-1].uri}"):
+        list(verify(chain[0].uri))
+
+
+def test_verification_catches_an_input_that_was_made_again_differently(chain: list[Artifact]) -> None:
+    shards = chain[2]
+    manifest = json.loads(shards.store.read("manifest.json"))
+    manifest["facts"]["size"] = 2
+    shards.store.write("manifest.json", json.dumps(manifest).encode())
+    assert list(verify(shards.uri)), "consistent in itself"
+    with pytest.raises(DataError, match=f"{shards.uri} is not the one that its user names"):
+        list(verify(chain[0].uri))
+
+
+def test_verification_compares_every_user_of_a_shared_input(store: FileStore) -> None:
+    """Two artifacts were made from two versions of one address: whichever is walked first, one of them is wrong."""
+    old = made(store, "tracks", b"t")
+    first = made(store, "shards", b"1", {"tracks": old})
+    manifest = json.loads(old.store.read("manifest.json"))
+    manifest["facts"]["size"] = 2
+    old.store.write("manifest.json", json.dumps(manifest).encode())
+    second = made(store, "shards", b"2", {"tracks": open_artifact(old.uri)})
+    for inputs in ({"a": first, "b": second}, {"a": second, "b": first}):
+        model = made(store, "model", str(list(inputs)).encode(), inputs)
+        with pytest.raises(DataError, match="changed afterwards"):
+            list(verify(model.uri))
+
+
+# The cache of objects from S3
+
+
+def _fetch(uri: str, cache: str, start: multiprocessing.Barrier) -> None:
+    artifact = open_artifact(uri)
+    start.wait(30)
+    for _ in range(3):
+        assert Path(artifact.local("data.bin", Path(cache))).stat().st_size == 3_000_000
+
+
+def test_processes_that_share_a_cache_each_get_the_whole_object(s3_environment: dict[str, str], tmp_path: Path) -> None:
+    draft = Draft(open_store("s3://comface/cache", s3_environment), "shards", {}, {}, STEP)
+    draft.write("data.bin", b"abc" * 1_000_000)
+    artifact = draft.publish({})
+    start = SPAWN.Barrier(3)
+    readers = [SPAWN.Process(target=_fetch, args=(artifact.uri, str(tmp_path / "c"), start)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+        assert reader.exitcode == 0
+    assert len(list((tmp_path / "c").iterdir())) == 1
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_environment: dict[str, str], tmp_path: Path) -> None:
+    draft = Draft(open_store("s3://comface/cache2", s3_environment), "shards", {}, {}, STEP)
+    draft.write("data.bin", b"whole")
+    artifact = draft.publish({})
+    copy = artifact.local("data.bin", tmp_path / "c")
+    copy.write_bytes(b"half")
+    assert artifact.local("data.bin", tmp_path / "c").read_bytes() == b"whole"
+    artifact.store.write("data.bin", b"other")
+    copy.unlink()
+    with pytest.raises(DataError, match="is not what its manifest names"):
+        artifact.local("data.bin", tmp_path / "c")
+
+
+# Code
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of this package's shape: step → relative, lazy and package imports, and a data file."""
+    root = tmp_path / "comface"
+    files = {
+        "__init__.py": "",
+        "errors.py": "class E(Exception): ...",
+        "far.py": "X = 1",
+        "unrelated.py": "Y = 1",
+        "step/__init__.py": "",
+        "step/step.py": "from comface import errors\nfrom .near import f\n\ndef g():\n    import comface.gen.made\n",
+        "step/near.py": "from ..far import X",
+        "gen/__init__.py": "",
+        "gen/made.py": "",
+        "gen/directions/age.npy": "numbers",
+        "unrelated_package/__init__.py": "",
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step/step.py", "step/near.py", "far.py", "errors.py", "gen/made.py", "gen/__init__.py", "gen/directions/age.npy",
+     "__init__.py"],
+)  # fmt: skip
+def test_the_code_digest_changes_with_any_file_that_the_step_can_run_or_read(package: Path, name: str) -> None:
+    before = digest_of("comface.step.step", package)
+    with (package / name).open("a") as file:
+        file.write("\n# changed\n")
+    assert digest_of("comface.step.step", package) != before
+
+
+@pytest.mark.parametrize("name", ["unrelated.py", "unrelated_package/__init__.py", "step/__pycache__/near.pyc"])
+def test_the_code_digest_ignores_what_the_step_cannot_reach(package: Path, name: str) -> None:
+    before = digest_of("comface.step.step", package)
+    (package / name).parent.mkdir(exist_ok=True)
+    with (package / name).open("a") as file:
+        file.write("\n# changed\n")
+    assert digest_of("comface.step.step", package) == before
+
+
+def test_the_code_digest_is_the_same_wherever_the_package_lies(tmp_path: Path) -> None:
+    here = Path(comface.__file__).parent
+    shutil.copytree(here, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
+    assert digest_of("comface.manifest", here) == digest_of("comface.manifest", tmp_path / "elsewhere")
+
+
+def test_canonical_json_is_one_text_per_value_and_refuses_nan() -> None:
+    assert canonical_json({"b": 1, "a": [1.5, "ä", None]}) == '{"a":[1.5,"ä",null],"b":1}'
+    assert canonical_json({"a": 2**62}) == '{"a":4611686018427387904}'
+    with pytest.raises(ValueError):
+        canonical_json({"a": math.nan})
