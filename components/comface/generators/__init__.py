@@ -49,6 +49,14 @@ def edit(w_ND: torch.Tensor, direction_1D: torch.Tensor, alphas: Sequence[float]
     return w_ND[:, None, :] + alpha_A[None, :, None] * direction_1D.to(w_ND)[None, :, :]
 
 
+def draw(generator: FaceGenerator, seeds: Sequence[int], psi: float) -> torch.Tensor:
+    """w_ND of the seeds, truncated towards the mean latent by `psi` where the generator knows truncation (the
+    StyleGANs do: w_mean + psi (w - w_mean))."""
+    w_ND = generator.latents(seeds)
+    truncate = getattr(generator, "truncate", None)
+    return truncate(w_ND, psi) if truncate is not None else w_ND
+
+
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
     """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`."""
     if name == "procedural":

@@ -1,0 +1,119 @@
+"""The plan of the shards: which track goes where, decided from indices alone before any image is read.
+
+In: the chunk indices of all parts. Out: for each split, shards as lists of tracks in a keyed order, so that a shard
+mixes generators, attributes and identities whatever the order of the parts. Kept per track: 8 bytes per image, so
+350,000 tracks of 101 images plan in about 300 MB.
+
+Legend: T tracks, A alphas.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from comface.config import ShardConfig
+from comface.errors import DataError
+from comface.seeds import derive_seed
+from comface.shard.split import validation_identities
+from comface.tracks import IndexedTrack, Track
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A track and the run of bytes in a chunk that holds its images."""
+
+    track: Track
+    part: int
+    """Which of the artifacts given."""
+    chunk: str
+    offset: int
+    """Of its first image; each further one follows at the next block but one (its header lies between)."""
+    sizes_A: np.ndarray
+    crc32_A: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each image starts, from `offset` on."""
+        return np.concatenate([[0], np.cumsum(_blocks(self.sizes_A) + BLOCK)[:-1]])
+
+    @property
+    def span_bytes(self) -> int:
+        return int(self.starts[-1] + self.sizes_A[-1])
+
+    @property
+    def tar_bytes(self) -> int:
+        """What it takes in a shard, headers and padding included."""
+        listing = BLOCK + int(_blocks(np.array([len(self.track.model_dump_json().encode())]))[0])
+        return listing + int((_blocks(self.sizes_A) + BLOCK).sum())
+
+
+@dataclass(frozen=True)
+class Plan:
+    shards: Mapping[str, Sequence[Sequence[Located]]]
+    """split -> shards -> tracks"""
+
+    def items(self) -> Iterator[tuple[str, str, Sequence[Located]]]:
+        """(split, name without suffix, tracks) of every shard."""
+        for split, shards in self.shards.items():
+            for number, tracks in enumerate(shards):
+                yield split, f"{split}-{number:05d}", tracks
+
+
+def locate(indexed: IndexedTrack, part: int, chunk: str) -> Located:
+    """Raises DataError when the images do not follow each other as TrackTar writes them."""
+    members = indexed.images
+    located = Located(
+        indexed.track,
+        part,
+        chunk,
+        members[0].offset if members else 0,
+        np.array([m.size_bytes for m in members], dtype=np.uint32),
+        np.array([m.crc32 for m in members], dtype=np.uint32),
+    )
+    offsets_A = np.array([m.offset for m in members], dtype=np.int64)
+    if len(members) != len(indexed.track.alphas) or not members or (located.starts + located.offset != offsets_A).any():
+        raise DataError(f"The index of '{chunk}' does not fit track '{indexed.track.key}'; synthesize it again.")
+    return located
+
+
+def plan(tracks: Iterable[Located], config: ShardConfig) -> Plan:
+    """Raises DataError when a key comes twice or fewer than two identities are there."""
+    by_key: dict[str, Located] = {}
+    for located in tracks:
+        if located.track.key in by_key:
+            raise DataError(f"The track '{located.track.key}' comes twice among the parts; give each part once.")
+        by_key[located.track.key] = located
+    validating = validation_identities(
+        (located.track.identity for located in by_key.values()), config.validation_fraction, config.seed
+    )
+    order = sorted(by_key, key=lambda key: (derive_seed(config.seed, "order", key), key))
+    sides: dict[str, list[Located]] = {"train": [], "validation": []}
+    for key in order:
+        sides["validation" if by_key[key].track.identity in validating else "train"].append(by_key[key])
+    limit_bytes = int(config.shard_size_mb * 1e6)
+    return Plan({split: closed_at(located, limit_bytes) for split, located in sides.items()})
+
+
+def closed_at(tracks: Sequence[Located], limit_bytes: int) -> list[list[Located]]:
+    """In order, a new shard wherever the next track would pass the limit (a track is never cut)."""
+    shards: list[list[Located]] = []
+    size_bytes = limit_bytes + 1
+    for located in tracks:
+        more = located.tar_bytes
+        if size_bytes + more > limit_bytes:
+            shards.append([])
+            size_bytes = tarfile.RECORDSIZE  # what closing a tar may add
+        shards[-1].append(located)
+        size_bytes += more
+    return shards
+
+
+def _blocks(sizes: np.ndarray) -> np.ndarray:
+    """Sizes rounded up to whole tar blocks."""
+    return -(-sizes.astype(np.int64) // BLOCK) * BLOCK

@@ -1,0 +1,100 @@
+"""Reading shards: any image of any track, checked, from a memory-mapped file on this machine.
+
+In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every read is checked against the index's
+crc32, and each shard's sha256 when it is first opened. Can be pickled and forked, so that loader processes share it.
+
+Legend: T tracks of the split, A alphas.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import zlib
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from comface.errors import DataError
+from comface.manifest import Artifact, open_artifact
+from comface.tracks import Track
+
+Split = Literal["train", "validation"]
+
+
+class ShardedTrack(NamedTuple):
+    track: Track
+    shard: str
+    """Name of the tar object that holds its images."""
+
+
+class ShardReader:
+    """The tracks of one split, in the order of the shards. `cache` holds local copies of an s3:// store's shards."""
+
+    def __init__(self, artifact: Artifact, split: Split, cache: Path) -> None:
+        self.uri, self.cache, self.split = artifact.uri, cache, split
+        self.alphas: tuple[float, ...] = tuple(artifact.facts["alphas"])
+        self.image_size_px: int = artifact.facts["image_size_px"]
+        self.tracks: list[ShardedTrack] = []
+        self._artifact: Artifact | None = artifact
+        self._owner = os.getpid()
+        self._maps: dict[str, mmap.mmap] = {}
+        self._paths: dict[str, Path] = {}
+        pieces = [self._index(artifact, name) for name in artifact.facts[split]["shards"]]
+        self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def jpeg(self, track: int, alpha: int) -> bytes:
+        """The JPEG of one image. Raises DataError when its bytes are not those that were written."""
+        sharded = self.tracks[track]
+        offset, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
+        data = self._open(sharded.shard)[offset : offset + size_bytes]
+        if zlib.crc32(data) != crc32:
+            raise DataError(
+                f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is not what was "
+                "written (crc32 differs); delete the artifact and shard again."
+            )
+        return data
+
+    def prepare(self) -> None:
+        """Fetch, check and map every shard now: processes forked afterwards need not."""
+        for name in dict.fromkeys(sharded.shard for sharded in self.tracks):
+            self._open(name)
+
+    def _index(self, artifact: Artifact, shard: str) -> np.ndarray:
+        """Adds the shard's tracks; gives offset, size and crc32 of their images (T,A,3)."""
+        name = shard.removesuffix(".tar") + ".index.json"
+        try:
+            entries = json.loads(artifact.read(name))
+            for entry in entries:
+                track = Track.model_validate({**entry["track"], "alphas": self.alphas})
+                if tuple(entry["track"]["alphas"]) != self.alphas:
+                    raise ValueError(f"'{track.key}' has other alphas")
+                self.tracks.append(ShardedTrack(track, shard))
+            rows = [[(m["offset"], m["size_bytes"], m["crc32"]) for m in entry["images"]] for entry in entries]
+            return np.array(rows, dtype=np.int64).reshape(len(entries), len(self.alphas), 3)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"The index '{name}' of {self.uri} cannot be read ({error}); shard again.") from None
+
+    def _open(self, shard: str) -> mmap.mmap:
+        mapped = self._maps.get(shard)
+        if mapped is None:
+            path = self._paths.get(shard)
+            if path is None or not path.exists():
+                path = self._paths[shard] = self._source().local(shard, self.cache)
+            with path.open("rb") as file:
+                mapped = self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped
+
+    def _source(self) -> Artifact:
+        """The artifact, opened anew in a forked or unpickled process: a store's connections cannot be shared."""
+        if self._artifact is None or self._owner != os.getpid():
+            self._artifact, self._owner = open_artifact(self.uri, "shards"), os.getpid()
+        return self._artifact
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_artifact": None, "_maps": {}}

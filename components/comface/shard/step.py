@@ -1,0 +1,172 @@
+"""Shard: the tracks of all parts, split 90/10 by identity, mixed, in tar files with an index each (design: Shards).
+
+In: ShardConfig and every `tracks` artifact. Out: an artifact of kind `shards`: train-00000.tar, train-00000.index.json,
+…, validation-00000.tar, …. Two passes: the parts' indices decide everything (plan.py), then shard by shard is read by
+ranges, checked against the crc32 of every image, and written; one shard is in memory at a time. Finished shards
+survive a kill.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from comface import progress
+from comface.config import ShardConfig
+from comface.errors import DataError
+from comface.manifest import Artifact, Draft
+from comface.shard.plan import Located, Plan, locate, plan
+from comface.store import Store
+from comface.tracks import IndexedTrack, Track, TrackTar
+
+STEP = "comface.shard.step"
+INDEX = TypeAdapter(list[IndexedTrack])
+READERS = 8
+"""Ranges asked for at once: a track is one request of about 1.2 MB, whose price at a store is its latency."""
+
+
+def shard(store: Store, config: ShardConfig, tracks: Sequence[Artifact]) -> Artifact:
+    """Make, or find made, the shards of these parts. The order in which they are given does not matter.
+
+    Raises DataError for parts that do not fit together, a key that comes twice, and images that are not what was
+    synthesized."""
+    parts = sorted(tracks, key=lambda artifact: artifact.uri)
+    check_parts(parts)
+    inputs = {f"tracks-{i:05d}": artifact for i, artifact in enumerate(parts)}
+    draft = Draft(store, "shards", config.model_dump(mode="json"), inputs, STEP)
+    published = draft.published()
+    if published is not None:
+        return published
+    planned = plan(_located(parts), config)
+    items = list(planned.items())
+    with ThreadPoolExecutor(READERS) as readers:
+        for _, name, located in progress.track(items, "shard", unit="shard"):
+            if not _adopted(draft, name, located):
+                _write(draft, name, located, parts, readers)
+    return draft.publish(facts_of(planned, parts))
+
+
+def check_parts(parts: Sequence[Artifact]) -> None:
+    """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
+    if not parts:
+        raise DataError("No part was given to shard; run synthesize first.")
+    first = parts[0]
+    for part in parts[1:]:
+        for fact in ("alphas", "image_size_px"):
+            if part.facts[fact] != first.facts[fact]:
+                raise DataError(
+                    f"{part.uri} has other {fact} than {first.uri} ({_short(part.facts[fact])} against "
+                    f"{_short(first.facts[fact])}); synthesize all parts with one configuration."
+                )
+    sets: dict[str, list[Artifact]] = {}
+    for part in parts:
+        sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(part)
+    for members in sets.values():
+        count = members[0].facts["parts"]
+        seen = Counter(part.facts["part"] for part in members)
+        missing = sorted(set(range(count)) - set(seen))
+        if missing:
+            raise DataError(
+                f"Part {missing[0]} of {count} is missing ({len(missing)} in all); synthesize it, then shard again."
+            )
+
+
+def facts_of(planned: Plan, parts: Sequence[Artifact]) -> dict[str, Any]:
+    """What the manifest says: the contract of `shards` and what is in it."""
+    alphas = parts[0].facts["alphas"]
+    facts: dict[str, Any] = {}
+    for split in ("train", "validation"):
+        located = [track for shard_tracks in planned.shards[split] for track in shard_tracks]
+        facts[split] = {
+            "shards": [f"{name}.tar" for side, name, _ in planned.items() if side == split],
+            "tracks": len(located),
+            "images": len(located) * len(alphas),
+            "identities": len({item.track.identity for item in located}),
+            "tracks_by_attribute": _by_attribute(located),
+        }
+    return {
+        **facts,
+        "image_size_px": parts[0].facts["image_size_px"],
+        "alphas": alphas,
+        "generators": sorted({name for part in parts for name in part.facts["generators"]}),
+        "dropped_identities": sum(part.facts["dropped"]["identities"] for part in parts),
+        "embedded": all(part.facts["embedded"] for part in parts),
+        "rehearsal": any(part.facts["rehearsal"] for part in parts),
+    }
+
+
+def _located(parts: Sequence[Artifact]) -> Iterator[Located]:
+    """Every track of every part, from the chunks' indices."""
+    for number, part in enumerate(progress.track(parts, "read the parts' indices", unit="part")):
+        alphas = tuple(part.facts["alphas"])
+        for name in part.manifest.objects:
+            if not name.endswith(".index.json"):
+                continue
+            chunk = name.removesuffix(".index.json") + ".tar"
+            try:
+                index = INDEX.validate_json(part.read(name))
+            except ValidationError:
+                raise DataError(f"'{name}' of {part.uri} is not an index of tracks; synthesize it again.") from None
+            for indexed in index:
+                if indexed.track.alphas != alphas:
+                    raise DataError(f"Track '{indexed.track.key}' of {part.uri} has alphas of its own; make it again.")
+                shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
+                yield locate(indexed.model_copy(update={"track": shared}), number, chunk)
+
+
+def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:
+    """Whether an interrupted run had written this shard, whole and of these images."""
+    listing = draft.adopt(f"{name}.index.json")
+    data = draft.adopt(f"{name}.tar") if listing is not None else None
+    if listing is None or data is None:
+        return False
+    index = INDEX.validate_json(listing)
+    if [indexed.track.key for indexed in index] != [item.track.key for item in located]:
+        return False
+    return all(
+        zlib.crc32(data[member.offset : member.offset + member.size_bytes]) == int(crc32)
+        for indexed, item in zip(index, located, strict=True)
+        for member, crc32 in zip(indexed.images, item.crc32_A, strict=True)
+    )
+
+
+def _write(
+    draft: Draft, name: str, located: Sequence[Located], parts: Sequence[Artifact], readers: ThreadPoolExecutor
+) -> None:
+    tar = TrackTar()
+    jpegs = readers.map(lambda item: _images(parts[item.part], item), located)
+    for item, images in zip(located, jpegs, strict=True):
+        tar.add(item.track, images)
+    draft.write(f"{name}.tar", tar.close())
+    draft.write(f"{name}.index.json", INDEX.dump_json(tar.index))
+
+
+def _images(part: Artifact, item: Located) -> list[bytes]:
+    """The track's images by one range read. Raises DataError when one is not what its index names."""
+    run = part.store.read_range(item.chunk, item.offset, item.span_bytes)
+    images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
+    for alpha, (image, crc32) in enumerate(zip(images, item.crc32_A, strict=True)):
+        if zlib.crc32(image) != int(crc32):
+            raise DataError(
+                f"The image '{item.track.key}.{alpha:03d}.jpg' in '{item.chunk}' of {part.uri} is not what was "
+                "written (crc32 differs); delete that artifact and synthesize the part again."
+            )
+    return images
+
+
+def _by_attribute(located: Sequence[Located]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for (generator, attribute), count in sorted(
+        Counter((item.track.generator, item.track.attribute) for item in located).items()
+    ):
+        counts.setdefault(generator, {})[attribute] = count
+    return counts
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} from {value[0]} to {value[-1]}" if isinstance(value, list) else str(value)

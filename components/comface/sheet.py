@@ -1,0 +1,115 @@
+"""Contact sheets: pictures of faces in rows and columns, captioned so that a person can read them.
+
+In: rows of uint8 RGB images (H,W,3) with captions, one caption per column. Out: a PIL image, or JPEG/PNG bytes.
+A row is usually a track (identity and attribute), a column an alpha.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+CELL_PX = 112
+"""Side of a face on the sheet: small enough for eleven in a window, large enough to see an expression."""
+MAX_WIDTH_PX = 2400
+MIN_CELL_PX = 48
+GAP_PX = 4
+MARGIN_PX = 14
+INK, FAINT, PAPER = (28, 28, 32), (120, 120, 128), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One track: its caption (first line in ink, the others faint) and its images in column order."""
+
+    caption: Sequence[str]
+    images: Sequence[np.ndarray]
+
+
+def contact_sheet(rows: Sequence[Row], columns: Sequence[str], title: str = "", cell_px: int = CELL_PX) -> Image.Image:
+    """The sheet. Images of any size are fitted to cells, which shrink when many columns would make it too wide."""
+    heading, ink, faint = _font(17), _font(14), _font(12)
+    caption_px = max([_width(line, ink) for row in rows for line in row.caption] + [0])
+    caption_px += MARGIN_PX if caption_px else 0
+    room_px = (MAX_WIDTH_PX - 2 * MARGIN_PX - caption_px) // max(1, len(columns)) - GAP_PX
+    cell_px = max(MIN_CELL_PX, min(cell_px, room_px))
+    left = MARGIN_PX + caption_px
+    top = MARGIN_PX + (30 if title else 0) + (22 if any(columns) else 0)
+    width = max(left + len(columns) * (cell_px + GAP_PX) - GAP_PX, MARGIN_PX + _width(title, heading)) + MARGIN_PX
+    height = top + max(1, len(rows)) * (cell_px + GAP_PX) - GAP_PX + MARGIN_PX
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN_PX, MARGIN_PX - 2), title, font=heading, fill=INK)
+    for i, column in enumerate(columns):
+        centre = left + i * (cell_px + GAP_PX) + cell_px // 2
+        draw.text((centre, top - 5), column, font=faint, fill=INK, anchor="ms")
+    for j, row in enumerate(rows):
+        y = top + j * (cell_px + GAP_PX)
+        _draw_caption(draw, row.caption, y + cell_px // 2, ink, faint)
+        for i, image_HW3 in enumerate(row.images):
+            sheet.paste(_fitted(image_HW3, cell_px), (left + i * (cell_px + GAP_PX), y))
+    if not rows:
+        draw.text((MARGIN_PX, top), "no face was kept", font=ink, fill=FAINT)
+    return sheet
+
+
+def alpha_captions(alphas: Sequence[float]) -> tuple[str, ...]:
+    """'−5', '0', '+2.5'; the middle one of the sheet says what is shown."""
+    return tuple("0" if alpha == 0 else f"{alpha:+.4g}".replace("-", "\N{MINUS SIGN}") for alpha in alphas)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` indices of range(count), evenly spread, both ends and (for odd counts) the middle among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}) if most > 1 else [count // 2]
+
+
+def jpeg_bytes(sheet: Image.Image, quality: int = 88) -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def png_bytes(sheet: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _draw_caption(
+    draw: ImageDraw.ImageDraw,
+    lines: Sequence[str],
+    middle_y: int,
+    ink: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    faint: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    line_px = 18
+    y = middle_y - line_px * len(lines) // 2
+    for i, line in enumerate(lines):
+        draw.text((MARGIN_PX, y + i * line_px), line, font=faint if i else ink, fill=FAINT if i else INK)
+
+
+def _fitted(image_HW3: np.ndarray, cell_px: int) -> Image.Image:
+    image = Image.fromarray(image_HW3)
+    method = Image.Resampling.BICUBIC if image.width < cell_px else Image.Resampling.LANCZOS
+    return image if image.size == (cell_px, cell_px) else image.resize((cell_px, cell_px), method)
+
+
+def _width(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    return round(font.getlength(text))
+
+
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which matplotlib ships (Pillow's own font lacks the minus sign)."""
+    spec = importlib.util.find_spec("matplotlib")
+    path = Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec and spec.origin else None
+    if path and path.is_file():
+        return ImageFont.truetype(str(path), size_px)
+    return ImageFont.load_default(size_px)

@@ -1,0 +1,169 @@
+"""Synthesize: one part of the composition, as tracks of JPEGs (section 3.1; 101 images per track by default).
+
+In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `tracks`: chunk-00000.tar with
+chunk-00000.index.json, …, sheet.jpg. Chunks are stored as they are finished; a part that was killed keeps them, goes
+on, and ends with the same bytes. Rendering (device), encoding and storing (threads) overlap; what is held in memory
+is two chunks, whatever the size of the part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from comface import progress
+from comface.config import SynthesizeConfig
+from comface.generators import draw, load_generator
+from comface.manifest import Artifact, Draft
+from comface.store import Store
+from comface.synthesize.chunk import Chunk, adopt_chunk, make_chunk
+from comface.synthesize.composition import (
+    Identity,
+    check_names,
+    chunks,
+    identities,
+    part_identities,
+    tracks,
+    tracks_of,
+)
+from comface.synthesize.screen import Finder, finder_for
+from comface.synthesize.sources import Load, Source, open_sources
+from comface.synthesize.sweep import encode, sweep, to_uint8
+from comface.synthesize.tally import Tally
+from comface.tracks import Track
+
+T = TypeVar("T")
+STEP = "comface.synthesize.step"
+ENCODERS = 2
+"""Threads that encode: at 256 px one of them keeps pace with 7,000 images/s."""
+WAITING_TRACKS = 8
+"""Rendered tracks that may wait for an encoder (20 MB each at 101 images of 256 px)."""
+
+
+@dataclass
+class Seconds:
+    """What a part spent where. Told on the log, never in the manifest, which is bit-reproducible."""
+
+    render: float = 0.0
+    screen: float = 0.0
+    wait: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, part: int, facts: Mapping[str, object]) -> None:
+        total = time.monotonic() - self.started
+        progress.say(
+            f"synthesize part {part}: {facts['tracks']} tracks, {facts['images']} images in {total:.1f} s (render "
+            f"{self.render:.1f}, screen {self.screen:.1f}, waiting for encoder and store {self.wait:.1f})"
+        )
+
+
+def synthesize(
+    store: Store,
+    config: SynthesizeConfig,
+    part: int,
+    weights: Mapping[str, Path] | None = None,
+    device: str = "cpu",
+    load: Load = load_generator,
+    find: Finder | None = None,
+) -> Artifact:
+    """Make, or find made, one part. `load` opens generators; `find` replaces the finder of faces used for screening.
+
+    Raises ConfigurationError for a part, generator or attribute that is not there, before anything is rendered."""
+    check_names(config)
+    whole = part_identities(config, part)
+    pieces = chunks(config, part)
+    names = [next(identities(config, piece)).generator for piece in pieces]
+    sources = open_sources(config, names, weights or {}, device, load)
+    made_from = {
+        "synthesize": config.model_dump(mode="json"),
+        "part": part,
+        "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
+    }
+    draft = Draft(store, "tracks", made_from, {}, STEP)
+    published = draft.published()
+    if published is not None:
+        return published
+    tally, seconds = Tally(config, part, identities(config, whole)), Seconds()
+    work = _Work(config, draft, sources, find, seconds, tally).run(pieces)
+    for _ in progress.track(work, f"synthesize part {part}", total=len(whole), unit="identity"):
+        pass
+    draft.write("sheet.jpg", tally.sheet())
+    facts = tally.facts()
+    seconds.say(part, facts)
+    return draft.publish(facts)
+
+
+@dataclass
+class _Work:
+    config: SynthesizeConfig
+    draft: Draft
+    sources: Mapping[str, Source]
+    find: Finder | None
+    seconds: Seconds
+    tally: Tally
+
+    def run(self, pieces: list[range]) -> Iterator[Identity]:
+        """Makes or adopts every chunk, yielding each identity when it is rendered or found unneeded."""
+        with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as storer:
+            storing: deque[Future[Chunk]] = deque()
+            for number, piece in enumerate(pieces):
+                name = f"chunk-{number:05d}"
+                chunk = adopt_chunk(self.draft, name, list(tracks(self.config, piece)))
+                if chunk is not None:
+                    self._settle(storing, 0)
+                    self.tally.add(chunk)
+                    yield from identities(self.config, piece)
+                    continue
+                rendered: list[tuple[Track, Future[list[bytes]]]] = []
+                for identity in identities(self.config, piece):
+                    self._render(identity, encoders, rendered)
+                    yield identity
+                storing.append(storer.submit(make_chunk, self.draft, name, rendered))
+                self._settle(storing, 1)
+            self._settle(storing, 0)
+
+    def _render(
+        self, identity: Identity, encoders: ThreadPoolExecutor, rendered: list[tuple[Track, Future[list[bytes]]]]
+    ) -> None:
+        source, config = self.sources[identity.generator], self.config
+        started = time.monotonic()
+        w_1D = draw(source.generator, [identity.seed], config.truncation_psi)
+        find = (self.find or finder_for(identity.generator)) if config.screen_faces else None
+        if find is not None:
+            image_HW3 = to_uint8(source.generator.render(w_1D), source.generator.image_size_px).cpu().numpy()[0]
+            found = find(image_HW3)
+            self.seconds.screen += time.monotonic() - started
+            if not found:
+                return
+        for track in tracks_of(identity, config.alphas):
+            started = time.monotonic()
+            direction_1D = source.directions[track.attribute]
+            images_AHW3 = sweep(source.generator, w_1D, direction_1D, config.alphas, config.image_size_px)
+            self.seconds.render += time.monotonic() - started
+            rendered.append((track, encoders.submit(encode, images_AHW3, config.jpeg_quality)))
+            if len(rendered) > WAITING_TRACKS:
+                self._wait(rendered[-1 - WAITING_TRACKS][1].result)
+
+    def _settle(self, storing: deque[Future[Chunk]], most: int) -> None:
+        """Waits until at most `most` chunks are being stored, and counts the others."""
+        while len(storing) > most:
+            self.tally.add(self._wait(storing.popleft().result))
+
+    def _wait(self, result: Callable[[], T]) -> T:
+        started = time.monotonic()
+        value = result()
+        self.seconds.wait += time.monotonic() - started
+        return value
+
+
+def preflight(config: SynthesizeConfig, weights: Mapping[str, Path] | None = None, load: Load = load_generator) -> None:
+    """What a run checks before anything expensive: every generator loads, every attribute has its direction, every
+    part exists. Raises ConfigurationError or DataError, one sentence."""
+    check_names(config)
+    part_identities(config, config.parts - 1)
+    open_sources(config, (share.generator for share in config.composition), weights or {}, "cpu", load)

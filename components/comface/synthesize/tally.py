@@ -1,0 +1,92 @@
+"""What a part made, counted from its chunks, and its contact sheet.
+
+In: the chunks of a part, in order, made or adopted. Out: the facts of its manifest and sheet.jpg. Both are functions
+of the chunks alone, so that a resumed part says the same as one made at a stretch.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from comface.config import SynthesizeConfig
+from comface.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
+from comface.synthesize.chunk import Chunk
+from comface.synthesize.composition import Identity
+from comface.synthesize.sources import EMBEDDED
+
+SHEET_ROWS, SHEET_COLUMNS = 12, 9
+
+Kind = tuple[str, str]
+"""(generator, attribute)"""
+
+
+class Tally:
+    def __init__(self, config: SynthesizeConfig, part: int, planned: Iterable[Identity]) -> None:
+        self.config, self.part = config, part
+        self._planned: Counter[Kind] = Counter()
+        self._identities_planned = 0
+        for identity in planned:
+            self._identities_planned += 1
+            self._planned.update((identity.generator, attribute) for attribute in identity.attributes)
+        self._kept: Counter[Kind] = Counter()
+        self._identities = 0
+        self._columns = spread(len(config.alphas), SHEET_COLUMNS)
+        self._rows: list[Row] = []
+        kinds = list(self._planned)
+        shown = [kinds[i] for i in spread(len(kinds), SHEET_ROWS)]
+        self._quota: Counter[Kind] = Counter({kind: -(-SHEET_ROWS // len(shown)) for kind in shown})
+
+    def add(self, chunk: Chunk) -> None:
+        self._identities += len({indexed.track.identity for indexed in chunk.index})
+        for i, indexed in enumerate(chunk.index):
+            kind = (indexed.track.generator, indexed.track.attribute)
+            self._kept[kind] += 1
+            if self._quota[kind] > 0 and len(self._rows) < SHEET_ROWS:
+                self._quota[kind] -= 1
+                caption = (indexed.track.attribute, indexed.track.identity)
+                self._rows.append(Row(caption, [_decoded(chunk.image(i, a)) for a in self._columns]))
+
+    def facts(self) -> dict[str, Any]:
+        generators = sorted({generator for generator, _ in self._planned})
+        tracks = self._kept.total()
+        return {
+            "part": self.part,
+            "parts": self.config.parts,
+            "tracks": tracks,
+            "images": tracks * len(self.config.alphas),
+            "identities": self._identities,
+            "tracks_by_attribute": _nested(self._kept),
+            "dropped": {
+                "identities": self._identities_planned - self._identities,
+                "tracks": self._planned.total() - tracks,
+                "tracks_by_attribute": _nested(self._planned - self._kept),
+            },
+            "alphas": list(self.config.alphas),
+            "image_size_px": self.config.image_size_px,
+            "generators": generators,
+            "embedded": all(name in EMBEDDED for name in generators),
+            "rehearsal": "procedural" in generators,
+        }
+
+    def sheet(self) -> bytes:
+        alphas = alpha_captions([self.config.alphas[i] for i in self._columns])
+        title = f"Part {self.part} of {self.config.parts}: {self._kept.total():,} tracks; columns: alpha"
+        return jpeg_bytes(contact_sheet(self._rows, alphas, title))
+
+
+def _decoded(jpeg: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+
+def _nested(counter: Counter[Kind]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (generator, attribute), count in sorted(counter.items()):
+        if count:
+            nested.setdefault(generator, {})[attribute] = count
+    return nested
