@@ -1,0 +1,82 @@
+"""The procedural generator: a parametric face renderer with known physical truth (design: the embedded generators).
+
+In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any size, 43 named directions (and `au6`,
+`au12`), truth (kg, years, action units), and landmarks. Figures that come from it are rehearsals and say so.
+
+    parameters.py   what a face is made of, explicitly        surface.py  rays meet the head
+    latents.py      z -> w -> parameters, directions, truth    relief.py   nose, lids, lips, folds as heights
+    physiology.py   years, kg, water, action units             skin.py hair.py body.py worn.py scene.py  the paint
+    landmarks.py    5 and 68 points of a render                render.py   back to front
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from comface.errors import ConfigurationError
+from comface.generators.procedural import latents as space
+from comface.generators.procedural.landmarks import landmarks_5, landmarks_68
+from comface.generators.procedural.parameters import FaceParameters, average_faces, stack_faces
+from comface.generators.procedural.render import render_parameters
+from comface.seeds import numpy_rng
+
+__all__ = [
+    "FaceParameters",
+    "ProceduralGenerator",
+    "average_faces",
+    "landmarks_5",
+    "landmarks_68",
+    "render_parameters",
+    "stack_faces",
+]
+
+
+class ProceduralGenerator:
+    """A FaceGenerator (generators/__init__.py) that needs no weights."""
+
+    name = "procedural"
+    latent_width = space.WIDTH
+    image_size_px = 64
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """w_ND, one row per seed, each a function of its seed alone."""
+        if not len(seeds):
+            return torch.zeros(0, self.latent_width, device=self._device)
+        rows = [numpy_rng(int(seed), "procedural", "z").standard_normal(self.latent_width) for seed in seeds]
+        z_ND = torch.stack([torch.from_numpy(row) for row in rows])
+        return space.mapping(z_ND).float().to(self._device)
+
+    def parameters(self, w_ND: Tensor) -> FaceParameters:
+        """The explicit parameters behind latents."""
+        return space.decode(self._checked(w_ND))
+
+    def render(self, w_ND: Tensor, size_px: int | None = None) -> Tensor:
+        """Images (N,3,H,W), float32 in [-1, 1]."""
+        return render_parameters(self.parameters(w_ND), size_px or self.image_size_px)
+
+    def truth(self, w_ND: Tensor) -> dict[str, Tensor]:
+        """What is physically true of each latent, (N,): weight_kg, age_years, au6 and au12 (0..5), smile, male."""
+        return space.truth(self._checked(w_ND))
+
+    def attributes(self) -> tuple[str, ...]:
+        return tuple(space.DIRECTIONS)
+
+    def direction(self, attribute: str) -> Tensor:
+        if attribute not in space.DIRECTIONS:
+            raise ConfigurationError(
+                f"The procedural generator has no direction '{attribute}'; choose one of {', '.join(space.DIRECTIONS)}."
+            )
+        return space.direction(attribute).to(self._device)
+
+    def _checked(self, w_ND: Tensor) -> Tensor:
+        if w_ND.ndim != 2 or w_ND.shape[1] != self.latent_width:
+            raise ConfigurationError(
+                f"The procedural generator takes latents (N,{self.latent_width}), not {tuple(w_ND.shape)}."
+            )
+        return w_ND.to(self._device)

@@ -1,0 +1,101 @@
+"""How known physical quantities show in a face: years, kilograms, and water before dialysis.
+
+In: faces and a quantity (N,). Out: the same faces changed. Age is local (wrinkles, eyelids, jaw line, lips) as well
+as global (hair, a child's proportions), because a global change alone is told apart by any network that tells
+people apart. Every effect is monotone in its quantity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from comface.generators.procedural.parameters import FaceParameters
+
+MEAN_KG = 68.0
+
+
+def ramp(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    s = ((x - low) / (high - low)).clamp(0, 1)
+    return s * s * (3 - 2 * s)
+
+
+def aged(faces: FaceParameters, age_years: torch.Tensor, graying: torch.Tensor) -> FaceParameters:
+    """`faces`, which are drawn at about thirty, at another age. `graying` (N,) is the age at which half is gray."""
+    child = 1 - ramp(age_years, 2.0, 19.0)
+    late = ramp(age_years, 25.0, 80.0)
+    lids = ramp(age_years, 32.0, 78.0)
+    return replace(
+        faces,
+        face_cm=faces.face_cm - 1.3 * child + 0.1 * late,
+        forehead_cm=faces.forehead_cm + 0.5 * child,
+        jaw=faces.jaw - 0.5 * child + 0.25 * late,
+        square=faces.square - 0.5 * child + 0.5 * late,
+        fat=faces.fat + 0.25 * child - 0.15 * late,
+        jowl=faces.jowl + ramp(age_years, 35.0, 82.0),
+        eye_half_cm=faces.eye_half_cm * (1 + 0.12 * child - 0.05 * late),
+        eye_open=faces.eye_open * (1 + 0.2 * child - 0.26 * lids),
+        hood=faces.hood + 0.9 * lids,
+        bags=faces.bags + 0.9 * ramp(age_years, 28.0, 75.0),
+        iris_cm=faces.iris_cm * (1 + 0.08 * child),
+        brow_cm=faces.brow_cm - 0.15 * lids + 0.1 * child,
+        brow_thick_cm=faces.brow_thick_cm * (1 - 0.3 * child),
+        brow_dark=faces.brow_dark * (1 - 0.35 * child - 0.25 * late),
+        nose_cm=faces.nose_cm - 0.75 * child + 0.3 * late,
+        nose_half_cm=faces.nose_half_cm - 0.15 * child + 0.15 * late,
+        nose_bridge=faces.nose_bridge * (1 - 0.35 * child),
+        mouth_cm=faces.mouth_cm - 0.75 * child + 0.1 * late,
+        mouth_half_cm=faces.mouth_half_cm - 0.3 * child,
+        upper_lip_cm=faces.upper_lip_cm * (1 - 0.45 * late),
+        lower_lip_cm=faces.lower_lip_cm * (1 - 0.3 * late),
+        ear=faces.ear * (1 + 0.2 * late),
+        wrinkles=faces.wrinkles + ramp(age_years, 22.0, 84.0),
+        spots=faces.spots + 0.8 * ramp(age_years, 40.0, 88.0),
+        gray=1 - (1 - faces.gray) * (1 - torch.sigmoid((age_years - graying) / 5.0) * (1 - child)),
+        receding=faces.receding + 0.35 * late,
+        stubble=faces.stubble * (1 - child),
+        moustache=faces.moustache * (1 - child),
+        goatee=faces.goatee * (1 - child),
+        beard=faces.beard * (1 - child),
+        lip_red=faces.lip_red - 0.2 * late,
+    )
+
+
+def weighing(faces: FaceParameters, weight_kg: torch.Tensor) -> FaceParameters:
+    """`faces`, which are drawn at MEAN_KG, at another weight: cheeks, jaw, chin, neck and eyes."""
+    fat = 1.6 * torch.tanh((weight_kg - MEAN_KG) / 38.0)
+    return replace(
+        faces,
+        fat=faces.fat + fat,
+        cheekbone=faces.cheekbone - 0.35 * fat,
+        double_chin=faces.double_chin + 0.9 * ramp(fat, 0.05, 1.5),
+        neck_cm=faces.neck_cm + 0.55 * fat,
+        eye_open=faces.eye_open * (1 - 0.07 * fat),
+        square=faces.square + 0.1 * fat,
+    )
+
+
+def swollen(faces: FaceParameters, water_kg: torch.Tensor) -> FaceParameters:
+    """`faces`, which are drawn at dry weight, holding `water_kg` before dialysis: puffy lids, full cheeks, a soft
+    jaw line. Water goes to the loose skin of the lids first, unlike fat."""
+    water = 1.25 * torch.tanh(water_kg / 3.5)
+    return replace(
+        faces,
+        edema=faces.edema + water,
+        fat=faces.fat + 0.4 * water,
+        bags=faces.bags + 0.35 * water,
+        hood=faces.hood + 0.3 * water,
+        eye_open=faces.eye_open * (1 - 0.2 * water),
+        jowl=faces.jowl + 0.15 * water,
+        double_chin=faces.double_chin + 0.2 * water,
+    )
+
+
+def smiling(
+    faces: FaceParameters, au6: torch.Tensor, au12: torch.Tensor, au25: torch.Tensor | None = None
+) -> FaceParameters:
+    """`faces` with these intensities (0..5) of cheek raiser and lip corner puller."""
+    parted = faces.au25 if au25 is None else au25
+    return replace(faces, au6=au6, au12=au12, au25=parted)
