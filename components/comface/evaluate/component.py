@@ -1,0 +1,23 @@
+"""The typed KFP face of evaluate."""
+
+from kfp import dsl
+
+from comface.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def evaluate(
+    plan: str,
+    results: list,
+    backbone: str,
+    report: dsl.Output[dsl.HTML],
+    table: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Put all transfers into tables, pictures and one report; returns the URI of the `evaluation` artifact."""
+    from comface.evaluate.entry import evaluate_results
+
+    uri, values = evaluate_results(plan, results, backbone, report.path, table.path)
+    for name, value in values.items():
+        metrics.log_metric(name, value)
+    return uri

@@ -1,0 +1,24 @@
+"""Pictures as pages that the KFP UI shows: one HTML file, images inlined, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+
+
+def picture_page(title: str, image: bytes, note: str = "") -> str:
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    data = base64.b64encode(image).decode()
+    return (
+        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        "<body style='margin:16px;font:14px system-ui,sans-serif'>"
+        f"<h3>{html.escape(title)}</h3><p>{html.escape(note)}</p>"
+        f"<img alt='{html.escape(title)}' style='max-width:100%' src='data:image/{kind};base64,{data}'></body>"
+    )
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a UI artifact where KFP asked for it."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")

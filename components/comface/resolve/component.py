@@ -1,0 +1,41 @@
+"""The typed KFP face of resolve: a few parameters in, one plan per step out."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from comface.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def resolve(
+    profile: str,
+    overrides: str,
+    run_name: str,
+    run_id: str,
+    store: str,
+    weights: str,
+    data: str,
+    tasks: str,
+    methods: str,
+    nodes: int,
+    gpus_per_node: int,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Plans",
+    [
+        ("synthesize", str),
+        ("parts", list),
+        ("shard", str),
+        ("pretrain", str),
+        ("datasets", list),
+        ("items", list),
+        ("evaluate", str),
+        ("register", str),
+    ],
+):
+    """Check the whole run and plan its steps before anything expensive starts."""
+    from comface.resolve.entry import resolve_parameters
+
+    return resolve_parameters(
+        profile, overrides, run_name, run_id, store, weights, data, tasks, methods, nodes, gpus_per_node
+    )

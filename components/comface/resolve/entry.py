@@ -1,0 +1,96 @@
+"""Resolve as a component calls it: the pipeline's parameters in, plans out."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from comface.config import RunConfig, resolve
+from comface.errors import ConfigurationError
+from comface.execution import execute, recorded_failure
+from comface.progress import say
+from comface.resolve.step import plan_run
+from comface.store import open_store
+
+FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register")
+
+
+def resolve_parameters(
+    profile: str,
+    overrides: str,
+    run_name: str,
+    run_id: str,
+    store: str,
+    weights: str,
+    data: str,
+    tasks: str,
+    methods: str,
+    nodes: int,
+    gpus_per_node: int,
+) -> Any:
+    """What the component returns, in the order of its output fields. `run_id` names the run's failure records."""
+
+    def work(*_: Any) -> Any:
+        config = configure(profile, overrides, store, weights, data, tasks, methods, nodes, gpus_per_node, run_name)
+        plans = plan_run(config, run_id)
+        return namedtuple("Plans", FIELDS)(*(getattr(plans, name) for name in FIELDS))  # noqa: PYI024
+
+    return execute("resolve", json.dumps({"store": store or resolve(profile).store, "run": run_id}), work)
+
+
+def ending(state: str, profile: str, store: str, run_id: str) -> str:
+    """One line on how a run ended: its state, and the sentence of the step that failed."""
+    failure = None if state == "SUCCEEDED" else recorded_failure(open_store(store or resolve(profile).store), run_id)
+    line = f"{run_id}: {state.lower()}" + (f" in {failure[0]}" if failure else "")
+    say(line)
+    return line
+
+
+def configure(
+    profile: str,
+    overrides: str,
+    store: str = "",
+    weights: str = "",
+    data: str = "",
+    tasks: str = "",
+    methods: str = "",
+    nodes: int = 0,
+    gpus_per_node: int = -1,
+    run_name: str = "",
+) -> RunConfig:
+    """The configuration that the pipeline's parameters mean. Empty (0, -1) leaves the profile's value.
+
+    `overrides`: one `field=value` a line; `data`: a JSON or YAML mapping of data set name to `{layout, uri}`;
+    `tasks`, `methods`: comma-separated. Raises ConfigurationError."""
+    extra: dict[str, Any] = {}
+    if store:
+        extra["store"] = store
+    if weights:
+        extra["weights"] = weights
+    if data:
+        extra["data"] = _mapping(data)
+    chosen = {"tasks": _names(tasks), "methods": _names(methods)}
+    extra["transfer"] = {name: values for name, values in chosen.items() if values}
+    extra["pretrain"] = {k: v for k, v in {"nodes": nodes, "gpus_per_node": gpus_per_node}.items() if v > (k == "nodes") - 1}
+    if run_name:
+        extra["register"] = {"name": run_name}
+    return resolve(profile, [line for line in overrides.splitlines() if line.strip()], extra)
+
+
+def _names(text: str) -> Sequence[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigurationError("The parameter 'data' is not a mapping of data sets; write {name: {layout: …, uri: …}}.")
+    return values
+

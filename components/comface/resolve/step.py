@@ -1,0 +1,175 @@
+"""Resolve: profile and overrides -> one plan per step, after checking that the run can succeed.
+
+In: the pipeline's few parameters. Out: the plans, each one canonical JSON string that holds the store and just the
+configuration its step needs, so that caching is exact per step. Raises ConfigurationError, DataError or TryAgain.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from comface.config import RunConfig, SynthesizeConfig, TransferConfig
+from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.manifest import canonical_json
+from comface.models import models_folder
+from comface.progress import say
+from comface.store import Store, open_store
+
+EMBEDDED = {"dcgan", "procedural"}
+NEEDS_DCGAN = {"cohort"}
+"""Data sets whose rehearsal is dreamt by dcgan."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What each step of the pipeline receives."""
+
+    synthesize: str
+    parts: list[int]
+    shard: str
+    pretrain: str
+    datasets: list[str]
+    items: list[str]
+    evaluate: str
+    register: str
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_run(config: RunConfig, run: str) -> Plans:
+    """The plans of a run named `run` (unique; failures are recorded under it)."""
+    config, notes = without_dcgan(config) if not dcgan_present() else (config, [])
+    for note in notes:
+        say(note)
+    check_store(open_store(config.store))
+    check_generators(config)
+    check_datasets(config)
+    transfer = config.transfer
+
+    def envelope(**sections: Any) -> str:
+        return canonical_json({"store": config.store, "run": run, **sections})
+
+    names = _dataset_names(config)
+    return Plans(
+        synthesize=envelope(synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights),
+        parts=list(range(config.synthesize.parts)),
+        shard=envelope(shard=config.shard.model_dump(mode="json")),
+        pretrain=envelope(pretrain=config.pretrain.model_dump(mode="json")),
+        datasets=[
+            envelope(
+                dataset=name,
+                source=config.data[name].model_dump(mode="json"),
+                rehearse=config.rehearse.model_dump(mode="json") if not config.data[name].uri else None,
+            )
+            for name in names
+        ],
+        items=[
+            envelope(
+                task=task,
+                definition=config.tasks[task].model_dump(mode="json"),
+                method=method,
+                mode=mode,
+                transfer=transfer.model_dump(mode="json", exclude={"tasks", "methods", "modes"}),
+                weights=config.weights,
+            )
+            for task, method, mode in items(transfer)
+        ],
+        evaluate=envelope(evaluate=config.evaluate.model_dump(mode="json"), profile=config.profile, notes=notes),
+        register=envelope(register=config.register_model.model_dump(mode="json")),
+        notes=notes,
+    )
+
+
+def items(transfer: TransferConfig) -> list[tuple[str, str, str]]:
+    """(task, method, mode) of every transfer. Neighbours differ in method, so that two that run side by side do not
+    extract the same features twice."""
+    return [
+        (task, method, mode)
+        for mode in transfer.modes
+        for task in transfer.tasks
+        for method in transfer.methods
+        if not (mode == "finetune" and method == "pixels")
+    ]
+
+
+def new_run_name() -> str:
+    return f"run-{uuid.uuid4().hex[:12]}"
+
+
+def dcgan_present() -> bool:
+    return (models_folder() / "dcgan.safetensors").is_file()
+
+
+def without_dcgan(config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """The same run on the procedural generator alone, where the learned one could not be fetched; and what to say."""
+    shares = [s for s in config.synthesize.composition if s.generator != "dcgan"]
+    lost = [s for s in config.synthesize.composition if s.generator == "dcgan"]
+    tasks = tuple(t for t in config.transfer.tasks if config.tasks[t].dataset not in NEEDS_DCGAN)
+    tasks_lost = [t for t in config.transfer.tasks if t not in tasks]
+    if not lost and not tasks_lost:
+        return config, []
+    if not shares:
+        identities = sum(s.identities for s in lost)
+        shares = [{"generator": "procedural", "identities": identities, "attributes": ["age", "smile", "weight"]}]
+    values = config.model_dump(mode="json", by_alias=True)
+    values["synthesize"]["composition"] = [s if isinstance(s, dict) else s.model_dump(mode="json") for s in shares]
+    values["transfer"]["tasks"] = tasks
+    note = (
+        "The learned generator dcgan is not on this machine (its wheel could not be fetched), so everything runs on "
+        f"the procedural generator alone; without it there is no scored cohort (tasks left out: "
+        f"{', '.join(tasks_lost) or 'none'}). Run 'comface fetch' to get it."
+    )
+    if not tasks:
+        raise ConfigurationError("No task is left without dcgan's scored cohort; run 'comface fetch' first.")
+    return RunConfig.model_validate(values), [note]
+
+
+def check_store(store: Store) -> None:
+    """Write, read and delete one object. Raises what the store refuses with, in one sentence."""
+    key, data = f"checks/{uuid.uuid4().hex}", b"comface"
+    store.write(key, data)
+    if store.read(key) != data:
+        raise DataError(f"{store.uri} did not give back what was written to it; check the store.")
+    store.delete(key)
+
+
+def check_generators(config: RunConfig) -> None:
+    """Every generator can be loaded and has a direction for every attribute it is asked for."""
+    from comface.generators import load_generator
+
+    for share in config.synthesize.composition:
+        generator = load_generator(share.generator)
+        for attribute in share.attributes:
+            generator.direction(attribute)
+    _check_identities(config.synthesize, config.pretrain.pairs_per_step)
+
+
+def _check_identities(synthesize: SynthesizeConfig, pairs_per_step: int) -> None:
+    identities = sum(share.identities for share in synthesize.composition)
+    if identities * 0.8 < pairs_per_step:
+        raise ConfigurationError(
+            f"A batch of {pairs_per_step} pairs needs as many identities for training, but the composition has only "
+            f"{identities}; lower pretrain.pairs_per_step or raise synthesize.composition."
+        )
+
+
+def check_datasets(config: RunConfig) -> None:
+    """Data sets with a `uri` are there and readable; the others are rehearsed."""
+    from comface.transfer.datasets import read_dataset
+
+    for name in _dataset_names(config):
+        source = config.data[name]
+        if source.uri:
+            try:
+                read_dataset(source)
+            except ComfaceError as error:
+                raise type(error)(f"The data set '{name}' cannot be used: {error}") from None
+
+
+def _dataset_names(config: RunConfig) -> list[str]:
+    used: Sequence[str] = [
+        name for task in config.transfer.tasks for name in (config.tasks[task].dataset, config.tasks[task].train_dataset)
+    ]
+    return sorted({name for name in used if name})

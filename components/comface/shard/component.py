@@ -1,0 +1,13 @@
+"""The typed KFP face of shard."""
+
+from kfp import dsl
+
+from comface.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def shard(plan: str, tracks: list, summary: dsl.Output[dsl.Markdown]) -> str:
+    """Pack all tracks into shards, split 90/10 by identity; returns the URI of the `shards` artifact."""
+    from comface.shard.entry import shard_tracks
+
+    return shard_tracks(plan, tracks, summary.path)

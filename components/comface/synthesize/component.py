@@ -1,0 +1,13 @@
+"""The typed KFP face of synthesize."""
+
+from kfp import dsl
+
+from comface.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def synthesize(plan: str, part: int, contact_sheet: dsl.Output[dsl.HTML]) -> str:
+    """Make one part of the synthetic faces; returns the URI of its `tracks` artifact."""
+    from comface.synthesize.entry import synthesize_part
+
+    return synthesize_part(plan, part, contact_sheet.path)

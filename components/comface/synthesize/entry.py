@@ -1,0 +1,27 @@
+"""Synthesize as a component calls it: a plan and a part in, an artifact's URI and a picture out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comface.config import SynthesizeConfig, parse
+from comface.execution import execute
+from comface.pictures import picture_page, write_text
+from comface.store import Store
+
+
+def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
+    def work(store: Store, values: dict[str, Any]) -> str:
+        import torch
+
+        from comface.synthesize.step import synthesize
+
+        torch.set_num_threads(1)  # parts run side by side
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        tracks = synthesize(store, parse(SynthesizeConfig, values["synthesize"]), part, device=device)
+        facts = tracks.facts
+        note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {facts['dropped']}"
+        write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
+        return tracks.uri
+
+    return execute(f"synthesize-{part}", plan, work)

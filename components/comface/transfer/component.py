@@ -1,0 +1,30 @@
+"""The typed KFP faces of transfer: faces of each data set found and aligned once, then one transfer per item."""
+
+from kfp import dsl
+
+from comface.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
+    """Find and align the faces of one data set (rehearsed where none is given); returns its `faces` artifact."""
+    from comface.transfer.entry import align_faces
+
+    return align_faces(plan, summary.path)
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def gather(uris: list) -> list:
+    """Hand the collected URIs of one loop to another loop, which KFP's compiler cannot do by itself."""
+    return uris
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def transfer(plan: str, faces: list, backbone: str, metrics: dsl.Output[dsl.Metrics]) -> str:
+    """Evaluate one method on one task in one mode; returns the URI of its `transfer` artifact."""
+    from comface.transfer.entry import transfer_item
+
+    uri, values = transfer_item(plan, faces, backbone)
+    for name, value in values.items():
+        metrics.log_metric(name, value)
+    return uri
