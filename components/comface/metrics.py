@@ -36,9 +36,14 @@ def mean_absolute_error(change_P: Floats, predicted_P: Floats) -> float:
 
 def pearson(change_P: Floats, predicted_P: Floats) -> float:
     """NaN where either does not vary."""
-    a_P, b_P = change_P - change_P.mean(), predicted_P - predicted_P.mean()
+    a_P, b_P = _centred(change_P), _centred(predicted_P)
     norm = float(np.sqrt((a_P @ a_P) * (b_P @ b_P)))
     return float(a_P @ b_P) / norm if norm > 0 else float("nan")
+
+
+def _centred(values_P: Floats) -> Floats:
+    """Without its mean; exact zeros where nothing varies, which rounding would hide."""
+    return values_P - values_P.mean() if np.ptp(values_P) > 0 else np.zeros_like(values_P)
 
 
 def direction_accuracy(change_P: Floats, predicted_P: Floats) -> float:
@@ -54,7 +59,7 @@ def subject_sums(subjects: Sequence[str], change_P: Floats, predicted_P: Floats)
     _, index_P = np.unique(np.asarray(subjects), return_inverse=True)
     changed_P = change_P != 0
     right_P = changed_P & (np.sign(predicted_P) == np.sign(change_P))
-    a_P, b_P = change_P - change_P.mean(), predicted_P - predicted_P.mean()
+    a_P, b_P = _centred(change_P), _centred(predicted_P)
     columns = (
         np.ones_like(a_P),
         np.abs(predicted_P - change_P),

@@ -73,7 +73,7 @@ def test_resampling_sums_equals_resampling_pairs_of_whole_subjects():
 
 def test_intervals_hold_the_value_and_shrink_with_more_subjects():
     widths = []
-    for count in (10, 1000):
+    for count in (20, 2000):
         rng = np.random.default_rng(1)
         subjects = np.repeat([f"{i:04d}" for i in range(count)], 5)
         change = rng.normal(size=5 * count)
@@ -83,7 +83,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_subjects():
             assert estimate.low <= estimate.value <= estimate.high
         corr = estimates(sums, resample_counts(count, 400, 0), 0.95)["corr"]
         widths.append(corr.high - corr.low)
-    assert widths[1] < widths[0] / 5
+    assert widths[1] < widths[0] / 4
 
 
 def test_a_gain_is_positive_where_the_first_method_is_better_whatever_the_metric():

@@ -1,0 +1,134 @@
+"""Figures of the report as SVG text: correlations with intervals, and true against estimated change.
+
+In: results. Out: SVG that takes its text colour from the page (light, dark, print), with colours that colour-blind
+readers can tell apart and a marker per method besides. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.evaluate.results import METHODS, MODES, OURS, Result
+from comface.evaluate.tables import methods_of, title
+from comface.seeds import numpy_rng
+
+INK = "#0a0b0c"
+"""Replaced by the page's own text colour."""
+STYLES = {
+    "comface": ("#d55e00", "o"), "imagenet": ("#2b83c6", "s"), "pixels": ("#8a8f98", "D"), "scratch": ("#c06c9e", "v"),
+    "vggface2": ("#009e73", "^"), "simclr": ("#b08900", "P"), "mocov2": ("#4aa3df", "X"), "swav": ("#7a5fb0", "<"),
+    "barlowtwins": ("#00808c", ">"), "bulat": ("#a0522d", "p"), "farl": ("#5c8a00", "h"), "pcl": ("#7f6a6a", "d"),
+    "stablerep": ("#3d5a80", "*"),
+}  # fmt: skip
+POINTS = 1500
+
+
+def correlations(results: Sequence[Result], mode: str) -> str:
+    """One row per task, one dot with its interval per method; the dashed line is chance."""
+    chosen = [result for result in results if result.mode == mode]
+    tasks = list(dict.fromkeys(result.task for result in chosen))
+    methods = methods_of(chosen)
+    figure, axes = _figure(8.6, 0.75 + (0.17 * len(methods) + 0.22) * len(tasks))
+    height = 0.78 / max(len(methods), 1)
+    for result in chosen:
+        estimate = result.estimates["corr"]
+        if not math.isfinite(estimate.value):
+            continue
+        y = tasks.index(result.task) + (methods.index(result.method) - (len(methods) - 1) / 2) * height
+        colour, marker = STYLES[result.method]
+        ours = result.method == OURS
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=2.6 if ours else 1.6, alpha=0.75)
+        axes.plot(estimate.value, y, marker, color=colour, ms=8 if ours else 6, mec="none")
+    for row in range(1, len(tasks)):
+        axes.axhline(row - 0.5, color=INK, lw=0.5, alpha=0.18)
+    axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
+    axes.set_yticks(range(len(tasks)), [title(task) for task in tasks])
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    axes.set_xlim(min(-0.12, axes.get_xlim()[0]), 1)
+    axes.set_xlabel("Pearson correlation of true and estimated change")
+    axes.tick_params(axis="y", length=0)
+    handles = [
+        axes.plot([], [], STYLES[m][1], color=STYLES[m][0], ms=7, mec="none", label=METHODS[m])[0] for m in methods
+    ]
+    figure.legend(handles=handles, loc="upper center", ncols=min(len(methods), 6), frameon=False, fontsize=9)
+    return _svg(figure, f"correlations-{mode}", f"Correlation per task and method, {MODES[mode].lower()}")
+
+
+def scatter(ours: Result, other: Result | None, seed: int) -> str:
+    """Estimated against true change for one or two methods on the same axes; the line is a perfect estimate."""
+    shown = [result for result in (ours, other) if result is not None]
+    figure, panels = _figure(3.35 * len(shown), 3.3, columns=len(shown))
+    limit = float(np.quantile(np.abs(ours.change_P), 0.995)) * 1.12 or 1.0
+    for axes, result in zip(np.atleast_1d(panels), shown, strict=True):
+        x_P, y_P = _spread(result, seed)
+        colour, _ = STYLES[result.method]
+        axes.plot([-limit, limit], [-limit, limit], color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
+        axes.axhline(0, color=INK, lw=0.5, alpha=0.25)
+        axes.axvline(0, color=INK, lw=0.5, alpha=0.25)
+        axes.plot(x_P, np.clip(y_P, -limit, limit), "o", color=colour, ms=3.2, mec="none", alpha=0.35, rasterized=True)
+        axes.set_xlim(-limit, limit)
+        axes.set_ylim(-limit, limit)
+        axes.set_aspect("equal")
+        corr = result.estimates["corr"].value
+        axes.set_title(f"{METHODS[result.method]}   r = {corr:.2f}", fontsize=10, color=INK)
+        axes.set_xlabel("true change")
+    np.atleast_1d(panels)[0].set_ylabel("estimated change")
+    name = f"scatter-{ours.task}-{ours.mode}"
+    return _svg(figure, name, f"True and estimated change, {title(ours.task)}, {ours.unit}")
+
+
+def _spread(result: Result, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most POINTS points; whole-number changes are shaken a little, so that dots do not hide each other."""
+    rng = numpy_rng(seed, "points", result.task)
+    picked = rng.permutation(len(result.change_P))[:POINTS]
+    x_P, y_P = result.change_P[picked], result.predicted_P[picked]
+    if np.array_equal(result.change_P, np.round(result.change_P)) and np.ptp(result.change_P) <= 20:
+        x_P = x_P + rng.uniform(-0.22, 0.22, len(x_P))
+    return x_P, y_P
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(1, columns, sharey=True)
+    for each in np.atleast_1d(axes):
+        each.patch.set_alpha(0)
+        each.spines[["top", "right"]].set_visible(False)
+        each.spines[["left", "bottom"]].set_color(INK)
+        each.spines[["left", "bottom"]].set_alpha(0.4)
+        each.tick_params(colors=INK, labelsize=9)
+        each.xaxis.label.set_color(INK)
+        each.yaxis.label.set_color(INK)
+    return figure, axes
+
+
+def _svg(figure: Any, name: str, description: str) -> str:
+    """SVG without a prologue, described for screen readers, its ids its own, its ink the page's."""
+    import matplotlib
+
+    for legend in figure.legends:
+        for text in legend.get_texts():
+            text.set_color(INK)
+        legend.set_in_layout(False)
+    if figure.legends:
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.32 / figure.get_figheight()))
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", transparent=True, dpi=144, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'id="(?!image)([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(url\(#|href="#)(?!image)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'font:([^;"]*)\'[^;"]*', r"font:\1 inherit", svg)
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{html.escape(description)}" ', svg, count=1)

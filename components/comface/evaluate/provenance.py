@@ -1,0 +1,109 @@
+"""Where every number came from: all artifacts behind the results, from their manifests.
+
+In: artifacts. Out: one line per artifact (kind, what it is, URI, sha256 of its manifest), inputs before what is made of
+them; and what the report says of data sets and of the pre-training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comface.errors import DataError
+from comface.manifest import Artifact, open_artifact
+
+KINDS = ("tracks", "shards", "backbone", "dataset", "faces", "features", "transfer")
+
+
+@dataclass(frozen=True)
+class Origin:
+    kind: str
+    what: str
+    uri: str
+    sha256: str
+    config: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
+    """Every artifact reached from these, once, by kind in the order of the pipeline. Raises DataError where a manifest
+    is not the one that its user names."""
+    found: dict[str, Artifact] = {}
+    todo = list(artifacts)
+    while todo:
+        artifact = todo.pop()
+        if artifact.uri in found:
+            continue
+        found[artifact.uri] = artifact
+        for reference in artifact.manifest.inputs.values():
+            known = found.get(reference.uri) or open_artifact(reference.uri)
+            if known.sha256 != reference.sha256:
+                raise DataError(f"The manifest at {reference.uri} was changed after use; make what uses it again.")
+            todo.append(known)
+    lines = [Origin(a.manifest.kind, _what(a), a.uri, a.sha256, a.manifest.config, a.facts) for a in found.values()]
+    return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
+
+
+def datasets(lines: Sequence[Origin]) -> list[dict[str, Any]]:
+    """Per data set: photos, faces found, and faces missed by reason."""
+    rows = []
+    for line in lines:
+        if line.kind == "faces":
+            missed = dict(line.facts.get("missed") or {})
+            rows.append(
+                {
+                    "dataset": line.facts.get("dataset", ""),
+                    "rehearsal": bool(line.facts.get("rehearsal")),
+                    "subjects": line.facts.get("subjects", 0),
+                    "found": line.facts.get("found", 0),
+                    "missed": sum(missed.values()),
+                    "reasons": ", ".join(f"{reason}: {count}" for reason, count in sorted(missed.items())),
+                }
+            )
+    return sorted(rows, key=lambda row: str(row["dataset"]))
+
+
+def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
+    """What the backbone was trained on and how; empty without one."""
+    backbones = [line for line in lines if line.kind == "backbone"]
+    if not backbones:
+        return {}
+    config = backbones[0].config
+    generators: set[str] = set()
+    for line in lines:
+        if line.kind == "tracks":
+            shares = line.config.get("composition") or line.config.get("config", {}).get("composition") or ()
+            generators |= {str(share["generator"]) for share in shares if isinstance(share, dict)}
+    shards: dict[str, Any] = next((line.facts.get("train", {}) for line in lines if line.kind == "shards"), {})
+    return {
+        "generators": sorted(generators),
+        "images": shards.get("images"),
+        "identities": shards.get("identities"),
+        "backbone": config.get("backbone"),
+        "image_size_px": config.get("image_size_px"),
+        "learning": config.get("learning"),
+        "target": config.get("target"),
+        "curriculum": config.get("curriculum"),
+        "epochs": config.get("epochs"),
+    }
+
+
+def _rank(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def _what(artifact: Artifact) -> str:
+    facts, config = artifact.facts, artifact.manifest.config
+    parts: list[object]
+    if artifact.manifest.kind == "transfer":
+        parts = [facts.get("task"), facts.get("method"), facts.get("mode")]
+    elif artifact.manifest.kind in ("faces", "dataset"):
+        parts = [facts.get("dataset") or facts.get("layout"), "rehearsal" if facts.get("rehearsal") else None]
+    elif artifact.manifest.kind == "features":
+        parts = [facts.get("method"), facts.get("dataset")]
+    elif artifact.manifest.kind == "tracks":
+        parts = [f"part {config['part']}" if "part" in config else None, f"{facts.get('images', 0)} images"]
+    else:
+        parts = [config.get("backbone"), config.get("learning")]
+    return ", ".join(str(part) for part in parts if part)

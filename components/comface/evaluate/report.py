@@ -1,0 +1,238 @@
+"""The report: one HTML file that needs nothing else, readable in light, in dark and on paper.
+
+In: results, comparisons, provenance, pictures of synthetic faces. Out: HTML text, and a short Markdown summary. Photos of
+a data set never enter it.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+from comface.config import EvaluateConfig
+from comface.errors import DataError
+from comface.evaluate import plots, provenance, tables
+from comface.evaluate.results import METHODS, MODES, OURS, Comparison, Result
+from comface.metrics import mean_absolute_error
+
+CAPTIONS = {
+    "contact_sheet": "Synthetic faces of the pre-training: each row is one identity, swept along one attribute.",
+    "curve": "Pre-training: losses and validation on identities that were held out.",
+}
+
+
+def main_mode(results: Sequence[Result]) -> str:
+    """Linear evaluation shows what was learned before; it leads where it was run."""
+    return "linear" if any(result.mode == "linear" for result in results) else "finetune"
+
+
+def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
+    """One sentence: on how many tasks ComFace is ahead, of whom, and whether beyond chance."""
+    chosen = [result for result in results if result.mode == mode]
+    tasks = sorted({result.task for result in chosen})
+    ours = {result.task: result for result in chosen if result.method == OURS}
+    if not ours or not comparisons:
+        return f"{_count(len(tasks), 'task')} evaluated without a comparison: run ComFace and a second method."
+    first = sum(1 for task in ours if _is_first(task, chosen))
+    clear = sum(1 for task in ours if _all_clear(task, mode, comparisons))
+    how = MODES[mode].lower() + (" evaluation" if mode == "linear" else "")
+    if first == 0:
+        text = f"ComFace is best on none of {_count(len(ours), 'task')} in {how}"
+    else:
+        on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {tables.title(next(iter(ours)))}"
+        text = (
+            "ComFace correlates best with the true change on "
+            + (on_all if first == len(ours) else f"{first} of {_count(len(ours), 'task')}")
+            + f" in {how}"
+        )
+    scratch = [c for c in comparisons if c.mode == mode and c.other == "scratch"]
+    if scratch:
+        above = sum(c.gains["corr"].low > 0 for c in scratch)
+        text += f", is clearly above random features on {above} of {len(scratch)}"
+    return f"{text}, and clearly ahead of every other method on {clear}."
+
+
+def _is_first(task: str, chosen: Sequence[Result]) -> bool:
+    corrs = {r.method: r.estimates["corr"].value for r in chosen if r.task == task}
+    known = {method: value for method, value in corrs.items() if math.isfinite(value)}
+    return bool(known) and max(known, key=known.__getitem__) == OURS
+
+
+def _all_clear(task: str, mode: str, comparisons: Sequence[Comparison]) -> bool:
+    mine = [c for c in comparisons if (c.task, c.mode) == (task, mode)]
+    return bool(mine) and all(c.gains["corr"].low > 0 for c in mine)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def render(
+    results: Sequence[Result],
+    comparisons: Sequence[Comparison],
+    lines: Sequence[provenance.Origin],
+    pictures: Mapping[str, bytes],
+    context: Mapping[str, Any],
+    config: EvaluateConfig,
+) -> str:
+    """The report's HTML. `context` is shown in its head: name of the run, profile, whatever the caller knows."""
+    mode = main_mode(results)
+    rehearsals = sorted({result.dataset or result.task for result in results if result.rehearsal})
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = (importlib.resources.files("comface") / "evaluate" / "report.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        context={str(key): str(value) for key, value in context.items()},
+        verdict=verdict(results, comparisons, mode),
+        mode_name=MODES[mode].lower(),
+        confidence=f"{100 * config.confidence:g} %",
+        bootstrap=config.bootstrap,
+        all_rehearsal=all(result.rehearsal for result in results),
+        rehearsals=rehearsals,
+        pretraining=provenance.pretraining(lines),
+        overviews=[
+            (MODES[m], _safe(plots.correlations(results, m))) for m in MODES if any(r.mode == m for r in results)
+        ],
+        groups=[_group(group, results) for group in tables.groups_of(results)],
+        tasks=[
+            _task(task, results, comparisons, config) for group in tables.groups_of(results) for task in group.tasks
+        ],
+        pictures=[(CAPTIONS.get(name, name), _data_uri(name, data)) for name, data in pictures.items()],
+        datasets=provenance.datasets(lines),
+        origins=lines,
+    )
+
+
+def _group(group: tables.Group, results: Sequence[Result]) -> dict[str, Any]:
+    columns = tables.columns_of(group, results)
+    heads: dict[str, dict[str, int]] = {}
+    for column in columns:
+        modes = heads.setdefault(column.task, {})
+        modes[column.mode] = modes.get(column.mode, 0) + 1
+    best = {column: tables.best_methods(results, column) for column in columns}
+    rows = []
+    for method in tables.methods_of(results):
+        cells = []
+        for column in columns:
+            estimate = tables.cell(results, method, column)
+            cells.append(_cell(column, estimate, method in best[column]) if estimate else None)
+        rows.append({"name": METHODS[method], "ours": method == OURS, "cells": cells})
+    paper = [
+        {"name": METHODS[m].removesuffix(" (ours)"), "cells": [_paper_cell(c, values) for c in columns]}
+        for m, values in tables.paper_rows(group, results)
+    ]
+    still = {r.task: mean_absolute_error(r.change_P, 0 * r.change_P) for r in results}
+    return {
+        "title": group.title,
+        "paper_table": group.paper_table,
+        "tasks": [
+            {
+                "title": tables.title(task),
+                "unit": next(r.unit for r in results if r.task == task),
+                "rehearsal": any(r.rehearsal for r in results if r.task == task),
+                "width": sum(modes.values()),
+                "modes": [(MODES[mode], width) for mode, width in modes.items()],
+            }
+            for task, modes in heads.items()
+        ],
+        "metrics": [tables.HEADINGS[column.metric] for column in columns],
+        "starts": [
+            i == 0 or (columns[i - 1].task, columns[i - 1].mode) != (c.task, c.mode) for i, c in enumerate(columns)
+        ],
+        "rows": rows,
+        "paper": paper,
+        "still": [tables.shown("mae", still[c.task]) if c.metric == "mae" else "" for c in columns],
+    }
+
+
+def _cell(column: tables.Column, estimate: Any, best: bool) -> dict[str, Any]:
+    low, high = (tables.shown(column.metric, value) for value in (estimate.low, estimate.high))
+    return {
+        "value": tables.shown(column.metric, estimate.value),
+        "interval": f"{low} – {high}" if low != "–" else "",
+        "best": best,
+    }
+
+
+def _paper_cell(column: tables.Column, values: Mapping[tables.Column, float]) -> str:
+    return tables.shown(column.metric, values[column]) if column in values else "–"
+
+
+def _task(
+    task: str, results: Sequence[Result], comparisons: Sequence[Comparison], config: EvaluateConfig
+) -> dict[str, Any]:
+    """Scatter of ComFace beside the best other method, and what ComFace gains over each."""
+    mine = [result for result in results if result.task == task]
+    mode = main_mode(mine)
+    ranked = sorted((r for r in mine if r.mode == mode), key=lambda r: -_order(r.estimates["corr"].value))
+    ours = next((result for result in ranked if result.method == OURS), ranked[0])
+    other = next((result for result in ranked if result is not ours), None)
+    gains = [
+        {
+            "other": METHODS[c.other],
+            "corr": _signed(c.gains["corr"].value),
+            "interval": f"{_signed(c.gains['corr'].low)} to {_signed(c.gains['corr'].high)}",
+            "clear": "ahead" if c.gains["corr"].low > 0 else "behind" if c.gains["corr"].high < 0 else "not clear",
+        }
+        for c in comparisons
+        if (c.task, c.mode) == (task, mode)
+    ]
+    return {
+        "title": tables.title(task),
+        "unit": ours.unit,
+        "rehearsal": ours.rehearsal,
+        "dataset": ours.dataset,
+        "subjects": ours.subjects,
+        "pairs": ours.pairs,
+        "mode": MODES[mode].lower(),
+        "figure": _safe(plots.scatter(ours, other, config.seed)),
+        "gains": gains,
+    }
+
+
+def _order(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _safe(svg: str) -> Any:
+    import markupsafe
+
+    return markupsafe.Markup(svg)
+
+
+def _data_uri(name: str, data: bytes) -> str:
+    kinds = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}
+    for magic, kind in kinds.items():
+        if data.startswith(magic):
+            return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    raise DataError(f"The picture '{name}' for the report is neither PNG nor JPEG; pass one of these.")
+
+
+def summary(results: Sequence[Result], comparisons: Sequence[Comparison]) -> str:
+    """A few lines of Markdown: the verdict, and one table of correlations."""
+    mode = main_mode(results)
+    methods = tables.methods_of([result for result in results if result.mode == mode])
+    tasks = [task for group in tables.groups_of(results) for task in group.tasks]
+    lines = [verdict(results, comparisons, mode), "", f"Pearson correlation, {MODES[mode].lower()}:", ""]
+    lines += ["| task | data | " + " | ".join(METHODS[m] for m in methods) + " |", "|---" * (len(methods) + 2) + "|"]
+    for task in tasks:
+        column = tables.Column(task, mode, "corr")
+        best = tables.best_methods([result for result in results if result.mode == mode], column)
+        cells = []
+        for method in methods:
+            estimate = tables.cell(results, method, column)
+            text = tables.shown("corr", estimate.value) if estimate else "–"
+            cells.append(f"**{text}**" if method in best else text)
+        data = "rehearsal" if any(r.rehearsal for r in results if r.task == task) else "real"
+        lines.append(f"| {tables.title(task)} | {data} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

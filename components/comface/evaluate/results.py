@@ -1,0 +1,120 @@
+"""Results as evaluate reads them: predictions of `transfer` artifacts, scored, with intervals over subjects.
+
+In: `transfer` artifacts. Out: one `Result` per task, method and mode, and how far ComFace is ahead of each other
+method on the same pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.config import EvaluateConfig
+from comface.errors import DataError
+from comface.manifest import Artifact
+from comface.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
+
+OURS = "comface"
+METHODS = {
+    "scratch": "Scratch", "pixels": "Pixels 12×12", "imagenet": "ImageNet", "vggface2": "VGGFace2", "simclr": "SimCLR",
+    "mocov2": "MoCo v2", "swav": "SwAV", "barlowtwins": "Barlow Twins", "bulat": "Bulat et al.", "farl": "FaRL",
+    "pcl": "PCL", "stablerep": "StableRep", "comface": "ComFace (ours)",
+}  # fmt: skip
+"""In the order of the paper's tables, with the pixel baseline beside random features."""
+MODES = {"linear": "Linear", "finetune": "Fine-tuning"}
+
+
+@dataclass(frozen=True)
+class Result:
+    task: str
+    method: str
+    mode: str
+    unit: str
+    dataset: str
+    rehearsal: bool
+    shows_direction: bool
+    pairs: int
+    subjects: int
+    change_P: NDArray[np.float64]
+    predicted_P: NDArray[np.float64]
+    sums_SK: NDArray[np.float64]
+    estimates: Mapping[str, Estimate]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return ("mae", "corr", "acc") if self.shows_direction else ("mae", "corr")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """ComFace against another method on the same pairs of one task; positive gains: ComFace is better."""
+
+    task: str
+    mode: str
+    other: str
+    gains: Mapping[str, Estimate]
+
+
+def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[Result]:
+    """Sorted by task, mode, method. Raises DataError where two artifacts answer the same question, or the pairs of
+    a task differ between methods."""
+    results = [_read(artifact, config) for artifact in artifacts]
+    if not results:
+        raise DataError("There is no transfer result to evaluate; run transfer for a task and a method first.")
+    seen: dict[tuple[str, str, str], Result] = {}
+    for result in results:
+        key = (result.task, result.mode, result.method)
+        if key in seen:
+            raise DataError(f"Two results are of {'/'.join(key)}; pass one of them.")
+        seen[key] = result
+    for task in {result.task for result in results}:
+        changes = [result.change_P for result in results if result.task == task]
+        if any(not np.array_equal(np.sort(changes[0]), np.sort(other)) for other in changes[1:]):
+            raise DataError(f"The results of the task '{task}' are not of the same pairs; run its transfers again.")
+    order = list(METHODS)
+    return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
+
+
+def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Comparison]:
+    """ComFace against every other method, per task and mode."""
+    comparisons = []
+    for ours in (result for result in results if result.method == OURS):
+        counts_BS = _counts(ours.task, len(ours.sums_SK), config)
+        for other in results:
+            if (other.task, other.mode) == (ours.task, ours.mode) and other.method != OURS:
+                gains = advantage(ours.sums_SK, other.sums_SK, counts_BS, config.confidence)
+                comparisons.append(Comparison(ours.task, ours.mode, other.method, gains))
+    return comparisons
+
+
+def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
+    facts, columns = artifact.facts, artifact.read_json("predictions.json")
+    if facts["method"] not in METHODS or facts["mode"] not in MODES:
+        raise DataError(f"{artifact.uri} is of an unknown method or mode; make it again with this version.")
+    change_P, predicted_P = np.array(columns["change"], float), np.array(columns["predicted"], float)
+    if not len(change_P) == len(predicted_P) == len(columns["subject"]) > 0 or not np.isfinite(predicted_P).all():
+        raise DataError(f"The predictions of {artifact.uri} are incomplete; run that transfer again.")
+    sums_SK = subject_sums(columns["subject"], change_P, predicted_P)
+    counts_BS = _counts(facts["task"], len(sums_SK), config)
+    return Result(
+        task=facts["task"],
+        method=facts["method"],
+        mode=facts["mode"],
+        unit=facts["unit"],
+        dataset=str(facts.get("dataset") or ""),
+        rehearsal=bool(facts.get("rehearsal")),
+        shows_direction=bool(facts["direction_accuracy"]),
+        pairs=len(change_P),
+        subjects=len(sums_SK),
+        change_P=change_P,
+        predicted_P=predicted_P,
+        sums_SK=sums_SK,
+        estimates=estimates(sums_SK, counts_BS, config.confidence),
+    )
+
+
+def _counts(task: str, subjects: int, config: EvaluateConfig) -> NDArray[np.float64]:
+    return resample_counts(subjects, config.bootstrap, config.seed, task)

@@ -1,0 +1,74 @@
+"""Evaluate: predictions to metrics, tables and the report (section 4.3, 4.4).
+
+In: `transfer` artifacts of any tasks, methods and modes. Out: an artifact `evaluation`:
+
+    report.html                     the report, one file
+    summary.md                      its verdict and one table
+    metrics.json                    every metric with its interval, and ComFace against each method
+    table-expression.csv … .json    the shape of the paper's tables 2, 3 and 6
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from comface.config import EvaluateConfig
+from comface.evaluate import report, tables
+from comface.evaluate.provenance import origins
+from comface.evaluate.results import OURS, compare, read_results
+from comface.manifest import Artifact, Draft
+from comface.progress import say
+from comface.store import Store
+
+
+def evaluate(
+    store: Store,
+    config: EvaluateConfig,
+    results: Sequence[Artifact],
+    pictures: Mapping[str, bytes] | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """`pictures` are PNG or JPEG bytes of synthetic faces and curves (`contact_sheet`, `curve`), `context` what the
+    report's head says of the run (name, profile …). Raises DataError for results that do not belong together."""
+    pictures, context = dict(pictures or {}), dict(context or {})
+    address = config.model_dump(mode="json") | {
+        "pictures": {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()},
+        "context": {str(key): str(value) for key, value in context.items()},
+    }
+    inputs = {_name(artifact): artifact for artifact in results}
+    draft = Draft(store, "evaluation", address, inputs, step=__name__)
+    if (done := draft.published()) is not None:
+        return done
+    scored = read_results(results, config)
+    comparisons = compare(scored, config)
+    lines = origins(results)
+    say(f"evaluate: {len(scored)} results of {len({r.task for r in scored})} tasks")
+    for group in tables.groups_of(scored):
+        text = tables.table_csv(group, scored)
+        draft.write(f"table-{group.name}.csv", text.encode())
+        draft.write_json(f"table-{group.name}.json", list(csv.DictReader(io.StringIO(text))))
+    metrics = tables.records(scored, comparisons)
+    draft.write_json("metrics.json", metrics)
+    draft.write("summary.md", report.summary(scored, comparisons).encode())
+    draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config).encode())
+    mode = report.main_mode(scored)
+    return draft.publish(
+        {
+            "verdict": report.verdict(scored, comparisons, mode),
+            "metrics": {
+                f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value
+                for r in scored
+                if r.method == OURS
+                for metric in r.metrics
+            },
+            "rehearsal": sorted({r.task for r in scored if r.rehearsal}),
+        }
+    )
+
+
+def _name(artifact: Artifact) -> str:
+    return "/".join(str(artifact.facts.get(word)) for word in ("task", "method", "mode"))

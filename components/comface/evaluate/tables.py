@@ -1,0 +1,183 @@
+"""Tables in the shape of the paper's 2 (expression), 3 (weight) and 6 (age): methods down, tasks by mode across.
+
+In: results. Out: rows for CSV and JSON, and the paper's own figures for the methods and tasks at hand. Accuracies
+are in percent in tables, as in the paper, and shares everywhere else.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.resources
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comface.evaluate.results import METHODS, MODES, Comparison, Result
+from comface.metrics import SMALLER_IS_BETTER, Estimate
+
+HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc. % ↑"}
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    paper_table: str = ""
+
+
+GROUPS = (
+    Group("expression", "Expression change", ("au6", "au12", "smile"), "table 2"),
+    Group("weight", "Weight change", ("edema-a", "edema-b", "edema-a-to-b"), "table 3"),
+    Group("age", "Age change", ("age", "apparent-age"), "table 6"),
+)
+TITLES = {
+    "au6": "AU6, cheek raiser", "au12": "AU12, lip corner puller", "smile": "Smile", "edema-a": "Edema-A",
+    "edema-b": "Edema-B", "edema-a-to-b": "Edema-A→B", "age": "Age", "apparent-age": "Apparent age",
+}  # fmt: skip
+
+
+def title(task: str) -> str:
+    return TITLES.get(task, task)
+
+
+def groups_of(results: Sequence[Result]) -> list[Group]:
+    """The paper's groups, each with the tasks at hand, then one for tasks that the paper does not know."""
+    present = sorted({result.task for result in results})
+    known = [Group(g.name, g.title, tuple(t for t in g.tasks if t in present), g.paper_table) for g in GROUPS]
+    further = tuple(task for task in present if not any(task in group.tasks for group in GROUPS))
+    return [group for group in (*known, Group("further", "Further tasks", further)) if group.tasks]
+
+
+@dataclass(frozen=True)
+class Column:
+    task: str
+    mode: str
+    metric: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.task}_{self.mode}_{self.metric}".replace("-", "_")
+
+
+def columns_of(group: Group, results: Sequence[Result]) -> list[Column]:
+    columns = []
+    for task in group.tasks:
+        for mode in MODES:
+            cells = [result for result in results if (result.task, result.mode) == (task, mode)]
+            columns += [Column(task, mode, metric) for metric in (cells[0].metrics if cells else ())]
+    return columns
+
+
+def methods_of(results: Sequence[Result]) -> list[str]:
+    present = {result.method for result in results}
+    return [method for method in METHODS if method in present]
+
+
+def cell(results: Sequence[Result], method: str, column: Column) -> Estimate | None:
+    for result in results:
+        if (result.task, result.mode, result.method) == (column.task, column.mode, method):
+            return result.estimates[column.metric]
+    return None
+
+
+def shown(metric: str, value: float) -> str:
+    """A figure with the digits that the paper prints."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}" if metric == "acc" else f"{value:.3f}"
+
+
+def best_methods(results: Sequence[Result], column: Column) -> set[str]:
+    """The methods whose printed figure is the best of the column."""
+    values = {m: e.value for m in methods_of(results) if (e := cell(results, m, column)) and math.isfinite(e.value)}
+    if not values:
+        return set()
+    best = min(values.values()) if column.metric in SMALLER_IS_BETTER else max(values.values())
+    return {method for method, value in values.items() if shown(column.metric, value) == shown(column.metric, best)}
+
+
+def table_csv(group: Group, results: Sequence[Result]) -> str:
+    """One row per method; the paper's own rows follow, marked in the column `source`."""
+    columns = columns_of(group, results)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["source", "method", *(column.key for column in columns)])
+    for method in methods_of(results):
+        cells = [cell(results, method, column) for column in columns]
+        writer.writerow(
+            ["this run", METHODS[method].removesuffix(" (ours)")]
+            + [shown(c.metric, e.value).replace("–", "") if e else "" for c, e in zip(columns, cells, strict=True)]
+        )
+    for method, values in paper_rows(group, results):
+        cells_paper = [values.get(column) for column in columns]
+        writer.writerow(
+            ["paper", METHODS[method].removesuffix(" (ours)")]
+            + [shown(c.metric, v) if v is not None else "" for c, v in zip(columns, cells_paper, strict=True)]
+        )
+    return buffer.getvalue()
+
+
+@functools.cache
+def paper_figures() -> dict[tuple[str, str], dict[Column, float]]:
+    """(task, method) to the paper's published figures, by column (tables 2, 3, 4 and 6)."""
+    text = (importlib.resources.files("comface") / "evaluate" / "paper.csv").read_text(encoding="utf-8")
+    figures: dict[tuple[str, str], dict[Column, float]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        entry = figures.setdefault((row["task"], row["method"]), {})
+        for metric, field, scale in (("mae", "mae", 1), ("corr", "corr", 1), ("acc", "acc_percent", 100)):
+            if row[field]:
+                entry[Column(row["task"], row["mode"], metric)] = float(row[field]) / scale
+    return figures
+
+
+def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[Column, float]]]:
+    """The paper's figures for the methods and columns at hand; methods without any are left out."""
+    columns = set(columns_of(group, results))
+    rows = []
+    for method in methods_of(results):
+        values: dict[Column, float] = {}
+        for task in group.tasks:
+            published = paper_figures().get((task, method), {})
+            values |= {column: value for column, value in published.items() if column in columns}
+        if values:
+            rows.append((method, values))
+    return rows
+
+
+def records(results: Sequence[Result], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Everything in numbers, for gates and other programs (metrics.json)."""
+    return {
+        "results": [
+            {
+                "task": r.task,
+                "method": r.method,
+                "mode": r.mode,
+                "unit": r.unit,
+                "dataset": r.dataset,
+                "rehearsal": r.rehearsal,
+                "pairs": r.pairs,
+                "subjects": r.subjects,
+                "no_change_mae": float(abs(r.change_P).mean()),
+                **{metric: _estimate(r.estimates[metric]) for metric in r.metrics},
+            }
+            for r in results
+        ],
+        "comparisons": [
+            {
+                "task": c.task,
+                "mode": c.mode,
+                "method": "comface",
+                "other": c.other,
+                "gain": {metric: _estimate(gain) for metric, gain in c.gains.items()},
+            }
+            for c in comparisons
+        ],
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
