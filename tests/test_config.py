@@ -142,8 +142,8 @@ def test_an_unknown_field_is_named() -> None:
         (RunConfig, {"data": {}}, "reads the data set 'disfa', which `data` lacks"),
         (
             RunConfig,
-            {"transfer": {"tasks": ["age"]}, "register": {"thresholds": [{"task": "smile", "min_corr": 0.3}]}},
-            "register.thresholds names 'smile' (linear), which transfer does not run",
+            {"register": {"thresholds": [{"task": "smirk", "min_corr": 0.3}]}},
+            "register.thresholds names 'smirk', which `tasks` does not define",
         ),
         (PretrainConfig, "{not json", "is wrong: invalid JSON"),
         (PretrainConfig, "[]", "is wrong: input should be an object"),

@@ -287,10 +287,8 @@ class RunConfig(Section):
                 if dataset and dataset not in self.data:
                     raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
         for threshold in self.register_model.thresholds:
-            if threshold.task not in self.transfer.tasks or threshold.mode not in self.transfer.modes:
-                raise ValueError(
-                    f"register.thresholds names '{threshold.task}' ({threshold.mode}), which transfer does not run"
-                )
+            if threshold.task not in self.tasks:
+                raise ValueError(f"register.thresholds names '{threshold.task}', which `tasks` does not define")
         return self
 
 

@@ -1,0 +1,157 @@
+"""The model card, in Markdown: what the model is, what it was made from, what it reached, what it must not be used for.
+
+In: plain facts (CardFacts). Out: text, a function of these facts alone (no date), so that the model's address is too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comface.register.gate import CHALLENGER, Metric
+
+GENERATOR_LIMITS = {
+    "procedural": "Its faces are parametric drawings with known physical truth, not photographs of anybody.",
+    "dcgan": (
+        "Its 64-pixel faces were learned from DigiFace-1M, which consists of rendered heads. Which skin tones, ages "
+        "and head coverings occur follows that renderer, and nobody has balanced or measured it here."
+    ),
+}
+GENERATOR_LIMIT = (
+    "Which skin tones, ages and head coverings occur follows the photographs that this generator was trained on."
+)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    name: str
+    backbone: str
+    image_size_px: int
+    generators: Sequence[str]
+    tracks: int | None
+    images: int | None
+    identities: int | None
+    provenance: Sequence[Mapping[str, Any]]
+    """Rows of file, sha256, licence, trained_on, citation of every published file that took part."""
+    metrics: Sequence[Metric]
+    intervals: Mapping[str, float | None]
+    coverage: float
+    inputs: Mapping[str, str]
+    """Name of an input artifact -> sha256 of its manifest."""
+
+
+def card(facts: CardFacts) -> str:
+    sections = (_what, _data, _reached, _use, _limits, _verification)
+    return "\n\n".join(section(facts).strip() for section in sections) + "\n"
+
+
+def _what(facts: CardFacts) -> str:
+    tasks = ", ".join(facts.intervals) or "none"
+    return f"""# Model card: {facts.name}
+
+Estimates the change between two photos of one person, after ComFace (representation learning with synthetic face
+images, comparing faces within a person). Tasks: {tasks}.
+
+- Backbone: {facts.backbone}, {facts.image_size_px} px, trained from random weights on generated faces only.
+- Head per task: d = l(ReLU(h_after − h_before)) on standardised features, fitted by ridge regression.
+- Input: two photos, one face each, found and aligned as `preprocessing.json` says."""
+
+
+def _data(facts: CardFacts) -> str:
+    counts = [
+        f"{count:,} {what}"
+        for what, count in (("identities", facts.identities), ("tracks", facts.tracks), ("images", facts.images))
+        if count
+    ]
+    lines = [
+        "## Trained on",
+        f"Pre-training: faces made by {_listed(facts.generators) or 'unknown generators'}"
+        f"{' (' + ', '.join(counts) + ')' if counts else ''}. No photograph of a person.",
+        f"Heads: {_listed(sorted({m.dataset for m in facts.metrics if m.dataset})) or 'the data sets below'}.",
+    ]
+    if facts.provenance:
+        lines += [
+            "",
+            "Published files that took part (generator, scorers, face finder, comparison):",
+            "",
+            "| file | licence | trained on | source | sha256 |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {_cell(row.get('file'))} | {_cell(row.get('licence'))} | {_cell(row.get('trained_on'))} "
+                f"| {_cell(row.get('citation'))} | `{str(row.get('sha256', ''))[:12]}…` |"
+                for row in facts.provenance
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def _reached(facts: CardFacts) -> str:
+    lines = [
+        "## Reached",
+        "Cross-validated by subject: nobody is in training and test. The interval is the half width that holds the",
+        f"true change of a new person with a probability of {facts.coverage:.0%}; a dash means too few subjects to",
+        "promise it.",
+        "",
+        "| task | mode | unit | correlation | MAE | direction | interval ± | data |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for metric in facts.metrics:
+        width = facts.intervals.get(metric.task) if metric.mode == "linear" else None
+        direction = "–" if metric.acc is None else f"{metric.acc:.0%}"
+        lines.append(
+            f"| {metric.task} | {metric.mode} | {_cell(metric.unit)} | {_number(metric.corr)} | {_number(metric.mae)} "
+            f"| {direction} | {_number(width)} | {metric.dataset}{', **rehearsal**' if metric.rehearsal else ''} |"
+        )
+    if any(metric.rehearsal for metric in facts.metrics):
+        lines += [
+            "",
+            "**Rehearsal** means that the data set was made by a generator in the file layout of the real one: the",
+            "figure shows that the procedure works, and says nothing about people.",
+        ]
+    return "\n".join(lines)
+
+
+def _use(facts: CardFacts) -> str:
+    return f"""## Intended use
+Research: comparing two photos of one person, both seen from the front, with methods and error stated. Call it with
+`comface compare BEFORE AFTER --model {facts.name}`."""
+
+
+def _limits(facts: CardFacts) -> str:
+    limits = "\n".join(f"- {name}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.generators)
+    rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == CHALLENGER})
+    warning = (
+        f"\n- {', '.join(rehearsed)}: fitted on rehearsal data, so no estimate is a statement about a person."
+        if rehearsed
+        else ""
+    )
+    return f"""## Limits
+- **Not a medical device.** It must not be used to diagnose, to dose, or to decide on a treatment.
+- It compares two photos of the *same* person; it does not check that they show the same person.
+- An estimate holds for photos like those its head was fitted on (camera, light, pose, population). Elsewhere the
+  interval's promise does not hold.
+- Two photos under very different light, pose or make-up differ for reasons that no task is about.{warning}
+{limits}"""
+
+
+def _verification(facts: CardFacts) -> str:
+    rows = "\n".join(f"| {name} | `{sha256}` |" for name, sha256 in sorted(facts.inputs.items()))
+    return f"""## Verify
+`comface verify {facts.name}` walks from this model back to the first input and checks every sha256 on the way.
+
+| made from | sha256 of its manifest |
+|---|---|
+{rows}"""
+
+
+def _listed(items: Sequence[str]) -> str:
+    return ", ".join(items)
+
+
+def _cell(value: object) -> str:
+    return str(value if value is not None else "").replace("|", "/").replace("\n", " ")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

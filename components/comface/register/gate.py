@@ -1,0 +1,161 @@
+"""The gate: may this challenger be registered? (Metrics of section 4.3 against thresholds, a rival and the champion.)
+
+In: metrics of every task, method and mode; RegisterConfig; the champion's metrics, if there is a champion. Out: a
+decision with one row per check and one sentence per failed one. A refusal is a result to be recorded, not an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from comface.config import RegisterConfig
+
+CHALLENGER = "comface"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What one method reached on one task. `corr`, `mae`, `acc` are None where they cannot be computed."""
+
+    task: str
+    method: str
+    mode: str
+    corr: float | None
+    mae: float | None = None
+    acc: float | None = None
+    unit: str = ""
+    dataset: str = ""
+    rehearsal: bool = False
+
+    @property
+    def measured_on(self) -> tuple[str, str, str, bool]:
+        """Two metrics can be compared where this is equal."""
+        return self.task, self.mode, self.dataset, self.rehearsal
+
+
+@dataclass(frozen=True)
+class Check:
+    """`value` must be `at least`, or for the rival `more than`, `limit`."""
+
+    check: str
+    task: str
+    mode: str
+    value: float | None
+    limit: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    passed: bool
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def metric_of(facts: Mapping[str, Any]) -> Metric:
+    """The metric in the facts of a `transfer` artifact."""
+    values = {name: _finite(facts["metrics"].get(name)) for name in ("corr", "mae", "acc")}
+    return Metric(
+        facts["task"],
+        facts["method"],
+        facts["mode"],
+        **values,
+        unit=facts.get("unit") or "",
+        dataset=facts.get("dataset") or "",
+        rehearsal=bool(facts.get("rehearsal")),
+    )
+
+
+def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence[Metric] | None) -> GateDecision:
+    """The checks in order: something was measured, thresholds, the rival, the champion."""
+    ours = [metric for metric in metrics if metric.method == CHALLENGER]
+    results = [
+        *_measured(ours),
+        *_thresholds(ours, config),
+        *_rival(ours, metrics, config.must_beat),
+        *_champion(ours, champion, config.champion_tolerance),
+    ]
+    reasons = tuple(reason for check, reason in results if not check.passed)
+    return GateDecision(not reasons, reasons, tuple(check for check, _ in results))
+
+
+Result = tuple[Check, str]
+
+
+def _measured(ours: Sequence[Metric]) -> Iterable[Result]:
+    if not ours:
+        yield Check("measured", "", "", None, None, False), "ComFace was evaluated on no task; run transfer with it."
+    for metric in ours:
+        if metric.corr is None:
+            yield (
+                Check("measured", metric.task, metric.mode, None, None, False),
+                f"The correlation of {_name(metric)} cannot be computed: the estimates do not vary.",
+            )
+
+
+def _thresholds(ours: Sequence[Metric], config: RegisterConfig) -> Iterable[Result]:
+    found = {(metric.task, metric.mode): metric for metric in ours}
+    for threshold in config.thresholds:
+        metric = found.get((threshold.task, threshold.mode))
+        value = metric.corr if metric else None
+        passed = value is not None and value >= threshold.min_corr
+        name = f"{threshold.task} ({threshold.mode})"
+        reason = f"The correlation of {name} is {_number(value)}, below the {threshold.min_corr:.2f} asked for."
+        if metric is None:
+            reason = f"A threshold asks for {name}, which was not evaluated."
+        yield Check("threshold", threshold.task, threshold.mode, value, threshold.min_corr, passed), reason
+
+
+def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None) -> Iterable[Result]:
+    """In every mode that the rival has (pixels have nothing to fine-tune), and in one at least of each task."""
+    if rival is None:
+        return
+    theirs = {metric.measured_on: metric.corr for metric in metrics if metric.method == rival}
+    for task in dict.fromkeys(metric.task for metric in ours):
+        shared = [metric for metric in ours if metric.task == task and metric.measured_on in theirs]
+        if not shared:
+            reason = f"'{rival}', which ComFace must beat, was not evaluated on {task}."
+            yield Check(f"beats {rival}", task, "", None, None, False), reason
+        for metric in shared:
+            limit = theirs[metric.measured_on]
+            passed = metric.corr is not None and (limit is None or metric.corr > limit)
+            reason = (
+                f"The correlation of {_name(metric)} is {_number(metric.corr)}, "
+                f"not above that of '{rival}', {_number(limit)}."
+            )
+            yield Check(f"beats {rival}", task, metric.mode, metric.corr, limit, passed), reason
+
+
+def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, tolerance: float) -> Iterable[Result]:
+    """The mean over what both were measured on; nothing where that is empty (other data sets cannot be compared)."""
+    before = {metric.measured_on: metric.corr for metric in champion or ()}
+    shared = [metric for metric in ours if before.get(metric.measured_on) is not None and metric.corr is not None]
+    if not shared:
+        return
+    value = fmean(metric.corr for metric in shared if metric.corr is not None)
+    reached = fmean(corr for metric in shared if (corr := before[metric.measured_on]) is not None)
+    limit = reached - tolerance
+    reason = (
+        f"The mean correlation over {len(shared)} tasks shared with the champion is {value:.2f}, more than "
+        f"{tolerance:.2f} below its {reached:.2f}."
+    )
+    yield Check("champion", "mean", "", value, limit, value >= limit), reason
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _name(metric: Metric) -> str:
+    return f"{metric.task} ({metric.mode})"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,0 +1,137 @@
+"""Gate and register: may this model be registered, and if so as which version?
+
+In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (ComFace, linear). Out: an artifact `decision`
+(always: a refusal is a result) and, where the gate passes, an artifact `model` and a version in the registry. All of
+it is a function of the inputs, so a retry finds the same version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from comface.config import RegisterConfig
+from comface.errors import GateRefused
+from comface.manifest import Artifact, Draft
+from comface.models import models_folder
+from comface.register.card import card
+from comface.register.contents import (
+    card_facts,
+    heads_record,
+    metrics_of,
+    preprocessing,
+    provenance,
+    usable_heads,
+)
+from comface.register.gate import CHALLENGER, Check, GateDecision, Metric, decide
+from comface.register.registry import Registry, Version
+from comface.store import Store
+
+STEP = "comface.register.step"
+
+
+@dataclass(frozen=True)
+class RegisterResult:
+    """`version` and `model` are None when the gate refused."""
+
+    decision: GateDecision
+    recorded: Artifact
+    version: Version | None = None
+    model: Artifact | None = None
+
+    def raise_if_refused(self) -> None:
+        """For the command alone: exit code 66."""
+        if not self.decision.passed:
+            more = f" ({len(self.decision.reasons) - 1} more)" if len(self.decision.reasons) > 1 else ""
+            first = self.decision.reasons[0].rstrip(".")
+            raise GateRefused(
+                f"The gate refused the model: {first[:1].lower()}{first[1:]}{more}; see {self.recorded.uri}."
+            )
+
+
+def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[GateDecision, Artifact]:
+    """The decision and the artifact `decision` that records it: decision.json, decision.md."""
+    registry = Registry(store, config.name)
+    champion = registry.champion()
+    inputs = {"evaluation": evaluation} | ({"champion": registry.open(champion)} if champion else {})
+    draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, STEP)
+    if (done := draft.published()) is not None:
+        return _decision(done.read_json("decision.json")), done
+    before = [Metric(**row) for row in inputs["champion"].facts["metrics"]] if champion else None
+    decision = decide(metrics_of(evaluation), config, before)
+    draft.write_json("decision.json", decision.record())
+    draft.write("decision.md", decision_markdown(decision).encode())
+    return decision, draft.publish({"passed": decision.passed, "reasons": list(decision.reasons)})
+
+
+def register(
+    store: Store,
+    config: RegisterConfig,
+    evaluation: Artifact,
+    backbone: Artifact,
+    heads: Sequence[Artifact],
+    now: datetime,
+    published_weights: Path | None = None,
+) -> RegisterResult:
+    """`heads`: `transfer` artifacts; those of other methods and modes are passed over. `published_weights`: where the
+    fetched files with their provenance lie (default: models_folder()).
+
+    Raises DataError when a head does not belong to the backbone. A refusal is in the result."""
+    fitted = usable_heads(heads, backbone)
+    decision, recorded = gate(store, config, evaluation)
+    if not decision.passed:
+        return RegisterResult(decision, recorded)
+    model = make_model(store, config, evaluation, backbone, fitted, provenance(published_weights or models_folder()))
+    version = Registry(store, config.name).register(model, now, {"passed": True, "uri": recorded.uri})
+    return RegisterResult(decision, recorded, version, model)
+
+
+def make_model(
+    store: Store,
+    config: RegisterConfig,
+    evaluation: Artifact,
+    backbone: Artifact,
+    heads: dict[str, Artifact],
+    provenance_rows: Sequence[dict[str, Any]],
+) -> Artifact:
+    """The `model` artifact, made or found made. Its address holds what its content depends on: not the thresholds."""
+    inputs = {"evaluation": evaluation, "backbone": backbone} | {f"head-{task}": head for task, head in heads.items()}
+    made_from = {
+        "name": config.name,
+        "interval_coverage": config.interval_coverage,
+        "provenance": list(provenance_rows),
+    }
+    draft = Draft(store, "model", made_from, inputs, STEP)
+    if (done := draft.published()) is not None:
+        return done
+    record = heads_record(heads, config.interval_coverage)
+    metrics = [metric for metric in metrics_of(evaluation) if metric.method == CHALLENGER]
+    draft.write("model.safetensors", backbone.read("model.safetensors"))
+    for task, head in heads.items():
+        draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
+    draft.write_json("heads.json", record)
+    draft.write_json("preprocessing.json", preprocessing(heads, backbone))
+    draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": config.model_dump(mode="json")})
+    facts = card_facts(config.name, backbone, record, metrics, inputs, provenance_rows, config.interval_coverage)
+    draft.write("card.md", card(facts).encode())
+    return draft.publish({"name": config.name, "tasks": record, "metrics": [asdict(metric) for metric in metrics]})
+
+
+def decision_markdown(decision: GateDecision) -> str:
+    """For the KFP UI and for the record."""
+    verdict = "**The gate passed.**" if decision.passed else "**The gate refused the model.**"
+    lines = [verdict, "", *(f"- {reason}" for reason in decision.reasons)]
+    lines += ["", "| check | task | mode | value | limit | |", "|---|---|---|---|---|---|"]
+    for check in decision.checks:
+        value, limit = (f"{number:.3f}" if number is not None else "–" for number in (check.value, check.limit))
+        verdict = "passed" if check.passed else "**failed**"
+        lines.append(f"| {check.check} | {check.task} | {check.mode} | {value} | {limit} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def _decision(record: dict[str, Any]) -> GateDecision:
+    checks = tuple(Check(**row) for row in record["checks"])
+    return GateDecision(record["passed"], tuple(record["reasons"]), checks)
