@@ -184,6 +184,13 @@ TASKS: dict[str, Task] = {
 class DataSource(Section):
     layout: Literal["disfa", "fgnet", "edema", "pairs"] = Field(description="layout on disk (docs/data.md)")
     uri: str = Field(default="", description="folder of the data set; empty: make the rehearsal one")
+    labels: tuple[str, ...] = Field(
+        default=(), description="labels that must be there; of DISFA, the action units to read (empty: au6, au12)"
+    )
+    frames_per_subject: Positive | None = Field(
+        default=None, description="DISFA: frames per subject and label, over all intensities; unset: all"
+    )
+    face_size_px: int = Field(default=224, ge=32, le=512, description="side length of its aligned faces")
 
 
 class RehearseConfig(Section):

@@ -48,6 +48,14 @@ DOMINANT = 2.0
 """A face that is this many times as large as the next one is meant, the others are passers-by."""
 
 
+class NoUsableFace(DataError):
+    """An image without a face to work with. `reason` is one of a few words, for counting."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Face:
     """A found face: dlib's five points, its box (left, top, right, bottom) and the detector's confidence."""
@@ -78,22 +86,26 @@ def read_photo(path: Path) -> Pixels:
 
 
 def find_face(image_HW3: Pixels, what: str = "the photo") -> Face:
-    """The face in an image. Raises DataError, in one sentence about `what`, when there is none, when there are
-    several of similar size, or when it is too small."""
+    """The face in an image. Raises NoUsableFace (a DataError), in one sentence about `what`, when there is none, when
+    there are several of similar size, or when it is too small."""
     _check_image(image_HW3)
     found = sorted(faces_in(image_HW3), key=lambda face: face.area, reverse=True)
     if not found:
-        raise DataError(
-            f"No face was found in {what}; use one that shows the face from the front, upright and well lit."
+        raise NoUsableFace(
+            "no face",
+            f"No face was found in {what}; use one that shows the face from the front, upright and well lit.",
         )
     if len(found) > 1 and found[0].area < DOMINANT * found[1].area:
-        raise DataError(f"There are {len(found)} faces in {what}; crop it to the one that is meant.")
+        raise NoUsableFace(
+            "several faces", f"There are {len(found)} faces in {what}; crop it to the one that is meant."
+        )
     left_2, right_2 = eye_centres(found[0].points_52)
     apart = float(np.linalg.norm(right_2 - left_2))
     if apart < MIN_EYES_APART_PX:
-        raise DataError(
+        raise NoUsableFace(
+            "face too small",
             f"The face in {what} is too small (eyes {apart:.0f} px apart, at least {MIN_EYES_APART_PX:.0f} are "
-            "needed); use a larger photo."
+            "needed); use a larger photo.",
         )
     return found[0]
 

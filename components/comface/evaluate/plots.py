@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.evaluate.results import METHODS, MODES, OURS, Result
-from comface.evaluate.tables import methods_of, title
+from comface.evaluate.tables import groups_of, methods_of, title
 from comface.seeds import numpy_rng
 
 INK = "#0a0b0c"
@@ -34,7 +34,7 @@ POINTS = 1500
 def correlations(results: Sequence[Result], mode: str) -> str:
     """One row per task, one dot with its interval per method; the dashed line is chance."""
     chosen = [result for result in results if result.mode == mode]
-    tasks = list(dict.fromkeys(result.task for result in chosen))
+    tasks = [task for group in groups_of(chosen) for task in group.tasks]
     methods = methods_of(chosen)
     figure, axes = _figure(8.6, 0.75 + (0.17 * len(methods) + 0.22) * len(tasks))
     height = 0.78 / max(len(methods), 1)

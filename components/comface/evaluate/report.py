@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, readable in light, in dark and on paper.
 
-In: results, comparisons, provenance, pictures of synthetic faces. Out: HTML text, and a short Markdown summary. Photos of
-a data set never enter it.
+In: results, comparisons, provenance, pictures of synthetic faces. Out: HTML text, and a short Markdown summary. Photos
+of a data set never enter it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any
 from comface.evaluate.results import METHODS, MODES, Comparison, Result
 from comface.metrics import SMALLER_IS_BETTER, Estimate
 
-HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc. % ↑"}
+HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ that is already published nothing heavy is imported: linear evaluation then runs
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from comface.errors import DataError
 from comface.manifest import Artifact, Draft, file_sha256
 from comface.progress import say
 from comface.store import Store
+from comface.transfer.arrays import array_bytes, read_array
 from comface.transfer.methods import Sources, default_weights, encode, load_method
 
 
@@ -37,20 +37,6 @@ def features(
 
 def read_features(artifact: Artifact) -> NDArray[np.float32]:
     return read_array(artifact, "features.npy")
-
-
-def read_array(artifact: Artifact, name: str) -> NDArray[Any]:
-    """An array object, checked. Raises DataError when it is not an array."""
-    try:
-        return np.load(io.BytesIO(artifact.read(name)), allow_pickle=False)
-    except ValueError:
-        raise DataError(f"'{name}' of {artifact.uri} is not a NumPy array; make it again.") from None
-
-
-def array_bytes(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def method_inputs(

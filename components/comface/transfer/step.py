@@ -27,7 +27,8 @@ from comface.metrics import direction_accuracy, mean_absolute_error, pearson
 from comface.progress import say
 from comface.store import Store
 from comface.transfer import heads
-from comface.transfer.features import features, method_inputs, read_array, read_features
+from comface.transfer.arrays import read_array
+from comface.transfer.features import features, method_inputs, read_features
 from comface.transfer.folds import Fold, hold_out, subject_folds
 from comface.transfer.methods import Sources, can_finetune
 from comface.transfer.pairs import Pairs, draw_pairs

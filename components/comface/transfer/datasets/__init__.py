@@ -6,11 +6,12 @@ videos. Photos of patients and their file names never enter a message: such erro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comface.errors import ConfigurationError, DataError
+from comface.config import DataSource
+from comface.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -29,27 +30,24 @@ class Photo:
     """Landmarks shipped by the data set: the four eye corners, as faces.align takes them; empty: find the face."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which photos a caller wants: labels by name, and at most so many frames per subject and label (None: all)."""
+def read_dataset(source: DataSource, folder: Path | None = None) -> list[Photo]:
+    """The photos of a data set, at least one; `folder` is where it lies on this machine, if it is there already.
 
-    labels: tuple[str, ...]
-    frames_per_subject: int | None = None
-
-
-def read_dataset(layout: str, folder: Path, selection: Selection) -> list[Photo]:
-    """The photos at `folder`, at least one. Raises DataError, one sentence, for what cannot be trusted."""
+    Raises DataError, one sentence, for what cannot be trusted."""
     from comface.transfer.datasets import disfa, edema, fgnet, table
+    from comface.transfer.datasets.place import local_folder
 
+    readers: dict[str, Callable[[Path, DataSource], list[Photo]]]
     readers = {"disfa": disfa.read, "fgnet": fgnet.read, "edema": edema.read, "pairs": table.read}
-    if layout not in readers:
-        raise ConfigurationError(f"There is no data set layout '{layout}'; choose one of {', '.join(readers)}.")
+    folder = folder or local_folder(source.uri)
     if not folder.is_dir():
         raise DataError(f"The data set folder '{folder}' does not exist; mount it, or mend the `uri` of the data set.")
-    photos = readers[layout](folder, selection)
+    photos = readers[source.layout](folder, source)
     if not photos:
-        raise DataError(f"The {layout} data set at '{folder}' holds no photo that can be used; see docs/data.md.")
-    _require_labels(layout, folder, photos, selection.labels)
+        raise DataError(
+            f"The {source.layout} data set at '{folder}' holds no photo that can be used; see docs/data.md."
+        )
+    _require_labels(source.layout, folder, photos, source.labels)
     return photos
 
 

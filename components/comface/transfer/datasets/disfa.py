@@ -17,14 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
+from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo, Selection
+from comface.transfer.datasets import Photo
 from comface.transfer.datasets.landmarks import eyes_of_66
 from comface.transfer.datasets.media import video_length
 
 VIDEO = re.compile(r"^(left|right)video(sn\d{3})_comp\.(avi|mp4|mov|mkv)$", re.IGNORECASE)
 LABELS = re.compile(r"^(sn\d{3})_au0*(\d+)\.txt$", re.IGNORECASE)
 LANDMARKS = re.compile(r"^(sn\d{3})_(\d{4})_lm\.mat$", re.IGNORECASE)
+DEFAULT_LABELS = ("au6", "au12")
 FRAMES_BEYOND_END = 3
 """How many labels past the end of a video are its encoder's doing (one was seen), not another video's labels."""
 
@@ -47,7 +49,7 @@ BAD_LANDMARKS = {
 """Frames (from 1) whose published landmarks are known to be wrong; there the face is found anew."""
 
 
-def read(folder: Path, selection: Selection) -> list[Photo]:
+def read(folder: Path, source: DataSource) -> list[Photo]:
     videos = _videos(folder)
     if not videos:
         raise DataError(
@@ -60,7 +62,7 @@ def read(folder: Path, selection: Selection) -> list[Photo]:
     landmarks = _landmarks(folder)
     photos: list[Photo] = []
     for subject, video in videos.items():
-        photos += _subject(subject, video, files, landmarks, selection)
+        photos += _subject(subject, video, files, landmarks, source)
     return photos
 
 
@@ -94,11 +96,11 @@ def _subject(
     video: Path,
     files: dict[tuple[str, str], Path],
     landmarks: dict[tuple[str, int], Path],
-    selection: Selection,
+    source: DataSource,
 ) -> list[Photo]:
     length = video_length(video)
     labels: dict[str, dict[int, int]] = {}
-    for label in selection.labels:
+    for label in source.labels or DEFAULT_LABELS:
         path = files.get((subject, label))
         if path is None:
             raise DataError(
@@ -106,7 +108,7 @@ def _subject(
                 f"put it into ActionUnit_Labels/{subject}/."
             )
         labels[label] = _usable(path, length, video)
-    chosen = sorted({n for label in labels for n in spread(labels[label], selection.frames_per_subject)})
+    chosen = sorted({n for label in labels for n in spread(labels[label], source.frames_per_subject)})
     return [
         Photo(
             subject=subject,

@@ -14,8 +14,9 @@ import csv
 import math
 from pathlib import Path
 
+from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo, Selection
+from comface.transfer.datasets import Photo
 
 TABLE = "weights.csv"
 COLUMNS = ("patient", "session", "phase", "weight_kg")
@@ -23,7 +24,7 @@ PHASES = ("before", "after")
 IMAGES = (".jpg", ".jpeg", ".png")
 
 
-def read(folder: Path, selection: Selection) -> list[Photo]:
+def read(folder: Path, source: DataSource) -> list[Photo]:
     path = folder / TABLE
     if not path.is_file():
         raise DataError(f"The edema data set at '{folder}' lacks {TABLE} ({','.join(COLUMNS)}); see docs/data.md.")

@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo, Selection
+from comface.transfer.datasets import Photo
 from comface.transfer.datasets.landmarks import eyes_of_pts
 
 IMAGE = re.compile(r"^(\d{3})A(\d{2})([a-z]?)\.(jpg|jpeg|png)$", re.IGNORECASE)
 
 
-def read(folder: Path, selection: Selection) -> list[Photo]:
+def read(folder: Path, source: DataSource) -> list[Photo]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     points = {path.stem.lower(): path for path in files if path.suffix.lower() == ".pts"}
     photos = []

@@ -13,13 +13,14 @@ import csv
 import math
 from pathlib import Path
 
+from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo, Selection
+from comface.transfer.datasets import Photo
 
 TABLE = "labels.csv"
 
 
-def read(folder: Path, selection: Selection) -> list[Photo]:
+def read(folder: Path, source: DataSource) -> list[Photo]:
     path = folder / TABLE
     if not path.is_file():
         raise DataError(f"The data set at '{folder}' lacks {TABLE} (subject,file,<label>…); see docs/data.md.")

@@ -1,0 +1,43 @@
+"""Evaluate as a component calls it: a plan and all results in, the report and what the UI shows out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comface.config import EvaluateConfig, parse
+from comface.execution import execute
+from comface.manifest import Artifact, open_artifact
+from comface.pictures import write_text
+from comface.store import Store
+
+
+def evaluate_results(
+    plan: str, results: list[str], backbone: str, report_path: str, table_path: str
+) -> tuple[str, dict[str, float]]:
+    """(URI of the evaluation, ComFace's figures for the UI)."""
+
+    def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
+        from comface.evaluate.step import evaluate
+
+        trained = open_artifact(backbone, "backbone")
+        context = {"profile": values["profile"], "notes": " ".join(values["notes"])}
+        evaluation = evaluate(
+            store,
+            parse(EvaluateConfig, values["evaluate"]),
+            [open_artifact(uri, "transfer") for uri in results],
+            {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")},
+            {name: text for name, text in context.items() if text},
+        )
+        write_text(report_path, evaluation.read("report.html").decode())
+        write_text(table_path, evaluation.read("summary.md").decode())
+        metrics = {name.replace("/", "_"): value for name, value in evaluation.facts["metrics"].items()}
+        return evaluation.uri, metrics
+
+    return execute("evaluate", plan, work)
+
+
+def contact_sheet(backbone: Artifact) -> bytes:
+    """The contact sheet of the first part of the faces that `backbone` learned from, found through its manifests."""
+    shards = open_artifact(backbone.manifest.inputs["shards"].uri, "shards")
+    parts = sorted(shards.manifest.inputs.items())
+    return open_artifact(parts[0][1].uri, "tracks").read("sheet.jpg")
