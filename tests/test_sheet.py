@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from comface.sheet import CELL_PX, MAX_WIDTH_PX, Row, alpha_captions, contact_sheet, jpeg_bytes, png_bytes, spread
+from comface.sheet import (
+    CELL_PX,
+    MAX_WIDTH_PX,
+    Row,
+    alpha_captions,
+    contact_sheet,
+    gallery,
+    jpeg_bytes,
+    png_bytes,
+    spread,
+)
 
 
 def plain(colour: tuple[int, int, int], side: int = 32) -> np.ndarray:
@@ -34,6 +44,14 @@ def test_the_sheet_fits_a_screen_whatever_the_images(side: int, columns: int) ->
     sheet = contact_sheet([Row(("age", "dcgan-0000001"), [plain((9, 9, 9), side)] * columns)], [""] * columns)
     assert sheet.width <= max(MAX_WIDTH_PX, 60 * 52 + 200)
     assert sheet.height < 200
+
+
+def test_a_gallery_wraps_and_keeps_every_picture() -> None:
+    colours = [(10 * i, 255 - 10 * i, 0) for i in range(11)]
+    sheet = gallery([plain(colour) for colour in colours], [f"seed {i}" for i in range(11)], "dcgan", across=4)
+    found = {sheet.getpixel((x, y)) for x in range(0, sheet.width, 20) for y in range(0, sheet.height, 20)}
+    assert set(colours) <= found
+    assert 4 * CELL_PX < sheet.width < 5 * CELL_PX
 
 
 def test_captions_are_drawn() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from comface import progress
 from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.generators import FaceGenerator, draw, edit, load_generator
-from comface.sheet import Row, alpha_captions, contact_sheet, png_bytes
+from comface.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -67,11 +67,11 @@ def render(
     direction_1D = _direction(faces, direction, attribute)
     if latents is not None:
         w = _read_latents(latents, faces)
-        captions = [(f"latent {i}", latents.name) for i in range(len(w))]
+        captions = [f"latent {i}" for i in range(len(w))]
     else:
         assert seeds is not None
         w = draw(faces, seeds, psi)
-        captions = [(f"seed {seed}", generator) for seed in seeds]
+        captions = [f"seed {seed}" for seed in seeds]
     if output.suffix == ".png" and len(w) > MOST_ROWS_ON_SHEET:
         raise ConfigurationError(
             f"A sheet of {len(w)} rows is too long to look at; ask for {MOST_ROWS_ON_SHEET} or fewer, or for .npy."
@@ -81,7 +81,8 @@ def render(
         publish(output, lambda partial: _write_raw(partial, pieces, len(w) * len(steps)))
     else:
         what = attribute or (direction.stem if direction else "")
-        data = _sheet(pieces, captions, steps, f"{generator}: {what}, columns: alpha" if what else generator)
+        title = f"{generator}: {what}" + ("; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}")
+        data = _sheet(pieces, captions, steps, title if what else generator)
         publish(output, lambda partial: partial.write_bytes(data))
     return output
 
@@ -222,12 +223,12 @@ def _write_raw(partial: Path, pieces: Iterator[np.ndarray], count: int) -> None:
         raw.flush()
 
 
-def _sheet(
-    pieces: Iterator[np.ndarray], captions: Sequence[tuple[str, str]], steps: Sequence[float], title: str
-) -> bytes:
+def _sheet(pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str) -> bytes:
     images: list[np.ndarray] = []
     for piece_NCHW in pieces:
         grey_NHWC = ((piece_NCHW + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
         images.extend(np.ascontiguousarray(image) for image in grey_NHWC)
-    rows = [Row(caption, images[i * len(steps) : (i + 1) * len(steps)]) for i, caption in enumerate(captions)]
-    return png_bytes(contact_sheet(rows, alpha_captions(steps) if len(steps) > 1 else ("",), title))
+    if len(steps) == 1:
+        return png_bytes(gallery(images, captions, title))
+    rows = [Row((caption,), images[i * len(steps) : (i + 1) * len(steps)]) for i, caption in enumerate(captions)]
+    return png_bytes(contact_sheet(rows, alpha_captions(steps), title))

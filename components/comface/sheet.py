@@ -59,6 +59,23 @@ def contact_sheet(rows: Sequence[Row], columns: Sequence[str], title: str = "", 
     return sheet
 
 
+def gallery(images: Sequence[np.ndarray], captions: Sequence[str], title: str = "", across: int = 8) -> Image.Image:
+    """Pictures that are no tracks: one after the other, `across` in a row, each with its caption below."""
+    heading, faint = _font(17), _font(12)
+    across = max(1, min(across, len(images)))
+    step_x, step_y = CELL_PX + 2 * GAP_PX, CELL_PX + 24
+    top = MARGIN_PX + (30 if title else 0)
+    width = max(across * step_x - 2 * GAP_PX, _width(title, heading)) + 2 * MARGIN_PX
+    sheet = Image.new("RGB", (width, top + -(-len(images) // across) * step_y + MARGIN_PX), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN_PX, MARGIN_PX - 2), title, font=heading, fill=INK)
+    for i, (image_HW3, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = MARGIN_PX + i % across * step_x, top + i // across * step_y
+        sheet.paste(_fitted(image_HW3, CELL_PX), (x, y))
+        draw.text((x + CELL_PX // 2, y + CELL_PX + 15), caption, font=faint, fill=FAINT, anchor="ms")
+    return sheet
+
+
 def alpha_captions(alphas: Sequence[float]) -> tuple[str, ...]:
     """'−5', '0', '+2.5'; the middle one of the sheet says what is shown."""
     return tuple("0" if alpha == 0 else f"{alpha:+.4g}".replace("-", "\N{MINUS SIGN}") for alpha in alphas)

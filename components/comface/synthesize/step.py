@@ -31,7 +31,7 @@ from comface.synthesize.composition import (
     tracks,
     tracks_of,
 )
-from comface.synthesize.screen import Finder, finder_for
+from comface.synthesize.screen import LARGEST_SIDE_PX, Finder, finder_for
 from comface.synthesize.sources import Load, Source, open_sources
 from comface.synthesize.sweep import encode, sweep, to_uint8
 from comface.synthesize.tally import Tally
@@ -135,7 +135,8 @@ class _Work:
         w_1D = draw(source.generator, [identity.seed], config.truncation_psi)
         find = (self.find or finder_for(identity.generator)) if config.screen_faces else None
         if find is not None:
-            image_HW3 = to_uint8(source.generator.render(w_1D), source.generator.image_size_px).cpu().numpy()[0]
+            side_px = min(source.generator.image_size_px, LARGEST_SIDE_PX)
+            image_HW3 = to_uint8(source.generator.render(w_1D, side_px), side_px).cpu().numpy()[0]
             found = find(image_HW3)
             self.seconds.screen += time.monotonic() - started
             if not found:

@@ -1,0 +1,109 @@
+"""Images per second of the phases of synthesize (render, screen, encode, store), for both embedded generators.
+
+    python benchmarks/synthesize.py [--size 64] [--alphas 21] [--rounds 5] [--seconds 1.0]
+
+Rounds alternate between generators, so that drift of the machine meets both alike; the table gives medians. One torch
+thread, one encoder thread, a store on the local disk (fsync included).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from comface.errors import ComfaceError
+from comface.generators import FaceGenerator, load_generator
+from comface.store import FileStore
+from comface.synthesize.screen import face_found
+from comface.synthesize.sweep import encode, sweep, to_uint8
+from comface.tracks import Track, TrackTar
+
+QUALITY = 90
+TRACKS_STORED = 16
+
+
+def rate(images: int, seconds: float, action: Callable[[], object]) -> float:
+    """Images per second of `action`, which handles `images`, repeated for about `seconds`."""
+    action()  # what is loaded lazily is loaded now
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds or not done:
+        action()
+        done += images
+    return done / (time.perf_counter() - started)
+
+
+def phases(
+    generator: FaceGenerator, size_px: int, alphas: tuple[float, ...], folder: Path
+) -> dict[str, tuple[int, Callable[[], object]]]:
+    """phase -> (images handled by one call, the call)."""
+    w_ND = generator.latents(range(8))
+    directions = generator.attributes()
+    torch.manual_seed(0)
+    direction_1D = generator.direction(directions[0]) if directions else torch.randn(1, generator.latent_width)
+    images_AHW3 = sweep(generator, w_ND[:1], direction_1D, alphas, size_px)
+    faces_NHW3 = to_uint8(generator.render(w_ND), generator.image_size_px).numpy()
+    jpegs = encode(images_AHW3, QUALITY)
+    store = FileStore(folder)
+
+    def save() -> None:
+        tar = TrackTar()
+        for i in range(TRACKS_STORED):
+            key = f"bench-{i}"
+            tar.add(Track(key=key, generator=generator.name, identity=key, attribute="a", seed=i, alphas=alphas), jpegs)
+        store.write("chunk.tar", tar.close())
+
+    place = iter(range(10**9))
+    return {
+        "render": (
+            len(alphas),
+            lambda: sweep(generator, w_ND[(i := next(place) % 8) : i + 1], direction_1D, alphas, size_px),
+        ),
+        "screen": (1, lambda: face_found(np.ascontiguousarray(faces_NHW3[next(place) % 8]))),
+        "encode": (len(alphas), lambda: encode(images_AHW3, QUALITY)),
+        "store": (len(alphas) * TRACKS_STORED, save),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64, help="stored side length in pixels")
+    parser.add_argument("--alphas", type=int, default=21, help="images per track")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per phase and round")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    alphas = tuple(float(alpha) for alpha in np.linspace(-5, 5, options.alphas))
+    rates: dict[tuple[str, str], list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        work = {}
+        for name in ("dcgan", "procedural"):
+            try:
+                work[name] = phases(load_generator(name), options.size, alphas, Path(folder))
+            except ComfaceError as error:
+                print(f"{name} is left out: {error}")
+        for _ in range(options.rounds):
+            for name, tasks in work.items():
+                for phase, (images, action) in tasks.items():
+                    rates[name, phase].append(rate(images, options.seconds, action))
+    print(f"images/s, medians of {options.rounds} rounds ({options.size} px, {options.alphas} images a track)")
+    names = list(work)
+    print(f"{'phase':10s}" + "".join(f"{name:>22s}" for name in names))
+    for phase in ("render", "screen", "encode", "store"):
+        cells = ""
+        for name in names:
+            measured = rates[name, phase]
+            cells += f"{statistics.median(measured):9,.0f} ({min(measured):,.0f}-{max(measured):,.0f})".rjust(22)
+        print(f"{phase:10s}{cells}")
+    print("screen counts identities (one image each); the procedural generator is not screened in a run")
+
+
+if __name__ == "__main__":
+    main()
