@@ -10,6 +10,7 @@ from pathlib import Path
 # This file has the package's name: run as a script, its folder would hide the package.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
+# ruff: noqa: E402
 from kfp import compiler, dsl
 
 from comface.evaluate.component import evaluate
@@ -20,7 +21,6 @@ from comface.resolve.finish import finish
 from comface.shard.component import shard
 from comface.synthesize.component import synthesize
 from comface.transfer.component import align, gather, transfer
-
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -76,7 +76,6 @@ def comface(
         decided = gate(plan=plans.outputs["register"], evaluation=evaluation)
         with dsl.If(decided.outputs["Output"] == "passed", name="gate-passed"):
             register(plan=plans.outputs["register"], evaluation=evaluation, backbone=backbone)
-
 
 def compile_pipeline(path: Path) -> None:
     compiler.Compiler().compile(comface, str(path))

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import simplejpeg
 import torch
-from comface.shard.reader import ShardReader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from comface.errors import DataError
 from comface.pretrain.pairs import PairSampler
+from comface.shard.reader import ShardReader
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """x (N,H,W,3) uint8, y (N,H,W,3) uint8, alpha_x (N,), alpha_y (N,) float32."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from comface.shard.reader import ShardReader
 from torch import nn
 
 from comface.config import PretrainConfig
@@ -32,6 +31,7 @@ from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes, joined
 from comface.progress import say, track
 from comface.seeds import derive_seed
+from comface.shard.reader import ShardReader
 from comface.store import Store
 
 AGREE_EVERY = 10

@@ -37,7 +37,7 @@ def resolve_parameters(
     def work(*_: Any) -> Any:
         config = configure(profile, overrides, store, weights, data, tasks, methods, nodes, gpus_per_node, run_name)
         plans = plan_run(config, run_id)
-        return namedtuple("Plans", FIELDS)(*(getattr(plans, name) for name in FIELDS))  # noqa: PYI024
+        return namedtuple("Plans", FIELDS)(*(getattr(plans, name) for name in FIELDS))
 
     return execute("resolve", json.dumps({"store": store or resolve(profile).store, "run": run_id}), work)
 
@@ -75,7 +75,9 @@ def configure(
         extra["data"] = _mapping(data)
     chosen = {"tasks": _names(tasks), "methods": _names(methods)}
     extra["transfer"] = {name: values for name, values in chosen.items() if values}
-    extra["pretrain"] = {k: v for k, v in {"nodes": nodes, "gpus_per_node": gpus_per_node}.items() if v > (k == "nodes") - 1}
+    extra["pretrain"] = {
+        k: v for k, v in {"nodes": nodes, "gpus_per_node": gpus_per_node}.items() if v > (k == "nodes") - 1
+    }
     if run_name:
         extra["register"] = {"name": run_name}
     return resolve(profile, [line for line in overrides.splitlines() if line.strip()], extra)
@@ -91,6 +93,7 @@ def _mapping(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         values = None
     if not isinstance(values, dict):
-        raise ConfigurationError("The parameter 'data' is not a mapping of data sets; write {name: {layout: …, uri: …}}.")
+        raise ConfigurationError(
+            "The parameter 'data' is not a mapping of data sets; write {name: {layout: …, uri: …}}."
+        )
     return values
-

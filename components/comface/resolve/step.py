@@ -170,6 +170,8 @@ def check_datasets(config: RunConfig) -> None:
 
 def _dataset_names(config: RunConfig) -> list[str]:
     used: Sequence[str] = [
-        name for task in config.transfer.tasks for name in (config.tasks[task].dataset, config.tasks[task].train_dataset)
+        name
+        for task in config.transfer.tasks
+        for name in (config.tasks[task].dataset, config.tasks[task].train_dataset)
     ]
     return sorted({name for name in used if name})

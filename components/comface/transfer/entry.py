@@ -15,14 +15,13 @@ def align_faces(plan: str, summary_path: str) -> str:
     """Rehearses the data set first where its source names no place."""
 
     def work(store: Store, values: dict[str, Any]) -> str:
-        from comface.rehearse import rehearse
+        from comface.rehearse.step import rehearse
         from comface.transfer.faces import align_dataset
 
         source = parse(DataSource, values["source"])
         made: Artifact | None = None
         if not source.uri:
             made = rehearse(store, values["dataset"], source.layout, parse(RehearseConfig, values["rehearse"]))
-            source = source.model_copy(update={"uri": made.uri})
         faces = align_dataset(store, values["dataset"], source, made)
         facts = faces.facts
         missed = ", ".join(f"{count} {reason}" for reason, count in facts["missed"].items()) or "none"

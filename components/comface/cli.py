@@ -1,0 +1,60 @@
+"""The command line `comface`: arguments in, one sentence per error and a documented exit code out (docs/errors.md)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from comface import __version__
+from comface.commands import data, directions, photos, registry, runs, steps
+from comface.errors import ComfaceError, Preempted
+from comface.execution import set_threads_passive
+
+EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be trusted, 66 gate refused, 75 try again,
+143 preempted. Start with: comface run"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="comface",
+        description="Learn from synthetic faces how one person's face changes, and estimate the change between two photos.",
+        epilog=EPILOGUE,
+    )
+    parser.add_argument("--version", action="version", version=f"comface {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (runs, steps, data, directions, photos, registry):
+        group.add_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    set_threads_passive()
+    parser = build_parser()
+    chosen = parser.parse_args(arguments)
+    action: Callable[[argparse.Namespace], int | None] = chosen.action
+    try:
+        return action(chosen) or 0
+    except ComfaceError as error:
+        print(f"comface: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("comface: interrupted; finished work is kept, run the same command to go on.", file=sys.stderr)
+        return Preempted.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def existing_file(text: str) -> Path:
+    """An argument that names a file to read; argparse prints the sentence."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file '{text}'")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""`comface models list|show|promote` and `comface verify`: the registry, and every number back to its inputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from comface.commands.configured import add_configuration, configuration
+from comface.store import Store, open_store
+
+
+def add_commands(commands: Any) -> None:
+    models = commands.add_parser("models", help="the registry: list, show, promote", description="The model registry.")
+    verbs = models.add_subparsers(metavar="VERB", required=True)
+    listing = verbs.add_parser("list", help="all versions, newest last")
+    showing = verbs.add_parser("show", help="one model: its card, tasks and files")
+    showing.add_argument("reference", nargs="?", metavar="REF", help="NAME, NAME@v3 or NAME@champion (default: newest)")
+    promoting = verbs.add_parser("promote", help="make a version the champion, which challengers must not fall below")
+    promoting.add_argument("reference", metavar="REF", help="NAME@v3, or NAME for its newest version")
+    for parser, action in ((listing, list_), (showing, show), (promoting, promote)):
+        add_configuration(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(action=action)
+    parser = commands.add_parser(
+        "verify",
+        help="walk an artifact's manifests back to its inputs and check every hash",
+        description="Walk an artifact's manifests back to its inputs and check every hash.",
+    )
+    parser.add_argument(
+        "reference", nargs="?", metavar="REF", help="NAME@v3, or the URI of any artifact (default: newest model)"
+    )
+    add_configuration(parser)
+    parser.set_defaults(action=verify)
+
+
+def _store(arguments: argparse.Namespace) -> Store:
+    return open_store(configuration(arguments).store)
+
+
+def list_(arguments: argparse.Namespace) -> None:
+    from comface.register.listing import list_models, models_text
+
+    rows = list_models(_store(arguments))
+    print(json.dumps(rows, indent=1) if arguments.json else models_text(rows))
+
+
+def show(arguments: argparse.Namespace) -> None:
+    from comface.register.listing import model_text, show_model
+
+    shown = show_model(_store(arguments), arguments.reference)
+    print(json.dumps(shown, indent=1) if arguments.json else model_text(shown))
+
+
+def promote(arguments: argparse.Namespace) -> None:
+    from comface.register.listing import promote_model
+
+    done = promote_model(_store(arguments), arguments.reference, datetime.now(UTC))
+    before = f" (before: {done['before']})" if done["before"] else ""
+    print(json.dumps(done) if arguments.json else f"{done['reference']} is the champion now{before}")
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from comface.register.listing import verify_reference
+
+    artifacts = objects = 0
+    for uri, count in verify_reference(_store(arguments), arguments.reference):
+        print(f"ok  {count:>5} objects  {uri}")
+        artifacts, objects = artifacts + 1, objects + count
+    print(f"{artifacts} artifacts, {objects} objects: every hash holds")

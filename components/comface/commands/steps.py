@@ -1,0 +1,126 @@
+"""One step alone: same configuration, same code, same artifacts as in the pipeline. Prints the artifact's URI."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from comface.commands.configured import add_configuration, configuration
+from comface.errors import ConfigurationError
+from comface.resolve.step import Plans, plan_run
+
+
+def add_commands(commands: Any) -> None:
+    parser = _step(
+        commands, "synthesize", "make synthetic faces: tracks of one identity swept along one attribute", synthesize
+    )
+    parser.add_argument("--part", type=int, help="make one part only (default: all, one after the other)")
+    parser = _step(commands, "shard", "pack tracks into shards, split 90/10 by identity", shard)
+    parser.add_argument("tracks", nargs="+", metavar="URI", help="tracks artifacts, of all parts")
+    parser = _step(commands, "pretrain", "learn backbone and change head from shards (also under torchrun)", pretrain)
+    parser.add_argument("shards", metavar="URI", help="the shards artifact")
+    parser = _step(commands, "align", "find and align the faces of a data set (rehearsed where none is given)", align)
+    parser.add_argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
+    parser = _step(commands, "transfer", "evaluate one method on one task, linearly or fine-tuned", transfer)
+    parser.add_argument("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
+    parser.add_argument("--method", default="comface", metavar="NAME", help="e.g. comface, scratch, pixels, imagenet")
+    parser.add_argument("--mode", default="linear", choices=("linear", "finetune"))
+    parser.add_argument(
+        "--faces", nargs="+", required=True, metavar="URI", help="faces artifacts of the task's data sets"
+    )
+    parser.add_argument("--backbone", default="", metavar="URI", help="the backbone artifact (method comface)")
+    parser = _step(commands, "evaluate", "put transfers into tables, pictures and one report", evaluate)
+    parser.add_argument("results", nargs="+", metavar="URI", help="transfer artifacts")
+    parser.add_argument("--backbone", required=True, metavar="URI", help="the backbone artifact")
+    parser.add_argument("--report", type=Path, default=Path("report.html"), help="where to write the report")
+    parser = _step(commands, "register", "gate an evaluation and register its model", register)
+    parser.add_argument("evaluation", metavar="URI", help="the evaluation artifact")
+    parser.add_argument("--backbone", required=True, metavar="URI", help="the backbone artifact")
+
+
+def _step(commands: Any, name: str, text: str, action: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    add_configuration(parser)
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _plans(arguments: argparse.Namespace, **narrowed: str) -> Plans:
+    for field, value in narrowed.items():
+        arguments.overrides.append(f"transfer.{field}=[{value}]")
+    return plan_run(configuration(arguments), "")
+
+
+def _scratch_file() -> str:
+    """Where the picture or summary goes that a component would hand to the KFP UI."""
+    return str(Path(tempfile.mkdtemp(prefix="comface-")) / "page")
+
+
+def synthesize(arguments: argparse.Namespace) -> None:
+    from comface.synthesize.entry import synthesize_part
+
+    plans = _plans(arguments)
+    if arguments.part is not None and arguments.part not in plans.parts:
+        raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")
+    for part in plans.parts if arguments.part is None else [arguments.part]:
+        print(synthesize_part(plans.synthesize, part, _scratch_file()))
+
+
+def shard(arguments: argparse.Namespace) -> None:
+    from comface.shard.entry import shard_tracks
+
+    print(shard_tracks(_plans(arguments).shard, arguments.tracks, _scratch_file()))
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    from comface.pretrain.entry import pretrain_backbone
+
+    uri, _ = pretrain_backbone(_plans(arguments).pretrain, arguments.shards, _scratch_file())
+    print(uri)
+
+
+def align(arguments: argparse.Namespace) -> None:
+    from comface.transfer.entry import align_faces
+
+    for plan in _plans(arguments).datasets:
+        if json.loads(plan)["dataset"] == arguments.dataset:
+            print(align_faces(plan, _scratch_file()))
+            return
+    raise ConfigurationError(
+        f"No task of this configuration reads a data set '{arguments.dataset}'; see transfer.tasks."
+    )
+
+
+def transfer(arguments: argparse.Namespace) -> None:
+    from comface.transfer.entry import transfer_item
+
+    plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
+    if not plans.items:
+        raise ConfigurationError(f"The method '{arguments.method}' cannot be evaluated by '{arguments.mode}'.")
+    uri, metrics = transfer_item(plans.items[0], arguments.faces, arguments.backbone)
+    print(json.dumps({"uri": uri, "metrics": metrics}))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from comface.evaluate.entry import evaluate_results
+
+    uri, _ = evaluate_results(
+        _plans(arguments).evaluate, arguments.results, arguments.backbone, str(arguments.report), _scratch_file()
+    )
+    print(uri)
+
+
+def register(arguments: argparse.Namespace) -> int:
+    from comface.errors import GateRefused
+    from comface.register.entry import decide, register_model
+
+    plan = _plans(arguments).register
+    decision = _scratch_file()
+    if decide(plan, arguments.evaluation, decision) != "passed":
+        print(Path(decision).read_text())
+        return GateRefused.exit_code
+    print(register_model(plan, arguments.evaluation, arguments.backbone, _scratch_file())[0])
+    return 0

@@ -1,0 +1,149 @@
+"""A whole run on this machine: the compiled pipeline through KFP's local runner, shown as a person wants to see it.
+
+In: pipelines/comface.yaml (the file that a cluster gets), a configuration, a folder. Out: in that folder report.html,
+comparison.png, run.log and the store. A run that was interrupted, by whatever, goes on when started again: finished
+artifacts are found by their address, the unfinished step goes on from its own checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comface.config import RunConfig
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.execution import FAILURES, recorded_failure
+from comface.first_comparison import compare_first_pair
+from comface.manifest import open_artifact
+from comface.narrator import Narrator
+from comface.register.registry import Registry, Version
+from comface.register.step import decision_markdown, gate
+from comface.resolve.step import plan_run
+from comface.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run's results lie. `model` is None when the gate refused it."""
+
+    report: Path
+    verdict: str
+    decision: str
+    model: str | None
+    comparison: Path | None
+    seconds: float
+
+    def lines(self) -> list[str]:
+        lines = [f"Done in {self.seconds / 60:.1f} minutes. {self.verdict}", f"  report      {self.report}"]
+        if self.model is None:
+            return [*lines, "  model       not registered, the gate refused it:", self.decision]
+        lines.append(f"  model       {self.model}")
+        if self.comparison:
+            lines.append(f"  comparison  {self.comparison}")
+        return [*lines, "Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg"]
+
+
+def find_pipeline(path: Path | None) -> Path:
+    """The compiled pipeline: as given, in this folder, or beside the package's sources."""
+    places = [path] if path else [Path("pipelines/comface.yaml"), Path(__file__).parents[2] / "pipelines/comface.yaml"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigurationError(f"There is no compiled pipeline at '{places[0]}'; name it with --pipeline.")
+
+
+def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool) -> Outcome:
+    """Run `pipeline` with `config` (its first step resolves the same from profile and `overrides`).
+
+    Raises what a step failed with: the same sentence and exit code."""
+    started = time.monotonic()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"The folder '{folder}' cannot be made ({error.strerror}); name another.") from None
+    with _alone(folder):
+        store = open_store(config.store)
+        plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
+        evaluation = _execute(pipeline, config, overrides, folder, verbose, store)
+        return _collect(evaluation, config, store, folder, started)
+
+
+def _execute(
+    pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool, store: Store
+) -> str:
+    """The URI of the evaluation, which the pipeline returns."""
+    from kfp import components, local
+
+    root = folder / "kfp"
+    shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    arguments = {
+        "profile": config.profile,
+        "overrides": "\n".join(overrides),
+        "run_name": config.register_model.name,
+        "store": config.store,
+        "nodes": 1,
+        "gpus_per_node": 0,
+    }
+    before = set(store.keys(FAILURES))
+    with (folder / "run.log").open("w") as log, contextlib.redirect_stdout(Narrator(log, sys.stderr, verbose)):
+        try:
+            components.load_component_from_file(str(pipeline))(**arguments)
+        except RuntimeError as error:
+            raise _failure(store, before, folder, error) from None
+    (output,) = root.glob("*/evaluate/executor_output.json")  # a pipeline with an exit handler cannot return values
+    return str(json.loads(output.read_text())["parameterValues"]["Output"])
+
+
+def _failure(store: Store, before: set[str], folder: Path, error: Exception) -> ComfaceError:
+    """The error of the step that failed, as the step recorded it."""
+    for key in sorted(set(store.keys(FAILURES)) - before):
+        found = recorded_failure(store, key.split("/")[1])
+        if found:
+            failure = ComfaceError(found[0])
+            failure.exit_code = found[1]
+            return failure
+    return TryAgain(f"The run stopped ({error}); '{folder / 'run.log'}' says why. Run the same command to go on.")
+
+
+def _collect(uri: str, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
+    evaluation = open_artifact(uri, "evaluation")
+    report = folder / "report.html"
+    report.write_bytes(evaluation.read("report.html"))
+    version = registered(store, config.register_model.name, uri)
+    decision = ""
+    comparison = None
+    if version is None:
+        decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
+    else:
+        model = Registry(store, version.name).open(version)
+        comparison = compare_first_pair(evaluation, model, version.reference, folder)
+    seconds = time.monotonic() - started
+    return Outcome(report, evaluation.facts["verdict"], decision, version and version.reference, comparison, seconds)
+
+
+def registered(store: Store, name: str, evaluation_uri: str) -> Version | None:
+    """The version that was registered from an evaluation, newest first."""
+    registry = Registry(store, name)
+    for version in reversed(registry.versions()):
+        if registry.open(version).manifest.inputs["evaluation"].uri == evaluation_uri:
+            return version
+    return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would do the same work twice; the second is told to wait."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TryAgain(f"Another run is under way in '{folder}'; wait for it, or name another --output.") from None
+        yield

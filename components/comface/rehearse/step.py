@@ -1,0 +1,56 @@
+"""Rehearse: the data set that stands in where no real one is given, on disk in the true layout, as an artifact.
+
+In: RehearseConfig. Out: an artifact `dataset` with the files of the data set under their own names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from comface.config import RehearseConfig
+from comface.errors import ConfigurationError
+from comface.manifest import Artifact, Draft
+from comface.progress import say
+from comface.store import Store
+
+WRITERS = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
+
+
+def write(name: str, folder: Path, config: RehearseConfig) -> None:
+    """Write the rehearsal of the data set `name` into `folder`. Raises ConfigurationError for a name without one."""
+    if name == "disfa":
+        from comface.rehearse.disfa import write_disfa
+
+        write_disfa(folder, config)
+    elif name == "fgnet":
+        from comface.rehearse.fgnet import write_fgnet
+
+        write_fgnet(folder, config)
+    elif name in ("edema-a", "edema-b"):
+        from comface.rehearse.edema import write_edema
+
+        write_edema(folder, config, "a" if name == "edema-a" else "b")
+    elif name == "cohort":
+        from comface.rehearse.cohort import write_cohort
+
+        write_cohort(folder, config)
+    else:
+        raise ConfigurationError(
+            f"The data set '{name}' has no `uri`, and there is no rehearsal of it; say where it lies (data.{name}.uri)."
+        )
+
+
+def rehearse(store: Store, name: str, layout: str, config: RehearseConfig) -> Artifact:
+    """The rehearsal of the data set `name`, made or found made."""
+    address = config.model_dump(mode="json") | {"dataset": name}
+    draft = Draft(store, "dataset", address, {}, __name__)
+    if (done := draft.published()) is not None:
+        return done
+    say(f"rehearse: drawing a stand-in for {name}")
+    with tempfile.TemporaryDirectory(prefix="comface-rehearse-") as scratch:
+        write(name, Path(scratch), config)
+        files = sorted(path for path in Path(scratch).rglob("*") if path.is_file())
+        for path in files:
+            draft.upload(path.relative_to(scratch).as_posix(), path)
+    return draft.publish({"rehearsal": True, "dataset": name, "layout": layout, "files": len(files)})
