@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from comface.generators.procedural.parameters import FaceParameters
+from comface.generators.procedural.relief import Windows
 from comface.generators.procedural.skin import hue, mix, rgb, skin_colour
 from comface.generators.procedural.surface import AXIS_CM, Surface, bump, chin_cm, cover, radians
 
@@ -30,13 +31,12 @@ def neck(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     lines = f.wrinkles.clamp(0, 1) * bump(((torch.sin(1.5 * s.y + 0.1 * x * x)) / 0.5).square())
     colour = skin_colour(f) * (light * (1 - 0.22 * lines))[:, None]
     over(picture, colour, cover(half - x.abs(), s.pixel_cm) * cover(-s.y - 2.0, s.pixel_cm))
-    _double_chin(f, s, picture, middle)
 
 
-def _double_chin(f: FaceParameters, s: Surface, picture: Tensor, middle: Tensor) -> None:
+def double_chin(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
     """A fold of skin between the jaw and the neck."""
     share = f.double_chin.clamp(0, 1.3)
-    x = s.x - 0.5 * middle - 0.5 * AXIS_CM * 0
+    x = s.x + 0.27 * AXIS_CM * torch.sin(radians(f.yaw_deg))
     wide = 3.2 + 1.7 * share
     low = -chin_cm(f) - 0.15 - 1.25 * share + 0.075 * x * x
     t = ((s.y - low) / 2.4).clamp(0, 1)
@@ -48,20 +48,24 @@ def _double_chin(f: FaceParameters, s: Surface, picture: Tensor, middle: Tensor)
 
 
 def shoulders(f: FaceParameters, s: Surface, picture: Tensor) -> None:
-    x = s.x + 0.3 * AXIS_CM * torch.sin(radians(f.yaw_deg))
+    x, slope = _chest(f, s)
     tie = f.necktie.clamp(0, 1)
     top = -f.face_cm - 1.5 - 0.02 * x * x - 0.06 * (x.abs() - 6).clamp(min=0)
     neckline = (1.9 - 1.2 * tie) * bump((x / 5.6).square())
     colour = hue(f.cloth_hue, 0.45 * torch.ones_like(tie), f.cloth_light)
     folds = 0.9 + 0.12 * torch.sin(0.9 * x + 3 * f.phase_b) * torch.sin(0.5 * s.y + x * 0.3)
-    slope = (f.light_x * (x / 14).clamp(-1, 1) + 0.5) * f.key + f.ambient
     over(picture, colour * (folds * slope)[:, None], cover((top - neckline - s.y) * 0.9, s.pixel_cm))
-    _tie(f, s, picture, x, tie, slope)
-    _necklace(f, s, picture, x)
 
 
-def _tie(f: FaceParameters, s: Surface, picture: Tensor, x: Tensor, tie: Tensor, slope: Tensor) -> None:
-    a = x.abs()
+def _chest(f: FaceParameters, s: Surface) -> tuple[Tensor, Tensor]:
+    """Distance from the chest's middle, and how light falls there."""
+    x = s.x + 0.3 * AXIS_CM * torch.sin(radians(f.yaw_deg))
+    return x, (f.light_x * (x / 14).clamp(-1, 1) + 0.5) * f.key + f.ambient
+
+
+def necktie(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+    x, slope = _chest(f, s)
+    tie, a = f.necktie.clamp(0, 1), x.abs()
     rise = -f.face_cm - 3.2 + 3.3 * tie
     collar = torch.minimum(
         rise + 0.25 * (a - 3.6).clamp(min=0) - 0.35 * (3.6 - a).clamp(min=0) - s.y, f.neck_cm + 1.3 - a
@@ -77,7 +81,8 @@ def _tie(f: FaceParameters, s: Surface, picture: Tensor, x: Tensor, tie: Tensor,
     over(picture, tone * (stripes * slope)[:, None], cover(knot, s.pixel_cm) * (3 * tie).clamp(0, 1))
 
 
-def _necklace(f: FaceParameters, s: Surface, picture: Tensor, x: Tensor) -> None:
+def necklace(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+    x, _ = _chest(f, s)
     share = f.necklace.clamp(0, 1)
     low = -f.face_cm - 3.0 + 2.1 * share
     arc = low + 0.06 * x * x
@@ -105,7 +110,7 @@ def ears(f: FaceParameters, s: Surface, picture: Tensor) -> None:
         over(picture, shaded, cover((1 - r) * wide, s.pixel_cm))
 
 
-def earrings(f: FaceParameters, s: Surface, picture: Tensor) -> None:
+def earrings(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
     """Painted over the hair, so that they stay visible."""
     share = f.earrings.clamp(0, 1)
     yaw = radians(f.yaw_deg)

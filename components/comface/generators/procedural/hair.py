@@ -27,14 +27,15 @@ def hairline_cm(f: FaceParameters, side: Tensor, u: Tensor) -> Tensor:
     s4 = s2 * s2
     s8 = s4 * s4
     temples = (4 * s2 * (1 - s2)).clamp(min=0)
-    bare = 6.1 + 0.35 * f.parting * side - 0.9 * s2 - 1.6 * s8 + 1.9 * f.receding * temples * temples + 0.5 * f.receding
+    bare = 6.2 + 0.8 * f.parting * side - 0.9 * s2 - 1.6 * s8 + 1.9 * f.receding * temples * temples + 0.5 * f.receding
     bald = bare + 6.5 * f.bald * (1 - 0.75 * s8)
     burn = (1.2 + 3.6 * f.sideburns) * ((side.abs() - 0.86) / 0.08).clamp(0, 1) + 3.0 * (
         (side.abs() - 0.8) / 0.1
     ).clamp(0, 1)
-    strands = 0.35 * torch.sin(2.6 * u + 4 * f.phase_a) + 0.22 * torch.sin(5.9 * u + 7 * f.phase_b)
-    fall = (f.fringe * 4.6 * (1 - 0.25 * (u * 0.2 - 0.5 * f.parting).square())).clamp(min=0)
-    rough = strands * (0.35 + 1.2 * f.fringe.clamp(0, 1))
+    strands = 0.3 * torch.sin(1.9 * u + 0.8 * torch.sin(0.9 * u + f.phase_b) + 4 * f.phase_a)
+    strands = strands + 0.22 * torch.sin(4.3 * u + 1.3 * torch.sin(1.7 * u) + 7 * f.phase_b)
+    fall = (f.fringe * 4.6 * (1 - 0.3 * (u * 0.2 - 0.8 * f.parting).square() - 0.16 * f.parting * u)).clamp(min=0)
+    rough = strands * (0.25 + 1.1 * f.fringe.clamp(0, 1))
     return bald - fall * (1 - f.bald.clamp(0, 1)) - burn * (1 - 0.4 * f.bald) + rough
 
 
@@ -56,7 +57,7 @@ def hair(f: FaceParameters, s: Surface) -> Hair:
     behind = hanging * (1 - f.bald.clamp(0, 1) * (1 - long)).clamp(0, 1)
     line = s.v - hairline_cm(f, s.side, s.u)
     cap = cover(line * 0.8, s.pixel_cm + 0.3) * (s.inside > 0)
-    lock = (centred.abs() - s.half_cm * (0.93 - 0.06 * f.wave)) * 0.9
+    lock = (centred.abs() - (s.half_cm * (0.93 - 0.06 * f.wave)).clamp(min=5.3)) * 0.9
     curtains = hanging * cover(lock, s.pixel_cm + 0.3) * (long * cover(2.5 - s.y, s.pixel_cm + 2.0))
     before = 1 - (1 - cap) * (1 - curtains)
     return Hair(behind, before, _shaded(f, s, across, b2))

@@ -173,13 +173,13 @@ def _head(f: FaceParameters, t: Traits) -> FaceParameters:
     male = torch.tanh(t["male"] / 1.5)
     return replace(
         f,
-        skull_cm=f.skull_cm + 0.24 * soft(t["skull"]) + 0.08 * male,
-        face_cm=f.face_cm + 0.36 * soft(t["face"]) + 0.14 * male,
-        jaw=f.jaw + 0.4 * soft(t["jaw"]) + 0.35 * male,
-        square=0.5 * soft(t["square"]) + 0.5 * male,
+        skull_cm=f.skull_cm + 0.3 * soft(t["skull"]) + 0.08 * male,
+        face_cm=f.face_cm + 0.42 * soft(t["face"], 4.0) + 0.14 * male,
+        jaw=f.jaw + 0.65 * soft(t["jaw"], 4.5) + 0.35 * male,
+        square=0.7 * soft(t["square"], 4.5) + 0.5 * male,
         forehead_cm=f.forehead_cm + 0.28 * soft(t["forehead"]),
-        cheekbone=0.45 * soft(t["cheekbone"], 5.0) - 0.15 * male,
-        fat=0.24 * soft(t["fat"], 6.0),
+        cheekbone=0.65 * soft(t["cheekbone"], 5.0) - 0.15 * male,
+        fat=0.28 * soft(t["fat"], 6.0),
         double_chin=worn(t["chin_fold"], 1.2),
         neck_cm=f.neck_cm + 0.25 * soft(t["neck"]) + 0.4 * male,
         ear=f.ear + 0.1 * soft(t["ear"]),
@@ -191,29 +191,29 @@ def _features(f: FaceParameters, t: Traits) -> FaceParameters:
     return replace(
         f,
         eye_gap_cm=f.eye_gap_cm + 0.07 * soft(t["eye_gap"]),
-        eye_half_cm=f.eye_half_cm * torch.exp(0.075 * soft(t["eye_size"])) * (1 - 0.03 * male),
+        eye_half_cm=f.eye_half_cm * torch.exp(0.085 * soft(t["eye_size"])) * (1 - 0.03 * male),
         eye_open=f.eye_open
-        * torch.exp(0.06 * soft(t["eye_size"]) + 0.15 * soft(t["eye_open"], 4.5))
+        * torch.exp(0.06 * soft(t["eye_size"]) + 0.19 * soft(t["eye_open"], 4.5))
         * (1 - 0.06 * male),
-        eye_tilt=f.eye_tilt + 0.05 * soft(t["eye_tilt"]),
+        eye_tilt=f.eye_tilt + 0.07 * soft(t["eye_tilt"]),
         eye_depth=0.35 * soft(t["eye_depth"]) + 0.25 * male,
         iris_cm=f.iris_cm + 0.025 * soft(t["iris"]),
-        iris_blue=torch.sigmoid(1.6 * t["iris_blue"] - 0.9 - 1.0 * t["melanin"]),
+        iris_blue=torch.sigmoid(1.6 * t["iris_blue"] - 1.4 - 1.6 * t["melanin"]),
         hood=0.45 * ramp(t["hood"], 0.2, 5.0),
-        bags=0.06 + 0.95 * ramp(t["bags"], -1.5, 5.5),
-        brow_cm=f.brow_cm + 0.2 * soft(t["brow_height"]) - 0.15 * male,
+        bags=0.02 + 1.4 * ramp(t["bags"], -2.5, 5.5),
+        brow_cm=f.brow_cm + 0.24 * soft(t["brow_height"]) - 0.15 * male,
         brow_thick_cm=f.brow_thick_cm * torch.exp(0.27 * soft(t["brow_thick"], 4.5) + 0.14 * male),
-        brow_arch=f.brow_arch + 0.2 * soft(t["brow_arch"], 4.5) - 0.1 * male,
+        brow_arch=f.brow_arch + 0.26 * soft(t["brow_arch"], 4.5) - 0.1 * male,
         brow_tilt=0.035 * soft(t["brow_tilt"]),
         brow_dark=(f.brow_dark + 0.04 * soft(t["brow_thick"], 4.5)).clamp(0.3, 1.0),
-        nose_cm=f.nose_cm + 0.24 * soft(t["nose"], 4.0) + 0.08 * male,
-        nose_half_cm=f.nose_half_cm * torch.exp(0.085 * soft(t["nose_width"], 4.5)) + 0.06 * male,
-        nose_bridge=f.nose_bridge + 0.13 * soft(t["nose_bridge"], 4.0),
-        nose_point=0.35 * soft(t["nose_point"], 4.0),
-        mouth_half_cm=f.mouth_half_cm + 0.16 * soft(t["mouth"]) + 0.05 * male,
+        nose_cm=f.nose_cm + 0.3 * soft(t["nose"], 4.0) + 0.08 * male,
+        nose_half_cm=f.nose_half_cm * torch.exp(0.12 * soft(t["nose_width"], 4.5)) + 0.06 * male,
+        nose_bridge=f.nose_bridge + 0.18 * soft(t["nose_bridge"], 4.0),
+        nose_point=0.5 * soft(t["nose_point"], 4.0),
+        mouth_half_cm=f.mouth_half_cm + 0.2 * soft(t["mouth"]) + 0.05 * male,
         mouth_cm=f.mouth_cm + 0.12 * soft(t["mouth_height"]) + 0.2 * soft(t["nose"], 4.0).clamp(min=0) * 0.3,
-        upper_lip_cm=f.upper_lip_cm * torch.exp(0.2 * soft(t["upper_lip"], 4.5) - 0.12 * male),
-        lower_lip_cm=f.lower_lip_cm * torch.exp(0.17 * soft(t["lower_lip"], 4.5) - 0.1 * male),
+        upper_lip_cm=f.upper_lip_cm * torch.exp(0.27 * soft(t["upper_lip"], 4.5) - 0.12 * male),
+        lower_lip_cm=f.lower_lip_cm * torch.exp(0.23 * soft(t["lower_lip"], 4.5) - 0.1 * male),
     )
 
 
@@ -226,8 +226,14 @@ def _expression(f: FaceParameters, t: Traits) -> FaceParameters:
         au26=4.2 * ramp(t["open"], 0.6, 6.0),
         gaze_x=0.35 * soft(t["gaze_x"], 2.5),
         gaze_y=0.25 * soft(t["gaze_y"], 2.5),
-        blur=0.9 * torch.tanh((t["blur"] - 0.3) / 3.2),
+        blur=_focus(t["blur"]),
     )
+
+
+def _focus(x: Tensor) -> Tensor:
+    """Most pictures are in focus: sharpened below 0, hardly blurred within one deviation above."""
+    s = torch.tanh(x / 3.2)
+    return torch.where(s > 0, s * s, 0.8 * s)
 
 
 def _skin(f: FaceParameters, t: Traits) -> FaceParameters:
@@ -236,7 +242,7 @@ def _skin(f: FaceParameters, t: Traits) -> FaceParameters:
         f,
         melanin=torch.sigmoid(1.15 * t["melanin"] - 0.75),
         undertone=0.6 * soft(t["undertone"], 2.0),
-        blush=1.35 * ramp(t["blush"], -2.5, 6.0),
+        blush=1.8 * ramp(t["blush"], -1.8, 6.0),
         pale=torch.tanh(t["pale"] / 3.5) * 0.95,
         freckles=ramp(t["freckles"], 0.8, 3.5) * torch.sigmoid(-1.5 * t["melanin"] + 0.5),
         shine=0.3 + 0.2 * soft(t["shine"], 2.0),
@@ -263,7 +269,7 @@ def _hair(f: FaceParameters, t: Traits) -> FaceParameters:
         receding=1.3 * ramp(t["receding"] + 0.5 * male, -1.2, 5.0),
         bald=ramp(t["bald"] + 0.7 * male, 1.2, 5.4),
         parting=0.6 * soft(t["parting"], 2.5),
-        sideburns=ramp(t["sideburns"] + 0.7 * male, -0.3, 5.2),
+        sideburns=1.15 * ramp(t["sideburns"] + 0.7 * male, -0.3, 4.8),
         stubble=ramp(t["stubble"] + grows, -0.9, 4.5),
         moustache=ramp(t["moustache"] + grows, 0.7, 4.0),
         goatee=ramp(t["goatee"] + grows, 0.7, 4.0),
@@ -302,7 +308,7 @@ def _scene(f: FaceParameters, t: Traits) -> FaceParameters:
         warmth=0.35 * soft(t["warmth"], 2.0),
         exposure=torch.exp(0.16 * soft(t["exposure"], 2.0)),
         wall_hue=0.5 * t["wall_hue"],
-        wall_saturation=0.6 * torch.sigmoid(t["wall_saturation"] - 0.4),
+        wall_saturation=0.55 * torch.sigmoid(t["wall_saturation"] - 0.9),
         wall_light=0.12 + 0.83 * torch.sigmoid(1.1 * t["wall_light"]),
         wall_slope=0.5 * soft(t["wall_slope"], 2.0),
         wall_pattern=0.9 * torch.sigmoid(t["wall_pattern"] - 0.6),

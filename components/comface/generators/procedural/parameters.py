@@ -6,6 +6,7 @@ frame: u right, v up, z to the camera, the origin midway between the eyes on the
 Properties without a unit are shares 0..1, or -1..1 about the average face where said so.
 """
 
+# ruff: noqa: RUF009 (fields are declared by a function of their mean and text)
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
@@ -33,7 +34,7 @@ class FaceParameters:
     edema: torch.Tensor = _of(0.0, "water in eyelids, cheeks and jaw line")
     double_chin: torch.Tensor = _of(0.0, "0..1")
     jowl: torch.Tensor = _of(0.0, "sagging jaw line")
-    neck_cm: torch.Tensor = _of(5.0, "half width of the neck")
+    neck_cm: torch.Tensor = _of(4.7, "half width of the neck")
     ear: torch.Tensor = _of(1.0, "size of the ears")
     # eyes and brows
     eye_gap_cm: torch.Tensor = _of(3.15, "centre of an eye from the midline")
@@ -57,8 +58,8 @@ class FaceParameters:
     nose_point: torch.Tensor = _of(0.0, "round -1 .. pointed 1")
     mouth_half_cm: torch.Tensor = _of(2.35, "half width at rest")
     mouth_cm: torch.Tensor = _of(6.5, "eye line to the line of the lips")
-    upper_lip_cm: torch.Tensor = _of(0.5, "thickness")
-    lower_lip_cm: torch.Tensor = _of(0.7, "thickness")
+    upper_lip_cm: torch.Tensor = _of(0.6, "thickness")
+    lower_lip_cm: torch.Tensor = _of(0.8, "thickness")
     # expression: facial action units, 0..5 as DISFA scores them
     au1: torch.Tensor = _of(0.0, "inner brow raiser")
     au4: torch.Tensor = _of(0.0, "brow lowerer")
@@ -139,6 +140,12 @@ class FaceParameters:
 
     def rows(self, start: int, stop: int) -> FaceParameters:
         return self.map(lambda x: x[start:stop])
+
+    def pick(self, at: torch.Tensor) -> FaceParameters:
+        """The faces with these numbers."""
+        names = [f.name for f in fields(self)]
+        picked = torch.stack([getattr(self, name) for name in names])[:, at]
+        return FaceParameters(**dict(zip(names, picked.unbind(0), strict=True)))
 
     def planes(self) -> FaceParameters:
         """Tensors (N,1,1), which broadcast over pictures (N,H,W)."""

@@ -65,12 +65,12 @@ def aged(faces: FaceParameters, age_years: torch.Tensor, graying: torch.Tensor) 
 
 def weighing(faces: FaceParameters, weight_kg: torch.Tensor) -> FaceParameters:
     """`faces`, which are drawn at MEAN_KG, at another weight: cheeks, jaw, chin, neck and eyes."""
-    fat = 1.6 * torch.tanh((weight_kg - MEAN_KG) / 38.0)
+    fat = 1.9 * torch.tanh((weight_kg - MEAN_KG) / 38.0)
     return replace(
         faces,
         fat=faces.fat + fat,
         cheekbone=faces.cheekbone - 0.35 * fat,
-        double_chin=faces.double_chin + 0.9 * ramp(fat, 0.05, 1.5),
+        double_chin=faces.double_chin + 0.9 * ramp(fat, 0.05, 1.8),
         neck_cm=faces.neck_cm + 0.55 * fat,
         eye_open=faces.eye_open * (1 - 0.07 * fat),
         square=faces.square + 0.1 * fat,

@@ -22,7 +22,12 @@ class Window(NamedTuple):
     columns: slice
 
     def of(self, z_NHW: Tensor) -> Tensor:
+        """A view, to write into."""
         return z_NHW[..., self.rows, self.columns]
+
+    def cut(self, z_NHW: Tensor) -> Tensor:
+        """A copy, to compute with: contiguous memory is two to four times as fast as a view."""
+        return self.of(z_NHW).contiguous()
 
 
 Box = tuple[float, float, float, float, float]
@@ -34,19 +39,31 @@ LOWER: Box = (8.6, -12.6, 2.4, -9.0, 2.0)
 FOREHEAD: Box = (7.0, 1.6, 9.0, -7.0, 1.0)
 
 
-def window(rows: FaceParameters, box: Box, size_px: int) -> Window:
-    """The pixels that `box` can reach in any of the faces (given as (N,), not as planes)."""
-    reach, low, high, back, front = box
-    device = rows.zoom.device
-    corners = torch.tensor(
-        [[u, v, z] for u in (-reach, reach) for v in (low, high) for z in (back, front)], device=device
-    )
-    column, row = project(rows, corners[None, :, 0], corners[None, :, 1], corners[None, :, 2], size_px)
-    bounds = torch.stack([row.min(), row.max(), column.min(), column.max()]).tolist()
-    ends = [min(max(int(bounds[i]) + (-1 if i % 2 == 0 else 3), 0), size_px) for i in range(4)]
-    if ends[1] - ends[0] < 3 or ends[3] - ends[2] < 3:
-        return Window(slice(0, 3), slice(0, 3))
-    return Window(slice(ends[0], ends[1]), slice(ends[2], ends[3]))
+class Windows:
+    """The pixels that a box can reach in any of these faces (given as (N,), not as planes); each box is asked once."""
+
+    def __init__(self, rows: FaceParameters, size_px: int) -> None:
+        self._rows, self._size_px = rows, size_px
+        self._known: dict[Box, Window] = {}
+
+    def __getitem__(self, box: Box) -> Window:
+        if box not in self._known:
+            self._known[box] = self._window(box)
+        return self._known[box]
+
+    def _window(self, box: Box) -> Window:
+        reach, low, high, back, front = box
+        corners = torch.tensor(
+            [[u, v, z] for u in (-reach, reach) for v in (low, high) for z in (back, front)],
+            device=self._rows.zoom.device,
+        )
+        u, v, z = corners[None, :, 0], corners[None, :, 1], corners[None, :, 2]
+        column, row = project(self._rows, u, v, z, self._size_px)
+        bounds = torch.stack([row.min(), row.max(), column.min(), column.max()]).tolist()
+        ends = [min(max(int(bounds[i]) + (-1 if i % 2 == 0 else 3), 0), self._size_px) for i in range(4)]
+        if ends[1] - ends[0] < 3 or ends[3] - ends[2] < 3:
+            return Window(slice(0, 3), slice(0, 3))
+        return Window(slice(ends[0], ends[1]), slice(ends[2], ends[3]))
 
 
 class Mouth(NamedTuple):
@@ -133,14 +150,14 @@ def nose(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
 def with_nose(f: FaceParameters, s: Surface, at: Window, height: Tensor) -> None:
     """Add the nose to `height`, and move u, v where it stands before the face (parallax)."""
     sin, tan = torch.sin(radians(f.yaw_deg)), torch.tan(radians(f.pitch_deg))
-    u, v = at.of(s.u), at.of(s.v)
-    shown = u.clone(), v.clone()
-    z = nose(f, *shown)
+    u, v = at.cut(s.u), at.cut(s.v)
+    z = nose(f, u, v)
+    shown = u, v
     for _ in range(2):
         shown = u - z * sin, v - z * tan
         z = nose(f, *shown)
-    u.copy_(shown[0])
-    v.copy_(shown[1])
+    at.of(s.u).copy_(shown[0])
+    at.of(s.v).copy_(shown[1])
     at.of(height).add_(z)
 
 
@@ -217,14 +234,14 @@ def forehead(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
     return depth * brow * wave
 
 
-def relief(rows: FaceParameters, f: FaceParameters, s: Surface, size_px: int) -> Tensor:
-    """Heights over the smooth head (N,H,W). `rows` and `f` are the same faces, as (N,) and as planes."""
+def relief(f: FaceParameters, s: Surface, windows: Windows) -> Tensor:
+    """Heights over the smooth head (N,H,W)."""
     height = torch.zeros_like(s.u)
-    with_nose(f, s, window(rows, NOSE, size_px), height)
+    with_nose(f, s, windows[NOSE], height)
     for box, part in ((EYES, around_eyes), (LOWER, lower_face), (FOREHEAD, forehead)):
-        at = window(rows, box, size_px)
-        at.of(height).add_(part(f, at.of(s.u), at.of(s.v)))
-    at = window(rows, MOUTH, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+        at = windows[box]
+        at.of(height).add_(part(f, at.cut(s.u), at.cut(s.v)))
+    at = windows[MOUTH]
+    u, v = at.cut(s.u), at.cut(s.v)
     at.of(height).add_(around_mouth(f, u, v, mouth(f, u)))
     return height

@@ -5,13 +5,15 @@ In: FaceParameters of N faces. Out: images (N,3,H,W) in [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from comface.generators.procedural import body, skin, worn
 from comface.generators.procedural.hair import hair
 from comface.generators.procedural.parameters import FaceParameters
-from comface.generators.procedural.relief import relief
+from comface.generators.procedural.relief import Windows, relief
 from comface.generators.procedural.scene import developed, wall
 from comface.generators.procedural.surface import Surface, bump, see, slopes
 
@@ -31,26 +33,52 @@ def render_parameters(faces: FaceParameters, size_px: int) -> Tensor:
 
 def _render(rows: FaceParameters, size_px: int) -> Tensor:
     f = rows.planes()
-    s = see(f, size_px)
-    height = relief(rows, f, s, size_px)
-    albedo = skin.skin(rows, f, s, size_px)
-    skin.lips(rows, f, s, albedo, size_px)
-    skin.beard(rows, f, s, albedo, size_px)
-    wet = skin.eyeballs(rows, f, s, albedo, size_px)
+    s, windows = see(f, size_px), Windows(rows, size_px)
+    height = relief(f, s, windows)
+    albedo = skin.skin(f, s, windows)
+    skin.lips(f, s, albedo, windows)
+    hairy = rows.stubble + rows.moustache + rows.goatee + rows.beard
+    only(hairy, skin.beard, rows, f, s, albedo, windows)
+    wet = skin.eyeballs(f, s, albedo, windows)
     lit = _lit(f, s, height, albedo, wet)
 
     picture = wall(f, size_px)
     locks = hair(f, s)
     body.over(picture, locks.colour * 0.7, locks.behind)
     body.neck(f, s, picture)
+    only(rows.double_chin, body.double_chin, rows, f, s, picture, windows)
     body.shoulders(f, s, picture)
+    only(rows.necktie, body.necktie, rows, f, s, picture, windows)
+    only(rows.necklace, body.necklace, rows, f, s, picture, windows)
     body.ears(f, s, picture)
     body.over(picture, lit, s.inside)
     body.over(picture, locks.colour, locks.before)
-    body.earrings(f, s, picture)
-    worn.glasses(rows, f, s, picture, size_px)
-    worn.hat(f, s, picture)
+    only(rows.earrings, body.earrings, rows, f, s, picture, windows)
+    only(rows.glasses, worn.glasses, rows, f, s, picture, windows)
+    only(rows.hat, worn.hat, rows, f, s, picture, windows)
     return developed(f, picture)
+
+
+Painter = Callable[[FaceParameters, Surface, Tensor, Windows], None]
+
+
+def only(
+    share_N: Tensor,
+    paint: Painter,
+    rows: FaceParameters,
+    f: FaceParameters,
+    s: Surface,
+    picture: Tensor,
+    windows: Windows,
+) -> None:
+    """Paint the faces that have something to paint: what few people wear costs little."""
+    at = torch.nonzero(share_N > 0)[:, 0]
+    if len(at) == len(share_N):
+        paint(f, s, picture, windows)
+    elif len(at):
+        some = picture[at]
+        paint(rows.pick(at).planes(), Surface(*(x[at] for x in s)), some, windows)
+        picture[at] = some
 
 
 def _lit(f: FaceParameters, s: Surface, height: Tensor, albedo: Tensor, wet: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from comface.generators.procedural.relief import (
     NOSE,
     Mouth,
     Window,
+    Windows,
     eyes,
     fold_u_cm,
     mouth,
     mouth_half_cm,
-    window,
 )
 from comface.generators.procedural.surface import Surface, bump, chin_cm, cover
 
@@ -72,11 +72,11 @@ def hair_colour(f: FaceParameters) -> Tensor:
     return mix(colour, rgb(0.50, 0.50, 0.52, f.zoom), f.gray.clamp(0, 1))
 
 
-def skin(rows: FaceParameters, f: FaceParameters, s: Surface, size_px: int) -> Tensor:
+def skin(f: FaceParameters, s: Surface, windows: Windows) -> Tensor:
     """Albedo of the bare face."""
     dark, red = torch.zeros_like(s.u), torch.zeros_like(s.u)
-    at = window(rows, LOWER, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+    at = windows[LOWER]
+    u, v = at.cut(s.u), at.cut(s.v)
     a = u.abs()
     cheeks = bump(((a - 3.9) / 2.6).square() + ((v + 3.1) / 2.3).square())
     at.of(red).add_(cheeks * (0.75 * f.blush + 0.1))
@@ -85,18 +85,18 @@ def skin(rows: FaceParameters, f: FaceParameters, s: Surface, size_px: int) -> T
     marionette = bump(((a - mouth_half_cm(f) - 0.15) / 0.4).square()) * bump(((v + f.mouth_cm + 1.2) / 1.3).square())
     at.of(dark).add_(0.35 * f.wrinkles.clamp(0, 1) * marionette)
     at.of(dark).add_(_marks(f, u, v) * bump((u / 7.5).square() + ((v + 2.5) / 6.5).square()))
-    at = window(rows, EYES, size_px)
-    _eye_region(f, at.of(s.u), at.of(s.v), at.of(dark), at.of(red))
-    at = window(rows, NOSE, size_px)
-    _nose_region(f, at.of(s.u), at.of(s.v), at.of(dark), at.of(red))
-    at = window(rows, FOREHEAD, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+    at = windows[EYES]
+    at.of(dark).add_(_eye_region(f, at.cut(s.u), at.cut(s.v)))
+    at = windows[NOSE]
+    _nose_region(f, at.cut(s.u), at.cut(s.v), at.of(dark), at.of(red))
+    at = windows[FOREHEAD]
+    u, v = at.cut(s.u), at.cut(s.v)
     lines = torch.sin(4.6 * v + 0.5 * torch.sin(1.1 * u + 3 * f.phase_a) + 0.06 * u * u).clamp(min=0).square()
     at.of(dark).add_(
         0.3 * (f.wrinkles - 0.12).clamp(min=0) * lines * bump((u / 5.2).square() + ((v - 4.3) / 2.2).square())
     )
     red.clamp_(0, 1.2)
-    redden = 1 - red[:, None] * rgb(0.06, 0.42, 0.36, s.u)
+    redden = 1 - red[:, None] * rgb(0.06, 0.5, 0.42, s.u)
     return skin_colour(f) * redden * (1 - dark.clamp_(0, 0.92))[:, None]
 
 
@@ -113,11 +113,11 @@ def _marks(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
     ) + 0.5 * mole * (torch.sin(5 * (a + b)) > 0.3)
 
 
-def _eye_region(f: FaceParameters, u: Tensor, v: Tensor, dark: Tensor, red: Tensor) -> None:
+def _eye_region(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
     e = eyes(f, u, v)
     a = u.abs()
     socket = bump(((a - f.eye_gap_cm + 0.35) / 2.4).square() + ((v - 0.35) / 1.6).square())
-    dark += (0.26 + 0.12 * f.eye_depth) * socket
+    dark = (0.26 + 0.12 * f.eye_depth) * socket
     bag = bump((e.p / 1.7).square() + ((e.q + 1.0) / 0.8).square())
     dark += (0.22 * f.bags + 0.04) * bag * (1 - 0.6 * f.makeup)
     under = bump((e.p / 1.9).square() + ((e.q + 1.55 + 0.25 * f.bags + 0.25 * f.edema) / 0.3).square())
@@ -129,29 +129,29 @@ def _eye_region(f: FaceParameters, u: Tensor, v: Tensor, dark: Tensor, red: Tens
     dark += 0.34 * (f.wrinkles.clamp(0, 1.2) + 0.2 * f.au6) * feet * lines
     frown = bump(((a - 0.55) / 0.3).square() + ((v - f.brow_cm + 0.1) / 0.9).square())
     dark += (0.06 * f.au4 + 0.25 * f.wrinkles.clamp(0, 1)) * frown
-    red += 0.22 * bag
+    return dark
 
 
 def _nose_region(f: FaceParameters, u: Tensor, v: Tensor, dark: Tensor, red: Tensor) -> None:
     a = u.abs()
-    nostril = bump(((a - 0.5 * f.nose_half_cm + 0.05) / 0.52).square() + ((v + f.nose_cm + 0.42) / 0.32).square())
-    dark += 0.85 * nostril
+    nostril = bump(((a - 0.5 * f.nose_half_cm + 0.05) / 0.45).square() + ((v + f.nose_cm + 0.44) / 0.27).square())
+    z = 0.62 * nostril
     below = bump((u / (f.nose_half_cm + 0.5)).square() + ((v + f.nose_cm + 0.85) / 0.62).square())
-    dark += 0.32 * below
+    z += 0.3 * below
     wing = bump(((a - f.nose_half_cm - 0.02) / 0.34).square() + ((v + f.nose_cm - 0.05) / 0.8).square())
-    dark += 0.35 * wing
+    z += 0.35 * wing
     side = bump(((a - 0.95) / 0.55).square() + ((v + 0.4) / 1.9).square())
-    dark += 0.1 * side
+    dark += z + 0.1 * side
     red += 0.28 * bump((u / 1.6).square() + ((v + f.nose_cm) / 1.2).square())
 
 
-def lips(rows: FaceParameters, f: FaceParameters, s: Surface, albedo: Tensor, size_px: int) -> None:
-    at = window(rows, MOUTH, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+def lips(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> None:
+    at = windows[MOUTH]
+    u, v = at.cut(s.u), at.cut(s.v)
     m = mouth(f, u)
     bare = skin_colour(f)
-    natural = bare * mix(rgb(0.78, 0.55, 0.55, u), rgb(0.82, 0.34, 0.36, u), f.lip_red.clamp(0, 1))
-    colour = mix(natural, rgb(0.42, 0.025, 0.05, u), f.lipstick.clamp(0, 1) * 0.92)
+    natural = bare * mix(rgb(0.78, 0.55, 0.55, u), rgb(0.82, 0.30, 0.33, u), f.lip_red.clamp(0, 1))
+    colour = mix(natural, rgb(0.46, 0.012, 0.05, u), f.lipstick.clamp(0, 1) * 0.97)
     edge = torch.minimum(m.top - v, v - m.bottom)
     soft = s.pixel_cm + 0.12
     paint(albedo, at, colour, cover(edge, soft) * (m.inside > 0))
@@ -175,10 +175,10 @@ def _opening(f: FaceParameters, s: Surface, at: Window, albedo: Tensor, u: Tenso
     paint(albedo, at, rgb(0.72, 0.68, 0.60, u), hole * (2.5 * top).clamp(0, 1) * between * 0.95)
 
 
-def eyeballs(rows: FaceParameters, f: FaceParameters, s: Surface, albedo: Tensor, size_px: int) -> Tensor:
+def eyeballs(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> Tensor:
     """Paint lids, whites, irises and lashes. Returns how much of each pixel is wet eye (N,H,W)."""
-    at = window(rows, EYES, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+    at = windows[EYES]
+    u, v = at.cut(s.u), at.cut(s.v)
     e = eyes(f, u, v)
     shadow = bump((e.p / 2.1).square() + ((e.q - 0.85) / 1.0).square())
     tint = mix(rgb(0.10, 0.045, 0.05, u), rgb(0.07, 0.05, 0.11, u), f.iris_blue.clamp(0, 1))
@@ -216,15 +216,15 @@ def _brows(f: FaceParameters, s: Surface, at: Window, albedo: Tensor, u: Tensor,
     ends = cover(torch.minimum(p + 1.9 + 0.08 * f.au4, 2.1 - p) * 0.7, s.pixel_cm + 0.25)
     mask = cover(thick - (v - at_v).abs(), s.pixel_cm + 0.16) * ends
     fine = (0.3 - s.pixel_cm).clamp(min=0)
-    hairs = 1 - fine * (1 + torch.sin(9 * p + 5 * (v - at_v)))
+    hairs = 1 - 0.55 * fine * (1 + torch.sin(17 * p + 9 * (v - at_v) + 2 * torch.sin(5 * p)))
     colour = hair_colour(f) * 0.55 + rgb(0.008, 0.006, 0.005, u)
     paint(albedo, at, colour, (mask * hairs * f.brow_dark).clamp(0, 1))
 
 
-def beard(rows: FaceParameters, f: FaceParameters, s: Surface, albedo: Tensor, size_px: int) -> None:
+def beard(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> None:
     """Stubble, moustache, goatee and full beard, each by its own share."""
-    at = window(rows, LOWER, size_px)
-    u, v = at.of(s.u), at.of(s.v)
+    at = windows[LOWER]
+    u, v = at.cut(s.u), at.cut(s.v)
     a = u.abs()
     m = mouth(f, u)
     off_lips = 1 - cover(torch.minimum(m.top - v, v - m.bottom), s.pixel_cm) * (m.inside > 0)

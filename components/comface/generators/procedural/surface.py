@@ -107,7 +107,9 @@ def profile(f: FaceParameters, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sag = bump(((v + f.face_cm - 2.4) / 2.6).square())
     width = f.skull_cm + 0.28 * f.cheekbone * cheek + (0.55 * f.fat + 0.35 * f.edema) * soft
     width = width + (0.45 * f.jowl + 0.25 * f.edema) * sag - 0.25 * f.jowl * cheek
-    depth = AXIS_CM * (1 - 0.1 * a2 - 0.9 * a8 * a2 - 0.15 * b2 - 0.85 * b4).clamp(min=1e-4).sqrt()
+    # no deeper than at the chin: below it, a ray must not find its way back to the face
+    back = (a8 * a2).clamp(max=1)
+    depth = AXIS_CM * (1 - 0.1 * a2.clamp(max=1) - 0.55 * back - 0.15 * b2 - 0.85 * b4).clamp(min=1e-4).sqrt()
     return width * root, depth, level
 
 
@@ -117,8 +119,10 @@ def see(f: FaceParameters, size_px: int) -> Surface:
     yaw, pitch = radians(f.yaw_deg), radians(f.pitch_deg)
     sin, cos, tan, upright = torch.sin(yaw), torch.cos(yaw), torch.tan(pitch), torch.cos(pitch)
     centred = x - (-AXIS_CM * sin)
-    v = y / upright
-    for step in range(3):
+    # a first guess from a ball, then damped: below the jaw the plain iteration swings
+    ball = (AXIS_CM * AXIS_CM - centred * centred).clamp(min=0).sqrt_() - AXIS_CM
+    v = y / upright - ball * tan
+    for _ in range(2):
         width, depth, level = profile(f, v)
         w2, d2 = width * width, depth * depth
         e2 = w2 * (cos * cos) + d2 * (sin * sin)
@@ -126,8 +130,7 @@ def see(f: FaceParameters, size_px: int) -> Surface:
         side = centred / half
         chord = (1 - side * side).clamp(min=0).sqrt() * (width * depth) / half
         t = -AXIS_CM * cos + (d2 - w2) * (sin * cos) * centred / e2 + chord
-        # damped: below the jaw the plain iteration swings
-        v = v + (y / upright - t * tan - v) * (1.0, 0.6, 0.6)[step]
+        v = v + (y / upright - t * tan - v) * 0.7
     inside = outline(level - side * side * level.clamp(min=1e-4))
     u = x * cos - t * sin
     pixel = (SPAN_CM / size_px) / f.zoom
