@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from comface.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -57,6 +59,14 @@ def draw(generator: FaceGenerator, seeds: Sequence[int], psi: float) -> torch.Te
     return truncate(w_ND, psi) if truncate is not None else w_ND
 
 
+def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Rendered images ([-1, 1]) as RGB uint8 (N,H,W,3)."""
+    import torch
+
+    grey_NCHW = ((images_NCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
     """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`."""
     if name == "procedural":
@@ -69,4 +79,6 @@ def load_generator(name: str, weights: Path | None = None, device: str = "cpu") 
         return DcganGenerator(weights, device)
     if name in ("stylegan", "stylegan2", "stylegan3"):
         raise ConfigurationError(f"The generator '{name}' is not built in yet; use 'dcgan' or 'procedural'.")
-    raise ConfigurationError(f"There is no generator '{name}'; choose procedural, dcgan, stylegan, stylegan2, stylegan3.")
+    raise ConfigurationError(
+        f"There is no generator '{name}'; choose procedural, dcgan, stylegan, stylegan2, stylegan3."
+    )
