@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from comface.errors import ConfigurationError
 from comface.manifest import verify
 from comface.register.registry import Registry, Version, names, resolve_model
 from comface.store import Store
@@ -56,6 +57,8 @@ def model_text(shown: dict[str, Any]) -> str:
 
 def promote_model(store: Store, reference: str, now: datetime) -> dict[str, Any]:
     """Make NAME@vN (or NAME: its newest) the champion. Gives reference and the champion before."""
+    if "://" in reference:
+        raise ConfigurationError(f"A champion is named by its version, not by {reference}; write NAME@v3.")
     called, _ = resolve_model(store, reference)
     name, _, number = called.partition("@v")
     promotion = Registry(store, name).promote(int(number), now)

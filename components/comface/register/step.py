@@ -8,7 +8,7 @@ it is a function of the inputs, so a retry finds the same version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, STEP)
     if (done := draft.published()) is not None:
         return _decision(done.read_json("decision.json")), done
-    before = [Metric(**row) for row in inputs["champion"].facts["metrics"]] if champion else None
+    before = [_metric(row) for row in inputs["champion"].facts["metrics"]] if champion else None
     decision = decide(metrics_of(evaluation), config, before)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
@@ -99,12 +99,8 @@ def make_model(
 ) -> Artifact:
     """The `model` artifact, made or found made. Its address holds what its content depends on: not the thresholds."""
     inputs = {"evaluation": evaluation, "backbone": backbone} | {f"head-{task}": head for task, head in heads.items()}
-    made_from = {
-        "name": config.name,
-        "interval_coverage": config.interval_coverage,
-        "provenance": list(provenance_rows),
-    }
-    draft = Draft(store, "model", made_from, inputs, STEP)
+    settings = {"name": config.name, "interval_coverage": config.interval_coverage}
+    draft = Draft(store, "model", settings | {"provenance": list(provenance_rows)}, inputs, STEP)
     if (done := draft.published()) is not None:
         return done
     record = heads_record(heads, config.interval_coverage)
@@ -114,7 +110,7 @@ def make_model(
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
     draft.write_json("heads.json", record)
     draft.write_json("preprocessing.json", preprocessing(heads, backbone))
-    draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": config.model_dump(mode="json")})
+    draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": settings})
     facts = card_facts(config.name, backbone, record, metrics, inputs, provenance_rows, config.interval_coverage)
     draft.write("card.md", card(facts).encode())
     return draft.publish({"name": config.name, "tasks": record, "metrics": [asdict(metric) for metric in metrics]})
@@ -135,3 +131,8 @@ def decision_markdown(decision: GateDecision) -> str:
 def _decision(record: dict[str, Any]) -> GateDecision:
     checks = tuple(Check(**row) for row in record["checks"])
     return GateDecision(record["passed"], tuple(record["reasons"]), checks)
+
+
+def _metric(row: dict[str, Any]) -> Metric:
+    """As a champion of any version recorded it: fields that are unknown here say nothing to this gate."""
+    return Metric(**{field.name: row[field.name] for field in fields(Metric) if field.name in row})

@@ -1,0 +1,222 @@
+"""Compare: photos in, changes out; exact against transfer's own head, and one sentence for every unusable photo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+from PIL import Image
+
+from comface import faces
+from comface.errors import DataError
+from comface.manifest import Draft, open_artifact
+from comface.models import DCGAN, LANDMARKS, available
+from comface.register.compare import Comparison, changes_of, compare, table
+from comface.register.estimator import change, load_estimator, resized
+from comface.register.picture import picture
+from comface.transfer import methods
+from comface.transfer.heads import head_of
+
+needs_models = pytest.mark.skipif(
+    not {DCGAN, LANDMARKS} <= set(available()), reason="needs what `comface fetch` takes from packages"
+)
+SURE_FACES = (15, 16, 19, 22)
+
+
+def noise_faces(count: int, side_px: int = 64) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, side_px, side_px, 3), np.uint8)
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_a_head_estimates_as_transfer_does(antisymmetric: bool) -> None:
+    rng = np.random.default_rng(3)
+    tensors = {
+        "mean": rng.normal(size=20).astype(np.float32),
+        "scale": rng.uniform(0.5, 2, 20).astype(np.float32),
+        "weight": rng.normal(size=20).astype(np.float32),
+        "bias": np.array([0.0 if antisymmetric else 0.3], np.float32),
+        "antisymmetric": np.array([antisymmetric], np.uint8),
+    }
+    tensors = safetensors.numpy.load(safetensors.numpy.save(tensors))
+    h_x_ND, h_y_ND = rng.normal(size=(2, 50, 20))
+    expected_N = head_of(tensors)(h_x_ND, h_y_ND)
+    found_N = [change(tensors, h_x_D, h_y_D) for h_x_D, h_y_D in zip(h_x_ND, h_y_ND, strict=True)]
+    np.testing.assert_allclose(found_N, expected_N, atol=1e-6)
+
+
+@pytest.mark.parametrize("side_px", [64, 96])
+def test_features_are_those_that_the_heads_were_fitted_on(registered, side_px: int) -> None:
+    result, chain = registered
+    encoder = methods.load_method("comface", methods.Sources(backbone=chain.backbone))
+    faces_NSS3 = noise_faces(3, side_px)
+    expected_ND = methods.encode(encoder, faces_NSS3)
+    np.testing.assert_allclose(load_estimator(result.model)._features(faces_NSS3), expected_ND, atol=1e-5)
+    np.testing.assert_array_equal(methods.resized(faces_NSS3, 48)[0], resized(faces_NSS3[0], 48))
+
+
+def test_a_change_is_the_mean_over_the_faces_and_their_mirror_images(registered) -> None:
+    result, chain = registered
+    estimator = load_estimator(result.model)
+    before, after = noise_faces(2)
+    found = estimator.changes(before, after)
+    assert found == pytest.approx(estimator.changes(before[:, ::-1], after[:, ::-1]), abs=1e-5)
+    encoder = methods.load_method("comface", methods.Sources(backbone=chain.backbone))
+    for task, value in found.items():
+        head = head_of(safetensors.numpy.load(result.model.read(f"heads/{task}.safetensors")))
+        h_ND = methods.encode(encoder, np.stack([before, after, before[:, ::-1], after[:, ::-1]]))
+        expected = (head(h_ND[:1], h_ND[1:2])[0] + head(h_ND[2:3], h_ND[3:])[0]) / 2
+        assert value == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_interval_is_centred_on_the_estimate(registered) -> None:
+    result, _ = registered
+    estimator = load_estimator(result.model)
+    before, after = noise_faces(2)
+    for task, each in changes_of(estimator, before, after).items():
+        width = estimator.record[task]["interval_half_width"]
+        assert each.interval == (each.change - width, each.change + width)
+
+
+def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_path: Path) -> None:
+    result, _ = registered
+    shutil.copytree(result.model.store.root, tmp_path / "copy")
+    model = open_artifact((tmp_path / "copy").as_uri())
+    name = "heads/smile.safetensors"
+    head = safetensors.numpy.load(model.read(name))
+    data = safetensors.numpy.save({**head, "weight": head["weight"][:5]})
+    model.store.write(name, data)
+    with pytest.raises(DataError, match=r"'heads/smile\.safetensors' .* is not what its manifest names"):
+        load_estimator(model)
+    narrow = Draft(model.store, "model", {}, {}, "comface.seeds")
+    for other in model.manifest.objects:
+        narrow.write(other, model.store.read(other))
+    with pytest.raises(DataError, match=r"The head of 'smile' in .* does not fit the backbone"):
+        load_estimator(narrow.publish({}))
+
+
+# Photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Photos with one, no, two and a too small face, and files that are none."""
+    import cv2
+
+    from comface.generators import load_generator
+
+    folder = tmp_path_factory.mktemp("photos")
+    generator = load_generator("dcgan")
+    x_NCHW = generator.render(generator.latents(SURE_FACES))
+    face_NSS3 = ((x_NCHW.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).byte().numpy()
+    large = [cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC) for face in face_NSS3]
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    images = {"one": large[0], "other": large[1], "none": grey, "two": np.hstack([large[0], large[2]])}
+    images["tiny"] = face_NSS3[0][::3, ::3]
+    paths = {name: folder / f"{name}.png" for name in images}
+    for name, image in images.items():
+        Image.fromarray(image).save(paths[name])
+    paths["text"] = folder / "text.jpg"
+    paths["text"].write_text("no image")
+    Image.fromarray(large[0]).save(folder / "cut.jpg")
+    paths["cut"] = folder / "cut.jpg"
+    paths["cut"].write_bytes(paths["cut"].read_bytes()[:2000])
+    paths["missing"] = folder / "missing.jpg"
+    paths["folder"] = folder
+    return paths
+
+
+@needs_models
+def test_two_photos_give_a_change_per_task_as_the_design_fixes_the_json(registered, photos: dict[str, Path]) -> None:
+    result, _ = registered
+    comparison = compare(photos["one"], photos["other"], result.model, "comface@v1")
+    record = json.loads(json.dumps(comparison.record()))
+    assert set(record) == {"model", "changes"}
+    assert record["model"] == "comface@v1"
+    assert set(record["changes"]) == {"age", "smile"}
+    for entry in record["changes"].values():
+        assert set(entry) == {"change", "unit", "interval"}
+        low, high = entry["interval"]
+        assert low < entry["change"] < high
+
+
+@needs_models
+def test_the_same_photo_twice_has_changed_by_the_bias_alone(registered, photos: dict[str, Path]) -> None:
+    result, _ = registered
+    comparison = compare(photos["one"], photos["one"], result.model)
+    assert comparison.model == result.model.uri
+    assert comparison.changes["smile"].change == pytest.approx(0.25, abs=1e-6)
+
+
+@needs_models
+@pytest.mark.parametrize("role", ["BEFORE", "AFTER"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", "No face was found"),
+        ("two", "2 faces"),
+        ("tiny", "too small"),
+        ("text", "no image"),
+        ("cut", "cannot be decoded"),
+        ("missing", "is not there"),
+        ("folder", "is not there"),
+    ],
+)
+def test_a_photo_that_cannot_be_used_is_named_with_its_role(
+    registered, photos: dict[str, Path], capfd: pytest.CaptureFixture[str], name: str, reason: str, role: str
+) -> None:
+    result, _ = registered
+    pair = (photos[name], photos["one"]) if role == "BEFORE" else (photos["one"], photos[name])
+    with pytest.raises(DataError, match=reason) as error:
+        compare(*pair, result.model)
+    text = str(error.value)
+    assert error.value.exit_code == 65
+    assert f"photo {role}" in text
+    assert photos[name].name in text
+    assert ("AFTER" if role == "BEFORE" else "BEFORE") not in text
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert capfd.readouterr() == ("", ""), "nothing about a photo is logged"
+
+
+# What a person sees
+
+
+@pytest.fixture
+def comparison(registered) -> Comparison:
+    result, _ = registered
+    before, after = noise_faces(2, 192)
+    changes = changes_of(load_estimator(result.model), *noise_faces(2))
+    return Comparison("comface@v1", changes, before, after)
+
+
+def test_the_table_has_a_line_per_task_with_unit_interval_and_rehearsal(comparison: Comparison) -> None:
+    lines = table(comparison).splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["age", "smile"]
+    assert "years (rehearsal)" in lines[1]
+    assert f"{comparison.changes['smile'].change:+.2f}" in lines[2]
+    assert any("90% of cases" in line for line in lines)
+    assert any("says nothing about people" in line for line in lines)
+
+
+def test_the_picture_is_a_png_and_the_same_every_time(comparison: Comparison) -> None:
+    first = picture(comparison)
+    assert first.startswith(b"\x89PNG")
+    assert first == picture(comparison)
+
+
+def test_the_framing_in_the_model_is_the_one_of_the_module_that_aligns(registered) -> None:
+    result, _ = registered
+    framing = result.model.read_json("preprocessing.json")["framing"]
+    assert framing == {
+        "size_px": faces.FRAME_PX,
+        "eye_distance_px": faces.EYE_DISTANCE_PX,
+        "eyes_centre_px": list(faces.EYES_MIDPOINT_PX),
+    }

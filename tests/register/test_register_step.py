@@ -1,0 +1,172 @@
+"""Register: a decision is always recorded, a version only where the gate passed, and a retry finds what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from comface.config import RegisterConfig, Threshold
+from comface.errors import DataError, GateRefused
+from comface.manifest import verify
+from comface.register.listing import (
+    list_models,
+    model_text,
+    models_text,
+    promote_model,
+    show_model,
+    verify_reference,
+)
+from comface.register.registry import Registry
+from comface.register.step import register
+from comface.store import open_store
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    row = {"file": "dcgan.safetensors", "sha256": "ab" * 32, "licence": "MIT | research", "trained_on": "DigiFace-1M"}
+    (folder / "dcgan.safetensors.json").write_text(json.dumps(row))
+    (folder / "broken.json").write_text("{")
+    return folder
+
+
+def run(chain, weights: Path, config: RegisterConfig | None = None, now: datetime = NOW):
+    return register(
+        chain.store, config or RegisterConfig(), chain.evaluation, chain.backbone, chain.transfers, now, weights
+    )
+
+
+def test_a_model_that_passes_becomes_the_next_version_with_all_that_using_it_needs(
+    make_chain: Callable, weights: Path
+) -> None:
+    chain = make_chain()
+    result = run(chain, weights)
+    assert result.decision.passed
+    assert result.version.reference == "comface@v1"
+    result.raise_if_refused()
+    model = result.model
+    assert sorted(model.manifest.objects) == [
+        "card.md", "config.json", "heads.json", "heads/age.safetensors", "heads/smile.safetensors",
+        "model.safetensors", "preprocessing.json",
+    ]  # fmt: skip
+    assert model.read("model.safetensors") == chain.backbone.read("model.safetensors")
+    heads = model.read_json("heads.json")
+    assert heads["age"]["unit"] == "years"
+    assert heads["age"]["rehearsal"] is True
+    assert heads["smile"]["rehearsal"] is False
+    assert 0.5 < heads["smile"]["interval_half_width"] < 1.2, "noise of SD .5: its 90 % quantile is .82"
+    assert model.read_json("preprocessing.json")["aligned_px"] == 64
+
+
+def test_registering_twice_gives_the_same_version_and_leaves_one(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain()
+    first, second = run(chain, weights), run(chain, weights, now=NOW + timedelta(hours=1))
+    assert first.version == second.version
+    assert first.recorded.uri == second.recorded.uri
+    assert len(Registry(chain.store, "comface").versions()) == 1
+
+
+def test_other_thresholds_do_not_make_another_model_of_the_same_content(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain()
+    strict = RegisterConfig(thresholds=(Threshold(task="smile", min_corr=0.5),))
+    assert run(chain, weights).version == run(chain, weights, strict).version
+
+
+def test_a_refusal_is_recorded_and_registers_nothing(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain(smile=0.05)
+    result = run(chain, weights)
+    assert result.version is None
+    assert result.model is None
+    assert result.recorded.facts["passed"] is False
+    assert result.recorded.read_json("decision.json") == json.loads(json.dumps(result.decision.record()))
+    assert "refused" in result.recorded.read("decision.md").decode()
+    assert Registry(chain.store, "comface").versions() == []
+    with pytest.raises(GateRefused, match=r"The gate refused the model: the correlation of smile \(linear\)") as error:
+        result.raise_if_refused()
+    assert error.value.exit_code == 66
+    again = run(chain, weights)
+    assert again.decision == result.decision
+
+
+def test_the_champion_is_what_the_next_challenger_is_measured_against(make_chain: Callable, weights: Path) -> None:
+    run(make_chain(smile=0.8, age=0.8), weights)
+    worse = make_chain(smile=0.5, age=0.5, seed=1)
+    assert run(worse, weights).decision.passed, "nobody is the champion yet"
+    promote_model(worse.store, "comface@v1", NOW)
+    refused = run(worse, weights)
+    assert not refused.decision.passed
+    assert "champion" in refused.decision.reasons[0]
+    lenient = RegisterConfig(champion_tolerance=0.5)
+    assert run(worse, weights, lenient).version.number == 2
+
+
+def test_a_head_of_another_backbone_is_refused(make_chain: Callable, weights: Path) -> None:
+    chain, other = make_chain(), make_chain(seed=1)
+    with pytest.raises(DataError, match=r"The head of 'smile' .* belongs to another backbone"):
+        register(chain.store, RegisterConfig(), chain.evaluation, other.backbone, chain.heads, NOW, weights)
+
+
+def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain()
+    others = [artifact for artifact in chain.transfers if artifact.facts["method"] == "scratch"]
+    for heads, message in ((others, "No linear head of ComFace"), (chain.heads * 2, "Two heads were given")):
+        with pytest.raises(DataError, match=message):
+            register(chain.store, RegisterConfig(), chain.evaluation, chain.backbone, heads, NOW, weights)
+
+
+def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights: Path) -> None:
+    text = run(make_chain(), weights).model.read("card.md").decode()
+    for part in ("Not a medical device", "MIT / research", "DigiFace-1M", "rehearsal", "skin tones", "100 identities",
+                 "1,100 images", "comface verify", "probability of 90%"):  # fmt: skip
+        assert part in text, part
+    row = next(line for line in text.splitlines() if line.startswith("| age |"))
+    assert "**rehearsal**" in row
+    assert "rehearsal" not in next(line for line in text.splitlines() if line.startswith("| smile |"))
+
+
+def test_a_registered_model_is_traced_back_to_its_tracks(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain()
+    run(chain, weights)
+    walked = [uri for uri, _ in verify_reference(chain.store, "comface@v1")]
+    kinds = {uri.removeprefix(chain.store.uri).split("/")[1] for uri in walked}
+    assert kinds == {"model", "evaluation", "backbone", "transfer", "features", "faces", "shards", "tracks"}
+    assert walked == [uri for uri, _ in verify(Registry(chain.store, "comface").open(
+        Registry(chain.store, "comface").version(1)).uri)]  # fmt: skip
+    chain.backbone.store.write("model.safetensors", b"flipped")
+    with pytest.raises(DataError, match=r"'model\.safetensors' of .*backbone"):
+        list(verify_reference(chain.store, "comface@v1"))
+
+
+def test_list_show_and_promote_tell_the_same_story(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain()
+    assert models_text(list_models(chain.store)) == "no model is registered here; `comface run` registers one"
+    run(chain, weights)
+    assert promote_model(chain.store, "comface", NOW) == {
+        "reference": "comface@v1",
+        "before": None,
+        "promoted_at": NOW.isoformat(),
+    }
+    rows = list_models(chain.store)
+    assert [(row["reference"], row["champion"]) for row in rows] == [("comface@v1", True)]
+    assert "champion" in models_text(rows)
+    assert "smile 0.60" in models_text(rows)
+    assert "age 0.50 (rehearsal)" in models_text(rows)
+    shown = show_model(chain.store, None)
+    assert shown["reference"] == "comface@v1"
+    assert "# Model card: comface" in model_text(shown)
+
+
+def test_the_whole_registration_works_on_s3(
+    make_chain: Callable, weights: Path, s3_environment: dict[str, str]
+) -> None:
+    chain = make_chain(open_store("s3://comface/register"))
+    assert run(chain, weights).version.reference == "comface@v1"
+    assert run(chain, weights).version.reference == "comface@v1"
+    assert len(list(verify_reference(chain.store, None))) >= 8

@@ -1,0 +1,169 @@
+"""Versions are immutable, numbered without gaps or doubles, and found by the names that people use."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from comface.errors import ConfigurationError, DataError
+from comface.manifest import Artifact, Draft, open_artifact
+from comface.register.registry import Registry, names, newest, resolve_model
+from comface.store import Store, open_store
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "file":
+        return open_store((tmp_path / "store").as_uri())
+    request.getfixturevalue("s3_environment")
+    return open_store(f"s3://comface/{uuid.uuid4().hex}")
+
+
+def model(store: Store, content: str) -> Artifact:
+    draft = Draft(store, "model", {"content": content}, {}, "comface.seeds")
+    draft.write("card.md", content.encode())
+    return draft.publish({"tasks": {}, "metrics": []})
+
+
+def test_versions_count_up_and_keep_their_model(store: Store) -> None:
+    registry = Registry(store, "comface")
+    for i in range(1, 12):
+        assert registry.register(model(store, f"m{i}"), NOW).reference == f"comface@v{i}"
+    versions = registry.versions()
+    assert [version.number for version in versions] == list(range(1, 12))
+    assert registry.open(versions[9]).read("card.md") == b"m10"
+    assert names(store) == ["comface"]
+
+
+def test_the_same_model_keeps_its_version(store: Store) -> None:
+    registry = Registry(store, "comface")
+    first = registry.register(model(store, "a"), NOW)
+    registry.register(model(store, "b"), NOW)
+    assert registry.register(model(store, "a"), NOW + timedelta(days=1)) == first
+    assert len(registry.versions()) == 2
+
+
+def _register(uri: str, content: str, start: float) -> None:
+    store = open_store(uri)
+    time.sleep(max(0.0, start - time.time()))
+    Registry(store, "comface").register(model(store, content), NOW)
+
+
+def test_processes_that_register_at_the_same_moment_get_different_versions(store: Store) -> None:
+    contents = ["a", "b", "c", "same", "same"]
+    start = time.time() + 2.5
+    racers = [SPAWN.Process(target=_register, args=(store.uri, content, start)) for content in contents]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+        assert racer.exitcode == 0
+    registry = Registry(store, "comface")
+    found = {version.number: registry.open(version).read("card.md").decode() for version in registry.versions()}
+    assert sorted(found) == [1, 2, 3, 4]
+    assert sorted(found.values()) == ["a", "b", "c", "same"]
+
+
+def test_a_champion_is_made_by_promotion_alone_and_can_be_taken_back(store: Store) -> None:
+    registry = Registry(store, "comface")
+    for content in ("a", "b"):
+        registry.register(model(store, content), NOW)
+    assert registry.champion() is None
+    assert registry.promote(2, NOW).before is None
+    assert registry.promote(1, NOW).before == 2
+    again = registry.promote(1, NOW + timedelta(days=1))
+    assert again.promoted_at == NOW, "promoting the champion changes nothing"
+    champion = registry.champion()
+    assert champion is not None
+    assert champion.number == 1
+
+
+def test_every_way_to_name_a_model_finds_it(store: Store) -> None:
+    registry, other = Registry(store, "comface"), Registry(store, "edema")
+    one = registry.register(model(store, "1"), NOW)
+    registry.register(model(store, "2"), NOW + timedelta(hours=1))
+    other.register(model(store, "3"), NOW + timedelta(hours=2))
+    registry.promote(1, NOW)
+
+    def found(reference: str | None) -> tuple[str, bytes]:
+        called, artifact = resolve_model(store, reference)
+        return called, artifact.read("card.md")
+
+    assert found(None) == ("edema@v1", b"3")
+    assert found("comface") == ("comface@v2", b"2")
+    assert found("comface@v1") == found("comface@champion") == ("comface@v1", b"1")
+    uri = registry.open(one).uri
+    assert found(uri) == (uri, b"1")
+    assert newest(store).reference == "edema@v1"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("other", "No model 'other' is registered in .*; those that are: comface"),
+        ("comface@v9", "no version v9 of 'comface' .*; the newest is v1"),
+        ("comface@champion", "No version of 'comface' is the champion; make one so with"),
+        ("comface@latest", "write NAME, NAME@v3 or NAME@champion"),
+        ("../comface", "is no name of a model"),
+        ("Com Face", "is no name of a model"),
+    ],
+)
+def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, message: str) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    Registry(store, "comface").register(model(store, "a"), NOW)
+    with pytest.raises(ConfigurationError, match=message) as error:
+        resolve_model(store, reference)
+    assert str(error.value).endswith(".")
+
+
+def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No model is registered in file:"):
+        resolve_model(open_store(tmp_path.as_uri()), None)
+
+
+def test_a_uri_of_something_else_is_refused(tmp_path: Path) -> None:
+    artifact = Draft(open_store(tmp_path.as_uri()), "tracks", {}, {}, "comface.seeds").publish({})
+    with pytest.raises(DataError, match="kind 'tracks', not 'model'"):
+        resolve_model(open_store(tmp_path.as_uri()), artifact.uri)
+
+
+def test_a_model_changed_after_its_registration_is_not_opened(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    registry = Registry(store, "comface")
+    artifact = model(store, "a")
+    version = registry.register(artifact, NOW)
+    artifact.store.write("manifest.json", artifact.store.read("manifest.json") + b" ")
+    open_artifact(artifact.uri)
+    with pytest.raises(DataError, match="was changed after registration"):
+        registry.open(version)
+    with pytest.raises(DataError, match="was changed after registration"):
+        registry.promote(1, NOW)
+
+
+def test_a_store_that_was_moved_keeps_its_registry(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "old").as_uri())
+    Registry(store, "comface").register(model(store, "a"), NOW)
+    (tmp_path / "old").rename(tmp_path / "new")
+    _, artifact = resolve_model(open_store((tmp_path / "new").as_uri()), "comface@v1")
+    assert artifact.read("card.md") == b"a"
+
+
+def test_a_model_of_another_store_is_not_registered(tmp_path: Path) -> None:
+    here, there = open_store((tmp_path / "here").as_uri()), open_store((tmp_path / "there").as_uri())
+    with pytest.raises(ConfigurationError, match="lies outside"):
+        Registry(here, "comface").register(model(there, "a"), NOW)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    store.write("registry/comface/v1.json", b"")
+    with pytest.raises(DataError, match=r"record 'registry/comface/v1\.json' .* is damaged"):
+        Registry(store, "comface").versions()
