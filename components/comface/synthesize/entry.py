@@ -20,7 +20,8 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         tracks = synthesize(store, parse(SynthesizeConfig, values["synthesize"]), part, device=device)
         facts = tracks.facts
-        note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {facts['dropped']['identities']}"
+        dropped = facts["dropped"]["identities"]
+        note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
         return tracks.uri
 
