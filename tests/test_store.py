@@ -15,13 +15,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 from comface.store import FileStore, Store, failure, open_store
-from comface.store_s3 import S3Store, minio_client
+from comface.store_s3 import S3Store, access_from
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -166,6 +167,7 @@ def test_a_refused_key_is_a_configuration_error_that_does_not_tell_the_key(
         with pytest.raises(ConfigurationError, match="refused the access key") as error:
             act()
         assert error.value.exit_code == 64
+        assert environment[wrong] not in repr(access_from(environment))
         for secret in (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]):
             assert secret not in sentence(error)
 
@@ -179,9 +181,8 @@ def test_a_missing_bucket_is_named(s3_environment: dict[str, str]) -> None:
 
 def test_an_unreachable_store_asks_to_try_again(s3_environment: dict[str, str]) -> None:
     environment = {**s3_environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    client = minio_client(environment)
-    client._http.connection_pool_kw["retries"] = False  # the pauses between attempts are not what is shown here
-    for act in _every_action(S3Store(client, "comface", "a")):
+    access = replace(access_from(environment), attempts=1)  # the pauses between attempts are not what is shown here
+    for act in _every_action(S3Store(access, "comface", "a")):
         with pytest.raises(TryAgain, match="cannot be reached") as error:
             act()
         assert error.value.exit_code == 75
@@ -204,8 +205,9 @@ def _every_action(store: Store) -> list[Callable[[], object]]:
 
 
 class _Forgetful(http.server.BaseHTTPRequestHandler):
-    """Puts and gets objects of a dictionary; the last writer wins, whatever the condition."""
+    """Puts and gets objects of a dictionary; the last writer wins, whatever the condition. Connections are kept."""
 
+    protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
 
     def do_PUT(self) -> None:
@@ -247,7 +249,7 @@ def test_where_the_server_ignores_the_condition_still_exactly_one_creator_wins(f
     won: list[str] = []
 
     def race(name: str, ready: threading.Barrier) -> None:
-        store = S3Store(minio_client(environment), "comface", "", settle_s=0.5)
+        store = S3Store(access_from(environment), "comface", "", settle_s=0.5)
         ready.wait()
         if store.create("v1", name.encode()):
             won.append(name)
@@ -258,9 +260,38 @@ def test_where_the_server_ignores_the_condition_still_exactly_one_creator_wins(f
         racer.start()
     for racer in racers:
         racer.join()
-    store = S3Store(minio_client(environment), "comface", "", settle_s=0.0)
+    store = S3Store(access_from(environment), "comface", "", settle_s=0.0)
     assert won == [store.read("v1").decode()]
     assert not store.create("v1", b"late")
+
+
+# Worker processes
+
+
+def _read_often(store: Store, key: str, expected: bytes) -> None:
+    for _ in range(40):
+        assert store.read(key) == expected
+
+
+def test_processes_forked_from_a_reader_do_not_share_its_connection(forgetful_endpoint: str) -> None:
+    """As the loader's workers are: on one socket that is kept alive they would read each other's answers."""
+    store = open_store(
+        "s3://comface/forked",
+        {"AWS_ENDPOINT_URL": forgetful_endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+    )
+    contents = {f"k{i}": bytes([i]) * 20_000 for i in range(4)}
+    for key, data in contents.items():
+        store.write(key, data)
+    fork = multiprocessing.get_context("fork")
+    readers = [fork.Process(target=_read_often, args=(store, key, data)) for key, data in contents.items()]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    codes = [reader.exitcode for reader in readers]
+    for reader in readers:
+        reader.kill()
+    assert codes == [0] * len(readers)
 
 
 # One machine: privacy, atomic publication, full disks

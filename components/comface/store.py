@@ -65,10 +65,10 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
         return FileStore(Path(unquote(parsed.path)))
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if uri.startswith("s3://") and bucket:
-        from comface.store_s3 import S3Store, minio_client
+        from comface.store_s3 import S3Store, access_from
 
         prefix = prefix.strip("/")
-        return S3Store(minio_client(environment), bucket, checked_key(prefix) if prefix else "")
+        return S3Store(access_from(environment), bucket, checked_key(prefix) if prefix else "")
     raise ConfigurationError(
         f"The store '{uri}' is neither file:///absolute/path nor s3://bucket/prefix; give one of these."
     )

@@ -6,10 +6,13 @@ without the key or the secret in it. S3 itself makes each put atomic.
 
 from __future__ import annotations
 
+import functools
 import io
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -29,12 +32,30 @@ SETTLE_S = 2.0
 """How long `create` waits on a server that ignores conditional puts; a put that takes longer could still win."""
 
 
+@dataclass(frozen=True)
+class Access:
+    """Where a store is and what opens it."""
+
+    endpoint: str
+    secure: bool
+    region: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(repr=False, default=None)
+    attempts: int = 5
+
+
 class S3Store:
     """A prefix of a bucket."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str, settle_s: float = SETTLE_S) -> None:
-        self.client, self.bucket, self.prefix, self.settle_s = client, bucket, prefix, settle_s
+    def __init__(self, access: Access, bucket: str, prefix: str, settle_s: float = SETTLE_S) -> None:
+        self.access, self.bucket, self.prefix, self.settle_s = access, bucket, prefix, settle_s
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    @property
+    def client(self) -> Any:
+        """This process's own: a forked worker that used its parent's connections would read another's answers."""
+        return minio_client(self.access, os.getpid())
 
     def read(self, key: str) -> bytes:
         return self._get(key)
@@ -94,7 +115,7 @@ class S3Store:
         self._call(key, self.client.remove_object, self.bucket, self._key(key))
 
     def child(self, prefix: str) -> S3Store:
-        return S3Store(self.client, self.bucket, self._key(prefix), self.settle_s)
+        return S3Store(self.access, self.bucket, self._key(prefix), self.settle_s)
 
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{checked_key(key)}".lstrip("/")
@@ -163,11 +184,8 @@ class S3Store:
         return TryAgain(f"The store {self.uri} answered {code} for '{key}'; run again.")
 
 
-def minio_client(environment: Mapping[str, str]) -> Any:
+def access_from(environment: Mapping[str, str]) -> Access:
     """Raises ConfigurationError when a credential is missing or the endpoint is no URL."""
-    import urllib3
-    from minio import Minio
-
     endpoint = urlparse(environment.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com")
     access_key, secret_key = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if not access_key or not secret_key:
@@ -177,14 +195,30 @@ def minio_client(environment: Mapping[str, str]) -> Any:
         )
     if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path.strip("/"):
         raise ConfigurationError("AWS_ENDPOINT_URL is not http://host:port or https://host:port; mend it.")
-    retries = urllib3.Retry(total=4, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504])
-    return Minio(
-        endpoint.netloc,
+    return Access(
+        endpoint=endpoint.netloc,
+        secure=endpoint.scheme == "https",
+        region=environment.get("AWS_REGION") or "us-east-1",
         access_key=access_key,
         secret_key=secret_key,
         session_token=environment.get("AWS_SESSION_TOKEN"),
-        secure=endpoint.scheme == "https",
-        region=environment.get("AWS_REGION") or "us-east-1",
+    )
+
+
+@functools.cache
+def minio_client(access: Access, process: int) -> Any:
+    """One client, with its connections, per process."""
+    import urllib3
+    from minio import Minio
+
+    retries = urllib3.Retry(total=access.attempts - 1, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504])
+    return Minio(
+        access.endpoint,
+        access_key=access.access_key,
+        secret_key=access.secret_key,
+        session_token=access.session_token,
+        secure=access.secure,
+        region=access.region,
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=5, read=60), maxsize=16, retries=retries, cert_reqs="CERT_REQUIRED"
         ),

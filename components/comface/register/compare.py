@@ -83,7 +83,7 @@ def aligned(role: str, path: Path, sizes_px: tuple[int, ...]) -> list[NDArray[np
 
 
 def table(comparison: Comparison) -> str:
-    """For a terminal: one line per task, widest column first fitted."""
+    """For a terminal: one line per task, then what the columns mean."""
     rows = [("task", "change", "interval", "unit")]
     for task, each in comparison.changes.items():
         interval = f"{each.interval[0]:+.2f} … {each.interval[1]:+.2f}" if each.interval else "–"
@@ -95,7 +95,10 @@ def table(comparison: Comparison) -> str:
     ]
     coverages = {each.coverage for each in comparison.changes.values() if each.interval}
     notes = [f"model {comparison.model}; change from BEFORE to AFTER"]
-    notes += [f"the interval holds the true change of a new person in {c:.0%} of cases" for c in sorted(coverages)]
+    notes += [
+        f"the interval holds the true change of a new person, photographed as the task's were, in {c:.0%} of cases"
+        for c in sorted(coverages)
+    ]
     if any(each.rehearsal for each in comparison.changes.values()):
-        notes.append("(rehearsal): fitted on drawn faces, says nothing about people")
+        notes.append("(rehearsal): fitted on generated faces, says nothing about people")
     return "\n".join([*lines, *notes])

@@ -34,7 +34,9 @@ def picture(comparison: Comparison) -> bytes:
         axes.set_axis_off()
     left.subplots_adjust(left=0.03, right=0.97, wspace=0.06)
     _bars(right, comparison.changes, height)
-    figure.text(0.99, 0.015, f"model {comparison.model}", ha="right", fontsize=7.5, color="#666666")
+    figure.text(
+        0.99, 0.015, f"change from BEFORE to AFTER, model {comparison.model}", ha="right", fontsize=7.5, color="#666666"
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
