@@ -117,24 +117,29 @@ def see(f: FaceParameters, size_px: int) -> Surface:
     """Meet every ray with the smooth head."""
     x, y = picture_plane(f, size_px)
     yaw, pitch = radians(f.yaw_deg), radians(f.pitch_deg)
-    sin, cos, tan, upright = torch.sin(yaw), torch.cos(yaw), torch.tan(pitch), torch.cos(pitch)
-    centred = x - (-AXIS_CM * sin)
-    # a first guess from a ball, then damped: below the jaw the plain iteration swings
+    sin, cos = torch.sin(yaw), torch.cos(yaw)
+    centred = x + AXIS_CM * sin
+    # the height seen needs the depth, which needs the height: a ball's depth is near enough, and never swings
     ball = (AXIS_CM * AXIS_CM - centred * centred).clamp(min=0).sqrt_() - AXIS_CM
-    v = y / upright - ball * tan
-    for _ in range(2):
-        width, depth, level = profile(f, v)
-        w2, d2 = width * width, depth * depth
-        e2 = w2 * (cos * cos) + d2 * (sin * sin)
-        half = e2.sqrt()
-        side = centred / half
-        chord = (1 - side * side).clamp(min=0).sqrt() * (width * depth) / half
-        t = -AXIS_CM * cos + (d2 - w2) * (sin * cos) * centred / e2 + chord
-        v = v + (y / upright - t * tan - v) * 0.7
-    inside = outline(level - side * side * level.clamp(min=1e-4))
+    v = y / torch.cos(pitch) - (ball - 0.025 * y * y) * torch.tan(pitch)
+    width, depth, level = profile(f, v)
+    w2, d2 = width * width, depth * depth
+    e2 = w2 * (cos * cos) + d2 * (sin * sin)
+    half = e2.sqrt()
+    side = centred / half
+    chord = (1 - side * side).clamp(min=0).sqrt() * (width * depth) / half
+    t = -AXIS_CM * cos + (d2 - w2) * (sin * cos) * centred / e2 + chord
+    inside = outline(level) * _beside(half - centred.abs(), half, (SPAN_CM / size_px) / f.zoom)
     u = x * cos - t * sin
     pixel = (SPAN_CM / size_px) / f.zoom
     return Surface(x, y, u, v, t, side.clamp(-1, 1), inside, half, pixel)
+
+
+def _beside(distance_cm: Tensor, half_cm: Tensor, pixel_cm: Tensor) -> Tensor:
+    """Share of a pixel between the outline's sides: a distance along the row, made one across the edge's slope."""
+    _, down = slopes(half_cm)
+    steep = (down / pixel_cm).square_().clamp_(max=36.0)
+    return cover(distance_cm * (1 + steep).rsqrt_(), pixel_cm)
 
 
 def project(f: FaceParameters, u: Tensor, v: Tensor, z: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
