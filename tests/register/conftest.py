@@ -67,9 +67,9 @@ def make_transfer(
     store: Store, backbone: Artifact, task: str, method: str, corr: float, mode: str = "linear", **facts: object
 ) -> Artifact:
     rng = np.random.default_rng(len(task))
-    faces = Draft(store, "faces", {"task": task}, {}, STEP)
-    faces.write("faces.npy", save_array(np.zeros((1, 64, 64, 3), np.uint8)))
-    published_faces = faces.publish({"image_size_px": 64})
+    faces = Draft(store, "faces", {"task": task, "face_size_px": 96}, {}, STEP)
+    faces.write("faces.npy", save_array(np.zeros((1, 96, 96, 3), np.uint8)))
+    published_faces = faces.publish({})
     inputs = {"faces": published_faces} | ({"backbone": backbone} if method == "comface" else {})
     size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
     features = Draft(store, "features", {"method": method}, inputs, STEP).publish({"preprocessing": size})

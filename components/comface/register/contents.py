@@ -75,15 +75,16 @@ def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, di
 
 
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> dict[str, Any]:
-    """As the heads' features were made: the face aligned at `aligned_px`, brought to `size_px`, normalised."""
+    """As the heads' features were made: the face aligned at `aligned_px` (the largest, should data sets differ),
+    brought to `size_px`, normalised."""
     first = next(iter(heads.values()))
     features = open_artifact(first.manifest.inputs["features"].uri)
     described = dict(features.facts.get("preprocessing") or {})
     size_px = int(described.get("size_px") or backbone.manifest.config["image_size_px"])
-    faces = open_artifact(first.manifest.inputs["faces"].uri)
+    sources = [open_artifact(head.manifest.inputs["faces"].uri).manifest.config for head in heads.values()]
     return {
         "framing": FRAMING,
-        "aligned_px": int(faces.facts.get("image_size_px") or size_px),
+        "aligned_px": max(int(source.get("face_size_px") or size_px) for source in sources),
         "size_px": size_px,
         "channels": "RGB",
         "mean": described.get("mean", [0.5] * 3),
@@ -111,7 +112,6 @@ def card_facts(
     name: str,
     backbone: Artifact,
     record: Mapping[str, Mapping[str, Any]],
-    metrics: Sequence[Metric],
     inputs: Mapping[str, Artifact],
     provenance_rows: Sequence[Mapping[str, Any]],
     coverage: float,
@@ -132,7 +132,7 @@ def card_facts(
         images=total("images"),
         identities=total("identities"),
         provenance=provenance_rows,
-        metrics=[metric for metric in metrics if metric.method == CHALLENGER],
+        metrics=[metric_of(artifact.facts) for artifact in inputs.values() if artifact.manifest.kind == "transfer"],
         intervals={task: entry["interval_half_width"] for task, entry in record.items()},
         coverage=coverage,
         inputs={name: artifact.sha256 for name, artifact in inputs.items()},

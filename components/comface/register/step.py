@@ -1,6 +1,6 @@
 """Gate and register: may this model be registered, and if so as which version?
 
-In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (ComFace, linear). Out: an artifact `decision`
+In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (ComFace's). Out: an artifact `decision`
 (always: a refusal is a result) and, where the gate passes, an artifact `model` and a version in the registry. All of
 it is a function of the inputs, so a retry finds the same version.
 """
@@ -76,15 +76,16 @@ def register(
     now: datetime,
     published_weights: Path | None = None,
 ) -> RegisterResult:
-    """`heads`: `transfer` artifacts; those of other methods and modes are passed over. `published_weights`: where the
-    fetched files with their provenance lie (default: models_folder()).
+    """`heads`: `transfer` artifacts; those of other methods are passed over, of ComFace's the linear ones become heads.
+    `published_weights`: where the fetched files with their provenance lie (default: models_folder()).
 
     Raises DataError when a head does not belong to the backbone. A refusal is in the result."""
     fitted = usable_heads(heads, backbone)
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
         return RegisterResult(decision, recorded)
-    model = make_model(store, config, evaluation, backbone, fitted, provenance(published_weights or models_folder()))
+    ours = [result for result in heads if result.facts["method"] == CHALLENGER]
+    model = make_model(store, config, backbone, fitted, ours, provenance(published_weights or models_folder()))
     version = Registry(store, config.name).register(model, now, {"passed": True, "uri": recorded.uri})
     return RegisterResult(decision, recorded, version, model)
 
@@ -92,28 +93,31 @@ def register(
 def make_model(
     store: Store,
     config: RegisterConfig,
-    evaluation: Artifact,
     backbone: Artifact,
     heads: dict[str, Artifact],
+    results: Sequence[Artifact],
     provenance_rows: Sequence[dict[str, Any]],
 ) -> Artifact:
-    """The `model` artifact, made or found made. Its address holds what its content depends on: not the thresholds."""
-    inputs = {"evaluation": evaluation, "backbone": backbone} | {f"head-{task}": head for task, head in heads.items()}
+    """The `model` artifact, made or found made. Its address holds what its content depends on: neither the thresholds
+    nor the report, whose words may change (the decision, which the version names, leads to both)."""
+    named = {f"{result.facts['task']}-{result.facts['mode']}": result for result in results}
+    inputs = {"backbone": backbone} | dict(sorted(named.items()))
     settings = {"name": config.name, "interval_coverage": config.interval_coverage}
     draft = Draft(store, "model", settings | {"provenance": list(provenance_rows)}, inputs, STEP)
     if (done := draft.published()) is not None:
         return done
     record = heads_record(heads, config.interval_coverage)
-    metrics = [metric for metric in metrics_of(evaluation) if metric.method == CHALLENGER]
     draft.write("model.safetensors", backbone.read("model.safetensors"))
     for task, head in heads.items():
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
     draft.write_json("heads.json", record)
     draft.write_json("preprocessing.json", preprocessing(heads, backbone))
     draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": settings})
-    facts = card_facts(config.name, backbone, record, metrics, inputs, provenance_rows, config.interval_coverage)
+    facts = card_facts(config.name, backbone, record, inputs, provenance_rows, config.interval_coverage)
     draft.write("card.md", card(facts).encode())
-    return draft.publish({"name": config.name, "tasks": record, "metrics": [asdict(metric) for metric in metrics]})
+    return draft.publish(
+        {"name": config.name, "tasks": record, "metrics": [asdict(metric) for metric in facts.metrics]}
+    )
 
 
 def decision_markdown(decision: GateDecision) -> str:
