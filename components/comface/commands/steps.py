@@ -10,7 +10,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError
-from comface.resolve.step import Plans, plan_run
+from comface.resolve.step import Plans, make_plans
 
 
 def add_commands(commands: Any) -> None:
@@ -51,7 +51,7 @@ def _step(commands: Any, name: str, text: str, action: Any) -> argparse.Argument
 def _plans(arguments: argparse.Namespace, **narrowed: str) -> Plans:
     for field, value in narrowed.items():
         arguments.overrides.append(f"transfer.{field}=[{value}]")
-    return plan_run(configuration(arguments), "")
+    return make_plans(configuration(arguments), "")
 
 
 def _scratch_file() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from comface.config import RunConfig, SynthesizeConfig, TransferConfig
@@ -35,17 +35,21 @@ class Plans:
     items: list[str]
     evaluate: str
     register: str
-    notes: list[str] = field(default_factory=list)
 
 
 def plan_run(config: RunConfig, run: str) -> Plans:
-    """The plans of a run named `run` (unique; failures are recorded under it)."""
+    """The plans of a run named `run` (unique; failures are recorded under it), after every check."""
     config, notes = without_dcgan(config) if not dcgan_present() else (config, [])
     for note in notes:
         say(note)
     check_store(open_store(config.store))
     check_generators(config)
     check_datasets(config)
+    return make_plans(config, run, notes)
+
+
+def make_plans(config: RunConfig, run: str, notes: Sequence[str] = ()) -> Plans:
+    """Configuration -> what each step receives; nothing is checked. `notes` are said in the report."""
     transfer = config.transfer
 
     def envelope(**sections: Any) -> str:
@@ -76,9 +80,8 @@ def plan_run(config: RunConfig, run: str) -> Plans:
             )
             for task, method, mode in items(transfer)
         ],
-        evaluate=envelope(evaluate=config.evaluate.model_dump(mode="json"), profile=config.profile, notes=notes),
+        evaluate=envelope(evaluate=config.evaluate.model_dump(mode="json"), profile=config.profile, notes=list(notes)),
         register=envelope(register=config.register_model.model_dump(mode="json")),
-        notes=notes,
     )
 
 

@@ -1,0 +1,45 @@
+# What people reach for. Each target does its own set-up; nothing needs to be installed by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup run test check bench ablation test-system compile clean
+
+help:  ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## create .venv with everything; seconds when nothing changed
+	@$(BIN)/comface fetch || echo "make: without these files the procedural generator runs alone; 'make setup' tries again."
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; install it, or name it: make PYTHON=python3.12"; exit 64; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh .ci/venv-package $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup  ## the whole pipeline on this machine: a registered model and its report
+	$(BIN)/comface run
+
+test: setup  ## the default test suite
+	$(BIN)/pytest
+
+check: setup  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup  ## what backs each performance claim, side by side
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+ablation: setup  ## at least 3 seeds of every ablation; prints the table with its spread (hours)
+	$(BIN)/python benchmarks/ablation/run.py
+
+test-system: setup  ## the long proofs: whole pipeline, crashes, S3
+	$(BIN)/pytest -m system tests/system
+
+compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml
+	$(BIN)/python pipelines/comface.py
+
+clean:  ## remove the environment and the runs
+	rm -rf $(VENV) runs
