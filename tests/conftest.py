@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported: thread pools that contend for two cores ran some tests ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 BUCKET = "comface"
 
 

@@ -116,6 +116,7 @@ def _svg(figure: Any, name: str, description: str) -> str:
     """SVG without a prologue, described for screen readers, its ids its own, its ink the page's."""
     import matplotlib
 
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", name)
     for legend in figure.legends:
         for text in legend.get_texts():
             text.set_color(INK)

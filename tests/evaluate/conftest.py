@@ -1,0 +1,51 @@
+"""Published `transfer` artifacts with predictions of known quality, made of the artifacts that lie before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from comface.manifest import Artifact, Draft
+from comface.store import FileStore
+
+
+@pytest.fixture
+def results(tmp_path) -> Callable[..., list[Artifact]]:
+    store = FileStore(tmp_path / "store")
+
+    def publish(kind: str, config: dict, inputs: dict, facts: dict, columns: dict | None = None) -> Artifact:
+        draft = Draft(store, kind, config, inputs, step="comface.metrics")
+        draft.write_json("predictions.json" if columns else "data.json", columns or {})
+        return draft.publish(facts)
+
+    def make(tasks, methods, modes, direction=False, noise=None, seed=0, rehearsal=True) -> list[Artifact]:
+        """12 subjects, 10 pairs each; the estimate is the change plus noise of the given size."""
+        made = []
+        for task in tasks:
+            rng = np.random.default_rng([seed, len(task)])
+            change = np.round(rng.normal(size=120) * 3)
+            wrong = rng.normal(size=120)
+            faces = publish("faces", {"task": task, "seed": seed}, {}, {
+                "dataset": f"set-{task}", "rehearsal": rehearsal, "subjects": 12, "found": 90,
+                "missed": {"no face": 7},
+            })  # fmt: skip
+            for method in methods:
+                for mode in modes:
+                    predicted = change + (noise or {}).get(method, 2.0) * wrong
+                    columns = {
+                        "subject": [f"s{i // 10:03d}" for i in range(120)],
+                        "fold": [0] * 120,
+                        "change": change.tolist(),
+                        "predicted": predicted.tolist(),
+                    }
+                    facts = {
+                        "task": task, "method": method, "mode": mode, "unit": "kg", "direction_accuracy": direction,
+                        "dataset": f"set-{task}", "rehearsal": rehearsal,
+                    }  # fmt: skip
+                    address = {"method": method, "mode": mode, "seed": seed}
+                    made.append(publish("transfer", address, {"faces": faces}, facts, columns))
+        return made
+
+    return make

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from comface import models
+from comface.config import DataSource
+from comface.errors import DataError
+from comface.manifest import Draft
+from comface.store import FileStore
+from comface.transfer.arrays import read_array
+from comface.transfer.faces import align_dataset
+
+EYES = np.array([[20, 40], [25, 37], [30, 40], [25, 42], [25, 40], [70, 40], [65, 37], [60, 40], [65, 43], [65, 40]])
+
+
+@pytest.fixture
+def fgnet(tmp_path, save_jpeg):
+    """Two photos with landmarks: a face's eyes are white spots at (25, 40) and (65, 40)."""
+    folder = tmp_path / "fgnet"
+    points = np.zeros((68, 2))
+    points[27:37] = EYES
+    (folder / "points").mkdir(parents=True)
+    for age in (2, 30):
+        image = np.full((96, 96, 3), 60, dtype=np.uint8)
+        for x in (25, 65):
+            cv2.circle(image, (x, 40), 3, (255, 255, 255), -1)
+        save_jpeg(folder / f"images/001A{age:02d}.JPG", image)
+        body = "".join(f"{x} {y}\n" for x, y in points)
+        (folder / f"points/001a{age:02d}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{body}}}\n")
+    return folder
+
+
+def test_faces_are_framed_by_the_landmarks_that_the_data_set_ships(tmp_path, fgnet):
+    source = DataSource(layout="fgnet", uri=fgnet.as_uri(), face_size_px=64)
+    artifact = align_dataset(FileStore(tmp_path / "store"), "fgnet", source)
+    faces = read_array(artifact, "faces.npy")
+    assert faces.shape == (2, 64, 64, 3)
+    assert faces.dtype == np.uint8
+    rows, columns = np.nonzero(faces[0].mean(axis=2) > 160)
+    left = columns < 32
+    assert columns[~left].mean() - columns[left].mean() == pytest.approx(19.2, abs=0.4)
+    assert rows.mean() + 0.5 == pytest.approx(30.1, abs=0.4)
+    assert (columns.max() + columns.min()) / 2 + 0.5 == pytest.approx(32, abs=0.6)
+    assert artifact.read_json("photos.json")[1] == {
+        "subject": "001", "labels": {"age": 30.0}, "session": "", "phase": "",
+    }  # fmt: skip
+    assert artifact.facts["missed"] == {}
+    assert artifact.facts["with_own_landmarks"] == 2
+    assert not artifact.facts["rehearsal"]
+
+
+def test_aligning_again_finds_the_same_artifact_and_changed_data_make_another(tmp_path, fgnet, save_jpeg):
+    store = FileStore(tmp_path / "store")
+    source = DataSource(layout="fgnet", uri=str(fgnet), face_size_px=32)
+    first = align_dataset(store, "fgnet", source)
+    assert align_dataset(store, "fgnet", source).sha256 == first.sha256
+    save_jpeg(fgnet / "images/001A30.JPG", np.full((96, 96, 3), 90, dtype=np.uint8))
+    assert align_dataset(store, "fgnet", source).uri != first.uri
+
+
+def test_a_rehearsal_artifact_is_read_where_it_lies_and_says_that_it_is_one(tmp_path, fgnet):
+    store = FileStore(tmp_path / "store")
+    draft = Draft(store, "dataset", {}, {}, step="comface.transfer.faces")
+    for path in sorted(p for p in fgnet.rglob("*") if p.is_file()):
+        draft.write(path.relative_to(fgnet).as_posix(), path.read_bytes())
+    dataset = draft.publish({"rehearsal": True, "layout": "fgnet"})
+    artifact = align_dataset(store, "fgnet", DataSource(layout="fgnet", face_size_px=32), dataset)
+    assert artifact.facts["rehearsal"]
+    assert artifact.manifest.inputs["dataset"].sha256 == dataset.sha256
+
+
+def test_a_truncated_jpeg_is_named_but_not_where_it_may_name_a_patient(tmp_path, fgnet, save_jpeg):
+    damaged = fgnet / "images/001A30.JPG"
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"'001A30\.JPG' cannot be decoded"):
+        align_dataset(FileStore(tmp_path / "store"), "fgnet", DataSource(layout="fgnet", uri=str(fgnet)))
+    folder = tmp_path / "clinic"
+    photo = save_jpeg(folder / "Jane Doe.jpg")
+    photo.write_bytes(photo.read_bytes()[:900])
+    (folder / "labels.csv").write_text("subject,file,weight\nJane,Jane Doe.jpg,60\n")
+    with pytest.raises(DataError, match=r"Photo 1 of 1 .* cut short: copy it again") as raised:
+        align_dataset(FileStore(tmp_path / "store"), "clinic", DataSource(layout="pairs", uri=str(folder)))
+    assert "Jane" not in str(raised.value)
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+def test_photos_without_a_face_are_counted_and_a_data_set_of_none_is_refused(tmp_path, save_jpeg):
+    folder = tmp_path / "empty"
+    for index in range(2):
+        save_jpeg(folder / f"{index}.jpg", np.full((120, 120, 3), 90 + index, dtype=np.uint8))
+    (folder / "labels.csv").write_text("subject,file,weight\na,0.jpg,60\na,1.jpg,61\n")
+    with pytest.raises(DataError, match="No face was found in any of the 2 photos of 'empty'"):
+        align_dataset(FileStore(tmp_path / "store"), "empty", DataSource(layout="pairs", uri=str(folder)))

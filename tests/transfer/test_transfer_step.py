@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from conftest import drawn_face
+
+from comface.backbones import ChangeHead, build_backbone
+from comface.config import PretrainConfig, Task, TransferConfig
+from comface.errors import ConfigurationError, DataError
+from comface.manifest import Draft, open_artifact
+from comface.store import FileStore
+from comface.transfer.arrays import array_bytes, read_array
+from comface.transfer.heads import head_of
+from comface.transfer.pairs import draw_pairs
+from comface.transfer.step import transfer
+
+CONFIG = TransferConfig(
+    backbone="narrow", image_size_px=32, pairs_per_subject=12, epochs=3, backbone_rate=1e-3, head_rate=1e-2
+)
+TASK = Task(dataset="drawn", label="smile", unit="steps", direction_accuracy=True)
+ACROSS = Task(dataset="drawn", train_dataset="other", label="smile", unit="steps")
+
+
+def drawn_faces(store, name="drawn", subjects=8, photos=8, seed=0):
+    """Faces whose smile is the label; every subject has colours of its own."""
+    rng = np.random.default_rng(seed)
+    rows, images = [], []
+    for subject in range(subjects):
+        for _ in range(photos):
+            smile = float(rng.integers(0, 5))
+            rows.append({"subject": f"Jane {subject}", "labels": {"smile": smile}, "session": "", "phase": ""})
+            images.append(drawn_face(32, smile, seed * 100 + subject))
+    draft = Draft(store, "faces", {"name": name}, {}, step="comface.transfer.faces")
+    draft.write("faces.npy", array_bytes(np.stack(images)))
+    draft.write_json("photos.json", rows)
+    return draft.publish({"dataset": name, "rehearsal": True, "found": len(rows), "missed": {"no face": 2}})
+
+
+def random_backbone(store):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network, width = build_backbone("narrow")
+        head = ChangeHead(width)
+    state = {f"backbone.{k}": v for k, v in network.state_dict().items()}
+    state |= {f"head.{k}": v for k, v in head.state_dict().items()}
+    config = PretrainConfig(backbone="narrow", image_size_px=32).model_dump(mode="json")
+    draft = Draft(store, "backbone", config, {}, step="comface.pretrain.step")
+    draft.write("model.safetensors", safetensors.torch.save(state))
+    return draft.publish({})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    store = FileStore(tmp_path_factory.mktemp("store"))
+    return store, drawn_faces(store), drawn_faces(store, "other", seed=7), random_backbone(store)
+
+
+def run(world, method="pixels", mode="linear", task=TASK, config=CONFIG):
+    store, faces, other, backbone = world
+    across = other if task.train_dataset else None
+    return transfer(store, config, "drawn-smile", task, method, mode, faces, across, backbone, None)
+
+
+def test_linear_evaluation_estimates_a_change_that_the_features_show(world):
+    result = run(world)
+    assert result.facts["metrics"]["corr"] > 0.7
+    assert result.facts["metrics"]["acc"] > 0.75
+    assert result.facts["missed"] == {"no face": 2}
+    assert len(result.facts["penalties"]) == 4
+
+
+def test_predictions_are_of_every_drawn_pair_once_and_do_not_name_subjects(world):
+    result, faces = run(world), world[1]
+    columns = result.read_json("predictions.json")
+    pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
+    assert sorted(columns["change"]) == sorted(pairs.change_P.tolist())
+    assert b"Jane" not in result.read("predictions.json")
+    fold_of = dict(zip(columns["subject"], columns["fold"], strict=True))
+    assert len(fold_of) == 8
+    assert all(fold_of[s] == f for s, f in zip(columns["subject"], columns["fold"], strict=True))
+
+
+def test_all_methods_and_modes_are_tested_on_the_same_pairs(world):
+    changes = [
+        run(world, method, mode).read_json("predictions.json")["change"]
+        for method, mode in (
+            ("pixels", "linear"),
+            ("scratch", "linear"),
+            ("comface", "linear"),
+            ("scratch", "finetune"),
+        )
+    ]
+    assert all(change == changes[0] for change in changes[1:])
+
+
+def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself(world):
+    result, faces = run(world), world[1]
+    head = head_of(safetensors.numpy.load(result.read("head.safetensors")))
+    features = open_artifact(result.manifest.inputs["features"].uri, "features")
+    h = read_array(features, "features.npy")
+    pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
+    assert np.corrcoef(head(h[pairs.x_P], h[pairs.y_P]), pairs.change_P)[0, 1] > 0.8
+
+
+def test_a_task_across_data_sets_trains_on_one_and_tests_all_of_the_other(world):
+    result = run(world, task=ACROSS)
+    columns = result.read_json("predictions.json")
+    assert set(columns["fold"]) == {0}
+    assert len(set(columns["subject"])) == 8
+    assert result.manifest.inputs["train_faces"].uri == world[2].uri
+    assert result.facts["metrics"]["corr"] > 0.5
+
+
+def test_features_are_shared_by_tasks_and_the_backbone_matters_to_comface_alone(world):
+    store, faces, _, backbone = world
+    other_task = TASK.model_copy(update={"min_change": 1.0})
+    one, two = run(world), run(world, task=other_task)
+    assert one.manifest.inputs["features"] == two.manifest.inputs["features"]
+    without = transfer(store, CONFIG, "drawn-smile", TASK, "pixels", "linear", faces, None, None, None)
+    assert without.uri == one.uri
+    ours = open_artifact(run(world, "comface").manifest.inputs["features"].uri)
+    assert ours.manifest.inputs["backbone"].uri == backbone.uri
+
+
+def test_fine_tuning_learns_repeats_itself_and_says_which_head_it_began_with(world):
+    store = world[0]
+    many = (store, drawn_faces(store, "many", subjects=20), None, world[3])
+    config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16})
+    fresh = run(many, "scratch", "finetune", config=config)
+    assert fresh.facts["metrics"]["corr"] > 0.5
+    assert fresh.facts["head"] == "fresh"
+    assert "head.safetensors" not in fresh.manifest.objects
+    moved = CONFIG.model_copy(update={"head": "transferred", "folds": 2, "epochs": 1})
+    assert run(world, "comface", "finetune", config=moved).facts["head"] == "transferred"
+    assert run(world, "scratch", "finetune", config=moved).facts["head"] == "fresh"
+
+
+def test_fine_tuning_twice_gives_the_same_predictions(world, tmp_path):
+    faces, backbone = world[1], world[3]
+    config = CONFIG.model_copy(update={"epochs": 1, "folds": 2, "pairs_per_subject": 4})
+    predictions = [
+        transfer(FileStore(tmp_path / name), config, "t", TASK, "comface", "finetune", faces, None, backbone, None)
+        .read("predictions.json")
+        for name in "ab"
+    ]  # fmt: skip
+    assert predictions[0] == predictions[1]
+
+
+def test_linear_evaluation_with_features_at_hand_does_not_import_torch(world):
+    store, faces, _, _ = world
+    run(world, "scratch")
+    code = f"""
+import sys
+from comface.config import Task, TransferConfig
+from comface.manifest import open_artifact
+from comface.store import open_store
+from comface.transfer.step import transfer
+config = TransferConfig.model_validate_json('''{CONFIG.model_copy(update={"seed": 0, "folds": 3}).model_dump_json()}''')
+task = Task.model_validate_json('''{TASK.model_dump_json()}''')
+result = transfer(open_store({store.uri!r}), config, "t", task, "scratch", "linear", open_artifact({faces.uri!r}),
+                  None, None, None)
+assert "torch" not in sys.modules and "cv2" not in sys.modules
+print(result.facts["metrics"]["corr"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_combinations_that_make_no_sense_are_refused(world):
+    store, faces, other, _ = world
+    with pytest.raises(ConfigurationError, match="'pixels' has no layers to fine-tune"):
+        run(world, "pixels", "finetune")
+    with pytest.raises(ConfigurationError, match="trains on 'other'; pass the faces"):
+        transfer(store, CONFIG, "t", ACROSS, "pixels", "linear", faces, None, None, None)
+    with pytest.raises(ConfigurationError, match="trains on its own data set"):
+        transfer(store, CONFIG, "t", TASK, "pixels", "linear", faces, other, None, None)
+    with pytest.raises(ConfigurationError, match="no way of evaluation 'zero-shot'"):
+        run(world, mode="zero-shot")
+    with pytest.raises(DataError, match="No subject has two photos whose 'weight'"):
+        run(world, task=TASK.model_copy(update={"label": "weight"}))
