@@ -57,6 +57,26 @@ def test_what_is_written_is_read_whole_in_ranges_and_as_a_file(store: Store, tmp
     assert store.child("a").read("b.bin") == store.read("c")
 
 
+def test_a_download_replaces_a_file_without_a_moment_in_which_there_is_none(store: Store, tmp_path: Path) -> None:
+    store.write("k", b"x" * 1000)
+    store.download("k", tmp_path / "copy")
+    absent, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if not (tmp_path / "copy").exists():
+                absent.append(1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(30):
+        store.download("k", tmp_path / "copy")
+    done.set()
+    watcher.join()
+    assert absent == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "store"] == ["copy"]
+
+
 def test_a_range_that_runs_over_the_end_is_refused_instead_of_cut_short(store: Store) -> None:
     store.write("short", b"12345")
     for offset in (3, 50):

@@ -85,15 +85,20 @@ class S3Store:
         self._call(key, self.client.fput_object, self.bucket, self._key(key), str(path))
 
     def download(self, key: str, path: Path) -> None:
+        """The client removes what is at its destination before it renames, so it gets a name of its own."""
         partial = path.parent / f".reading-{uuid.uuid4().hex}"
+        whole = partial.with_suffix(".whole")
+        source = (self.bucket, self._key(key), str(whole))
         try:
             make_private_folder(path.parent)
             partial.touch(mode=0o600)
-            self._call(key, self.client.fget_object, self.bucket, self._key(key), str(path), tmp_file_path=str(partial))
+            self._call(key, self.client.fget_object, *source, tmp_file_path=str(partial))
+            whole.replace(path)
         except OSError as error:
             raise failure(error, f"'{path}'") from error
         finally:
             partial.unlink(missing_ok=True)
+            whole.unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
         from minio.error import S3Error
