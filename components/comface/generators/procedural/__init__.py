@@ -52,9 +52,10 @@ class ProceduralGenerator:
         z_ND = torch.stack([torch.from_numpy(row) for row in rows])
         return space.mapping(z_ND).float().to(self._device)
 
-    def parameters(self, w_ND: Tensor) -> FaceParameters:
-        """The explicit parameters behind latents."""
-        return space.decode(self._checked(w_ND))
+    def parameters(self, w_ND: Tensor, **known_N: Tensor) -> FaceParameters:
+        """The explicit parameters behind latents. `known_N` sets quantities of `truth` (age_years, weight_kg, au6,
+        au12 …, each (N,)) to values of the caller's: the same persons at another age, say."""
+        return space.decode(self._checked(w_ND), **known_N)
 
     def render(self, w_ND: Tensor, size_px: int | None = None) -> Tensor:
         """Images (N,3,H,W), float32 in [-1, 1]."""

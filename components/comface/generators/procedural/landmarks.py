@@ -1,7 +1,7 @@
 """Where a render's landmarks are: five points (dlib's order) and 68 (iBUG's order).
 
-In: FaceParameters of N faces, the picture's size. Out: points (N,K,2), column and row in pixels of the picture,
-projected with the renderer's own shape, so they are exact up to the relief's neglected slope.
+In: FaceParameters of N faces, the picture's size. Out: points (N,K,2), column and row in pixels, (0, 0) the centre
+of the top left pixel, projected with the renderer's own shape, so they are exact up to the relief's neglected slope.
 """
 
 from __future__ import annotations

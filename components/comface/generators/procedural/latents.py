@@ -155,9 +155,9 @@ def truth(w_ND: Tensor) -> dict[str, Tensor]:
     }
 
 
-def decode(w_ND: Tensor) -> FaceParameters:
-    """The explicit parameters of each latent."""
-    t, known = traits(w_ND), truth(w_ND)
+def decode(w_ND: Tensor, **known_N: Tensor) -> FaceParameters:
+    """The explicit parameters of each latent. `known_N` sets quantities of `truth` to other values."""
+    t, known = traits(w_ND), truth(w_ND) | known_N
     faces = average_faces(w_ND.shape[0], w_ND.device)
     for part in (_head, _features, _expression, _skin, _hair, _worn, _scene):
         faces = part(faces, t)

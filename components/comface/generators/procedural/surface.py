@@ -18,7 +18,7 @@ from torch import Tensor
 from comface.generators.procedural.parameters import FaceParameters
 
 SPAN_CM = 21.0  # of the picture's side: 6.3 cm between the eyes are 19.2 of 64 pixels
-CENTRE_X, CENTRE_Y = 32.0 / 64, 30.1 / 64  # where the eyes' midpoint lies
+CENTRE_X, CENTRE_Y = 32.0 / 64, 30.1 / 64  # where the eyes' midpoint lies, from the picture's corner
 AXIS_CM = 7.6  # the head's axis lies this far behind the eyes
 BROADEST_CM = 1.2  # height at which the head is broadest
 
@@ -76,7 +76,7 @@ def radians(degrees: Tensor) -> Tensor:
 
 def picture_plane(f: FaceParameters, size_px: int) -> tuple[Tensor, Tensor]:
     """x, y (N,H,W) in the upright head's camera plane."""
-    index = torch.arange(size_px, device=f.zoom.device, dtype=torch.float32)
+    index = torch.arange(size_px, device=f.zoom.device, dtype=torch.float32) + 0.5
     across = (index - CENTRE_X * size_px) * (SPAN_CM / size_px)
     down = (index - CENTRE_Y * size_px) * (SPAN_CM / size_px)
     roll = radians(f.roll_deg)
@@ -143,7 +143,7 @@ def _beside(distance_cm: Tensor, half_cm: Tensor, pixel_cm: Tensor) -> Tensor:
 
 
 def project(f: FaceParameters, u: Tensor, v: Tensor, z: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
-    """Head points (N,K) to picture coordinates in pixels (index of column, index of row)."""
+    """Head points (N,K) to column and row in pixels; (0, 0) is the centre of the top left pixel."""
     yaw, pitch, roll = radians(f.yaw_deg)[:, None], radians(f.pitch_deg)[:, None], radians(f.roll_deg)[:, None]
     x = u * torch.cos(yaw) + z * torch.sin(yaw)
     t = -u * torch.sin(yaw) + z * torch.cos(yaw)
@@ -152,4 +152,4 @@ def project(f: FaceParameters, u: Tensor, v: Tensor, z: Tensor, size_px: int) ->
     px = (x * torch.cos(roll) + y * torch.sin(roll)) * zoom + f.shift_x_cm[:, None]
     py = (-x * torch.sin(roll) + y * torch.cos(roll)) * zoom + f.shift_y_cm[:, None]
     scale = size_px / SPAN_CM
-    return px * scale + CENTRE_X * size_px, CENTRE_Y * size_px - py * scale
+    return px * scale + CENTRE_X * size_px - 0.5, CENTRE_Y * size_px - py * scale - 0.5
