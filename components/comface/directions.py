@@ -116,7 +116,12 @@ def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[
 
 
 def score_samples(
-    generator: FaceGenerator, attributes: str | Sequence[str], samples: int, folder: Path, seed: int = 0
+    generator: FaceGenerator,
+    attributes: str | Sequence[str],
+    samples: int,
+    folder: Path,
+    seed: int = 0,
+    part: int = PART,
 ) -> dict[str, Path]:
     """Sample latents, render and score them: what `fit` reads. Interrupted, it goes on where it was.
 
@@ -126,12 +131,12 @@ def score_samples(
     if samples < 1:
         raise ConfigurationError(f"{samples} samples were asked for; ask for at least one.")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = folder / f"parts-{_work_digest(generator.name, names, seed)}"
+    parts = folder / f"parts-{_work_digest(generator.name, names, seed, part)}"
     parts.mkdir(exist_ok=True)
-    starts = range(0, samples, PART)
+    starts = range(0, samples, part)
     missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
-    for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{PART} faces"):
-        rows = _score_part(generator, names, range(start, start + PART), seed)
+    for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{part} faces"):
+        rows = _score_part(generator, names, range(start, start + part), seed)
         _save(parts / f"{start:07d}.npy", rows)
     rows = np.concatenate([np.load(parts / f"{start:07d}.npy") for start in starts])[:samples]
     width = rows.shape[1] - len(names)

@@ -1,0 +1,154 @@
+"""The scored cohort: photos of generated persons whose labels are changes of published scorers, in the layout `pairs`.
+
+    photos/SUBJECT/NN.jpg
+    labels.csv             subject,file,smile,apparent-age
+
+Each subject is an identity of the generator `dcgan` that pre-training does not see. Each photo edits it along several
+directions at once, and is then photographed: its own crop, rotation, side light, colour cast, gamma, blur and noise.
+The labels are what the scorers say of the clean render, mean of the image and its mirror, and never alpha: `smile` in
+nats (log-odds of 'happy'), `apparent-age` in years.
+
+Legend: N photos, D latent width, H = W side length.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comface.config import RehearseConfig
+from comface.errors import DataError
+from comface.generators import FaceGenerator, load_generator, to_uint8
+from comface.progress import track
+from comface.scorers import score
+from comface.seeds import derive_seed, numpy_rng
+
+LABELS = {"smile": "smile", "apparent-age": "age"}
+"""Column of labels.csv -> scorer."""
+EDITS = {"smile": 4.0, "age": 4.0, "surprise": 2.5, "glasses": 2.0, "fringe": 2.0, "yaw": 1.5}
+"""Direction -> largest alpha of a photo's edit, either way. The last ones change the picture, not the labels' cause."""
+GENTLER = 0.8
+"""Edits of a photo in which no face was found are drawn again, smaller by this factor each time."""
+ATTEMPTS = 12
+JPEG_QUALITY = 90
+
+
+def write_cohort(folder: Path, config: RehearseConfig) -> None:
+    """Write config.cohort_subjects x config.cohort_photos photos and their labels. labels.csv is written last."""
+    generator = load_generator("dcgan")
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["subject", "file", *LABELS])
+    candidate = 0
+    for index in track(range(config.cohort_subjects), "cohort", unit="subjects"):
+        subject = f"S{index + 1:03d}"
+        w_1D, candidate = _identity(generator, config.seed, candidate)
+        faces, labels = _photos(generator, w_1D, config, candidate)
+        (folder / "photos" / subject).mkdir(parents=True, exist_ok=True)
+        for number, face_HW3 in enumerate(faces):
+            rng = numpy_rng(config.seed, "cohort-camera", candidate, number)
+            name = f"photos/{subject}/{number + 1:02d}.jpg"
+            _write_jpeg(folder / name, photograph(face_HW3, rng, config.image_size_px))
+            rows.writerow([subject, name, *(f"{labels[column][number]:.4f}" for column in LABELS)])
+        candidate += 1
+    (folder / "labels.csv").write_text(table.getvalue())
+
+
+def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """The labels of clean renders: each scorer's mean of the image and its mirror; NaN where either shows no face."""
+    names = list(LABELS.values())
+    straight, mirrored = (score(images, names) for images in (images_NHW3, images_NHW3[:, :, ::-1]))
+    return {column: (straight[name] + mirrored[name]) / 2 for column, name in LABELS.items()}
+
+
+def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
+    """The face as a casual photo (S,S,3): its own crop, rotation, light, colour, sharpness and noise."""
+    side = face_HW3.shape[0]
+    scale = size_px / side * rng.uniform(0.84, 1.0)
+    matrix_23 = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-9, 9), scale)
+    matrix_23[:, 2] += size_px / 2 - side / 2 + rng.uniform(-0.06, 0.06, 2) * size_px
+    photo = _lit(_framed((face_HW3.astype(np.float32) / 255) ** 2.2, matrix_23, size_px), rng)
+    encoded = photo.clip(0, 1) ** (np.exp(rng.uniform(-0.25, 0.25)) / 2.2)
+    gray = encoded @ np.array([0.299, 0.587, 0.114], np.float32)
+    encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.6, 1.25)
+    encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 1.2))
+    noisy = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> NDArray[Any]:
+    """The warped picture; what lies beyond its edge is a blurred continuation, like a background out of focus."""
+    size = (size_px, size_px)
+    warped = cv2.warpAffine(linear_HW3, matrix_23, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    warped = warped.clip(0, 1)
+    inside = cv2.warpAffine(np.ones(linear_HW3.shape[:2], np.float32), matrix_23, size)
+    soft = cv2.GaussianBlur(cv2.erode(inside, np.ones((3, 3), np.uint8)), (0, 0), size_px / 80)[..., None]
+    return warped * soft + cv2.GaussianBlur(warped, (0, 0), size_px / 16) * (1 - soft)
+
+
+def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light from one side, its strength in stops across the picture, and a colour cast."""
+    size = linear_HW3.shape[0]
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    turn = rng.uniform(0, 2 * np.pi)
+    stops = rng.uniform(0, 1.2) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.5, 0.5)
+    cast_3 = np.exp(rng.normal(0, 0.1, 3))
+    return (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
+
+
+def _identity(generator: FaceGenerator, seed: int, candidate: int) -> tuple[torch.Tensor, int]:
+    """The next identity whose unedited face is found, and its number. Its name keeps it apart from the seeds of
+    pre-training and of the directions."""
+    for number in range(candidate, candidate + 1000):
+        w_1D = generator.latents([derive_seed(seed, "cohort", number)])
+        if not np.isnan(clean_scores(to_uint8(generator.render(w_1D)))["smile"][0]):
+            return w_1D, number
+    raise DataError("No face was found in 1,000 renders of 'dcgan'; its weights are damaged: run `comface fetch`.")
+
+
+def _photos(
+    generator: FaceGenerator, w_1D: torch.Tensor, config: RehearseConfig, candidate: int
+) -> tuple[NDArray[np.uint8], Mapping[str, NDArray[np.float64]]]:
+    """The clean renders (N,H,W,3) of a subject's photos and their labels; a face is found in each."""
+    count = config.cohort_photos
+    directions_ED = torch.cat([generator.direction(name) for name in EDITS])
+    largest_E = np.array(list(EDITS.values()))
+    faces: list[NDArray[np.uint8]] = [np.zeros(0, np.uint8)] * count
+    labels = {column: np.full(count, np.nan) for column in LABELS}
+    missing = list(range(count))
+    for attempt in range(ATTEMPTS):
+        alphas_NE = np.stack(
+            [
+                numpy_rng(config.seed, "cohort-edit", candidate, number, attempt).uniform(-largest_E, largest_E)
+                for number in missing
+            ]
+        ) * (GENTLER**attempt)
+        w_ND = w_1D + torch.from_numpy(alphas_NE).to(w_1D) @ directions_ED
+        images_NHW3 = to_uint8(generator.render(w_ND))
+        scores = clean_scores(images_NHW3)
+        found = np.all([np.isfinite(scores[column]) for column in LABELS], axis=0)
+        for row, number in enumerate(missing):
+            if found[row]:
+                faces[number] = images_NHW3[row]
+                for column in LABELS:
+                    labels[column][number] = scores[column][row]
+        missing = [number for row, number in enumerate(missing) if not found[row]]
+        if not missing:
+            return np.stack(faces), labels
+    raise DataError(f"Identity {candidate} of the scored cohort loses its face under edits; choose another seed.")
+
+
+def _write_jpeg(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
+    import simplejpeg
+
+    partial = path.with_suffix(".part")
+    partial.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(photo_HW3), JPEG_QUALITY, colorsubsampling="444"))
+    partial.rename(path)
