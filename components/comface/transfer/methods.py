@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from comface.manifest import Artifact
 
 Faces = NDArray[np.uint8]
-BATCH = 64
+BATCH = 16
+"""Small enough for the maps of a 224 px network to stay in a core's cache: 32 took 1.7 times as long per face."""
 PIXELS_SIDE_PX = 12
 
 
@@ -82,11 +83,12 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     """Features (N,D) of faces, in batches, without gradients; BatchNorm with its stored statistics."""
     import torch
 
-    network = encoder.network.to(device).eval()
+    network = encoder.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     parts = [np.empty((0, encoder.width), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(faces_NSSC), BATCH):
-            x_NCHW = encoder.preprocess(np.asarray(faces_NSSC[start : start + BATCH])).to(device)
+            x_NCHW = encoder.preprocess(np.asarray(faces_NSSC[start : start + BATCH]))
+            x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
             parts.append(network(x_NCHW).float().cpu().numpy())
     return np.concatenate(parts)
 
