@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from comface.config import RehearseConfig
 from comface.errors import DataError
+from comface.faces import faces_in
 from comface.generators import FaceGenerator, load_generator, to_uint8
 from comface.progress import track
 from comface.scorers import score
@@ -38,6 +39,8 @@ EDITS = {"smile": 4.0, "age": 4.0, "surprise": 2.5, "glasses": 2.0, "fringe": 2.
 GENTLER = 0.8
 """Edits of a photo in which no face was found are drawn again, smaller by this factor each time."""
 ATTEMPTS = 12
+SUBJECT_CONFIDENCE = 0.3
+"""Of the detector, in the unedited face: fainter ones are turned or blurred, and lost under edits and poor light."""
 JPEG_QUALITY = 90
 
 
@@ -105,11 +108,12 @@ def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float
 
 
 def _identity(generator: FaceGenerator, seed: int, candidate: int) -> tuple[torch.Tensor, int]:
-    """The next identity whose unedited face is found, and its number. Its name keeps it apart from the seeds of
-    pre-training and of the directions."""
+    """The next identity whose unedited face is surely one (it stays one under edits), and its number. Its name keeps
+    it apart from the seeds of pre-training and of the directions."""
     for number in range(candidate, candidate + 1000):
         w_1D = generator.latents([derive_seed(seed, "cohort", number)])
-        if not np.isnan(clean_scores(to_uint8(generator.render(w_1D)))["smile"][0]):
+        found = faces_in(to_uint8(generator.render(w_1D))[0])
+        if found and found[0].confidence >= SUBJECT_CONFIDENCE:
             return w_1D, number
     raise DataError("No face was found in 1,000 renders of 'dcgan'; its weights are damaged: run `comface fetch`.")
 

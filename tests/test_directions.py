@@ -1,0 +1,175 @@
+"""Directions on planted latents, against a least-squares and a Gram-Schmidt reference written here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comface.catalogue import RECIPES, shipped_folder
+from comface.directions import fit, project, score_samples
+from comface.errors import ConfigurationError, DataError
+from comface.scorers import SCORERS, score
+
+D = 12
+
+
+def planted(samples: int = 2000, noise: float = 0.3) -> tuple[NDArray[np.float64], ...]:
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(D)
+    truth /= np.linalg.norm(truth)
+    latents_ND = rng.standard_normal((samples, D))
+    return latents_ND, latents_ND @ truth + noise * rng.standard_normal(samples), truth
+
+
+def test_the_planted_direction_is_found() -> None:
+    latents_ND, scores_N, truth = planted()
+    fitted = fit(latents_ND, scores_N, 0.1)
+    assert fitted.direction_1D.shape == (1, D)
+    assert fitted.direction_1D.dtype == np.float32
+    assert abs(np.linalg.norm(fitted.direction_1D) - 1) < 1e-6
+    assert fitted.direction_1D[0] @ truth > 0.98
+    assert (fitted.chosen, fitted.samples) == (200, 2000)
+    assert fitted.held_out_accuracy > 0.97
+    assert 0.5 < fitted.rest_accuracy < fitted.held_out_accuracy
+
+
+def test_the_normal_is_that_of_a_hinge_loss_minimised_step_by_step() -> None:
+    latents_ND, scores_N, _ = planted(600)
+    fitted = fit(latents_ND, scores_N, 0.25, softness=0.01, train_share=1.0)
+    order = np.argsort(-scores_N)
+    x = torch.tensor(latents_ND[np.concatenate([order[:150], order[-150:]])])
+    sign = torch.tensor(np.repeat([1.0, -1.0], 150))
+    parameters = torch.zeros(D + 1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([parameters], lr=0.03)
+    for _ in range(600):
+        optimizer.zero_grad()
+        margins = sign * (x @ parameters[:D] + parameters[D])
+        loss = parameters[:D].square().sum() / 2 + 0.01 * (1 - margins).clamp(min=0).sum()
+        loss.backward()
+        optimizer.step()
+    slow = parameters[:D].detach().numpy()
+    assert fitted.direction_1D[0] @ slow / np.linalg.norm(slow) > 0.999
+
+
+def test_samples_that_were_not_scored_change_nothing() -> None:
+    latents_ND, scores_N, _ = planted(800)
+    rng = np.random.default_rng(1)
+    mixed = np.concatenate([latents_ND, rng.standard_normal((200, D)) * 9])
+    with_gaps = np.concatenate([scores_N, np.full(200, np.nan)])
+    one, other = fit(latents_ND, scores_N, 0.1), fit(mixed, with_gaps, 0.1)
+    assert np.array_equal(one.direction_1D, other.direction_1D)
+    assert other.samples == 800
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    latents_ND, scores_N, _ = planted(800)
+    assert np.array_equal(fit(latents_ND, scores_N, 0.1).direction_1D, fit(latents_ND, scores_N, 0.1).direction_1D)
+
+
+def test_an_end_is_at_most_half_of_the_samples() -> None:
+    latents_ND, scores_N, _ = planted(101)
+    assert fit(latents_ND, scores_N, 0.9).chosen == 50
+    assert fit(latents_ND, scores_N, 30).chosen == 30
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_conditioned_direction_is_orthogonal_to_every_condition_and_nothing_else_is_lost(count: int) -> None:
+    rng = np.random.default_rng(2)
+    direction = rng.standard_normal((1, D))
+    conditions = [rng.standard_normal((1, D)) * scale for scale in range(1, count + 1)]
+    basis: list[NDArray[np.float64]] = []
+    slow = direction[0].copy()
+    for condition in conditions:  # Gram-Schmidt
+        orthogonal = condition[0] - sum(((condition[0] @ b) * b for b in basis), np.zeros(D))
+        basis.append(orthogonal / np.linalg.norm(orthogonal))
+    for b in basis:
+        slow -= (slow @ b) * b
+    projected = project(direction, conditions)
+    np.testing.assert_allclose(projected[0], slow / np.linalg.norm(slow), atol=1e-12)
+    for condition in conditions:
+        assert abs(float(projected[0] @ condition[0])) < 1e-10
+
+
+def test_a_condition_given_twice_counts_once() -> None:
+    rng = np.random.default_rng(3)
+    direction, condition = rng.standard_normal((2, 1, D))
+    np.testing.assert_allclose(project(direction, [condition] * 2), project(direction, [condition]), atol=1e-9)
+
+
+def test_a_condition_keeps_an_entangled_attribute_out() -> None:
+    latents_ND, scores_N, truth = planted()
+    other = np.eye(D)[0]
+    entangled = scores_N + 0.8 * latents_ND @ other
+    fitted = fit(latents_ND, entangled, 0.1, [other[None]])
+    assert abs(float(fitted.direction_1D[0] @ other)) < 1e-6
+    assert fitted.projected_accuracy < fitted.held_out_accuracy
+    left = truth - (truth @ other) * other
+    assert fitted.direction_1D[0] @ left / np.linalg.norm(left) > 0.97
+
+
+def test_input_that_gives_no_direction_is_refused_in_one_sentence() -> None:
+    latents_ND, scores_N, _ = planted(200)
+    with pytest.raises(DataError, match="do not belong together"):
+        fit(latents_ND, scores_N[:-1])
+    with pytest.raises(DataError, match="equal"):
+        fit(latents_ND, np.ones(200), 0.1)
+    with pytest.raises(DataError, match="too few"):
+        fit(latents_ND, scores_N, 0.01)
+    with pytest.raises(ConfigurationError, match="not above 0"):
+        fit(latents_ND, scores_N, 0.0)
+    with pytest.raises(DataError, match="Nothing is left"):
+        project(np.eye(D)[:1], [2 * np.eye(D)[:1]])
+    with pytest.raises(DataError, match="one generator"):
+        project(np.eye(D)[:1], [np.ones((1, 3))])
+    with pytest.raises(ConfigurationError, match="no scorer 'beauty'"):
+        score(np.zeros((0, 64, 64, 3), np.uint8), ["beauty"])
+
+
+class Blank:
+    """A generator whose images show no face."""
+
+    name, latent_width, image_size_px = "blank", 3, 32
+    rendered = 0
+
+    def latents(self, seeds: list[int]) -> Tensor:
+        return torch.tensor([[seed % 1000, 0.0, 1.0] for seed in seeds])
+
+    def render(self, w_ND: Tensor, size_px: int | None = None) -> Tensor:
+        self.rendered += len(w_ND)
+        return torch.zeros(len(w_ND), 3, 32, 32)
+
+    def attributes(self) -> tuple[str, ...]:
+        return ()
+
+    def direction(self, attribute: str) -> Tensor:
+        raise NotImplementedError
+
+
+def test_scoring_goes_on_where_it_was_interrupted_and_marks_images_without_a_face(tmp_path: Path) -> None:
+    first = Blank()
+    score_samples(first, "smile", 8, tmp_path, part=5)
+    again = Blank()
+    paths = score_samples(again, "smile", 12, tmp_path, part=5)
+    assert (first.rendered, again.rendered) == (10, 5)
+    assert np.load(paths["latents"]).shape == (12, 3)
+    assert np.isnan(np.load(paths["smile"])).all()
+    assert paths["smile"].name == "scores.npy"
+    whole = Blank()
+    elsewhere = score_samples(whole, "smile", 12, tmp_path / "other", part=5)
+    assert elsewhere["latents"].read_bytes() == paths["latents"].read_bytes()
+
+
+def test_every_shipped_direction_was_fitted_by_the_catalogue_that_made_it() -> None:
+    catalogue = json.loads((shipped_folder("dcgan") / "catalogue.json").read_text())
+    assert catalogue["directions"].keys() == RECIPES.keys()
+    assert catalogue["command"].startswith("python -m comface.catalogue --generator dcgan")
+    for name, entry in catalogue["directions"].items():
+        assert entry["scorer"] in SCORERS
+        assert entry["without"] == list(RECIPES[name].without)
+        assert entry["held_out_accuracy"] > 0.6
