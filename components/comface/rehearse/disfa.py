@@ -4,8 +4,9 @@
     ActionUnit_Labels/SN001/SN001_au6.txt          lines `frame,intensity`, frames from 1, intensities 0..5
 
 In: RehearseConfig. Out: those files. A video is a run of episodes, neutral to smile to neutral; AU6 goes along with
-AU12 but not always, and not as far. Blinks, brows, speech, gaze and a drifting head are there to distract. Light,
-wall and camera are those of the video. Labels are the drawn intensities, rounded as a coder scores them.
+AU12 but not always, and not as far. Blinks, brows, speech, gaze and a drifting head are there to distract. Wall and
+camera are those of the video, and so is the light but for a little: people lean, cameras adapt. Labels are the drawn
+intensities, rounded as a coder scores them.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _episode(count: int, start: int, length: int, rng: np.random.Generator) -> N
 
 
 def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
-    """One light, wall and framing; a head that drifts; blinks, brows, lips and gaze that go their own way."""
+    """One wall and framing, nearly one light; a head that drifts; blinks, brows, speech and gaze of their own."""
     count = len(faces)
     faces = under(faces, CONDITIONS, rng)
     scene = ("zoom", "light_x", "light_y", "key", "ambient", "warmth", "exposure", "shift_x_cm", "shift_y_cm")
@@ -102,13 +103,15 @@ def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
     pose = ("yaw_deg", "pitch_deg", "roll_deg")
     first = {name: getattr(faces, name)[:1].expand(count) for name in scene + wall + pose}
     faces = replace(faces, **first)
-    speech = wander(count, 1.0, rng, 4).clamp(min=0)
+    speech = wander(count, 1.0, rng, 3).clamp(min=0)
     brows = wander(count, 1.0, rng, 10)
     return replace(
         faces,
-        yaw_deg=faces.yaw_deg + wander(count, 6.0, rng),
-        pitch_deg=faces.pitch_deg + wander(count, 4.0, rng),
-        roll_deg=faces.roll_deg + wander(count, 3.0, rng),
+        yaw_deg=faces.yaw_deg + wander(count, 12.0, rng, 9),
+        pitch_deg=faces.pitch_deg + wander(count, 8.0, rng, 9),
+        roll_deg=faces.roll_deg + wander(count, 4.0, rng, 9),
+        light_x=faces.light_x + wander(count, 0.3, rng),
+        exposure=faces.exposure * torch.exp(wander(count, 0.15, rng)),
         shift_x_cm=faces.shift_x_cm + wander(count, 0.5, rng),
         shift_y_cm=faces.shift_y_cm + wander(count, 0.4, rng),
         blink=_blinks(count, rng),
@@ -116,8 +119,8 @@ def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
         au1=2.5 * (brows - 0.35).clamp(min=0),
         au4=2.0 * (-brows - 0.35).clamp(min=0),
         au15=0.6 * faces.au12.clamp(max=0.0) + 0.6 * (1 - faces.au12).clamp(0, 1),
-        au25=2.2 * speech + 0.35 * (faces.au12 - 1.5).clamp(min=0),
-        au26=1.3 * (speech - 0.4).clamp(min=0),
+        au25=4.0 * speech + 0.35 * (faces.au12 - 1.5).clamp(min=0),
+        au26=2.6 * (speech - 0.3).clamp(min=0),
         lipstick=0.4 * faces.lipstick,
     )
 

@@ -35,8 +35,10 @@ LENS = {
     "b": Lens(stretch=0.05, gamma=0.35, cast=0.14, side_light=0.5, noise=7.0),
 }
 CONDITIONS = {
-    "a": Conditions(yaw_deg=13, pitch_deg=8, roll_deg=6, side=1.1, exposure=0.3),
-    "b": Conditions(yaw_deg=15, pitch_deg=9, roll_deg=8, side=1.3, exposure=0.4, warmth=1.2, zoom=(0.64, 0.84)),
+    "a": Conditions(yaw_deg=17, pitch_deg=10, roll_deg=7, side=1.5, below=0.4, exposure=0.35),
+    "b": Conditions(
+        yaw_deg=17, pitch_deg=10, roll_deg=8, side=1.6, below=0.4, exposure=0.4, warmth=1.2, zoom=(0.64, 0.84)
+    ),
 }
 JPEG_QUALITY = {"a": 85, "b": 72}
 
@@ -126,7 +128,9 @@ def _in_ward(faces: FaceParameters, frames: int, rng: np.random.Generator) -> Fa
         faces,
         hair_cm=faces.hair_cm + draw(-1.0, 1.0),
         stubble=faces.stubble * draw(0.2, 1.3),
-        eye_open=faces.eye_open * draw(0.9, 1.1),
+        bags=(faces.bags + draw(-0.2, 0.2)).clamp(min=0),
+        au4=draw(-1.0, 2.0).clamp(min=0),
+        eye_open=faces.eye_open * draw(0.8, 1.15),
         makeup=0.0 * faces.makeup,
         earrings=0.0 * faces.earrings,
         glasses=0.0 * faces.glasses,

@@ -25,7 +25,9 @@ from comface.rehearse.camera import Lens, jpeg, moved, photograph, render_px
 from comface.rehearse.subjects import Conditions, person, subject_rng, under
 
 LENS = Lens(stretch=0.05, gamma=0.4, cast=0.12, side_light=0.35, noise=7.0)
-CONDITIONS = Conditions(yaw_deg=15, pitch_deg=8, roll_deg=8, zoom=(0.62, 0.9), exposure=0.35, warmth=1.2)
+CONDITIONS = Conditions(
+    yaw_deg=15, pitch_deg=8, roll_deg=8, zoom=(0.62, 0.9), side=1.2, below=0.2, exposure=0.35, warmth=1.2
+)
 GRAY_SHARE = 0.2
 
 
@@ -90,6 +92,8 @@ def _lived(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
         faces,
         hair_cm=faces.hair_cm + draw(-2.5, 2.5),
         volume_cm=(faces.volume_cm + draw(-0.25, 0.25)).clamp(min=0.1),
+        hair_dark=(faces.hair_dark + draw(-0.15, 0.15)).clamp(0, 1),
+        gray=faces.gray * draw(0.5, 1.0),
         fringe=(faces.fringe + draw(-0.3, 0.3)).clamp(0, 1),
         glasses=faces.glasses * (draw(0, 1) > 0.4),
         stubble=faces.stubble * draw(0, 1.2),

@@ -27,6 +27,8 @@ class Conditions:
     shift_cm: float = 1.6
     side: float = 0.9
     """Largest share of light from the side."""
+    below: float = 0.0
+    """How far below the face the light may stand."""
     exposure: float = 0.25
     warmth: float = 0.8
 
@@ -64,7 +66,7 @@ def under(faces: FaceParameters, conditions: Conditions, rng: np.random.Generato
         shift_x_cm=spread(c.shift_cm),
         shift_y_cm=spread(0.5 * c.shift_cm) + 0.6,
         light_x=spread(c.side),
-        light_y=between(0.0, 0.9),
+        light_y=between(-c.below, 1.0),
         key=between(0.55, 1.1),
         ambient=between(0.28, 0.6),
         warmth=spread(c.warmth),

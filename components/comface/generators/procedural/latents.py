@@ -125,7 +125,7 @@ def direction(attribute: str) -> Tensor:
 
 
 def traits(w_ND: Tensor) -> dict[str, Tensor]:
-    z = inverse_mapping(w_ND.float())
+    z = inverse_mapping(w_ND.double())
     return {name: z[:, i] for i, name in enumerate(TRAITS)}
 
 
@@ -144,7 +144,7 @@ def truth(w_ND: Tensor) -> dict[str, Tensor]:
     t = traits(w_ND)
     smile_12 = 0.95 * t["smile"] + 0.75 * t["au12"]
     smile_6 = 0.7 * t["smile"] + 0.9 * t["au6"]
-    return {
+    quantities = {
         "weight_kg": 68.0 * torch.exp(0.135 * soft(t["weight"], 7.0) + 0.08 * torch.tanh(t["male"])),
         "age_years": 4.0 + 80.0 * torch.sigmoid(0.52 * t["age"] - 0.62),
         "au6": 5 * torch.sigmoid(0.9 * smile_6 - 1.9),
@@ -153,17 +153,20 @@ def truth(w_ND: Tensor) -> dict[str, Tensor]:
         "male": t["male"],
         "graying_years": 56.0 + 6.0 * soft(t["graying"], 2.0),
     }
+    return {name: value.to(w_ND.dtype) for name, value in quantities.items()}
 
 
 def decode(w_ND: Tensor, **known_N: Tensor) -> FaceParameters:
     """The explicit parameters of each latent. `known_N` sets quantities of `truth` to other values."""
-    t, known = traits(w_ND), truth(w_ND) | known_N
-    faces = average_faces(w_ND.shape[0], w_ND.device)
+    # in double, so that a person's parameters do not depend on the batch
+    w_ND = w_ND.double()
+    t, known = traits(w_ND), truth(w_ND) | {name: value.double() for name, value in known_N.items()}
+    faces = average_faces(w_ND.shape[0], w_ND.device).map(lambda x: x.double())
     for part in (_head, _features, _expression, _skin, _hair, _worn, _scene):
         faces = part(faces, t)
     faces = replace(faces, au6=known["au6"], au12=known["au12"], au15=3.2 * torch.sigmoid(-1.1 * known["smile"] - 1.7))
     faces = aged(faces, known["age_years"], known["graying_years"])
-    return weighing(faces, known["weight_kg"])
+    return weighing(faces, known["weight_kg"]).map(lambda x: x.float())
 
 
 Traits = dict[str, Tensor]
@@ -188,6 +191,7 @@ def _head(f: FaceParameters, t: Traits) -> FaceParameters:
 
 def _features(f: FaceParameters, t: Traits) -> FaceParameters:
     male = torch.tanh(t["male"] / 1.5)
+    pressed = 0.12 * soft((-t["open"]).clamp(min=0), 6.0)
     return replace(
         f,
         eye_gap_cm=f.eye_gap_cm + 0.07 * soft(t["eye_gap"]),
@@ -212,8 +216,8 @@ def _features(f: FaceParameters, t: Traits) -> FaceParameters:
         nose_point=0.5 * soft(t["nose_point"], 4.0),
         mouth_half_cm=f.mouth_half_cm + 0.2 * soft(t["mouth"]) + 0.05 * male,
         mouth_cm=f.mouth_cm + 0.12 * soft(t["mouth_height"]) + 0.2 * soft(t["nose"], 4.0).clamp(min=0) * 0.3,
-        upper_lip_cm=f.upper_lip_cm * torch.exp(0.27 * soft(t["upper_lip"], 4.5) - 0.12 * male),
-        lower_lip_cm=f.lower_lip_cm * torch.exp(0.23 * soft(t["lower_lip"], 4.5) - 0.1 * male),
+        upper_lip_cm=f.upper_lip_cm * torch.exp(0.27 * soft(t["upper_lip"], 4.5) - 0.12 * male - pressed),
+        lower_lip_cm=f.lower_lip_cm * torch.exp(0.23 * soft(t["lower_lip"], 4.5) - 0.1 * male - pressed),
     )
 
 
@@ -242,7 +246,7 @@ def _skin(f: FaceParameters, t: Traits) -> FaceParameters:
         f,
         melanin=torch.sigmoid(1.15 * t["melanin"] - 0.75),
         undertone=0.6 * soft(t["undertone"], 2.0),
-        blush=1.8 * ramp(t["blush"], -1.8, 6.0),
+        blush=1.5 * ramp(t["blush"], -1.8, 6.0),
         pale=torch.tanh(t["pale"] / 3.5) * 0.95,
         freckles=ramp(t["freckles"], 0.8, 3.5) * torch.sigmoid(-1.5 * t["melanin"] + 0.5),
         shine=0.3 + 0.2 * soft(t["shine"], 2.0),

@@ -84,10 +84,10 @@ def swollen(faces: FaceParameters, water_kg: torch.Tensor) -> FaceParameters:
     return replace(
         faces,
         edema=faces.edema + water,
-        fat=faces.fat + 0.4 * water,
-        bags=faces.bags + 0.35 * water,
-        hood=faces.hood + 0.3 * water,
-        eye_open=faces.eye_open * (1 - 0.2 * water),
+        fat=faces.fat + 0.3 * water,
+        bags=faces.bags + 0.28 * water,
+        hood=faces.hood + 0.22 * water,
+        eye_open=faces.eye_open * (1 - 0.14 * water),
         jowl=faces.jowl + 0.15 * water,
         double_chin=faces.double_chin + 0.2 * water,
     )

@@ -172,7 +172,7 @@ def around_eyes(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
     z += (0.3 + 0.25 * f.eye_depth) * ridge
     below = bump((e.p / 1.75).square() + ((e.q + 1.15 + 0.25 * f.bags) / 0.62).square())
     under = bump((e.p / 1.9).square() + ((e.q + 1.85 + 0.2 * f.bags) / 0.4).square())
-    z += (0.34 * f.bags + 0.3 * puff + 0.035 * f.au6) * below - (0.2 * f.bags + 0.1 * puff) * under
+    z += (0.34 * f.bags + 0.3 * puff + 0.035 * f.au6) * below - (0.12 * f.bags + 0.06 * puff) * under
     lid = bump((e.p / 1.7).square() + ((e.q - 0.95) / 0.62).square())
     z += (0.3 * f.hood + 0.3 * puff) * lid
     apple = bump(((a - 3.9) / 2.3).square() + ((v + 2.1 - 0.08 * f.au6) / 1.5).square())

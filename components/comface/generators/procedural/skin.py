@@ -119,9 +119,9 @@ def _eye_region(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
     socket = bump(((a - f.eye_gap_cm + 0.35) / 2.4).square() + ((v - 0.35) / 1.6).square())
     dark = (0.26 + 0.12 * f.eye_depth) * socket
     bag = bump((e.p / 1.7).square() + ((e.q + 1.0) / 0.8).square())
-    dark += (0.22 * f.bags + 0.04) * bag * (1 - 0.6 * f.makeup)
+    dark += (0.2 * f.bags + 0.04) * bag * (1 - 0.6 * f.makeup)
     under = bump((e.p / 1.9).square() + ((e.q + 1.55 + 0.25 * f.bags + 0.25 * f.edema) / 0.3).square())
-    dark += (0.4 * f.bags + 0.18 * f.edema.clamp(min=0)) * under
+    dark += (0.26 * f.bags + 0.12 * f.edema.clamp(min=0)) * under
     crease = bump(((e.q - e.upper - 0.34 + 0.22 * f.hood) / 0.2).square()) * e.inside.clamp(0, 1)
     dark += (0.42 - 0.15 * f.edema.clamp(min=0)) * crease
     feet = bump(((e.p - 2.5) / 1.35).square() + ((e.q - 0.1) / 1.5).square())

@@ -128,7 +128,7 @@ def see(f: FaceParameters, size_px: int) -> Surface:
     half = e2.sqrt()
     side = centred / half
     chord = (1 - side * side).clamp(min=0).sqrt() * (width * depth) / half
-    t = -AXIS_CM * cos + (d2 - w2) * (sin * cos) * centred / e2 + chord
+    t = -AXIS_CM * cos + (d2 - w2) * (sin * cos) * side.clamp(-1, 1) / half + chord
     inside = outline(level) * _beside(half - centred.abs(), half, (SPAN_CM / size_px) / f.zoom)
     u = x * cos - t * sin
     pixel = (SPAN_CM / size_px) / f.zoom
