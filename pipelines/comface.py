@@ -20,7 +20,7 @@ from comface.resolve.component import resolve
 from comface.resolve.finish import finish
 from comface.shard.component import shard
 from comface.synthesize.component import synthesize
-from comface.transfer.component import align, gather, transfer
+from comface.transfer.component import align, complete, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -54,11 +54,11 @@ def comface(
         nodes: Nodes of the pre-training job.
         gpus_per_node: GPUs on each of them; 0 trains on CPUs.
     """
+    plans = resolve(
+        profile=profile, overrides=overrides, run_name=run_name, run_id=RUN_ID, store=store, weights=weights,
+        data=data, tasks=tasks, methods=methods, nodes=nodes, gpus_per_node=gpus_per_node,
+    )  # fmt: skip
     with dsl.ExitHandler(finish(profile=profile, store=store, run_id=RUN_ID)):
-        plans = resolve(
-            profile=profile, overrides=overrides, run_name=run_name, run_id=RUN_ID, store=store, weights=weights,
-            data=data, tasks=tasks, methods=methods, nodes=nodes, gpus_per_node=gpus_per_node,
-        )  # fmt: skip
         with dsl.ParallelFor(plans.outputs["parts"], name="parts") as part:
             tracks = synthesize(plan=plans.outputs["synthesize"], part=part)
         shards = shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"]))
@@ -66,9 +66,11 @@ def comface(
         backbone = trained.outputs["Output"]
         with dsl.ParallelFor(plans.outputs["datasets"], name="datasets") as dataset:
             aligned = align(plan=dataset)
-        faces = gather(uris=dsl.Collected(aligned.outputs["Output"]))
-        with dsl.ParallelFor(plans.outputs["items"], name="task-method-mode") as item:
-            result = transfer(plan=item, faces=faces.output, backbone=backbone)
+        items = complete(
+            items=plans.outputs["items"], faces=dsl.Collected(aligned.outputs["Output"]), backbone=backbone
+        )
+        with dsl.ParallelFor(items.output, name="task-method-mode") as item:
+            result = transfer(plan=item)
         report = evaluate(
             plan=plans.outputs["evaluate"], results=dsl.Collected(result.outputs["Output"]), backbone=backbone
         )

@@ -23,7 +23,7 @@ from comface.execution import FAILURES, recorded_failure
 from comface.first_comparison import compare_first_pair
 from comface.manifest import open_artifact
 from comface.narrator import Narrator
-from comface.register.registry import Registry, Version
+from comface.register.registry import resolve_model
 from comface.register.step import decision_markdown, gate
 from comface.resolve.step import plan_run
 from comface.store import Store, open_store
@@ -71,14 +71,16 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     with _alone(folder):
         store = open_store(config.store)
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
-        evaluation = _execute(pipeline, config, overrides, folder, verbose, store)
-        return _collect(evaluation, config, store, folder, started)
+        evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
+        if evaluation is None:
+            raise TryAgain(f"The run left no evaluation; '{folder / 'run.log'}' says why. Run the same command to go on.")
+        return _collect(evaluation, model, config, store, folder, started)
 
 
 def _execute(
     pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool, store: Store
-) -> str:
-    """The URI of the evaluation, which the pipeline returns."""
+) -> tuple[str | None, str | None]:
+    """The URI of the evaluation, and the reference of the model (None: refused)."""
     from kfp import components, local
 
     root = folder / "kfp"
@@ -98,8 +100,14 @@ def _execute(
             components.load_component_from_file(str(pipeline))(**arguments)
         except RuntimeError as error:
             raise _failure(store, before, folder, error) from None
-    (output,) = root.glob("*/evaluate/executor_output.json")  # a pipeline with an exit handler cannot return values
-    return str(json.loads(output.read_text())["parameterValues"]["Output"])
+    return _output(root, "evaluate"), _output(root, "register")
+
+
+def _output(root: Path, task: str) -> str | None:
+    """What a task returned, from the runner's files: a pipeline with an exit handler cannot return values itself."""
+    for path in root.glob(f"*/{task}/executor_output.json"):
+        return str(json.loads(path.read_text())["parameterValues"]["Output"])
+    return None
 
 
 def _failure(store: Store, before: set[str], folder: Path, error: Exception) -> ComfaceError:
@@ -113,29 +121,16 @@ def _failure(store: Store, before: set[str], folder: Path, error: Exception) -> 
     return TryAgain(f"The run stopped ({error}); '{folder / 'run.log'}' says why. Run the same command to go on.")
 
 
-def _collect(uri: str, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
+def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
     evaluation = open_artifact(uri, "evaluation")
     report = folder / "report.html"
     report.write_bytes(evaluation.read("report.html"))
-    version = registered(store, config.register_model.name, uri)
-    decision = ""
-    comparison = None
-    if version is None:
+    decision, comparison = "", None
+    if model is None:
         decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
     else:
-        model = Registry(store, version.name).open(version)
-        comparison = compare_first_pair(evaluation, model, version.reference, folder)
-    seconds = time.monotonic() - started
-    return Outcome(report, evaluation.facts["verdict"], decision, version and version.reference, comparison, seconds)
-
-
-def registered(store: Store, name: str, evaluation_uri: str) -> Version | None:
-    """The version that was registered from an evaluation, newest first."""
-    registry = Registry(store, name)
-    for version in reversed(registry.versions()):
-        if registry.open(version).manifest.inputs["evaluation"].uri == evaluation_uri:
-            return version
-    return None
+        comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
+    return Outcome(report, evaluation.facts["verdict"], decision, model, comparison, time.monotonic() - started)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ class Narrator(io.TextIOBase):
             for line in lines:
                 told = self._tell(COLOUR.sub("", line))
                 if told:
-                    print(told, file=self._terminal, flush=True)
+                    self._terminal.write(told + "\n")  # not print(): the runner replaces it, and it comes back here
+                    self._terminal.flush()
         return len(text)
 
     def _tell(self, line: str) -> str | None:

@@ -95,12 +95,12 @@ def align(arguments: argparse.Namespace) -> None:
 
 
 def transfer(arguments: argparse.Namespace) -> None:
-    from comface.transfer.entry import transfer_item
+    from comface.transfer.entry import complete_items, transfer_item
 
     plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
     if not plans.items:
         raise ConfigurationError(f"The method '{arguments.method}' cannot be evaluated by '{arguments.mode}'.")
-    uri, metrics = transfer_item(plans.items[0], arguments.faces, arguments.backbone)
+    uri, metrics = transfer_item(complete_items(plans.items[:1], arguments.faces, arguments.backbone)[0])
     print(json.dumps({"uri": uri, "metrics": metrics}))
 
 

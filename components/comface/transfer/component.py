@@ -14,17 +14,19 @@ def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def gather(uris: list) -> list:
-    """Hand the collected URIs of one loop to another loop, which KFP's compiler cannot do by itself."""
-    return uris
+def complete(items: list, faces: list, backbone: str) -> list:
+    """Give each planned transfer just the faces and the backbone that it reads, so that caching is exact per item."""
+    from comface.transfer.entry import complete_items
+
+    return complete_items(items, faces, backbone)
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def transfer(plan: str, faces: list, backbone: str, metrics: dsl.Output[dsl.Metrics]) -> str:
+def transfer(plan: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     """Evaluate one method on one task in one mode; returns the URI of its `transfer` artifact."""
     from comface.transfer.entry import transfer_item
 
-    uri, values = transfer_item(plan, faces, backbone)
+    uri, values = transfer_item(plan)
     for name, value in values.items():
         metrics.log_metric(name, value)
     return uri

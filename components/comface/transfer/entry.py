@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from comface.config import DataSource, RehearseConfig, Task, TransferConfig, parse
 from comface.execution import execute
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact, canonical_json, open_artifact
 from comface.pictures import write_text
 from comface.store import Store
 
@@ -32,24 +33,42 @@ def align_faces(plan: str, summary_path: str) -> str:
     return execute(f"align-{_word(plan, 'dataset')}", plan, work)
 
 
-def transfer_item(plan: str, faces: list[str], backbone: str) -> tuple[str, dict[str, float]]:
-    """(URI of the result, figures for the UI). `faces`: the URIs of all data sets' faces."""
+def complete_items(items: list[str], faces: list[str], backbone: str) -> list[str]:
+    """The plans of all transfers, each with the URIs of the artifacts it reads: `faces`, `train_faces`, `backbone`."""
+
+    def work(*_: Any) -> list[str]:
+        uris = {open_artifact(uri, "faces").facts["dataset"]: uri for uri in faces}
+        completed = []
+        for item in map(json.loads, items):
+            definition = item["definition"]
+            reads = {"faces": uris[definition["dataset"]]}
+            if definition["train_dataset"]:
+                reads["train_faces"] = uris[definition["train_dataset"]]
+            if item["method"] == "comface":
+                reads["backbone"] = backbone
+            completed.append(canonical_json({**item, "reads": reads}))
+        return completed
+
+    return execute("complete", items[0], work)
+
+
+def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
+    """(URI of the result, figures for the UI)."""
 
     def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
         from comface.transfer.step import transfer
 
-        task = parse(Task, values["definition"])
-        by_name = {artifact.facts["dataset"]: artifact for artifact in (open_artifact(uri, "faces") for uri in faces)}
+        reads = {name: open_artifact(uri) for name, uri in values["reads"].items()}
         result = transfer(
             store,
             parse(TransferConfig, values["transfer"]),
             values["task"],
-            task,
+            parse(Task, values["definition"]),
             values["method"],
             values["mode"],
-            by_name[task.dataset],
-            by_name[task.train_dataset] if task.train_dataset else None,
-            open_artifact(backbone, "backbone") if values["method"] == "comface" else None,
+            reads["faces"],
+            reads.get("train_faces"),
+            reads.get("backbone"),
             None,
         )
         return result.uri, dict(result.facts["metrics"])
@@ -58,6 +77,4 @@ def transfer_item(plan: str, faces: list[str], backbone: str) -> tuple[str, dict
 
 
 def _word(plan: str, name: str) -> str:
-    import json
-
     return str(json.loads(plan)[name])
