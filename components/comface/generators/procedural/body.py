@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from comface.generators.procedural.parameters import FaceParameters
-from comface.generators.procedural.relief import Windows
 from comface.generators.procedural.skin import hue, mix, rgb, skin_colour
 from comface.generators.procedural.surface import AXIS_CM, Surface, bump, chin_cm, cover, radians
 
@@ -33,7 +32,7 @@ def neck(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     over(picture, colour, cover(half - x.abs(), s.pixel_cm) * cover(-s.y - 2.0, s.pixel_cm))
 
 
-def double_chin(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+def double_chin(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     """A fold of skin between the jaw and the neck."""
     share = f.double_chin.clamp(0, 1.3)
     x = s.x + 0.27 * AXIS_CM * torch.sin(radians(f.yaw_deg))
@@ -63,7 +62,7 @@ def _chest(f: FaceParameters, s: Surface) -> tuple[Tensor, Tensor]:
     return x, (f.light_x * (x / 14).clamp(-1, 1) + 0.5) * f.key + f.ambient
 
 
-def necktie(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+def necktie(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     x, slope = _chest(f, s)
     tie, a = f.necktie.clamp(0, 1), x.abs()
     rise = -f.face_cm - 3.2 + 3.3 * tie
@@ -81,7 +80,7 @@ def necktie(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) ->
     over(picture, tone * (stripes * slope)[:, None], cover(knot, s.pixel_cm) * (3 * tie).clamp(0, 1))
 
 
-def necklace(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+def necklace(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     x, _ = _chest(f, s)
     share = f.necklace.clamp(0, 1)
     low = -f.face_cm - 3.0 + 2.1 * share
@@ -110,7 +109,7 @@ def ears(f: FaceParameters, s: Surface, picture: Tensor) -> None:
         over(picture, shaded, cover((1 - r) * wide, s.pixel_cm))
 
 
-def earrings(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+def earrings(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     """Painted over the hair, so that they stay visible."""
     share = f.earrings.clamp(0, 1)
     yaw = radians(f.yaw_deg)

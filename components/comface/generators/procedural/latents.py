@@ -41,7 +41,7 @@ SCENE = (
 TRAITS = PERSON + STATE + WORN + SCENE
 
 DIRECTIONS: dict[str, dict[str, float]] = {
-    "5_o_Clock_Shadow": {"stubble": 1.0, "male": 0.25},
+    "5_o_Clock_Shadow": {"stubble": 1.0, "sideburns": 0.2},
     "Arched_Eyebrows": {"brow_arch": 1.0, "brow_height": 0.25},
     "Attractive": {
         "eye_size": 0.5, "cheekbone": 0.4, "age": -0.35, "lower_lip": 0.3, "shine": -0.2, "bags": -0.4, "makeup": 0.3,
@@ -77,11 +77,11 @@ DIRECTIONS: dict[str, dict[str, float]] = {
     "Smiling": {"smile": 1.0, "open": 0.2, "brows": 0.1},
     "Straight_Hair": {"wave": -1.0, "hair_length": 0.2},
     "Wavy_Hair": {"wave": 1.0, "volume": 0.3},
-    "Wearing_Earrings": {"earrings": 1.0, "hair_length": -0.25},
+    "Wearing_Earrings": {"earrings": 1.0, "hair_length": -0.12, "ear": 0.1},
     "Wearing_Hat": {"hat": 1.0, "fringe": -0.2, "volume": -0.15},
     "Wearing_Lipstick": {"lipstick": 1.0, "lip_red": 0.35},
     "Wearing_Necklace": {"necklace": 1.0, "neck": -0.25},
-    "Wearing_Necktie": {"necktie": 1.0, "cloth_light": -0.3},
+    "Wearing_Necktie": {"necktie": 1.0, "cloth_light": -0.3, "hair_length": -0.1, "neck": 0.2},
     "Young": {"age": -1.0, "gray": -0.15},
     "age": {"age": 1.0, "gray": 0.15},
     "smile": {"smile": 1.0},

@@ -13,7 +13,7 @@ from torch import Tensor
 from comface.generators.procedural import body, skin, worn
 from comface.generators.procedural.hair import hair
 from comface.generators.procedural.parameters import FaceParameters
-from comface.generators.procedural.relief import Windows, relief
+from comface.generators.procedural.relief import CHEST, EARS, GLASSES, HAT, LOWER, NECK, Window, Windows, relief
 from comface.generators.procedural.scene import developed, wall
 from comface.generators.procedural.surface import Surface, bump, see, slopes
 
@@ -38,47 +38,44 @@ def _render(rows: FaceParameters, size_px: int) -> Tensor:
     albedo = skin.skin(f, s, windows)
     skin.lips(f, s, albedo, windows)
     hairy = rows.stubble + rows.moustache + rows.goatee + rows.beard
-    only(hairy, skin.beard, rows, f, s, albedo, windows)
+    only(hairy, skin.beard, rows, s, albedo, windows[LOWER])
     wet = skin.eyeballs(f, s, albedo, windows)
     lit = _lit(f, s, height, albedo, wet)
 
     picture = wall(f, size_px)
     locks = hair(f, s)
     body.over(picture, locks.colour * 0.7, locks.behind)
-    body.neck(f, s, picture)
-    only(rows.double_chin, body.double_chin, rows, f, s, picture, windows)
-    body.shoulders(f, s, picture)
-    only(rows.necktie, body.necktie, rows, f, s, picture, windows)
-    only(rows.necklace, body.necklace, rows, f, s, picture, windows)
-    body.ears(f, s, picture)
+    within(windows[NECK], body.neck, f, s, picture)
+    only(rows.double_chin, body.double_chin, rows, s, picture, windows[NECK])
+    within(windows[CHEST], body.shoulders, f, s, picture)
+    only(rows.necktie, body.necktie, rows, s, picture, windows[CHEST])
+    only(rows.necklace, body.necklace, rows, s, picture, windows[CHEST])
+    within(windows[EARS], body.ears, f, s, picture)
     body.over(picture, lit, s.inside)
     body.over(picture, locks.colour, locks.before)
-    only(rows.earrings, body.earrings, rows, f, s, picture, windows)
-    only(rows.glasses, worn.glasses, rows, f, s, picture, windows)
-    only(rows.hat, worn.hat, rows, f, s, picture, windows)
+    only(rows.earrings, body.earrings, rows, s, picture, windows[EARS])
+    only(rows.glasses, worn.glasses, rows, s, picture, windows[GLASSES])
+    only(rows.hat, worn.hat, rows, s, picture, windows[HAT])
     return developed(f, picture)
 
 
-Painter = Callable[[FaceParameters, Surface, Tensor, Windows], None]
+Painter = Callable[[FaceParameters, Surface, Tensor], None]
 
 
-def only(
-    share_N: Tensor,
-    paint: Painter,
-    rows: FaceParameters,
-    f: FaceParameters,
-    s: Surface,
-    picture: Tensor,
-    windows: Windows,
-) -> None:
+def within(at: Window, paint: Painter, f: FaceParameters, s: Surface, picture: Tensor) -> None:
+    """Paint the part of the picture in the window."""
+    part = at.cut(picture)
+    paint(f, Surface(*(plane if plane.shape[-1] == 1 else at.cut(plane) for plane in s)), part)
+    at.of(picture).copy_(part)
+
+
+def only(share_N: Tensor, paint: Painter, rows: FaceParameters, s: Surface, picture: Tensor, at: Window) -> None:
     """Paint the faces that have something to paint: what few people wear costs little."""
-    at = torch.nonzero(share_N > 0)[:, 0]
-    if len(at) == len(share_N):
-        paint(f, s, picture, windows)
-    elif len(at):
-        some = picture[at]
-        paint(rows.pick(at).planes(), Surface(*(x[at] for x in s)), some, windows)
-        picture[at] = some
+    who = torch.nonzero(share_N > 0)[:, 0]
+    if len(who):
+        some = picture[who]
+        within(at, paint, rows.pick(who).planes(), Surface(*(plane[who] for plane in s)), some)
+        picture[who] = some
 
 
 def _lit(f: FaceParameters, s: Surface, height: Tensor, albedo: Tensor, wet: Tensor) -> Tensor:

@@ -221,10 +221,9 @@ def _brows(f: FaceParameters, s: Surface, at: Window, albedo: Tensor, u: Tensor,
     paint(albedo, at, colour, (mask * hairs * f.brow_dark).clamp(0, 1))
 
 
-def beard(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> None:
+def beard(f: FaceParameters, s: Surface, albedo: Tensor) -> None:
     """Stubble, moustache, goatee and full beard, each by its own share."""
-    at = windows[LOWER]
-    u, v = at.cut(s.u), at.cut(s.v)
+    u, v = s.u, s.v
     a = u.abs()
     m = mouth(f, u)
     off_lips = 1 - cover(torch.minimum(m.top - v, v - m.bottom), s.pixel_cm) * (m.inside > 0)
@@ -243,5 +242,6 @@ def beard(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> No
     hairs = 1 - fine * (1 + torch.sin(7.5 * u + 2.0 * torch.sin(2.1 * v)) * torch.sin(2.3 * v + u))
     mask = 1 - (1 - (0.95 * f.beard * grown)).mul(1 - f.moustache * lip).mul(1 - f.goatee * tuft)
     colour = hair_colour(f) * 0.8 + rgb(0.006, 0.004, 0.004, u)
-    paint(albedo, at, skin_colour(f) * 0.25 + rgb(0.0, 0.004, 0.010, u), 0.62 * f.stubble * grown * off_lips)
-    paint(albedo, at, colour, (mask * hairs * off_lips).clamp(0, 0.97))
+    shadow = skin_colour(f) * 0.25 + rgb(0.0, 0.004, 0.010, u)
+    albedo.lerp_(shadow, (0.62 * f.stubble * grown * off_lips)[:, None])
+    albedo.lerp_(colour, (mask * hairs * off_lips).clamp(0, 0.97)[:, None])

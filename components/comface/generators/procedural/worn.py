@@ -11,20 +11,15 @@ from torch import Tensor
 
 from comface.generators.procedural.body import over
 from comface.generators.procedural.parameters import FaceParameters
-from comface.generators.procedural.relief import Window, Windows
 from comface.generators.procedural.skin import hue, rgb
 from comface.generators.procedural.surface import AXIS_CM, Surface, bump, cover, radians
 
-GLASSES = (8.0, -3.4, 3.2, -4.5, 1.6)
 
-
-def glasses(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
-    at: Window = windows[GLASSES]
+def glasses(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     share = f.glasses.clamp(0, 1)
-    part = at.cut(picture)
     # the frame stands 1.2 cm before the skin: shifted against u, v by the pose
-    u = at.cut(s.x) / torch.cos(radians(f.yaw_deg)) - 1.0 * torch.tan(radians(f.yaw_deg))
-    v = at.cut(s.y) - 1.0 * torch.tan(radians(f.pitch_deg)) + 0.25
+    u = s.x / torch.cos(radians(f.yaw_deg)) - 1.0 * torch.tan(radians(f.yaw_deg))
+    v = s.y - 1.0 * torch.tan(radians(f.pitch_deg)) + 0.25
     a = u.abs()
     seen = (4.0 * share).clamp(0, 1)
     wide, high = 2.15 + 0.35 * share, 1.45 + 0.4 * share
@@ -33,18 +28,17 @@ def glasses(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) ->
     rim = cover(thick - (r - 1).abs() * 1.6, s.pixel_cm)
     bridge = cover(torch.minimum(thick - (v - 0.35 + 0.25 * u * u).abs(), f.eye_gap_cm - wide + 0.25 - a), s.pixel_cm)
     temple = cover(torch.minimum(thick - (v - 0.55).abs(), a - f.eye_gap_cm - wide), s.pixel_cm)
-    temple = temple * at.cut(s.inside)
+    temple = temple * s.inside
     lens = cover((1 - r) * 1.6, s.pixel_cm)
-    part.lerp_(part * 0.62 + 0.03, (lens * seen * (0.15 + 0.55 * share))[:, None])
+    picture.lerp_(picture * 0.62 + 0.03, (lens * seen * (0.15 + 0.55 * share))[:, None])
     glint = bump(((a - f.eye_gap_cm + 0.6 + 0.5 * v) / 0.35).square()) * lens
-    part.add_((0.10 * glint * seen * share)[:, None])
+    picture.add_((0.10 * glint * seen * share)[:, None])
     tone = hue(f.hat_hue, 0.35 * torch.ones_like(share), 0.22 - 0.1 * share)
     frame = torch.maximum(torch.maximum(rim, bridge), temple)
-    part.lerp_(tone * 0.5, (frame * seen)[:, None])
-    at.of(picture).copy_(part)
+    picture.lerp_(tone * 0.5, (frame * seen)[:, None])
 
 
-def hat(f: FaceParameters, s: Surface, picture: Tensor, windows: Windows) -> None:
+def hat(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     share = f.hat.clamp(0, 1)
     centred = s.x + 0.75 * AXIS_CM * torch.sin(radians(f.yaw_deg))
     half = f.skull_cm + 0.75 * f.volume_cm + 0.35
