@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from comface import __version__
-from comface.commands import data, directions, photos, registry, runs, steps
+from comface.commands import data, directions, photos, registry, runs, settings, steps
 from comface.errors import ComfaceError, Preempted
 from comface.execution import set_threads_passive
 
@@ -19,12 +19,12 @@ EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="comface",
-        description="Learn from synthetic faces how one person's face changes, and estimate the change between two photos.",
+        description="Learn from synthetic faces how a face changes, and estimate the change between two photos.",
         epilog=EPILOGUE,
     )
     parser.add_argument("--version", action="version", version=f"comface {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (runs, steps, data, directions, photos, registry):
+    for group in (runs, steps, settings, data, directions, photos, registry):
         group.add_commands(commands)
     return parser
 

@@ -1,0 +1,76 @@
+"""`comface config`: the configuration that a profile and overrides give, and every field with its meaning."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from comface.commands.configured import add_configuration, configuration
+from comface.config import RunConfig
+
+HEAD = """# Configuration
+
+Every field, its default (the paper's, section 4.1, where the paper says) and its meaning; this page is what
+`comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field with
+`--set section.field=value` (YAML values), or in the KFP UI in the parameter `overrides`, one `field=value` a line.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    text = "print the configuration that a profile and overrides give (YAML), or every field with its meaning"
+    parser = commands.add_parser("config", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    add_configuration(parser)
+    parser.add_argument("--fields", action="store_true", help="every field with default and meaning (Markdown)")
+    parser.set_defaults(action=show)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    if arguments.fields:
+        print(fields_page(), end="")
+        return
+    values = configuration(arguments).model_dump(mode="json", by_alias=True)
+    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+def fields_page() -> str:
+    lines = [HEAD, *_table("", RunConfig)]
+    for name, field in RunConfig.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            lines += ["", f"## {field.alias or name}", *_section_text(model), "", *_table(f"{field.alias or name}.", model)]
+    return "\n".join(lines) + "\n"
+
+
+def _section_text(model: type[BaseModel]) -> list[str]:
+    return ["", " ".join(model.__doc__.split())] if model.__doc__ else []
+
+
+def _table(prefix: str, model: type[BaseModel]) -> list[str]:
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if prefix:
+                rows += _table(f"{prefix}{name}.", kind)[2:]
+            continue
+        text = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{prefix}{field.alias or name}` | {_default(field)} | {text} |")
+    return rows
+
+
+def _default(field: Any) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "(required)"
+    if isinstance(value, dict):
+        return f"{len(value)} entries: {', '.join(value)}"
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return "; ".join(f"{share.identities:,} {share.generator} × {share.attributes_per_identity} of "
+                         f"{len(share.attributes)} attributes" for share in value)  # fmt: skip
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return "unset" if value is None else f"`{value}`" if value != "" else "empty"
