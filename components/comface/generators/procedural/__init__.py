@@ -4,7 +4,8 @@ In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any siz
 `au12`), truth (kg, years, action units), and landmarks. Figures that come from it are rehearsals and say so.
 
     parameters.py   what a face is made of, explicitly        surface.py  rays meet the head
-    latents.py      z -> w -> parameters, directions, truth    relief.py   nose, lids, lips, folds as heights
+    latents.py      z -> w -> parameters, truth                relief.py   nose, lids, lips, folds as heights
+    attributes.py   the directions, trait by trait
     physiology.py   years, kg, water, action units             skin.py hair.py body.py worn.py scene.py  the paint
     landmarks.py    5 and 68 points of a render                render.py   back to front
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from comface.errors import ConfigurationError
 from comface.generators.procedural import latents as space
+from comface.generators.procedural.attributes import DIRECTIONS
 from comface.generators.procedural.landmarks import landmarks_5, landmarks_68
 from comface.generators.procedural.parameters import FaceParameters, average_faces, stack_faces
 from comface.generators.procedural.render import render_parameters
@@ -66,12 +68,12 @@ class ProceduralGenerator:
         return space.truth(self._checked(w_ND))
 
     def attributes(self) -> tuple[str, ...]:
-        return tuple(space.DIRECTIONS)
+        return tuple(DIRECTIONS)
 
     def direction(self, attribute: str) -> Tensor:
-        if attribute not in space.DIRECTIONS:
+        if attribute not in DIRECTIONS:
             raise ConfigurationError(
-                f"The procedural generator has no direction '{attribute}'; choose one of {', '.join(space.DIRECTIONS)}."
+                f"The procedural generator has no direction '{attribute}'; choose one of {', '.join(DIRECTIONS)}."
             )
         return space.direction(attribute).to(self._device)
 
