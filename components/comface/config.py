@@ -222,6 +222,10 @@ class TransferConfig(Section):
     modes: tuple[Literal["linear", "finetune"], ...] = Field(default=("linear", "finetune"), min_length=1)
     folds: int = Field(default=4, ge=2, description="cross-validation folds by subject")
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="of the training subjects")
+    validation_turns: Positive = Field(
+        default=1,
+        description="linear evaluation: groups of training subjects that validate in turn; 1: only that fraction does",
+    )
     pairs_per_subject: Positive = Field(default=200, description="random pairs drawn within a subject")
     head: Literal["fresh", "transferred"] = Field(
         default="fresh", description="fine-tuning starts from a new head, or from the pre-trained l as the paper does"

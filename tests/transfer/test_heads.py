@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from comface.transfer.heads import PENALTIES, Samples, fit, fit_validated, head_of
+from comface.transfer.heads import PENALTIES, Moments, Samples, fit, fit_in_turns, fit_validated, head_of
 
 
 def samples(count: int = 300, width: int = 7, seed: int = 0) -> Samples:
@@ -71,6 +71,35 @@ def test_the_penalty_has_the_least_squared_error_on_the_validation_pairs():
     }
     assert penalty == min(errors, key=errors.get)
     assert np.allclose(validation.predicted(head), validation.predicted(fit(train, penalty, False)))
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_groups_that_validate_in_turn_choose_the_penalty_of_a_slow_inner_cross_validation(antisymmetric):
+    whole = samples(240, 25, 1)
+    whole.change_P[:] += 40 * np.random.default_rng(0).normal(size=240)
+
+    def part(of: np.ndarray) -> Samples:
+        return Samples(whole.h_ND, whole.x_P[of], whole.y_P[of], whole.change_P[of])
+
+    positions = np.arange(240)
+    groups = [part(positions[turn::3]) for turn in range(3)]
+    head, penalty = fit_in_turns(groups, antisymmetric)
+    errors = dict.fromkeys(PENALTIES, 0.0)
+    for turn, group in enumerate(groups):
+        rest = part(positions[positions % 3 != turn])
+        for each in PENALTIES:
+            errors[each] += np.sum((group.predicted(fit(rest, each, antisymmetric)) - group.change_P) ** 2)
+    assert penalty == min(errors, key=errors.get)
+    assert np.allclose(whole.predicted(head), whole.predicted(fit(whole, penalty, antisymmetric)), rtol=1e-3, atol=1e-3)
+
+
+def test_moments_of_groups_add_up_to_those_of_all_pairs():
+    data = samples()
+    halves = [Samples(data.h_ND, data.x_P[h], data.y_P[h], data.change_P[h]) for h in (slice(0, 100), slice(100, None))]
+    whole = Moments.of(data, False)
+    summed = Moments.of(halves[0], False) + Moments.of(halves[1], False)
+    assert np.allclose(summed.gram_DD, whole.gram_DD, rtol=1e-5)
+    assert np.allclose((whole - Moments.of(halves[1], False)).sum_D, Moments.of(halves[0], False).sum_D, rtol=1e-4)
 
 
 def test_a_feature_that_never_changes_and_more_features_than_pairs_do_no_harm():

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
-from conftest import drawn_face
+from drawing import drawn_face
 
 from comface.backbones import ChangeHead, build_backbone
 from comface.config import PretrainConfig, Task, TransferConfig
@@ -108,6 +108,14 @@ def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself
     assert np.corrcoef(head(h[pairs.x_P], h[pairs.y_P]), pairs.change_P)[0, 1] > 0.8
 
 
+def test_training_subjects_can_take_turns_to_validate(world):
+    config = CONFIG.model_copy(update={"validation_turns": 3})
+    one, turns = run(world), run(world, config=config)
+    assert turns.uri != one.uri
+    assert turns.facts["metrics"]["corr"] > 0.7
+    assert run(world, task=ACROSS, config=config).facts["metrics"]["corr"] > 0.5
+
+
 def test_a_task_across_data_sets_trains_on_one_and_tests_all_of_the_other(world):
     result = run(world, task=ACROSS)
     columns = result.read_json("predictions.json")
@@ -130,7 +138,7 @@ def test_features_are_shared_by_tasks_and_the_backbone_matters_to_comface_alone(
 
 def test_fine_tuning_learns_repeats_itself_and_says_which_head_it_began_with(world):
     store = world[0]
-    many = (store, drawn_faces(store, "many", subjects=20), None, world[3])
+    many = (store, drawn_faces(store, "many", subjects=16), None, world[3])
     config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16})
     fresh = run(many, "scratch", "finetune", config=config)
     assert fresh.facts["metrics"]["corr"] > 0.5

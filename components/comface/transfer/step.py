@@ -34,7 +34,7 @@ from comface.transfer.methods import Sources, can_finetune
 from comface.transfer.pairs import Pairs, draw_pairs
 
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
-PROTOCOL_FIELDS = ("folds", "validation_fraction", "pairs_per_subject", "antisymmetric", "seed")
+PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,23 @@ def _linear(config: TransferConfig, tested: Side, training: Side, folds: list[Fo
     """Frozen features, l from scratch, per fold; then once on all subjects with the middle of the chosen penalties."""
     predicted, penalties = [], []
     for fold in folds:
-        head, penalty = heads.fit_validated(
-            training.samples(fold.train), training.samples(fold.validation), config.antisymmetric
-        )
+        head, penalty = _fitted(config, training, fold)
         predicted.append(tested.samples(fold.test).predicted(head))
         penalties.append(penalty)
     final_penalty = sorted(penalties)[len(penalties) // 2]
     final = heads.fit(training.samples(training.pairs.subjects), final_penalty, config.antisymmetric)
     return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, final)
+
+
+def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[heads.Head, float]:
+    """The head of one fold and its penalty, chosen on the validation subjects, or by all training subjects in turn."""
+    if config.validation_turns == 1:
+        parts = training.samples(fold.train), training.samples(fold.validation)
+        return heads.fit_validated(*parts, config.antisymmetric)
+    subjects = fold.validation + fold.train
+    turns = min(config.validation_turns, len(subjects))
+    groups = [training.samples(subjects[turn::turns]) for turn in range(turns)]
+    return heads.fit_in_turns(groups, config.antisymmetric)
 
 
 def _finetuned(
