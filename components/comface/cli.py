@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import NoReturn
 
 from comface import __version__
 from comface.commands import data, directions, photos, registry, runs, settings, steps
-from comface.errors import ComfaceError, Preempted
+from comface.errors import ComfaceError, ConfigurationError, Preempted
 from comface.execution import set_threads_passive
 
 EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be trusted, 66 gate refused, 75 try again,
 143 preempted. Start with: comface run"""
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments end as every wrong configuration does: one sentence, exit code 64."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see `{self.prog} --help`.", file=sys.stderr)
+        sys.exit(ConfigurationError.exit_code)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="comface",
         description="Learn from synthetic faces how a face changes, and estimate the change between two photos.",
         epilog=EPILOGUE,
@@ -46,14 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-
-
-def existing_file(text: str) -> Path:
-    """An argument that names a file to read; argparse prints the sentence."""
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file '{text}'")
-    return path
 
 
 if __name__ == "__main__":

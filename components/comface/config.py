@@ -344,7 +344,8 @@ def parse(model: type[Any], values: Any) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "configuration"
+        path = ".".join(str(part) for part in first["loc"])
+        field = f"configuration's '{path}'" if path else "configuration"
         if first["type"] == "extra_forbidden":
             what = "is not a field"
         elif first["type"] == "too_short":
@@ -353,7 +354,7 @@ def parse(model: type[Any], values: Any) -> Any:
             message = first["msg"].removeprefix("Value error, ")
             what = f"is wrong: {message[:1].lower()}{message[1:]}"
         more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-        raise ConfigurationError(f"The configuration's '{field}' {what}{more}; see docs/configuration.md.") from None
+        raise ConfigurationError(f"The {field} {what}{more}; see docs/configuration.md.") from None
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
