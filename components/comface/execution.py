@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import stat
 import sys
 import threading
 import time
@@ -16,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from comface.errors import ComfaceError
+from comface.errors import ComfaceError, Preempted
 from comface.progress import say
 from comface.store import Store, open_store
 
@@ -76,14 +78,18 @@ def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> No
 
 
 def _end_with_parent() -> None:
-    """A step whose parent was killed must not go on beside the run that replaces it."""
-    parent = os.getppid()
-    if parent == 1:
+    """A step whose runner was killed must not go on beside the run that replaces it; a command of a person may.
+
+    KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not."""
+    if not {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         return
+    parent, output = os.getppid(), select.poll()
+    if stat.S_ISFIFO(os.fstat(1).st_mode):
+        output.register(1, 0)  # reports nothing but that nobody reads
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and not output.poll(0):
             time.sleep(0.5)
-        os._exit(143)
+        os._exit(Preempted.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()
