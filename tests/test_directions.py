@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comface.catalogue import RECIPES, shipped_folder
-from comface.directions import fit, project, score_samples
+from comface.directions import fit, fit_files, project, score_samples
 from comface.errors import ConfigurationError, DataError
 from comface.scorers import SCORERS, score
 
@@ -173,3 +173,29 @@ def test_every_shipped_direction_was_fitted_by_the_catalogue_that_made_it() -> N
         assert entry["scorer"] in SCORERS
         assert entry["without"] == list(RECIPES[name].without)
         assert entry["held_out_accuracy"] > 0.6
+
+
+def test_files_are_fitted_as_arrays_are_and_the_accuracies_are_told(tmp_path: Path) -> None:
+    latents_ND, scores_N, _ = planted()
+    paths = {name: tmp_path / f"{name}.npy" for name in ("latents", "scores", "condition", "out")}
+    condition_1D = np.eye(D)[:1]
+    for name, array in (("latents", latents_ND), ("scores", scores_N), ("condition", condition_1D)):
+        np.save(paths[name], array)
+    told = fit_files(paths["latents"], paths["scores"], 0.1, [paths["condition"]], paths["out"])
+    expected = fit(latents_ND, scores_N, 0.1, [condition_1D])
+    assert np.array_equal(np.load(paths["out"]), expected.direction_1D)
+    assert told == {k: v for k, v in vars(expected).items() if k != "direction_1D"}
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "There is no file"), (b"text", "cannot be read"), (b"", "cannot be read")]
+)
+def test_a_file_that_holds_no_array_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    latents = tmp_path / "latents.npy"
+    if content is not None:
+        latents.write_bytes(content)
+    with pytest.raises((ConfigurationError, DataError), match=reason) as error:
+        fit_files(latents, latents, 0.1, [], tmp_path / "out.npy")
+    assert "latents.npy" in str(error.value)
+    assert not (tmp_path / "out.npy").exists()

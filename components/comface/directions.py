@@ -96,6 +96,19 @@ def fit(
     )
 
 
+def fit_files(
+    latents: Path, scores: Path, fraction: float, conditions: Sequence[Path], output: Path
+) -> dict[str, float | int | None]:
+    """`fit` on .npy files: writes the direction to `output` and returns accuracies and counts (null: no samples)."""
+    if output.suffix != ".npy":
+        raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
+    fitted = fit(_load(latents), _load(scores), fraction, [_load(path) for path in conditions])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _save(output, fitted.direction_1D)
+    figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
 def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[np.float64]:
     """n' = n - x^T C with (C C^T) x = C n^T, of unit norm: n without its part along any of the K conditions (1,D).
 
@@ -198,6 +211,18 @@ def _unit(direction_1D: Floats, what: str) -> NDArray[np.float64]:
     if not np.isfinite(norm) or norm == 0:
         raise DataError(f"{what} is zero or not finite; fit it again.")
     return row_1D / norm
+
+
+def _load(path: Path) -> Floats:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigurationError(f"There is no file '{path}'; give its path.") from None
+    except (OSError, ValueError, EOFError):
+        raise DataError(f"The file '{path}' cannot be read as .npy; write it with numpy.save.") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataError(f"The file '{path}' holds no numbers; write a float array with numpy.save.")
+    return array
 
 
 def _work_digest(*what: object) -> str:

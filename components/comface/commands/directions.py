@@ -18,7 +18,7 @@ def add_commands(commands: Any) -> None:
         "render",
         help="show what a generator makes: a contact sheet (.png) or raw output (.npy)",
         description="Render faces of a generator, edited along a direction: w + alpha n.",
-        epilog="example: comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output smile.png",
+        epilog="example: comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output a.png",
     )
     parser.add_argument("--generator", required=True, choices=GENERATORS)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weight file (the embedded generators need none)")
