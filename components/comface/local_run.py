@@ -73,7 +73,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
         evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
         if evaluation is None:
-            raise TryAgain(f"The run left no evaluation; '{folder / 'run.log'}' says why. Run the same command to go on.")
+            raise TryAgain(f"The run left no evaluation; '{folder / 'run.log'}' says why. Run it again to go on.")
         return _collect(evaluation, model, config, store, folder, started)
 
 

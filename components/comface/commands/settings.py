@@ -41,7 +41,8 @@ def fields_page() -> str:
     for name, field in RunConfig.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            lines += ["", f"## {field.alias or name}", *_section_text(model), "", *_table(f"{field.alias or name}.", model)]
+            section = field.alias or name
+            lines += ["", f"## {section}", *_section_text(model), "", *_table(f"{section}.", model)]
     return "\n".join(lines) + "\n"
 
 

@@ -155,7 +155,7 @@ class Training:
             self._save()
         if stop:
             raise Preempted(
-                f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run again to go on."
+                f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run it again."
             )
 
     def _save(self) -> None:
