@@ -14,13 +14,9 @@ from typing import Any
 from comface.config import RunConfig, SynthesizeConfig, TransferConfig
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.manifest import canonical_json
-from comface.models import models_folder
 from comface.progress import say
+from comface.resolve.missing import missing_models, without_missing
 from comface.store import Store, open_store
-
-EMBEDDED = {"dcgan", "procedural"}
-NEEDS_DCGAN = {"cohort"}
-"""Data sets whose rehearsal is dreamt by dcgan."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Plans:
 
 def plan_run(config: RunConfig, run: str) -> Plans:
     """The plans of a run named `run` (unique; failures are recorded under it), after every check."""
-    config, notes = without_dcgan(config) if not dcgan_present() else (config, [])
+    config, notes = without_missing(config, missing_models())
     for note in notes:
         say(note)
     check_store(open_store(config.store))
@@ -99,34 +95,6 @@ def items(transfer: TransferConfig) -> list[tuple[str, str, str]]:
 
 def new_run_name() -> str:
     return f"run-{uuid.uuid4().hex[:12]}"
-
-
-def dcgan_present() -> bool:
-    return (models_folder() / "dcgan.safetensors").is_file()
-
-
-def without_dcgan(config: RunConfig) -> tuple[RunConfig, list[str]]:
-    """The same run on the procedural generator alone, where the learned one could not be fetched; and what to say."""
-    shares = [s for s in config.synthesize.composition if s.generator != "dcgan"]
-    lost = [s for s in config.synthesize.composition if s.generator == "dcgan"]
-    tasks = tuple(t for t in config.transfer.tasks if config.tasks[t].dataset not in NEEDS_DCGAN)
-    tasks_lost = [t for t in config.transfer.tasks if t not in tasks]
-    if not lost and not tasks_lost:
-        return config, []
-    if not shares:
-        identities = sum(s.identities for s in lost)
-        shares = [{"generator": "procedural", "identities": identities, "attributes": ["age", "smile", "weight"]}]
-    values = config.model_dump(mode="json", by_alias=True)
-    values["synthesize"]["composition"] = [s if isinstance(s, dict) else s.model_dump(mode="json") for s in shares]
-    values["transfer"]["tasks"] = tasks
-    note = (
-        "The learned generator dcgan is not on this machine (its wheel could not be fetched), so everything runs on "
-        f"the procedural generator alone; without it there is no scored cohort (tasks left out: "
-        f"{', '.join(tasks_lost) or 'none'}). Run 'comface fetch' to get it."
-    )
-    if not tasks:
-        raise ConfigurationError("No task is left without dcgan's scored cohort; run 'comface fetch' first.")
-    return RunConfig.model_validate(values), [note]
 
 
 def check_store(store: Store) -> None:

