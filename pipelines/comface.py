@@ -79,6 +79,7 @@ def comface(
         with dsl.If(decided.outputs["Output"] == "passed", name="gate-passed"):
             register(plan=plans.outputs["register"], evaluation=evaluation, backbone=backbone)
 
+
 def compile_pipeline(path: Path) -> None:
     compiler.Compiler().compile(comface, str(path))
 
