@@ -1,4 +1,4 @@
-"""What several tests need: an S3 server that checks signatures, on loopback."""
+"""What several tests need: an S3 server that checks signatures, on loopback; one small run of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tiny_run import comface, run_arguments
 
 # Before torch is imported: thread pools that contend for two cores ran some tests ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,3 +91,26 @@ def _iam(endpoint: str, **query: str) -> str:
     request = urllib.request.Request(endpoint, data=body, headers={"Authorization": scope})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.read().decode()
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """What one small `comface run` left, and what it said."""
+
+    folder: Path
+    stderr: str
+    seconds: float
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """The whole pipeline once, through the real command line; for tests that only read what it leaves."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    started = time.monotonic()
+    done = comface(*run_arguments(folder), folder=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return TinyRun(folder, done.stderr, time.monotonic() - started)

@@ -1,0 +1,72 @@
+"""`comface run`: one command, from synthetic faces to a registered model and its report."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from pathlib import Path
+
+from tiny_run import comface, manifests, run_arguments
+
+from comface.errors import TryAgain
+
+KINDS = {
+    "tracks": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "features": 2, "transfer": 2, "evaluation": 1,
+    "decision": 1, "model": 1,
+}  # fmt: skip
+STEPS = ("resolve", "synthesize", "shard", "pretrain", "align", "complete", "transfer", "evaluate", "gate", "register",
+         "finish")  # fmt: skip
+
+
+def test_it_ends_by_naming_the_report_and_the_registered_model(tiny_run) -> None:
+    report = re.search(r"^  report +(\S+)$", tiny_run.stderr, re.MULTILINE)
+    model = re.search(r"^  model +(\S+)$", tiny_run.stderr, re.MULTILINE)
+    assert report is not None
+    assert model is not None
+    assert Path(report[1]) == tiny_run.folder / "report.html"
+    assert Path(report[1]).read_text().lstrip().startswith("<!doctype html>")
+    assert model[1] == "comface@v1"
+
+
+def test_every_step_is_announced_and_says_something_of_itself(tiny_run) -> None:
+    told = re.findall(r"^▶ ([a-z]+)", tiny_run.stderr, re.MULTILINE)
+    assert set(told) == set(STEPS)
+    assert "epoch 2/2" in tiny_run.stderr
+    assert "Traceback" not in tiny_run.stderr
+    assert "KFP Executor" not in tiny_run.stderr, "the runner's own chatter is for run.log"
+
+
+def test_the_log_has_everything_that_the_runner_said(tiny_run) -> None:
+    log = (tiny_run.folder / "run.log").read_text()
+    assert "KFP Executor" in log
+    assert "epoch 2/2" in log
+
+
+def test_each_step_published_its_artifacts_and_nothing_failed(tiny_run) -> None:
+    found = manifests(tiny_run.store)
+    assert {kind: sum(address.startswith(f"{kind}/") for address in found) for kind in KINDS} == KINDS
+    assert len(found) == sum(KINDS.values())
+    assert not (tiny_run.store / "failures").exists()
+    assert not list(tiny_run.store.rglob(".writing-*"))
+
+
+def test_verify_walks_the_registered_model_back_to_the_synthetic_faces(tiny_run) -> None:
+    done = comface("verify", "comface@v1", "--store", tiny_run.store.as_uri())
+    assert done.returncode == 0, done.stderr
+    for kind in ("model", "backbone", "shards", "tracks", "transfer", "features", "faces", "dataset"):
+        assert f"/{kind}/" in done.stdout
+
+
+def test_the_registry_shows_the_model(tiny_run) -> None:
+    done = comface("models", "show", "--json", "--store", tiny_run.store.as_uri())
+    assert done.returncode == 0, done.stderr
+    assert "age" in json.dumps(json.loads(done.stdout))
+
+
+def test_a_second_run_in_the_same_folder_is_told_to_wait(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = comface(*run_arguments(tmp_path))
+    assert done.returncode == TryAgain.exit_code
+    assert re.fullmatch(r"comface: Another run is under way in .*\n", done.stderr)
