@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -71,3 +74,16 @@ def manifests(store: Path) -> dict[str, dict[str, object]]:
         manifest["inputs"] = {name: reference["sha256"] for name, reference in manifest["inputs"].items()}
         found[path.parent.relative_to(store).as_posix()] = manifest
     return found
+
+
+def bare_environment(folder: Path, models: Sequence[Path] = ()) -> Path:
+    """The interpreter of another Python environment with the same packages but only `models` of what `comface fetch`
+    takes: what a user has whose index did not serve every wheel."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    site.joinpath("same-packages.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    share = folder / "share" / "comface"
+    share.mkdir(parents=True)
+    for path in models:
+        shutil.copy(path, share)
+    return folder / "bin" / "python"

@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
 
     text = "write a rehearsal data set in the true layout of DISFA, FG-NET, Edema, or the scored cohort"
     parser = commands.add_parser("rehearse", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("dataset", choices=REHEARSED)
+    parser.add_argument("dataset", choices=REHEARSED, metavar="NAME", help=", ".join(REHEARSED))
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="a folder that is empty or not there yet"
     )

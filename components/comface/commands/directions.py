@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
         description="Render faces of a generator, edited along a direction: w + alpha n.",
         epilog="example: comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output a.png",
     )
-    parser.add_argument("--generator", required=True, choices=GENERATORS)
+    parser.add_argument("--generator", required=True, choices=GENERATORS, metavar="NAME", help=", ".join(GENERATORS))
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weight file (the embedded generators need none)")
     parser.add_argument("--seeds", metavar="0-7", help="seeds of identities, e.g. 0-7,12")
     parser.add_argument("--latents", type=Path, metavar="W.npy", help="latents (N,D) or W+ (N,L,D), taken as they are")
@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
         "directions", help="attribute directions: fit, score, list", description="The InterFaceGAN procedure."
     )
     verbs = group.add_subparsers(metavar="VERB", required=True)
-    parser = verbs.add_parser("fit", help="fit a direction (1,D), unit norm, from scored latents")
+    parser = _verb(verbs, "fit", "fit a direction (1,D), unit norm, from scored latents, and print its accuracies")
     parser.add_argument("--latents", required=True, type=Path, metavar="W.npy", help="latents (N,D)")
     parser.add_argument(
         "--scores", required=True, type=Path, metavar="S.npy", help="one score each (N,); NaN = not scored"
@@ -47,17 +47,24 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--condition", action="append", default=[], type=Path, metavar="N.npy", help="keep this unchanged"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="N.npy")
+    parser.add_argument("--output", required=True, type=Path, metavar="N.npy", help="where the direction goes")
     parser.set_defaults(action=fit)
-    parser = verbs.add_parser("score", help="sample latents, render, score: what `fit` reads")
-    parser.add_argument("--generator", required=True, choices=GENERATORS)
+    parser = _verb(verbs, "score", "sample latents, render, score: what `fit` reads")
+    parser.add_argument("--generator", required=True, choices=GENERATORS, metavar="NAME", help=", ".join(GENERATORS))
     parser.add_argument("--attribute", required=True, metavar="NAME", help="a published scorer, e.g. smile, age, male")
-    parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--samples", type=int, default=20_000, metavar="N", help="how many (default: 20000)")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder of latents.npy and scores.npy; goes on there"
+    )
     parser.set_defaults(action=score)
-    parser = verbs.add_parser("list", help="the directions in use")
-    parser.add_argument("--json", action="store_true")
+    parser = _verb(verbs, "list", "the directions in use")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(action=list_)
+
+
+def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    return parser
 
 
 def render(arguments: argparse.Namespace) -> None:

@@ -14,10 +14,10 @@ from comface.store import Store, open_store
 def add_commands(commands: Any) -> None:
     models = commands.add_parser("models", help="the registry: list, show, promote", description="The model registry.")
     verbs = models.add_subparsers(metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="all versions, newest last")
-    showing = verbs.add_parser("show", help="one model: its card, tasks and files")
+    listing = _verb(verbs, "list", "all versions, newest last")
+    showing = _verb(verbs, "show", "one model: its card, tasks and files")
     showing.add_argument("reference", nargs="?", metavar="REF", help="NAME, NAME@v3 or NAME@champion (default: newest)")
-    promoting = verbs.add_parser("promote", help="make a version the champion, which challengers must not fall below")
+    promoting = _verb(verbs, "promote", "make a version the champion, which challengers must not fall below")
     promoting.add_argument("reference", metavar="REF", help="NAME@v3, or NAME for its newest version")
     for parser, action in ((listing, list_), (showing, show), (promoting, promote)):
         add_configuration(parser)
@@ -33,6 +33,11 @@ def add_commands(commands: Any) -> None:
     )
     add_configuration(parser)
     parser.set_defaults(action=verify)
+
+
+def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    return parser
 
 
 def _store(arguments: argparse.Namespace) -> Store:

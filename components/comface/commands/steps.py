@@ -27,7 +27,12 @@ def add_commands(commands: Any) -> None:
     parser = _step(commands, "transfer", "evaluate one method on one task, linearly or fine-tuned", transfer)
     parser.add_argument("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
     parser.add_argument("--method", default="comface", metavar="NAME", help="e.g. comface, scratch, pixels, imagenet")
-    parser.add_argument("--mode", default="linear", choices=("linear", "finetune"))
+    parser.add_argument(
+        "--mode",
+        default="linear",
+        choices=("linear", "finetune"),
+        help="a head on frozen features, or all weights (default: linear)",
+    )
     parser.add_argument(
         "--faces", nargs="+", required=True, metavar="URI", help="faces artifacts of the task's data sets"
     )
