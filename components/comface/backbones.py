@@ -14,17 +14,15 @@ NARROW_WIDTHS = (24, 48, 96, 192)
 
 
 class NarrowResNet(nn.Module):
-    """A ResNet for laptops: 5x5/2 stem, one residual block per stage, global average pooling. 64 px in, D = 192."""
+    """A ResNet for laptops: 5x5/2 stem, then three residual blocks of stride 2, global average pooling. D = 192.
+
+    A first block at the stem's resolution would double the time of a step and add 3 % of the weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, NARROW_WIDTHS[0], 5, 2, 2, bias=False), nn.BatchNorm2d(NARROW_WIDTHS[0]), nn.ReLU()
-        )
-        widths = (NARROW_WIDTHS[0], *NARROW_WIDTHS)
-        self.stages = nn.Sequential(
-            *(ResidualBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(itertools.pairwise(widths)))
-        )
+        first = NARROW_WIDTHS[0]
+        self.stem = nn.Sequential(nn.Conv2d(3, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+        self.stages = nn.Sequential(*(ResidualBlock(a, b, 2) for a, b in itertools.pairwise(NARROW_WIDTHS)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.stages(self.stem(x_NCHW)).mean(dim=(2, 3))

@@ -118,6 +118,9 @@ class Augmentation(Section):
 class PretrainConfig(Section):
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
     image_size_px: int = Field(default=224, ge=32, le=512, description="side length of a view")
+    view_share: float = Field(
+        default=1.0, gt=0.3, le=1, description="share of the aligned frame that a view shows, from forehead to chin"
+    )
     learning: Literal["both", "inter", "intra"] = Field(default="both", description="which losses (table 7)")
     target: Literal["absolute", "signed"] = Field(default="absolute", description="|Δalpha| or Δalpha (table 7)")
     curriculum: bool = Field(default=True, description="shrink the range of changes, equation (2)")
@@ -239,6 +242,9 @@ class TransferConfig(Section):
     head_rate: float = Field(default=1e-3, gt=0)
     backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
     image_size_px: int = Field(default=224, ge=32, le=512, description="side length of its input")
+    view_share: float = Field(
+        default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' are shown"
+    )
     seed: int = Field(default=0, ge=0)
 
 

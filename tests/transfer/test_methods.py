@@ -9,7 +9,7 @@ from comface import models
 from comface.backbones import build_backbone
 from comface.errors import ConfigurationError, DataError
 from comface.transfer.imagenet import lite0_to_timm, load_imagenet
-from comface.transfer.methods import METHODS, Sources, encode, load_method, resized
+from comface.transfer.methods import METHODS, Sources, encode, load_method
 
 
 def faces(count: int = 3, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -139,11 +139,6 @@ def test_pixels_are_the_area_means_of_twelve_by_twelve_squares():
     squares = images.reshape(1, 12, 4, 12, 4, 3).mean(axis=(2, 4)) / 255
     h = encode(load_method("pixels", Sources()), images)
     assert np.allclose(h.reshape(3, 12, 12).transpose(1, 2, 0), squares[0], atol=0.5 / 255 + 1e-6)
-
-
-def test_faces_of_the_right_size_are_left_as_they_are():
-    images = faces()
-    assert resized(images, 64) is images
 
 
 def test_a_method_that_is_not_built_in_and_comface_without_a_backbone_are_refused():

@@ -31,8 +31,8 @@ def add_commands(commands: Any) -> None:
         "--weights", type=Path, metavar="FILE", help="weight file; its layout is recognised from its content"
     )
     parser.add_argument("--backbone", metavar="URI", help="backbone artifact, for the method comface")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--output", required=True, type=Path, metavar="OUT.npy")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files of images")
+    parser.add_argument("--output", required=True, type=Path, metavar="OUT.npy", help="where the features go")
     add_configuration(parser)
     parser.set_defaults(action=features)
 
@@ -61,9 +61,8 @@ def features(arguments: argparse.Namespace) -> None:
 
     if arguments.output.suffix != ".npy":
         raise ConfigurationError(f"The output '{arguments.output}' does not end in .npy; rename it.")
-    config = configuration(arguments).transfer
     backbone = open_artifact(arguments.backbone, "backbone") if arguments.backbone else None
-    sources = Sources(backbone, arguments.weights, config.backbone, config.image_size_px, config.seed)
+    sources = Sources.of(backbone, arguments.weights, configuration(arguments).transfer)
     encoder = load_method(arguments.method, sources)
     rows = [encode(encoder, read_photo(path)[None]) for path in arguments.images]
     publish(arguments.output, lambda partial: _save(partial, np.concatenate(rows)))

@@ -16,17 +16,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from comface.config import Augmentation
+from comface.views import view_drop
 
 LUMA = (0.299, 0.587, 0.114)
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
-def augment(x_NCHW: Tensor, size_px: int, config: Augmentation, generator: torch.Generator) -> Tensor:
-    """One augmented view per image: (N,3,size_px,size_px) in [-1, 1]. Draws come from `generator` (CPU), so the same
-    seed gives the same views on every device."""
+def augment(
+    x_NCHW: Tensor, size_px: int, config: Augmentation, generator: torch.Generator, view_share: float = 1.0
+) -> Tensor:
+    """One augmented view per image: (N,3,size_px,size_px) in [-1, 1], of the `view_share` of the frame that
+    comface.views names. Draws come from `generator` (CPU), so the same seed gives the same views on every device."""
     count = x_NCHW.shape[0]
     device = x_NCHW.device
-    theta_N23 = _crop(count, config, generator).to(device)
+    theta_N23 = _crop(count, config, generator, view_share).to(device)
     matrix_N33, gain_N, pivot_N = (t.to(device) for t in _colour(count, config, generator))
     grid = functional.affine_grid(theta_N23, [count, 3, size_px, size_px], align_corners=False)
     x_NCHW = functional.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -43,10 +46,11 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def _crop(count: int, config: Augmentation, generator: torch.Generator) -> Tensor:
+def _crop(count: int, config: Augmentation, generator: torch.Generator, view_share: float) -> Tensor:
     """Affine maps (N,2,3) from output to input coordinates: crop of random area and place, rotation, flip."""
-    scale_N = _uniform(count, config.crop_min_area, 1.0, generator).sqrt()
-    shift_N2 = (1 - scale_N)[:, None] * (2 * torch.rand(count, 2, generator=generator) - 1)
+    scale_N = view_share * _uniform(count, config.crop_min_area, 1.0, generator).sqrt()
+    shift_N2 = (view_share - scale_N)[:, None] * (2 * torch.rand(count, 2, generator=generator) - 1)
+    shift_N2[:, 1] += view_drop(view_share)
     angle_N = _uniform(count, -config.rotation_deg, config.rotation_deg, generator) * math.pi / 180
     mirror_N = torch.where(torch.rand(count, generator=generator) < config.flip, -1.0, 1.0)
     cos_N, sin_N = scale_N * angle_N.cos(), scale_N * angle_N.sin()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comface.config import PretrainConfig
+from comface.config import Augmentation, PretrainConfig
 from comface.pretrain.augment import augment
 from comface.pretrain.data import Batch, to_device
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
@@ -59,9 +59,10 @@ def losses(
     x, y = (to_device(images, processes.device) for images in batch[:2])
     alpha_x_N, alpha_y_N = (a.to(processes.device) for a in batch[2:])
     size = config.image_size_px
-    x1 = augment(x, size, config.augmentation, draw)
-    x2 = augment(x, size, config.augmentation, draw) if config.learning != "intra" else None
-    y1 = augment(y, size, config.augmentation, draw) if config.learning != "inter" else None
+    view = config.view_share
+    x1 = augment(x, size, config.augmentation, draw, view)
+    x2 = augment(x, size, config.augmentation, draw, view) if config.learning != "intra" else None
+    y1 = augment(y, size, config.augmentation, draw, view) if config.learning != "inter" else None
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         z_2NP, d_N = network(
             *(v.contiguous(memory_format=torch.channels_last) if v is not None else None for v in (x1, x2, y1))
@@ -141,10 +142,14 @@ def validate(
 
 def _top1(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes) -> int:
     """How many x find their own y (another alpha of the same identity) among all y of the batch, by cosine of h."""
-    size = (config.image_size_px, config.image_size_px)
+    plain = Augmentation(
+        crop_min_area=1, flip=0, brightness=0, contrast=0, saturation=0, hue=0, grayscale=0
+    )  # the view as transfer shows it
     backbone = network.get_submodule("backbone")
     h = []
     for images in batch[:2]:
-        small = nn.functional.interpolate(to_device(images, processes.device), size, mode="bilinear", antialias=True)
-        h.append(nn.functional.normalize(backbone(small), dim=1))
+        x = augment(
+            to_device(images, processes.device), config.image_size_px, plain, torch.Generator(), config.view_share
+        )
+        h.append(nn.functional.normalize(backbone(x), dim=1))
     return int(((h[0] @ h[1].T).argmax(1).cpu() == torch.arange(len(batch[2]))).sum())

@@ -76,7 +76,7 @@ def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, di
 
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> dict[str, Any]:
     """As the heads' features were made: the face aligned at `aligned_px` (the largest, should data sets differ),
-    brought to `size_px`, normalised."""
+    its view brought to `size_px`, normalised."""
     first = next(iter(heads.values()))
     features = open_artifact(first.manifest.inputs["features"].uri)
     described = dict(features.facts.get("preprocessing") or {})
@@ -85,6 +85,7 @@ def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> dict[str
     return {
         "framing": FRAMING,
         "aligned_px": max(int(source.get("face_size_px") or size_px) for source in sources),
+        "view_share": described.get("view_share", 1.0),
         "size_px": size_px,
         "channels": "RGB",
         "mean": described.get("mean", [0.5] * 3),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from comface.errors import DataError
 from comface.manifest import Artifact
+from comface.views import shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,8 +48,8 @@ class Estimator:
         import torch
 
         mean, std = (np.asarray(self.preprocessing[name], np.float32) for name in ("mean", "std"))
-        resized_NSS3 = np.stack([resized(face, self.preprocessing["size_px"]) for face in faces_NSS3])
-        x_NSS3 = (resized_NSS3.astype(np.float32) / 255 - mean) / std
+        views_NSS3 = shown(faces_NSS3, self.preprocessing["view_share"], self.preprocessing["size_px"])
+        x_NSS3 = (views_NSS3.astype(np.float32) / 255 - mean) / std
         with torch.inference_mode():
             h_ND = self.network(torch.from_numpy(x_NSS3.transpose(0, 3, 1, 2).copy()))
         return h_ND.double().numpy()
@@ -60,16 +61,6 @@ def change(head: Mapping[str, NDArray[np.float32]], h_x_D: NDArray[np.float64], 
     antisymmetric = bool(head["antisymmetric"][0])
     seen_D = difference_D / 2 if antisymmetric else np.maximum(difference_D, 0)
     return float(seen_D @ head["weight"] + head["bias"][0])
-
-
-def resized(face_SS3: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """As transfer resizes: area average where the face shrinks, bicubic where it grows."""
-    import cv2
-
-    if face_SS3.shape[0] == side_px:
-        return face_SS3
-    how = cv2.INTER_AREA if face_SS3.shape[0] > side_px else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(face_SS3, (side_px, side_px), interpolation=how), np.uint8)
 
 
 def load_estimator(model: Artifact) -> Estimator:

@@ -47,9 +47,10 @@ def method_inputs(
     if method == "comface":
         return {}, {"backbone": backbone} if backbone is not None else {}
     if method == "pixels":
-        return {}, {}
+        return {"view_share": config.view_share}, {}
     if method == "scratch":
-        return {"network": config.backbone, "image_size_px": config.image_size_px, "network_seed": config.seed}, {}
+        fields = {"backbone", "image_size_px", "view_share", "seed"}
+        return {f"network_{name}": value for name, value in config.model_dump(include=fields).items()}, {}
     path = weights or default_weights(method)
     if not path.is_file():
         raise DataError(f"The weights of '{method}' are not at '{path}'; run `comface fetch`, or give their place.")
@@ -65,7 +66,7 @@ def _make(
     config: TransferConfig,
 ) -> Artifact:
     images_NSSC = read_array(faces, "faces.npy")
-    encoder = load_method(method, Sources(backbone, weights, config.backbone, config.image_size_px, config.seed))
+    encoder = load_method(method, Sources.of(backbone, weights, config))
     say(f"features: {method}, {len(images_NSSC)} faces of {faces.facts.get('dataset', 'a data set')}")
     h_ND = encode(encoder, images_NSSC)
     if not np.isfinite(h_ND).all():

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError, DataError
 from comface.seeds import derive_seed
+from comface.views import shown
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from comface.config import TransferConfig
     from comface.manifest import Artifact
 
 Faces = NDArray[np.uint8]
@@ -34,13 +36,18 @@ PIXELS_SIDE_PX = 12
 @dataclass(frozen=True)
 class Sources:
     """What a method may be loaded from. `backbone` is a pre-training artifact, `weights` a file of a published method;
-    `network`, `image_size_px` and `seed` describe the network with random weights."""
+    `network`, `image_size_px`, `view_share` and `seed` describe the network with random weights (and the pixels)."""
 
     backbone: Artifact | None = None
     weights: Path | None = None
     network: str = "resnet50"
     image_size_px: int = 224
+    view_share: float = 1.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, backbone: Artifact | None, weights: Path | None, config: TransferConfig) -> Sources:
+        return cls(backbone, weights, config.backbone, config.image_size_px, config.view_share, config.seed)
 
 
 @dataclass(frozen=True)
@@ -93,25 +100,18 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     return np.concatenate(parts)
 
 
-def resized(faces_NSSC: Faces, side_px: int) -> Faces:
-    """Area average where faces shrink, bicubic where they grow, untouched where they fit."""
-    import cv2
-
-    if faces_NSSC.shape[1:3] == (side_px, side_px):
-        return faces_NSSC
-    how = cv2.INTER_AREA if min(faces_NSSC.shape[1:3]) >= side_px else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(face, (side_px, side_px), interpolation=how) for face in faces_NSSC])
-
-
-def normalising(side_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[dict[str, Any], Any]:
-    """(description, preprocess): RGB resized to `side_px`, (x / 255 - mean) / std per channel."""
+def normalising(
+    side_px: int, mean: tuple[float, ...], std: tuple[float, ...], view_share: float = 1.0
+) -> tuple[dict[str, Any], Any]:
+    """(description, preprocess): RGB, the view resized to `side_px`, (x / 255 - mean) / std per channel."""
     import torch
 
     def preprocess(faces_NSSC: Faces) -> torch.Tensor:
-        x_NSSC = torch.from_numpy(np.ascontiguousarray(resized(faces_NSSC, side_px))).float() / 255
+        x_NSSC = torch.from_numpy(np.ascontiguousarray(shown(faces_NSSC, view_share, side_px))).float() / 255
         return ((x_NSSC - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2).contiguous()
 
-    return {"size_px": side_px, "channels": "RGB", "mean": list(mean), "std": list(std)}, preprocess
+    described = {"view_share": view_share, "size_px": side_px, "channels": "RGB", "mean": list(mean), "std": list(std)}
+    return described, preprocess
 
 
 def _scratch(sources: Sources) -> Encoder:
@@ -123,7 +123,7 @@ def _scratch(sources: Sources) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(sources.seed, "scratch", sources.network))
         network, width = build_backbone(sources.network)
-    return Encoder(width, *normalising(sources.image_size_px, (0.5,) * 3, (0.5,) * 3), network)
+    return Encoder(width, *normalising(sources.image_size_px, (0.5,) * 3, (0.5,) * 3, sources.view_share), network)
 
 
 def _comface(sources: Sources) -> Encoder:
@@ -141,7 +141,7 @@ def _comface(sources: Sources) -> Encoder:
     load_whole(network, {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")},
           sources.backbone.uri)  # fmt: skip
     head = {part: state[f"head.linear.{part}"].numpy() for part in ("weight", "bias") if f"head.linear.{part}" in state}
-    return Encoder(width, *normalising(config.image_size_px, (0.5,) * 3, (0.5,) * 3), network, head)
+    return Encoder(width, *normalising(config.image_size_px, (0.5,) * 3, (0.5,) * 3, config.view_share), network, head)
 
 
 def _known_fields(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,9 +162,15 @@ def _pixels(sources: Sources) -> Encoder:
     from torch import nn
 
     def preprocess(faces_NSSC: Faces) -> torch.Tensor:
-        return torch.from_numpy(resized(faces_NSSC, PIXELS_SIDE_PX)).float().permute(0, 3, 1, 2) / 255
+        return torch.from_numpy(shown(faces_NSSC, sources.view_share, PIXELS_SIDE_PX)).float().permute(0, 3, 1, 2) / 255
 
-    description = {"size_px": PIXELS_SIDE_PX, "channels": "RGB", "mean": [0.0] * 3, "std": [1.0] * 3}
+    description = {
+        "view_share": sources.view_share,
+        "size_px": PIXELS_SIDE_PX,
+        "channels": "RGB",
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+    }
     return Encoder(3 * PIXELS_SIDE_PX**2, description, preprocess, nn.Flatten())
 
 

@@ -94,7 +94,7 @@ def transfer(
         estimates = _linear(config, sides["faces"], sides.get("train_faces", sides["faces"]), folds)
     else:
         sides = {name: Side(read_array(each, "faces.npy"), pairs[name]) for name, each in sets.items()}
-        sources = Sources(backbone, weights, config.backbone, config.image_size_px, config.seed)
+        sources = Sources.of(backbone, weights, config)
         training = sides.get("train_faces", sides["faces"])
         estimates = _finetuned(config, (task_name, method), sources, sides["faces"], training, folds)
     return _publish(draft, (task_name, method, mode), task, faces, pairs["faces"], folds, estimates)
