@@ -1,0 +1,143 @@
+"""The compiled pipeline is what its source says, its parameters explain themselves, imports stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "components" / "comface"
+COMPILED = ROOT / "pipelines" / "comface.yaml"
+
+PARAMETERS = {
+    "profile": "paper", "overrides": "", "run_name": "comface", "store": "", "weights": "", "data": "", "tasks": "",
+    "methods": "", "nodes": 4.0, "gpus_per_node": 8.0,
+}  # fmt: skip
+"""Schedules and scripts name these: a parameter that goes breaks them."""
+
+MAY_IMPORT_KFP = {"resolve/finish.py", "local_run.py", "commands/runs.py"}
+LIGHT = (
+    "cli.py", "config.py", "manifest.py", "store.py", "store_s3.py", "execution.py", "errors.py", "seeds.py",
+    "progress.py", "models.py", "pins.py", "fetch.py", "narrator.py", "local_run.py", "code_digest.py", "tracks.py",
+    "image.py", "commands/", "resolve/", "register/gate.py", "register/registry.py", "register/step.py",
+    "shard/plan.py", "shard/split.py", "shard/step.py", "pretrain/pairs.py", "pretrain/curriculum.py",
+    "transfer/folds.py", "transfer/pairs.py", "transfer/datasets/", "synthesize/composition.py", "evaluate/",
+)  # fmt: skip
+"""Modules that also run where no tensor is: they must start in a moment."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text())
+
+
+def imported(nodes: Iterator[ast.AST] | list[ast.stmt]) -> set[str]:
+    """Top-level names of the packages that these statements import."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def component_inputs() -> dict[str, dict[str, object]]:
+    return yaml.safe_load(COMPILED.read_text())["root"]["inputDefinitions"]["parameters"]
+
+
+def test_compiling_the_source_gives_the_committed_file_byte_for_byte(tmp_path: Path) -> None:
+    code = (
+        "import importlib.util, pathlib, sys\n"
+        "spec = importlib.util.spec_from_file_location('compiled_pipeline', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "module.compile_pipeline(pathlib.Path(sys.argv[2]))\n"
+    )
+    again = tmp_path / "comface.yaml"
+    source = ROOT / "pipelines" / "comface.py"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, source, again], check=True, capture_output=True)
+    assert again.read_bytes() == COMPILED.read_bytes()
+
+
+def test_the_parameters_and_their_defaults_are_those_that_were_decided() -> None:
+    assert {name: parameter["defaultValue"] for name, parameter in component_inputs().items()} == PARAMETERS
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_has_a_description_that_is_a_sentence(name: str) -> None:
+    description = component_inputs()[name]["description"]
+    assert description[0].isupper()
+    assert description.endswith((".", "'."))
+    assert len(description) > 20
+
+
+def test_no_parameter_could_carry_a_credential() -> None:
+    assert not re.search(r"(?i)secret|password|token|access.?key|credential", " ".join(component_inputs()))
+
+
+def test_every_image_is_named_by_a_version_never_by_latest() -> None:
+    text = COMPILED.read_text()
+    images = re.findall(r"^\s*image: (\S+)$", text, re.MULTILINE)
+    assert images
+    assert all(re.fullmatch(r"[\w./-]*python[\w./-]*(:\d[\w.]*|@sha256:[0-9a-f]{64})", image) for image in images)
+    assert "latest" not in text
+
+
+def test_parts_data_sets_and_transfers_fan_out_and_an_exit_handler_tells_the_end() -> None:
+    specification = yaml.safe_load(COMPILED.read_text())
+    dags = [specification["root"], *specification["components"].values()]
+    tasks = {name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()}
+    over = {task["parameterIterator"]["itemInput"] for task in tasks.values() if "parameterIterator" in task}
+    assert len(over) == 3
+    for what in ("parts", "datasets", "complete"):
+        assert any(what in item for item in over)
+    assert tasks["finish"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+def test_kfp_is_imported_only_by_components_and_by_what_runs_or_submits() -> None:
+    users = {name for name, tree in modules() if "kfp" in imported(ast.walk(tree))}
+    assert users <= MAY_IMPORT_KFP | {name for name in users if name.endswith("/component.py")}
+    at_start = {name for name, tree in modules() if "kfp" in imported(tree.body)}
+    assert at_start <= {"resolve/finish.py"} | {name for name in users if name.endswith("/component.py")}
+
+
+@pytest.mark.parametrize("heavy", ["torch", "torchvision", "timm", "kfp"])
+def test_modules_that_also_run_without_tensors_do_not_load_them_at_start(heavy: str) -> None:
+    loaded = {name for name, tree in modules() if heavy in imported(tree.body)}
+    components = {name for name in loaded if name.endswith("component.py") or name == "resolve/finish.py"}
+    assert [name for name in sorted(loaded - components) if name.startswith(LIGHT)] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["config"], ["models", "list"], ["run", "--profile", "desk"]])
+def test_light_commands_start_without_torch_and_kfp(tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom comface.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('loaded', *sorted({'torch', 'kfp', 'timm', 'sklearn', 'matplotlib'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded"
+
+
+def test_no_step_imports_another() -> None:
+    """Steps meet only in artifacts: what one needs of another's folder is data, never its step."""
+    steps = {"synthesize", "shard", "pretrain", "transfer", "evaluate", "register", "rehearse"}
+    crossing = set()
+    for name, tree in modules():
+        folder = name.partition("/")[0]
+        if folder in steps and not name.endswith(("/entry.py", "/component.py")):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("comface."):
+                    other = node.module.split(".")[1]
+                    if other in steps - {folder} and node.module.endswith(".step"):
+                        crossing.add((name, node.module))
+    assert crossing == set()

@@ -1,0 +1,69 @@
+"""What the pages name is there: commands, targets, files, and every field of the configuration."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from comface.cli import build_parser
+from comface.commands.settings import fields_page
+from comface.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PLANNED = {"submit", "schedule", "doctor"}
+"""Commands that the pages may name before they are there."""
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+def commands() -> set[str]:
+    groups = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name for group in groups for name in group.choices}
+
+
+def test_the_page_of_the_configuration_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert page == fields_page(), "write it anew: comface config --fields > docs/configuration.md"
+
+
+def test_every_section_of_the_configuration_is_on_the_page() -> None:
+    for name, field in RunConfig.model_fields.items():
+        assert f"`{field.alias or name}" in fields_page()
+
+
+@pages
+def test_every_command_that_a_page_shows_exists(page: Path) -> None:
+    """Commands stand in code: at the start of a line of a block, or between backticks."""
+    text = page.read_text()
+    shown = re.findall(r"(?:`|^|bin/)comface ([a-z]+)\b", text, re.MULTILINE)
+    assert set(shown) - PLANNED <= commands()
+
+
+@pages
+def test_every_target_of_make_that_a_page_shows_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = re.findall(r"(?:`|^)make ([a-z][a-z-]*)\b", page.read_text(), re.MULTILINE)
+    assert set(shown) <= targets
+
+
+@pages
+def test_every_page_and_picture_that_a_page_links_to_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_place_of_the_readmes_file_tree_exists() -> None:
+    tree = (ROOT / "README.md").read_text().partition("## Where things are")[2].split("```")[1]
+    above = ""
+    for line in tree.strip().splitlines():
+        names = re.match(r"( *)((?:[\w.-]+/?(?:[\w.-]+/)* )+)(?: |$)", line + "  ")
+        assert names is not None, line
+        above = above if names[1] else ""
+        for name in names[2].split():
+            assert (ROOT / above / name).exists(), f"{above}{name}"
+        if not names[1] and names[2].strip() == "components/comface/":
+            above = "components/comface/"
