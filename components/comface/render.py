@@ -46,10 +46,12 @@ def render(
     psi: float = 0.7,
     size_px: int | None = None,
     device: str = "cpu",
+    layers: Sequence[int] | None = None,
     load: Callable[[str, Path | None, str], FaceGenerator] = load_generator,
 ) -> Path:
     """Writes `output` and returns it. Exactly one of `seeds` and `latents` (.npy, taken as they are: no truncation);
-    at most one of `direction` (.npy) and `attribute`; without either, alpha is 0 alone.
+    at most one of `direction` (.npy, (1,D) or W+ (L,D)) and `attribute`; without either, alpha is 0 alone. `layers`:
+    the rows of W+ that are edited; all where it is None.
 
     Raises ConfigurationError or DataError before anything is rendered or written."""
     if output.suffix not in (".png", ".npy"):
@@ -64,7 +66,7 @@ def render(
         raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
     steps = _steps(alphas, direction is not None or attribute is not None)
     faces = load(generator, weights, device)
-    direction_1D = _direction(faces, direction, attribute)
+    direction_KD = _in_layers(faces, _direction(faces, direction, attribute), layers)
     if latents is not None:
         w = _read_latents(latents, faces)
         captions = [f"latent {i}" for i in range(len(w))]
@@ -76,7 +78,7 @@ def render(
         raise ConfigurationError(
             f"A sheet of {len(w)} rows is too long to look at; ask for {MOST_ROWS_ON_SHEET} or fewer, or for .npy."
         )
-    pieces = _rendered(faces, w, direction_1D, steps, size_px)
+    pieces = _rendered(faces, w, direction_KD, steps, size_px)
     if output.suffix == ".npy":
         publish(output, lambda partial: _write_raw(partial, pieces, len(w) * len(steps)))
     else:
@@ -143,15 +145,17 @@ def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
 
 
 def _direction(faces: FaceGenerator, path: Path | None, attribute: str | None) -> torch.Tensor:
-    """n (1,D); zeros where none is asked for."""
+    """n (1,D), or (L,D) where the file has layers; zeros where none is asked for."""
     import torch
 
     if path is not None:
         array = _read_npy(path, "direction")
         array = array[None] if array.ndim == 1 else array
-        if array.shape != (1, faces.latent_width):
+        count = getattr(faces, "layers", None)
+        if array.shape not in ((1, faces.latent_width), (count, faces.latent_width)):
+            wanted = f"(1, {faces.latent_width})" + (f" or ({count}, {faces.latent_width})" if count else "")
             raise DataError(
-                f"The direction '{path}' has shape {array.shape}, but '{faces.name}' takes (1, {faces.latent_width}); "
+                f"The direction '{path}' has shape {array.shape}, but '{faces.name}' takes {wanted}; "
                 "give one that was fitted for it."
             )
         return torch.from_numpy(array)
@@ -163,6 +167,23 @@ def _direction(faces: FaceGenerator, path: Path | None, attribute: str | None) -
             f"it has {', '.join(faces.attributes()) or 'none'}."
         )
     return faces.direction(attribute)
+
+
+def _in_layers(faces: FaceGenerator, direction_KD: torch.Tensor, layers: Sequence[int] | None) -> torch.Tensor:
+    """(L,D) with zeros in the rows that are not edited; as it is where every row is."""
+    import torch
+
+    if layers is None:
+        return direction_KD
+    count = getattr(faces, "layers", None)
+    if count is None:
+        raise ConfigurationError(f"The generator '{faces.name}' has no layers to choose from; leave --layers out.")
+    if not layers or max(layers) >= count:
+        raise ConfigurationError(f"The layers {list(layers)} are not within 0 to {count - 1} of '{faces.name}'.")
+    chosen_LD = torch.zeros(count, faces.latent_width)
+    rows = sorted(set(layers))
+    chosen_LD[rows] = direction_KD.cpu().expand(count, -1)[rows]
+    return chosen_LD
 
 
 def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
@@ -195,18 +216,13 @@ def _read_npy(path: Path, what: str) -> np.ndarray:
 
 
 def _rendered(
-    faces: FaceGenerator, w: torch.Tensor, direction_1D: torch.Tensor, steps: Sequence[float], size_px: int | None
+    faces: FaceGenerator, w: torch.Tensor, direction_KD: torch.Tensor, steps: Sequence[float], size_px: int | None
 ) -> Iterator[np.ndarray]:
     """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
     at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // len(steps))
     for first in progress.track(range(0, len(w), at_once), "render", unit="batch"):
-        batch = w[first : first + at_once]
-        flat_MD = batch.reshape(-1, batch.shape[-1])  # W+ layers are edited alike
-        edited_MAD = edit(flat_MD, direction_1D, steps)
-        edited = edited_MAD.reshape(*batch.shape[:-1], len(steps), batch.shape[-1])
-        if batch.ndim == 3:
-            edited = edited.permute(0, 2, 1, 3)
-        images_NCHW = faces.render(edited.reshape(-1, *batch.shape[1:]), size_px)
+        edited = edit(w[first : first + at_once], direction_KD, steps)
+        images_NCHW = faces.render(edited.flatten(0, 1), size_px)
         yield images_NCHW.float().cpu().numpy()
 
 

@@ -24,7 +24,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weight file (the embedded generators need none)")
     parser.add_argument("--seeds", metavar="0-7", help="seeds of identities, e.g. 0-7,12")
     parser.add_argument("--latents", type=Path, metavar="W.npy", help="latents (N,D) or W+ (N,L,D), taken as they are")
-    parser.add_argument("--direction", type=Path, metavar="N.npy", help="a direction (1,D)")
+    parser.add_argument("--direction", type=Path, metavar="N.npy", help="a direction (1,D), or W+ (L,D)")
+    parser.add_argument("--layers", metavar="0-7", help="rows of W+ that are edited (default: all)")
     parser.add_argument("--attribute", metavar="NAME", help="a direction by its name")
     parser.add_argument("--alphas", metavar="-5,0,5", help="strengths of the edit (write --alphas=-5,0,5)")
     parser.add_argument("--psi", type=float, default=0.7, help="truncation of the StyleGANs (default 0.7)")
@@ -81,6 +82,7 @@ def render(arguments: argparse.Namespace) -> None:
         alphas=parse_alphas(arguments.alphas) if arguments.alphas is not None else None,
         psi=arguments.psi,
         size_px=arguments.size_px,
+        layers=parse_seeds(arguments.layers) if arguments.layers is not None else None,
     )
     print(output)
 

@@ -43,17 +43,23 @@ class FaceGenerator(Protocol):
         ...
 
 
-def edit(w_ND: torch.Tensor, direction_1D: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
-    """w + alpha n (section 3.1) for every alpha: (N,A,D)."""
+def edit(w: torch.Tensor, direction: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
+    """w + alpha n (section 3.1) for every alpha: (N,A,D) from w (N,D) and n (1,D); where either has layers, w (N,L,D)
+    or n (L,D), (N,A,L,D)."""
     import torch
 
-    alpha_A = torch.tensor(alphas, dtype=w_ND.dtype, device=w_ND.device)
-    return w_ND[:, None, :] + alpha_A[None, :, None] * direction_1D.to(w_ND)[None, :, :]
+    direction = direction.to(w)
+    if w.ndim == 2 and len(direction) > 1:
+        w = w[:, None, :]
+    alpha_A = torch.tensor(alphas, dtype=w.dtype, device=w.device)
+    if w.ndim == 2:
+        return w[:, None, :] + alpha_A[None, :, None] * direction[None, :, :]
+    return w[:, None, :, :] + alpha_A[None, :, None, None] * direction[None, None, :, :]
 
 
 def draw(generator: FaceGenerator, seeds: Sequence[int], psi: float) -> torch.Tensor:
     """w_ND of the seeds, truncated towards the mean latent by `psi` where the generator knows truncation (the
-    StyleGANs do: w_mean + psi (w - w_mean))."""
+    StyleGANs do: w_mean + psi (w - w_mean); `stylegan` gives W+ (N,L,D), since it truncates its first layers only)."""
     w_ND = generator.latents(seeds)
     truncate = getattr(generator, "truncate", None)
     return truncate(w_ND, psi) if truncate is not None else w_ND
@@ -68,7 +74,8 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
 
 
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
-    """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`."""
+    """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`; the StyleGANs read a
+    converted file or any public container."""
     if name == "procedural":
         from comface.generators.procedural import ProceduralGenerator
 
@@ -78,7 +85,9 @@ def load_generator(name: str, weights: Path | None = None, device: str = "cpu") 
 
         return DcganGenerator(weights, device)
     if name in ("stylegan", "stylegan2", "stylegan3"):
-        raise ConfigurationError(f"The generator '{name}' is not built in yet; use 'dcgan' or 'procedural'.")
+        from comface.generators.stylegan.generator import load_stylegan
+
+        return load_stylegan(name, weights, device)
     raise ConfigurationError(
         f"There is no generator '{name}'; choose procedural, dcgan, stylegan, stylegan2, stylegan3."
     )

@@ -1,0 +1,282 @@
+"""A reader of pickles that runs nothing: bytes in, plain values and inert records out.
+
+Python's own unpickler imports whatever a file names and calls it. This one knows the three dozen opcodes that weight
+files consist of, imports nothing, and hands each named global to a handler of ours or refuses it by name. What it
+builds is bounded by the bytes that it read (opcodes are counted, buffers are views of the file).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOST_OPCODES = 2_000_000
+"""The largest public file has a tenth of it; each costs about 200 bytes of memory at most."""
+HIGHEST_PROTOCOL = 5
+
+
+class Refused(Exception):
+    """Why a file is not taken: the middle of the sentence that the user reads."""
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """What may be done with a global: call it (REDUCE) or make one of it (NEWOBJ)."""
+
+    call: Callable[[tuple[Any, ...]], Any] | None = None
+    new: Callable[[tuple[Any, ...]], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Global:
+    name: str
+    permitted: Permitted
+
+
+class Buildable:
+    """A record that takes a state (BUILD)."""
+
+    def build(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+class _Mark:
+    pass
+
+
+_MARK = _Mark()
+_SCALAR_KEYS = (str, int, float, bool, type(None))
+
+
+class Machine:
+    """Reads one pickle of `data`, from `start` on. `persistent` turns a persistent id into a value."""
+
+    def __init__(
+        self,
+        data: memoryview,
+        permitted: Mapping[str, Permitted],
+        persistent: Callable[[Any], Any] | None = None,
+        start: int = 0,
+    ) -> None:
+        self.data, self.permitted, self.persistent = data, permitted, persistent
+        self.position = start
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def read(self) -> Any:
+        """The pickled value; `position` is then behind it."""
+        for _ in range(MOST_OPCODES):
+            opcode = self._take(1)[0]
+            if opcode == 0x2E:  # STOP
+                if len(self.stack) != 1 or self.stack[0] is _MARK:
+                    raise Refused("its pickle ends in the middle of a value")
+                return self.stack[0]
+            step = _STEPS.get(opcode)
+            if step is None:
+                raise Refused(f"it uses the pickle opcode 0x{opcode:02x}, which no weight file needs")
+            step(self)
+        raise Refused(f"its pickle has more than {MOST_OPCODES:,} opcodes")
+
+    def _take(self, count: int) -> memoryview:
+        if count < 0 or count > len(self.data) - self.position:
+            raise Refused("it ends too early (truncated, or a size in it is wrong)")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def _number(self, layout: str) -> int:
+        return struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
+
+    def _pop(self) -> Any:
+        if not self.stack or self.stack[-1] is _MARK:
+            raise Refused("its pickle takes from an empty stack")
+        return self.stack.pop()
+
+    def _top(self) -> Any:
+        if not self.stack or self.stack[-1] is _MARK:
+            raise Refused("its pickle takes from an empty stack")
+        return self.stack[-1]
+
+    def _pop_mark(self) -> list[Any]:
+        for i in range(len(self.stack) - 1, -1, -1):
+            if self.stack[i] is _MARK:
+                items = self.stack[i + 1 :]
+                del self.stack[i:]
+                return items
+        raise Refused("its pickle misses a mark")
+
+    def _text(self, count: int) -> str:
+        try:
+            return str(self._take(count), "utf-8")
+        except UnicodeDecodeError:
+            raise Refused("a text in its pickle is not UTF-8") from None
+
+    def _line(self) -> str:
+        start = self.position
+        for end in range(start, min(start + 256, len(self.data))):
+            if self.data[end] == 0x0A:
+                self.position = end + 1
+                return str(bytes(self.data[start:end]), "latin-1")
+        raise Refused("a name in its pickle does not end")
+
+    def _named(self, module: Any, name: Any) -> Global:
+        full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
+        permitted = self.permitted.get(full)
+        if permitted is None:
+            raise Refused(f"it names {full[:80]!a}, which no weight file needs")
+        return Global(full, permitted)
+
+    # One method per opcode; the table below says which.
+
+    def proto(self) -> None:
+        if self._take(1)[0] > HIGHEST_PROTOCOL:
+            raise Refused("its pickle's protocol is unknown")
+
+    def frame(self) -> None:
+        size = self._number("<Q")
+        if size > len(self.data) - self.position:
+            raise Refused("it ends too early (truncated, or a size in it is wrong)")
+
+    def mark(self) -> None:
+        self.stack.append(_MARK)
+
+    def long1(self) -> None:
+        self.stack.append(int.from_bytes(self._take(self._take(1)[0]), "little", signed=True))
+
+    def binfloat(self) -> None:
+        self.stack.append(struct.unpack(">d", self._take(8))[0])
+
+    def append(self) -> None:
+        item = self._pop()
+        self._list().append(item)
+
+    def appends(self) -> None:
+        items = self._pop_mark()
+        self._list().extend(items)
+
+    def _list(self) -> list[Any]:
+        if not isinstance(target := self._top(), list):
+            raise Refused("its pickle appends to what is no list")
+        return target
+
+    def tuple_of_mark(self) -> None:
+        self.stack.append(tuple(self._pop_mark()))
+
+    def tuple_of(self, count: int) -> None:
+        items = [self._pop() for _ in range(count)]
+        self.stack.append(tuple(reversed(items)))
+
+    def setitem(self) -> None:
+        value, key = self._pop(), self._pop()
+        self._set([key, value])
+
+    def setitems(self) -> None:
+        self._set(self._pop_mark())
+
+    def _set(self, items: list[Any]) -> None:
+        target = self._top()
+        if not isinstance(target, dict) or len(items) % 2:
+            raise Refused("its pickle fills what is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, _SCALAR_KEYS):  # hashing nested tuples could take for ever
+                raise Refused("its pickle has a dictionary whose keys are not plain")
+            target[key] = value
+
+    def additems(self) -> None:
+        items, target = self._pop_mark(), self._top()
+        if not isinstance(target, set) or not all(isinstance(item, _SCALAR_KEYS) for item in items):
+            raise Refused("its pickle fills what is no plain set")
+        target.update(items)
+
+    def get(self, layout: str) -> None:
+        index = self._number(layout)
+        if index not in self.memo:
+            raise Refused("its pickle recalls what it never kept")
+        self.stack.append(self.memo[index])
+
+    def put(self, layout: str) -> None:
+        self.memo[self._number(layout)] = self._top()
+
+    def memoize(self) -> None:
+        self.memo[len(self.memo)] = self._top()
+
+    def global_(self) -> None:
+        module = self._line()
+        self.stack.append(self._named(module, self._line()))
+
+    def stack_global(self) -> None:
+        name, module = self._pop(), self._pop()
+        self.stack.append(self._named(module, name))
+
+    def reduce(self) -> None:
+        arguments, called = self._pop(), self._pop()
+        if not isinstance(called, Global) or not isinstance(arguments, tuple) or called.permitted.call is None:
+            raise Refused("its pickle calls what is not to be called")
+        self.stack.append(called.permitted.call(arguments))
+
+    def newobj(self) -> None:
+        arguments, made = self._pop(), self._pop()
+        if not isinstance(made, Global) or not isinstance(arguments, tuple) or made.permitted.new is None:
+            raise Refused("its pickle makes an object of what is no class")
+        self.stack.append(made.permitted.new(arguments))
+
+    def build(self) -> None:
+        state, target = self._pop(), self._top()
+        if not isinstance(target, Buildable):
+            raise Refused("its pickle gives a state to what takes none")
+        target.build(state)
+
+    def binpersid(self) -> None:
+        if self.persistent is None:
+            raise Refused("its pickle refers to something outside itself")
+        self.stack.append(self.persistent(self._pop()))
+
+
+def _push(make: Callable[[Machine], Any]) -> Callable[[Machine], None]:
+    return lambda machine: machine.stack.append(make(machine))
+
+
+_STEPS: dict[int, Callable[[Machine], None]] = {
+    0x80: Machine.proto,
+    0x95: Machine.frame,
+    0x28: Machine.mark,
+    0x4E: _push(lambda m: None),
+    0x88: _push(lambda m: True),
+    0x89: _push(lambda m: False),
+    0x4A: _push(lambda m: m._number("<i")),
+    0x4B: _push(lambda m: m._number("<B")),
+    0x4D: _push(lambda m: m._number("<H")),
+    0x8A: Machine.long1,
+    0x47: Machine.binfloat,
+    0x8C: _push(lambda m: m._text(m._number("<B"))),
+    0x58: _push(lambda m: m._text(m._number("<I"))),
+    0x8D: _push(lambda m: m._text(m._number("<Q"))),
+    0x43: _push(lambda m: m._take(m._number("<B"))),
+    0x42: _push(lambda m: m._take(m._number("<I"))),
+    0x8E: _push(lambda m: m._take(m._number("<Q"))),
+    0x5D: _push(lambda m: []),
+    0x61: Machine.append,
+    0x65: Machine.appends,
+    0x29: _push(lambda m: ()),
+    0x85: lambda m: m.tuple_of(1),
+    0x86: lambda m: m.tuple_of(2),
+    0x87: lambda m: m.tuple_of(3),
+    0x74: Machine.tuple_of_mark,
+    0x7D: _push(lambda m: {}),
+    0x73: Machine.setitem,
+    0x75: Machine.setitems,
+    0x8F: _push(lambda m: set()),
+    0x90: Machine.additems,
+    0x68: lambda m: m.get("<B"),
+    0x6A: lambda m: m.get("<I"),
+    0x71: lambda m: m.put("<B"),
+    0x72: lambda m: m.put("<I"),
+    0x94: Machine.memoize,
+    0x63: Machine.global_,
+    0x93: Machine.stack_global,
+    0x52: Machine.reduce,
+    0x81: Machine.newobj,
+    0x62: Machine.build,
+    0x51: Machine.binpersid,
+}

@@ -1,0 +1,170 @@
+"""A network from the state of a weight file: names and shapes say the architecture, the file's own facts fill the rest.
+
+In: family, float32 arrays by canonical names, facts (constructor arguments where a container has them). Out: the
+network with those weights, without a second copy of them. Nothing is built before every name and shape has been
+compared with what the architecture has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from comface.generators.containers.machine import Refused
+from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
+from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
+from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config, layer_plans
+
+Arrays = Mapping[str, np.ndarray]
+StyleGan = StyleGan1 | StyleGan2 | StyleGan3
+LARGEST_SIDE_PX = 4096
+LOW_PASS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
+PUBLISHED_PSI = 0.7
+
+_STYLEGAN3_FACTS: dict[str, tuple[str, float, float]] = {
+    "num_critical": ("critical", 0, 8),
+    "first_cutoff": ("first_cutoff", 0.1, 64),
+    "first_stopband": ("first_stopband", 0.1, 256),
+    "last_stopband_rel": ("last_stopband_rel", 1, 4),
+    "margin_size": ("margin", 0, 64),
+    "output_scale": ("output_scale", 1e-3, 1e3),
+    "filter_size": ("filter_size", 1, 16),
+    "lrelu_upsampling": ("lrelu_upsampling", 1, 4),
+}
+"""Constructor argument -> our field and the range in which a network can be built."""
+
+
+def build(family: str, arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan:
+    """Raises Refused, naming the first tensor that does not fit."""
+    if any(name.startswith("mapping.embed") for name in arrays):
+        raise Refused("it holds a class-conditional generator, which is none of faces")
+    with torch.device("meta"):
+        if family == "stylegan":
+            network: StyleGan = StyleGan1(_stylegan1(arrays))
+        elif family == "stylegan2":
+            network = StyleGan2(_stylegan2(arrays, facts))
+        else:
+            network = StyleGan3(_stylegan3(arrays, facts))
+    complete = {**_left_out(network), **arrays}
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name in wanted:
+        if name not in complete:
+            raise Refused(f"its tensor {name} is missing")
+        if complete[name].shape != wanted[name]:
+            raise Refused(f"its tensor {name} has the shape {complete[name].shape}, not {wanted[name]}")
+    unknown = next((name for name in complete if name not in wanted), None)
+    if unknown is not None:
+        raise Refused(f"it has the tensor {ascii(unknown)[:80]}, which the architecture lacks")
+    network.load_state_dict({name: torch.from_numpy(complete[name]) for name in wanted}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _left_out(network: nn.Module) -> dict[str, np.ndarray]:
+    """What containers leave out because it is the same for every file."""
+    if isinstance(network, StyleGan1):
+        psi_1L1 = np.ones((1, network.layers, 1), np.float32)
+        psi_1L1[:, : network.config.truncated_layers] = PUBLISHED_PSI
+        return {"truncation.truncation": psi_1L1, "synthesis.lod": np.zeros((), np.float32)}
+    if isinstance(network, StyleGan3):
+        return {"synthesis.input.transform": np.eye(3, dtype=np.float32)}
+    return {name: LOW_PASS.copy() for name in network.state_dict() if name.endswith("resample_filter")}
+
+
+def _shape(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
+    if name not in arrays:
+        raise Refused(f"its tensor {name} is missing")
+    if arrays[name].ndim != axes or 0 in arrays[name].shape:
+        raise Refused(f"its tensor {name} has the shape {arrays[name].shape}, which cannot be")
+    return arrays[name].shape
+
+
+def _count(arrays: Arrays, pattern: str) -> int:
+    """How many names match; they are numbered from 0 on without a gap."""
+    numbers = {int(match[1]) for match in (re.fullmatch(pattern, name) for name in arrays) if match}
+    if not numbers or numbers != set(range(len(numbers))) or len(numbers) > 64:
+        raise Refused("its layers are not numbered as those of a generator")
+    return len(numbers)
+
+
+def _stylegan1(arrays: Arrays) -> StyleGan1Config:
+    count = _count(arrays, r"synthesis\.output(\d{1,3})\.bias")
+    _check_side(4 * 2 ** (count - 1))
+    mapping_layers = _count(arrays, r"mapping\.dense(\d{1,3})\.linear\.weight")
+    hidden, z_width = _shape(arrays, "mapping.dense0.linear.weight", 2)
+    return StyleGan1Config(
+        z_width=z_width,
+        w_width=_shape(arrays, "truncation.w_avg", 1)[0],
+        hidden_width=hidden,
+        mapping_layers=mapping_layers,
+        channels=tuple(_shape(arrays, f"synthesis.output{i}.conv.weight", 4)[1] for i in range(count)),
+        fused=tuple(f"synthesis.layer{2 * i}.weight" in arrays for i in range(count)),
+    )
+
+
+def _stylegan2(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan2Config:
+    sizes = sorted({int(m[1]) for m in (re.fullmatch(r"synthesis\.b(\d{1,4})\.torgb\.bias", n) for n in arrays) if m})
+    if not sizes or sizes != [4 * 2**i for i in range(len(sizes))]:
+        raise Refused("it is no StyleGAN2 of config F (its skip generator has no picture at every resolution)")
+    _check_side(sizes[-1])
+    return StyleGan2Config(
+        z_width=_shape(arrays, "mapping.fc0.weight", 2)[1],
+        w_width=_shape(arrays, "mapping.w_avg", 1)[0],
+        mapping_layers=_count(arrays, r"mapping\.fc(\d{1,3})\.weight"),
+        channels=tuple(_shape(arrays, f"synthesis.b{size}.torgb.weight", 4)[1] for size in sizes),
+        clamp=_clamp(facts, None),
+    )
+
+
+def _stylegan3(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan3Config:
+    pattern = re.compile(r"synthesis\.L(\d{1,2})_(\d{1,5})_(\d{1,5})\.weight")
+    named = sorted(tuple(map(int, match.groups())) for match in map(pattern.fullmatch, arrays) if match)
+    if not 4 <= len(named) <= 64 or [row[0] for row in named] != list(range(len(named))):
+        raise Refused("its layers are not numbered as those of a generator")
+    side_px = named[-1][1]
+    _check_side(side_px)
+    chosen: dict[str, Any] = {}
+    for fact, (field, least, most) in _STYLEGAN3_FACTS.items():
+        if fact in facts:
+            chosen[field] = _within(fact, facts[fact], least, most, type(getattr(StyleGan3Config(), field)))
+    config = StyleGan3Config(
+        z_width=_shape(arrays, "mapping.fc0.weight", 2)[1],
+        w_width=_shape(arrays, "mapping.w_avg", 1)[0],
+        image_size_px=side_px,
+        kernel=_shape(arrays, f"synthesis.L0_{named[0][1]}_{named[0][2]}.weight", 4)[2],
+        radial=arrays.get(f"synthesis.L0_{named[0][1]}_{named[0][2]}.down_filter", np.zeros(1)).ndim == 2,
+        mapping_layers=_count(arrays, r"mapping\.fc(\d{1,3})\.weight"),
+        layers=len(named) - 1,
+        channels=tuple(row[2] for row in named),
+        clamp=_clamp(facts, 256.0),
+        **chosen,
+    )
+    if config.critical >= config.layers or config.kernel > 7:
+        raise Refused("its geometry is none of StyleGAN3")
+    if [plan.after.size for plan in layer_plans(config)] != [row[1] for row in named]:
+        raise Refused("the sizes of its layers do not follow from StyleGAN3's design")
+    return config
+
+
+def _clamp(facts: Mapping[str, Any], default: float | None) -> float | None:
+    if "conv_clamp" not in facts:
+        return default
+    value = facts["conv_clamp"]
+    return None if value is None else _within("conv_clamp", value, 1e-3, 1e30, float)
+
+
+def _within(name: str, value: Any, least: float, most: float, kind: type) -> Any:
+    plain = type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+    if not plain or kind(value) != value:
+        raise Refused(f"its argument {name} is {ascii(value)[:40]}, which cannot be")
+    return kind(value)
+
+
+def _check_side(side_px: int) -> None:
+    if not 8 <= side_px <= LARGEST_SIDE_PX:
+        raise Refused(f"its pictures would be {side_px} px wide")

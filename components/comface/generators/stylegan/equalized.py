@@ -1,0 +1,67 @@
+"""What the StyleGANs share: linear layers whose gain is applied at run time, latents normalised, states taken over.
+
+Legend: N rows, D = width of z or w, I/O = inputs/outputs of a layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SQRT2 = math.sqrt(2)
+LEAK = 0.2
+EPS = 1e-8
+
+
+def normalised(z_ND: Tensor) -> Tensor:
+    """Rows of mean square 1."""
+    return z_ND * (z_ND.square().mean(1, keepdim=True) + EPS).rsqrt()
+
+
+def leaky_relu(x: Tensor, gain: float = SQRT2, clamp: float | None = None) -> Tensor:
+    """max(x, 0.2 x) * gain, clamped; in place, because x is always an intermediate of ours."""
+    x = functional.leaky_relu_(x, LEAK)
+    if gain != 1:
+        x = x.mul_(gain)
+    return x if clamp is None else x.clamp_(-clamp, clamp)
+
+
+class EqualizedLinear(nn.Module):
+    """y = x (W * rate / sqrt(I))' + b * rate: names `weight` (O,I) and `bias` (O)."""
+
+    def __init__(self, inputs: int, outputs: int, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.weight_gain = rate / math.sqrt(inputs)
+        self.bias_gain = rate
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        return functional.linear(x_NI, self.weight * self.weight_gain, self.bias * self.bias_gain)
+
+
+class Mapping(nn.Module):
+    """z (N,D) -> w (N,D) of StyleGAN2 and StyleGAN3: names `fc0` …, and `w_avg`, the mean of w."""
+
+    w_avg: Tensor
+
+    def __init__(self, z_width: int, w_width: int, layers: int, rate: float = 0.01) -> None:
+        super().__init__()
+        self.layers = layers
+        for i in range(layers):
+            setattr(self, f"fc{i}", EqualizedLinear(z_width if i == 0 else w_width, w_width, rate))
+        self.register_buffer("w_avg", torch.empty(w_width))
+
+    def forward(self, z_ND: Tensor) -> Tensor:
+        x_ND = normalised(z_ND)
+        for i in range(self.layers):
+            x_ND = leaky_relu(getattr(self, f"fc{i}")(x_ND))
+        return x_ND
+
+
+def truncated(w_ND: Tensor, mean_D: Tensor, psi: float) -> Tensor:
+    """w_mean + psi (w - w_mean)."""
+    return mean_D + psi * (w_ND - mean_D)

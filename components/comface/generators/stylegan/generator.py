@@ -1,0 +1,121 @@
+"""FaceGenerator around the StyleGANs: seeds -> z -> w, truncation, w or w+ -> image.
+
+In: a weight file (converted, or any public container, which is then converted in memory). Out: images in [-1, 1] as
+the published code makes them (float32, constant noise), not clipped.
+
+Legend: N images, L layers of W+, D latent width, H = W side length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from comface.errors import ConfigurationError, DataError
+from comface.generators.containers import Container, read_container
+from comface.generators.containers.machine import Refused
+from comface.generators.stylegan.build import StyleGan, build
+from comface.generators.stylegan.stylegan3 import StyleGan3
+
+AT_ONCE_PX = 2**20
+"""Rendered together, in pixels of the native size: one image of 1024 px."""
+
+
+class StyleGanGenerator:
+    """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which turns and shifts the picture, is the mean w."""
+
+    def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
+        if pseudo_aligned and not isinstance(network, StyleGan3):
+            raise ConfigurationError(f"Pseudo-alignment is StyleGAN3's; '{network.family}' has no input to turn.")
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.name: str = network.family
+        self.latent_width = network.config.w_width
+        self.z_width = network.config.z_width
+        self.image_size_px = network.config.image_size_px
+        self.layers = network.layers
+        self.pseudo_aligned = pseudo_aligned
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """w_ND, not truncated. Seeds below 2^32 give the faces that the published tools show for them."""
+        if not len(seeds):
+            return torch.zeros(0, self.latent_width, device=self.device)
+        return self.mapped(torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds])))
+
+    @torch.inference_mode()
+    def mapped(self, z_ND: Tensor) -> Tensor:
+        """z (N,D) -> w (N,D)."""
+        return self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
+
+    @torch.inference_mode()
+    def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
+        """w_mean + psi (w - w_mean): (N,D), or for StyleGAN (N,L,D), where it reaches the first 8 layers only."""
+        return self.network.truncate(w_ND.to(self.device, torch.float32), psi)
+
+    @torch.inference_mode()
+    def render(self, w: Tensor, size_px: int | None = None) -> Tensor:
+        """Images (N,3,H,W) float32 of w (N,D) or w+ (N,L,D); another size is an antialiased bicubic resize."""
+        if w.shape[1:] not in ((self.latent_width,), (self.layers, self.latent_width)):
+            raise DataError(
+                f"The generator '{self.name}' takes latents of shape (N, {self.latent_width}) or (N, {self.layers}, "
+                f"{self.latent_width}), not {tuple(w.shape)}."
+            )
+        w = w.to(self.device, torch.float32)
+        w_NLD = w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w
+        if self.pseudo_aligned:
+            w_NLD = torch.cat([self._mean().expand(len(w_NLD), 1, -1), w_NLD[:, 1:]], 1)
+        size_px = size_px or self.image_size_px
+        at_once = max(1, AT_ONCE_PX // self.image_size_px**2)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            pieces = [self._sized(self.network(piece), size_px) for piece in w_NLD.split(at_once) if len(piece)]
+        return torch.cat(pieces) if pieces else w.new_zeros(0, 3, size_px, size_px)
+
+    def attributes(self) -> tuple[str, ...]:
+        return ()
+
+    def direction(self, attribute: str) -> Tensor:
+        raise ConfigurationError(
+            f"The generator '{self.name}' has no direction '{attribute}' of its own; give a direction file."
+        )
+
+    def _mean(self) -> Tensor:
+        assert isinstance(self.network, StyleGan3)
+        return self.network.mapping.w_avg
+
+    def _sized(self, images_NCHW: Tensor, size_px: int) -> Tensor:
+        if size_px == self.image_size_px:
+            return images_NCHW
+        return nn.functional.interpolate(
+            images_NCHW, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True
+        )
+
+
+def z_of(seed: int, width: int) -> np.ndarray:
+    """z (1,D): numpy's legacy generator, as the published tools use it; larger seeds are split into 32-bit words."""
+    words = [seed >> shift & 0xFFFFFFFF for shift in range(0, max(32, seed.bit_length()), 32)]
+    return np.random.RandomState(words[0] if len(words) == 1 else words).randn(1, width)
+
+
+def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> StyleGanGenerator:
+    """Raises ConfigurationError without weights or for another family's, DataError for a file that is refused."""
+    if weights is None:
+        raise ConfigurationError(
+            f"The generator '{name}' needs its public weight file; give it as the weights (see docs/generators.md)."
+        )
+    container = read_container(weights)
+    if container.family != name:
+        raise ConfigurationError(
+            f"The weight file {weights} holds a '{container.family}', not a '{name}'; name that generator."
+        )
+    return StyleGanGenerator(network_of(container, weights), device)
+
+
+def network_of(container: Container, path: Path) -> StyleGan:
+    try:
+        return build(container.family, container.arrays, container.facts)
+    except Refused as refused:
+        raise DataError(f"The weight file {path} was refused: {refused}; get the published file again.") from None

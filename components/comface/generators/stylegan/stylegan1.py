@@ -1,0 +1,249 @@
+"""StyleGAN, the first (Karras et al. 2019, reference 29): w or w+ -> image; the state's names are InterFaceGAN's.
+
+In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1], made by the last resolution alone, with the noise that the
+state holds. Truncation reaches the first 8 layers only, as published.
+
+Legend: N images, L = 2 layers per resolution, D width of z and w, I/O channels in and out, H = W side length.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from comface.generators.stylegan.equalized import EPS, LEAK, SQRT2, normalised, truncated
+
+MAPPING_RATE = 0.01
+FUSED_FROM_PX = 128
+"""From here on upsampling and convolution are one step in the published network."""
+TRUNCATED_LAYERS = 8
+
+
+@dataclass(frozen=True)
+class StyleGan1Config:
+    z_width: int = 512
+    w_width: int = 512
+    hidden_width: int = 512
+    mapping_layers: int = 8
+    channels: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64, 32, 16)
+    """Per resolution, from 4 px on."""
+    fused: tuple[bool, ...] = (False,) * 5 + (True,) * 4
+    """Per resolution, whether upsampling is fused into its first convolution."""
+    truncated_layers: int = TRUNCATED_LAYERS
+
+    @property
+    def image_size_px(self) -> int:
+        return 4 * 2 ** (len(self.channels) - 1)
+
+    def facts(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Weight(nn.Module):
+    """A parameter `weight` one level down, as the published names have it."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+
+
+class _Bias(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(size))
+
+
+class _Dense(nn.Module):
+    """Names `linear.weight` and `wscale.bias`."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float, rate: float = 1.0) -> None:
+        super().__init__()
+        self.linear = _Weight(outputs, inputs)
+        self.wscale = _Bias(outputs)
+        self.weight_gain, self.rate = gain / math.sqrt(inputs) * rate, rate
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        return functional.linear(x_NI, self.linear.weight * self.weight_gain, self.wscale.bias * self.rate)
+
+
+class _Mapping(nn.Module):
+    """z is put on the sphere first, so that its length does not matter. No gain after the activations."""
+
+    def __init__(self, config: StyleGan1Config) -> None:
+        super().__init__()
+        self.layers = config.mapping_layers
+        for i in range(self.layers):
+            inputs = config.z_width if i == 0 else config.hidden_width
+            outputs = config.w_width if i == self.layers - 1 else config.hidden_width
+            setattr(self, f"dense{i}", _Dense(inputs, outputs, SQRT2, MAPPING_RATE))
+
+    def forward(self, z_ND: Tensor) -> Tensor:
+        x_ND = normalised(z_ND)
+        for i in range(self.layers):
+            x_ND = functional.leaky_relu(getattr(self, f"dense{i}")(x_ND), LEAK)
+        return x_ND
+
+
+class _Truncation(nn.Module):
+    """`truncation` is there because the published model has it (its own psi per layer); ours is an argument."""
+
+    w_avg: Tensor
+    truncation: Tensor
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.register_buffer("w_avg", torch.empty(width))
+        self.register_buffer("truncation", torch.empty(1, layers, 1))
+
+
+class _Noise(nn.Module):
+    noise: Tensor
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.register_buffer("noise", torch.empty(1, 1, size, size))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW + self.noise * self.weight[None, :, None, None]
+
+
+class _StyleModulation(nn.Module):
+    def __init__(self, w_width: int, channels: int) -> None:
+        super().__init__()
+        self.dense = _Dense(w_width, 2 * channels, 1.0)
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        scale_NC, shift_NC = self.dense(w_ND).chunk(2, 1)
+        return torch.addcmul(shift_NC[:, :, None, None], x_NCHW, scale_NC[:, :, None, None] + 1)
+
+
+class _Epilogue(nn.Module):
+    """Noise, bias, leaky ReLU, instance norm, style."""
+
+    def __init__(self, w_width: int, channels: int, size: int) -> None:
+        super().__init__()
+        self.apply_noise = _Noise(channels, size)
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.style_mod = _StyleModulation(w_width, channels)
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        x_NCHW = functional.leaky_relu_(self.apply_noise(x_NCHW) + self.bias[None, :, None, None], LEAK)
+        x_NCHW = functional.instance_norm(x_NCHW, eps=EPS)
+        return self.style_mod(x_NCHW, w_ND)
+
+
+class _Blur(nn.Module):
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("kernel", torch.empty(channels, 1, 3, 3))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return functional.conv2d(x_NCHW, self.kernel, padding=1, groups=x_NCHW.shape[1])
+
+
+class _FirstLayer(nn.Module):
+    def __init__(self, w_width: int, channels: int) -> None:
+        super().__init__()
+        self.first_layer = nn.Parameter(torch.empty(1, channels, 4, 4))
+        self.epilogue = _Epilogue(w_width, channels, 4)
+
+    def forward(self, x: Tensor | None, w_ND: Tensor) -> Tensor:
+        return self.epilogue(self.first_layer.expand(len(w_ND), -1, -1, -1), w_ND)
+
+
+class _Layer(nn.Module):
+    """`up` None: at the same size; "plain": nearest x 2, then convolve; "fused": one transposed convolution."""
+
+    def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: str | None) -> None:
+        super().__init__()
+        self.up = up
+        self.gain = SQRT2 / math.sqrt(9 * inputs)
+        if up == "fused":
+            self.weight = nn.Parameter(torch.empty(3, 3, inputs, outputs))
+        else:
+            self.conv = _Weight(outputs, inputs, 3, 3)
+        if up is not None:
+            self.blur = _Blur(outputs)
+        self.epilogue = _Epilogue(w_width, outputs, size)
+
+    def forward(self, x_NCHW: Tensor | None, w_ND: Tensor) -> Tensor:
+        assert x_NCHW is not None
+        if self.up == "fused":
+            x_NCHW = self.blur(functional.conv_transpose2d(x_NCHW, self._fused_kernel(), stride=2, padding=1))
+        elif self.up == "plain":
+            x_NCHW = functional.interpolate(x_NCHW, scale_factor=2, mode="nearest")
+            x_NCHW = self.blur(functional.conv2d(x_NCHW, self.conv.weight * self.gain, padding=1))
+        else:
+            x_NCHW = functional.conv2d(x_NCHW, self.conv.weight * self.gain, padding=1)
+        return self.epilogue(x_NCHW, w_ND)
+
+    def _fused_kernel(self) -> Tensor:
+        """(I,O,4,4): nearest upsampling and the 3 x 3 kernel in one, the sum of its four shifts."""
+        wide = functional.pad((self.weight * self.gain).permute(2, 3, 0, 1), (1, 1, 1, 1))
+        return wide[..., 1:, 1:] + wide[..., :-1, 1:] + wide[..., 1:, :-1] + wide[..., :-1, :-1]
+
+
+class _Output(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _Weight(3, channels, 1, 1)
+        self.bias = nn.Parameter(torch.empty(3))
+        self.gain = 1 / math.sqrt(channels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return functional.conv2d(x_NCHW, self.conv.weight * self.gain, self.bias)
+
+
+class _Synthesis(nn.Module):
+    lod: Tensor
+
+    def __init__(self, config: StyleGan1Config) -> None:
+        super().__init__()
+        self.register_buffer("lod", torch.empty(()))
+        self.layers, self.last = 2 * len(config.channels), len(config.channels) - 1
+        for i, channels in enumerate(config.channels):
+            size = 4 * 2**i
+            if i == 0:
+                first: nn.Module = _FirstLayer(config.w_width, channels)
+            else:
+                up = "fused" if config.fused[i] else "plain"
+                first = _Layer(config.w_width, config.channels[i - 1], channels, size, up)
+            setattr(self, f"layer{2 * i}", first)
+            setattr(self, f"layer{2 * i + 1}", _Layer(config.w_width, channels, channels, size, None))
+            setattr(self, f"output{i}", _Output(channels))
+
+    def forward(self, w_NLD: Tensor) -> Tensor:
+        x_NCHW: Tensor | None = None
+        for i in range(self.layers):
+            x_NCHW = getattr(self, f"layer{i}")(x_NCHW, w_NLD[:, i])
+        return getattr(self, f"output{self.last}")(x_NCHW)
+
+
+class StyleGan1(nn.Module):
+    family = "stylegan"
+
+    def __init__(self, config: StyleGan1Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = _Mapping(config)
+        self.layers = 2 * len(config.channels)
+        self.truncation = _Truncation(config.w_width, self.layers)
+        self.synthesis = _Synthesis(config)
+
+    def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
+        """W+ (N,L,D): the first 8 layers truncated, the others as they are."""
+        w_NLD = w_ND[:, None].expand(-1, self.layers, -1).clone()
+        reached = slice(0, self.config.truncated_layers)
+        w_NLD[:, reached] = truncated(w_NLD[:, reached], self.truncation.w_avg, psi)
+        return w_NLD
+
+    def forward(self, w_NLD: Tensor) -> Tensor:
+        return self.synthesis(w_NLD)

@@ -1,0 +1,156 @@
+"""StyleGAN2 and StyleGAN2-ADA, config F (Karras et al. 2020, references 27 and 30): w or w+ -> image.
+
+In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1]: weight demodulation, a skip generator that adds up a picture
+per resolution, constant noise. Names and shapes of the state are those of NVIDIA's PyTorch release.
+
+Legend: N images, L = 2 layers per resolution (the last for the picture alone), D width of w, I/O channels in and out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from comface.generators.stylegan.equalized import EPS, EqualizedLinear, Mapping, leaky_relu, truncated
+from comface.generators.stylegan.resampling import upsample
+
+
+@dataclass(frozen=True)
+class StyleGan2Config:
+    z_width: int = 512
+    w_width: int = 512
+    mapping_layers: int = 8
+    channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64, 32)
+    """Per resolution, from 4 px on."""
+    clamp: float | None = None
+    """Largest magnitude after a convolution (the releases that train in float16 have 256)."""
+
+    @property
+    def image_size_px(self) -> int:
+        return 4 * 2 ** (len(self.channels) - 1)
+
+    def facts(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class StyledConvolution(nn.Module):
+    """3 x 3 convolution styled by w, outputs brought back to unit variance; noise, bias, leaky ReLU."""
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: bool, clamp: float | None) -> None:
+        super().__init__()
+        self.up, self.clamp = up, clamp
+        self.affine = EqualizedLinear(w_width, inputs)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        self.noise_strength = nn.Parameter(torch.empty(()))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.register_buffer("resample_filter", torch.empty(4, 4))
+        self.register_buffer("noise_const", torch.empty(size, size))
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        styles_NI = self.affine(w_ND)
+        energy_OI = self.weight.square().sum((2, 3))
+        demodulation_NO = (styles_NI.square() @ energy_OI.T + EPS).rsqrt()
+        x_NCHW = x_NCHW * styles_NI[:, :, None, None]
+        if self.up:
+            x_NCHW = functional.conv_transpose2d(x_NCHW, self.weight.transpose(0, 1), stride=2)
+            # The transposed convolution left size 2 H + 1; the low-pass brings it to 2 H, times 4 for the zeros.
+            x_NCHW = upsample(x_NCHW, self.resample_filter * 4, 1, 1, 1)
+        else:
+            x_NCHW = functional.conv2d(x_NCHW, self.weight, padding=1)
+        x_NCHW = x_NCHW.mul_(demodulation_NO[:, :, None, None]).add_(self.noise_const * self.noise_strength)
+        return leaky_relu(x_NCHW.add_(self.bias[None, :, None, None]), clamp=self.clamp)
+
+
+class ToRgb(nn.Module):
+    """1 x 1 convolution styled by w, without demodulation."""
+
+    def __init__(self, w_width: int, inputs: int, clamp: float | None) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.affine = EqualizedLinear(w_width, inputs)
+        self.weight = nn.Parameter(torch.empty(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.empty(3))
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        styles_NI = self.affine(w_ND) / math.sqrt(self.weight.shape[1])
+        image_NCHW = functional.conv2d(x_NCHW * styles_NI[:, :, None, None], self.weight)
+        image_NCHW.add_(self.bias[None, :, None, None])
+        return image_NCHW if self.clamp is None else image_NCHW.clamp_(-self.clamp, self.clamp)
+
+
+class Block(nn.Module):
+    """One resolution: names `conv0` (not at 4 px), `conv1`, `torgb`; `const` at 4 px."""
+
+    resample_filter: Tensor
+
+    def __init__(self, config: StyleGan2Config, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.first = inputs == 0
+        self.register_buffer("resample_filter", torch.empty(4, 4))
+        if self.first:
+            self.const = nn.Parameter(torch.empty(outputs, size, size))
+        else:
+            self.conv0 = StyledConvolution(config.w_width, inputs, outputs, size, True, config.clamp)
+        self.conv1 = StyledConvolution(config.w_width, outputs, outputs, size, False, config.clamp)
+        self.torgb = ToRgb(config.w_width, outputs, config.clamp)
+
+    def forward(self, x_NCHW: Tensor | None, image_NCHW: Tensor | None, w_NLD: Tensor) -> tuple[Tensor, Tensor]:
+        """`w_NLD`: the rows of this resolution, then the next one, which styles the picture."""
+        if self.first:
+            x_NCHW = self.const.expand(len(w_NLD), -1, -1, -1)
+        else:
+            assert x_NCHW is not None
+            x_NCHW = self.conv0(x_NCHW, w_NLD[:, 0])
+        x_NCHW = self.conv1(x_NCHW, w_NLD[:, -2])
+        own_NCHW = self.torgb(x_NCHW, w_NLD[:, -1])
+        if image_NCHW is None:
+            return x_NCHW, own_NCHW
+        return x_NCHW, own_NCHW.add_(upsample(image_NCHW, self.resample_filter, 2, 2, 1))
+
+
+class Synthesis(nn.Module):
+    """Names `b4`, `b8`, …"""
+
+    def __init__(self, config: StyleGan2Config) -> None:
+        super().__init__()
+        self.sizes = [4 * 2**i for i in range(len(config.channels))]
+        for i, size in enumerate(self.sizes):
+            inputs = config.channels[i - 1] if i else 0
+            setattr(self, f"b{size}", Block(config, inputs, config.channels[i], size))
+
+    def forward(self, w_NLD: Tensor) -> Tensor:
+        x_NCHW: Tensor | None = None
+        image_NCHW: Tensor | None = None
+        first = 0
+        for size in self.sizes:
+            convolutions = 1 if size == 4 else 2
+            rows_NLD = w_NLD[:, first : first + convolutions + 1]
+            x_NCHW, image_NCHW = getattr(self, f"b{size}")(x_NCHW, image_NCHW, rows_NLD)
+            first += convolutions
+        assert image_NCHW is not None
+        return image_NCHW
+
+
+class StyleGan2(nn.Module):
+    family = "stylegan2"
+
+    def __init__(self, config: StyleGan2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.synthesis = Synthesis(config)
+        self.mapping = Mapping(config.z_width, config.w_width, config.mapping_layers)
+        self.layers = 2 * len(config.channels)
+
+    def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
+        return truncated(w_ND, self.mapping.w_avg, psi)
+
+    def forward(self, w_NLD: Tensor) -> Tensor:
+        return self.synthesis(w_NLD)
