@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from comface.config import RunConfig, resolve
+from comface.config import RunConfig, profiles, resolve
 from comface.errors import ConfigurationError
 from comface.execution import execute, recorded_failure
 from comface.progress import say
@@ -39,12 +39,18 @@ def resolve_parameters(
         plans = plan_run(config, run_id)
         return namedtuple("Plans", FIELDS)(*(getattr(plans, name) for name in FIELDS))
 
-    return execute("resolve", json.dumps({"store": store or resolve(profile).store, "run": run_id}), work)
+    try:
+        place = store or resolve(profile).store
+    except ConfigurationError as error:  # no profile, so no store that could take a record of it
+        say(f"error in resolve: {error}")
+        raise SystemExit(error.exit_code) from None
+    return execute("resolve", json.dumps({"store": place, "run": run_id}), work)
 
 
 def ending(state: str, profile: str, store: str, run_id: str) -> str:
     """One line on how a run ended: its state, and the sentence of the step that failed."""
-    failure = None if state == "SUCCEEDED" else recorded_failure(open_store(store or resolve(profile).store), run_id)
+    place = store or (resolve(profile).store if profile in profiles() else "")
+    failure = recorded_failure(open_store(place), run_id) if place and state != "SUCCEEDED" else None
     line = f"{run_id}: {state.lower()}" + (f" in {failure[0]}" if failure else "")
     say(line)
     return line
