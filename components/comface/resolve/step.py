@@ -93,10 +93,6 @@ def items(transfer: TransferConfig) -> list[tuple[str, str, str]]:
     ]
 
 
-def new_run_name() -> str:
-    return f"run-{uuid.uuid4().hex[:12]}"
-
-
 def check_store(store: Store) -> None:
     """Write, read and delete one object. Raises what the store refuses with, in one sentence."""
     key, data = f"checks/{uuid.uuid4().hex}", b"comface"
