@@ -179,7 +179,7 @@ def _in_layers(faces: FaceGenerator, direction_KD: torch.Tensor, layers: Sequenc
     if count is None:
         raise ConfigurationError(f"The generator '{faces.name}' has no layers to choose from; leave --layers out.")
     if not layers or max(layers) >= count:
-        raise ConfigurationError(f"The layers {list(layers)} are not within 0 to {count - 1} of '{faces.name}'.")
+        raise ConfigurationError(f"The layers asked for are not within 0 to {count - 1}, those of '{faces.name}'.")
     chosen_LD = torch.zeros(count, faces.latent_width)
     rows = sorted(set(layers))
     chosen_LD[rows] = direction_KD.cpu().expand(count, -1)[rows]

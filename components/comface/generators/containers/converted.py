@@ -24,6 +24,8 @@ from comface.models import provenance_path
 
 LONGEST_HEADER = 2**20
 NOT_STATED = "not stated"
+METADATA = "comface"
+IN_HEADER = ("family", "kind", "source_sha256", "licence", "arguments")
 
 
 def is_safetensors(content: bytes) -> bool:
@@ -35,17 +37,21 @@ def parse(content: bytes, sha256: str, path: Path | None) -> Container:
     if path is not None:
         _check_provenance(path, sha256)
     header, data = _header(content)
-    metadata = header.pop("__metadata__", {})
+    facts = _facts(header.pop("__metadata__", {}))
     arrays = {name: _array(name, entry, data) for name, entry in header.items()}
     if sum(array.nbytes for array in arrays.values()) > len(content):
         raise Refused("its tensors are larger than the file")
     family, names, renamed = naming.canonical(arrays)
-    facts = _facts(metadata)
-    source = metadata.get("source_sha256", sha256) if isinstance(metadata, dict) else sha256
-    kind = metadata.get("kind", f"safetensors, names of {names}") if isinstance(metadata, dict) else ""
-    licence = metadata.get("licence", "") if isinstance(metadata, dict) else ""
     plain = {name: finite(name, array) for name, array in renamed.items()}
-    return Container(family, str(kind)[:200], plain, str(source)[:64], facts, str(licence)[:2000])
+    arguments = facts.get("arguments")
+    return Container(
+        family,
+        str(facts.get("kind", f"safetensors, names of {names}"))[:200],
+        plain,
+        str(facts.get("source_sha256", sha256))[:64],
+        arguments if isinstance(arguments, dict) else {},
+        str(facts.get("licence", ""))[:2000],
+    )
 
 
 def convert(source: Path, output: Path, licence: str | None = None) -> dict[str, Any]:
@@ -72,9 +78,7 @@ def convert(source: Path, output: Path, licence: str | None = None) -> dict[str,
         "image_size_px": network.config.image_size_px,
         "parameters": int(sum(array.size for array in arrays.values())),
     }
-    content = serialized(
-        arrays, {name: facts[name] for name in ("family", "kind", "source_sha256", "licence", "arguments")}
-    )
+    content = serialized(arrays, {name: facts[name] for name in IN_HEADER})
     sha256 = hashlib.sha256(content).hexdigest()
     _check_free(output, sha256)
     provenance = {"file": output.name, "sha256": sha256, **facts}
@@ -83,14 +87,12 @@ def convert(source: Path, output: Path, licence: str | None = None) -> dict[str,
     return provenance
 
 
-def serialized(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """The same bytes for the same arrays."""
+def serialized(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
+    """The same bytes for the same arrays: the library shuffles metadata, so all facts are one entry."""
     from safetensors.numpy import save
 
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in metadata.items()
-    }
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, texts)
+    metadata = {METADATA: json.dumps(facts, sort_keys=True)}
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -124,11 +126,11 @@ def _array(name: str, entry: Any, data: memoryview) -> np.ndarray:
 
 
 def _facts(metadata: Any) -> dict[str, Any]:
-    text = metadata.get("arguments", "{}") if isinstance(metadata, dict) else "{}"
+    text = metadata.get(METADATA, "{}") if isinstance(metadata, dict) else "{}"
     try:
         facts = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
-        raise Refused("its header's arguments are no JSON") from None
+        raise Refused("its header's facts are no JSON") from None
     return facts if isinstance(facts, dict) else {}
 
 

@@ -181,6 +181,8 @@ class Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _SCALAR_KEYS):  # hashing nested tuples could take for ever
                 raise Refused("its pickle has a dictionary whose keys are not plain")
+            if key in target:
+                raise Refused(f"it gives {ascii(key)[:80]} twice")
             target[key] = value
 
     def additems(self) -> None:

@@ -51,7 +51,8 @@ class StyleGan3Config:
     """Per layer, the picture's 3 last; empty: from channel_base and channel_max."""
 
     def facts(self) -> dict[str, Any]:
-        return asdict(self)
+        unused = ("channel_base", "channel_max") if self.channels else ("channels",)
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
 @dataclass(frozen=True)
