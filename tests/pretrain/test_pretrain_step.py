@@ -1,0 +1,278 @@
+"""Pretrain as a whole, on tiny shards: same bits whatever happens on the way, and every variant of table 7 runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from tiny_generator import ATTRIBUTES, load_tiny
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
+
+from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
+from comface.errors import ConfigurationError, DataError
+from comface.manifest import Artifact, open_artifact
+from comface.pretrain import checkpoint
+from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
+from comface.pretrain.processes import Processes
+from comface.pretrain.step import pretrain
+from comface.shard.step import shard
+from comface.store import FileStore
+from comface.synthesize.step import synthesize
+
+OVERRIDES = (
+    "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=2",
+    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=0.05",
+)  # fmt: skip
+LONG_S = 60
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Tracks of 20 identities, 32 px, 5 alphas."""
+    store = FileStore(tmp_path_factory.mktemp("shards") / "store")
+    share = Share(generator="procedural", identities=20, attributes=ATTRIBUTES)
+    config = SynthesizeConfig(
+        composition=(share,), alpha_step=2.5, image_size_px=32, parts=1, screen_faces=False
+    )  # fmt: skip
+    return shard(store, ShardConfig(), [synthesize(store, config, 0, load=load_tiny)])
+
+
+def config_of(*overrides: str) -> PretrainConfig:
+    return resolve("laptop", [*OVERRIDES, *overrides]).pretrain
+
+
+def train(folder: Path, shards: Artifact, *overrides: str) -> Artifact:
+    return pretrain(FileStore(folder / "store"), config_of(*overrides), shards, folder / "cache")
+
+
+def weights(backbone: Artifact) -> bytes:
+    return backbone.read("model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shards: Artifact) -> Artifact:
+    return train(tmp_path_factory.mktemp("undisturbed"), shards)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
+    tmp_path: Path, shards: Artifact, undisturbed: Artifact
+) -> None:
+    again = train(tmp_path, shards)
+    assert again.sha256 == undisturbed.sha256
+    assert weights(again) == weights(undisturbed)
+    assert weights(train(tmp_path, shards, "pretrain.seed=1")) != weights(undisturbed)
+
+
+def test_the_artifact_holds_backbone_head_and_curve_and_no_checkpoint(undisturbed: Artifact) -> None:
+    tensors = safetensors.numpy.load(weights(undisturbed))
+    assert {name.partition(".")[0] for name in tensors} == {"backbone", "head"}
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+    curve = undisturbed.read_json("curve.json")
+    assert [(record["epoch"], record["s"]) for record in curve] == [(1, 10.0), (2, 5.0)]
+    assert undisturbed.read("curve.png").startswith(b"\x89PNG")
+    assert not undisturbed.store.exists("checkpoint")
+    assert (undisturbed.facts["steps"], undisturbed.facts["pairs"]) == (60, 480)
+
+
+def test_training_learns(undisturbed: Artifact) -> None:
+    first, last = undisturbed.read_json("curve.json")
+    assert last["loss_inter"] < first["loss_inter"]
+    assert last["validation"]["top1"] > 0.5
+
+
+def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifact) -> None:
+    root = FileStore(undisturbed.store.root.parents[1])
+    before = {key: root.path(key).stat().st_mtime_ns for key in sorted(root.keys())}
+    assert pretrain(root, config_of(), shards, Path("nowhere")).sha256 == undisturbed.sha256
+    assert {key: root.path(key).stat().st_mtime_ns for key in sorted(root.keys())} == before
+
+
+def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artifact, undisturbed: Artifact) -> None:
+    root = FileStore(undisturbed.store.root.parents[1])
+    elsewhere = config_of("pretrain.nodes=4", "pretrain.gpus_per_node=8", "pretrain.checkpoint_every_s=600")
+    assert pretrain(root, elsewhere, shards, tmp_path).uri == undisturbed.uri
+
+
+# Interruptions: real processes, real signals
+
+
+def start(folder: Path, shards: Artifact) -> subprocess.Popen[str]:
+    sets = [word for override in OVERRIDES for word in ("--set", override)]
+    command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", (folder / "store").as_uri(), *sets]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(folder: Path, child: subprocess.Popen[str]) -> Path:
+    until = time.monotonic() + LONG_S
+    while time.monotonic() < until:
+        found = list(folder.glob("store/backbone/*/checkpoint"))
+        if found:
+            return found[0]
+        if child.poll() is not None:
+            break
+        time.sleep(0.005)
+    child.kill()
+    pytest.fail(f"no checkpoint was written: {child.communicate()[1]}")
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bits(
+    tmp_path: Path, shards: Artifact, undisturbed: Artifact, capfd: pytest.CaptureFixture[str]
+) -> None:
+    child = start(tmp_path, shards)
+    saved = wait_for_checkpoint(tmp_path, child)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert not saved.with_name("manifest.json").exists(), "it was killed in the middle"
+    capfd.readouterr()
+    resumed = train(tmp_path, shards)
+    assert "pre-training goes on at epoch" in capfd.readouterr().err
+    assert weights(resumed) == weights(undisturbed)
+    assert resumed.sha256 == undisturbed.sha256, "the curve too is the same"
+
+
+def test_a_training_that_is_asked_to_stop_saves_and_goes_on_with_the_same_bits(
+    tmp_path: Path, shards: Artifact, undisturbed: Artifact
+) -> None:
+    child = start(tmp_path, shards)
+    wait_for_checkpoint(tmp_path, child)
+    child.send_signal(signal.SIGTERM)
+    _, told = child.communicate(timeout=LONG_S)
+    assert child.returncode == 143, told
+    last = told.strip().splitlines()[-1]
+    assert last.startswith("error in pretrain: Pre-training was asked to stop at epoch ")
+    assert last.endswith(".")
+    assert train(tmp_path, shards).sha256 == undisturbed.sha256
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+def test_a_damaged_checkpoint_is_refused_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    store = FileStore(tmp_path)
+    checkpoint.save(store, {"network": {"weight": torch.ones(9)}, "step": 3})
+    assert checkpoint.load(store)["step"] == 3
+    data = bytearray(store.read("checkpoint"))
+    data[len(data) // 2] ^= 1
+    store.write("checkpoint", {"flipped": bytes(data), "cut": bytes(data[: len(data) // 2]), "empty": b""}[damage])
+    with pytest.raises(DataError, match=r"The checkpoint in .* is damaged; delete its object 'checkpoint'") as error:
+        checkpoint.load(store)
+    assert error.value.exit_code == 65
+
+
+def test_shards_with_fewer_identities_than_a_batch_has_pairs_are_refused(tmp_path: Path, shards: Artifact) -> None:
+    with pytest.raises(ConfigurationError, match="A batch of 64 pairs needs as many identities"):
+        train(tmp_path, shards, "pretrain.pairs_per_step=64")
+
+
+def test_a_loss_that_is_no_longer_finite_ends_the_training(tmp_path: Path, shards: Artifact) -> None:
+    with pytest.raises(DataError, match="The loss is not finite at epoch 1, step"):
+        train(tmp_path, shards, "pretrain.learning_rate=1e30", "pretrain.cosine=false")
+
+
+# The variants of table 7
+
+
+SHORT = ("pretrain.epochs=1", "pretrain.steps_per_epoch=4")
+
+
+@pytest.mark.parametrize("learning", ["inter", "intra"])
+def test_one_loss_alone_trains_and_leaves_the_other_out(tmp_path: Path, shards: Artifact, learning: str) -> None:
+    backbone = train(tmp_path, shards, *SHORT, f"pretrain.learning={learning}")
+    (record,) = backbone.read_json("curve.json")
+    used, unused = ("loss_inter", "loss_intra") if learning == "inter" else ("loss_intra", "loss_inter")
+    assert record[used] > 0
+    assert record[unused] is None
+    assert (record["validation"]["corr"] is None) == (learning == "inter")
+
+
+def test_a_signed_target_is_compared_with_the_signed_change(tmp_path: Path, shards: Artifact) -> None:
+    both = {target: train(tmp_path, shards, *SHORT, f"pretrain.target={target}") for target in ("absolute", "signed")}
+    assert weights(both["signed"]) != weights(both["absolute"])
+    bias = {name: safetensors.numpy.load(weights(made))["head.linear.bias"][0] for name, made in both.items()}
+    assert bias["signed"] == pytest.approx(0, abs=0.5), "the mean signed change is none"
+    assert bias["absolute"] == pytest.approx(10 / 3, abs=0.5)
+
+
+def test_without_the_curriculum_the_range_stays(tmp_path: Path, shards: Artifact) -> None:
+    backbone = train(tmp_path, shards, "pretrain.curriculum=false", "pretrain.steps_per_epoch=2")
+    assert [record["s"] for record in backbone.read_json("curve.json")] == [10.0, 10.0]
+
+
+# Several processes
+
+
+def test_under_torchrun_two_processes_train_one_network(tmp_path: Path, shards: Artifact) -> None:
+    sets = [word for override in (*OVERRIDES, "pretrain.steps_per_epoch=5") for word in ("--set", override)]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "comface",
+        "pretrain", shards.uri, "--store", (tmp_path / "store").as_uri(), *sets,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    uris = set(done.stdout.split())
+    assert len(uris) == 1, "both processes name the one artifact"
+    backbone = open_artifact(uris.pop(), "backbone")
+    assert len(backbone.read_json("curve.json")) == 2
+    assert all(np.isfinite(t).all() for t in safetensors.numpy.load(weights(backbone)).values())
+
+
+PAIRS, WIDTH = 6, 5
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(WIDTH, 4).double()
+
+
+def whole_batch() -> tuple[torch.Tensor, ...]:
+    """First views, second views (N,5), estimates' inputs and true alphas."""
+    draw = torch.Generator().manual_seed(1)
+    x1, x2, y = (torch.randn(PAIRS, WIDTH, generator=draw, dtype=torch.float64) for _ in range(3))
+    return x1, x2, y, torch.randn(PAIRS, generator=draw, dtype=torch.float64)
+
+
+def backward(linear: Callable[[torch.Tensor], torch.Tensor], processes: Processes) -> None:
+    """The loss as the training loop sums it up, on this process's share of the batch."""
+    x1, x2, y, alpha_N = (part[processes.rank :: processes.count] for part in whole_batch())
+    z = processes.gather_views(linear(torch.cat([x1, x2])))
+    inter = inter_personal_loss(z, 0.1)
+    intra = intra_personal_loss(linear(y).sum(dim=1), torch.zeros_like(alpha_N), alpha_N)
+    (processes.count * inter + 0.3 * intra).backward()
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    linear = network()
+    backward(nn.parallel.DistributedDataParallel(linear), Processes(rank, 2, torch.device("cpu")))
+    torch.save(linear.weight.grad, f"{folder}/gradient-{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(tmp_path: Path) -> None:
+    spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    linear = network()
+    backward(linear, Processes(0, 1, torch.device("cpu")))
+    for rank in range(2):
+        gradient = torch.load(tmp_path / f"gradient-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(gradient, linear.weight.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_a_request_to_one_process_stops_all(tmp_path: Path) -> None:
+    spawn(_agree, (str(tmp_path),), nprocs=2)
+    assert [(tmp_path / f"agreed-{rank}").read_text() for rank in range(2)] == ["[False, True]"] * 2
+
+
+def _agree(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    processes = Processes(rank, 2, torch.device("cpu"))
+    Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
+    distributed.destroy_process_group()

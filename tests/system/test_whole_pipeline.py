@@ -1,0 +1,278 @@
+"""The whole pipeline through `comface run`, undisturbed and disturbed, on files and on S3, with and without dcgan."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tiny_run import bare_environment, comface, command, manifests, run_arguments
+
+from comface.manifest import open_artifact
+from comface.models import ALL, DCGAN, available, models_folder
+from comface.store import open_store
+
+pytestmark = pytest.mark.system
+needs_models = pytest.mark.skipif(set(available()) != set(ALL), reason="needs what `comface fetch` takes from packages")
+
+WITH_COHORT = (
+    "synthesize.composition=[{generator: dcgan, identities: 40, attributes: [smile, age]},"
+    " {generator: procedural, identities: 24, attributes: [weight, smile, age]}]",
+    "synthesize.parts=2",
+    "transfer.tasks=[age, smile]",
+    "transfer.methods=[scratch, pixels, comface]",
+    "rehearse.cohort_subjects=6",
+    "rehearse.cohort_photos=4",
+)
+ORPHANS_END_S = 5.0
+
+
+class Run:
+    """A `comface run` under way, in a session of its own, as in a terminal of its own."""
+
+    def __init__(self, folder: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.said = folder.with_name(f"{folder.name}-said")
+        with self.said.open("w") as out:
+            self.process = subprocess.Popen(
+                command(*run_arguments(folder, *overrides)), stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True, env={**os.environ, **(environment or {})},
+            )  # fmt: skip
+
+    def wait(self, timeout_s: float = 600) -> int:
+        return self.process.wait(timeout_s)
+
+    def text(self) -> str:
+        return self.said.read_text()
+
+    def steps(self) -> list[int]:
+        """Processes of its steps that are alive: the folder is among their arguments."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    words = (entry / "cmdline").read_bytes()
+                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                except OSError:
+                    continue
+                if str(self.folder).encode() in words and state != "Z":
+                    found.append(int(entry.name))
+        return found
+
+    def wait_until_nothing_runs(self) -> None:
+        until = time.monotonic() + ORPHANS_END_S
+        while self.steps() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert self.steps() == [], "an orphaned step goes on"
+
+
+def registered(store: str, **options: object) -> list[dict[str, object]]:
+    done = comface("models", "list", "--json", "--store", store, **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# Undisturbed
+
+
+@pytest.fixture(scope="module")
+def with_cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
+    """Folder, what was said, seconds."""
+    folder = tmp_path_factory.mktemp("cohort") / "run"
+    started = time.monotonic()
+    done = comface(*run_arguments(folder, *WITH_COHORT), timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr, time.monotonic() - started
+
+
+@needs_models
+def test_a_run_ends_with_a_report_a_model_and_a_first_comparison(with_cohort: tuple[Path, str, float]) -> None:
+    folder, said, _ = with_cohort
+    for name in ("report.html", "comparison.png", "run.log"):
+        assert (folder / name).stat().st_size > 1000
+        assert name == "run.log" or str(folder / name) in said
+    assert "comface@v1" in said
+    assert "Traceback" not in said
+    (model,) = registered((folder / "store").as_uri())
+    assert "comface@v1" in json.dumps(model)
+
+
+@needs_models
+def test_a_second_run_reuses_everything(with_cohort: tuple[Path, str, float]) -> None:
+    folder, _, _ = with_cohort
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store").rglob("*") if path.is_file()}
+    done = comface(*run_arguments(folder, *WITH_COHORT), timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    assert "comface@v1" in done.stderr
+    for word in ("epoch", "drawing a stand-in", "identity in", "features:"):
+        assert word not in done.stderr, "it works again"
+    after = {path: path.stat().st_mtime_ns for path in (folder / "store").rglob("*") if path.is_file()}
+    assert after == before
+    assert len(registered((folder / "store").as_uri())) == 1
+
+
+@needs_models
+def test_one_changed_field_makes_only_what_depends_on_it_again(with_cohort: tuple[Path, str, float]) -> None:
+    folder, _, _ = with_cohort
+    before = set(manifests(folder / "store"))
+    done = comface(*run_arguments(folder, *WITH_COHORT, "evaluate.seed=9"), timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    new = {address.partition("/")[0] for address in set(manifests(folder / "store")) - before}
+    assert new == {"evaluation", "decision"}
+    assert len(registered((folder / "store").as_uri())) == 1, "the same model keeps its version"
+
+
+@needs_models
+def test_a_refusal_by_the_gate_is_code_66_a_report_and_a_record(with_cohort: tuple[Path, str, float]) -> None:
+    folder, _, _ = with_cohort
+    strict = ("register.name=strict", "register.thresholds=[{task: age, min_corr: 1.0}]")
+    done = comface(*run_arguments(folder, *WITH_COHORT, *strict), timeout_s=900)
+    assert done.returncode == 66, done.stderr
+    assert "the gate refused it" in done.stderr
+    assert "below the 1.00 asked for" in done.stderr
+    assert "Traceback" not in done.stderr
+    decisions = [m for a, m in manifests(folder / "store").items() if a.startswith("decision/")]
+    refused = [m for m in decisions if not m["facts"]["passed"]]
+    assert len(refused) == 1
+    assert "age" in refused[0]["facts"]["reasons"][0]
+    assert "strict" not in json.dumps(registered((folder / "store").as_uri()))
+
+
+def test_a_step_that_fails_gives_the_run_its_sentence_and_its_code(tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    done = comface(*run_arguments(broken), timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    (shard,) = (broken / "store").glob("shards/*/train-00000.tar")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    shutil.rmtree(broken / "store" / "backbone")
+    done = comface(*run_arguments(broken), timeout_s=900)
+    assert done.returncode == 65, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("comface: pretrain: The object 'train-00000.tar' of ")
+    assert "Traceback" not in done.stderr
+    records = list((broken / "store" / "failures").rglob("pretrain.json"))
+    assert json.loads(records[0].read_text())["exit_code"] == 65
+    assert f"{records[0].parent.name}: failed in pretrain: " in done.stderr, "the exit handler says it too"
+
+
+# Disturbed: the same path each time, since manifests name where their inputs lie
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], float]:
+    """A folder (empty again), the manifests that an undisturbed run leaves there, and its seconds."""
+    folder = tmp_path_factory.mktemp("disturbed") / "run"
+    started = time.monotonic()
+    run = Run(folder)
+    assert run.wait() == 0, run.text()
+    seconds, left = time.monotonic() - started, manifests(folder / "store")
+    shutil.rmtree(folder)
+    return folder, left, seconds
+
+
+def ends_as(folder: Path, expected: dict[str, object]) -> None:
+    run = Run(folder)
+    assert run.wait() == 0, run.text()
+    assert "comface@v1" in run.text()
+    found = manifests(folder / "store")
+    assert found.keys() == expected.keys()
+    assert found == expected
+    assert not (folder / "store" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("whole_session", [False, True], ids=["the command", "all its processes"])
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
+    undisturbed: tuple[Path, dict[str, object], float], whole_session: bool
+) -> None:
+    folder, expected, seconds = undisturbed
+    shutil.rmtree(folder, ignore_errors=True)
+    moments = random.Random(int(whole_session))
+    for _ in range(4):
+        run = Run(folder)
+        try:
+            run.wait(moments.uniform(0.1, 0.8) * seconds)
+        except subprocess.TimeoutExpired:
+            if whole_session:
+                os.killpg(run.process.pid, signal.SIGKILL)
+            else:
+                run.process.kill()
+            run.process.wait()
+        run.wait_until_nothing_runs()
+    ends_as(folder, expected)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.6])
+def test_a_run_that_is_interrupted_says_so_and_goes_on(
+    undisturbed: tuple[Path, dict[str, object], float], share: float
+) -> None:
+    """Ctrl-C: the terminal sends it to all processes of the foreground."""
+    folder, expected, seconds = undisturbed
+    shutil.rmtree(folder, ignore_errors=True)
+    run = Run(folder)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(share * seconds)
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.wait(60) == 143
+    last = run.text().strip().splitlines()[-1]
+    assert last == "comface: interrupted; finished work is kept, run the same command to go on."
+    assert "Traceback" not in run.text()
+    run.wait_until_nothing_runs()
+    ends_as(folder, expected)
+
+
+# S3
+
+
+def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3_environment: dict[str, str], tmp_path: Path) -> None:
+    store = "s3://comface/whole-run"
+    done = comface(*run_arguments(tmp_path / "run"), "--store", store, timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    assert "comface@v1" in done.stderr
+    assert len(registered(store)) == 1
+    verified = comface("verify", "--store", store)
+    assert verified.returncode == 0, verified.stderr
+    assert "every hash holds" in verified.stdout
+    objects = open_store(store)
+    places = {f"{store}/{key}": objects.read(key) for key in objects.keys()}  # noqa: SIM118
+    assert any(name.endswith("manifest.json") for name in places)
+    places |= {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    places |= {"what it said": (done.stderr + done.stdout).encode()}
+    for secret in (s3_environment["AWS_SECRET_ACCESS_KEY"], s3_environment["AWS_ACCESS_KEY_ID"]):
+        assert [place for place, data in places.items() if secret.encode() in data] == []
+
+
+def test_a_run_on_a_store_that_refuses_the_key_ends_at_once(s3_environment: dict[str, str], tmp_path: Path) -> None:
+    wrong = {"AWS_SECRET_ACCESS_KEY": "wrong-secret-word"}
+    done = comface(*run_arguments(tmp_path / "run"), "--store", "s3://comface/refused", environment=wrong)
+    assert done.returncode == 64
+    assert "refused the access key" in done.stderr
+    assert "wrong-secret-word" not in done.stderr
+
+
+# Without the learned generator
+
+
+@needs_models
+def test_without_dcgans_file_the_procedural_generator_runs_alone_and_the_report_says_so(tmp_path: Path) -> None:
+    files = [path for name in ALL if name != DCGAN for path in models_folder().glob(f"{name}*")]
+    python = bare_environment(tmp_path / "venv", files)
+    folder = tmp_path / "run"
+    done = comface(*run_arguments(folder, *WITH_COHORT), python=python, timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    assert "everything runs on the procedural generator alone; left out are the tasks smile" in done.stderr
+    report = (folder / "report.html").read_text()
+    assert "procedural generator alone" in report
+    tracks = [m for address, m in manifests(folder / "store").items() if address.startswith("tracks/")]
+    for manifest in tracks:
+        assert set(manifest["config"]["generators"]) == {"procedural"}
+    (evaluation,) = (folder / "store").glob("evaluation/*")
+    assert {name.partition("/")[0] for name in open_artifact(evaluation.as_uri()).manifest.inputs} == {"age"}

@@ -1,0 +1,51 @@
+"""Backbones: each gives features of the width it says, for the sizes that the configuration names."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+
+from comface.backbones import ChangeHead, build_backbone
+from comface.config import Backbone
+
+WIDTHS = {"narrow": (192, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
+          "vit_b_16": (768, 224)}  # fmt: skip
+"""Feature width, and a side length to try it with."""
+
+
+def test_every_backbone_of_the_configuration_is_built() -> None:
+    assert set(WIDTHS) == set(get_args(Backbone))
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_features_have_the_width_that_is_told(name: str) -> None:
+    network, width = build_backbone(name)
+    expected, side_px = WIDTHS[name]
+    assert width == expected
+    with torch.inference_mode():
+        h_ND = network.eval()(torch.zeros(2, 3, side_px, side_px))
+    assert h_ND.shape == (2, width)
+    assert torch.isfinite(h_ND).all()
+
+
+def test_a_name_that_is_not_configured_is_refused() -> None:
+    with pytest.raises(ValueError, match="no backbone is called resnet7"):
+        build_backbone("resnet7")
+
+
+def test_the_narrow_network_is_small_enough_for_a_laptop() -> None:
+    network, _ = build_backbone("narrow")
+    assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
+
+
+def test_the_change_head_is_a_line_on_the_rectified_difference() -> None:
+    head = ChangeHead(3)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.tensor([[1.0, 10.0, 100.0]]))
+        head.linear.bias.fill_(0.5)
+    h_x = torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    h_y = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    expected = [0.5 + 1 * 3 + 10 * 0 + 100 * 1, 0.5]
+    assert head(h_x, h_y).tolist() == pytest.approx(expected)
