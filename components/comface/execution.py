@@ -36,10 +36,11 @@ def set_threads_passive() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
-def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T]) -> T:
-    """Run `work(store, plan)`. A ComfaceError is printed, recorded below `failures/` of the store, and ends the
+def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], alone: bool = False) -> T:
+    """Run `work(store, plan)`; a step that runs `alone` on its machine may let idle threads spin. A ComfaceError is printed, recorded below `failures/` of the store, and ends the
     process with its exit code."""
-    set_threads_passive()
+    if not alone:
+        set_threads_passive()
     _end_with_parent()
     values = json.loads(plan)
     store: Store | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import sys
 import time
@@ -83,6 +84,8 @@ def _execute(
     """The URI of the evaluation, and the reference of the model (None: refused)."""
     from kfp import components, local
 
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # the runner's loops are two wide: more threads only get into each other's way
     root = folder / "kfp"
     shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from comface.config import PretrainConfig, parse
@@ -15,8 +16,12 @@ def pretrain_backbone(plan: str, shards: str, curve_path: str) -> tuple[str, dic
     """(URI of the backbone, figures for the UI)."""
 
     def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
+        import torch
+
         from comface.pretrain.step import pretrain
 
+        if not torch.cuda.is_available() and "WORLD_SIZE" not in os.environ:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))  # comface run gives its steps one thread each
         config = parse(PretrainConfig, values["pretrain"])
         backbone = pretrain(store, config, open_artifact(shards, "shards"), cache_folder())
         validation = backbone.facts["validation"]
@@ -24,4 +29,4 @@ def pretrain_backbone(plan: str, shards: str, curve_path: str) -> tuple[str, dic
         write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
         return backbone.uri, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
 
-    return execute("pretrain", plan, work)
+    return execute("pretrain", plan, work, alone=True)
