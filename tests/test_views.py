@@ -12,7 +12,7 @@ PLAIN = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, saturati
 
 
 def smooth_faces(side_px: int = 64) -> np.ndarray:
-    v, u = np.mgrid[0:1 : side_px * 1j, 0:1 : side_px * 1j]
+    v, u = np.mgrid[0 : 1 : side_px * 1j, 0 : 1 : side_px * 1j]
     return (np.stack([u, v, (u + v) / 2], axis=2)[None] * 255).round().astype(np.uint8)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.config import RunConfig, SynthesizeConfig, TransferConfig
+from comface.config import RunConfig, SynthesizeConfig
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.manifest import canonical_json
 from comface.progress import say
