@@ -1,7 +1,8 @@
 """A registered model at work: two aligned faces in, the estimated change of every task out.
 
 d = l(ReLU(h_y - h_x)) on standardised features (section 3.4), or half of the difference of both orders where a head
-says so; the mean over the faces and their mirror images, since a mirrored face has changed as much.
+says so; the mean over the faces and their mirror images, since a mirrored face has changed as much, and of
+(d(x,y) - d(y,x)) / 2, so that the change back is the change with the other sign.
 
 Legend: S = H = W side length, D feature width, 2 = before and after.
 """
@@ -42,7 +43,10 @@ class Estimator:
             faces += [face[:, ::-1] for face in faces]
         h_ND = self._features(np.stack(faces))
         pairs = [(h_ND[i], h_ND[i + 1]) for i in range(0, len(h_ND), 2)]
-        return {task: float(np.mean([change(head, *pair) for pair in pairs])) for task, head in self.heads.items()}
+        return {
+            task: float(np.mean([(change(head, x_D, y_D) - change(head, y_D, x_D)) / 2 for x_D, y_D in pairs]))
+            for task, head in self.heads.items()
+        }
 
     def _features(self, faces_NSS3: NDArray[np.uint8]) -> NDArray[np.float64]:
         import torch
