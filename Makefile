@@ -35,8 +35,8 @@ bench: setup  ## what backs each performance claim, side by side
 ablation: setup  ## at least 3 seeds of every ablation; prints the table with its spread (hours)
 	$(BIN)/python benchmarks/ablation/run.py
 
-test-system: setup  ## the long proofs: whole pipeline, crashes, S3
-	$(BIN)/pytest -m system tests/system
+test-system: setup  ## the long proofs: whole pipeline, crashes, S3, 10,000 mutated weight files
+	$(BIN)/pytest -m system
 
 compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml
 	$(BIN)/python pipelines/comface.py
