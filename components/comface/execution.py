@@ -42,6 +42,7 @@ def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], al
     A ComfaceError is printed, recorded below `failures/` of the store, and ends the process with its exit code."""
     if not alone:
         set_threads_passive()
+        _share_cores()
     _end_with_parent()
     values = json.loads(plan)
     store: Store | None = None
@@ -54,6 +55,14 @@ def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], al
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _share_cores() -> None:
+    """On one machine (not in a pod, which has cores of its own) the runner's loops are two wide: one thread each, unless
+    the user says otherwise; more get into each other's way. Must run before numpy and torch are imported."""
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
 
 
 def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:

@@ -84,8 +84,6 @@ def _execute(
     """The URI of the evaluation, and the reference of the model (None: refused)."""
     from kfp import components, local
 
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # the runner's loops are two wide: more threads only get into each other's way
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         os.environ.pop(name, None)  # each step decides for itself (comface.execution)
     root = folder / "kfp"

@@ -31,7 +31,7 @@ from comface.synthesize.step import synthesize
 
 OVERRIDES = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=2",
-    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=0.05",
+    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=600",
 )  # fmt: skip
 LONG_S = 60
 
@@ -99,7 +99,7 @@ def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifa
 
 def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artifact, undisturbed: Artifact) -> None:
     root = FileStore(undisturbed.store.root.parents[1])
-    elsewhere = config_of("pretrain.nodes=4", "pretrain.gpus_per_node=8", "pretrain.checkpoint_every_s=600")
+    elsewhere = config_of("pretrain.nodes=4", "pretrain.gpus_per_node=8", "pretrain.checkpoint_every_s=1")
     assert pretrain(root, elsewhere, shards, tmp_path).uri == undisturbed.uri
 
 
@@ -107,7 +107,8 @@ def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artif
 
 
 def start(folder: Path, shards: Artifact) -> subprocess.Popen[str]:
-    sets = [word for override in OVERRIDES for word in ("--set", override)]
+    overrides = (*OVERRIDES, "pretrain.checkpoint_every_s=0.05")
+    sets = [word for override in overrides for word in ("--set", override)]
     command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", (folder / "store").as_uri(), *sets]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -79,7 +79,7 @@ def test_every_task_meets_every_method_in_every_mode_but_pixels_have_nothing_to_
     config = laptop(
         "transfer.tasks=[age, au6]", "transfer.methods=[pixels, comface]", "transfer.modes=[linear,finetune]"
     )
-    found = items(config.transfer)
+    found = items(config)
     assert len(found) == len(set(found)) == 2 * 2 + 2
     assert {method for _, method, mode in found if mode == "finetune"} == {"comface"}
 
@@ -254,3 +254,9 @@ def test_an_unknown_profile_is_one_sentence_too(tmp_path: Path, capsys: pytest.C
     assert ended.value.code == 64
     assert "There is no profile 'desk'" in capsys.readouterr().err
     assert ending("FAILED", "desk", "", "run-7") == "run-7: failed"
+
+
+def test_tasks_that_share_features_come_after_every_data_set_has_had_one() -> None:
+    config = laptop("transfer.tasks=[au6, au12, edema-b, edema-a-to-b, age]", "transfer.methods=[imagenet, scratch]")
+    order = [task for task, _, _ in items(config)]
+    assert list(dict.fromkeys(order)) == ["au6", "edema-b", "age", "au12", "edema-a-to-b"]

@@ -17,7 +17,9 @@ def add_commands(commands: Any) -> None:
         "--licence 'Nvidia Source Code License, non-commercial'",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the weight file as it was published")
-    parser.add_argument("--output", required=True, type=Path, metavar="OUT.safetensors")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="OUT.safetensors", help="where to write the safetensors file"
+    )
     parser.add_argument("--licence", metavar="TEXT", help="under which you may use the weights; kept with them")
     parser.set_defaults(action=convert)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from comface.config import PretrainConfig, parse
@@ -16,12 +15,8 @@ def pretrain_backbone(plan: str, shards: str, curve_path: str) -> tuple[str, dic
     """(URI of the backbone, figures for the UI)."""
 
     def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
-        import torch
-
         from comface.pretrain.step import pretrain
 
-        if not torch.cuda.is_available() and "WORLD_SIZE" not in os.environ:
-            torch.set_num_threads(len(os.sched_getaffinity(0)))  # comface run gives its steps one thread each
         config = parse(PretrainConfig, values["pretrain"])
         backbone = pretrain(store, config, open_artifact(shards, "shards"), cache_folder())
         validation = backbone.facts["validation"]
