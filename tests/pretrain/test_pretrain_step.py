@@ -252,28 +252,28 @@ def backward(linear: Callable[[torch.Tensor], torch.Tensor], processes: Processe
 
 def one_of_two(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    linear = network()
-    backward(nn.parallel.DistributedDataParallel(linear), Processes(rank, 2, torch.device("cpu")))
+    linear, processes = network(), Processes(rank, 2, torch.device("cpu"))
+    backward(nn.parallel.DistributedDataParallel(linear), processes)
     torch.save(linear.weight.grad, f"{folder}/gradient-{rank}.pt")
+    Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
     distributed.destroy_process_group()
 
 
-def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(tmp_path: Path) -> None:
-    spawn(one_of_two, (str(tmp_path),), nprocs=2)
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each of two real processes leaves."""
+    folder = tmp_path_factory.mktemp("two")
+    spawn(one_of_two, (str(folder),), nprocs=2)
+    return folder
+
+
+def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(two_processes: Path) -> None:
     linear = network()
     backward(linear, Processes(0, 1, torch.device("cpu")))
     for rank in range(2):
-        gradient = torch.load(tmp_path / f"gradient-{rank}.pt", weights_only=True)
+        gradient = torch.load(two_processes / f"gradient-{rank}.pt", weights_only=True)
         torch.testing.assert_close(gradient, linear.weight.grad, rtol=1e-5, atol=1e-7)
 
 
-def test_a_request_to_one_process_stops_all(tmp_path: Path) -> None:
-    spawn(_agree, (str(tmp_path),), nprocs=2)
-    assert [(tmp_path / f"agreed-{rank}").read_text() for rank in range(2)] == ["[False, True]"] * 2
-
-
-def _agree(rank: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    processes = Processes(rank, 2, torch.device("cpu"))
-    Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
-    distributed.destroy_process_group()
+def test_a_request_to_one_process_stops_all(two_processes: Path) -> None:
+    assert [(two_processes / f"agreed-{rank}").read_text() for rank in range(2)] == ["[False, True]"] * 2

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,16 +33,21 @@ WITH_COHORT = (
 ORPHANS_END_S = 5.0
 
 
+def as_a_person() -> dict[str, str]:
+    """The environment without what the test suite sets for itself: training then uses all cores."""
+    return {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
+
+
 class Run:
     """A `comface run` under way, in a session of its own, as in a terminal of its own."""
 
-    def __init__(self, folder: Path, *overrides: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *overrides: str) -> None:
         self.folder = folder
         self.said = folder.with_name(f"{folder.name}-said")
         with self.said.open("w") as out:
             self.process = subprocess.Popen(
                 command(*run_arguments(folder, *overrides)), stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True, env={**os.environ, **(environment or {})},
+                start_new_session=True, env=as_a_person(),
             )  # fmt: skip
 
     def wait(self, timeout_s: float = 600) -> int:
