@@ -58,8 +58,8 @@ def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], al
 
 
 def _share_cores() -> None:
-    """On one machine (not in a pod, which has cores of its own) the runner's loops are two wide: one thread each, unless
-    the user says otherwise; more get into each other's way. Must run before numpy and torch are imported."""
+    """On one machine (not in a pod, which has cores of its own) the runner's loops are two wide: one thread each,
+    unless the user says otherwise; more get into each other's way. Must run before numpy and torch are imported."""
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
