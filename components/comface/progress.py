@@ -15,7 +15,8 @@ LINE_EVERY_S = 10.0
 
 def say(text: str) -> None:
     """One line on stderr, flushed, so that logs of pods and of the local runner show it at once."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")  # not print(): KFP's local runner replaces it, and leaves it indenting
+    sys.stderr.flush()
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
