@@ -75,7 +75,8 @@ def test_a_torchvision_resnet50_is_recognised_and_normalised_as_imagenet_is(tmp_
     expected = (images[0] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert np.allclose(encoder.preprocess(images)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
     with torch.no_grad():
-        assert np.allclose(encode(encoder, images), network.eval()(encoder.preprocess(images)).numpy(), atol=1e-5)
+        expected = network.eval()(encoder.preprocess(images)).numpy()
+    np.testing.assert_allclose(encode(encoder, images), expected, rtol=1e-4, atol=1e-4)  # features reach 80
 
 
 def test_weights_of_no_known_layout_are_refused_with_what_was_expected(tmp_path):
