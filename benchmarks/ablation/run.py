@@ -6,7 +6,7 @@ In: a profile (laptop). Out: tables on stdout, and ablation.md, ablation.csv, ab
 is artifacts in the store, by default the one of `make run`: what is there is used, and a run that was stopped goes on.
 
 - **Matched views.** A step sends two views of a pair through the backbone where one loss is learned, three where both
-  are. So a variant with one loss gets 3/2 of the steps: equal views, equal epochs, more pairs.
+  are. So a variant with one loss gets 3/2 of the steps (to the nearest): equal views, equal epochs, more pairs.
 - **A seed** is that of pre-training (weights, batches, views) and of the evaluation (pairs, folds, random features).
   Within a seed all rows see the same photos, pairs and folds; synthetic faces and photos are the same in all seeds.
 - **Linear evaluation**, where the paper's table 7 is of fine-tuning.
