@@ -36,12 +36,11 @@ def set_threads_passive() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
-def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], alone: bool = False) -> T:
-    """Run `work(store, plan)`; a step that runs `alone` on its machine lets idle threads spin (a third faster).
-
-    A ComfaceError is printed, recorded below `failures/` of the store, and ends the process with its exit code."""
-    if not alone:
-        set_threads_passive()
+def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], shares_cores: bool = True) -> T:
+    """Run `work(store, plan)`. A ComfaceError is printed, recorded below `failures/` of the store, and ends the process
+    with its exit code. `shares_cores`: other steps run beside this one on the same machine."""
+    set_threads_passive()
+    if shares_cores:
         _share_cores()
     _end_with_parent()
     values = json.loads(plan)

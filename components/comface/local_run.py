@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 import sys
 import time
@@ -84,8 +83,6 @@ def _execute(
     """The URI of the evaluation, and the reference of the model (None: refused)."""
     from kfp import components, local
 
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        os.environ.pop(name, None)  # each step decides for itself (comface.execution)
     root = folder / "kfp"
     shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))

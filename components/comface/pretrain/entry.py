@@ -24,4 +24,4 @@ def pretrain_backbone(plan: str, shards: str, curve_path: str) -> tuple[str, dic
         write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
         return backbone.uri, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
 
-    return execute("pretrain", plan, work, alone=True)
+    return execute("pretrain", plan, work, shares_cores=False)
