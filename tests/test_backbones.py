@@ -6,8 +6,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
-from comface.backbones import ChangeHead, build_backbone
+from comface.backbones import ChangeHead, build_backbone, folded
 from comface.config import Backbone
 
 WIDTHS = {"narrow": (192, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
@@ -28,6 +29,30 @@ def test_features_have_the_width_that_is_told(name: str) -> None:
         h_ND = network.eval()(torch.zeros(2, 3, side_px, side_px))
     assert h_ND.shape == (2, width)
     assert torch.isfinite(h_ND).all()
+
+
+@pytest.mark.parametrize("name", [*WIDTHS, "tf_efficientnet_lite0"])
+def test_a_folded_network_gives_the_same_features_and_leaves_the_network_as_it_was(name: str) -> None:
+    torch.manual_seed(0)
+    if name in WIDTHS:
+        network, side_px = build_backbone(name)[0].eval(), WIDTHS[name][1]
+    else:
+        import timm
+
+        network, side_px = timm.create_model(name, pretrained=False, num_classes=0).eval(), 64
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+    x_NCHW = torch.randn(2, 3, side_px, side_px)
+    with torch.inference_mode():
+        h_ND = network(x_NCHW)
+        quick = folded(network)
+        torch.testing.assert_close(quick(x_NCHW), h_ND, rtol=1e-4, atol=1e-4 * float(h_ND.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)] == norms
 
 
 def test_a_name_that_is_not_configured_is_refused() -> None:

