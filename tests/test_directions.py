@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comface.catalogue import RECIPES, shipped_folder
-from comface.directions import fit, fit_files, project, score_samples
+from comface.directions import fit, fit_files, project
 from comface.errors import ConfigurationError, DataError
+from comface.samples import Sampling, score_samples
 from comface.scorers import SCORERS, score
 
 D = 12
@@ -153,15 +154,15 @@ class Blank:
 
 def test_scoring_goes_on_where_it_was_interrupted_and_marks_images_without_a_face(tmp_path: Path) -> None:
     first = Blank()
-    score_samples(first, "smile", 8, tmp_path, part=5)
+    score_samples(first, "smile", tmp_path, Sampling(8), part=5)
     again = Blank()
-    paths = score_samples(again, "smile", 12, tmp_path, part=5)
+    paths = score_samples(again, "smile", tmp_path, Sampling(12), part=5)
     assert (first.rendered, again.rendered) == (10, 5)
     assert np.load(paths["latents"]).shape == (12, 3)
     assert np.isnan(np.load(paths["smile"])).all()
     assert paths["smile"].name == "scores.npy"
     whole = Blank()
-    elsewhere = score_samples(whole, "smile", 12, tmp_path / "other", part=5)
+    elsewhere = score_samples(whole, "smile", tmp_path / "other", Sampling(12), part=5)
     assert elsewhere["latents"].read_bytes() == paths["latents"].read_bytes()
 
 

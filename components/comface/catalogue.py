@@ -1,6 +1,6 @@
 """The directions that ship with a generator: fits them all from one scored sample and measures what each does.
 
-In: latents and scores (directions.score_samples). Out: catalogue.json, per attribute the direction, the scorer and
+In: latents and scores (samples.score_samples). Out: catalogue.json, per attribute the direction, the scorer and
 conditions behind it, accuracies, and what a sweep over alpha shows on identities that fitted nothing. Run as
 
     python -m comface.catalogue --generator dcgan --samples 20000 --output DIR
@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.directions import Fit, fit, score_samples
+from comface.directions import Fit, fit
 from comface.generators import FaceGenerator, edit, load_generator, to_uint8
 from comface.progress import track
+from comface.samples import Sampling, score_samples
 from comface.scorers import SCORERS, score
 from comface.seeds import derive_seed
 
@@ -105,7 +106,7 @@ def sweep_figures(generator: FaceGenerator, direction_1D: NDArray[Any], scorer: 
 
 def make_catalogue(generator: FaceGenerator, samples: int, folder: Path, seed: int, command: str) -> dict[str, Any]:
     """Sample, score, fit and measure; `folder` keeps the sample, so that an interrupted call goes on."""
-    paths = score_samples(generator, list(SCORERS), samples, folder, seed)
+    paths = score_samples(generator, list(SCORERS), folder, Sampling(samples, seed))
     latents_ND = np.load(paths["latents"])
     scores = {name: np.load(paths[name]) for name in SCORERS}
     fits = fit_all(latents_ND, scores, seed)

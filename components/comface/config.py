@@ -60,6 +60,21 @@ class Share(Section):
         return self
 
 
+class DirectionUse(Section):
+    """What is changed of how the catalogue uses a direction (docs/generators.md); unset fields leave it so."""
+
+    file: str | None = Field(default=None, min_length=1, description="name of its file in the weights location")
+    space: Literal["Z", "W", "W+"] | None = Field(default=None, description="the latents that it is added to")
+    layers: tuple[int, int] | None = Field(default=None, description="first and last row of W+ that is edited")
+    truncate: Literal["before", "after"] | None = Field(
+        default=None, description="whether the edit comes before or after truncation"
+    )
+    unit_norm: bool | None = Field(default=None, description="bring it to norm 1 before use")
+    condition: tuple[str, ...] | None = Field(
+        default=None, description="attributes of the same generator that it is made orthogonal to (then of norm 1)"
+    )
+
+
 class SynthesizeConfig(Section):
     composition: tuple[Share, ...] = Field(
         default=(
@@ -75,6 +90,18 @@ class SynthesizeConfig(Section):
     image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
     truncation_psi: float = Field(default=0.7, gt=0, le=1, description="truncation of the StyleGANs")
+    directions: dict[str, dict[str, DirectionUse]] = Field(
+        default={},
+        description="changes of the catalogue: generator → attribute → file, space, layers, truncate (before, after), "
+        "unit_norm, condition",
+    )
+    pseudo_aligned: bool = Field(
+        default=False, description="StyleGAN3: w does not turn or shift the picture (for weights of unaligned faces)"
+    )
+    input_transform: tuple[float, float, float] = Field(
+        default=(0.0, 0.0, 0.0),
+        description="StyleGAN3: rotation (degrees) and translation x, y of every picture, as NVIDIA's tools take them",
+    )
     parts: Positive = Field(default=512, description="parts made side by side; each is resumable")
     screen_faces: bool = Field(default=True, description="drop identities in which no face is found")
     seed: int = Field(default=0, ge=0, description="identities are drawn from it, one by one")
@@ -89,6 +116,38 @@ class SynthesizeConfig(Section):
         steps = 2 * self.alpha_max / self.alpha_step
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 2:
             raise ValueError("alpha_step must divide 2 * alpha_max into at least two steps")
+        return self
+
+
+class ScreeningConfig(Section):
+    """What an attribute must show on a sample of tracks, and what follows where it does not (docs/screening.md)."""
+
+    action: Literal["off", "report", "restrict", "refuse"] = Field(
+        default="report",
+        description="report: measure and show; restrict: shard without what is dropped, pre-train only in the range of "
+        "alpha that holds; refuse: the same, but stop where an attribute is dropped; off: do not measure",
+    )
+    tracks: int = Field(default=40, ge=3, description="tracks measured per generator and attribute")
+    alphas: int = Field(default=11, ge=3, description="alphas measured along a track, both ends and 0 among them")
+    method: Method = Field(default="imagenet", description="backbone by whose features identity is told")
+    backbone: str = Field(default="", description="backbone artifact, for the method 'comface'")
+    others: Positive = Field(default=20, description="other identities that an edited face is told from")
+    min_face: float = Field(default=0.7, ge=0, le=1, description="least share of tracks in which a face is found")
+    min_identity: float = Field(
+        default=0.8, ge=0, le=1, description="least share in which the own unedited face is nearest among the others"
+    )
+    min_monotone: float = Field(
+        default=0.5, ge=0, le=1, description="least mean rank correlation of alpha and the own score"
+    )
+    min_effect_sd: float = Field(default=0.3, ge=0, description="least own effect, in SD between people per 5 alpha")
+    max_entangled: float = Field(default=1.0, gt=0, description="how much more than its own score another may move")
+    min_range: float = Field(default=2.0, gt=0, description="narrowest range of alpha that is worth keeping")
+    seed: int = Field(default=0, ge=0, description="decides which tracks are measured")
+
+    @model_validator(mode="after")
+    def _backbone_is_used(self) -> ScreeningConfig:
+        if (self.method == "comface") != bool(self.backbone):
+            raise ValueError("the method 'comface' needs screening.backbone, and no other uses it")
         return self
 
 
@@ -113,6 +172,42 @@ class Augmentation(Section):
     side_light: float = Field(
         default=0.0, ge=0, le=1, description="strength of a random light gradient and gamma; not in the paper"
     )
+
+
+class JobConfig(Section):
+    """The job that pre-training becomes on a cluster (docs/launcher.md). What the pipeline's task asks for goes first."""
+
+    kind: Literal["pytorchjob", "trainjob"] = Field(
+        default="pytorchjob", description="kubeflow.org/v1 (training operator) or trainer.kubeflow.org/v1alpha1"
+    )
+    runtime: str = Field(default="torch-distributed", description="TrainJob: its ClusterTrainingRuntime")
+    image: str = Field(default="", description="image of its pods; empty: that of the step's own pod")
+    cpus: Positive = Field(default=64, description="cores requested per node")
+    memory_gib: Positive = Field(default=512, description="memory per node, shared memory included")
+    shared_memory_gib: Positive = Field(default=64, description="size of /dev/shm per node")
+    scratch_gib: Positive = Field(default=1000, description="local disk per node, for copies of shards")
+    rdma: str = Field(
+        default="",
+        description="RDMA resource, one per node, e.g. rdma/hca_shared_devices_a; its IPC_LOCK is more than Pod "
+        "Security 'restricted' and 'baseline' allow",
+    )
+    queue: str = Field(default="", description="Kueue's LocalQueue; the job starts suspended")
+    gang: bool = Field(default=False, description="all or nothing by the operator's gang scheduler, not with Kueue")
+    scheduler: str = Field(default="", description="scheduler of its pods, e.g. volcano")
+    priority_class: str = Field(default="", description="PriorityClass of its pods")
+    service_account: str = Field(default="", description="service account of its pods; empty: the namespace's default")
+    deadline_s: Positive = Field(default=1_209_600, description="longest training; queued time does not count")
+    restarts: Positive = Field(default=5, description="restarts per node before the job is given up")
+    resubmissions: int = Field(default=3, ge=0, description="new jobs after one that failed by eviction or preemption")
+    keep_s: int = Field(default=86_400, ge=0, description="how long a finished PyTorchJob and its logs are kept")
+
+    @model_validator(mode="after")
+    def _one_gang_scheduler(self) -> JobConfig:
+        if self.queue and self.gang:
+            raise ValueError("queue (Kueue) and gang (the operator's scheduler) exclude each other; choose one")
+        if self.kind == "trainjob" and (self.gang or self.scheduler or self.priority_class):
+            raise ValueError("gang, scheduler and priority_class of a TrainJob belong into its runtime; unset them")
+        return self
 
 
 class PretrainConfig(Section):
@@ -147,6 +242,7 @@ class PretrainConfig(Section):
     checkpoint_every_s: float = Field(default=600.0, gt=0, description="seconds between checkpoints")
     nodes: Positive = Field(default=4, description="nodes of the PyTorchJob")
     gpus_per_node: int = Field(default=8, ge=0, description="GPUs per node; 0 trains on the CPU")
+    job: JobConfig = JobConfig()
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -276,6 +372,10 @@ class RunConfig(Section):
     profile: str = Field(default="paper", description="the profile it started from")
     store: str = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
     weights: str = Field(default="s3://comface/weights", description="where generator and method weights lie")
+    check_gpus: bool = Field(
+        default=True,
+        description="on a cluster, refuse a run whose GPUs no node has; false where nodes are added on demand",
+    )
     data: dict[str, DataSource] = Field(
         default={
             "disfa": DataSource(layout="disfa"),
@@ -289,6 +389,7 @@ class RunConfig(Section):
     tasks: dict[str, Task] = Field(default=TASKS, description="tasks by name")
     rehearse: RehearseConfig = RehearseConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
+    screening: ScreeningConfig = ScreeningConfig()
     shard: ShardConfig = ShardConfig()
     pretrain: PretrainConfig = PretrainConfig()
     transfer: TransferConfig = TransferConfig()

@@ -9,30 +9,27 @@ Legend: N samples, D latent width, K conditions.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.arrays import read_numbers
 from comface.errors import ConfigurationError, DataError
-from comface.progress import track
-from comface.seeds import derive_seed, numpy_rng
-
-if TYPE_CHECKING:
-    from comface.generators import FaceGenerator
+from comface.manifest import file_sha256
+from comface.models import provenance_path
 
 Floats = NDArray[np.floating]
 
 TRAIN_SHARE = 0.7
-PART = 250
-"""Samples scored between two writes: what an interruption can cost at most."""
+SAMPLE = "sample.json"
+"""Beside scored latents: the generator, its weights, the scorer."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,10 @@ def fit(
     `softness`: the SVM's C. NaN scores are samples that were not scored; they are left out."""
     from sklearn.svm import SVC
 
+    if not (softness > 0 and math.isfinite(softness)) or not 0 <= seed < 2**32:
+        raise ConfigurationError(
+            f"A softness of {softness} with the seed {seed} cannot be; give a softness (C) above 0, a seed below 2^32."
+        )
     latents_ND, scores_N = _checked(latents_ND, scores_N)
     chosen = _ends(len(scores_N), fraction)
     order_N = np.argsort(-scores_N, kind="stable")
@@ -72,8 +73,8 @@ def fit(
         raise DataError(
             "The scores of both ends are equal, so there is no direction in them; score with another scorer."
         )
-    rng = numpy_rng(seed, "directions")
-    top_N, bottom_N = rng.permutation(order_N[:chosen]), rng.permutation(order_N[-chosen:])
+    rng = np.random.RandomState(seed)  # as the published code shuffles after np.random.seed(seed): the same split
+    top_N, bottom_N = order_N[:chosen][rng.permutation(chosen)], order_N[-chosen:][rng.permutation(chosen)]
     cut = int(chosen * train_share)
     train_N = np.concatenate([top_N[:cut], bottom_N[:cut]])
     held_N = np.concatenate([top_N[cut:], bottom_N[cut:]])
@@ -97,16 +98,53 @@ def fit(
 
 
 def fit_files(
-    latents: Path, scores: Path, fraction: float, conditions: Sequence[Path], output: Path
+    latents: Path,
+    scores: Path,
+    fraction: float,
+    conditions: Sequence[Path],
+    output: Path,
+    softness: float = 1.0,
+    seed: int = 0,
 ) -> dict[str, float | int | None]:
-    """`fit` on .npy files: writes the direction to `output` and returns accuracies and counts (null: no samples)."""
+    """`fit` on .npy files: writes the direction to `output` and how it was fitted beside it (NAME.npy.json); returns
+    accuracies and counts (null: no samples)."""
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
-    fitted = fit(_load(latents), _load(scores), fraction, [_load(path) for path in conditions])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _save(output, fitted.direction_1D)
+    from comface.generators.edits import check_fitted_for, fitted_for
+    from comface.render import publish
+
+    sample = sample_facts(latents)
+    for path in conditions:
+        check_fitted_for(path.name, fitted_for(path), sample.get("generator") or fitted_for(path))
+    given = [read_numbers(path, "condition") for path in conditions]
+    latents_ND = read_numbers(latents, "latents", finite=False)
+    fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+    figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_array(output, fitted.direction_1D)
+    recipe = {"fraction": fraction, "softness": softness, "seed": seed}
+    origin = {name: sample.get(name, "") for name in ("generator", "weights_sha256", "attribute", "scorer")}
+    facts = {
+        "file": output.name,
+        "sha256": file_sha256(output),
+        **origin,
+        **recipe,
+        "conditions": [{"file": path.name, "sha256": file_sha256(path)} for path in conditions],
+        **figures,
+    }
+    text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
+    publish(provenance_path(output), lambda partial: partial.write_text(text))
+    return figures
+
+
+def sample_facts(latents: Path) -> dict[str, Any]:
+    """What `directions score` says beside its latents (sample.json); empty where it says nothing."""
+    try:
+        facts = json.loads((latents.parent / SAMPLE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[np.float64]:
@@ -126,51 +164,6 @@ def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[
     if np.linalg.norm(left_1D) < 1e-6:
         raise DataError("Nothing is left of the direction without its conditions; leave one of them out.")
     return _unit(left_1D, "The direction")
-
-
-def score_samples(
-    generator: FaceGenerator,
-    attributes: str | Sequence[str],
-    samples: int,
-    folder: Path,
-    seed: int = 0,
-    part: int = PART,
-) -> dict[str, Path]:
-    """Sample latents, render and score them: what `fit` reads. Interrupted, it goes on where it was.
-
-    Writes latents.npy (N,D) and scores.npy (N,) into `folder` (scores-NAME.npy for several attributes) and returns
-    their paths by name ('latents', then each attribute)."""
-    names = [attributes] if isinstance(attributes, str) else list(attributes)
-    if samples < 1:
-        raise ConfigurationError(f"{samples} samples were asked for; ask for at least one.")
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = folder / f"parts-{_work_digest(generator.name, names, seed, part)}"
-    parts.mkdir(exist_ok=True)
-    starts = range(0, samples, part)
-    missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
-    for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{part} faces"):
-        rows = _score_part(generator, names, range(start, start + part), seed)
-        _save(parts / f"{start:07d}.npy", rows)
-    rows = np.concatenate([np.load(parts / f"{start:07d}.npy") for start in starts])[:samples]
-    width = rows.shape[1] - len(names)
-    paths = {"latents": folder / "latents.npy"}
-    _save(paths["latents"], rows[:, :width])
-    for i, name in enumerate(names):
-        paths[name] = folder / ("scores.npy" if len(names) == 1 else f"scores-{name}.npy")
-        _save(paths[name], rows[:, width + i])
-    return paths
-
-
-def _score_part(generator: FaceGenerator, names: Sequence[str], indices: range, seed: int) -> NDArray[np.float32]:
-    """Latents and scores side by side (n, D + scores)."""
-    from comface.generators import to_uint8
-    from comface.scorers import score
-
-    w_ND = generator.latents([derive_seed(seed, "directions", i) for i in indices])
-    images_NHW3 = to_uint8(generator.render(w_ND))
-    scores = score(images_NHW3, names)
-    columns = [scores[name][:, None] for name in names]
-    return np.concatenate([w_ND.cpu().numpy(), *columns], axis=1).astype(np.float32)
 
 
 def _checked(latents_ND: Floats, scores_N: Floats) -> tuple[Floats, Floats]:
@@ -213,23 +206,8 @@ def _unit(direction_1D: Floats, what: str) -> NDArray[np.float64]:
     return row_1D / norm
 
 
-def _load(path: Path) -> Floats:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ConfigurationError(f"There is no file '{path}'; give its path.") from None
-    except (OSError, ValueError, EOFError):
-        raise DataError(f"The file '{path}' cannot be read as .npy; write it with numpy.save.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DataError(f"The file '{path}' holds no numbers; write a float array with numpy.save.")
-    return array
-
-
-def _work_digest(*what: object) -> str:
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-
-
-def _save(path: Path, array: NDArray[np.floating]) -> None:
+def save_array(path: Path, array: NDArray[np.floating]) -> None:
+    """Whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with partial.open("wb") as file:
         np.save(file, np.ascontiguousarray(array))

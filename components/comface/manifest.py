@@ -25,6 +25,7 @@ from comface.store import FileStore, Store, make_private_folder, open_store
 
 MANIFEST = "manifest.json"
 SCHEMA = "comface/manifest/1"
+REMAKE = "delete the artifact and make it again"
 
 
 class StoredObject(BaseModel):
@@ -86,19 +87,7 @@ class Artifact:
         """A checked file on this machine with the object's content: the object itself on file://, a copy in `cache`
         on s3://. A copy that is kept is checked again at the next call and fetched again when it does not hold;
         several processes may share a cache (each downloads under a name of its own, then renames)."""
-        entry = self._entry(name)
-        if isinstance(self.store, FileStore):
-            path = self.store.path(name)
-            if not path.is_file():
-                raise DataError(f"The object '{name}' of {self.uri} is gone; run the step that makes it again.")
-        else:
-            make_private_folder(cache)
-            path = cache / f"{entry.sha256[:32]}-{Path(name).name}"
-            if path.is_file() and (path.stat().st_size, file_sha256(path)) == (entry.size_bytes, entry.sha256):
-                return path
-            self.store.download(name, path)
-        _check(self.uri, name, entry, path.stat().st_size, file_sha256(path))
-        return path
+        return local_copy(self.store, name, self._entry(name), cache)
 
     def _entry(self, name: str) -> StoredObject:
         if name not in self.manifest.objects:
@@ -202,6 +191,23 @@ def verify(uri: str, expected_sha256: str | None = None) -> Iterator[tuple[str, 
             )
 
 
+def local_copy(store: Store, name: str, entry: StoredObject, cache: Path, remedy: str = REMAKE) -> Path:
+    """A checked file on this machine with the object's content, as Artifact.local gives it. `remedy`: what to do
+    where the object is not `entry`."""
+    if isinstance(store, FileStore):
+        path = store.path(name)
+        if not path.is_file():
+            raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.")
+    else:
+        make_private_folder(cache)
+        path = cache / f"{entry.sha256[:32]}-{Path(name).name}"
+        if path.is_file() and (path.stat().st_size, file_sha256(path)) == (entry.size_bytes, entry.sha256):
+            return path
+        store.download(name, path)
+    _check(store.uri, name, entry, path.stat().st_size, file_sha256(path), remedy)
+    return path
+
+
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, NaN refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -224,9 +230,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(uri: str, name: str, entry: StoredObject, size_bytes: int, sha256: str) -> None:
+def _check(uri: str, name: str, entry: StoredObject, size_bytes: int, sha256: str, remedy: str = REMAKE) -> None:
     if size_bytes != entry.size_bytes or sha256 != entry.sha256:
         raise DataError(
-            f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); "
-            "delete the artifact and make it again."
+            f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}."
         )

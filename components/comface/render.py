@@ -18,9 +18,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from comface import progress
+from comface.arrays import read_numbers
+from comface.config import DirectionUse
 from comface.errors import ConfigurationError, DataError, TryAgain
-from comface.generators import FaceGenerator, draw, edit, load_generator
+from comface.generators import FaceGenerator, edit, load_generator
+from comface.generators.edits import (
+    Edit,
+    Space,
+    Truncate,
+    check_fitted_for,
+    check_psi,
+    fitted_for,
+    make_edit,
+    pose,
+    published_edit,
+    read_direction,
+    swept,
+)
+from comface.generators.location import find_file
+from comface.generators.published import STYLEGANS, check_published_name, entry_for
 from comface.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
+from comface.store import FileStore
 
 if TYPE_CHECKING:
     import torch
@@ -46,41 +64,52 @@ def render(
     psi: float = 0.7,
     size_px: int | None = None,
     device: str = "cpu",
+    space: Space | None = None,
     layers: Sequence[int] | None = None,
+    truncate: Truncate | None = None,
+    pseudo_aligned: bool = False,
+    transform: tuple[float, float, float] = (0.0, 0.0, 0.0),
     load: Callable[[str, Path | None, str], FaceGenerator] = load_generator,
 ) -> Path:
     """Writes `output` and returns it. Exactly one of `seeds` and `latents` (.npy, taken as they are: no truncation);
-    at most one of `direction` (.npy, (1,D) or W+ (L,D)) and `attribute`; without either, alpha is 0 alone. `layers`:
-    the rows of W+ that are edited; all where it is None.
+    at most one of `direction` (.npy, (1,D) or W+ (L,D)) and `attribute` (for a StyleGAN as the catalogue says, its file
+    beside `weights`); without either, alpha is 0 alone. `space`, `layers`, `truncate`: how it is used (edits.py).
+    `pseudo_aligned`, `transform`: how StyleGAN3's picture lies.
 
     Raises ConfigurationError or DataError before anything is rendered or written."""
-    if output.suffix not in (".png", ".npy"):
-        raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
-    if not 0 < psi <= 1:
-        raise ConfigurationError(f"The truncation psi = {psi} is not in (0, 1]; 1 is none, 0.7 is usual.")
+    _check(output, psi, size_px)
     if (seeds is None) == (latents is None):
         raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
     if direction is not None and attribute is not None:
         raise ConfigurationError("Both a direction and an attribute are given; give one of the two.")
-    if size_px is not None and not 16 <= size_px <= 4096:
-        raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
     steps = _steps(alphas, direction is not None or attribute is not None)
     faces = load(generator, weights, device)
-    direction_KD = _in_layers(faces, _direction(faces, direction, attribute), layers)
+    if pseudo_aligned or any(transform):
+        pose(faces, pseudo_aligned, transform)
+    change = _change(faces, weights, direction, attribute, space, layers, truncate)
     if latents is not None:
+        if change.space == "Z" or truncate is not None:
+            raise ConfigurationError(
+                "Latents are of W and taken as they are, so neither the space Z nor truncation fits them; give seeds."
+            )
         w = _read_latents(latents, faces)
         captions = [f"latent {i}" for i in range(len(w))]
     else:
-        assert seeds is not None
-        w = draw(faces, seeds, psi)
-        captions = [f"seed {seed}" for seed in seeds]
-    if output.suffix == ".png" and len(w) > MOST_ROWS_ON_SHEET:
+        captions = [f"seed {seed}" for seed in seeds or ()]
+
+    def edited(some: slice) -> torch.Tensor:
+        """(n,A,…) of some of the rows."""
+        if seeds is not None:
+            return swept(faces, seeds[some], change, steps, psi)
+        return edit(w[some], change.direction_KD, steps)
+
+    if output.suffix == ".png" and len(captions) > MOST_ROWS_ON_SHEET:
         raise ConfigurationError(
-            f"A sheet of {len(w)} rows is too long to look at; ask for {MOST_ROWS_ON_SHEET} or fewer, or for .npy."
+            f"A sheet of {len(captions)} rows is too long to look at; ask for at most {MOST_ROWS_ON_SHEET}, or .npy."
         )
-    pieces = _rendered(faces, w, direction_KD, steps, size_px)
+    pieces = _rendered(faces, edited, len(captions), len(steps), size_px)
     if output.suffix == ".npy":
-        publish(output, lambda partial: _write_raw(partial, pieces, len(w) * len(steps)))
+        publish(output, lambda partial: _write_raw(partial, pieces, len(captions) * len(steps)))
     else:
         what = attribute or (direction.stem if direction else "")
         title = f"{generator}: {what}" + ("; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}")
@@ -116,6 +145,17 @@ def parse_alphas(text: str) -> tuple[float, ...]:
     return alphas
 
 
+def parse_transform(text: str) -> tuple[float, float, float]:
+    """'15,0.1,-0.2' -> (15.0, 0.1, -0.2): degrees, x, y. Raises ConfigurationError for anything else."""
+    try:
+        rotate_deg, x, y = (float(piece) for piece in text.split(","))
+    except ValueError:
+        rotate_deg = x = y = float("nan")
+    if not np.isfinite([rotate_deg, x, y]).all():
+        raise ConfigurationError(f"The transform '{text}' is not three numbers, degrees, x and y, as in 15,0.1,-0.2.")
+    return rotate_deg, x, y
+
+
 def publish(output: Path, fill: Callable[[Path], object]) -> None:
     """`fill` writes a temporary file beside `output`, which takes its place when it is whole."""
     partial = output.with_name(f".writing-{uuid.uuid4().hex}{output.suffix}")
@@ -133,6 +173,14 @@ def publish(output: Path, fill: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _check(output: Path, psi: float, size_px: int | None) -> None:
+    if output.suffix not in (".png", ".npy"):
+        raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
+    check_psi(psi)
+    if size_px is not None and not 16 <= size_px <= 4096:
+        raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
+
+
 def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
     if not edited:
         if alphas is not None and tuple(alphas) != (0,):
@@ -144,53 +192,48 @@ def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
     return steps
 
 
-def _direction(faces: FaceGenerator, path: Path | None, attribute: str | None) -> torch.Tensor:
-    """n (1,D), or (L,D) where the file has layers; zeros where none is asked for."""
+def _change(
+    faces: FaceGenerator,
+    weights: Path | None,
+    path: Path | None,
+    attribute: str | None,
+    space: Space | None,
+    layers: Sequence[int] | None,
+    truncate: Truncate | None,
+) -> Edit:
+    """What is asked for; an edit along nothing where that is nothing."""
     import torch
 
     if path is not None:
-        array = _read_npy(path, "direction")
-        array = array[None] if array.ndim == 1 else array
-        count = getattr(faces, "layers", None)
-        if array.shape not in ((1, faces.latent_width), (count, faces.latent_width)):
-            wanted = f"(1, {faces.latent_width})" + (f" or ({count}, {faces.latent_width})" if count else "")
-            raise DataError(
-                f"The direction '{path}' has shape {array.shape}, but '{faces.name}' takes {wanted}; "
-                "give one that was fitted for it."
-            )
-        return torch.from_numpy(array)
+        check_published_name(path.name, faces.name)
+        check_fitted_for(path.name, fitted_for(path), faces.name)
+        direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
+        return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
     if attribute is None:
-        return torch.zeros(1, faces.latent_width)
+        return Edit(torch.zeros(1, faces.latent_width))
+    if weights is not None and faces.name in STYLEGANS:
+        entry = entry_for(faces.name, attribute, DirectionUse(space=space, truncate=truncate))
+        location = FileStore(weights.parent)
+        key = find_file(location, location.keys(), entry.file, faces.name)
+        if key is None:
+            raise ConfigurationError(
+                f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {weights.parent}, beside the "
+                "weights; put it there, or give a file with --direction."
+            )
+        return published_edit(faces, entry, location.path(key), {}, layers)
     if attribute not in faces.attributes():
         raise ConfigurationError(
             f"The generator '{faces.name}' has no direction '{attribute}'; "
             f"it has {', '.join(faces.attributes()) or 'none'}."
         )
-    return faces.direction(attribute)
-
-
-def _in_layers(faces: FaceGenerator, direction_KD: torch.Tensor, layers: Sequence[int] | None) -> torch.Tensor:
-    """(L,D) with zeros in the rows that are not edited; as it is where every row is."""
-    import torch
-
-    if layers is None:
-        return direction_KD
-    count = getattr(faces, "layers", None)
-    if count is None:
-        raise ConfigurationError(f"The generator '{faces.name}' has no layers to choose from; leave --layers out.")
-    if not layers or max(layers) >= count:
-        raise ConfigurationError(f"The layers asked for are not within 0 to {count - 1}, those of '{faces.name}'.")
-    chosen_LD = torch.zeros(count, faces.latent_width)
-    rows = sorted(set(layers))
-    chosen_LD[rows] = direction_KD.cpu().expand(count, -1)[rows]
-    return chosen_LD
+    return make_edit(faces, faces.direction(attribute), f"direction '{attribute}'", space, layers, truncate)
 
 
 def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
     """w (N,D), or W+ (N,L,D) where the generator has that many layers."""
     import torch
 
-    array = _read_npy(path, "latents")
+    array = read_numbers(path, "latents").astype(np.float32)
     layers = getattr(faces, "layers", None)
     fits = array.ndim == 2 or (array.ndim == 3 and layers is not None and array.shape[1] == layers)
     if not fits or array.shape[-1] != faces.latent_width or not len(array):
@@ -199,30 +242,13 @@ def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def _read_npy(path: Path, what: str) -> np.ndarray:
-    """float32, finite. Nothing pickled is ever loaded."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ConfigurationError(f"There is no file '{path}' with the {what}; give its path.") from None
-    except (OSError, ValueError, EOFError):
-        raise DataError(f"The {what} '{path}' cannot be read as .npy; write it with numpy.save.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DataError(f"The {what} '{path}' is not one array of numbers; write it with numpy.save.")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise DataError(f"The {what} '{path}' holds values that are not finite; make it again.")
-    return array
-
-
 def _rendered(
-    faces: FaceGenerator, w: torch.Tensor, direction_KD: torch.Tensor, steps: Sequence[float], size_px: int | None
+    faces: FaceGenerator, edited: Callable[[slice], torch.Tensor], count: int, alphas: int, size_px: int | None
 ) -> Iterator[np.ndarray]:
     """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
-    at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // len(steps))
-    for first in progress.track(range(0, len(w), at_once), "render", unit="batch"):
-        edited = edit(w[first : first + at_once], direction_KD, steps)
-        images_NCHW = faces.render(edited.flatten(0, 1), size_px)
+    at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // alphas)
+    for first in progress.track(range(0, count, at_once), "render", unit="batch"):
+        images_NCHW = faces.render(edited(slice(first, first + at_once)).flatten(0, 1), size_px)
         yield images_NCHW.float().cpu().numpy()
 
 

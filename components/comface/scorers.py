@@ -65,11 +65,16 @@ class _Sight:
 
 def score(images_NHW3: Pixels | Iterable[Pixels], names: Sequence[str]) -> dict[str, Floats]:
     """Each score of each image (N,); NaN where no face is found. Raises ConfigurationError for an unknown name."""
+    check_names(names)
+    rows = [_score_one(image_HW3, names) for image_HW3 in images_NHW3]
+    return {name: np.array([row[i] for row in rows], dtype=np.float64) for i, name in enumerate(names)}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises ConfigurationError for a scorer that does not exist."""
     unknown = [name for name in names if name not in SCORERS]
     if unknown:
         raise ConfigurationError(f"There is no scorer '{unknown[0]}'; choose among {', '.join(SCORERS)}.")
-    rows = [_score_one(image_HW3, names) for image_HW3 in images_NHW3]
-    return {name: np.array([row[i] for row in rows], dtype=np.float64) for i, name in enumerate(names)}
 
 
 def _score_one(image_HW3: Pixels, names: Sequence[str]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError
-from comface.resolve.step import Plans, make_plans
+from comface.resolve.step import Plans, check_generators, make_plans
 
 
 def add_commands(commands: Any) -> None:
@@ -18,6 +18,18 @@ def add_commands(commands: Any) -> None:
         commands, "synthesize", "make synthetic faces: tracks of one identity swept along one attribute", synthesize
     )
     parser.add_argument("--part", type=int, help="make one part only (default: all, one after the other)")
+    parser = _step(
+        commands,
+        "screen",
+        "measure on a sample whether each direction does what it is named for, and how far face and identity hold",
+        screen,
+    )
+    parser.add_argument(
+        "tracks", nargs="*", metavar="URI", help="tracks artifacts (default: render a sample of the composition now)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, default=Path("screening.png"), metavar="FILE.png", help="where the picture goes"
+    )
     parser = _step(commands, "shard", "pack tracks into shards, split 90/10 by identity", shard)
     parser.add_argument("tracks", nargs="+", metavar="URI", help="tracks artifacts, of all parts")
     parser = _step(commands, "pretrain", "learn backbone and change head from shards (also under torchrun)", pretrain)
@@ -67,11 +79,41 @@ def _scratch_file() -> str:
 def synthesize(arguments: argparse.Namespace) -> None:
     from comface.synthesize.entry import synthesize_part
 
-    plans = _plans(arguments)
+    config = configuration(arguments)
+    plans = make_plans(config, "", supplies=check_generators(config))
     if arguments.part is not None and arguments.part not in plans.parts:
         raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")
     for part in plans.parts if arguments.part is None else [arguments.part]:
         print(synthesize_part(plans.synthesize, part, _scratch_file()))
+
+
+def screen(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from comface.execution import cache_folder
+    from comface.generators.location import find_supplies, local_files, needed
+    from comface.manifest import open_artifact
+    from comface.render import publish
+    from comface.screening.step import screen_composition, screen_tracks
+    from comface.screening.table import text_table
+    from comface.store import open_store
+
+    config = configuration(arguments)
+    store = open_store(config.store)
+    if arguments.tracks:
+        parts = [open_artifact(uri, "tracks") for uri in arguments.tracks]
+        screening = screen_tracks(store, config.screening, parts)
+    else:
+        files = {}
+        if needed(config.synthesize):
+            location, cache = open_store(config.weights), cache_folder()
+            files = local_files(location, find_supplies(location, config.synthesize, cache), cache)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        screening = screen_composition(store, config.screening, config.synthesize, files, device=device)
+    picture = screening.read("screening.png")
+    publish(arguments.picture, lambda partial: partial.write_bytes(picture))
+    print(text_table(screening.facts))
+    print(f"picture: {arguments.picture}\n{screening.uri}")
 
 
 def shard(arguments: argparse.Namespace) -> None:

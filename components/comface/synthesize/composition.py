@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from comface.config import Share, SynthesizeConfig
 from comface.errors import ConfigurationError
+from comface.generators.published import attribute_name
 from comface.seeds import derive_seed
 from comface.tracks import Track
 
@@ -144,10 +145,12 @@ def chunks(config: SynthesizeConfig, part: int) -> list[range]:
 
 
 def check_names(config: SynthesizeConfig) -> None:
-    """Raises ConfigurationError for a share that names an attribute twice, or one that cannot be part of a key."""
+    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling), or one that cannot
+    be part of a key."""
     for share in config.composition:
+        known = [attribute_name(name) for name in share.attributes]
         for name in share.attributes:
-            if share.attributes.count(name) > 1:
+            if known.count(attribute_name(name)) > 1:
                 raise ConfigurationError(f"The composition names '{name}' twice for '{share.generator}'; name it once.")
             if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
                 raise ConfigurationError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from comface.config import SynthesizeConfig, parse
-from comface.execution import execute
+from comface.execution import cache_folder, execute
+from comface.generators.location import open_supplies
 from comface.pictures import picture_page, write_text
 from comface.store import Store
 
@@ -18,7 +19,8 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
 
         torch.set_num_threads(1)  # parts run side by side
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        tracks = synthesize(store, parse(SynthesizeConfig, values["synthesize"]), part, device=device)
+        files = open_supplies(values["weights"], values["supplies"], cache_folder())
+        tracks = synthesize(store, parse(SynthesizeConfig, values["synthesize"]), part, device=device, files=files)
         facts = tracks.facts
         dropped = facts["dropped"]["identities"]
         note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {dropped}"

@@ -1,7 +1,7 @@
-"""What a part renders with: generators and directions, loaded and checked before anything is rendered.
+"""What a part renders with: generators and edits, loaded and checked before anything is rendered.
 
-In: SynthesizeConfig and weight files. Out: a Source per generator, and a fingerprint that goes into the artifact's
-address, so that other weights or directions make another artifact.
+In: SynthesizeConfig; for the StyleGANs files of weights and directions. Out: a Source per generator, and a fingerprint
+that goes into the artifact's address, so that other weights, directions or edits make another artifact.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface.config import SynthesizeConfig
-from comface.errors import ConfigurationError, DataError
+from comface.errors import ConfigurationError
 from comface.generators import FaceGenerator
+from comface.generators.edits import Edit, make_edit, pose, published_edit
+from comface.generators.location import Files, entry_of
+from comface.generators.published import STYLEGANS
 from comface.manifest import file_sha256
 
 if TYPE_CHECKING:
@@ -28,50 +31,64 @@ EMBEDDED = ("dcgan", "procedural")
 @dataclass(frozen=True)
 class Source:
     generator: FaceGenerator
-    directions: Mapping[str, torch.Tensor]
+    edits: Mapping[str, Edit]
+    """By attribute, as the composition spells it."""
     fingerprint: Mapping[str, Any]
 
 
 def open_sources(
-    config: SynthesizeConfig, names: Iterable[str], weights: Mapping[str, Path], device: str, load: Load
+    config: SynthesizeConfig,
+    names: Iterable[str],
+    weights: Mapping[str, Path],
+    device: str,
+    load: Load,
+    files: Mapping[str, Files] | None = None,
 ) -> dict[str, Source]:
-    """The sources called `names`. Raises ConfigurationError for an attribute without a direction, DataError for a
-    direction that does not fit."""
-    return {name: _open(config, name, weights.get(name), device, load) for name in dict.fromkeys(names)}
+    """The sources called `names`; `files`: what the weights location holds for the StyleGANs, else `weights` may name
+    a weight file. Raises ConfigurationError for an attribute without a direction, DataError for a direction that does
+    not fit."""
+    found = files or {}
+    return {
+        name: _open(config, name, weights.get(name), device, load, found.get(name)) for name in dict.fromkeys(names)
+    }
 
 
-def _open(config: SynthesizeConfig, name: str, weights: Path | None, device: str, load: Load) -> Source:
+def _open(
+    config: SynthesizeConfig, name: str, weights: Path | None, device: str, load: Load, files: Files | None
+) -> Source:
+    weights = files.weights if files is not None else weights
     if weights is not None and not weights.is_file():
         raise ConfigurationError(f"The weights of '{name}' are not at {weights}; give the path of the file.")
     generator = load(name, weights, device)
+    if name == "stylegan3" and (config.pseudo_aligned or any(config.input_transform)):
+        pose(generator, config.pseudo_aligned, config.input_transform)
     wanted = dict.fromkeys(a for share in config.composition if share.generator == name for a in share.attributes)
+    if name in STYLEGANS and files is not None:
+        edits = {a: _from_files(config, generator, files, a) for a in wanted}
+    else:
+        edits = _own(generator, list(wanted))
+    fingerprint = {
+        "weights_sha256": _weights_sha256(name, weights),
+        "directions_sha256": {a: _tensor_sha256(change.direction_KD) for a, change in edits.items()},
+        "edits": {a: [change.space, change.truncate] for a, change in edits.items()},
+    }
+    return Source(generator, edits, fingerprint)
+
+
+def _from_files(config: SynthesizeConfig, generator: FaceGenerator, files: Files, attribute: str) -> Edit:
+    entry = entry_of(config, generator.name, attribute)
+    return published_edit(generator, entry, files.directions[entry.attribute], files.directions)
+
+
+def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
+    """Along the directions that come with the generator."""
     missing = [attribute for attribute in wanted if attribute not in generator.attributes()]
     if missing:
         raise ConfigurationError(
-            f"The generator '{name}' has no direction for {', '.join(missing)}; "
+            f"The generator '{generator.name}' has no direction for {', '.join(missing)}; "
             f"it has {', '.join(generator.attributes()) or 'none'}."
         )
-    directions = {attribute: generator.direction(attribute) for attribute in wanted}
-    for attribute, direction_1D in directions.items():
-        check_direction(direction_1D, generator, attribute)
-    fingerprint = {
-        "weights_sha256": _weights_sha256(name, weights),
-        "directions_sha256": {a: _tensor_sha256(direction) for a, direction in directions.items()},
-    }
-    return Source(generator, directions, fingerprint)
-
-
-def check_direction(direction_1D: torch.Tensor, generator: FaceGenerator, name: str) -> None:
-    """Raises DataError when it cannot be added to the generator's latents."""
-    import torch
-
-    if direction_1D.ndim != 2 or tuple(direction_1D.shape) != (1, generator.latent_width):
-        raise DataError(
-            f"The direction '{name}' has shape {tuple(direction_1D.shape)}, but the generator '{generator.name}' "
-            f"takes (1, {generator.latent_width}); give one that was fitted for it."
-        )
-    if not bool(torch.isfinite(direction_1D).all()) or not bool((direction_1D != 0).any()):
-        raise DataError(f"The direction '{name}' of '{generator.name}' is zero or not finite; fit it again.")
+    return {a: make_edit(generator, generator.direction(a), f"direction '{a}' of '{generator.name}'") for a in wanted}
 
 
 def _weights_sha256(name: str, weights: Path | None) -> str:

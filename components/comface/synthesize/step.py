@@ -19,7 +19,10 @@ from typing import TypeVar
 from comface import progress
 from comface.config import SynthesizeConfig
 from comface.generators import draw, load_generator
+from comface.generators.edits import swept
+from comface.generators.location import Files
 from comface.manifest import Artifact, Draft
+from comface.monitoring import Monitor, open_monitor
 from comface.store import Store
 from comface.synthesize.chunk import Chunk, adopt_chunk, make_chunk
 from comface.synthesize.composition import (
@@ -33,7 +36,7 @@ from comface.synthesize.composition import (
 )
 from comface.synthesize.screen import LARGEST_SIDE_PX, Finder, finder_for
 from comface.synthesize.sources import Load, Source, open_sources
-from comface.synthesize.sweep import encode, sweep, to_uint8
+from comface.synthesize.sweep import encode, render_track, to_uint8
 from comface.synthesize.tally import Tally
 from comface.tracks import Track
 
@@ -70,15 +73,17 @@ def synthesize(
     device: str = "cpu",
     load: Load = load_generator,
     find: Finder | None = None,
+    files: Mapping[str, Files] | None = None,
 ) -> Artifact:
-    """Make, or find made, one part. `load` opens generators; `find` replaces the finder of faces used for screening.
+    """Make, or find made, one part. `files`: what the weights location holds for the StyleGANs. `load` opens
+    generators; `find` replaces the finder of faces used for screening.
 
     Raises ConfigurationError for a part, generator or attribute that is not there, before anything is rendered."""
     check_names(config)
     whole = part_identities(config, part)
     pieces = chunks(config, part)
     names = [next(identities(config, piece)).generator for piece in pieces]
-    sources = open_sources(config, names, weights or {}, device, load)
+    sources = open_sources(config, names, weights or {}, device, load, files)
     made_from = {
         "synthesize": config.model_dump(mode="json"),
         "part": part,
@@ -106,6 +111,7 @@ class _Work:
     find: Finder | None
     seconds: Seconds
     tally: Tally
+    monitor: Monitor = field(default_factory=open_monitor)
 
     def run(self, pieces: list[range]) -> Iterator[Identity]:
         """Makes or adopts every chunk, yielding each identity when it is rendered or found unneeded."""
@@ -132,10 +138,10 @@ class _Work:
     ) -> None:
         source, config = self.sources[identity.generator], self.config
         started = time.monotonic()
-        w_1D = draw(source.generator, [identity.seed], config.truncation_psi)
         find = (self.find or finder_for(identity.generator)) if config.screen_faces else None
         if find is not None:
             side_px = min(source.generator.image_size_px, LARGEST_SIDE_PX)
+            w_1D = draw(source.generator, [identity.seed], config.truncation_psi)
             image_HW3 = to_uint8(source.generator.render(w_1D, side_px), side_px).cpu().numpy()[0]
             found = find(image_HW3)
             self.seconds.screen += time.monotonic() - started
@@ -143,10 +149,13 @@ class _Work:
                 return
         for track in tracks_of(identity, config.alphas):
             started = time.monotonic()
-            direction_1D = source.directions[track.attribute]
-            images_AHW3 = sweep(source.generator, w_1D, direction_1D, config.alphas, config.image_size_px)
+            change = source.edits[track.attribute]
+            edited = swept(source.generator, [identity.seed], change, config.alphas, config.truncation_psi)[0]
+            images_AHW3 = render_track(source.generator, edited, config.image_size_px)
             self.seconds.render += time.monotonic() - started
             rendered.append((track, encoders.submit(encode, images_AHW3, config.jpeg_quality)))
+            self.monitor.add("comface_synthesize_tracks_total")
+            self.monitor.add("comface_synthesize_images_total", len(config.alphas))
             if len(rendered) > WAITING_TRACKS:
                 self._wait(rendered[-1 - WAITING_TRACKS][1].result)
 
@@ -162,9 +171,14 @@ class _Work:
         return value
 
 
-def preflight(config: SynthesizeConfig, weights: Mapping[str, Path] | None = None, load: Load = load_generator) -> None:
+def preflight(
+    config: SynthesizeConfig,
+    weights: Mapping[str, Path] | None = None,
+    load: Load = load_generator,
+    files: Mapping[str, Files] | None = None,
+) -> None:
     """What a run checks before anything expensive: every generator loads, every attribute has its direction, every
     part exists. Raises ConfigurationError or DataError, one sentence."""
     check_names(config)
     part_identities(config, config.parts - 1)
-    open_sources(config, (share.generator for share in config.composition), weights or {}, "cpu", load)
+    open_sources(config, (share.generator for share in config.composition), weights or {}, "cpu", load, files)

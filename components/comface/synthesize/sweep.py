@@ -28,8 +28,13 @@ FULL_COLOUR_BELOW_PX = 128
 def sweep(
     generator: FaceGenerator, w_1D: torch.Tensor, direction_1D: torch.Tensor, alphas: Sequence[float], size_px: int
 ) -> np.ndarray:
-    """The track's images (A,H,W,3) uint8, rendered and resized on the generator's device."""
-    edited_AD = edit(w_1D, direction_1D, alphas)[0]
+    """The images (A,H,W,3) uint8 of w moved along a direction."""
+    return render_track(generator, edit(w_1D, direction_1D, alphas)[0], size_px)
+
+
+def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int) -> np.ndarray:
+    """The track's images (A,H,W,3) uint8, rendered and resized on the generator's device. Latents are (A,D), or
+    (A,L,D) where the rows of W+ differ."""
     at_once = max(1, PIXELS_AT_ONCE // max(generator.image_size_px, size_px) ** 2)
     pieces = [to_uint8(generator.render(w_ND, size_px), size_px).cpu() for w_ND in edited_AD.split(at_once)]
     return np.concatenate([piece.numpy() for piece in pieces])

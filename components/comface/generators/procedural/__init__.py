@@ -48,10 +48,14 @@ class ProceduralGenerator:
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """w_ND, one row per seed, each a function of its seed alone."""
-        if not len(seeds):
-            return torch.zeros(0, self.latent_width, device=self._device)
+        return self.mapped(self.z(seeds)) if len(seeds) else torch.zeros(0, self.latent_width, device=self._device)
+
+    def z(self, seeds: Sequence[int]) -> Tensor:
+        """z_ND, normal: what an edit in Z starts from."""
         rows = [numpy_rng(int(seed), "procedural", "z").standard_normal(self.latent_width) for seed in seeds]
-        z_ND = torch.stack([torch.from_numpy(row) for row in rows])
+        return torch.stack([torch.from_numpy(row) for row in rows])
+
+    def mapped(self, z_ND: Tensor) -> Tensor:
         return space.mapping(z_ND).float().to(self._device)
 
     def parameters(self, w_ND: Tensor, **known_N: Tensor) -> FaceParameters:

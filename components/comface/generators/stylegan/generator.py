@@ -19,7 +19,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.generators.containers import Container, read_container
 from comface.generators.containers.machine import Refused
 from comface.generators.stylegan.build import StyleGan, build
-from comface.generators.stylegan.stylegan3 import StyleGan3
+from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
 
 AT_ONCE_PX = 2**20
 """Rendered together, in pixels of the native size: one image of 1024 px."""
@@ -29,8 +29,6 @@ class StyleGanGenerator:
     """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which turns and shifts the picture, is the mean w."""
 
     def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
-        if pseudo_aligned and not isinstance(network, StyleGan3):
-            raise ConfigurationError(f"Pseudo-alignment is StyleGAN3's; '{network.family}' has no input to turn.")
         self.network = network.to(device)
         self.device = torch.device(device)
         self.name: str = network.family
@@ -38,7 +36,9 @@ class StyleGanGenerator:
         self.z_width = network.config.z_width
         self.image_size_px = network.config.image_size_px
         self.layers = network.layers
-        self.pseudo_aligned = pseudo_aligned
+        self.pseudo_aligned = False
+        if pseudo_aligned:
+            self.pose(pseudo_aligned)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """w_ND, not truncated. Seeds below 2^32 give the faces that the published tools show for them."""
@@ -46,15 +46,33 @@ class StyleGanGenerator:
             return torch.zeros(0, self.latent_width, device=self.device)
         return self.mapped(torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds])))
 
+    def z(self, seeds: Sequence[int]) -> Tensor:
+        """z (N,D) of the length at which the mapping takes it, sqrt(D): what an edit in Z starts from."""
+        z_ND = torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds]))
+        return (z_ND * (self.z_width**0.5 / z_ND.norm(dim=1, keepdim=True))).to(self.device, torch.float32)
+
+    def pose(self, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """How StyleGAN3's picture lies from now on; `transform`: rotation in degrees, translation x and y.
+
+        Raises ConfigurationError for another network."""
+        if not isinstance(self.network, StyleGan3):
+            raise ConfigurationError(
+                f"Pseudo-alignment and the input's transform are StyleGAN3's; '{self.name}' has no input to turn."
+            )
+        self.pseudo_aligned = pseudo_aligned
+        if any(transform):
+            self.network.synthesis.input.transform.copy_(user_transform(*transform))
+
     @torch.inference_mode()
     def mapped(self, z_ND: Tensor) -> Tensor:
         """z (N,D) -> w (N,D)."""
         return self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
 
     @torch.inference_mode()
-    def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
-        """w_mean + psi (w - w_mean): (N,D), or for StyleGAN (N,L,D), where it reaches the first 8 layers only."""
-        return self.network.truncate(w_ND.to(self.device, torch.float32), psi)
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """w_mean + psi (w - w_mean) of w (N,D) or w+ (N,L,D): of the same shape, but for StyleGAN always (N,L,D), where
+        it reaches the first 8 layers only."""
+        return self.network.truncate(w.to(self.device, torch.float32), psi)
 
     @torch.inference_mode()
     def render(self, w: Tensor, size_px: int | None = None) -> Tensor:

@@ -238,9 +238,9 @@ class StyleGan1(nn.Module):
         self.truncation = _Truncation(config.w_width, self.layers)
         self.synthesis = _Synthesis(config)
 
-    def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
-        """W+ (N,L,D): the first 8 layers truncated, the others as they are."""
-        w_NLD = w_ND[:, None].expand(-1, self.layers, -1).clone()
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """W+ (N,L,D) of w (N,D) or (N,L,D): the first 8 layers truncated, the others as they are."""
+        w_NLD = (w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w).clone()
         reached = slice(0, self.config.truncated_layers)
         w_NLD[:, reached] = truncated(w_NLD[:, reached], self.truncation.w_avg, psi)
         return w_NLD
