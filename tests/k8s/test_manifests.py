@@ -1,0 +1,252 @@
+"""Every overlay of k8s/ builds, is valid for Kubernetes 1.32 to 1.36, and keeps the promises of its pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from overlays import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    Object,
+    built,
+    containers,
+    every_overlay,
+    named,
+    needs_kubectl,
+    of_kind,
+    pod_specs,
+)
+from restricted import violations
+
+pytestmark = needs_kubectl
+VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
+ACCOUNTS_OF_KFP = {"pipeline-runner"}
+"""Accounts that KFP brings in its own namespace."""
+WITHOUT_DEFINITION = {"scheduling.volcano.sh"}
+"""Groups whose definitions are not at hand."""
+EDGE = re.compile(r"default-deny|[a-z-]+-(to|from)-[a-z-]+")
+
+
+def distinct() -> dict[str, Object]:
+    """The objects of all overlays, each content once."""
+    return {json.dumps(item, sort_keys=True): item for overlay in OVERLAYS for item in built(overlay)}
+
+
+def crd_schemas() -> dict[tuple[str, str], dict[str, Any]]:
+    folder = os.environ.get("COMFACE_CRDS", "")
+    if not folder:
+        pytest.skip("COMFACE_CRDS names no folder with the published CustomResourceDefinitions")
+    found = {}
+    for path in sorted(Path(folder).glob("*.yaml")):
+        for crd in yaml.safe_load_all(path.read_text()):
+            spec = crd["spec"]
+            for version in spec["versions"]:
+                schema = version["schema"]["openAPIV3Schema"]
+                if version["served"]:
+                    found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = closed(schema)
+    return found
+
+
+def closed(schema: Any) -> Any:
+    """The schema under strict field validation: a field that it does not name is an error."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    if result.pop("x-kubernetes-int-or-string", False) is True:
+        result.pop("type", None)
+    open_ended = result.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in result
+    if result.get("type") == "object" and "properties" in result and not open_ended:
+        result["additionalProperties"] = False
+        result["properties"] |= {} if "kind" not in result["properties"] else {"metadata": {"type": "object"}}
+    return result
+
+
+@every_overlay
+def test_an_overlay_builds_to_objects_that_have_a_kind_and_a_name_of_their_own(overlay: str) -> None:
+    names = [
+        (item["apiVersion"], item["kind"], item["metadata"].get("namespace"), named(item)) for item in built(overlay)
+    ]
+    assert names
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid_for_a_version_of_kubernetes(version: str) -> None:
+    custom = set()
+    for item in distinct().values():
+        try:
+            kubernetes_validate.validate(item, version, strict=True)
+        except kubernetes_validate.SchemaNotFoundError:
+            custom.add((item["apiVersion"], item["kind"]))
+    assert all("." in api for api, _ in custom), custom
+    assert not {api for api, _ in custom if api.partition("/")[0].endswith(".k8s.io") and "kueue" not in api}
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
+    service = next(item for item in built("production") if item["kind"] == "Service")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({**service, "spec": {**service["spec"], "port": 1}}, "1.34", strict=True)
+
+
+def test_every_custom_resource_satisfies_its_own_definition() -> None:
+    schemas = crd_schemas()
+    checked = set()
+    for item in distinct().values():
+        key = item["apiVersion"], item["kind"]
+        group = key[0].partition("/")[0]
+        if group not in WITHOUT_DEFINITION and "." in group and not group.endswith(".k8s.io"):
+            assert key in schemas, key
+        if key in schemas:
+            jsonschema.Draft202012Validator(schemas[key]).validate(item)
+            checked.add(item["kind"])
+    assert {"PodMonitor", "PrometheusRule", "ServiceMonitor", "ClusterQueue", "LocalQueue"} <= checked
+
+
+def test_a_field_that_a_definition_does_not_know_would_be_found() -> None:
+    monitor = next(item for item in built("production") if item["kind"] == "PodMonitor")
+    schema = crd_schemas()[monitor["apiVersion"], "PodMonitor"]
+    endpoint = {**monitor["spec"]["podMetricsEndpoints"][0], "intervall": "15s"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**monitor, "spec": {**monitor["spec"], "podMetricsEndpoints": [endpoint]}}, schema)
+
+
+@every_overlay
+def test_every_pod_satisfies_the_standard_restricted(overlay: str) -> None:
+    found = {name: list(violations(pod)) for name, pod in pod_specs(built(overlay))}
+    assert not {name: why for name, why in found.items() if why}
+
+
+@every_overlay
+def test_every_container_has_a_read_only_root_and_a_limit_of_memory(overlay: str) -> None:
+    for name, pod in pod_specs(built(overlay)):
+        for container in containers(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            assert container["resources"]["limits"]["memory"], name
+            assert container["resources"]["requests"]["cpu"], name
+
+
+@every_overlay
+def test_a_namespace_that_is_made_is_restricted_and_denies_by_default(overlay: str) -> None:
+    for namespace in of_kind(overlay, "Namespace"):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        deny = [p for p in of_kind(overlay, "NetworkPolicy") if p["metadata"]["name"] == "default-deny"]
+        assert [p["spec"] for p in deny] == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
+        assert {"ResourceQuota", "LimitRange"} <= {item["kind"] for item in built(overlay)}
+
+
+@every_overlay
+def test_every_edge_is_named_after_its_ends_and_says_whom_and_which_port(overlay: str) -> None:
+    for policy in of_kind(overlay, "NetworkPolicy"):
+        name = policy["metadata"]["name"]
+        assert EDGE.fullmatch(name), name
+        for side, peers in (("ingress", "from"), ("egress", "to")):
+            for rule in policy["spec"].get(side, []):
+                assert rule.get(peers), f"{name} lets everybody"
+                assert all(peer and peer.get("podSelector", True) != {} for peer in rule[peers]), name
+                assert rule.get("ports") or name == "trainers-to-trainers", name
+                assert all("port" in port for port in rule.get("ports", [])), name
+
+
+@every_overlay
+def test_no_edge_leads_to_the_whole_internet(overlay: str) -> None:
+    assert "0.0.0.0/0" not in json.dumps(of_kind(overlay, "NetworkPolicy"))
+
+
+@every_overlay
+def test_every_account_that_is_used_exists(overlay: str) -> None:
+    there = {item["metadata"]["name"] for item in of_kind(overlay, "ServiceAccount")}
+    if not of_kind(overlay, "Namespace"):
+        there |= ACCOUNTS_OF_KFP
+    for name, pod in pod_specs(built(overlay)):
+        assert pod["serviceAccountName"] in there, name
+        assert pod["automountServiceAccountToken"] is False, name
+    for binding in of_kind(overlay, "RoleBinding"):
+        assert {subject["name"] for subject in binding["subjects"]} <= there, named(binding)
+        assert binding["roleRef"]["name"] in {item["metadata"]["name"] for item in of_kind(overlay, "Role")}
+
+
+@every_overlay
+def test_no_role_holds_a_wildcard_or_reads_any_secret_but_those_it_names(overlay: str) -> None:
+    assert not of_kind(overlay, "ClusterRole", "ClusterRoleBinding")
+    for role in of_kind(overlay, "Role"):
+        for rule in role["rules"]:
+            assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], named(role)
+            if {"secrets", "configmaps"} & set(rule["resources"]):
+                assert rule["verbs"] == ["get"]
+                assert rule["resourceNames"], named(role)
+
+
+@every_overlay
+def test_every_image_has_a_release_or_a_digest_and_none_is_latest(overlay: str) -> None:
+    for name, pod in pod_specs(built(overlay)):
+        for container in containers(pod):
+            assert re.search(r"[^/]+(@sha256:[0-9a-f]{64}|:[\w.-]*\d[\w.-]*)$", container["image"]), (name, container)
+            assert not container["image"].endswith(":latest")
+
+
+def test_latest_stands_nowhere() -> None:
+    for path in K8S.rglob("*"):
+        if path.is_file():
+            assert not re.search(r":latest\b", path.read_text()), path
+
+
+@every_overlay
+def test_no_overlay_holds_a_secret(overlay: str) -> None:
+    assert not of_kind(overlay, "Secret")
+    text = json.dumps([item.get("data", {}) for item in of_kind(overlay, "ConfigMap")])
+    assert not re.search(r"(?i)(password|secret_?key|access_?key)\W{1,4}[0-9a-zA-Z/+]{16,}", text)
+
+
+def test_the_template_of_the_secrets_holds_placeholders_only() -> None:
+    template = (K8S / "secrets.template.yaml").read_text()
+    for secret in yaml.safe_load_all(template):
+        assert "data" not in secret
+        for value in secret["stringData"].values():
+            assert re.fullmatch(r"(comface:)?@(RANDOM10|RANDOM20|KEY32|ENDPOINT)@|us-east-1", value)
+
+
+@every_overlay
+def test_every_secret_that_a_pod_reads_is_in_the_template(overlay: str) -> None:
+    template = {
+        s["metadata"]["name"]: s["stringData"] for s in yaml.safe_load_all((K8S / "secrets.template.yaml").read_text())
+    }
+    for name, pod in pod_specs(built(overlay)):
+        for container in containers(pod):
+            for source in container.get("envFrom", []):
+                assert source["secretRef"]["name"] in template, name
+            for variable in container.get("env", []):
+                key = variable.get("valueFrom", {}).get("secretKeyRef")
+                assert key is None or key["key"] in template[key["name"]], (name, key)
+
+
+@every_overlay
+def test_a_priority_that_is_used_exists(overlay: str) -> None:
+    there = {item["metadata"]["name"] for item in of_kind(overlay, "PriorityClass")}
+    for name, pod in pod_specs(built(overlay)):
+        assert pod.get("priorityClassName", "comface-store") in there, name
+
+
+@every_overlay
+def test_everything_lies_in_one_namespace(overlay: str) -> None:
+    spaces = {item["metadata"]["namespace"] for item in built(overlay) if "namespace" in item["metadata"]}
+    assert len(spaces) == 1
+    for config in of_kind(overlay, "ConfigMap"):
+        for host in re.findall(r"\bminio\.([a-z-]+)\.svc", json.dumps(config["data"])):
+            assert {host} == spaces, named(config)
+
+
+def test_every_overlay_and_option_is_on_the_page_for_the_cluster() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    for folder in (*K8S.glob("overlays/*"), *K8S.glob("components/*")):
+        assert f"`{folder.name}`" in page, folder.name

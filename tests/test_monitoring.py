@@ -1,0 +1,137 @@
+"""Metrics: served where a port is set, nothing otherwise; a training tells of its steps and keeps its bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+
+from comface.config import SynthesizeConfig
+from comface.errors import ConfigurationError
+from comface.monitoring import METRICS, PORT, Monitor, open_monitor
+from comface.store import FileStore
+from comface.synthesize.step import synthesize
+
+WAIT = "comface_pretrain_data_wait_seconds_total"
+
+
+def scrape(port: int) -> dict[str, float]:
+    """Name (with labels) -> value, as Prometheus reads it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {name: float(value) for name, value in re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> tuple[int, Monitor]:
+    port = free_port()
+    return port, open_monitor({PORT: str(port)}, tmp_path)
+
+
+def test_without_a_port_nothing_is_served_and_nothing_is_imported() -> None:
+    code = (
+        "import sys, threading\nfrom comface.monitoring import open_monitor\nm = open_monitor({})\n"
+        "m.set('comface_pretrain_step', 1); m.add('anything'); m.linger(); items = iter([1])\n"
+        "assert m.waiting('anything', items) is items and not m and threading.active_count() == 1\n"
+        "assert 'prometheus_client' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_metric_is_served_under_its_own_name_and_no_other(served: tuple[int, Monitor]) -> None:
+    port, monitor = served
+    monitor.set("comface_pretrain_loss", 2.5, kind="inter")
+    monitor.add("comface_pretrain_pairs_total", 64)
+    found = scrape(port)
+    assert {re.sub(r"\{.*", "", name) for name in found} == set(METRICS)
+    assert found['comface_pretrain_loss{kind="inter"}'] == 2.5
+    assert found["comface_pretrain_pairs_total"] == 64
+    assert 0 < found["comface_scratch_free_bytes"] <= found["comface_scratch_size_bytes"]
+
+
+def test_a_name_that_is_no_metric_is_a_defect_and_not_a_new_metric(served: tuple[int, Monitor]) -> None:
+    with pytest.raises(KeyError):
+        served[1].add("comface_pretrain_pears_total")
+
+
+def test_the_time_that_items_are_waited_for_is_counted_and_the_time_they_are_used_is_not(
+    served: tuple[int, Monitor],
+) -> None:
+    port, monitor = served
+
+    def slow() -> object:
+        for item in range(3):
+            time.sleep(0.1)
+            yield item
+
+    for _ in monitor.waiting(WAIT, slow()):
+        time.sleep(0.2)
+    assert 0.3 <= scrape(port)[WAIT] < 0.55
+
+
+def test_an_error_of_the_items_passes_through(served: tuple[int, Monitor]) -> None:
+    def broken() -> object:
+        yield 1
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        list(served[1].waiting(WAIT, broken()))
+
+
+def test_a_last_word_is_waited_for_until_it_was_read(served: tuple[int, Monitor]) -> None:
+    port, monitor = served
+    scrape(port)  # before the word: does not count
+    monitor.add("comface_pretrain_nonfinite_losses_total")
+    read: list[float] = []
+    later = threading.Timer(0.3, lambda: read.append(scrape(port)["comface_pretrain_nonfinite_losses_total"]))
+    later.start()
+    monitor.linger(10)
+    assert read == [1]
+
+
+def test_a_last_word_that_nobody_reads_is_not_waited_for_longer_than_said(served: tuple[int, Monitor]) -> None:
+    started = time.monotonic()
+    served[1].linger(0.2)
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "9464.0", "²"])
+def test_a_port_that_is_none_is_said_in_one_sentence(port: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{PORT} is .* no port"):
+        open_monitor({PORT: port})
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(served: tuple[int, Monitor], tmp_path: Path) -> None:
+    code = "import sys; from comface.monitoring import open_monitor; open_monitor()"
+    environment = {**os.environ, PORT: str(served[0])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert f"The metrics port {served[0]} cannot be opened (Address already in use)" in done.stderr
+
+
+def test_one_process_serves_once_however_often_it_asks(served: tuple[int, Monitor], tmp_path: Path) -> None:
+    assert open_monitor({PORT: str(served[0])}, tmp_path) is served[1]
+
+
+def test_synthesize_counts_its_tracks_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv(PORT, str(port))
+    share = {
+        "generator": "procedural",
+        "identities": 2,
+        "attributes": ["weight", "smile"],
+        "attributes_per_identity": 2,
+    }
+    config = SynthesizeConfig(composition=[share], alpha_step=2.5, parts=1, image_size_px=64, screen_faces=False)
+    synthesize(FileStore(tmp_path / "store"), config, 0)
+    found = scrape(port)
+    assert found["comface_synthesize_tracks_total"] == 4
+    assert found["comface_synthesize_images_total"] == 20
