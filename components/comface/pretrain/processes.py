@@ -19,6 +19,8 @@ class Processes:
     rank: int
     count: int
     device: torch.device
+    local_rank: int = 0
+    """Place among the processes of its node."""
 
     @property
     def first(self) -> bool:
@@ -54,14 +56,15 @@ class Processes:
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     """This process's place among its peers; joins them under torchrun, and leaves them at the end."""
     count, rank = int(environment.get("WORLD_SIZE", "1")), int(environment.get("RANK", "0"))
+    local_rank = int(environment.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(environment.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
     if count > 1:
         distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        yield Processes(rank, count, device)
+        yield Processes(rank, count, device, local_rank)
     finally:
         if count > 1:
             distributed.destroy_process_group()

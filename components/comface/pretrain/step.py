@@ -21,6 +21,7 @@ from torch import nn
 from comface.config import PretrainConfig
 from comface.errors import DataError, Preempted
 from comface.manifest import Artifact, Draft
+from comface.monitoring import Monitor, open_monitor
 from comface.pretrain import checkpoint
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.curve import draw_curve
@@ -115,6 +116,10 @@ class Training:
                 self.network, find_unused_parameters=config.learning != "both", broadcast_buffers=False
             )
         self._saved_s = time.monotonic()
+        self.monitor = open_monitor() if processes.local_rank == 0 else Monitor()
+        self.monitor.set("comface_pretrain_checkpoint_every_seconds", config.checkpoint_every_s)
+        for moment in ("step", "checkpoint"):
+            self.monitor.now(f"comface_pretrain_last_{moment}_timestamp_seconds")
 
     def run(self) -> None:
         while self.epoch <= self.config.epochs:
@@ -128,6 +133,7 @@ class Training:
         steps = range(self.step, self.steps_per_epoch)
         images = PairImages(self.train_reader, self.sampler, self.processes.rank, self.processes.count, self.epoch, s)
         feed = batches(images, steps, config.loader_workers)
+        feed = self.monitor.waiting("comface_pretrain_data_wait_seconds_total", feed)
         if self.processes.first:
             feed = track(feed, f"epoch {self.epoch}/{config.epochs}, S = {s:g}", total=len(steps), unit="step")
         train_steps(
@@ -144,7 +150,10 @@ class Training:
 
     def _after_step(self, step: int) -> None:
         self.step = step + 1
+        self._tell()
         if not (self.sums.inter + self.sums.intra < float("inf")):
+            self.monitor.add("comface_pretrain_nonfinite_losses_total")
+            self.monitor.linger()
             raise DataError(
                 f"The loss is not finite at epoch {self.epoch}, step {step}; lower pretrain.learning_rate or look at "
                 "the shards. The last checkpoint is kept."
@@ -158,6 +167,17 @@ class Training:
                 f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run it again."
             )
 
+    def _tell(self) -> None:
+        if not self.monitor:
+            return
+        self.monitor.now("comface_pretrain_last_step_timestamp_seconds")
+        self.monitor.set("comface_pretrain_epoch", self.epoch)
+        self.monitor.set("comface_pretrain_step", self.step)
+        self.monitor.add("comface_pretrain_pairs_total", self.config.pairs_per_step)
+        for name, value in self.sums.record().items():
+            if value is not None:
+                self.monitor.set("comface_pretrain_loss", value, kind=name.removeprefix("loss_"))
+
     def _save(self) -> None:
         self._saved_s = time.monotonic()
         if self.processes.first:
@@ -166,6 +186,7 @@ class Training:
                 "step": self.step, "sums": vars(self.sums), "curve": self.curve,
             }  # fmt: skip
             checkpoint.save(self.store, state)
+        self.monitor.now("comface_pretrain_last_checkpoint_timestamp_seconds")
 
     def _resume(self) -> None:
         state = checkpoint.load(self.store)
