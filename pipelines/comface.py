@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 # ruff: noqa: E402
-from kfp import compiler, dsl
+from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
 from comface.pretrain.component import pretrain
@@ -23,6 +23,35 @@ from comface.synthesize.component import synthesize
 from comface.transfer.component import align, complete, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+SECRET = "comface-store"
+SECRET_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """The store's credentials come from a secret (a run on file:// needs none). KFP retries whatever the reason was; a
+    step that failed for good ends its further attempts at once (execution.py)."""
+    kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
+    return task.set_retry(3, backoff_duration="20s", backoff_factor=2, backoff_max_duration="600s")
+
+
+def sized(task: dsl.PipelineTask, cpu: tuple[str, str], memory: tuple[str, str]) -> dsl.PipelineTask:
+    """Requests and limits: small requests, so that one node runs the laptop profile, and room for the paper's."""
+    task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1]).set_memory_request(memory[0]).set_memory_limit(memory[1])
+    return on_cluster(task)
+
+
+def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    return sized(task, ("250m", "2"), ("1Gi", "8Gi"))
+
+
+def medium(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    return sized(task, ("1", "8"), ("4Gi", "32Gi"))
+
+
+def heavy(task: dsl.PipelineTask, gpus: object) -> dsl.PipelineTask:
+    task.register_pipeline_channels([gpus])  # the compiler does so for arguments, but not for resources
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+    return sized(task, ("2", "8"), ("6Gi", "48Gi"))
 
 
 @dsl.pipeline(
@@ -52,32 +81,34 @@ def comface(
         tasks: Tasks to evaluate, comma-separated. Empty: the profile's.
         methods: Pre-trainings to compare, comma-separated. Empty: the profile's.
         nodes: Nodes of the pre-training job.
-        gpus_per_node: GPUs on each of them; 0 trains on CPUs.
+        gpus_per_node: GPUs on each of them; 0 runs everything on CPUs.
     """
     plans = resolve(
         profile=profile, overrides=overrides, run_name=run_name, run_id=RUN_ID, store=store, weights=weights,
         data=data, tasks=tasks, methods=methods, nodes=nodes, gpus_per_node=gpus_per_node,
     )  # fmt: skip
-    with dsl.ExitHandler(finish(profile=profile, store=store, run_id=RUN_ID)):
-        with dsl.ParallelFor(plans.outputs["parts"], name="parts") as part:
-            tracks = synthesize(plan=plans.outputs["synthesize"], part=part)
-        shards = shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"]))
-        trained = pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"])
-        backbone = trained.outputs["Output"]
-        with dsl.ParallelFor(plans.outputs["datasets"], name="datasets") as dataset:
-            aligned = align(plan=dataset)
-        items = complete(
-            items=plans.outputs["items"], faces=dsl.Collected(aligned.outputs["Output"]), backbone=backbone
+    medium(plans)
+    gpus = plans.outputs["gpus"]
+    with dsl.ExitHandler(light(finish(profile=profile, store=store, run_id=RUN_ID))):
+        with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
+            tracks = heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus)
+        shards = medium(shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"])))
+        trained = on_cluster(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
+        backbone = trained.outputs["Output"]  # its job's size is in the configuration (pretrain.job)
+        with dsl.ParallelFor(plans.outputs["datasets"], name="datasets", parallelism=8) as dataset:
+            aligned = medium(align(plan=dataset))
+        items = light(
+            complete(items=plans.outputs["items"], faces=dsl.Collected(aligned.outputs["Output"]), backbone=backbone)
         )
-        with dsl.ParallelFor(items.output, name="task-method-mode") as item:
-            result = transfer(plan=item)
-        report = evaluate(
-            plan=plans.outputs["evaluate"], results=dsl.Collected(result.outputs["Output"]), backbone=backbone
+        with dsl.ParallelFor(items.output, name="task-method-mode", parallelism=16) as item:
+            result = heavy(transfer(plan=item), gpus)
+        report = medium(
+            evaluate(plan=plans.outputs["evaluate"], results=dsl.Collected(result.outputs["Output"]), backbone=backbone)
         )
         evaluation = report.outputs["Output"]
-        decided = gate(plan=plans.outputs["register"], evaluation=evaluation)
+        decided = light(gate(plan=plans.outputs["register"], evaluation=evaluation))
         with dsl.If(decided.outputs["Output"] == "passed", name="gate-passed"):
-            register(plan=plans.outputs["register"], evaluation=evaluation, backbone=backbone)
+            light(register(plan=plans.outputs["register"], evaluation=evaluation, backbone=backbone))
 
 
 def compile_pipeline(path: Path) -> None:

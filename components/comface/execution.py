@@ -2,6 +2,9 @@
 
 A step's component calls `execute` with the plan it was given (one canonical JSON string) and the function that does
 the work. Errors become one sentence, a record in the store and the documented exit code; an orphaned process ends.
+
+KFP starts a failed step again whatever its exit code was. So a step that failed for good (64, 65, 66: the same would
+come again) finds its own record when it is started again in the same run, and ends at once with the same sentence.
 """
 
 from __future__ import annotations
@@ -18,12 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from comface.errors import ComfaceError, Preempted
+from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
 from comface.progress import say
 from comface.store import Store, open_store
 
 T = TypeVar("T")
 FAILURES = "failures"
+FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_code)
+RETRIES_END_S = 900.0
+"""Longer than KFP's own retries take (pipelines/comface.py: 140 s, and the pods' starts). Later it was a person who
+pressed "Retry" after mending something, and the step works again."""
 
 
 def set_threads_passive() -> None:
@@ -47,7 +54,11 @@ def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], sh
     store: Store | None = None
     try:
         store = open_store(values["store"])
-        return work(store, values)
+        before = _record_before(store, values.get("run", ""), step)
+        result = work(store, values)
+        if before:
+            store.delete(before)
+        return result
     except ComfaceError as error:
         say(f"error in {step}: {error}")
         _record(store, values.get("run", ""), step, error)
@@ -77,10 +88,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TMPDIR", "/tmp")) / "comface-cache"
 
 
+def _record_before(store: Store, run: str, step: str) -> str | None:
+    """The key of the record of an earlier attempt of this step in this run, if there was one. Ends the process when
+    that attempt failed for good."""
+    key = f"{FAILURES}/{run}/{step}.json"
+    if not run or not store.exists(key):
+        return None
+    record = json.loads(store.read(key))
+    if record["exit_code"] in FOR_GOOD and time.time() - record.get("at", 0) < RETRIES_END_S:
+        say(f"error in {step}: {record['sentence']}")
+        say("(found by an earlier attempt, so nothing was tried again; mend it, then start a new run)")
+        raise SystemExit(record["exit_code"])
+    return key
+
+
 def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> None:
     if store is None or not run:
         return
-    record = {"step": step, "sentence": str(error), "exit_code": error.exit_code}
+    record = {"step": step, "sentence": str(error), "exit_code": error.exit_code, "at": round(time.time())}
     try:
         store.write(f"{FAILURES}/{run}/{step}.json", json.dumps(record).encode())
     except ComfaceError as second:

@@ -1,8 +1,8 @@
 """A whole run on this machine: the compiled pipeline through KFP's local runner, shown as a person wants to see it.
 
-In: pipelines/comface.yaml (the file that a cluster gets), a configuration, a folder. Out: in that folder report.html,
-comparison.png, run.log and the store. A run that was interrupted, by whatever, goes on when started again: finished
-artifacts are found by their address, the unfinished step goes on from its own checkpoints.
+In: pipelines/comface.yaml (the file that a cluster gets; only what is for pods is left out), a configuration, a folder.
+Out: in that folder report.html, comparison.png, run.log and the store. A run that was interrupted, by whatever, goes on
+when started again: finished artifacts are found by their address, the unfinished step goes on from its checkpoints.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from comface.config import RunConfig
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
@@ -97,10 +99,23 @@ def _execute(
     before = set(store.keys(FAILURES))
     with (folder / "run.log").open("w") as log, contextlib.redirect_stdout(Narrator(log, sys.stderr, verbose)):
         try:
-            components.load_component_from_file(str(pipeline))(**arguments)
+            components.load_component_from_text(for_one_machine(pipeline.read_text()))(**arguments)
         except RuntimeError as error:
             raise _failure(store, before, folder, error) from None
     return _output(root, "evaluate"), _output(root, "register")
+
+
+def for_one_machine(text: str) -> str:
+    """The compiled pipeline without what is for a cluster's pods: requests (the runner warns of each), secrets, and
+    retries. Here a retry meets what the first attempt met, while a person waits: the runner would keep the backoff,
+    140 s, before it told why. Started again by hand, a run goes on where it was."""
+    pipeline = next(yaml.safe_load_all(text))
+    for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    for executor in pipeline.get("deploymentSpec", {}).get("executors", {}).values():
+        executor.get("container", {}).pop("resources", None)
+    return yaml.safe_dump(pipeline, sort_keys=False)
 
 
 def _output(root: Path, task: str) -> str | None:

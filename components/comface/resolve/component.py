@@ -31,6 +31,7 @@ def resolve(
         ("items", list),
         ("evaluate", str),
         ("register", str),
+        ("gpus", str),
     ],
 ):
     """Check the whole run and plan its steps before anything expensive starts."""

@@ -16,7 +16,7 @@ from comface.progress import say
 from comface.resolve.step import plan_run
 from comface.store import open_store
 
-FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register")
+FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
 
 
 def resolve_parameters(

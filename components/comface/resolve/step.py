@@ -7,14 +7,16 @@ configuration its step needs, so that caching is exact per step. Raises Configur
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comface.config import RunConfig, SynthesizeConfig
 from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.execution import cache_folder
 from comface.manifest import canonical_json
 from comface.progress import say
+from comface.resolve.gpus import check_gpus_of_pod
 from comface.resolve.missing import missing_models, without_missing
 from comface.store import Store, open_store
 
@@ -31,21 +33,27 @@ class Plans:
     items: list[str]
     evaluate: str
     register: str
+    gpus: str
+    """How many each pod of a step that renders or computes features asks for: "0" or "1"."""
 
 
 def plan_run(config: RunConfig, run: str) -> Plans:
     """The plans of a run named `run` (unique; failures are recorded under it), after every check."""
     config, notes = without_missing(config, missing_models())
-    for note in notes:
+    unknown = check_gpus_of_pod(config)
+    for note in [*notes, *([unknown] if unknown else [])]:
         say(note)
     check_store(open_store(config.store))
-    check_generators(config)
+    supplies = check_generators(config)
     check_datasets(config)
-    return make_plans(config, run, notes)
+    return make_plans(config, run, notes, supplies)
 
 
-def make_plans(config: RunConfig, run: str, notes: Sequence[str] = ()) -> Plans:
-    """Configuration -> what each step receives; nothing is checked. `notes` are said in the report."""
+def make_plans(
+    config: RunConfig, run: str, notes: Sequence[str] = (), supplies: Mapping[str, Any] | None = None
+) -> Plans:
+    """Configuration -> what each step receives; nothing is checked. `notes` are said in the report; `supplies` are the
+    StyleGANs' files (check_generators)."""
     transfer = config.transfer
 
     def envelope(**sections: Any) -> str:
@@ -53,9 +61,11 @@ def make_plans(config: RunConfig, run: str, notes: Sequence[str] = ()) -> Plans:
 
     names = _dataset_names(config)
     return Plans(
-        synthesize=envelope(synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights),
+        synthesize=envelope(
+            synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights, supplies=supplies or {}
+        ),
         parts=list(range(config.synthesize.parts)),
-        shard=envelope(shard=config.shard.model_dump(mode="json")),
+        shard=envelope(shard=config.shard.model_dump(mode="json"), screening=config.screening.model_dump(mode="json")),
         pretrain=envelope(pretrain=config.pretrain.model_dump(mode="json")),
         datasets=[
             envelope(
@@ -78,6 +88,7 @@ def make_plans(config: RunConfig, run: str, notes: Sequence[str] = ()) -> Plans:
         ],
         evaluate=envelope(evaluate=config.evaluate.model_dump(mode="json"), profile=config.profile, notes=list(notes)),
         register=envelope(register=config.register_model.model_dump(mode="json")),
+        gpus=str(min(config.pretrain.gpus_per_node, 1)),
     )
 
 
@@ -105,15 +116,21 @@ def check_store(store: Store) -> None:
     store.delete(key)
 
 
-def check_generators(config: RunConfig) -> None:
-    """Every generator can be loaded and has a direction for every attribute it is asked for."""
-    from comface.generators import load_generator
+def check_generators(config: RunConfig) -> dict[str, Any]:
+    """Every generator can be loaded and has a direction that fits for every attribute it is asked for. Returns what
+    the plan of synthesize carries: which files of the weights location are used."""
+    from comface.generators.location import find_supplies, local_files
+    from comface.generators.published import STYLEGANS
+    from comface.synthesize.step import preflight
 
-    for share in config.synthesize.composition:
-        generator = load_generator(share.generator)
-        for attribute in share.attributes:
-            generator.direction(attribute)
+    supplies, files = {}, {}
+    if any(share.generator in STYLEGANS for share in config.synthesize.composition):
+        location, cache = open_store(config.weights), cache_folder()
+        supplies = find_supplies(location, config.synthesize, cache)
+        files = local_files(location, supplies, cache)
+    preflight(config.synthesize, files=files)
     _check_identities(config.synthesize, config.pretrain.pairs_per_step)
+    return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
 
 
 def _check_identities(synthesize: SynthesizeConfig, pairs_per_step: int) -> None:

@@ -1,0 +1,149 @@
+"""The API of a Kubeflow Pipelines server: where it is, who asks, and every refusal as one sentence.
+
+In: an endpoint (--endpoint, KFP_ENDPOINT, or in a pod the service `ml-pipeline`), a token (KFP_EXISTING_TOKEN, or in a
+pod the projected one). These are the names that the kfp command line reads. Out: answers of kfp_server_api, KFP's own
+published client; kfp.Client stands above it, but waits 25 s with tracebacks for a server that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+
+IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
+NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+CONNECT_AND_ANSWER_S = (5, 20)
+"""Longer than any answer takes; the replacement of a schedule counts on it (schedules.py)."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """`namespace` is empty on a single-user server. `page` is where a person sees the UI."""
+
+    endpoint: str
+    namespace: str
+    page: str
+    client: Any
+
+    def ask(self, service: str, method: str, *arguments: Any, **options: Any) -> Any:
+        """One call of KFP's client, e.g. ask("RunServiceApi", "run_service_get_run", run_id). Raises what the server
+        refuses with: ConfigurationError (address, credentials, argument) or TryAgain (unreachable, overloaded)."""
+        import kfp_server_api
+        from urllib3.exceptions import HTTPError
+
+        api = getattr(kfp_server_api, service)(self.client)
+        try:
+            return getattr(api, method)(*arguments, _request_timeout=CONNECT_AND_ANSWER_S, **options)
+        except kfp_server_api.ApiException as error:
+            raise refusal(self.endpoint, error.status, error.body or error.reason or "") from None
+        except HTTPError as error:
+            raise unreachable(self.endpoint, error) from None
+
+    def health(self) -> dict[str, Any]:
+        """What the server says of itself. Raises ConfigurationError when no KFP answers at the endpoint."""
+        answer = self.ask("HealthzServiceApi", "healthz_service_get_healthz", _preload_content=False)
+        try:
+            found = json.loads(answer.data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ConfigurationError(
+                f"What answers at {self.endpoint} is not the KFP API (a login page?); give --endpoint the API's "
+                "address, and KFP_EXISTING_TOKEN where it asks for a login."
+            )
+        return found
+
+
+def connect(endpoint: str | None, namespace: str | None, environment: Mapping[str, str] = os.environ) -> Connection:
+    """A server that has answered. On a multi-user server the namespace is the given one, or the pod's own."""
+    address = endpoint_from(endpoint, environment)
+    page = environment.get("KF_PIPELINES_UI_ENDPOINT") or address
+    found = Connection(address, "", page.rstrip("/"), _client(address, environment))
+    multi_user = bool(found.health().get("multi_user"))
+    if not multi_user:
+        return found
+    own = namespace or environment.get("KFP_NAMESPACE") or _text(NAMESPACE_FILE)
+    if not own:
+        raise ConfigurationError(f"The KFP at {address} has several users; name your namespace with --namespace.")
+    return Connection(address, own, found.page, found.client)
+
+
+def endpoint_from(given: str | None, environment: Mapping[str, str]) -> str:
+    address = (given or environment.get("KFP_ENDPOINT") or "").rstrip("/")
+    if not address and "KUBERNETES_SERVICE_HOST" in environment:
+        return IN_CLUSTER
+    if not address:
+        raise ConfigurationError(
+            "No KFP server is named; give --endpoint or set KFP_ENDPOINT, e.g. http://localhost:8888 after "
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`."
+        )
+    if not address.startswith(("http://", "https://")):
+        raise ConfigurationError(f"The endpoint '{address}' does not start with http:// or https://; mend it.")
+    return address
+
+
+def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
+    """The sentence for an HTTP status that is no success."""
+    said = server_words(body)
+    if status in (401, 403):
+        return ConfigurationError(
+            f"The KFP at {endpoint} refused you ({status}{said}); set KFP_EXISTING_TOKEN to a token that may use it, "
+            "and check --namespace."
+        )
+    if status == 404:
+        return ConfigurationError(
+            f"The KFP at {endpoint} does not know this (404{said}); check --endpoint and the name."
+        )
+    if 400 <= status < 500 and status not in (408, 429):
+        return ConfigurationError(f"The KFP at {endpoint} refused the request ({status}{said}); mend it.")
+    if status == 0:
+        return ConfigurationError(f"The certificate of {endpoint} is not trusted{said}; set SSL_CERT_FILE to its CA.")
+    return TryAgain(f"The KFP at {endpoint} failed ({status}{said}); try again in a minute.")
+
+
+def server_words(body: Any) -> str:
+    """': what the server said', in one line without a full stop, or nothing (gateways answer with HTML)."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    try:
+        values = json.loads(text)
+        text = str(values.get("message") or values.get("error") or "")
+    except (ValueError, AttributeError):
+        text = "" if "<" in text else text
+    text = " ".join(text.split())[:300].rstrip(".")
+    return f": {text}" if text else ""
+
+
+def unreachable(endpoint: str, error: Exception) -> TryAgain:
+    reason = getattr(error, "reason", None) or error
+    return TryAgain(
+        f"The KFP at {endpoint} cannot be reached ({type(reason).__name__}); check the address, the network and "
+        "whether its port-forward still runs."
+    )
+
+
+def _client(address: str, environment: Mapping[str, str]) -> Any:
+    import kfp_server_api
+
+    configuration = kfp_server_api.Configuration(host=address)
+    configuration.retries = False  # a create that is sent twice makes two
+    configuration.ssl_ca_cert = environment.get("SSL_CERT_FILE")
+    token_file = environment.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
+    token = environment.get("KFP_EXISTING_TOKEN") or _text(token_file)
+    if token:
+        configuration.api_key["authorization"] = token
+        configuration.api_key_prefix["authorization"] = "Bearer"
+    return kfp_server_api.ApiClient(configuration)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

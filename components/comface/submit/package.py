@@ -1,0 +1,113 @@
+"""The compiled pipeline as a server takes it, and its parameters, checked by the file's own definitions.
+
+In: pipelines/comface.yaml (the pipeline, and as second document what only Kubernetes understands). Out: the
+specification for the API, typed arguments. Nothing is sent from here; a wrong parameter is found before anything is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from comface.errors import ConfigurationError
+
+KINDS = {
+    "STRING": "text",
+    "NUMBER_INTEGER": "a whole number",
+    "NUMBER_DOUBLE": "a number",
+    "BOOLEAN": "true or false",
+    "LIST": "a JSON list",
+    "STRUCT": "a JSON object",
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    path: Path
+    name: str
+    specification: dict[str, Any]
+    parameters: dict[str, dict[str, Any]]
+    """Name -> definition: parameterType, defaultValue, description."""
+    sha256: str
+
+
+def read_package(path: Path) -> Package:
+    """Raises ConfigurationError when the file is no compiled pipeline."""
+    try:
+        data = path.read_bytes()
+        documents = [document for document in yaml.safe_load_all(data) if document]
+        pipeline = documents[0]
+        name, root = pipeline["pipelineInfo"]["name"], pipeline["root"]
+    except OSError as error:
+        raise ConfigurationError(f"The pipeline '{path}' cannot be read ({error.strerror}); name another.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
+        raise ConfigurationError(f"'{path}' is not a compiled pipeline; make it with `make compile`.") from None
+    specification = pipeline
+    if len(documents) > 1:
+        specification = {"pipeline_spec": pipeline, "platform_spec": documents[1]}
+    parameters = root.get("inputDefinitions", {}).get("parameters", {})
+    return Package(path, name, specification, parameters, hashlib.sha256(data).hexdigest())
+
+
+def split_arguments(pairs: Iterable[str]) -> dict[str, str]:
+    """`k=v` pairs as a mapping. Raises ConfigurationError for one without '=' and for a name given twice."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"The parameter '{pair}' is not of the form name=value; write one '='.")
+        if name in found:
+            raise ConfigurationError(f"The parameter '{name}' is given twice; give it once.")
+        found[name] = value
+    return found
+
+
+def typed_arguments(package: Package, given: Mapping[str, str]) -> dict[str, Any]:
+    """The texts of `given` as the types that the pipeline declares. Text stays text, also where it looks like a number
+    (the kfp command line sends version=1.0 as a number, which the server refuses)."""
+    return {name: _typed(name, text, _definition(package, name)["parameterType"]) for name, text in given.items()}
+
+
+def with_defaults(package: Package, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of the pipeline. The file holds whole numbers as 4.0: YAML made by protobuf."""
+    defaults = {
+        name: int(definition["defaultValue"])
+        if definition["parameterType"] == "NUMBER_INTEGER"
+        else definition["defaultValue"]
+        for name, definition in package.parameters.items()
+        if "defaultValue" in definition
+    }
+    missing = [name for name in package.parameters if name not in defaults and name not in arguments]
+    if missing:
+        raise ConfigurationError(f"The pipeline needs a value for '{missing[0]}'; give --param {missing[0]}=VALUE.")
+    return {**defaults, **arguments}
+
+
+def _definition(package: Package, name: str) -> dict[str, Any]:
+    if name not in package.parameters:
+        raise ConfigurationError(
+            f"The pipeline '{package.name}' has no parameter '{name}'; it has {', '.join(package.parameters)}."
+        )
+    return package.parameters[name]
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    try:
+        if kind == "STRING":
+            return text
+        if kind == "NUMBER_INTEGER":
+            return int(text)
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    wanted: dict[str, tuple[type, ...]]
+    wanted = {"NUMBER_DOUBLE": (int, float), "BOOLEAN": (bool,), "LIST": (list,), "STRUCT": (dict,)}
+    if not isinstance(value, wanted.get(kind, ())) or (kind == "NUMBER_DOUBLE" and isinstance(value, bool)):
+        raise ConfigurationError(f"The parameter '{name}' must be {KINDS.get(kind, kind)}, not '{text}'; mend it.")
+    return value

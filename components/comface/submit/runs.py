@@ -1,0 +1,110 @@
+"""Runs and versions on a KFP server: start one, wait for its end, put the pipeline into the UI.
+
+In: a connection, a package, typed arguments. Out: ids and addresses. Raises ConfigurationError or TryAgain.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comface.errors import ConfigurationError, TryAgain
+from comface.progress import say
+from comface.submit.connection import Connection
+from comface.submit.package import Package
+
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+POLL_S = 10.0
+PATIENCE_S = 600.0
+"""How long a server may fail to answer while a run is waited for: an upgrade of KFP takes minutes."""
+
+
+def experiment_id(connection: Connection, name: str) -> str:
+    """The experiment called `name`, made where it is absent."""
+    import kfp_server_api
+
+    named = _only_named(name)
+    options = {"namespace": connection.namespace} if connection.namespace else {}
+    found = connection.ask(
+        "ExperimentServiceApi", "experiment_service_list_experiments", filter=named, page_size=2, **options
+    )
+    if found.experiments:
+        return str(found.experiments[0].experiment_id)
+    body = kfp_server_api.V2beta1Experiment(display_name=name, namespace=connection.namespace or None)
+    made = connection.ask("ExperimentServiceApi", "experiment_service_create_experiment", experiment=body)
+    return str(made.experiment_id)
+
+
+def start_run(
+    connection: Connection, package: Package, arguments: Mapping[str, Any], experiment: str, name: str, account: str
+) -> str:
+    """The id of a new run. `account`: the service account of its pods; empty: the server's default."""
+    import kfp_server_api
+
+    body = kfp_server_api.V2beta1Run(
+        experiment_id=experiment_id(connection, experiment),
+        display_name=name,
+        pipeline_spec=package.specification,
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(arguments)),
+        service_account=account or None,
+    )
+    run = connection.ask("RunServiceApi", "run_service_create_run", run=body)
+    if not run.run_id:
+        raise ConfigurationError(f"What answers at {connection.endpoint} gave the run no id; is it the KFP API?")
+    return str(run.run_id)
+
+
+def run_page(connection: Connection, run: str) -> str:
+    return f"{connection.page}/#/runs/details/{run}"
+
+
+def wait_for_run(
+    connection: Connection,
+    run: str,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """The state in which the run ended. A server that does not answer for a while is waited for."""
+    shown, answered = "", clock()
+    while True:
+        try:
+            state = connection.ask("RunServiceApi", "run_service_get_run", run).state or "PENDING"
+            answered = clock()
+        except TryAgain:
+            if clock() - answered > PATIENCE_S:
+                raise
+            state = shown
+        if state != shown:
+            say(f"{run}: {state.lower()}")
+            shown = state
+        if state in ENDED:
+            return str(state)
+        sleep(POLL_S)
+
+
+def upload(connection: Connection, package: Package, version: str) -> tuple[str, bool]:
+    """(id of the pipeline, whether the version is new). A version is never replaced: its name holds the file's hash."""
+    options = {"namespace": connection.namespace} if connection.namespace else {}
+    found = connection.ask(
+        "PipelineServiceApi", "pipeline_service_list_pipelines", filter=_only_named(package.name), **options
+    )
+    path = str(package.path)
+    if not found.pipelines:
+        made = connection.ask("PipelineUploadServiceApi", "upload_pipeline", path, name=package.name, **options)
+        pipeline = str(made.pipeline_id)  # its first version is called as the pipeline is, so ours comes on top
+    else:
+        pipeline = str(found.pipelines[0].pipeline_id)
+        versions = connection.ask(
+            "PipelineServiceApi", "pipeline_service_list_pipeline_versions", pipeline, filter=_only_named(version)
+        )
+        if versions.pipeline_versions:
+            return pipeline, False
+    connection.ask("PipelineUploadServiceApi", "upload_pipeline_version", path, name=version, pipelineid=pipeline)
+    return pipeline, True
+
+
+def _only_named(name: str) -> str:
+    """KFP's filter, as its own client writes it (operation 1 is EQUALS)."""
+    return json.dumps({"predicates": [{"operation": 1, "key": "display_name", "stringValue": name}]})

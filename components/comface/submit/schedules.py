@@ -1,0 +1,244 @@
+"""Recurring runs on a KFP server: one schedule per name, replaced without a missed or a doubled tick.
+
+KFP cannot change a recurring run, so a new definition is a new recurring run. What KFP's scheduler does (read in its
+source, backend/src/crd/controller/scheduledworkflow): an enabled recurring run starts, late if need be, the latest tick
+since its creation or its last start; a disabled one starts nothing; deleting one kills its running run, unless the
+server knows propagation_policy=ORPHAN (KFP >= 2.16).
+
+So a schedule is replaced in this order, in a minute without ticks:
+
+    1. create the new one, disabled      killed after it: the old one goes on; the next `create` removes the new one
+    2. disable the old one               killed after it: none ticks; `create` again (or `resume`) enables the new one,
+    3. enable the new one                  which starts a tick that has passed meanwhile, late and once
+    4. delete the old one                killed before it: a disabled leftover, which the next `create` removes
+
+A tick before step 1 is the old one's, a tick after step 2 the new one's, whenever step 3 happens: at no moment do both
+tick. The reverse order (enable, then disable) would double a tick when killed, and deleting first would lose one. The
+minute without ticks is needed since the clocks and the scheduler are not exact: no tick in the 60 s before step 1 (the
+scheduler may still be at it), nor between steps 1 and 2. A running run of the old schedule goes on: its schedule is
+kept, disabled, until the run has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from comface.errors import ConfigurationError, TryAgain
+from comface.manifest import canonical_json
+from comface.progress import say
+from comface.submit.connection import Connection
+from comface.submit.cron import Cron, parse_cron
+from comface.submit.package import Package
+from comface.submit.runs import ENDED, experiment_id
+
+SERVICE = "RecurringRunServiceApi"
+MARK = "Kept by comface schedule; definition "
+QUIET_S = 60
+"""Longer than two requests may take (connection.py), and than KFP's scheduler takes to start a tick (10 s)."""
+WAIT_AT_MOST_S = 900
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run of ours, as the server holds it."""
+
+    id: str
+    name: str
+    cron: str
+    enabled: bool
+    definition: str
+    experiment: str
+    created: datetime
+    parameters: dict[str, Any]
+
+    def next(self, now: datetime) -> datetime | None:
+        return parse_cron(self.cron).next(now) if self.enabled else None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a schedule shall be. `cron` has been checked, `arguments` are typed."""
+
+    name: str
+    cron: Cron
+    package: Package
+    arguments: Mapping[str, Any]
+    experiment: str
+    account: str = ""
+
+    @property
+    def definition(self) -> str:
+        """Equal for schedules that do the same."""
+        parts = [self.cron.text, self.package.sha256, dict(self.arguments), self.experiment, self.account]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
+
+
+def schedules(connection: Connection, name: str | None = None) -> list[Schedule]:
+    """Those that comface keeps (called `name`), oldest first."""
+    found, token = [], ""
+    options = {"namespace": connection.namespace} if connection.namespace else {}
+    while True:
+        page = connection.ask(
+            SERVICE, "recurring_run_service_list_recurring_runs", page_size=100, page_token=token, **options
+        )
+        found += [_schedule(run) for run in page.recurring_runs or () if (run.description or "").startswith(MARK)]
+        foreign = [run for run in page.recurring_runs or () if run.display_name == name]
+        if any(not (run.description or "").startswith(MARK) for run in foreign):
+            raise ConfigurationError(f"The recurring run '{name}' was not made by comface; choose another name.")
+        token = page.next_page_token or ""
+        if not token:
+            return sorted((s for s in found if name in (None, s.name)), key=lambda s: s.created)
+
+
+def create(
+    connection: Connection,
+    wanted: Wanted,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Make `wanted` the one schedule of its name; says what was done. May be repeated, also after it was killed."""
+    there = schedules(connection, wanted.name)
+    experiment = experiment_id(connection, wanted.experiment)
+    enabled = [schedule for schedule in there if schedule.enabled]
+    newest = there[-1] if there else None
+    if newest and newest.definition == wanted.definition and enabled in ([newest], []):
+        if not enabled:
+            _switch(connection, newest.id, "enable")
+        _retire(connection, there[:-1])
+        return f"{wanted.name} is as wanted" if enabled else f"{wanted.name} was disabled and is enabled again"
+    if not enabled:
+        _make(connection, wanted, experiment, enabled=True)
+        _retire(connection, there)
+        return f"{wanted.name} replaces a disabled one" if there else f"{wanted.name} is created"
+    _retire(connection, [schedule for schedule in there if not schedule.enabled])
+    _wait_for_quiet(enabled, now, sleep)
+    new = _make(connection, wanted, experiment, enabled=False)
+    for schedule in enabled:
+        _switch(connection, schedule.id, "disable")
+    _switch(connection, new, "enable")
+    _retire(connection, enabled)
+    return f"{wanted.name} is replaced"
+
+
+def pause(connection: Connection, name: str) -> str:
+    for schedule in _existing(connection, name):
+        if schedule.enabled:
+            _switch(connection, schedule.id, "disable")
+    return f"{name} is paused; a run under way goes on"
+
+
+def resume(connection: Connection, name: str) -> str:
+    """Enables the newest alone. KFP then starts the latest tick that passed meanwhile, late and once."""
+    *older, newest = _existing(connection, name)
+    if any(schedule.enabled for schedule in older):
+        raise ConfigurationError(f"A replacement of '{name}' did not end; run its `comface schedule create` again.")
+    if newest.enabled:
+        return f"{name} was not paused"
+    _switch(connection, newest.id, "enable")
+    return f"{name} is resumed; if a tick passed meanwhile, KFP starts the latest one now"
+
+
+def delete(connection: Connection, name: str) -> str:
+    there = _existing(connection, name)
+    for schedule in there:
+        if schedule.enabled:
+            _switch(connection, schedule.id, "disable")
+    kept = _retire(connection, there)
+    if kept:
+        raise TryAgain(
+            f"The run {kept[0]} of '{name}' is under way and would be killed with its schedule, which is paused "
+            "instead; delete it again when the run has ended."
+        )
+    return f"{name} is deleted"
+
+
+def _existing(connection: Connection, name: str) -> list[Schedule]:
+    there = schedules(connection, name)
+    if not there:
+        raise ConfigurationError(f"There is no schedule '{name}'; `comface schedule list` shows those that are there.")
+    return there
+
+
+def _make(connection: Connection, wanted: Wanted, experiment: str, enabled: bool) -> str:
+    import kfp_server_api as api
+
+    body = api.V2beta1RecurringRun(
+        experiment_id=experiment,
+        display_name=wanted.name,
+        description=MARK + wanted.definition,
+        pipeline_spec=wanted.package.specification,
+        runtime_config=api.V2beta1RuntimeConfig(parameters=dict(wanted.arguments)),
+        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=wanted.cron.text)),
+        mode="ENABLE" if enabled else "DISABLE",
+        max_concurrency="1",
+        no_catchup=True,
+        service_account=wanted.account or None,
+    )
+    made = connection.ask(SERVICE, "recurring_run_service_create_recurring_run", recurring_run=body)
+    return str(made.recurring_run_id)
+
+
+def _switch(connection: Connection, schedule: str, to: str) -> None:
+    connection.ask(SERVICE, f"recurring_run_service_{to}_recurring_run", schedule)
+
+
+def _retire(connection: Connection, disabled: Sequence[Schedule]) -> list[str]:
+    """Delete disabled schedules. One whose run is under way is kept, since an older server would kill that run;
+    returns the ids of those runs."""
+    kept = []
+    for schedule in disabled:
+        running = _running(connection, schedule)
+        if running:
+            kept.append(running)
+            say(f"{schedule.name}: the run {running} goes on; its old schedule stays, disabled, until the next create")
+        else:
+            connection.ask(
+                SERVICE, "recurring_run_service_delete_recurring_run", schedule.id, propagation_policy="ORPHAN"
+            )
+    return kept
+
+
+def _running(connection: Connection, schedule: Schedule) -> str | None:
+    """The id of a run that `schedule` started and that has not ended. It is among the newest: one at a time."""
+    page = connection.ask(
+        "RunServiceApi", "run_service_list_runs", experiment_id=schedule.experiment, page_size=100,
+        sort_by="created_at desc",
+    )  # fmt: skip
+    for run in page.runs or ():
+        if run.recurring_run_id == schedule.id and run.state not in ENDED:
+            return str(run.run_id)
+    return None
+
+
+def _wait_for_quiet(enabled: Sequence[Schedule], now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
+    """Return in a moment with no tick of `enabled` within QUIET_S, at whatever hour (KFP may be set to a time zone)."""
+    crons = [parse_cron(schedule.cron).at_any_hour() for schedule in enabled]
+    until = now() + timedelta(seconds=WAIT_AT_MOST_S)
+    margin = timedelta(seconds=QUIET_S)
+    while near := [t for cron in crons if (t := cron.next(now() - margin)) and t <= now() + margin]:
+        if now() > until:
+            raise TryAgain(
+                f"The schedule '{enabled[0].name}' leaves no {2 * QUIET_S} s without a tick; pause it, then create it."
+            )
+        wait_s = (max(near) + margin - now()).total_seconds() + 1
+        say(f"{enabled[0].name}: waiting {wait_s:.0f} s, so that no tick falls into the replacement")
+        sleep(wait_s)
+
+
+def _schedule(run: Any) -> Schedule:
+    cron = run.trigger.cron_schedule.cron if run.trigger and run.trigger.cron_schedule else ""
+    return Schedule(
+        id=run.recurring_run_id,
+        name=run.display_name,
+        cron=cron,
+        enabled=run.status != "DISABLED" if run.status else run.mode == "ENABLE",
+        definition=run.description.removeprefix(MARK),
+        experiment=run.experiment_id,
+        created=run.created_at,
+        parameters=dict((run.runtime_config.parameters if run.runtime_config else None) or {}),
+    )
