@@ -70,18 +70,20 @@ def make_edit(
     layers: Sequence[int] | None = None,
     truncate: Truncate | None = None,
 ) -> Edit:
-    """An edit of `generator`. `space` None: W for (1,D), W+ for (L,D) or where `layers` are chosen; `truncate` None:
-    before in Z, else after. `what` names the direction in sentences.
+    """An edit of `generator`. `space` None: W for (1,D), W+ for (L,D); where `layers` of W are chosen, it is W+.
+    `truncate` None: before in Z, else after. `what` names the direction in sentences.
 
     Raises ConfigurationError for what does not go together, DataError for a direction that does not fit."""
     rows = getattr(generator, "layers", None)
-    space = space or ("W+" if layers is not None or (rows is not None and len(direction_KD) > 1) else "W")
+    space = space or ("W+" if rows is not None and len(direction_KD) > 1 else "W")
+    if layers is not None and space == "W":
+        space = "W+"
     if space == "W+" and rows is None:
         raise ConfigurationError(f"The generator '{generator.name}' has no layers to choose from; edit it in W.")
     if space == "Z" and truncate == "after":
         raise ConfigurationError("An edit in Z comes before truncation, which is of w; leave 'after' out.")
-    if space != "W+" and layers is not None:
-        raise ConfigurationError(f"An edit in {space} has no layers to choose from; choose the space W+ for them.")
+    if space == "Z" and layers is not None:
+        raise ConfigurationError("An edit in Z has no layers to choose from, which w has; leave the layers out.")
     check_direction(direction_KD, generator, what, space)
     if space == "W+":
         direction_KD = _in_layers(generator, direction_KD, layers)

@@ -31,7 +31,8 @@ class Entry(Section):
     layers: tuple[int, int] | None = None
     """First and last row of W+ that is edited."""
     unit_norm: bool = False
-    truncate: Literal["before", "after"] = "after"
+    truncate: Literal["before", "after"] | None = None
+    """None: before in Z, else after."""
     condition: tuple[str, ...] = ()
     alpha: str = "coefficient of the vector as it is in the file"
     source: str = "your own"
@@ -61,6 +62,8 @@ def entry_for(generator: str, attribute: str, use: DirectionUse | None = None) -
     known = catalogue().get(generator, {}).get(name)
     entry = known or Entry(generator=generator, attribute=name, file=f"{name}.npy")
     changes = use.model_dump(exclude_none=True) if use is not None else {}
+    if changes.get("space") == "Z":
+        changes.setdefault("truncate", None)
     return Entry.model_validate({**entry.model_dump(), **changes})
 
 
