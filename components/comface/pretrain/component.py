@@ -1,16 +1,32 @@
-"""The typed KFP face of pretrain."""
+"""The typed KFP face of pretrain. Its task's settings go to the training job; the step's own pod stays small."""
 
 from kfp import dsl
 
 from comface.image import IMAGE
 
+TO_THE_JOB = [
+    dsl.TaskConfigField.RESOURCES,
+    dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+    dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+    dsl.TaskConfigField.KUBERNETES_AFFINITY,
+    dsl.TaskConfigField.KUBERNETES_VOLUMES,
+    dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),  # both read and write the store
+]
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def pretrain(plan: str, shards: str, curve: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics]) -> str:
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=TO_THE_JOB)
+def pretrain(
+    plan: str,
+    shards: str,
+    curve: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    job: dsl.Output[dsl.Artifact],
+    task_config: dsl.TaskConfig,
+) -> str:
     """Learn backbone and change head from the shards; returns the URI of the `backbone` artifact."""
     from comface.pretrain.entry import pretrain_backbone
 
-    uri, values = pretrain_backbone(plan, shards, curve.path)
+    uri, values = pretrain_backbone(plan, shards, curve.path, job.path, task_config)
     for name, value in values.items():
         metrics.log_metric(name, value)
     return uri

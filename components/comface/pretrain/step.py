@@ -26,6 +26,7 @@ from comface.pretrain import checkpoint
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.curve import draw_curve
 from comface.pretrain.data import PairImages, batches
+from comface.pretrain.draft import draft_backbone
 from comface.pretrain.loop import Sums, build_optimizer, train_steps, validate
 from comface.pretrain.network import ComFace
 from comface.pretrain.pairs import PairSampler
@@ -38,8 +39,6 @@ from comface.store import Store
 AGREE_EVERY = 10
 """Steps between two looks, together, whether one process was asked to stop."""
 VALIDATION_STEPS = 8
-RUNTIME_FIELDS = {"nodes", "gpus_per_node", "loader_workers", "checkpoint_every_s"}
-"""Fields that say where to train, not what: they are no part of the artifact's address."""
 
 
 def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path) -> Artifact:
@@ -47,13 +46,7 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
 
     Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError when the shards hold too
     few identities for a batch; DataError when the loss is no longer finite or data are damaged."""
-    draft = Draft(
-        store,
-        "backbone",
-        config.model_dump(mode="json", exclude=RUNTIME_FIELDS),
-        {"shards": shards},
-        __name__,
-    )
+    draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
     with joined() as processes, stop_requests() as stop_requested:

@@ -1,0 +1,282 @@
+"""The life of a job as its launcher sees it: obtained (made or taken up), attended to its end, cleaned up.
+
+In: a JobRequest and an Api. Out: nothing when the job has done its work; else the error that ended it. The job does
+not need its launcher: a launcher that is started again, for whatever reason, takes its own job up and goes on.
+docs/launcher.md has the table of lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from comface.errors import ComfaceError, ConfigurationError, Preempted, TryAgain
+from comface.launch.api import Api
+from comface.launch.causes import Cause, find_cause, is_stuck, last_error, restarts, waiting
+from comface.launch.conditions import Phase, Reading
+from comface.launch.logs import LogFollower
+from comface.launch.request import WORK_ANNOTATION, JobRequest, owner_reference
+from comface.progress import say
+
+TAIL_LINES = 40
+CLEANUP_S = 5.0
+"""KFP's own process around the step ends at once when it is asked to; what is not done by then is not done."""
+
+
+class Disrupted(Exception):
+    """The job failed, but not by a fault of the training: a new one goes on from the last checkpoint."""
+
+
+class JobLauncher:
+    """Attends one job. `done`: whether the result is published. Its lifetime is one attempt of the step."""
+
+    def __init__(self, api: Api, request: JobRequest, body: dict[str, Any], done: Callable[[], bool]) -> None:
+        self.api, self.request, self.body, self.done = api, request, body, done
+        self.uid = ""
+        self.pods: list[dict[str, Any]] = []
+        self._told_phase: Phase | None = None
+        self._told_waits: dict[str, str] = {}
+        self._forget()
+
+    def run(self) -> None:
+        """Raises Preempted after SIGTERM, with the job deleted: a run that is terminated takes its GPUs with it."""
+        with termination_as_preempted():
+            try:
+                for attempt in range(1 + self.request.job.resubmissions):
+                    job = self._obtain()
+                    try:
+                        return self._attend(job)
+                    except Disrupted as disrupted:
+                        left = self.request.job.resubmissions - attempt
+                        say(f"{disrupted} Training goes on from its last checkpoint ({left} new jobs left).")
+                raise TryAgain(
+                    f"The job '{self.request.name}' was disrupted {attempt + 1} times; look at the nodes, then run the "
+                    "step again: it goes on from the last checkpoint."
+                )
+            except Preempted:
+                self._delete_at_once()
+                raise
+
+    def _obtain(self) -> dict[str, Any]:
+        """The own job, running or new. One that has ended but left no result, or failed before anybody looked, makes
+        room: who starts the step again wants another try."""
+        name = self.request.name
+        while True:
+            found = self.api.job(name)
+            if found is None:
+                say(f"creating the {self.api.kind.KIND} '{name}'")
+                found = self.api.create(self.body)
+                if found is not None:
+                    self.uid = found["metadata"]["uid"]
+                    return found
+                continue
+            self._refuse_other(found)
+            if found["metadata"].get("deletionTimestamp"):
+                self._wait_gone(found)
+            elif self.api.kind.read(found).phase in (Phase.FAILED, Phase.SUCCEEDED) and not self.done():
+                say(f"the job '{name}' of an earlier attempt has ended; it makes room for a new one")
+                self._remove(found)
+            elif (adopted := self._adopt(found)) is not None:
+                self.uid = adopted["metadata"]["uid"]
+                return adopted
+
+    def _refuse_other(self, found: dict[str, Any]) -> None:
+        if found["metadata"].get("annotations", {}).get(WORK_ANNOTATION) != self.request.digest:
+            raise ConfigurationError(
+                f"There is a {self.api.kind.KIND} '{self.request.name}' that is not this run's; delete or rename it."
+            )
+
+    def _adopt(self, found: dict[str, Any]) -> dict[str, Any] | None:
+        """The job with this pod as its owner: the pod that made it may go at any time, and would take it along."""
+        owner = owner_reference(self.request.owner)
+        if found["metadata"].get("ownerReferences") == [owner]:
+            return found
+        say(f"taking up the job '{self.request.name}' of an earlier attempt ({self.api.kind.read(found).phase.value})")
+        version = found["metadata"]["resourceVersion"]
+        return self.api.patch(self.request.name, {"metadata": {"ownerReferences": [owner], "resourceVersion": version}})
+
+    def _attend(self, job: dict[str, Any]) -> None:
+        self._forget()
+        self._started_s = time.monotonic() - _running_for_s(job)
+        with LogFollower(self.api, lambda: self.pods, self.api.kind.is_rank_0):
+            while True:
+                reading = self.api.kind.read(job)
+                self.pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
+                self._tell(reading)
+                if reading.phase is Phase.SUCCEEDED:
+                    return
+                if reading.phase is Phase.FAILED:
+                    return self._fail(job, reading)
+                self._check_life(job, reading)
+                self.api.wait_for_change(self.request.name, job["metadata"]["resourceVersion"])
+                seen = self.api.job(self.request.name)
+                if not self._is_mine(seen):
+                    if self.done():
+                        return
+                    raise TryAgain(
+                        f"Somebody else deleted the job '{self.request.name}'; run the step again to go on from its "
+                        "last checkpoint."
+                    )
+                assert seen is not None
+                job = seen
+
+    def _is_mine(self, seen: dict[str, Any] | None) -> bool:
+        if seen is None or seen["metadata"]["uid"] != self.uid:
+            return False
+        return not seen["metadata"].get("deletionTimestamp")
+
+    def _forget(self) -> None:
+        """A job that starts, or was queued again, begins anew: none of that counts."""
+        self._counts: dict[str, int] = {}
+        self._started_s = time.monotonic()
+        self._stuck_since_s: float | None = None
+
+    def _tell(self, reading: Reading) -> None:
+        if reading.phase is not self._told_phase:
+            self._told_phase = reading.phase
+            say(f"the job '{self.request.name}' is {reading.phase.value}")
+        waits = waiting(self.pods)
+        for pod, why in sorted(waits.items() - self._told_waits.items()):
+            say(f"the pod '{pod}' waits: {why}")
+        self._told_waits = waits
+
+    def _check_life(self, job: dict[str, Any], reading: Reading) -> None:
+        """Ends a job that cannot, or must not, go on. Queued time does not count for anything."""
+        if reading.phase is Phase.QUEUED:
+            self._forget()
+            return
+        cause, alive_s = find_cause(self.pods), time.monotonic() - self._started_s
+        if cause is not None and cause.final:
+            self._give_up(job, cause.error(self._tail(cause)))
+        if reading.phase is Phase.UNSEEN and not self.pods and alive_s > self.api.timing.unseen_s:
+            self._give_up(job, TryAgain(
+                f"Nobody took up the job '{self.request.name}' for {alive_s:.0f} s; see that {self.api.kind.OPERATOR} "
+                "runs, then run the step again."
+            ))  # fmt: skip
+        self._check_stuck(job)
+        self._check_restarts(job, cause)
+        if alive_s > self.request.job.deadline_s:
+            self._give_up(job, TryAgain(
+                f"The job '{self.request.name}' is past its deadline of {self.request.job.deadline_s} s; run the step "
+                "again to go on from its last checkpoint, or raise pretrain.job.deadline_s."
+            ))  # fmt: skip
+
+    def _check_stuck(self, job: dict[str, Any]) -> None:
+        stuck = {pod: why for pod, why in waiting(self.pods).items() if is_stuck(why)}
+        if not stuck:
+            self._stuck_since_s = None
+            return
+        self._stuck_since_s = self._stuck_since_s or time.monotonic()
+        if time.monotonic() - self._stuck_since_s > self.api.timing.stuck_s:
+            pod, why = next(iter(stuck.items()))
+            self._give_up(job, ConfigurationError(f"The pod '{pod}' cannot start ({why}); mend that, then run again."))
+
+    def _check_restarts(self, job: dict[str, Any], cause: Cause | None) -> None:
+        """The operator counts restarts of running pods only; pods that it makes anew count here too."""
+        for uid, count in restarts(self.pods).items():
+            self._counts[uid] = max(count, self._counts.get(uid, 0))
+        made_anew = max(0, len(self._counts) - self.request.nodes)
+        total = sum(self._counts.values()) + made_anew
+        if total >= self.request.restart_limit:
+            why = f" ({self._tail(cause)})" if cause is not None else ""
+            error = TryAgain if cause is None or cause.taken_away else ComfaceError
+            self._give_up(job, error(
+                f"The job '{self.request.name}' was restarted {total} times and is given up{why}; mend that, then run "
+                "the step again: it goes on from the last checkpoint."
+            ))  # fmt: skip
+
+    def _fail(self, job: dict[str, Any], reading: Reading) -> None:
+        if self.done():  # its last word was lost, its work was not
+            return
+        cause = find_cause(self.pods)
+        told = f"{reading.reason}: {reading.message}".strip(": ")
+        late = "DeadlineExceeded" in reading.reason or "longer than specified deadline" in reading.message
+        if late:
+            raise TryAgain(
+                f"The job '{self.request.name}' is past its deadline ({told}); run the step again to go on from its "
+                "last checkpoint, or raise pretrain.job.deadline_s."
+            )
+        if cause is None:
+            raise ComfaceError(f"The job '{self.request.name}' failed ({told}) and left no pod that says why.")
+        sentence = self._tail(cause)
+        if cause.final:
+            raise cause.error(sentence)
+        if cause.taken_away:
+            self._remove(job)
+            raise Disrupted(f"The job '{self.request.name}' failed: {sentence}")
+        raise ComfaceError(
+            f"The job '{self.request.name}' failed in its pod '{cause.pod}': {sentence}; the end of its log is above."
+        )
+
+    def _tail(self, cause: Cause) -> str:
+        """Shows the end of the failing pod's log; the cause in one sentence."""
+        tail = self.api.log_tail(cause.pod, TAIL_LINES)
+        for line in tail.splitlines():
+            say(f"[{cause.pod}] {line}")
+        if cause.error is ComfaceError and (found := last_error(tail)):
+            return f"{cause.sentence.partition(':')[0]}: {found}"
+        return cause.sentence
+
+    def _give_up(self, job: dict[str, Any], error: ComfaceError) -> None:
+        say(f"deleting the job '{self.request.name}'")
+        self.api.delete(self.request.name, job["metadata"]["uid"])
+        raise error
+
+    def _remove(self, job: dict[str, Any]) -> None:
+        self.api.delete(self.request.name, job["metadata"]["uid"])
+        self._wait_gone(job)
+
+    def _wait_gone(self, job: dict[str, Any]) -> None:
+        started = time.monotonic()
+        while (found := self.api.job(self.request.name)) is not None and found["metadata"]["uid"] == (
+            job["metadata"]["uid"]
+        ):
+            if time.monotonic() - started > self.api.timing.gone_s:
+                raise TryAgain(
+                    f"The job '{self.request.name}' is being deleted and does not go; look at its finalizers, then run "
+                    "the step again."
+                )
+            self.api.wait_for_change(self.request.name, found["metadata"]["resourceVersion"])
+
+    def _delete_at_once(self) -> None:
+        """The pods are asked to stop and write a checkpoint. What cannot be done in time is left to the exit handler,
+        the owner reference and the deadline."""
+        with contextlib.suppress(ComfaceError):
+            found = None if self.uid else self.api.job(self.request.name)
+            if found is not None and found["metadata"].get("annotations", {}).get(WORK_ANNOTATION) == (
+                self.request.digest
+            ):
+                self.uid = found["metadata"]["uid"]
+            if self.uid:
+                self.api.delete(self.request.name, self.uid, patience_s=CLEANUP_S)
+
+
+def _running_for_s(job: dict[str, Any]) -> float:
+    """How long a job that is taken up has been running already (the operator starts anew after a queue)."""
+    start = (job.get("status") or {}).get("startTime")
+    if not start:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(start)).total_seconds())
+
+
+@contextlib.contextmanager
+def termination_as_preempted() -> Iterator[None]:
+    """SIGTERM raises Preempted, wherever the launcher stands. In a thread that gets no signals nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the cleanup is not to be interrupted
+        raise Preempted("The step was asked to stop; its job is deleted and checkpointed, run the step again to go on.")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

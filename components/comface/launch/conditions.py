@@ -1,0 +1,38 @@
+"""What a job's conditions say. A condition holds when its status is "True", wherever it stands in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Phase(Enum):
+    UNSEEN = "not taken up"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Reading:
+    phase: Phase
+    reason: str = ""
+    message: str = ""
+
+
+def holding(job: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Type -> condition, of the conditions that hold."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return {condition["type"]: condition for condition in conditions if condition.get("status") == "True"}
+
+
+def ended(holds: Mapping[str, Mapping[str, Any]], success: str) -> Reading | None:
+    """Failed is final, whatever else still holds."""
+    for name, phase in (("Failed", Phase.FAILED), (success, Phase.SUCCEEDED)):
+        if name in holds:
+            return Reading(phase, holds[name].get("reason") or "", holds[name].get("message") or "")
+    return None

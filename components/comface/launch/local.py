@@ -1,0 +1,107 @@
+"""Pre-training on this machine: in this process, or with torchrun and one process per GPU.
+
+In: a Work. Out: what its processes say, on stderr. Nothing of Kubernetes is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
+from comface.launch import Work
+from comface.progress import say
+
+GRACE_S = 60
+"""torchrun itself waits 30 s for its processes."""
+
+
+class InProcess:
+    """`pretrain`: the step itself."""
+
+    def __init__(self, pretrain: Callable[[], object]) -> None:
+        self.pretrain = pretrain
+
+    def train(self, work: Work) -> None:
+        self.pretrain()
+
+
+class Torchrun:
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+
+    def train(self, work: Work) -> None:
+        """Raises what the process that failed first has told; Preempted after SIGTERM, with a checkpoint written."""
+        with tempfile.TemporaryDirectory(prefix="comface-") as folder:
+            told = Path(folder, "told")
+            told.touch()
+            command = [
+                sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
+                "-m", "comface.pretrain.worker", *work.arguments(str(told)),
+            ]  # fmt: skip
+            # Through a pipe: the processes end when nobody reads it any more, as when this one is killed.
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            with child, stopping(child):
+                assert child.stdout is not None
+                last = ""
+                for line in child.stdout:
+                    say(line.rstrip("\n"))
+                    last = line.strip() or last
+                child.wait()
+            if child.returncode:
+                raise failure(told.read_text(), last)
+
+
+def failure(told: str, last: str) -> ComfaceError:
+    """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last line that was said."""
+    kinds = {kind.exit_code: kind for kind in (ConfigurationError, DataError, TryAgain, Preempted)}
+    if told:
+        words = json.loads(told)
+        return kinds.get(words["exit_code"], ComfaceError)(words["sentence"])
+    return ComfaceError(f"A process of the training ended without a word of its own ({last}); see the log above.")
+
+
+@contextlib.contextmanager
+def stopping(child: subprocess.Popen[str]) -> Iterator[None]:
+    """SIGTERM to this process goes to torchrun, which hands it on; the child is not left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_S)
+            child.kill()
+
+
+def local_launcher(
+    nodes: int, gpus_per_node: int, pretrain: Callable[[], object], environment: Mapping[str, str] = os.environ
+) -> InProcess | Torchrun:
+    """Raises ConfigurationError for more than this machine has."""
+    if "TORCHELASTIC_RUN_ID" in environment or gpus_per_node <= 1 >= nodes:
+        return InProcess(pretrain)
+    if nodes > 1:
+        raise ConfigurationError(
+            f"Pre-training asks for {nodes} nodes, but this is one machine; set pretrain.nodes=1 and "
+            "pretrain.gpus_per_node to what it has (0: its CPU)."
+        )
+    from torch.cuda import device_count
+
+    if (found := device_count()) < gpus_per_node:
+        raise ConfigurationError(
+            f"Pre-training asks for {gpus_per_node} GPUs, but this machine has {found}; set pretrain.gpus_per_node."
+        )
+    return Torchrun(gpus_per_node)

@@ -1,0 +1,68 @@
+"""Rank 0's log, line by line, as it comes: what the training says is what the step says.
+
+In: the pods of a job. Out: lines on stderr, each once, whatever is cut on the way (a stream, the container, the pod).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+
+from comface.launch.api import NO_ANSWER, Api
+from comface.progress import say
+
+
+class LogFollower:
+    """Follows the pod that `choose` picks, and its successors, until `stop`. Its lifetime is one job's."""
+
+    def __init__(self, api: Api, pods: Callable[[], list[dict[str, Any]]], choose: Callable[[Mapping[str, Any]], bool]):
+        self._api, self._pods, self._choose = api, pods, choose
+        self._ending = threading.Event()
+        self._last = ""
+        self._last_at = 0.0
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> LogFollower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """An ended container's log is read to its end, but a log that does not end is not waited for."""
+        self._ending.set()
+        self._thread.join(self._api.timing.last_words_s)
+
+    def _follow(self) -> None:
+        while True:
+            ending = self._ending.is_set()
+            pod = next((pod for pod in self._pods() if self._choose(pod) and _has_log(pod)), None)
+            if pod is not None:
+                self._read(pod["metadata"]["name"])
+            if ending:
+                return
+            self._ending.wait(min(1.0, self._api.timing.poll_s))
+
+    def _read(self, pod: str) -> None:
+        since_s = math.ceil(time.monotonic() - self._last_at) + 2 if self._last else None
+        try:
+            for line in self._api.follow_log(pod, since_s):
+                stamp, _, text = line.partition(" ")
+                if (moment := comparable(stamp)) > self._last:
+                    self._last, self._last_at = moment, time.monotonic()
+                    say(f"[rank 0] {text}")
+        except (ApiException, *NO_ANSWER):
+            pass  # it is opened again; what is shown of it is no reason to end a training
+
+
+def _has_log(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")
+
+
+def comparable(stamp: str) -> str:
+    """An RFC 3339 time whose fraction lost its zeros at the end (as Go prints it), so that text compares as time."""
+    whole, _, fraction = stamp.rstrip("Z").partition(".")
+    return f"{whole}.{fraction:0<9}"

@@ -1,0 +1,78 @@
+"""What a step knows of the pod it runs in, and what KFP forwards from its task to the job.
+
+In: environment variables that pipelines/comface.py sets by field path, the pod as the API shows it, and
+`dsl.TaskConfig` (KFP 2.15 and newer). Out: `Place`, `Forwarded`. Outside of such a pod there is no Place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comface.errors import ConfigurationError
+
+FIELD_PATHS = {
+    "COMFACE_POD_NAME": "metadata.name",
+    "COMFACE_POD_UID": "metadata.uid",
+    "COMFACE_POD_NAMESPACE": "metadata.namespace",
+}
+"""Environment variable -> field of the pod."""
+CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+STEP_CONTAINER = "main"
+"""KFP's (that is, Argo's) name of a step's own container."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step's own pod: the job's owner."""
+
+    pod: str
+    uid: str
+    namespace: str
+
+
+def place_of(environment: Mapping[str, str]) -> Place | None:
+    values = [environment.get(name, "") for name in FIELD_PATHS]
+    return Place(*values) if all(values) else None
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """Parts of a pod's specification, as Kubernetes spells them."""
+
+    resources: dict[str, Any] = field(default_factory=dict)
+    env: list[dict[str, Any]] = field(default_factory=list)
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = field(default_factory=list)
+    affinity: dict[str, Any] = field(default_factory=dict)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    volume_mounts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def forwarded(task: Any) -> Forwarded:
+    """What a `dsl.TaskConfig` holds (KFP's local runner leaves its fields None). Raises ConfigurationError for a
+    credential that is a plain value: it would stand in the pipeline, in the job and in its artifact."""
+    env = [item for item in getattr(task, "env", None) or [] if item["name"] not in FIELD_PATHS]
+    for item in env:
+        if item["name"] in CREDENTIALS and item.get("value"):
+            raise ConfigurationError(
+                f"The pretrain task carries {item['name']} as a plain value; take it from a secret "
+                "(kubernetes.use_secret_as_env)."
+            )
+    names = ("resources", "node_selector", "tolerations", "affinity", "volumes", "volume_mounts")
+    return Forwarded(env=env, **{name: getattr(task, name, None) or type(default)() for name, default in _empty(names)})
+
+
+def _empty(names: tuple[str, ...]) -> list[tuple[str, Any]]:
+    return [(name, getattr(Forwarded(), name)) for name in names]
+
+
+def image_of(pod: Mapping[str, Any]) -> str:
+    """The image of the step's own container, so that the job runs the same code, by digest where the pipeline does."""
+    containers = {container["name"]: container for container in pod["spec"]["containers"]}
+    return containers.get(STEP_CONTAINER, pod["spec"]["containers"][0])["image"]
+
+
+def pull_secrets_of(pod: Mapping[str, Any]) -> list[dict[str, str]]:
+    return pod["spec"].get("imagePullSecrets", [])

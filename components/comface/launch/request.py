@@ -1,0 +1,92 @@
+"""What is asked of the cluster, before it takes the shape of one kind of job; and the job's name.
+
+In: work, place, configuration. Out: a `JobRequest`; the same work of the same run always has the same name and digest,
+so that a launcher that was started again finds its job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from comface.config import JobConfig
+from comface.launch import Work
+from comface.launch.place import Forwarded, Place
+from comface.manifest import canonical_json
+
+RUN_LABEL = "comface.io/run"
+WORK_ANNOTATION = "comface.io/work"
+MODULE = "comface.pretrain.worker"
+METRICS_PORT = 9400
+SAFE = 50
+"""Longest name of a job: its pods and services add `-worker-31`, and all of it is a DNS label (63)."""
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    name: str
+    digest: str
+    """Which work it is: what tells the own job from another of the same name."""
+    run: str
+    owner: Place
+    image: str
+    pull_secrets: list[dict[str, str]]
+    user: int
+    """Numeric user of the pods; 0: the image's own."""
+    arguments: list[str]
+    nodes: int
+    gpus_per_node: int
+    job: JobConfig
+    forwarded: Forwarded
+
+    @property
+    def processes_per_node(self) -> int:
+        return max(1, self.gpus_per_node)
+
+    @property
+    def command(self) -> list[str]:
+        return ["torchrun", "-m", MODULE]
+
+    @property
+    def restart_limit(self) -> int:
+        """Of containers, summed over all pods, as the operator's backoffLimit counts."""
+        return self.nodes * self.job.restarts
+
+    def metadata(self) -> dict[str, Any]:
+        """The job is owned by the step's pod: it goes when that pod goes."""
+        queue = {"kueue.x-k8s.io/queue-name": self.job.queue} if self.job.queue else {}
+        return {
+            "name": self.name,
+            "namespace": self.owner.namespace,
+            "labels": {**self.labels(), **queue},
+            "annotations": {WORK_ANNOTATION: self.digest},
+            "ownerReferences": [owner_reference(self.owner)],
+        }
+
+    def labels(self) -> dict[str, str]:
+        return {
+            "app.kubernetes.io/name": "comface",
+            "app.kubernetes.io/component": "pretrain",
+            RUN_LABEL: label_value(self.run),
+        }
+
+
+def owner_reference(owner: Place) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "name": owner.pod, "uid": owner.uid}
+
+
+def work_digest(work: Work) -> str:
+    return hashlib.sha256(canonical_json([work.run, work.plan, work.shards, work.result]).encode()).hexdigest()
+
+
+def job_name(run: str, digest: str) -> str:
+    """A DNS-1035 label of at most 50 characters: `comface-RUN-DIGEST`."""
+    slug = re.sub("[^a-z0-9]+", "-", run.lower())[: SAFE - len("comface--") - 10].strip("-")
+    return "-".join(part for part in ("comface", slug, digest[:10]) if part)
+
+
+def label_value(run: str) -> str:
+    """`run` as a label may hold it: 63 characters at most, alphanumeric at both ends."""
+    return re.sub("[^A-Za-z0-9_.-]+", "-", run)[:63].strip("-_.")

@@ -1,0 +1,80 @@
+"""TrainJob of trainer.kubeflow.org/v1alpha1 (Kubeflow Trainer 2.3), on a runtime with the replicated job `node`.
+
+In: a JobRequest. Out: the job to create; and what a job that the API shows has come to. What a TrainJob cannot say
+(restart policy, priority, how long a finished job is kept) is its runtime's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comface.launch import podspec
+from comface.launch.conditions import Phase, Reading, ended, holding
+from comface.launch.request import JobRequest
+
+GROUP, VERSION, PLURAL, KIND = "trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob"
+CONTAINER = "node"
+OPERATOR = "the Kubeflow Trainer"
+MANAGER = "comface.io/launcher"
+
+
+def render(request: JobRequest) -> dict[str, Any]:
+    job = request.job
+    pod = {
+        "containers": [
+            {
+                "name": CONTAINER,
+                "securityContext": podspec.container_security(request),
+                "volumeMounts": podspec.volume_mounts(request),
+            }
+        ],
+        "volumes": podspec.volumes(request),
+        "securityContext": podspec.pod_security(request),
+        "terminationGracePeriodSeconds": podspec.GRACE_S,
+        **podspec.placement(request),
+    }
+    template = {"metadata": podspec.pod_metadata(request), "spec": pod}
+    patch = {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": template}}}]}
+    suspended = {"suspend": True} if job.queue else {}
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "metadata": request.metadata(),
+        "spec": {
+            "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": job.runtime},
+            "activeDeadlineSeconds": job.deadline_s,
+            "trainer": {
+                "image": request.image,
+                "command": request.command,
+                "args": podspec.arguments(request),
+                "env": podspec.environment(request),
+                "numNodes": request.nodes,
+                "numProcPerNode": request.processes_per_node,
+                "resourcesPerNode": podspec.resources(request),
+            },
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": patch}}}],
+            **suspended,
+        },
+    }
+
+
+def read(job: Mapping[str, Any]) -> Reading:
+    """Running has no condition of its own: the job sets below tell."""
+    holds = holding(job)
+    if (end := ended(holds, "Complete")) is not None:
+        return end
+    if job["spec"].get("suspend") or "Suspended" in holds:
+        return Reading(Phase.QUEUED)
+    jobs = (job.get("status") or {}).get("jobsStatus") or []
+    if any(part.get("ready") for part in jobs):
+        return Reading(Phase.RUNNING)
+    return Reading(Phase.STARTING if jobs or (job.get("status") or {}).get("conditions") else Phase.UNSEEN)
+
+
+def pod_selector(name: str) -> str:
+    return f"jobset.sigs.k8s.io/jobset-name={name}"
+
+
+def is_rank_0(pod: Mapping[str, Any]) -> bool:
+    return pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index") == "0"

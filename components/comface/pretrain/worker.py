@@ -1,0 +1,86 @@
+"""One process of a pre-training job, started by torchrun: `torchrun -m comface.pretrain.worker PLAN SHARDS`.
+
+In: the plan and the shards' URI as arguments, credentials in the environment. Out: the published backbone (rank 0); or
+the exit code of errors.py, and in the file `--told` the sentence and code of the first process that failed: torchrun
+itself always ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from comface.config import PretrainConfig, parse
+from comface.errors import ComfaceError, ConfigurationError
+from comface.execution import FAILURES, cache_folder, execute
+from comface.launch.causes import last_words
+from comface.manifest import open_artifact
+from comface.pretrain.draft import draft_backbone
+from comface.store import Store, open_store
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="comface.pretrain.worker", description=__doc__)
+    parser.add_argument("plan", help="the plan of the pretrain step")
+    parser.add_argument("shards", help="URI of the shards")
+    parser.add_argument("--result", required=True, help="URI where the backbone has to be published")
+    parser.add_argument("--told", type=Path, required=True, help="file for the sentence of the process that fails")
+    given = parser.parse_args(arguments)
+
+    def work(store: Store, values: dict[str, Any]) -> None:
+        try:
+            _train(store, parse(PretrainConfig, values["pretrain"]), given.shards, given.result)
+        except ComfaceError as error:
+            tell(given.told, error)
+            raise
+
+    try:
+        execute("pretrain", given.plan, work, shares_cores=False)
+    except SystemExit as end:
+        _tell_record(given.told, given.plan, end.code)
+        raise
+
+
+def _train(store: Store, config: PretrainConfig, shards: str, result: str) -> None:
+    source = open_artifact(shards, "shards")
+    if (own := draft_backbone(store, config, source).uri) != result:
+        raise ConfigurationError(
+            f"This process would make {own}, but its launcher waits for {result}: they run different code; use one "
+            "image for both (pretrain.job.image)."
+        )
+    from comface.pretrain.step import pretrain  # torch: not before execute() has said how its threads wait
+
+    pretrain(store, config, source, cache_folder())
+
+
+def tell(path: Path, error: ComfaceError) -> None:
+    """The first to fail tells why; its peers end because of it, and are silent. A place that cannot be written is no
+    reason to hide the error itself."""
+    if is_silent(path):
+        with contextlib.suppress(OSError):
+            path.write_text(last_words(error))
+
+
+def is_silent(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _tell_record(path: Path, plan: str, code: object) -> None:
+    """A process that ends at once with what an earlier attempt found (execution.py) tells the same."""
+    values = json.loads(plan)
+    key = f"{FAILURES}/{values['run']}/pretrain.json"
+    with contextlib.suppress(ComfaceError):
+        store = open_store(values["store"])
+        if is_silent(path) and values["run"] and store.exists(key):
+            record = json.loads(store.read(key))
+            if record["exit_code"] == code:
+                error = ComfaceError(record["sentence"])
+                error.exit_code = record["exit_code"]
+                tell(path, error)
+
+
+if __name__ == "__main__":
+    main()
