@@ -22,6 +22,14 @@ needs_models = pytest.mark.skipif(LANDMARKS not in available(), reason="needs wh
 
 SURFACE = {
     "run": "--profile --set --store --output --pipeline --verbose",
+    "submit": "--profile --set --param --experiment --service-account --pipeline --name --wait --upload --endpoint "
+    "--namespace",
+    "schedule create": "name --cron! --profile --set --param --experiment --service-account --pipeline --endpoint "
+    "--namespace",
+    "schedule list": "--json --endpoint --namespace",
+    "schedule pause": "name --endpoint --namespace",
+    "schedule resume": "name --endpoint --namespace",
+    "schedule delete": "name --endpoint --namespace",
     "synthesize": "--profile --set --store --part",
     "shard": "--profile --set --store tracks+",
     "pretrain": "--profile --set --store shards",
@@ -32,11 +40,11 @@ SURFACE = {
     "config": "--profile --set --store --fields",
     "fetch": "--wheels",
     "rehearse": "dataset --output! --profile --set",
-    "render": "--generator! --weights --seeds --latents --direction --layers --attribute --alphas --psi --size "
-    "--output!",
-    "directions fit": "--latents! --scores! --fraction --condition --output!",
-    "directions score": "--generator! --attribute! --samples --output!",
-    "directions list": "--json",
+    "render": "--generator! --weights --seeds --latents --direction --attribute --space --layers --truncate --alphas --psi "
+    "--pseudo-align --transform --size --output!",
+    "directions fit": "--latents! --scores! --fraction --condition --softness --seed --output!",
+    "directions score": "--generator! --weights --attribute! --scorer --samples --seed --psi --pseudo-align --output!",
+    "directions list": "--weights --json",
     "compare": "before after --model --json --picture --profile --set --store",
     "convert": "file --output! --licence",
     "features": "--method! --weights --backbone images+ --output! --profile --set --store",
@@ -108,7 +116,7 @@ def test_the_commands_and_their_arguments_are_those_that_were_decided() -> None:
     assert {name: arguments_of(parser) for name, parser in leaves(build_parser())} == SURFACE
 
 
-@pytest.mark.parametrize("name", ["", *SURFACE, "models", "directions"])
+@pytest.mark.parametrize("name", ["", *SURFACE, "models", "directions", "schedule"])
 def test_help_names_each_argument_and_ends_well(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*name.split(), "--help"])
