@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 from conftest import free_port
+from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import SynthesizeConfig
-from comface.errors import ConfigurationError
+from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
+from comface.errors import ConfigurationError, DataError
+from comface.manifest import Artifact
 from comface.monitoring import METRICS, PORT, Monitor, open_monitor
+from comface.pretrain.step import pretrain
+from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
 
@@ -124,14 +128,71 @@ def test_one_process_serves_once_however_often_it_asks(served: tuple[int, Monito
 def test_synthesize_counts_its_tracks_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv(PORT, str(port))
-    share = {
-        "generator": "procedural",
-        "identities": 2,
-        "attributes": ["weight", "smile"],
-        "attributes_per_identity": 2,
-    }
-    config = SynthesizeConfig(composition=[share], alpha_step=2.5, parts=1, image_size_px=64, screen_faces=False)
-    synthesize(FileStore(tmp_path / "store"), config, 0)
+    share = Share(generator="procedural", identities=2, attributes=ATTRIBUTES, attributes_per_identity=2)
+    config = SynthesizeConfig(composition=(share,), alpha_step=2.5, parts=1, image_size_px=32, screen_faces=False)
+    synthesize(FileStore(tmp_path / "store"), config, 0, load=load_tiny)
     found = scrape(port)
     assert found["comface_synthesize_tracks_total"] == 4
     assert found["comface_synthesize_images_total"] == 20
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    store = FileStore(tmp_path_factory.mktemp("shards"))
+    share = Share(generator="procedural", identities=12, attributes=ATTRIBUTES)
+    config = SynthesizeConfig(composition=(share,), alpha_step=5, image_size_px=32, parts=1, screen_faces=False)
+    return shard(store, ShardConfig(), [synthesize(store, config, 0, load=load_tiny)])
+
+
+def small(*more: str) -> PretrainConfig:
+    fields = (
+        "image_size_px=32", "pairs_per_step=4", "steps_per_epoch=3", "epochs=2", "curriculum_ends=[1,2]",
+        "projection_width=16", "loader_workers=0", *more,
+    )  # fmt: skip
+    return resolve("laptop", [f"pretrain.{field}" for field in fields]).pretrain
+
+
+def test_a_training_tells_of_its_steps_and_ends_with_the_same_bits(
+    tmp_path: Path, shards: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = small()
+    silent = pretrain(FileStore(tmp_path / "silent"), training, shards, tmp_path / "cache")
+    port = free_port()
+    monkeypatch.setenv(PORT, str(port))
+    before = time.time()
+    told = pretrain(FileStore(tmp_path / "told"), training, shards, tmp_path / "cache")
+    found = scrape(port)
+    assert told.read("model.safetensors") == silent.read("model.safetensors")
+    assert found["comface_pretrain_epoch"] == 2
+    assert found["comface_pretrain_step"] == 3
+    assert found["comface_pretrain_pairs_total"] == 24
+    assert found[WAIT] > 0
+    curve = told.read_json("curve.json")[-1]
+    assert found['comface_pretrain_loss{kind="inter"}'] == pytest.approx(curve["loss_inter"])
+    assert found['comface_pretrain_loss{kind="intra"}'] == pytest.approx(curve["loss_intra"])
+    assert found["comface_pretrain_checkpoint_every_seconds"] == training.checkpoint_every_s
+    for moment in ("step", "checkpoint"):
+        assert before <= found[f"comface_pretrain_last_{moment}_timestamp_seconds"] <= time.time()
+
+
+def test_a_loss_that_is_not_finite_is_read_before_the_training_ends(
+    tmp_path: Path, shards: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv(PORT, str(port))
+    open_monitor()
+    seen, ended = set[float](), threading.Event()
+
+    def prometheus() -> None:
+        while not ended.wait(0.5):
+            seen.add(scrape(port)["comface_pretrain_nonfinite_losses_total"])
+
+    scraping = threading.Thread(target=prometheus)
+    scraping.start()
+    try:
+        with pytest.raises(DataError, match="not finite"):
+            pretrain(FileStore(tmp_path), small("learning_rate=1e30"), shards, tmp_path / "cache")
+    finally:
+        ended.set()
+        scraping.join()
+    assert 1 in seen
