@@ -31,6 +31,7 @@ SURFACE = {
     "schedule resume": "name --endpoint --namespace",
     "schedule delete": "name --endpoint --namespace",
     "synthesize": "--profile --set --store --part",
+    "screen": "--profile --set --store tracks --picture",
     "shard": "--profile --set --store tracks+",
     "pretrain": "--profile --set --store shards",
     "align": "--profile --set --store dataset",

@@ -63,3 +63,28 @@ def test_epochs_and_seeds_differ():
 def test_a_batch_larger_than_the_number_of_identities_is_refused_in_one_sentence():
     with pytest.raises(ConfigurationError, match="needs as many identities"):
         sampler(identities=3, pairs=4)
+
+
+def test_pairs_stay_within_the_alphas_that_each_track_may_be_learned_from():
+    usable = np.array([(0, 11), (3, 8), (5, 7), (0, 11)] * 4)
+    made = PairSampler([f"p{i // 2}" for i in range(16)], ALPHAS, 4, 0, usable)
+    seen = Counter()
+    for step in range(made.full_epoch_steps):
+        batch = made.batch(1, step, 10.0)
+        for side in (batch.x_N, batch.y_N):
+            assert (side >= usable[batch.track_N, 0]).all()
+            assert (side < usable[batch.track_N, 1]).all()
+        assert (batch.x_N != batch.y_N).all()
+        seen.update(zip(batch.track_N.tolist(), batch.x_N.tolist(), strict=True))
+    assert made.images == 4 * (11 + 5 + 2 + 11)
+    assert set(seen) <= {(t, a) for t in range(16) for a in range(*usable[t])}
+    assert len(seen) > 0.9 * made.images
+
+
+def test_all_alphas_are_the_same_pairs_as_no_limits():
+    names = [f"p{i // 2}" for i in range(20)]
+    free = PairSampler(names, ALPHAS, 4, 7)
+    limited = PairSampler(names, ALPHAS, 4, 7, np.tile([0, 11], (20, 1)))
+    for step in range(40):
+        one, other = free.batch(3, step, 5.0), limited.batch(3, step, 5.0)
+        assert all((getattr(one, n) == getattr(other, n)).all() for n in ("track_N", "x_N", "y_N"))

@@ -25,7 +25,7 @@ def evaluate_results(
             store,
             parse(EvaluateConfig, values["evaluate"]),
             [open_artifact(uri, "transfer") for uri in results],
-            {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")},
+            {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
             {name: text for name, text in context.items() if text},
         )
         write_text(report_path, evaluation.read("report.html").decode())
@@ -39,5 +39,14 @@ def evaluate_results(
 def contact_sheet(backbone: Artifact) -> bytes:
     """The contact sheet of the first part of the faces that `backbone` learned from, found through its manifests."""
     shards = open_artifact(backbone.manifest.inputs["shards"].uri, "shards")
-    parts = sorted(shards.manifest.inputs.items())
-    return open_artifact(parts[0][1].uri, "tracks").read("sheet.jpg")
+    parts = sorted(name for name in shards.manifest.inputs if name.startswith("tracks-"))
+    return open_artifact(shards.manifest.inputs[parts[0]].uri, "tracks").read("sheet.jpg")
+
+
+def screening(backbone: Artifact) -> dict[str, bytes]:
+    """The picture of the screening of those faces, where there was one."""
+    shards = open_artifact(backbone.manifest.inputs["shards"].uri, "shards")
+    if "screening" not in shards.manifest.inputs:
+        return {}
+    screened = open_artifact(shards.manifest.inputs["screening"].uri, "screening")
+    return {"screening": screened.read("screening.png")}

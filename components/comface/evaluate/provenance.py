@@ -12,8 +12,9 @@ from typing import Any
 
 from comface.errors import DataError
 from comface.manifest import Artifact, open_artifact
+from comface.screening.table import HEADINGS, rows
 
-KINDS = ("tracks", "shards", "backbone", "dataset", "faces", "features", "transfer")
+KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,23 @@ def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
     }
 
 
+def screening(lines: Sequence[Origin]) -> dict[str, Any]:
+    """What the screening of the synthetic faces found, and what was done with it; empty where there was none."""
+    facts = next((line.facts for line in lines if line.kind == "screening"), None)
+    if facts is None:
+        return {}
+    shards: dict[str, Any] = next((line.facts for line in lines if line.kind == "shards"), {})
+    return {
+        "rows": rows(facts),
+        "headings": HEADINGS,
+        "kept": sum(bool(each["kept"]) for each in facts["attributes"]),
+        "method": facts["method"],
+        "others": facts["others"],
+        "used": "alpha_ranges" in shards,
+        "left_out": shards.get("screened_out_tracks", 0),
+    }
+
+
 def _rank(kind: str) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
@@ -104,6 +122,8 @@ def _what(artifact: Artifact) -> str:
         parts = [facts.get("method"), facts.get("dataset")]
     elif artifact.manifest.kind == "tracks":
         parts = [f"part {config['part']}" if "part" in config else None, f"{facts.get('images', 0)} images"]
+    elif artifact.manifest.kind == "screening":
+        parts = [f"{len(facts.get('attributes', ()))} attributes", facts.get("method")]
     else:
         parts = [config.get("backbone"), config.get("learning")]
     return ", ".join(str(part) for part in parts if part)

@@ -23,6 +23,7 @@ from comface.metrics import mean_absolute_error
 CAPTIONS = {
     "contact_sheet": "Synthetic faces of the pre-training: each row is one identity, swept along one attribute.",
     "curve": "Pre-training: losses and validation on identities that were held out.",
+    "screening": "Screening: per attribute one track, faces found and identity kept along alpha, and what it moves.",
 }
 
 
@@ -103,7 +104,13 @@ def render(
         tasks=[
             _task(task, results, comparisons, config) for group in tables.groups_of(results) for task in group.tasks
         ],
-        pictures=[(CAPTIONS.get(name, name), _data_uri(name, data)) for name, data in pictures.items()],
+        pictures=[
+            (CAPTIONS.get(name, name), _data_uri(name, data)) for name, data in pictures.items() if name != "screening"
+        ],
+        screening=provenance.screening(lines),
+        screening_picture=(
+            (CAPTIONS["screening"], _data_uri("screening", pictures["screening"])) if "screening" in pictures else None
+        ),
         datasets=provenance.datasets(lines),
         origins=lines,
     )

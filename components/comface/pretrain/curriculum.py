@@ -17,14 +17,20 @@ def change_range(epoch: int, s_max: float, ends: Sequence[int]) -> float:
     raise ValueError(f"epoch {epoch} is outside the curriculum, which ends at epoch {ends[-1]}")
 
 
-def choose_partner(alpha_A: np.ndarray, x_N: np.ndarray, u_N: np.ndarray, s: float) -> np.ndarray:
+def choose_partner(
+    alpha_A: np.ndarray, x_N: np.ndarray, u_N: np.ndarray, s: float, usable_N2: np.ndarray | None = None
+) -> np.ndarray:
     """y for every x (indices into alpha_A), uniform over 0 < |alpha_y - alpha_x| <= S; `u_N` in [0, 1) decides.
 
-    Returns (N,) ints. On a grid coarser than S the nearest neighbours are allowed, so that no x is without a y."""
-    allowed_AA = _allowed(alpha_A, s)
-    counts_N = allowed_AA.sum(axis=1)[x_N]
+    `usable_N2`: first and behind last index that y may have, at least two of them (None: all). Returns (N,) ints. On a
+    grid coarser than S the nearest neighbours are allowed, so that no x is without a y."""
+    allowed_NA = _allowed(alpha_A, s)[x_N]
+    if usable_N2 is not None:
+        index_A = np.arange(len(alpha_A))
+        allowed_NA = allowed_NA & (index_A >= usable_N2[:, :1]) & (index_A < usable_N2[:, 1:])
+    counts_N = allowed_NA.sum(axis=1)
     rank_N = np.minimum((u_N * counts_N).astype(np.int64), counts_N - 1)
-    seen_NA = allowed_AA[x_N].cumsum(axis=1)
+    seen_NA = allowed_NA.cumsum(axis=1)
     return (seen_NA == (rank_N + 1)[:, None]).argmax(axis=1)
 
 

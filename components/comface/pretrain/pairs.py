@@ -28,9 +28,17 @@ class PairBatch:
 
 
 class PairSampler:
-    """`identity_T`: the identity of each track; `alpha_A`: the alphas that all tracks share."""
+    """`identity_T`: the identity of each track; `alpha_A`: the alphas that all tracks share; `usable_T2`: which of them
+    each track may be learned from, as first and behind last index (None: all)."""
 
-    def __init__(self, identity_T: Sequence[str], alpha_A: Sequence[float], pairs_per_step: int, seed: int) -> None:
+    def __init__(
+        self,
+        identity_T: Sequence[str],
+        alpha_A: Sequence[float],
+        pairs_per_step: int,
+        seed: int,
+        usable_T2: np.ndarray | None = None,
+    ) -> None:
         names, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
         if len(names) < pairs_per_step:
             raise ConfigurationError(
@@ -39,13 +47,17 @@ class PairSampler:
             )
         self.alpha_A = np.asarray(alpha_A, dtype=np.float64)
         self.pairs_per_step, self.seed = pairs_per_step, seed
+        everything_T2 = np.tile([0, len(self.alpha_A)], (len(owner_T), 1))
+        self._usable_T2 = everything_T2 if usable_T2 is None else usable_T2
         order_T = np.argsort(owner_T, kind="stable")
         self._tracks_by_owner = order_T
-        self._track_count_I = np.bincount(owner_T)
-        self._first_I = np.concatenate([[0], np.cumsum(self._track_count_I)[:-1]])
+        images_T = (self._usable_T2[:, 1] - self._usable_T2[:, 0])[order_T]
+        self._first_image_T = np.concatenate([[0], np.cumsum(images_T)])
+        tracks_I = np.concatenate([[0], np.cumsum(np.bincount(owner_T))])
+        self._first_image_I = self._first_image_T[tracks_I]
         self.identities = len(names)
         self.steps_per_round = self.identities // pairs_per_step
-        self.images = len(owner_T) * len(self.alpha_A)
+        self.images = int(images_T.sum())
         self.full_epoch_steps = max(1, self.images // pairs_per_step)
 
     def batch(self, epoch: int, step: int, s: float) -> PairBatch:
@@ -53,13 +65,16 @@ class PairSampler:
         round_, inside = divmod(step, self.steps_per_round)
         order_I = numpy_rng(self.seed, "identities", epoch, round_).permutation(self.identities)
         who_N = order_I[inside * self.pairs_per_step : (inside + 1) * self.pairs_per_step]
-        images_N = self._track_count_I[who_N] * len(self.alpha_A)
+        images_N = self._first_image_I[who_N + 1] - self._first_image_I[who_N]
         key = derive_seed(self.seed, "images", epoch)
         image_N = keyed_permutation(np.full(len(who_N), round_) % images_N, images_N, who_N.astype(np.uint64), key)
-        track_N = self._tracks_by_owner[self._first_I[who_N] + image_N // len(self.alpha_A)]
-        x_N = image_N % len(self.alpha_A)
+        image_N = self._first_image_I[who_N] + image_N
+        place_N = np.searchsorted(self._first_image_T, image_N, side="right") - 1
+        track_N = self._tracks_by_owner[place_N]
+        usable_N2 = self._usable_T2[track_N]
+        x_N = usable_N2[:, 0] + image_N - self._first_image_T[place_N]
         u_N = numpy_rng(self.seed, "partners", epoch, step).random(len(who_N))
-        return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s))
+        return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s, usable_N2))
 
 
 def keyed_permutation(index_N: np.ndarray, size_N: np.ndarray, word_N: np.ndarray, key: int) -> np.ndarray:

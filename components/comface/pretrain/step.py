@@ -205,7 +205,7 @@ def describe(record: dict[str, Any]) -> str:
 
 def _sampler(reader: ShardReader, pairs_per_step: int, seed: int) -> PairSampler:
     identities = [item.track.identity for item in reader.tracks]
-    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed)
+    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed, reader.usable())
 
 
 def _publish(draft: Draft, training: Training) -> Artifact:

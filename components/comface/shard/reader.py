@@ -38,6 +38,7 @@ class ShardReader:
         self.uri, self.cache, self.split = artifact.uri, cache, split
         self.alphas: tuple[float, ...] = tuple(artifact.facts["alphas"])
         self.image_size_px: int = artifact.facts["image_size_px"]
+        self._ranges: dict[str, dict[str, list[float]]] = artifact.facts.get("alpha_ranges", {})
         self.tracks: list[ShardedTrack] = []
         self._artifact: Artifact | None = artifact
         self._owner = os.getpid()
@@ -48,6 +49,21 @@ class ShardReader:
 
     def __len__(self) -> int:
         return len(self.tracks)
+
+    def usable(self) -> np.ndarray:
+        """The alphas of each track that may be learned from, as first and behind last index (T,2): all, but where a
+        screening narrowed them."""
+        alpha_A = np.array(self.alphas)
+        everything = (0, len(alpha_A))
+        spans = []
+        for track, _ in self.tracks:
+            bounds = self._ranges.get(track.generator, {}).get(track.attribute)
+            if bounds is None:
+                spans.append(everything)
+            else:
+                inside = np.flatnonzero((alpha_A >= bounds[0] - 1e-6) & (alpha_A <= bounds[1] + 1e-6))
+                spans.append((int(inside[0]), int(inside[-1]) + 1))
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def jpeg(self, track: int, alpha: int) -> bytes:
         """The JPEG of one image. Raises DataError when its bytes are not those that were written."""

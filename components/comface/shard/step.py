@@ -1,9 +1,9 @@
 """Shard: the tracks of all parts, split 90/10 by identity, mixed, in tar files with an index each (design: Shards).
 
-In: ShardConfig and every `tracks` artifact. Out: an artifact of kind `shards`: train-00000.tar, train-00000.index.json,
-…, validation-00000.tar, …. Two passes: the parts' indices decide everything (plan.py), then shard by shard is read by
-ranges, checked against the crc32 of every image, and written; one shard is in memory at a time. Finished shards
-survive a kill.
+In: ShardConfig and every `tracks` artifact; a screening, which may leave tracks out and narrow the range of alpha. Out:
+an artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …. Two passes: the
+parts' indices decide everything (plan.py), then shard by shard is read by ranges, checked against the crc32 of every
+image, and written; one shard is in memory at a time. Finished shards survive a kill.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from comface.config import ShardConfig
 from comface.errors import DataError
 from comface.manifest import Artifact, Draft
 from comface.shard.plan import Located, Plan, locate, plan
+from comface.shard.screened import Screened
 from comface.store import Store
 from comface.tracks import IndexedTrack, Track, TrackTar
 
@@ -30,25 +31,41 @@ READERS = 8
 """Ranges asked for at once: a track is one request of about 1.2 MB, whose price at a store is its latency."""
 
 
-def shard(store: Store, config: ShardConfig, tracks: Sequence[Artifact]) -> Artifact:
-    """Make, or find made, the shards of these parts. The order in which they are given does not matter.
+def shard(
+    store: Store,
+    config: ShardConfig,
+    tracks: Sequence[Artifact],
+    screening: Artifact | None = None,
+    action: str = "report",
+) -> Artifact:
+    """Make, or find made, the shards of these parts. The order in which they are given does not matter. With `action`
+    restrict or refuse, what `screening` drops is left out; with report it is only named among the inputs.
 
-    Raises DataError for parts that do not fit together, a key that comes twice, and images that are not what was
-    synthesized."""
+    Raises DataError for parts that do not fit together, a key that comes twice, images that are not what was
+    synthesized, and, with refuse, an attribute that did not pass screening."""
     parts = sorted(tracks, key=lambda artifact: artifact.uri)
     check_parts(parts)
+    screened = Screened.read(screening) if screening is not None and action in ("restrict", "refuse") else None
+    if screened is not None and action == "refuse":
+        screened.check()
     inputs = {f"tracks-{i:05d}": artifact for i, artifact in enumerate(parts)}
-    draft = Draft(store, "shards", config.model_dump(mode="json"), inputs, STEP)
+    made_from = config.model_dump(mode="json") | ({"screened": True} if screened is not None else {})
+    draft = Draft(store, "shards", made_from, inputs | ({"screening": screening} if screening else {}), STEP)
     published = draft.published()
     if published is not None:
         return published
-    planned = plan(_located(parts), config)
+    everything = list(located_tracks(parts))
+    kept = everything if screened is None else [item for item in everything if screened.keeps(item.track)]
+    planned = plan(kept, config)
     items = list(planned.items())
     with ThreadPoolExecutor(READERS) as readers:
         for _, name, located in progress.track(items, "shard", unit="shard"):
             if not _adopted(draft, name, located):
                 _write(draft, name, located, parts, readers)
-    return draft.publish(facts_of(planned, parts))
+    facts = facts_of(planned, parts)
+    if screened is not None:
+        facts |= {"alpha_ranges": screened.ranges(), "screened_out_tracks": len(everything) - len(kept)}
+    return draft.publish(facts)
 
 
 def check_parts(parts: Sequence[Artifact]) -> None:
@@ -100,7 +117,7 @@ def facts_of(planned: Plan, parts: Sequence[Artifact]) -> dict[str, Any]:
     }
 
 
-def _located(parts: Sequence[Artifact]) -> Iterator[Located]:
+def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
     """Every track of every part, from the chunks' indices."""
     for number, part in enumerate(progress.track(parts, "read the parts' indices", unit="part")):
         alphas = tuple(part.facts["alphas"])
@@ -139,14 +156,14 @@ def _write(
     draft: Draft, name: str, located: Sequence[Located], parts: Sequence[Artifact], readers: ThreadPoolExecutor
 ) -> None:
     tar = TrackTar()
-    jpegs = readers.map(lambda item: _images(parts[item.part], item), located)
+    jpegs = readers.map(lambda item: track_jpegs(parts[item.part], item), located)
     for item, images in zip(located, jpegs, strict=True):
         tar.add(item.track, images)
     draft.write(f"{name}.tar", tar.close())
     draft.write(f"{name}.index.json", INDEX.dump_json(tar.index))
 
 
-def _images(part: Artifact, item: Located) -> list[bytes]:
+def track_jpegs(part: Artifact, item: Located) -> list[bytes]:
     """The track's images by one range read. Raises DataError when one is not what its index names."""
     run = part.store.read_range(item.chunk, item.offset, item.span_bytes)
     images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]

@@ -1,0 +1,190 @@
+"""From images to numbers: where a face is found, what the scorers say, and whose face it still is.
+
+In: a Sample and Instruments. Out: Measured, per generator and attribute. Identity: the features of every image are
+compared with the features of `gallery` other identities at alpha 0 and with those of the track's own image there. What
+is kept of an image are these numbers, so memory grows with 1 KB per track.
+
+Legend: N tracks, A alphas, G gallery, D feature width, H = W side length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.config import ScreeningConfig
+from comface.errors import DataError
+from comface.progress import track as shown
+from comface.screening.sample import Kind, Pixels, Sample, sampled_identities
+from comface.sheet import spread
+from comface.tracks import Track
+
+Floats = NDArray[np.float64]
+
+GALLERY_PER_OTHER = 3
+"""Other identities at hand for each one that an image is compared with: a share over few others depends on which."""
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """`score`: images (N,H,W,3) -> scores (N,), NaN where no face is found. `embed`: images -> features (N,D)."""
+
+    score: Callable[[Pixels], Mapping[str, Floats]]
+    embed: Callable[[Pixels], NDArray[np.floating]]
+    described: Mapping[str, Any]
+    """What they are; part of the artifact's address."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Features of other people at alpha 0, centred on their mean; `between`: the median distance of two of them."""
+
+    names: tuple[str, ...]
+    unit_GD: Floats
+    mean_D: Floats
+    between: float
+
+    def distances(self, feature_AD: NDArray[np.floating]) -> Floats:
+        """Cosine distance of images to everybody, (A,G)."""
+        return 1 - _unit(np.asarray(feature_AD, np.float64) - self.mean_D) @ self.unit_GD.T
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One attribute of one generator, over N tracks. `reference` numbers the alpha nearest 0 among alphas_A."""
+
+    kind: Kind
+    tracks: tuple[Track, ...]
+    alphas_A: Floats
+    reference: int
+    scores: Mapping[str, Floats]
+    parameters: Mapping[str, Floats]
+    own_nearest_NA: Floats
+    """How probably the image is nearer to its own one at alpha 0 than to K others', picked at random."""
+    distance_NA: Floats
+    """To its own image at alpha 0; 1 is the median distance between two identities."""
+    example_AHW3: Pixels
+
+    @property
+    def faces(self) -> NDArray[np.bool_]:
+        """In which images one is found (N,A)."""
+        return np.isfinite(next(iter(self.scores.values())))
+
+
+def measured_alphas(alphas: Sequence[float], most: int) -> tuple[list[int], int]:
+    """Which alphas are measured (both ends, and the one nearest 0), and the place of the latter among them."""
+    nearest = min(range(len(alphas)), key=lambda i: abs(alphas[i]))
+    chosen = sorted({*spread(len(alphas), most), nearest})
+    return chosen, chosen.index(nearest)
+
+
+def measure(sample: Sample, config: ScreeningConfig, instruments: Instruments) -> list[Measured]:
+    """Every attribute of every generator. Raises DataError where a generator has too few identities to compare."""
+    at, reference = measured_alphas(sample.alphas, config.alphas)
+    found = []
+    galleries: dict[str, Gallery] = {}
+    for kind in shown(sample.kinds, "screening", unit="attributes"):
+        if kind[0] not in galleries:
+            galleries[kind[0]] = make_gallery(sample, kind[0], at[reference], config, instruments)
+        measured = _measure_one(sample, kind, at, reference, galleries[kind[0]], config, instruments)
+        if measured is not None:
+            found.append(measured)
+    return found
+
+
+def make_gallery(
+    sample: Sample, generator: str, reference: int, config: ScreeningConfig, instruments: Instruments
+) -> Gallery:
+    names: list[str] = []
+    images: list[Pixels] = []
+    for track in sampled_identities(sample, generator, config.seed):
+        image = sample.images(track, [reference])
+        if image is not None:
+            names.append(track.identity)
+            images.append(image[0])
+        if len(names) > GALLERY_PER_OTHER * config.others:
+            break
+    if len(names) < 3:
+        raise DataError(
+            f"The generator '{generator}' gives {len(names)} identities with a face, and identity is told from at "
+            "least three; raise its identities in synthesize.composition."
+        )
+    feature_GD = np.asarray(instruments.embed(np.stack(images)), np.float64)
+    mean_D = feature_GD.mean(axis=0)
+    unit_GD = _unit(feature_GD - mean_D)
+    apart = np.triu_indices(len(names), 1)
+    return Gallery(tuple(names), unit_GD, mean_D, float(np.median((1 - unit_GD @ unit_GD.T)[apart])))
+
+
+def own_nearest(own_A: Floats, others_AG: Floats, among: int) -> Floats:
+    """The probability that none of `among` others, drawn from the gallery, is as near as the own image (A,): with r of
+    G as near, C(G - r, among) / C(G, among)."""
+    count = others_AG.shape[1]
+    among = min(among, count)
+    nearer_A = (others_AG <= own_A[:, None]).sum(axis=1)
+    left_AK = count - nearer_A[:, None] - np.arange(among)[None, :]
+    return (np.maximum(left_AK, 0) / (count - np.arange(among))[None, :]).prod(axis=1)
+
+
+def _measure_one(
+    sample: Sample,
+    kind: Kind,
+    at: Sequence[int],
+    reference: int,
+    gallery: Gallery,
+    config: ScreeningConfig,
+    instruments: Instruments,
+) -> Measured | None:
+    tracks: list[Track] = []
+    rows: list[tuple[Mapping[str, Floats], Mapping[str, Floats], Floats, Floats]] = []
+    example_AHW3: Pixels | None = None
+    for track in sample.tracks(kind):
+        images_AHW3 = sample.images(track, at)
+        if images_AHW3 is None:
+            continue
+        scores = instruments.score(images_AHW3)
+        nearest_A, distance_A = _identity(instruments.embed(images_AHW3), reference, track.identity, gallery, config)
+        rows.append((scores, sample.parameters(track, at), nearest_A, distance_A))
+        tracks.append(track)
+        if example_AHW3 is None and np.isfinite(next(iter(scores.values()))[reference]):
+            example_AHW3 = images_AHW3
+        if len(tracks) == config.tracks:
+            break
+    if not tracks:
+        return None
+    return Measured(
+        kind=kind,
+        tracks=tuple(tracks),
+        alphas_A=np.array([sample.alphas[i] for i in at]),
+        reference=reference,
+        scores=_stacked([row[0] for row in rows]),
+        parameters=_stacked([row[1] for row in rows]),
+        own_nearest_NA=np.stack([row[2] for row in rows]),
+        distance_NA=np.stack([row[3] for row in rows]),
+        example_AHW3=images_AHW3 if example_AHW3 is None else example_AHW3,
+    )
+
+
+def _identity(
+    feature_AD: NDArray[np.floating], reference: int, name: str, gallery: Gallery, config: ScreeningConfig
+) -> tuple[Floats, Floats]:
+    """How probably each image is nearest to its own at alpha 0, and how far it is from it."""
+    unit_AD = _unit(np.asarray(feature_AD, np.float64) - gallery.mean_D)
+    own_A = 1 - unit_AD @ unit_AD[reference]
+    own_A[reference] = -1.0  # it is itself, to the last bit
+    other = [i for i, each in enumerate(gallery.names) if each != name]
+    nearest_A = own_nearest(own_A, gallery.distances(feature_AD)[:, other], config.others)
+    own_A[reference] = 0.0
+    return nearest_A, own_A / gallery.between
+
+
+def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _unit(feature_ND: Floats) -> Floats:
+    return feature_ND / np.maximum(np.linalg.norm(feature_ND, axis=-1, keepdims=True), 1e-12)

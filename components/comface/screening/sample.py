@@ -1,0 +1,147 @@
+"""Which tracks are screened, and their images: rendered now, before anything is stored, or as synthesize stored them.
+
+In: a composition, or `tracks` artifacts. Out: per generator and attribute the tracks in a keyed order (so that a sample
+is a function of seed and keys alone: rendered or stored, it is the same one), and the images of any of them.
+
+Legend: A alphas asked for, H = W side length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from comface.config import SynthesizeConfig
+from comface.generators import FaceGenerator, draw, edit
+from comface.generators.edits import swept
+from comface.manifest import Artifact
+from comface.seeds import derive_seed
+from comface.shard.plan import Located
+from comface.shard.step import located_tracks, track_jpegs
+from comface.synthesize.composition import Identity, identities, totals, tracks_of
+from comface.synthesize.screen import LARGEST_SIDE_PX, Finder, finder_for
+from comface.synthesize.sources import Load, Source
+from comface.synthesize.sweep import render_track, to_uint8
+from comface.tracks import Track
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = tuple[str, str]
+"""(generator, attribute)"""
+Pixels = NDArray[np.uint8]
+REPORTS_PARAMETERS = ("procedural",)
+"""Generators that know what they drew (`truth`)."""
+
+
+class Sample(Protocol):
+    alphas: tuple[float, ...]
+    kinds: tuple[Kind, ...]
+
+    def tracks(self, kind: Kind) -> Iterator[Track]:
+        """In their keyed order."""
+        ...
+
+    def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
+        """The track's images (A,H,W,3) at the alphas numbered `at`; None where synthesize makes no such track."""
+        ...
+
+    def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
+        """What the renderer says that it drew, (A,) each; empty where it does not say."""
+        ...
+
+
+class RenderedSample:
+    """Tracks as synthesize would make them, rendered when asked for."""
+
+    def __init__(
+        self, config: SynthesizeConfig, sources: Mapping[str, Source], seed: int, find: Finder | None = None
+    ) -> None:
+        self.config, self.sources, self.find, self.alphas = config, sources, find, config.alphas
+        ordered: dict[Kind, list[tuple[int, Identity]]] = {}
+        for identity in identities(config, range(totals(config).identities)):
+            for attribute in identity.attributes:
+                place = _place(seed, f"{identity.name}-{attribute}")
+                ordered.setdefault((identity.generator, attribute), []).append((place, identity))
+        self._ordered = {kind: sorted(ordered[kind]) for kind in sorted(ordered)}
+        self.kinds = tuple(self._ordered)
+
+    def tracks(self, kind: Kind) -> Iterator[Track]:
+        for _, identity in self._ordered[kind]:
+            yield from (track for track in tracks_of(identity, self.alphas) if track.attribute == kind[1])
+
+    def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
+        source, config = self.sources[track.generator], self.config
+        find = (self.find or finder_for(track.generator)) if config.screen_faces else None
+        if find is not None:
+            w_1D = draw(source.generator, [track.seed], config.truncation_psi)
+            side_px = min(source.generator.image_size_px, LARGEST_SIDE_PX)
+            if not find(to_uint8(source.generator.render(w_1D, side_px), side_px).cpu().numpy()[0]):
+                return None
+        return render_track(source.generator, self._edited(track, at), config.image_size_px)
+
+    def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
+        return _parameters(self.sources[track.generator].generator, lambda: self._edited(track, at))
+
+    def _edited(self, track: Track, at: Sequence[int]) -> torch.Tensor:
+        source, alphas = self.sources[track.generator], [self.alphas[i] for i in at]
+        change = source.edits[track.attribute]
+        return swept(source.generator, [track.seed], change, alphas, self.config.truncation_psi)[0]
+
+
+class StoredSample:
+    """Tracks of `tracks` artifacts, read by ranges and checked as shard does."""
+
+    def __init__(self, parts: Sequence[Artifact], seed: int, load: Load) -> None:
+        self.parts, self.alphas = parts, tuple(parts[0].facts["alphas"])
+        by_kind: dict[Kind, list[Located]] = {}
+        self._located: dict[str, Located] = {}
+        for located in located_tracks(parts):
+            by_kind.setdefault((located.track.generator, located.track.attribute), []).append(located)
+            self._located[located.track.key] = located
+        self._ordered = {
+            kind: sorted(by_kind[kind], key=lambda located: _place(seed, located.track.key)) for kind in sorted(by_kind)
+        }
+        self.kinds = tuple(self._ordered)
+        told = {generator for generator, _ in self.kinds} & set(REPORTS_PARAMETERS)
+        self._generators: dict[str, FaceGenerator] = {name: load(name, None, "cpu") for name in sorted(told)}
+
+    def tracks(self, kind: Kind) -> Iterator[Track]:
+        return (located.track for located in self._ordered[kind])
+
+    def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
+        located = self._located[track.key]
+        jpegs = track_jpegs(self.parts[located.part], located)
+        return np.stack([simplejpeg.decode_jpeg(jpegs[i], colorspace="RGB") for i in at])
+
+    def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
+        generator = self._generators.get(track.generator)
+        if generator is None:
+            return {}
+        direction_1D, alphas = generator.direction(track.attribute), [self.alphas[i] for i in at]
+        return _parameters(generator, lambda: edit(generator.latents([track.seed]), direction_1D, alphas)[0])
+
+
+def sampled_identities(sample: Sample, generator: str, seed: int) -> Iterable[Track]:
+    """One track of each identity of a generator, in a keyed order of their own."""
+    first: dict[str, Track] = {}
+    for kind in sample.kinds:
+        if kind[0] == generator:
+            for track in sample.tracks(kind):
+                first.setdefault(track.identity, track)
+    return sorted(first.values(), key=lambda track: derive_seed(seed, "screening-gallery", track.identity))
+
+
+def _place(seed: int, key: str) -> int:
+    return derive_seed(seed, "screening", key)
+
+
+def _parameters(generator: FaceGenerator, edited: Callable[[], torch.Tensor]) -> Mapping[str, NDArray[np.float64]]:
+    truth = getattr(generator, "truth", None)
+    if truth is None:
+        return {}
+    return {name: value_A.double().cpu().numpy() for name, value_A in truth(edited()).items()}

@@ -1,0 +1,157 @@
+"""Screen: measure a sample of tracks, judge every attribute, publish what was found.
+
+In: ScreeningConfig, and either a composition (rendered now, nothing stored yet) or `tracks` artifacts. Out: an artifact
+of kind `screening`: screening.json (every figure, verdicts, the drop list) and screening.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from comface.config import ScreeningConfig, SynthesizeConfig, TransferConfig
+from comface.errors import DataError
+from comface.generators import load_generator
+from comface.generators.location import Files
+from comface.manifest import Artifact, Draft, file_sha256, open_artifact
+from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_path
+from comface.scorers import SCORERS, score
+from comface.screening.figures import Figures, figures
+from comface.screening.measure import Instruments, Measured, measure
+from comface.screening.picture import draw_screening
+from comface.screening.sample import Pixels, RenderedSample, Sample, StoredSample
+from comface.screening.verdict import Verdict, also_moves, drop_list, verdict
+from comface.store import Store
+from comface.synthesize.composition import check_names
+from comface.synthesize.sources import Load, open_sources
+from comface.transfer.features import method_inputs
+from comface.transfer.methods import Sources, encode, load_method
+from comface.views import view_of
+
+STEP = "comface.screening.step"
+FACE_SHARE = 0.75
+"""Forehead to chin: hair and background stay along a track and would be recognised instead of the face."""
+SAID_FROM_SD = 0.5
+"""What moves along by at least this much is named in the facts."""
+
+
+def screen_composition(
+    store: Store,
+    config: ScreeningConfig,
+    synthesize: SynthesizeConfig,
+    files: Mapping[str, Files] | None = None,
+    load: Load = load_generator,
+    instruments: Instruments | None = None,
+    device: str = "cpu",
+) -> Artifact:
+    """Screen the tracks that this composition would give. `files`: what the weights location holds for the StyleGANs.
+    Raises ConfigurationError for a generator or attribute that is not there."""
+    check_names(synthesize)
+    names = (share.generator for share in synthesize.composition)
+    sources = open_sources(synthesize, names, {}, device, load, files)
+    made_from = {
+        "synthesize": synthesize.model_dump(mode="json", exclude={"parts", "jpeg_quality"}),
+        "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
+    }
+    inputs, tools = _tools(config, instruments)
+    draft = Draft(store, "screening", made_from | _asked(config, tools), inputs, STEP)
+    return draft.published() or _publish(draft, RenderedSample(synthesize, sources, config.seed), config, tools)
+
+
+def screen_tracks(
+    store: Store,
+    config: ScreeningConfig,
+    tracks: Sequence[Artifact],
+    load: Load = load_generator,
+    instruments: Instruments | None = None,
+) -> Artifact:
+    """Screen tracks as they were stored. Raises DataError where there is none."""
+    if not tracks:
+        raise DataError("No part was given to screen; run synthesize first.")
+    parts = sorted(tracks, key=lambda artifact: artifact.uri)
+    inputs, tools = _tools(config, instruments)
+    inputs |= {f"tracks-{i:05d}": part for i, part in enumerate(parts)}
+    draft = Draft(store, "screening", _asked(config, tools), inputs, STEP)
+    return draft.published() or _publish(draft, StoredSample(parts, config.seed, load), config, tools)
+
+
+def published_instruments(config: ScreeningConfig) -> tuple[dict[str, Artifact], Instruments]:
+    """The published scorers, and the backbone that the configuration names (an artifact of ours is an input)."""
+    backbone = open_artifact(config.backbone, "backbone") if config.backbone else None
+    made, inputs = method_inputs(config.method, backbone, None, TransferConfig())
+    encoder = load_method(config.method, Sources(backbone))
+    whole = float(encoder.preprocessing.get("view_share", 1.0)) == 1.0
+
+    def embed(images_NHW3: Pixels) -> Any:
+        return encode(encoder, view_of(images_NHW3, FACE_SHARE) if whole else images_NHW3)
+
+    described = {
+        "method": config.method,
+        **made,
+        "scorers_sha256": {name: file_sha256(model_path(name)) for name in (LANDMARKS, AGE, GENDER, EXPRESSION)},
+    }
+    return dict(inputs), Instruments(lambda images: score(images, list(SCORERS)), embed, described)
+
+
+def _tools(config: ScreeningConfig, given: Instruments | None) -> tuple[dict[str, Artifact], Instruments]:
+    return ({}, given) if given is not None else published_instruments(config)
+
+
+def _asked(config: ScreeningConfig, tools: Instruments) -> dict[str, Any]:
+    """What is done with the verdicts is no part of them."""
+    return {"screening": config.model_dump(mode="json", exclude={"action"}), "instruments": dict(tools.described)}
+
+
+def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instruments) -> Artifact:
+    measured = measure(sample, config, tools)
+    if not measured:
+        raise DataError("No track was found to screen: no identity of the composition shows a face.")
+    found = figures(measured, config)
+    judged = [verdict(each, config) for each in found]
+    lists = [drop_list(*each, config) for each in zip(measured, found, judged, strict=True)]
+    records = [_record(*each) for each in zip(measured, found, judged, lists, strict=True)]
+    draft.write_json("screening.json", {"attributes": records, "dropped_tracks": _merged(lists)})
+    draft.write("screening.png", draw_screening(measured, found, judged, config))
+    facts = [{name: value for name, value in record.items() if not isinstance(value, list)} for record in records]
+    return draft.publish(
+        {
+            "attributes": facts,
+            "method": config.method,
+            "others": config.others,
+            "dropped_tracks": len(_merged(lists)),
+            "rehearsal": any(each.kind[0] == "procedural" for each in measured),
+        }
+    )
+
+
+def _record(measured: Measured, found: Figures, judged: Verdict, dropped: Mapping[str, str]) -> dict[str, Any]:
+    inside = slice(found.range.low, found.range.high + 1)
+    return {
+        "generator": found.kind[0],
+        "attribute": found.kind[1],
+        "kept": judged.kept,
+        "low": judged.low,
+        "high": judged.high,
+        "reason": judged.reason,
+        "tracks": found.tracks,
+        "tracks_dropped": len(dropped),
+        "face_found_unedited": found.found,
+        "face_found_least": float(np.min(found.face_A[inside])) if found.found else 0.0,
+        "identity_least": float(np.min(found.identity_A[inside])) if found.found else 0.0,
+        "measured_by": found.scale.title if found.scale else "not measured: no scorer is at hand",
+        "rank_correlation": found.monotone,
+        "own_sd_per_5_alpha": found.own,
+        "also_moves": {name: round(move, 3) for name, move in also_moves(found, SAID_FROM_SD)},
+        "moves_sd_per_5_alpha": dict(found.moves),
+        "alphas": found.alphas_A.tolist(),
+        "face_found": found.face_A.tolist(),
+        "identity_kept": found.identity_A.tolist(),
+        "identity_distance": found.distance_A.tolist(),
+        "own_quartiles_sd": found.own_quartiles_3A.tolist(),
+    }
+
+
+def _merged(lists: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {key: reason for each in lists for key, reason in each.items()}

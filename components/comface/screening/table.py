@@ -1,0 +1,73 @@
+"""A screening's facts as a table: plain text for a terminal, Markdown for the UI, rows for the report.
+
+In: the facts of an artifact of kind `screening`. Out: text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+HEADINGS = ("generator", "attribute", "verdict", "face", "identity", "own", "steady", "also moves")
+LEGEND = (
+    "face, identity: least share within the range that holds; own: SD between people per 5 alpha; steady: rank\n"
+    "correlation of alpha and the own score; also moves: other scores, SD per 5 alpha"
+)
+
+
+def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Cells by heading, with `reason` and `kept` besides."""
+    return [_row(each) for each in facts["attributes"]]
+
+
+def text_table(facts: Mapping[str, Any]) -> str:
+    lines = [list(HEADINGS)]
+    reasons: list[str] = [""]
+    for row in rows(facts):
+        lines.append([row[heading] for heading in HEADINGS])
+        reasons.append(row["reason"])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    text = []
+    for line, reason in zip(lines, reasons, strict=True):
+        text.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        text += [f"{'':{widths[0]}}  {reason}"] if reason else []
+    kept = sum(row["kept"] for row in rows(facts))
+    said = (
+        f"{kept} of {len(lines) - 1} attributes hold; identity is told by '{facts['method']}' among {facts['others']} "
+        f"others; {facts['dropped_tracks']} of the tracks measured are on the drop list"
+    )
+    return "\n".join([*text, "", LEGEND, said])
+
+
+def markdown_table(facts: Mapping[str, Any]) -> list[str]:
+    lines = [f"| {' | '.join(HEADINGS)} | why |", "|---" * (len(HEADINGS) + 1) + "|"]
+    return lines + [f"| {' | '.join(row[h] for h in HEADINGS)} | {row['reason']} |" for row in rows(facts)]
+
+
+def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
+    measured = figures["own_sd_per_5_alpha"] is not None
+    moves = (f"{name} {_number(move, '+.1f')}" for name, move in figures["also_moves"].items())
+    return {
+        "generator": figures["generator"],
+        "attribute": figures["attribute"],
+        "verdict": f"{_alpha(figures['low'])} … {_alpha(figures['high'])}" if figures["kept"] else "dropped",
+        "face": _number(figures["face_found_least"], ".2f"),
+        "identity": _number(figures["identity_least"], ".2f"),
+        "own": _number(figures["own_sd_per_5_alpha"], "+.2f") + _mark(figures) if measured else "not measured",
+        "steady": _number(figures["rank_correlation"], "+.2f"),
+        "also moves": ", ".join(moves) or "–",
+        "reason": figures["reason"],
+        "kept": bool(figures["kept"]),
+    }
+
+
+def _mark(figures: Mapping[str, Any]) -> str:
+    return " (parameter)" if "parameter" in figures["measured_by"] else ""
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _alpha(value: float) -> str:
+    return "0" if value == 0 else format(value, "+.4g").replace("-", "\N{MINUS SIGN}")

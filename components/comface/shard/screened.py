@@ -1,0 +1,47 @@
+"""What a screening lets into the shards: which tracks stay, and which of their alphas pre-training may use.
+
+In: an artifact of kind `screening`. Out: a Screened. An attribute that the screening did not see stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comface.errors import DataError
+from comface.manifest import Artifact
+from comface.tracks import Track
+
+
+@dataclass(frozen=True)
+class Screened:
+    verdicts: Mapping[tuple[str, str], Mapping[str, Any]]
+    """(generator, attribute) -> its figures, among them kept, low and high."""
+    dropped_tracks: Mapping[str, str]
+
+    @classmethod
+    def read(cls, screening: Artifact) -> Screened:
+        verdicts = {(each["generator"], each["attribute"]): each for each in screening.facts["attributes"]}
+        return cls(verdicts, screening.read_json("screening.json")["dropped_tracks"])
+
+    def check(self) -> None:
+        """Raises DataError when an attribute is dropped."""
+        for (generator, attribute), figures in self.verdicts.items():
+            if not figures["kept"]:
+                raise DataError(
+                    f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures['reason']}); leave "
+                    "it out of synthesize.composition, mend its direction, or set screening.action=restrict."
+                )
+
+    def keeps(self, track: Track) -> bool:
+        figures = self.verdicts.get((track.generator, track.attribute))
+        return track.key not in self.dropped_tracks and (figures is None or bool(figures["kept"]))
+
+    def ranges(self) -> dict[str, dict[str, list[float]]]:
+        """generator -> attribute -> [lowest, highest alpha] of what is kept."""
+        ranges: dict[str, dict[str, list[float]]] = {}
+        for (generator, attribute), figures in self.verdicts.items():
+            if figures["kept"]:
+                ranges.setdefault(generator, {})[attribute] = [figures["low"], figures["high"]]
+        return ranges
