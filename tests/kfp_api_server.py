@@ -106,13 +106,15 @@ def ticks_of(cron: str, after: datetime, until: datetime) -> list[datetime]:
 
 @dataclass
 class KfpServer:
-    """`hook(method, path)` is called before a request is answered: it may wait, or raise Refused."""
+    """`hook(method, path)` is called before a request is answered: it may wait, or raise Refused. Where `loses` says so
+    the request is done and its answer lost."""
 
     multi_user: bool = False
     token: str = ""
     orphans: bool = True
     """Whether it knows propagation_policy (KFP >= 2.16)."""
     hook: Callable[[str, str], None] = lambda method, path: None
+    loses: Callable[[str, str], bool] = lambda method, path: False
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     raw: bytes | None = None
     """Answered to everything, where set: a login page."""
@@ -311,6 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = 200, state.answer(self.command, url.path, query, self._body(body))
         except Refused as refused:
             status, answer = refused.status, {"code": 3, "message": refused.message, "details": []}
+        if state.loses(self.command, url.path):
+            self.close_connection = True
+            return
         data = state.raw if state.raw is not None else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json" if state.raw is None else "text/html")

@@ -1,0 +1,274 @@
+"""`comface submit` and `kfp run submit` against a server that checks every request by KFP's own published models."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kfp_api_server import KfpServer, Refused
+
+from comface.cli import main
+from comface.errors import ConfigurationError
+from comface.submit.connection import IN_CLUSTER, endpoint_from
+from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
+
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = ROOT / "pipelines" / "comface.yaml"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
+    for name in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_EXISTING_TOKEN", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with KfpServer() as running:
+        yield running
+
+
+def submit(server: KfpServer, *arguments: str) -> int:
+    return main(["submit", "--endpoint", server.endpoint, "--pipeline", str(PIPELINE), *arguments])
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    assert main([*arguments, "--pipeline", str(PIPELINE)]) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(r"comface: .*\.\n", output.err)
+    return output.err
+
+
+def kfp(server: KfpServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = Path(sysconfig.get_path("scripts")) / "kfp"
+    environment = {**os.environ, "KFP_ENDPOINT": server.endpoint, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [script, *arguments], capture_output=True, text=True, env=environment, timeout=120, check=False
+    )
+
+
+# The kfp command line
+
+
+def test_kfp_run_submit_needs_nothing_else_and_its_arguments_arrive_typed(server: KfpServer) -> None:
+    done = kfp(server, "run", "submit", "-e", "comface", "-f", str(PIPELINE), "nodes=2", "profile=laptop")
+    assert done.returncode == 0, done.stderr
+    (run,) = server.all("runs")
+    assert run["runtime_config"]["parameters"] == {"nodes": 2, "profile": "laptop"}
+    assert set(run["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
+    done = kfp(server, "run", "submit", "-e", "comface", "-f", str(PIPELINE))
+    assert done.returncode == 0, done.stderr
+    assert len(server.all("runs")) == 2
+    assert [experiment["display_name"] for experiment in server.all("experiments")] == ["comface"]
+
+
+# comface submit
+
+
+def test_a_run_is_started_and_its_page_printed(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit(server) == 0
+    (run,) = server.all("runs")
+    assert capsys.readouterr().out == f"{server.endpoint}/#/runs/details/{run['run_id']}\n"
+    assert run["display_name"].startswith("comface 20")
+    assert run["runtime_config"]["parameters"] == {}, "the defaults are the pipeline's own"
+    assert run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]
+
+
+def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> None:
+    options = ("--profile", "laptop", "--set", "pretrain.epochs=2", "--set", "shard.seed=1", "--name", "mine")
+    values = ("--param", "nodes=2", "--param", "run_name=2024", "--service-account", "runner")
+    assert submit(server, *options, *values) == 0
+    (run,) = server.all("runs")
+    assert run["runtime_config"]["parameters"] == {
+        "nodes": 2, "run_name": "2024", "profile": "laptop", "overrides": "pretrain.epochs=2\nshard.seed=1",
+    }  # fmt: skip
+    assert (run["display_name"], run["service_account"]) == ("mine", "runner")
+
+
+def test_several_runs_share_the_experiment(server: KfpServer) -> None:
+    assert submit(server, "--experiment", "weekly") == submit(server, "--experiment", "weekly") == 0
+    (experiment,) = server.all("experiments")
+    assert experiment["display_name"] == "weekly"
+    assert {run["experiment_id"] for run in server.all("runs")} == {experiment["experiment_id"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--param", "node=2"], "The pipeline 'comface' has no parameter 'node'; it has data, gpus_per_node"),
+        (["--param", "nodes=two"], "The parameter 'nodes' must be a whole number, not 'two'"),
+        (["--param", "nodes=2.0"], "The parameter 'nodes' must be a whole number, not '2.0'"),
+        (["--param", "nodes"], "is not of the form name=value"),
+        (["--param", "nodes=1", "--param", "nodes=2"], "The parameter 'nodes' is given twice"),
+        (["--profile", "laptop", "--param", "profile=paper"], "The parameter 'profile' is given twice"),
+        (["--profile", "desk"], "There is no profile 'desk'"),
+        (["--set", "pretrain.epoch=3"], "'pretrain.epoch' is not a field"),
+        (["--param", "tasks=smirk"], "transfer.tasks names 'smirk'"),
+        (["--param", "run_name=My Model"], "'register.name' is wrong"),
+    ],
+)
+def test_a_wrong_parameter_is_found_before_anything_is_sent(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert expected in refused(capsys, 64, "submit", "--endpoint", server.endpoint, *arguments)
+    assert server.requests == []
+
+
+def test_a_file_that_is_no_pipeline_is_named(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "--endpoint", server.endpoint, "--pipeline", str(ROOT / "constraints.txt")]) == 64
+    assert "constraints.txt' is not a compiled pipeline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (401, 64, "refused you (401: go away)"),
+        (403, 64, "refused you (403: go away)"),
+        (404, 64, "does not know this (404: go away)"),
+        (400, 64, "refused the request (400: go away)"),
+        (500, 75, "failed (500: go away); try again"),
+        (503, 75, "failed (503: go away)"),
+        (429, 75, "failed (429: go away)"),
+    ],
+)
+def test_every_refusal_is_one_sentence_with_the_servers_reason(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], status: int, code: int, expected: str
+) -> None:
+    def hook(method: str, path: str) -> None:
+        if path.endswith("/runs"):
+            raise Refused(status, "go away.")
+
+    server.hook = hook
+    assert expected in refused(capsys, code, "submit", "--endpoint", server.endpoint)
+
+
+def test_a_server_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    assert "cannot be reached" in refused(capsys, 75, "submit", "--endpoint", "http://127.0.0.1:9")
+    assert time.monotonic() - started < 5
+
+
+def test_a_login_page_is_not_taken_for_an_api(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.raw = b"<html>Log in</html>"
+    assert "is not the KFP API (a login page?)" in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+
+
+def test_the_token_is_sent_and_never_said(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = "token-word"
+    monkeypatch.setenv("KFP_EXISTING_TOKEN", "wrong-word")
+    assert "wrong-word" not in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    monkeypatch.setenv("KFP_EXISTING_TOKEN", "token-word")
+    assert submit(server) == 0
+
+
+def test_where_kfp_has_several_users_the_namespace_is_asked_for_and_sent(
+    server: KfpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.multi_user = True
+    assert "name your namespace with --namespace" in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    assert submit(server, "--namespace", "team") == 0
+    assert server.all("experiments")[0]["namespace"] == "team"
+
+
+def test_without_an_endpoint_a_person_is_told_how_and_a_pod_finds_the_clusters() -> None:
+    with pytest.raises(ConfigurationError, match="give --endpoint or set KFP_ENDPOINT"):
+        endpoint_from(None, {})
+    assert endpoint_from(None, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == IN_CLUSTER
+    assert endpoint_from("http://a/", {"KFP_ENDPOINT": "http://b"}) == "http://a"
+    assert endpoint_from(None, {"KFP_ENDPOINT": "http://b", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "http://b"
+    with pytest.raises(ConfigurationError, match="does not start with http"):
+        endpoint_from("localhost:8888", {})
+
+
+# Waiting
+
+
+@pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 75), ("CANCELED", 75)])
+def test_waiting_ends_with_the_run(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    monkeypatch.setattr("comface.submit.runs.POLL_S", 0.01)
+    polls: list[str] = []
+
+    def hook(method: str, path: str) -> None:
+        if method == "GET" and "/runs/" in path:
+            polls.append(path)
+            if len(polls) == 2:
+                raise Refused(503, "restarting")
+            if len(polls) == 4:
+                server.end_runs(state)
+
+    server.hook = hook
+    assert submit(server, "--wait") == code
+    said = capsys.readouterr().err
+    assert ": pending\n" in said
+    assert f": {state.lower()}\n" in said
+    assert (code == 0) or f"The run ended as {state.lower()}; {server.endpoint}/#/runs/details/" in said
+
+
+def test_waiting_for_a_run_that_failed_gives_the_sentence_and_code_of_its_step(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from comface.store import FileStore
+
+    store = FileStore(tmp_path / "store")
+
+    def hook(method: str, path: str) -> None:
+        if method == "GET" and "/runs/" in path:
+            run = path.rpartition("/")[2]
+            store.write(f"failures/{run}/shard.json", b'{"step":"shard","sentence":"Broken; mend it.","exit_code":65}')
+            server.end_runs("FAILED")
+
+    server.hook = hook
+    assert submit(server, "--wait", "--profile", "laptop", "--param", f"store={store.uri}") == 65
+    assert capsys.readouterr().err.splitlines()[-1] == "comface: shard: Broken; mend it."
+
+
+# Upload
+
+
+def test_upload_makes_a_version_once_and_starts_nothing(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit(server, "--upload") == 0
+    (pipeline,) = server.all("pipelines")
+    assert pipeline["display_name"] == "comface"
+    output = capsys.readouterr()
+    assert output.out == f"{server.endpoint}/#/pipelines/details/{pipeline['pipeline_id']}\n"
+    assert "is uploaded" in output.err
+    versions = [version["display_name"] for version in server.all("versions")]
+    assert versions[0] == "comface"
+    assert re.fullmatch(r"\d+\.\d+\.\d+-[0-9a-f]{12}", versions[1])
+    assert submit(server, "--upload") == 0
+    assert "was there already" in capsys.readouterr().err
+    assert len(server.all("versions")) == 2
+    assert server.all("runs") == []
+
+
+# Parameters
+
+
+def test_types_follow_the_definitions_of_the_file(tmp_path: Path) -> None:
+    kinds = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
+    lines = "".join(f"      p{i}: {{parameterType: {kind}}}\n" for i, kind in enumerate(kinds))
+    text = f"pipelineInfo: {{name: other}}\nroot:\n  inputDefinitions:\n    parameters:\n{lines}"
+    (tmp_path / "other.yaml").write_text(text)
+    package = read_package(tmp_path / "other.yaml")
+    given = split_arguments(["p0=1.0", "p1=7", "p2=2", "p3=true", 'p4=["a=b", 1]', 'p5={"a": 1}'])
+    values = {"p0": "1.0", "p1": 7, "p2": 2, "p3": True, "p4": ["a=b", 1], "p5": {"a": 1}}
+    assert typed_arguments(package, given) == values
+    for wrong in ("p1=x", "p2=x", "p2=true", "p3=1", "p4={}", "p5=[]", "p3=yes"):
+        with pytest.raises(ConfigurationError, match=f"The parameter '{wrong[:2]}' must be"):
+            typed_arguments(package, split_arguments([wrong]))
+    with pytest.raises(ConfigurationError, match="needs a value for 'p1'; give --param p1=VALUE"):
+        with_defaults(package, {"p0": "x"})
+
+
+def test_every_parameter_of_the_pipeline_has_a_default_of_its_type() -> None:
+    full = with_defaults(read_package(PIPELINE), {})
+    assert full["nodes"] == 4
+    assert isinstance(full["nodes"], int)
+    assert full["profile"] == "paper"
