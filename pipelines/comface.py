@@ -14,6 +14,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
+from comface.launch.place import FIELD_PATHS
 from comface.pretrain.component import pretrain
 from comface.register.component import gate, register
 from comface.resolve.component import resolve
@@ -54,6 +55,20 @@ def heavy(task: dsl.PipelineTask, gpus: object) -> dsl.PipelineTask:
     return sized(task, ("2", "8"), ("6Gi", "48Gi"))
 
 
+def knows_its_pod(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """The step that launches the training job owns it, and the one that runs at the end clears it away."""
+    for name, path in FIELD_PATHS.items():
+        kubernetes.use_field_path_as_env(task, name, path)
+    return task
+
+
+def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """What is set here, and on the task in a pipeline of your own (resources, selectors, affinity, volumes), is the
+    training job's; its size otherwise comes from pretrain.job. The step's own pod only attends it."""
+    kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    return on_cluster(knows_its_pod(task))
+
+
 @dsl.pipeline(
     name="comface", description="Learn from synthetic faces how one person's face changes (ComFace, WACV 2025)."
 )
@@ -89,11 +104,11 @@ def comface(
     )  # fmt: skip
     medium(plans)
     gpus = plans.outputs["gpus"]
-    with dsl.ExitHandler(light(finish(profile=profile, store=store, run_id=RUN_ID))):
+    with dsl.ExitHandler(light(knows_its_pod(finish(profile=profile, store=store, run_id=RUN_ID)))):
         with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
             tracks = heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus)
         shards = medium(shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"])))
-        trained = on_cluster(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
+        trained = launching(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
         backbone = trained.outputs["Output"]  # its job's size is in the configuration (pretrain.job)
         with dsl.ParallelFor(plans.outputs["datasets"], name="datasets", parallelism=8) as dataset:
             aligned = medium(align(plan=dataset))

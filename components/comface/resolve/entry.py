@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from comface.config import RunConfig, profiles, resolve
 from comface.errors import ConfigurationError
 from comface.execution import execute, recorded_failure
+from comface.launch.place import place_of
 from comface.progress import say
 from comface.resolve.step import plan_run
 from comface.store import open_store
@@ -48,7 +50,13 @@ def resolve_parameters(
 
 
 def ending(state: str, profile: str, store: str, run_id: str) -> str:
-    """One line on how a run ended: its state, and the sentence of the step that failed."""
+    """One line on how a run ended: its state, and the sentence of the step that failed. A training job that outlived
+    its step (KFP gives a step that it terminates no time) is deleted."""
+    pod = place_of(os.environ)
+    if pod is not None and state != "SUCCEEDED":
+        from comface.launch.cluster import end_jobs
+
+        end_jobs(run_id, pod)
     place = store or (resolve(profile).store if profile in profiles() else "")
     failure = recorded_failure(open_store(place), run_id) if place and state != "SUCCEEDED" else None
     line = f"{run_id}: {state.lower()}" + (f" in {failure[0]}" if failure else "")
