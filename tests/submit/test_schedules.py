@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -259,19 +259,31 @@ def test_a_schedule_without_a_quiet_moment_is_not_replaced() -> None:
 # Killed in the middle
 
 
-def wanted(place: Place, nodes: int) -> schedules.Wanted:
-    return schedules.Wanted("weekly", parse_cron(place.cron), read_package(PIPELINE), {"nodes": nodes}, "comface")
+SMALL = """
+pipelineInfo: {name: small}
+schemaVersion: 2.1.0
+root:
+  inputDefinitions: {parameters: {nodes: {parameterType: NUMBER_INTEGER, defaultValue: 4.0, isOptional: true}}}
+"""
+
+
+@pytest.fixture
+def small(place: Place, tmp_path: Path) -> Callable[[int], schedules.Wanted]:
+    """A definition of the schedule `weekly`, by its parameter `nodes`."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    package = read_package(tmp_path / "small.yaml")
+    return lambda nodes: schedules.Wanted("weekly", parse_cron(place.cron), package, {"nodes": nodes}, "comface")
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["before it was sent", "after it was done"])
 @pytest.mark.parametrize("step", range(4), ids=["create", "disable", "enable", "delete"])
 @pytest.mark.parametrize("days", [0, 1, 2], ids=lambda days: f"{days} ticks before the repair")
 def test_a_replacement_that_was_killed_at_any_step_misses_and_doubles_nothing(
-    place: Place, step: int, lost: bool, days: int
+    place: Place, small: Callable[[int], schedules.Wanted], step: int, lost: bool, days: int
 ) -> None:
     """Ends at a step, without a further request: what a server sees of a killed process."""
     connection = connect(place.server.endpoint, None, {})
-    schedules.create(connection, wanted(place, 2))
+    schedules.create(connection, small(2))
     place.a_day_passes()
     changes = []
 
@@ -285,12 +297,12 @@ def test_a_replacement_that_was_killed_at_any_step_misses_and_doubles_nothing(
 
     place.server.hook, place.server.loses = hook, lambda method, path: lost and here(method, path)
     with pytest.raises(ComfaceError):
-        schedules.create(connection, wanted(place, 3))
+        schedules.create(connection, small(3))
     place.server.hook = lambda method, path: None
     place.server.loses = lambda method, path: False
     for _ in range(days):
         place.a_day_passes()
-    schedules.create(connection, wanted(place, 3))
+    schedules.create(connection, small(3))
     place.look()
     place.a_day_passes()
     (left,) = schedules.schedules(connection)
