@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, TryAgain
-from comface.execution import execute, recorded_failure
+from comface.execution import RETRIES_END_S, execute, recorded_failure
 from comface.store import FileStore
 
 KINDS = (ConfigurationError, DataError, GateRefused, TryAgain, Preempted)
@@ -91,6 +91,109 @@ def test_an_interruption_ends_as_shells_expect(store: FileStore) -> None:
     with pytest.raises(SystemExit) as ended:
         execute("shard", plan(store), work)
     assert ended.value.code == 130
+
+
+# Retries: KFP starts a failed step again whatever its exit code was
+
+
+def attempt(store: FileStore, error: ComfaceError | None, calls: list[int], run: str = "run-1") -> int:
+    """The exit code of one attempt at a step that fails with `error`."""
+
+    def work(*_: object) -> str:
+        calls.append(1)
+        if error:
+            raise error
+        return "done"
+
+    try:
+        assert execute("shard", plan(store, run), work) == "done"
+    except SystemExit as ended:
+        return int(ended.code)
+    return 0
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, DataError, GateRefused])
+def test_what_failed_for_good_is_not_tried_again_in_the_same_run(
+    store: FileStore, capsys: pytest.CaptureFixture[str], kind: type[ComfaceError]
+) -> None:
+    calls: list[int] = []
+    for _ in range(3):
+        assert attempt(store, kind("The thing is wrong; mend it."), calls) == kind.exit_code
+    assert len(calls) == 1
+    said = capsys.readouterr().err
+    assert said.count("error in shard: The thing is wrong; mend it.\n") == 3
+    assert said.count("found by an earlier attempt") == 2
+    assert attempt(store, None, calls, run="run-2") == 0, "another run is another matter"
+
+
+@pytest.mark.parametrize("kind", [TryAgain, Preempted])
+def test_what_may_pass_is_tried_again_and_its_record_goes_with_success(
+    store: FileStore, kind: type[ComfaceError]
+) -> None:
+    calls: list[int] = []
+    assert attempt(store, kind("The store is away."), calls) == kind.exit_code
+    assert attempt(store, kind("The store is away."), calls) == kind.exit_code
+    assert recorded_failure(store, "run-1") is not None
+    assert attempt(store, None, calls) == 0
+    assert len(calls) == 3
+    assert recorded_failure(store, "run-1") is None
+
+
+def test_a_person_who_retries_a_run_after_mending_it_is_not_stopped_by_the_record(store: FileStore) -> None:
+    calls: list[int] = []
+    assert attempt(store, DataError("The thing is wrong."), calls) == 65
+    key = "failures/run-1/shard.json"
+    record = json.loads(store.read(key))
+    store.write(key, json.dumps({**record, "at": record["at"] - RETRIES_END_S - 1}).encode())
+    assert attempt(store, None, calls) == 0
+    assert recorded_failure(store, "run-1") is None
+
+
+PIPELINE = """
+from kfp import dsl, local
+
+@dsl.component(packages_to_install=[], install_kfp_package=False)
+def step(plan: str, tries: str, error: str) -> str:
+    from pathlib import Path
+    from comface import errors
+    from comface.execution import execute
+
+    def work(*_):
+        with Path(tries).open("a") as file:
+            file.write("x")
+        if error and len(Path(tries).read_text()) < 3:
+            raise getattr(errors, error)("The thing is wrong; mend it.")
+        return "done"
+
+    return execute("shard", plan, work)
+
+@dsl.pipeline
+def retried(plan: str, tries: str, error: str) -> str:
+    return step(plan=plan, tries=tries, error=error).set_retry(3, backoff_duration="0s").output
+
+if __name__ == "__main__":
+    import sys
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[4])
+    print(retried(plan=sys.argv[1], tries=sys.argv[2], error=sys.argv[3]).output)
+"""
+
+
+@pytest.mark.parametrize(("error", "tries", "code"), [("DataError", 1, 1), ("TryAgain", 3, 0)])
+def test_kfps_own_retries_repeat_only_what_may_pass(
+    store: FileStore, tmp_path: Path, error: str, tries: int, code: int
+) -> None:
+    """Through KFP's local runner, which retries as a cluster does."""
+    (tmp_path / "retried.py").write_text(PIPELINE)
+    arguments = [plan(store), str(tmp_path / "tries"), error, str(tmp_path / "root")]
+    done = subprocess.run(
+        [sys.executable, tmp_path / "retried.py", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "tries").read_text() == "x" * tries
+    if code:
+        assert done.stdout.count("error in shard: The thing is wrong; mend it.") == 4, "every attempt says it"
+    else:
+        assert list(store.keys()) == []
 
 
 # Orphans

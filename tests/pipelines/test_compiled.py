@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from comface.execution import RETRIES_END_S
+from comface.local_run import for_one_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "components" / "comface"
@@ -26,7 +30,8 @@ MAY_IMPORT_KFP = {"resolve/finish.py", "local_run.py", "commands/runs.py"}
 LIGHT = (
     "cli.py", "config.py", "manifest.py", "store.py", "store_s3.py", "execution.py", "errors.py", "seeds.py",
     "progress.py", "models.py", "pins.py", "fetch.py", "narrator.py", "local_run.py", "code_digest.py", "tracks.py",
-    "image.py", "commands/", "resolve/", "register/gate.py", "register/registry.py", "register/step.py",
+    "image.py", "commands/", "resolve/", "submit/", "cluster.py", "doctor/", "register/gate.py", "register/registry.py",
+    "register/step.py",
     "shard/plan.py", "shard/split.py", "shard/step.py", "pretrain/pairs.py", "pretrain/curriculum.py",
     "transfer/folds.py", "transfer/pairs.py", "transfer/datasets/", "synthesize/composition.py", "evaluate/",
 )  # fmt: skip
@@ -50,7 +55,7 @@ def imported(nodes: Iterator[ast.AST] | list[ast.stmt]) -> set[str]:
 
 
 def component_inputs() -> dict[str, dict[str, object]]:
-    return yaml.safe_load(COMPILED.read_text())["root"]["inputDefinitions"]["parameters"]
+    return documents()[0]["root"]["inputDefinitions"]["parameters"]
 
 
 def test_compiling_the_source_gives_the_committed_file_byte_for_byte(tmp_path: Path) -> None:
@@ -91,7 +96,7 @@ def test_every_image_is_named_by_a_version_never_by_latest() -> None:
 
 
 def test_parts_data_sets_and_transfers_fan_out_and_an_exit_handler_tells_the_end() -> None:
-    specification = yaml.safe_load(COMPILED.read_text())
+    specification = documents()[0]
     dags = [specification["root"], *specification["components"].values()]
     tasks = {name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()}
     over = {task["parameterIterator"]["itemInput"] for task in tasks.values() if "parameterIterator" in task}
@@ -99,6 +104,71 @@ def test_parts_data_sets_and_transfers_fan_out_and_an_exit_handler_tells_the_end
     for what in ("parts", "datasets", "complete"):
         assert any(what in item for item in over)
     assert tasks["finish"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+# What a cluster makes of each task (the local runner passes over it)
+
+EVERY_TASK = {
+    "align", "complete", "evaluate", "finish", "gate", "pretrain", "register", "resolve", "shard", "synthesize",
+    "transfer",
+}  # fmt: skip
+
+
+def documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(COMPILED.read_text()))
+
+
+def tasks() -> dict[str, dict[str, Any]]:
+    pipeline = documents()[0]
+    dags = [component.get("dag", {}) for component in (pipeline["root"], *pipeline["components"].values())]
+    return {name: task for dag in dags for name, task in dag.get("tasks", {}).items()}
+
+
+def test_every_task_gets_the_stores_credentials_from_one_secret_that_may_be_absent() -> None:
+    executors = documents()[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {name.removeprefix("exec-") for name in executors} == EVERY_TASK
+    for executor in executors.values():
+        (secret,) = executor["secretAsEnv"]
+        assert (secret["secretName"], secret["optional"]) == ("comface-store", True)
+        names = [(entry["secretKey"], entry["envVar"]) for entry in secret["keyToEnv"]]
+        assert {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {key for key, _ in names}
+        assert all(key == variable for key, variable in names)
+
+
+def test_every_task_is_retried_within_the_time_in_which_a_failure_for_good_is_remembered() -> None:
+    for name in EVERY_TASK:
+        policy = tasks()[name]["retryPolicy"]
+        wait_s = float(policy["backoffDuration"].rstrip("s"))
+        total_s = sum(wait_s * policy["backoffFactor"] ** attempt for attempt in range(policy["maxRetryCount"]))
+        assert 60 < total_s < RETRIES_END_S / 2, name
+
+
+def test_every_pod_asks_for_no_more_than_it_may_use_and_only_rendering_and_features_ask_for_gpus() -> None:
+    executors = documents()[0]["deploymentSpec"]["executors"]
+    for name in EVERY_TASK - {"pretrain"}:  # its job is sized by the configuration
+        sizes = executors[f"exec-{name}"]["container"]["resources"]
+        assert 0 < sizes["cpuRequest"] <= sizes["cpuLimit"]
+        assert 0 < sizes["memoryRequest"] <= sizes["memoryLimit"]
+        assert ("accelerator" in sizes) == (name in ("synthesize", "transfer")), name
+    accelerator = executors["exec-synthesize"]["container"]["resources"]["accelerator"]
+    assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--resolve-gpus']}}"
+
+
+def test_loops_are_bounded_so_that_a_run_does_not_take_the_whole_cluster() -> None:
+    limits = [task["iteratorPolicy"]["parallelismLimit"] for task in tasks().values() if "iteratorPolicy" in task]
+    assert sorted(limits) == [8, 16, 32]
+
+
+def test_on_one_machine_what_is_for_pods_is_left_out_and_nothing_else() -> None:
+    ours, compiled = yaml.safe_load(for_one_machine(COMPILED.read_text())), documents()[0]
+    assert "retryPolicy" not in yaml.safe_dump(ours)
+    assert "memoryLimit" not in yaml.safe_dump(ours)
+    for component in (compiled["root"], *compiled["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    for executor in compiled["deploymentSpec"]["executors"].values():
+        executor["container"].pop("resources", None)
+    assert ours == compiled
 
 
 def test_kfp_is_imported_only_by_components_and_by_what_runs_or_submits() -> None:
