@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup run test check bench ablation test-system compile clean
+.PHONY: help setup run test check bench ablation test-system test-k8s compile clean
 
 help:  ## say what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 setup: $(VENV)/.ready  ## create .venv with everything; seconds when nothing changed
 	@$(BIN)/comface fetch || echo "make: without these files the procedural generator runs alone; 'make setup' tries again."
@@ -37,6 +37,10 @@ ablation: setup  ## at least 3 seeds of every ablation; prints the table with it
 
 test-system: setup  ## the long proofs: whole pipeline, crashes, S3, 10,000 mutated weight files
 	$(BIN)/pytest -m system
+
+test-k8s: setup  ## the manifests: schemas, policies, alert rules (installs promtool if it may)
+	@command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus || true
+	$(BIN)/pytest tests/k8s -rs
 
 compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml
 	$(BIN)/python pipelines/comface.py

@@ -45,8 +45,8 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
 
 @pages
 def test_every_target_of_make_that_a_page_shows_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    shown = re.findall(r"(?:`|^)make ([a-z][a-z-]*)\b", page.read_text(), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)\b", page.read_text(), re.MULTILINE)
     assert set(shown) <= targets
 
 

@@ -18,7 +18,7 @@ OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomizatio
 
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None,
-    reason="needs kubectl, whose kustomize builds the overlays (make test-k8s says how)",
+    reason="needs kubectl (https://kubernetes.io/docs/tasks/tools), whose kustomize builds the overlays",
 )
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ def distinct() -> dict[str, Object]:
     return {json.dumps(item, sort_keys=True): item for overlay in OVERLAYS for item in built(overlay)}
 
 
+@functools.cache
 def crd_schemas() -> dict[tuple[str, str], dict[str, Any]]:
     folder = os.environ.get("COMFACE_CRDS", "")
     if not folder:
@@ -250,3 +254,62 @@ def test_every_overlay_and_option_is_on_the_page_for_the_cluster() -> None:
     page = (ROOT / "docs" / "cluster.md").read_text()
     for folder in (*K8S.glob("overlays/*"), *K8S.glob("components/*")):
         assert f"`{folder.name}`" in page, folder.name
+
+
+@pytest.mark.parametrize(
+    "component", [path.name for path in sorted(K8S.glob("components/*")) if path.name != "monitoring"]
+)
+def test_every_option_builds_on_production_and_keeps_its_pods_restricted(component: str, tmp_path: Path) -> None:
+    above = os.path.relpath(K8S, tmp_path.resolve())
+    made = {"resources": [f"{above}/overlays/production"], "components": [f"{above}/components/{component}"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    done = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    items = tuple(yaml.safe_load_all(done.stdout))
+    assert items != built("production")
+    for name, pod in pod_specs(items):
+        assert list(violations(pod)) == [], name
+    for item in items:
+        with contextlib.suppress(kubernetes_validate.SchemaNotFoundError):
+            kubernetes_validate.validate(item, VERSIONS[-1], strict=True)
+
+
+def test_the_role_of_the_launcher_allows_what_the_launcher_asks_for() -> None:
+    source = (ROOT / "components" / "comface" / "launch" / "api.py").read_text()
+    asked = set(re.findall(r'f?"(get|list|watch|create|patch|delete) (pods(?:/log)?|\{self\.kind\.PLURAL\})"', source))
+    assert len(asked) >= 6
+    role = next(item for item in of_kind("production", "Role") if item["metadata"]["name"] == "comface-launch")
+    allowed = {(verb, what) for rule in role["rules"] for what in rule["resources"] for verb in rule["verbs"]}
+    assert {(verb, what.replace("{self.kind.PLURAL}", "pytorchjobs")) for verb, what in asked} <= allowed
+
+
+def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() -> None:
+    from comface.config import JobConfig
+    from comface.launch import pytorchjob
+    from comface.launch.place import Forwarded, Place
+    from comface.launch.request import JobRequest
+
+    job = JobConfig(priority_class="comface-pretrain", queue="comface")
+    request = JobRequest(
+        name="comface-1", digest="0", run="r", owner=Place("p", "u", "comface"), image="comface-python:0.1.0",
+        pull_secrets=[], user=10001, arguments=["a"], nodes=4, gpus_per_node=8, job=job, forwarded=Forwarded(),
+    )  # fmt: skip
+    made = pytorchjob.render(request)
+    specs = dict(pod_specs((made,)))
+    assert len(specs) == 2
+    assert not {name: found for name, pod in specs.items() if (found := list(violations(pod)))}
+    assert {item["metadata"]["name"] for item in of_kind("kueue", "LocalQueue")} == {job.queue}
+    quota = of_kind("production", "ResourceQuota")[0]["spec"]["hard"]
+    assert int(quota["requests.nvidia.com/gpu"]) >= request.nodes * request.gpus_per_node
+
+
+def test_the_init_container_that_the_operator_adds_is_let_in_too() -> None:
+    operator = yaml.safe_load((K8S / "training-operator" / "init-container.yaml").read_text())
+    text = operator["data"]["initContainer.yaml"]
+    for placeholder in ("InitContainerImage", "MasterAddr", "MaxTries"):
+        assert "{{." + placeholder + "}}" in text
+        text = text.replace("{{." + placeholder + "}}", "1")
+    pod = {"securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
+    assert list(violations({**pod, "initContainers": yaml.safe_load(text)})) == []
+    mount = yaml.safe_load((K8S / "training-operator" / "mount.yaml").read_text())["spec"]["template"]["spec"]
+    assert mount["volumes"][0]["configMap"]["name"] == operator["metadata"]["name"]
