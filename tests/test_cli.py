@@ -41,8 +41,8 @@ SURFACE = {
     "config": "--profile --set --store --fields",
     "fetch": "--wheels",
     "rehearse": "dataset --output! --profile --set",
-    "render": "--generator! --weights --seeds --latents --direction --attribute --space --layers --truncate --alphas --psi "
-    "--pseudo-align --transform --size --output!",
+    "render": "--generator! --weights --seeds --latents --direction --attribute --space --layers --truncate --alphas "
+    "--psi --pseudo-align --transform --size --output!",
     "directions fit": "--latents! --scores! --fraction --condition --softness --seed --output!",
     "directions score": "--generator! --weights --attribute! --scorer --samples --seed --psi --pseudo-align --output!",
     "directions list": "--weights --json",

@@ -35,13 +35,14 @@ def converted() -> dict[str, bytes]:
 
 
 def fill(store: Store, changes: Directions | None = None, without: Sequence[str] = ()) -> None:
-    """Converted weights and all 43 directions; `changes`: other arrays by file name, `without`: names left out."""
+    """Converted weights and all 43 directions, none of unit norm; `changes`: other arrays by file name, `without`:
+    names left out."""
     objects = {name: data for name, data in converted().items() if name not in without}
     rng = np.random.default_rng(0)
     for generator, entries in catalogue().items():
         for entry in entries.values():
             array = rng.standard_normal((1, WIDTH)).astype(np.float32)
-            array = (changes or {}).get(entry.file, array / np.linalg.norm(array))
+            array = (changes or {}).get(entry.file, 2 * array / np.linalg.norm(array))
             if entry.file not in without:
                 objects[f"directions/{generator}/{entry.file}"] = npy(array)
     for key, data in objects.items():

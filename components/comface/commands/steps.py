@@ -10,7 +10,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError
-from comface.resolve.step import Plans, check_generators, make_plans
+from comface.resolve.step import Plans, find_generators, make_plans
 
 
 def add_commands(commands: Any) -> None:
@@ -80,7 +80,7 @@ def synthesize(arguments: argparse.Namespace) -> None:
     from comface.synthesize.entry import synthesize_part
 
     config = configuration(arguments)
-    plans = make_plans(config, "", supplies=check_generators(config))
+    plans = make_plans(config, "", supplies=find_generators(config))
     if arguments.part is not None and arguments.part not in plans.parts:
         raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")
     for part in plans.parts if arguments.part is None else [arguments.part]:

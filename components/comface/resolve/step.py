@@ -117,6 +117,13 @@ def check_store(store: Store) -> None:
 
 
 def check_generators(config: RunConfig) -> dict[str, Any]:
+    """`find_generators`, and that a batch of pre-training finds enough identities."""
+    supplies = find_generators(config)
+    _check_identities(config.synthesize, config.pretrain.pairs_per_step)
+    return supplies
+
+
+def find_generators(config: RunConfig) -> dict[str, Any]:
     """Every generator can be loaded and has a direction that fits for every attribute it is asked for. Returns what
     the plan of synthesize carries: which files of the weights location are used."""
     from comface.generators.location import find_supplies, local_files
@@ -129,7 +136,6 @@ def check_generators(config: RunConfig) -> dict[str, Any]:
         supplies = find_supplies(location, config.synthesize, cache)
         files = local_files(location, supplies, cache)
     preflight(config.synthesize, files=files)
-    _check_identities(config.synthesize, config.pretrain.pairs_per_step)
     return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
 
 
