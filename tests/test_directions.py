@@ -58,6 +58,36 @@ def test_the_normal_is_that_of_a_hinge_loss_minimised_step_by_step() -> None:
     assert fitted.direction_1D[0] @ slow / np.linalg.norm(slow) > 0.999
 
 
+def golden() -> dict[str, NDArray[np.float64]]:
+    with np.load(Path(__file__).parent / "data" / "generators" / "interfacegan_boundary.npz") as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("reference", "fraction", "train_share"),
+    [("ratio002_split07_npseed0", 0.02, 0.7), ("ratio002_split10", 0.02, 1.0), ("num500_split10", 500, 1.0)],
+)
+def test_boundaries_are_those_of_the_published_code_to_the_split_of_its_seed(
+    reference: str, fraction: float, train_share: float
+) -> None:
+    stored = golden()
+    fitted = fit(stored["in/latents"], stored["in/scores"], fraction, train_share=train_share)
+    assert fitted.direction_1D[0] @ stored[f"out/boundary_{reference}"][0] > 0.999999
+
+
+def test_another_seed_splits_otherwise() -> None:
+    stored = golden()
+    one, other = (fit(stored["in/latents"], stored["in/scores"], seed=seed).direction_1D[0] for seed in (0, 1))
+    assert 0.9 < one @ other < 0.9999
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_projections_are_those_of_the_published_code(count: int) -> None:
+    stored = golden()
+    found = project(stored["in/primal"], list(stored["in/conds"][:count]))
+    np.testing.assert_allclose(found, stored[f"out/projected_{count}cond"], atol=1e-7)
+
+
 def test_samples_that_were_not_scored_change_nothing() -> None:
     latents_ND, scores_N, _ = planted(800)
     rng = np.random.default_rng(1)
