@@ -26,6 +26,7 @@ SURFACE = {
     "--namespace",
     "schedule create": "name --cron! --profile --set --param --experiment --service-account --pipeline --endpoint "
     "--namespace",
+    "doctor": "--profile --set --store --endpoint --namespace --pipeline --json",
     "schedule list": "--json --endpoint --namespace",
     "schedule pause": "name --endpoint --namespace",
     "schedule resume": "name --endpoint --namespace",

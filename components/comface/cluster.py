@@ -64,8 +64,8 @@ class Cluster:
         except ApiException as error:
             if error.status == 404:
                 return None
-            if error.status in (401, 403):
-                raise NotPermitted(f"{error.status}") from None
+            if error.status == 403:
+                raise NotPermitted("403") from None
             raise NoAnswer(f"{error.status} {error.reason or ''}".strip()) from None
         except (HTTPError, OSError) as error:
             raise NoAnswer(type(getattr(error, "reason", None) or error).__name__) from None

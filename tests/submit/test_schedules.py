@@ -72,11 +72,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 def test_a_schedule_is_enabled_one_at_a_time_without_catching_up(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert place.create("--profile", "laptop", "--param", "nodes=2") == 0
+    assert place.create("--profile", "laptop", "--param", "store=s3://b/x") == 0
     (run,) = place.runs
     assert (run["mode"], run["max_concurrency"], run["no_catchup"]) == ("ENABLE", "1", True)
     assert run["trigger"] == {"cron_schedule": {"cron": place.cron}}
-    assert run["runtime_config"] == {"parameters": {"nodes": 2, "profile": "laptop"}}
+    assert run["runtime_config"] == {"parameters": {"store": "s3://b/x", "profile": "laptop"}}
     assert "platform_spec" in run["pipeline_spec"]
     assert "weekly is created; next tick " in capsys.readouterr().err
 

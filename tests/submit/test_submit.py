@@ -15,6 +15,7 @@ from kfp_api_server import KfpServer, Refused
 
 from comface.cli import main
 from comface.errors import ConfigurationError
+from comface.store import open_store
 from comface.submit.connection import IN_CLUSTER, endpoint_from
 from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
 
@@ -54,10 +55,12 @@ def kfp(server: KfpServer, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_kfp_run_submit_needs_nothing_else_and_its_arguments_arrive_typed(server: KfpServer) -> None:
-    done = kfp(server, "run", "submit", "-e", "comface", "-f", str(PIPELINE), "nodes=2", "profile=laptop")
+    done = kfp(
+        server, "run", "submit", "-e", "comface", "-f", str(PIPELINE), "nodes=2", "profile=laptop", "store=s3://b/x"
+    )
     assert done.returncode == 0, done.stderr
     (run,) = server.all("runs")
-    assert run["runtime_config"]["parameters"] == {"nodes": 2, "profile": "laptop"}
+    assert run["runtime_config"]["parameters"] == {"nodes": 2, "profile": "laptop", "store": "s3://b/x"}
     assert set(run["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
     done = kfp(server, "run", "submit", "-e", "comface", "-f", str(PIPELINE))
     assert done.returncode == 0, done.stderr
@@ -79,11 +82,21 @@ def test_a_run_is_started_and_its_page_printed(server: KfpServer, capsys: pytest
 
 def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> None:
     options = ("--profile", "laptop", "--set", "pretrain.epochs=2", "--set", "shard.seed=1", "--name", "mine")
-    values = ("--param", "nodes=2", "--param", "run_name=2024", "--service-account", "runner")
+    values = (
+        "--param",
+        "nodes=2",
+        "--param",
+        "store=s3://b/x",
+        "--param",
+        "run_name=2024",
+        "--service-account",
+        "runner",
+    )
     assert submit(server, *options, *values) == 0
     (run,) = server.all("runs")
     assert run["runtime_config"]["parameters"] == {
-        "nodes": 2, "run_name": "2024", "profile": "laptop", "overrides": "pretrain.epochs=2\nshard.seed=1",
+        "nodes": 2, "store": "s3://b/x", "run_name": "2024", "profile": "laptop",
+        "overrides": "pretrain.epochs=2\nshard.seed=1",
     }  # fmt: skip
     assert (run["display_name"], run["service_account"]) == ("mine", "runner")
 
@@ -104,6 +117,7 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
         (["--param", "nodes"], "is not of the form name=value"),
         (["--param", "nodes=1", "--param", "nodes=2"], "The parameter 'nodes' is given twice"),
         (["--profile", "laptop", "--param", "profile=paper"], "The parameter 'profile' is given twice"),
+        (["--profile", "laptop"], "would be on each pod's own disk, where no other step finds it; give --param store="),
         (["--profile", "desk"], "There is no profile 'desk'"),
         (["--set", "pretrain.epoch=3"], "'pretrain.epoch' is not a field"),
         (["--param", "tasks=smirk"], "transfer.tasks names 'smirk'"),
@@ -212,11 +226,9 @@ def test_waiting_ends_with_the_run(
 
 
 def test_waiting_for_a_run_that_failed_gives_the_sentence_and_code_of_its_step(
-    server: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    server: KfpServer, capsys: pytest.CaptureFixture[str], s3_environment: dict[str, str]
 ) -> None:
-    from comface.store import FileStore
-
-    store = FileStore(tmp_path / "store")
+    store = open_store("s3://comface/failed")
 
     def hook(method: str, path: str) -> None:
         if method == "GET" and "/runs/" in path:

@@ -217,5 +217,10 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
     values = typed_arguments(package, given)
     full = with_defaults(package, values)
     known = inspect.signature(configure).parameters
-    configure(**{name: value for name, value in full.items() if name in known})
+    config = configure(**{name: value for name, value in full.items() if name in known})
+    if config.store.startswith("file:"):
+        raise ConfigurationError(
+            f"The store {config.store} would be on each pod's own disk, where no other step finds it; "
+            "give --param store=s3://bucket/prefix."
+        )
     return package, values, full

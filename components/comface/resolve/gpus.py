@@ -31,7 +31,7 @@ def check_gpus(config: RunConfig, cluster: Cluster | None) -> str | None:
     try:
         found = gpus_per_node(cluster)
     except NotPermitted:
-        return "Whether the GPUs exist is unknown: this account may not list nodes (a ClusterRole in k8s/ lets it)."
+        return "Whether the GPUs exist is unknown: this account may not list nodes."
     problem = shortage(found, wanted)
     if problem:
         raise ConfigurationError(

@@ -38,6 +38,12 @@ class Package:
     """Name -> definition: parameterType, defaultValue, description."""
     sha256: str
 
+    def images(self) -> list[str]:
+        """The container images of its steps."""
+        pipeline = self.specification.get("pipeline_spec", self.specification)
+        executors = pipeline.get("deploymentSpec", {}).get("executors", {}).values()
+        return sorted({executor["container"]["image"] for executor in executors if "container" in executor})
+
 
 def read_package(path: Path) -> Package:
     """Raises ConfigurationError when the file is no compiled pipeline."""

@@ -1,0 +1,41 @@
+"""The KFP server: does it answer, and is it one that the pipeline can run on?
+
+In: how to reach it. Out: one row. Its version is what it says itself, or the tag of its deployment's image, where the
+cluster tells.
+"""
+
+from __future__ import annotations
+
+import re
+
+from comface.cluster import Cluster, NoAnswer, NotPermitted
+from comface.doctor.rows import Row
+from comface.submit.connection import connect
+
+SECTION = "Kubeflow Pipelines"
+LEAST = (2, 15)
+"""Since then a task's settings can reach the training job (TaskConfig)."""
+DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
+
+
+def kfp_row(endpoint: str | None, namespace: str | None, cluster: Cluster | None) -> Row:
+    connection = connect(endpoint, namespace)
+    version = str(connection.health().get("tag_name") or (_image_tag(cluster) if cluster else ""))
+    users = f", namespace {connection.namespace}" if connection.namespace else ""
+    found = f"{connection.endpoint} answers: KFP {version or 'of unknown version'}{users}"
+    numbers = re.search(r"(\d+)\.(\d+)", version)
+    if numbers is None:
+        return Row(SECTION, "API", "ok", found)
+    if (int(numbers[1]), int(numbers[2])) < LEAST:
+        return Row(SECTION, "API", "red", found, f"upgrade KFP to {LEAST[0]}.{LEAST[1]} or later")
+    return Row(SECTION, "API", "ok", found)
+
+
+def _image_tag(cluster: Cluster) -> str:
+    try:
+        deployment = cluster.get(DEPLOYMENT) or {}
+    except (NotPermitted, NoAnswer):
+        return ""
+    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    tags = [re.search(r":([\w.-]+)$", container.get("image", "").partition("@")[0]) for container in containers]
+    return next((tag[1] for tag in tags if tag), "")

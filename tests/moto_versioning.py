@@ -1,0 +1,13 @@
+"""Versioning of a bucket on the tests' S3 server: what an administrator does, which the store itself never does."""
+
+from __future__ import annotations
+
+import os
+
+from comface.store_s3 import access_from, minio_client
+
+
+def set_versioning(bucket: str, status: str) -> None:
+    from minio.versioningconfig import VersioningConfig
+
+    minio_client(access_from(os.environ), os.getpid()).set_bucket_versioning(bucket, VersioningConfig(status))
