@@ -15,6 +15,8 @@ from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
 from comface.launch.place import FIELD_PATHS
+from comface.launch.request import METRICS_PORT
+from comface.monitoring import METRICS_LABEL, PORT
 from comface.pretrain.component import pretrain
 from comface.register.component import gate, register
 from comface.resolve.component import resolve
@@ -30,8 +32,10 @@ SECRET_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRE
 
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """The store's credentials come from a secret (a run on file:// needs none). KFP retries whatever the reason was; a
-    step that failed for good ends its further attempts at once (execution.py)."""
+    step that failed for good ends its further attempts at once (execution.py). KFP sets all that Pod Security
+    `restricted` asks for, but this."""
     kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
+    kubernetes.set_security_context(task, run_as_non_root=True)
     return task.set_retry(3, backoff_duration="20s", backoff_factor=2, backoff_max_duration="600s")
 
 
@@ -52,7 +56,15 @@ def medium(task: dsl.PipelineTask) -> dsl.PipelineTask:
 def heavy(task: dsl.PipelineTask, gpus: object) -> dsl.PipelineTask:
     task.register_pipeline_channels([gpus])  # the compiler does so for arguments, but not for resources
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+    kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     return sized(task, ("2", "8"), ("6Gi", "48Gi"))
+
+
+def observed(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Prometheus finds the pod by this label, which also says on which port the step serves."""
+    kubernetes.add_pod_label(task, METRICS_LABEL, str(METRICS_PORT))
+    kubernetes.use_field_path_as_env(task, PORT, f"metadata.labels['{METRICS_LABEL}']")
+    return task
 
 
 def knows_its_pod(task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -106,7 +118,7 @@ def comface(
     gpus = plans.outputs["gpus"]
     with dsl.ExitHandler(light(knows_its_pod(finish(profile=profile, store=store, run_id=RUN_ID)))):
         with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
-            tracks = heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus)
+            tracks = observed(heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus))
         shards = medium(shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"])))
         trained = launching(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
         backbone = trained.outputs["Output"]  # its job's size is in the configuration (pretrain.job)

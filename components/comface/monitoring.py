@@ -20,6 +20,8 @@ from comface.execution import cache_folder
 
 T = TypeVar("T")
 PORT = "COMFACE_METRICS_PORT"
+METRICS_LABEL = "comface-metrics-port"
+"""Pods that serve metrics carry it; its value is the port."""
 LINGER_S = 45.0
 """Three scrapes of the PodMonitor: how long a process that is about to end waits for its last word to be read."""
 

@@ -30,6 +30,8 @@ from overlays import (
 )
 from restricted import violations
 
+from comface.monitoring import METRICS_LABEL
+
 pytestmark = needs_kubectl
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
 ACCOUNTS_OF_KFP = {"pipeline-runner"}
@@ -37,6 +39,10 @@ ACCOUNTS_OF_KFP = {"pipeline-runner"}
 WITHOUT_DEFINITION = {"scheduling.volcano.sh"}
 """Groups whose definitions are not at hand."""
 EDGE = re.compile(r"default-deny|[a-z-]+-(to|from)-[a-z-]+")
+
+
+def secrets_template() -> list[Object]:
+    return list(yaml.safe_load_all((K8S / "secrets.template.yaml").read_text()))
 
 
 def distinct() -> dict[str, Object]:
@@ -85,7 +91,9 @@ def test_an_overlay_builds_to_objects_that_have_a_kind_and_a_name_of_their_own(o
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version", [VERSIONS[0], *(pytest.param(v, marks=pytest.mark.system) for v in VERSIONS[1:-1]), VERSIONS[-1]]
+)
 def test_every_object_is_valid_for_a_version_of_kubernetes(version: str) -> None:
     custom = set()
     for item in distinct().values():
@@ -222,9 +230,7 @@ def test_the_template_of_the_secrets_holds_placeholders_only() -> None:
 
 @every_overlay
 def test_every_secret_that_a_pod_reads_is_in_the_template(overlay: str) -> None:
-    template = {
-        s["metadata"]["name"]: s["stringData"] for s in yaml.safe_load_all((K8S / "secrets.template.yaml").read_text())
-    }
+    template = {s["metadata"]["name"]: s["stringData"] for s in secrets_template()}
     for name, pod in pod_specs(built(overlay)):
         for container in containers(pod):
             for source in container.get("envFrom", []):
@@ -269,7 +275,7 @@ def test_every_option_builds_on_production_and_keeps_its_pods_restricted(compone
     assert items != built("production")
     for name, pod in pod_specs(items):
         assert list(violations(pod)) == [], name
-    for item in items:
+    for item in (item for item in items if item not in built("production")):
         with contextlib.suppress(kubernetes_validate.SchemaNotFoundError):
             kubernetes_validate.validate(item, VERSIONS[-1], strict=True)
 
@@ -313,3 +319,21 @@ def test_the_init_container_that_the_operator_adds_is_let_in_too() -> None:
     assert list(violations({**pod, "initContainers": yaml.safe_load(text)})) == []
     mount = yaml.safe_load((K8S / "training-operator" / "mount.yaml").read_text())["spec"]["template"]["spec"]
     assert mount["volumes"][0]["configMap"]["name"] == operator["metadata"]["name"]
+
+
+def test_the_pipelines_steps_are_what_the_manifests_expect() -> None:
+    """What KFP 2.16 adds by itself is checked in its own sources; what it does not add, the pipeline asks for."""
+    *_, platform = yaml.safe_load_all((ROOT / "pipelines" / "comface.yaml").read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    template = {s["metadata"]["name"]: s["stringData"] for s in secrets_template()}
+    assert {"exec-resolve", "exec-synthesize", "exec-pretrain", "exec-transfer", "exec-finish"} <= steps.keys()
+    for name, step in steps.items():
+        assert step["securityContext"] == {"runAsNonRoot": True}, name
+        for secret in step["secretAsEnv"]:
+            keys = {pair["secretKey"] for pair in secret["keyToEnv"]}
+            assert template[secret["secretName"]].keys() <= keys, name
+    labelled = {name for name, step in steps.items() if METRICS_LABEL in step.get("podMetadata", {}).get("labels", {})}
+    assert labelled == {"exec-synthesize"}
+    monitor = of_kind("production", "PodMonitor")[0]["spec"]
+    assert monitor["selector"]["matchExpressions"] == [{"key": METRICS_LABEL, "operator": "Exists"}]
+    assert METRICS_LABEL.replace("-", "_") in json.dumps(monitor["podMetricsEndpoints"])

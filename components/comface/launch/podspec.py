@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from comface.launch.request import METRICS_PORT, JobRequest
-from comface.monitoring import PORT
+from comface.monitoring import METRICS_LABEL, PORT
 
 GPU = "nvidia.com/gpu"
 GRACE_S = 90
@@ -20,7 +20,7 @@ SHARED_MEMORY, SCRATCH = "comface-shm", "comface-scratch"
 def pod_metadata(request: JobRequest) -> dict[str, Any]:
     """Labels that the NetworkPolicies and the PodMonitor select by. A service mesh's sidecar would keep a finished pod
     alive and stand between the processes."""
-    labels = {**request.labels(), "comface-metrics-port": str(METRICS_PORT), "sidecar.istio.io/inject": "false"}
+    labels = {**request.labels(), METRICS_LABEL: str(METRICS_PORT), "sidecar.istio.io/inject": "false"}
     return {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}}
 
 
