@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from comface.errors import ComfaceError
-from comface.generators import FaceGenerator, load_generator
+from comface.generators import FaceGenerator, edit, load_generator
 from comface.store import FileStore
 from comface.synthesize.screen import face_found
-from comface.synthesize.sweep import encode, sweep, to_uint8
+from comface.synthesize.sweep import encode, render_track, to_uint8
 from comface.tracks import Track, TrackTar
 
 QUALITY = 90
@@ -48,7 +48,13 @@ def phases(
     directions = generator.attributes()
     torch.manual_seed(0)
     direction_1D = generator.direction(directions[0]) if directions else torch.randn(1, generator.latent_width)
-    images_AHW3 = sweep(generator, w_ND[:1], direction_1D, alphas, size_px)
+    place = iter(range(10**9))
+
+    def render() -> np.ndarray:
+        i = next(place) % 8
+        return render_track(generator, edit(w_ND[i : i + 1], direction_1D, alphas)[0], size_px)
+
+    images_AHW3 = render()
     faces_NHW3 = to_uint8(generator.render(w_ND), generator.image_size_px).numpy()
     jpegs = encode(images_AHW3, QUALITY)
     store = FileStore(folder)
@@ -60,12 +66,8 @@ def phases(
             tar.add(Track(key=key, generator=generator.name, identity=key, attribute="a", seed=i, alphas=alphas), jpegs)
         store.write("chunk.tar", tar.close())
 
-    place = iter(range(10**9))
     return {
-        "render": (
-            len(alphas),
-            lambda: sweep(generator, w_ND[(i := next(place) % 8) : i + 1], direction_1D, alphas, size_px),
-        ),
+        "render": (len(alphas), render),
         "screen": (1, lambda: face_found(np.ascontiguousarray(faces_NHW3[next(place) % 8]))),
         "encode": (len(alphas), lambda: encode(images_AHW3, QUALITY)),
         "store": (len(alphas) * TRACKS_STORED, save),

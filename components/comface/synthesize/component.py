@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.image import GPU_IMAGE
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def synthesize(plan: str, part: int, contact_sheet: dsl.Output[dsl.HTML]) -> str:
     """Make one part of the synthetic faces; returns the URI of its `tracks` artifact."""
     from comface.synthesize.entry import synthesize_part

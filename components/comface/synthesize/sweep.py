@@ -1,20 +1,19 @@
 """One identity swept along one direction, as JPEGs: w + alpha n for every alpha (section 3.1).
 
-In: a generator, a latent, a direction. Out: uint8 images, then JPEG bytes. The alphas of one track make batches of
-their own, so that a track's bits do not depend on its neighbours in a part.
+In: a generator and the edited latents of one track (generators/edits.py). Out: uint8 images, then JPEG bytes. The
+alphas of one track make batches of their own, so that a track's bits do not depend on its neighbours in a part.
 
-Legend: A alphas (or N images), D latent width, H = W side length.
+Legend: A alphas (or N images), L rows of W+, D latent width, H = W side length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
 
-from comface.generators import FaceGenerator, edit
+from comface.generators import FaceGenerator
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +22,6 @@ PIXELS_AT_ONCE = 2**24
 """Rendered together: 16 images of 1024 px, or a whole track of 256 px; bounds the device's memory."""
 FULL_COLOUR_BELOW_PX = 128
 """Smaller images keep full chroma: halved, a 64 px mouth has 5 x 2 samples of colour."""
-
-
-def sweep(
-    generator: FaceGenerator, w_1D: torch.Tensor, direction_1D: torch.Tensor, alphas: Sequence[float], size_px: int
-) -> np.ndarray:
-    """The images (A,H,W,3) uint8 of w moved along a direction."""
-    return render_track(generator, edit(w_1D, direction_1D, alphas)[0], size_px)
 
 
 def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int) -> np.ndarray:
