@@ -91,7 +91,7 @@ def test_every_image_is_named_by_a_version_never_by_latest() -> None:
     text = COMPILED.read_text()
     images = re.findall(r"^\s*image: (\S+)$", text, re.MULTILINE)
     assert images
-    assert all(re.fullmatch(r"[\w./-]*python[\w./-]*(:\d[\w.]*|@sha256:[0-9a-f]{64})", image) for image in images)
+    assert all(re.fullmatch(r"[\w./-]*(:\d+/)?[\w./-]*python[\w./-]*(:\d[\w.]*|@sha256:[0-9a-f]{64})", image) for image in images)
     assert "latest" not in text
 
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.image import GPU_IMAGE
 
 TO_THE_JOB = [
     dsl.TaskConfigField.RESOURCES,
@@ -14,7 +14,9 @@ TO_THE_JOB = [
 ]
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=TO_THE_JOB)
+@dsl.component(
+    base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=TO_THE_JOB
+)
 def pretrain(
     plan: str,
     shards: str,

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.image import GPU_IMAGE
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def resolve(
     profile: str,
     overrides: str,

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.image import GPU_IMAGE
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def shard(plan: str, tracks: list, summary: dsl.Output[dsl.Markdown]) -> str:
     """Pack all tracks into shards, split 90/10 by identity; returns the URI of the `shards` artifact."""
     from comface.shard.entry import shard_tracks

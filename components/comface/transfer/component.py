@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.image import GPU_IMAGE, IMAGE
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
     """Find and align the faces of one data set (rehearsed where none is given); returns its `faces` artifact."""
     from comface.transfer.entry import align_faces
@@ -21,7 +21,7 @@ def complete(items: list, faces: list, backbone: str) -> list:
     return complete_items(items, faces, backbone)
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def transfer(plan: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     """Evaluate one method on one task in one mode; returns the URI of its `transfer` artifact."""
     from comface.transfer.entry import transfer_item
