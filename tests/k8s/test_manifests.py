@@ -183,14 +183,16 @@ def test_every_account_that_is_used_exists(overlay: str) -> None:
     for name, pod in pod_specs(built(overlay)):
         assert pod["serviceAccountName"] in there, name
         assert pod["automountServiceAccountToken"] is False, name
-    for binding in of_kind(overlay, "RoleBinding"):
+    for binding in of_kind(overlay, "RoleBinding", "ClusterRoleBinding"):
         assert {subject["name"] for subject in binding["subjects"]} <= there, named(binding)
-        assert binding["roleRef"]["name"] in {item["metadata"]["name"] for item in of_kind(overlay, "Role")}
+        kind = binding["roleRef"]["kind"]
+        assert binding["roleRef"]["name"] in {item["metadata"]["name"] for item in of_kind(overlay, kind)}
 
 
 @every_overlay
 def test_no_role_holds_a_wildcard_or_reads_any_secret_but_those_it_names(overlay: str) -> None:
-    assert not of_kind(overlay, "ClusterRole", "ClusterRoleBinding")
+    beyond = [rule for role in of_kind(overlay, "ClusterRole") for rule in role["rules"]]
+    assert beyond == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
     for role in of_kind(overlay, "Role"):
         for rule in role["rules"]:
             assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], named(role)
@@ -250,6 +252,7 @@ def test_a_priority_that_is_used_exists(overlay: str) -> None:
 @every_overlay
 def test_everything_lies_in_one_namespace(overlay: str) -> None:
     spaces = {item["metadata"]["namespace"] for item in built(overlay) if "namespace" in item["metadata"]}
+    spaces |= {s["namespace"] for item in of_kind(overlay, "ClusterRoleBinding") for s in item["subjects"]}
     assert len(spaces) == 1
     for config in of_kind(overlay, "ConfigMap"):
         for host in re.findall(r"\bminio\.([a-z-]+)\.svc", json.dumps(config["data"])):
