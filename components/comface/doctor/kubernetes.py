@@ -26,7 +26,7 @@ KINDS = {
     "pytorchjob": ("kubeflow.org/v1", "pytorchjobs", "install the Kubeflow Training Operator 1.9"),
     "trainjob": ("trainer.kubeflow.org/v1alpha1", "trainjobs", "install Kubeflow Trainer 2"),
 }
-QUEUE = ("kueue.x-k8s.io/v1beta1", "localqueues")
+QUEUE = ("kueue.x-k8s.io/v1beta2", "localqueues")
 REGISTRY_S = 6
 MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
@@ -79,7 +79,7 @@ def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
     """What the launcher does (pretrain in a pod)."""
     api, plural, _ = KINDS[config.pretrain.job.kind]
     group = api.partition("/")[0]
-    asked = [(group, plural, "", verb) for verb in ("create", "get", "list", "watch", "delete")]
+    asked = [(group, plural, "", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")]
     asked += [("", "pods", "", verb) for verb in ("get", "list", "watch")] + [("", "pods", "log", "get")]
     refused = [
         f"{verb} {resource}{f'/{part}' if part else ''}"
