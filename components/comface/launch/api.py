@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -49,11 +50,14 @@ class Timing:
     """How long an ended job's log may still come in."""
 
 
-def connect() -> kubernetes.ApiClient:
+def connect(environment: Mapping[str, str] = os.environ) -> kubernetes.ApiClient:
     """As the service account of this pod, or with the KUBECONFIG of a person. Raises ConfigurationError without."""
     settings = kubernetes.Configuration()
     try:
-        kubernetes_config.load_config(client_configuration=settings)
+        if environment.get("KUBECONFIG"):
+            kubernetes_config.load_kube_config(environment["KUBECONFIG"], client_configuration=settings)
+        else:
+            kubernetes_config.load_incluster_config(client_configuration=settings)
     except kubernetes_config.ConfigException as error:
         raise ConfigurationError(
             f"There is no way to Kubernetes from here ({error}); give the pod a service account, or set KUBECONFIG."

@@ -87,8 +87,8 @@ def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
 
 
 def last_words(error: ComfaceError) -> str:
-    """One JSON object of less than Kubernetes' 4 KiB."""
-    return json.dumps({"exit_code": error.exit_code, "sentence": str(error)[:1000]})
+    """One JSON object of less than the 4 KiB that Kubernetes keeps, in UTF-8."""
+    return json.dumps({"exit_code": error.exit_code, "sentence": str(error)[:1000]}, ensure_ascii=False)
 
 
 def _taken(status: Mapping[str, Any]) -> str | None:

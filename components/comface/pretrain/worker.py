@@ -61,7 +61,7 @@ def tell(path: Path, error: ComfaceError) -> None:
     reason to hide the error itself."""
     if is_silent(path):
         with contextlib.suppress(OSError):
-            path.write_text(last_words(error))
+            path.write_text(last_words(error), encoding="utf-8")
 
 
 def is_silent(path: Path) -> bool:

@@ -1,0 +1,215 @@
+"""Where pre-training runs: in the step itself, under torchrun, or as a job; how its processes tell what was wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes_api import NAMESPACE, KubernetesApi
+from launching import SECRET
+from playing import Operator, Played, own_pod
+
+from comface.config import PretrainConfig, resolve
+from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
+from comface.launch.causes import find_cause, last_error, last_words
+from comface.launch.local import InProcess, failure, local_launcher
+from comface.launch.place import FIELD_PATHS
+from comface.manifest import Draft
+from comface.pretrain import worker
+from comface.pretrain.draft import draft_backbone
+from comface.pretrain.entry import NO_JOB, pretrain_backbone
+from comface.resolve.entry import ending
+from comface.resolve.step import make_plans
+from comface.store import FileStore
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Any:
+    """An artifact that looks like shards; nobody trains on it here."""
+    return Draft(FileStore(tmp_path / "store"), "shards", {}, {}, "comface.shard.step").publish({})
+
+
+def plan_for(tmp_path: Path, run: str = "run-7", *overrides: str) -> str:
+    store = f"store={(tmp_path / 'store').as_uri()}"
+    return make_plans(resolve("laptop", [store, *overrides]), run).pretrain
+
+
+def config_in(plan: str) -> PretrainConfig:
+    return PretrainConfig.model_validate(json.loads(plan)["pretrain"])
+
+
+def publish(store: FileStore, config: PretrainConfig, shards: Any) -> str:
+    draft = draft_backbone(store, config, shards)
+    draft.write("curve.png", b"\x89PNG")
+    return draft.publish({"validation": {"corr": 0.5, "top1": None}, "steps": 20}).uri
+
+
+def test_on_a_laptop_the_step_trains_itself_and_kubernetes_is_never_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom comface.pretrain.entry import choose_launcher\n"
+        "from comface.config import PretrainConfig\n"
+        "print(type(choose_launcher(None, PretrainConfig(nodes=1, gpus_per_node=0), None, None, '')).__name__)\n"
+        "print(sorted({'kubernetes', 'torch', 'kfp'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["InProcess", "[]"]
+
+
+@pytest.mark.parametrize(("nodes", "gpus"), [(1, 0), (1, 1)])
+def test_one_process_needs_no_torchrun(nodes: int, gpus: int) -> None:
+    assert isinstance(local_launcher(nodes, gpus, lambda: None, {}), InProcess)
+
+
+def test_under_torchrun_already_a_process_trains_its_share() -> None:
+    assert isinstance(local_launcher(4, 8, lambda: None, {"TORCHELASTIC_RUN_ID": "x"}), InProcess)
+
+
+def test_more_than_one_machine_has_is_refused_with_what_to_set() -> None:
+    with pytest.raises(ConfigurationError, match="asks for 4 nodes, but this is one machine"):
+        local_launcher(4, 8, lambda: None, {})
+    with pytest.raises(ConfigurationError, match="asks for 99 GPUs, but this machine has"):
+        local_launcher(1, 99, lambda: None, {})
+
+
+def test_without_a_job_its_artifact_says_so_and_what_is_published_is_not_trained_again(tmp_path, shards) -> None:
+    plan = plan_for(tmp_path)
+    uri = publish(FileStore(tmp_path / "store"), config_in(plan), shards)
+    curve, job = tmp_path / "curve.html", tmp_path / "job.yaml"
+    assert pretrain_backbone(plan, shards.uri, str(curve), str(job)) == (uri, {"held_out_corr": 0.5})
+    assert job.read_text() == NO_JOB
+
+
+def test_where_it_trains_does_not_change_what_it_makes(tmp_path, shards) -> None:
+    store = FileStore(tmp_path / "store")
+    here = config_in(plan_for(tmp_path))
+    there = here.model_copy(update={"nodes": 4, "gpus_per_node": 8, "job": here.job.model_copy(update={"queue": "q"})})
+    assert draft_backbone(store, here, shards).uri == draft_backbone(store, there, shards).uri
+
+
+# In a cluster: the whole step, through the environment that KFP and the pipeline give it
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    server = KubernetesApi()
+    server.cluster.put("pods", own_pod())
+    kubeconfig = tmp_path / "kubeconfig"
+    context = {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}
+    kubeconfig.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test", "contexts": [context],
+        "clusters": [{"name": "test", "cluster": {"server": server.url}}], "users": [{"name": "test", "user": {}}],
+    }))  # fmt: skip
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    for name, value in zip(FIELD_PATHS, ("launcher-1", "uid-1", NAMESPACE), strict=True):
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
+
+
+def test_in_a_pod_that_asks_for_nodes_the_step_makes_a_job_and_returns_its_backbone(cluster, tmp_path, shards) -> None:
+    plan = plan_for(tmp_path, "run-7", "pretrain.nodes=2")
+
+    def trained(job: Played) -> None:
+        job.start()
+        publish(FileStore(tmp_path / "store"), config_in(plan), shards)
+        job.succeed()
+
+    cluster.cluster.operator = Operator(cluster.cluster, trained)
+    task = SimpleNamespace(env=[SECRET], node_selector={"pool": "a100"})
+    rendered = tmp_path / "job.yaml"
+    uri, _ = pretrain_backbone(plan, shards.uri, str(tmp_path / "curve.html"), str(rendered), task)
+    assert uri == draft_backbone(FileStore(tmp_path / "store"), config_in(plan), shards).uri
+    (job,) = [value for (plural, _), value in cluster.cluster.objects.items() if plural == "pytorchjobs"]
+    text = rendered.read_text()
+    assert "kind: PyTorchJob" in text
+    assert f"name: {job['metadata']['name']}" in text
+    assert "pool: a100" in text
+    assert job["metadata"]["labels"]["comface.io/run"] == "run-7"
+
+
+def test_a_job_that_leaves_no_backbone_fails_the_step(cluster, tmp_path, shards, capfd) -> None:
+    cluster.cluster.operator = Operator(cluster.cluster, lambda job: (job.start(), job.succeed()))
+    with pytest.raises(SystemExit) as end:
+        pretrain_backbone(plan_for(tmp_path, "run-7", "pretrain.nodes=2"), shards.uri, str(tmp_path / "curve.html"),
+                          str(tmp_path / "job.yaml"))  # fmt: skip
+    assert end.value.code == 65
+    assert "left no backbone at" in capfd.readouterr().err
+
+
+def test_the_exit_handler_of_a_failed_run_clears_its_jobs_away(cluster, tmp_path, monkeypatch) -> None:
+    body = {"metadata": {"name": "left", "labels": {"comface.io/run": "run-7"}}, "kind": "PyTorchJob", "spec": {}}
+    cluster.cluster.create("pytorchjobs", body)
+    store = (tmp_path / "store").as_uri()
+    ending("SUCCEEDED", "laptop", store, "run-7")
+    assert cluster.cluster.get("pytorchjobs", "left") is not None
+    ending("FAILED", "laptop", store, "run-7")
+    assert cluster.cluster.get("pytorchjobs", "left") is None
+
+
+# What the processes tell
+
+
+def test_a_worker_refuses_to_make_another_backbone_than_its_launcher_waits_for(tmp_path, shards) -> None:
+    told = tmp_path / "told"
+    told.touch()
+    with pytest.raises(SystemExit) as end:
+        worker.main(["--result", "file:///elsewhere", "--told", str(told), plan_for(tmp_path), shards.uri])
+    assert end.value.code == 64
+    words = json.loads(told.read_text())
+    assert words["exit_code"] == 64
+    assert "they run different code; use one image for both" in words["sentence"]
+
+
+def test_a_worker_that_ends_for_what_an_earlier_attempt_found_tells_it_too(tmp_path, shards) -> None:
+    arguments = ["--result", "file:///elsewhere", "--told", str(tmp_path / "told"), plan_for(tmp_path), shards.uri]
+    for _ in range(2):
+        (tmp_path / "told").write_text("")
+        with pytest.raises(SystemExit):
+            worker.main(arguments)
+        assert json.loads((tmp_path / "told").read_text())["exit_code"] == 64
+
+
+def test_the_first_to_fail_tells_and_its_peers_are_silent(tmp_path) -> None:
+    told = tmp_path / "told"
+    worker.tell(told, DataError("nobody reads this."))
+    assert not told.exists(), "there is no such place outside of Kubernetes"
+    told.touch()
+    worker.tell(told, DataError("The first."))
+    worker.tell(told, Preempted("The second."))
+    assert json.loads(told.read_text())["sentence"] == "The first."
+
+
+def test_last_words_fit_into_what_kubernetes_keeps() -> None:
+    for letter in "xä€🙂":
+        assert len(last_words(DataError(letter * 9000)).encode()) < 4096
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, DataError, Preempted])
+def test_what_a_process_told_is_the_error_of_the_step(kind: type[ComfaceError]) -> None:
+    error = failure(last_words(kind("What was wrong.")), "")
+    assert (type(error), str(error)) == (kind, "What was wrong.")
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [
+        {"name": "pytorch", "state": {"terminated": {"exitCode": 1, "message": last_words(kind("What was wrong."))}}}
+    ]}}  # fmt: skip
+    cause = find_cause([pod])
+    assert cause is not None
+    assert (cause.error, cause.sentence) == (kind, "What was wrong.")
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        ("", ""),
+        ("epoch 1\nKilled", "Killed"),
+        ("Traceback\n[rank3]: torch.OutOfMemoryError: no room\nmore", "torch.OutOfMemoryError: no room"),
+        ("ValueError: first\nx.y.ChildFailedError: \n====", "ValueError: first"),
+        ("RuntimeError: peer\nerror in pretrain: The store is full.\nRuntimeError: later", "The store is full."),
+    ],
+)  # fmt: skip
+def test_the_line_that_says_what_was_wrong_is_found(log: str, line: str) -> None:
+    assert last_error(log) == line
