@@ -76,7 +76,9 @@ def test_a_schedule_is_enabled_one_at_a_time_without_catching_up(
     (run,) = place.runs
     assert (run["mode"], run["max_concurrency"], run["no_catchup"]) == ("ENABLE", "1", True)
     assert run["trigger"] == {"cron_schedule": {"cron": place.cron}}
-    assert run["runtime_config"] == {"parameters": {"store": "s3://b/x", "profile": "laptop"}}
+    assert run["runtime_config"] == {
+        "parameters": {"store": "s3://b/x", "profile": "laptop", "nodes": 1, "gpus_per_node": 0}
+    }
     assert "platform_spec" in run["pipeline_spec"]
     assert "weekly is created; next tick " in capsys.readouterr().err
 

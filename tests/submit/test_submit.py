@@ -95,10 +95,21 @@ def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> Non
     assert submit(server, *options, *values) == 0
     (run,) = server.all("runs")
     assert run["runtime_config"]["parameters"] == {
-        "nodes": 2, "store": "s3://b/x", "run_name": "2024", "profile": "laptop",
+        "nodes": 2, "gpus_per_node": 0, "store": "s3://b/x", "run_name": "2024", "profile": "laptop",
         "overrides": "pretrain.epochs=2\nshard.seed=1",
     }  # fmt: skip
     assert (run["display_name"], run["service_account"]) == ("mine", "runner")
+
+
+def test_sizes_of_the_training_are_the_profiles_unless_they_are_given(server: KfpServer) -> None:
+    """The pipeline's own defaults are the paper's: 4 nodes with 8 GPUs."""
+    laptop = ("--profile", "laptop", "--param", "store=s3://b/x")
+    sent = []
+    for arguments in (laptop, (*laptop, "--set", "pretrain.nodes=3"), (*laptop, "--param", "gpus_per_node=2"), ()):
+        assert submit(server, *arguments) == 0
+        values = server.all("runs")[-1]["runtime_config"]["parameters"]
+        sent.append((values.get("nodes"), values.get("gpus_per_node")))
+    assert sent == [(1, 0), (3, 0), (1, 2), (None, None)]
 
 
 def test_several_runs_share_the_experiment(server: KfpServer) -> None:

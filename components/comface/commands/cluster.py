@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface.config import profiles
+from comface.config import profiles, resolve
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.progress import say
 
@@ -194,6 +194,16 @@ def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:
     }
 
 
+def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
+    """`nodes` and `gpus_per_node` where the profile has others than the pipeline's defaults, which are the paper's: a
+    laptop's run would ask for 32 GPUs."""
+    if "profile" not in full:
+        return {}
+    own = resolve(full["profile"], full.get("overrides", "").splitlines()).pretrain
+    sizes = {"nodes": own.nodes, "gpus_per_node": own.gpus_per_node}
+    return {name: value for name, value in sizes.items() if name not in given and full.get(name, value) != value}
+
+
 def _connect(arguments: argparse.Namespace) -> Connection:
     from comface.submit.connection import connect
 
@@ -215,6 +225,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
         if text:
             given[name] = text
     values = typed_arguments(package, given)
+    values |= _sizes_of_profile(with_defaults(package, values), given)
     full = with_defaults(package, values)
     known = inspect.signature(configure).parameters
     config = configure(**{name: value for name, value in full.items() if name in known})
