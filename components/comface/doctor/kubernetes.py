@@ -14,7 +14,7 @@ from typing import Any
 
 from comface.cluster import Cluster, NotPermitted, gpus_in_use, gpus_per_node
 from comface.config import RunConfig
-from comface.doctor.rows import Check, Row
+from comface.doctor.rows import Check, Row, State
 from comface.resolve.gpus import shortage
 
 SECTION = "cluster"
@@ -64,7 +64,7 @@ def kind_rows(cluster: Cluster, config: RunConfig) -> list[Row]:
     api, plural, todo = KINDS[config.pretrain.job.kind]
     there = _served(cluster, api, plural)
     wanted = config.pretrain.gpus_per_node > 0
-    state = "ok" if there else "red" if wanted else "note"
+    state: State = "ok" if there else "red" if wanted else "note"
     found = f"{plural}.{api}" if there else f"{plural}.{api} is not served"
     rows = [Row(SECTION, "job kind", state, found, "" if there else todo)]
     queued = _served(cluster, *QUEUE)
@@ -115,7 +115,7 @@ def gpu_rows(cluster: Cluster, config: RunConfig) -> list[Row]:
     there = f"{sum(found.values())} on {len(found)} nodes"
     if problem:
         todo = "lower pretrain.nodes or pretrain.gpus_per_node, or add nodes (check_gpus=false where that is automatic)"
-        state = "red" if config.check_gpus else "note"
+        state: State = "red" if config.check_gpus else "note"
         return [Row(SECTION, "GPUs", state, problem, todo)]
     rows = [Row(SECTION, "GPUs", "ok", f"{there}; asked for are {wanted.nodes} × {wanted.gpus_per_node}")]
     try:

@@ -83,9 +83,11 @@ def parse_cron(text: str) -> Cron:
             f"The cron expression '{text}' does not have six fields (second minute hour day month weekday); "
             "Mondays at two are '0 0 2 * * 1'."
         )
-    values = [_field(text, word, *field) for word, field in zip(words, FIELDS, strict=True)]
+    second, minute, hour, day, month, weekday = (
+        _field(text, word, *field) for word, field in zip(words, FIELDS, strict=True)
+    )
     star = any(word.startswith(("*", "?")) for word in (words[3], words[5]))
-    return Cron(text, *values, both_days=star)
+    return Cron(text, second, minute, hour, day, month, weekday, both_days=star)
 
 
 def checked_cron(text: str, now: datetime) -> Cron:
