@@ -265,16 +265,20 @@ def test_every_overlay_and_option_is_on_the_page_for_the_cluster() -> None:
         assert f"`{folder.name}`" in page, folder.name
 
 
+def production_with(component: str, folder: Path) -> tuple[Object, ...]:
+    above = os.path.relpath(K8S, folder.resolve())
+    made = {"resources": [f"{above}/overlays/production"], "components": [f"{above}/components/{component}"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
 @pytest.mark.parametrize(
     "component", [path.name for path in sorted(K8S.glob("components/*")) if path.name != "monitoring"]
 )
 def test_every_option_builds_on_production_and_keeps_its_pods_restricted(component: str, tmp_path: Path) -> None:
-    above = os.path.relpath(K8S, tmp_path.resolve())
-    made = {"resources": [f"{above}/overlays/production"], "components": [f"{above}/components/{component}"]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(made))
-    done = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    items = tuple(yaml.safe_load_all(done.stdout))
+    items = production_with(component, tmp_path)
     assert items != built("production")
     for name, pod in pod_specs(items):
         assert list(violations(pod)) == [], name
@@ -293,8 +297,10 @@ def test_the_role_of_the_launcher_allows_what_the_launcher_asks_for() -> None:
 
 
 def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() -> None:
+    from kubernetes.utils.quantity import parse_quantity
+
     from comface.config import JobConfig
-    from comface.launch import pytorchjob
+    from comface.launch import podspec, pytorchjob
     from comface.launch.place import Forwarded, Place
     from comface.launch.request import JobRequest
 
@@ -307,9 +313,16 @@ def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() 
     specs = dict(pod_specs((made,)))
     assert len(specs) == 2
     assert not {name: found for name, pod in specs.items() if (found := list(violations(pod)))}
+    asked = podspec.resources(request)
+    per_node = {name: parse_quantity(value) for name, value in (asked["limits"] | asked["requests"]).items()}
     assert {item["metadata"]["name"] for item in of_kind("kueue", "LocalQueue")} == {job.queue}
+    group = of_kind("kueue", "ClusterQueue")[0]["spec"]["resourceGroups"][0]
+    queue = {resource["name"]: resource["nominalQuota"] for resource in group["flavors"][0]["resources"]}
     quota = of_kind("production", "ResourceQuota")[0]["spec"]["hard"]
-    assert int(quota["requests.nvidia.com/gpu"]) >= request.nodes * request.gpus_per_node
+    assert per_node.keys() <= set(group["coveredResources"])
+    for name, amount in per_node.items():
+        assert parse_quantity(queue[name]) >= request.nodes * amount, name
+        assert parse_quantity(quota[f"requests.{name}"]) > request.nodes * amount, name
 
 
 def test_the_init_container_that_the_operator_adds_is_let_in_too() -> None:
@@ -340,3 +353,17 @@ def test_the_pipelines_steps_are_what_the_manifests_expect() -> None:
     monitor = of_kind("production", "PodMonitor")[0]["spec"]
     assert monitor["selector"]["matchExpressions"] == [{"key": METRICS_LABEL, "operator": "Exists"}]
     assert METRICS_LABEL.replace("-", "_") in json.dumps(monitor["podMetricsEndpoints"])
+
+
+def test_behind_tls_everything_that_reaches_minio_says_https(tmp_path: Path) -> None:
+    items = {named(item): item for item in production_with("minio-tls", tmp_path)}
+    server = items["StatefulSet/minio"]["spec"]["template"]["spec"]
+    probes = [server["containers"][0][probe]["httpGet"]["scheme"] for probe in ("startupProbe", "livenessProbe")]
+    assert probes == ["HTTPS", "HTTPS"]
+    certs = next(volume for volume in server["volumes"] if volume["name"] == "certs")
+    assert [item["path"] for item in certs["secret"]["items"]] == ["public.crt", "private.key"]
+    job = items["Job/minio-setup"]["spec"]["template"]["spec"]["containers"][0]
+    values = {variable["name"]: variable.get("value") for variable in job["env"]}
+    assert (values["MINIO_SCHEME"], values["MINIO_ENDPOINT"]) == ("https", "minio.comface.svc:9000")
+    assert "disableSSL: false" in items["ConfigMap/kfp-launcher"]["data"]["providers"]
+    assert "insecure: false" in items["ConfigMap/artifact-repositories"]["data"]["comface"]
