@@ -132,6 +132,19 @@ def test_in_a_pod_that_asks_for_nodes_the_step_makes_a_job_and_returns_its_backb
     assert job["metadata"]["labels"]["comface.io/run"] == "run-7"
 
 
+def test_a_person_with_a_kubeconfig_launches_the_same_job(cluster, tmp_path, shards) -> None:
+    plan = plan_for(tmp_path, "", "pretrain.nodes=2", "pretrain.job.kind=trainjob")
+
+    def trained(job: Played) -> None:
+        job.start()
+        publish(FileStore(tmp_path / "store"), config_in(plan), shards)
+        job.succeed()
+
+    cluster.cluster.operator = Operator(cluster.cluster, trained)
+    pretrain_backbone(plan, shards.uri, str(tmp_path / "curve.html"))
+    assert cluster.cluster.asked("^POST .*/trainjobs") == 1
+
+
 def test_a_job_that_leaves_no_backbone_fails_the_step(cluster, tmp_path, shards, capfd) -> None:
     cluster.cluster.operator = Operator(cluster.cluster, lambda job: (job.start(), job.succeed()))
     with pytest.raises(SystemExit) as end:

@@ -163,7 +163,8 @@ class Api:
     def _ask(self, verb: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
         """The answer, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
         patience_s = options.pop("patience_s", None) or self.timing.patience_s
-        options |= {"_preload_content": False, "_request_timeout": (self.timing.request_s, self.timing.request_s)}
+        request_s = min(self.timing.request_s, patience_s)
+        options |= {"_preload_content": False, "_request_timeout": (request_s, request_s)}
         started, wait_s = time.monotonic(), self.timing.backoff_s
         while True:
             try:

@@ -28,13 +28,13 @@ KINDS: dict[str, ModuleType] = {"pytorchjob": pytorchjob, "trainjob": trainjob}
 
 
 class ClusterLauncher:
-    """`job_path`: where the rendered job is written before it is created."""
+    """`job_path`: where the rendered job is written before it is created, if anywhere."""
 
     def __init__(
         self,
         place: Place,
         forwarded: Forwarded,
-        job_path: Path,
+        job_path: Path | None,
         client: Callable[[], Any] = connect,
         timing: Timing = CALM,
     ) -> None:
@@ -47,7 +47,8 @@ class ClusterLauncher:
         own = api.pod(self.place.pod)
         request = make_request(work, self.place, self.forwarded, own, user=os.getuid())
         body = kind.render(request)
-        write_text(str(self.job_path), yaml.safe_dump(body, sort_keys=False))
+        if self.job_path is not None:
+            write_text(str(self.job_path), yaml.safe_dump(body, sort_keys=False))
         JobLauncher(api, request, body, work.done).run()
 
 

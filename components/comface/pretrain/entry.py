@@ -55,7 +55,7 @@ def choose_launcher(store: Store, config: PretrainConfig, shards: Artifact, task
     if place is not None and (config.nodes > 1 or config.gpus_per_node > 0):
         from comface.launch.cluster import ClusterLauncher
 
-        return ClusterLauncher(place, forwarded(task), Path(job_path))
+        return ClusterLauncher(place, forwarded(task), Path(job_path) if job_path else None)
 
     def pretrain() -> None:
         from comface.pretrain.step import pretrain
