@@ -122,10 +122,10 @@ class SynthesizeConfig(Section):
 class ScreeningConfig(Section):
     """What an attribute must show on a sample of tracks, and what follows where it does not (docs/screening.md)."""
 
-    action: Literal["off", "report", "restrict", "refuse"] = Field(
+    action: Literal["skip", "report", "restrict", "refuse"] = Field(
         default="report",
         description="report: measure and show; restrict: shard without what is dropped, pre-train only in the range of "
-        "alpha that holds; refuse: the same, but stop where an attribute is dropped; off: do not measure",
+        "alpha that holds; refuse: the same, but stop where an attribute is dropped; skip: do not measure",
     )
     tracks: int = Field(default=40, ge=3, description="tracks measured per generator and attribute")
     alphas: int = Field(default=11, ge=3, description="alphas measured along a track, both ends and 0 among them")

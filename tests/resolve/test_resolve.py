@@ -12,7 +12,15 @@ from comface.errors import ConfigurationError, DataError
 from comface.models import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
 from comface.resolve.entry import FIELDS, configure, ending, resolve_parameters
 from comface.resolve.missing import without_missing
-from comface.resolve.step import check_datasets, check_generators, check_store, items, make_plans, plan_run
+from comface.resolve.step import (
+    check_datasets,
+    check_generators,
+    check_screening,
+    check_store,
+    items,
+    make_plans,
+    plan_run,
+)
 from comface.store import FileStore
 
 PROCEDURAL = "synthesize.composition=[{generator: procedural, identities: 80, attributes: [weight, age]}]"
@@ -178,6 +186,35 @@ def test_a_method_without_its_weights_is_left_out_and_said() -> None:
     config, notes = without_missing(laptop(PROCEDURAL, "transfer.tasks=[age]", METHODS), {IMAGENET})
     assert config.transfer.methods == ("scratch", "comface")
     assert "left out is the method imagenet" in notes[0]
+
+
+SCREENED = (PROCEDURAL, "transfer.tasks=[age]", "transfer.methods=[scratch]")
+
+
+@pytest.mark.parametrize("name", [LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET])
+def test_without_its_instruments_faces_are_not_screened_and_that_is_said(name: str) -> None:
+    config, notes = without_missing(laptop(*SCREENED, "screening.action=report"), {name})
+    assert config.screening.action == "skip"
+    assert "the faces are not screened" in notes[0]
+    assert without_missing(laptop(*SCREENED, "screening.action=skip"), {name})[1] == []
+
+
+@pytest.mark.parametrize("action", ["restrict", "refuse"])
+def test_a_run_whose_data_depend_on_screening_is_refused_without_its_instruments(action: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"screening.action={action} needs published weights .*{AGE}"):
+        without_missing(laptop(*SCREENED, f"screening.action={action}"), {AGE})
+    assert without_missing(laptop(*SCREENED, f"screening.action={action}", "screening.method=pixels"), {IMAGENET})
+
+
+def test_screening_by_a_backbone_that_is_not_at_hand_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"screening.method 'farl' is not built in yet; choose from"):
+        check_screening(laptop("screening.action=report", "screening.method=farl"))
+    absent = f"screening.backbone={(tmp_path / 'none').as_uri()}"
+    with pytest.raises(DataError, match="There is no finished artifact"):
+        check_screening(laptop("screening.action=report", "screening.method=comface", absent))
+    with pytest.raises(ConfigurationError, match=r"needs screening\.backbone"):
+        laptop("screening.method=comface")
+    check_screening(laptop("screening.method=farl", "screening.action=skip"))
 
 
 @pytest.mark.parametrize(

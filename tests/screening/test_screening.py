@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from planted import INSTRUMENTS, PlantedGenerator, along, found
 
 from comface.config import ScreeningConfig, ShardConfig, Share, SynthesizeConfig
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, verify
+from comface.manifest import Artifact, open_artifact, verify
 from comface.models import ALL, available
 from comface.pretrain.pairs import PairSampler
 from comface.screening.step import screen_composition, screen_tracks
 from comface.screening.table import text_table
+from comface.shard.entry import shard_tracks
 from comface.shard.reader import ShardReader
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -176,7 +178,7 @@ def test_screening_again_is_done_already_and_elsewhere_gives_the_same_bits(store
     first = screened(store, planted())
     assert screened(store, planted()).sha256 == first.sha256
     assert screened(FileStore(tmp_path / "other"), planted()).sha256 == first.sha256
-    for action in ("restrict", "off"):
+    for action in ("restrict", "skip"):
         assert screened(store, planted(), CONFIG.model_copy(update={"action": action})).uri == first.uri
 
 
@@ -247,7 +249,32 @@ def test_refusing_stops_with_the_attribute_and_its_reason_in_one_sentence(store:
 # The published scorers, on the learned generator
 
 
-@pytest.mark.skipif(set(ALL) - set(available()), reason="needs what `comface fetch` takes from packages")
+needs_models = pytest.mark.skipif(set(ALL) - set(available()), reason="needs what `comface fetch` takes from packages")
+
+
+@needs_models
+def test_the_shard_step_screens_its_parts_with_the_published_instruments_and_says_what_it_found(
+    store: FileStore, tmp_path: Path
+) -> None:
+    settings = SynthesizeConfig(
+        composition=(Share(generator="procedural", identities=6, attributes=("weight", "smile")),),
+        alpha_step=5.0,
+        image_size_px=64,
+        parts=1,
+    )
+    part = synthesize(store, settings, 0)
+    screening = ScreeningConfig(tracks=3, alphas=3, others=2).model_dump(mode="json")
+    plan = json.dumps(
+        {"store": store.uri, "run": "", "shard": ShardConfig().model_dump(mode="json"), "screening": screening}
+    )
+    shards = open_artifact(shard_tracks(plan, [part.uri], str(tmp_path / "page.md")), "shards")
+    assert "screening" in shards.manifest.inputs
+    assert "| procedural | weight | " in (tmp_path / "page.md").read_text()
+    found = open_artifact(shards.manifest.inputs["screening"].uri, "screening").facts["attributes"]
+    assert found[1]["measured_by"] == "weight_kg (parameter of the renderer)"
+
+
+@needs_models
 def test_the_published_instruments_find_faults_planted_into_dcgan(store: FileStore) -> None:
     from comface.generators.dcgan import DcganGenerator
     from comface.seeds import numpy_rng

@@ -91,9 +91,10 @@ def screen(arguments: argparse.Namespace) -> None:
     import torch
 
     from comface.execution import cache_folder
-    from comface.generators.location import find_supplies, local_files, needed
+    from comface.generators.location import open_supplies
     from comface.manifest import open_artifact
     from comface.render import publish
+    from comface.resolve.step import find_generators
     from comface.screening.step import screen_composition, screen_tracks
     from comface.screening.table import text_table
     from comface.store import open_store
@@ -104,10 +105,7 @@ def screen(arguments: argparse.Namespace) -> None:
         parts = [open_artifact(uri, "tracks") for uri in arguments.tracks]
         screening = screen_tracks(store, config.screening, parts)
     else:
-        files = {}
-        if needed(config.synthesize):
-            location, cache = open_store(config.weights), cache_folder()
-            files = local_files(location, find_supplies(location, config.synthesize, cache), cache)
+        files = open_supplies(config.weights, find_generators(config), cache_folder())
         device = "cuda" if torch.cuda.is_available() else "cpu"
         screening = screen_composition(store, config.screening, config.synthesize, files, device=device)
     picture = screening.read("screening.png")

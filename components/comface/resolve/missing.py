@@ -40,7 +40,7 @@ def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, li
     values["transfer"]["tasks"] = _left(config.transfer.tasks, tasks_lost, "task")
     values["transfer"]["methods"] = _left(config.transfer.methods, methods_lost, "method")
     if screening_lost:
-        values["screening"]["action"] = "off"
+        values["screening"]["action"] = "skip"
     values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
     return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost, screening_lost)]
 
@@ -48,12 +48,12 @@ def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, li
 def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
     """Whether the faces cannot be screened. Raises ConfigurationError where the run's data depend on it."""
     needs = SCREENING_NEEDS | ({METHODS_NEED[m]} if (m := config.screening.method) in METHODS_NEED else set())
-    if config.screening.action == "off" or not needs & missing:
+    if config.screening.action == "skip" or not needs & missing:
         return False
     if config.screening.action != "report":
         raise ConfigurationError(
             f"screening.action={config.screening.action} needs published weights that are not on this machine "
-            f"({', '.join(sorted(needs & missing))}); run `comface fetch`, or set it to off."
+            f"({', '.join(sorted(needs & missing))}); run `comface fetch`, or set it to skip."
         )
     return True
 

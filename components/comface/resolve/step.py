@@ -45,6 +45,7 @@ def plan_run(config: RunConfig, run: str) -> Plans:
         say(note)
     check_store(open_store(config.store))
     supplies = check_generators(config)
+    check_screening(config)
     check_datasets(config)
     return make_plans(config, run, notes, supplies)
 
@@ -137,6 +138,22 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
         files = local_files(location, supplies, cache)
     preflight(config.synthesize, files=files)
     return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
+
+
+def check_screening(config: RunConfig) -> None:
+    """The backbone by which screening tells identity is at hand."""
+    from comface.manifest import open_artifact
+    from comface.transfer.methods import METHODS
+
+    screening = config.screening
+    if screening.action == "skip":
+        return
+    if screening.method not in METHODS:
+        raise ConfigurationError(
+            f"screening.method '{screening.method}' is not built in yet; choose from {', '.join(METHODS)}."
+        )
+    if screening.backbone:
+        open_artifact(screening.backbone, "backbone")
 
 
 def _check_identities(synthesize: SynthesizeConfig, pairs_per_step: int) -> None:

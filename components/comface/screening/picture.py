@@ -23,11 +23,12 @@ INK, FAINT, LINE = "#1d2329", "#6b7280", "#d8d5cd"
 FACE, IDENTITY, OWN = "#c2410c", "#0b6e8a", "#5b3f8c"
 GOOD, NARROW, BAD = "#14633a", "#7a5200", "#a61b1b"
 SHADE = "#eef4ee"
-ROW_IN, HEAD_IN, FOOT_IN, WIDTH_IN = 1.12, 0.85, 0.35, 14.5
-LABEL, SWEEP, SHARES, EFFECT = (0.012, 0.168), (0.182, 0.395), (0.605, 0.16), (0.81, 0.17)
+ROW_IN, HEAD_IN, FOOT_IN, WIDTH_IN = 1.02, 0.85, 0.3, 17.0
+LABEL, SWEEP, SHARES, EFFECT = (0.01, 0.14), (0.152, 0.478), (0.662, 0.13), (0.835, 0.15)
 """Left edge and width of each column, in shares of the picture's width."""
-CELL_PX = 64
+CELL_PX = 96
 DPI = 110
+HEAT_ROW_IN = 0.3
 
 
 def draw_screening(
@@ -35,7 +36,7 @@ def draw_screening(
 ) -> bytes:
     from matplotlib.figure import Figure
 
-    heat_in = 1.75 + 0.34 * len(found)
+    heat_in = 1.05 + HEAT_ROW_IN * len(found)
     height_in = HEAD_IN + ROW_IN * len(found) + FOOT_IN + heat_in
     figure = Figure(figsize=(WIDTH_IN, height_in))
     _title(figure, found, judged, config, height_in)
@@ -56,7 +57,7 @@ def _title(
     top = 1 - 0.28 / height_in
     figure.text(LABEL[0], top, f"{kept} of {len(found)} attributes hold", fontsize=15, weight="bold", color=INK)
     said = f"up to {most} tracks each; identity told by '{config.method}' among {config.others} others"
-    figure.text(LABEL[0] + 0.21, top, said, fontsize=10, color=FAINT)
+    figure.text(SWEEP[0] + 0.03, top, said, fontsize=10, color=FAINT)
     heads = (
         (SWEEP, "one track along alpha; faded: outside the range that holds", INK),
         (SHARES, "share of tracks", INK),
@@ -64,9 +65,9 @@ def _title(
     )
     for (left, _), text, colour in heads:
         figure.text(left, 1 - 0.72 / height_in, text, fontsize=9, color=colour)
-    place = SHARES[0] + 0.078
+    place = SHARES[0] + 0.066
     figure.text(place, 1 - 0.72 / height_in, "face", fontsize=9, color=FACE, weight="bold")
-    figure.text(place + 0.028, 1 - 0.72 / height_in, "identity", fontsize=9, color=IDENTITY, weight="bold")
+    figure.text(place + 0.024, 1 - 0.72 / height_in, "identity", fontsize=9, color=IDENTITY, weight="bold")
 
 
 def _row(
@@ -153,11 +154,11 @@ def _heat_map(
     heat_in, height_in = heights_in
     names = list(dict.fromkeys(name for each in found for name in each.moves))
     moves = np.array([[each.moves.get(name, np.nan) for name in names] for each in found])
-    left, width = LABEL[0] + 0.17, min(0.062 * len(names), 0.72)
-    figure.text(LABEL[0], (heat_in - 0.22) / height_in, "What moves with it", fontsize=12.5, weight="bold", color=INK)
+    left, width = SWEEP[0], min(0.062 * len(names), 0.8)
+    figure.text(LABEL[0], (heat_in - 0.3) / height_in, "What moves with it", fontsize=12.5, weight="bold", color=INK)
     said = "SD of each scorer per 5 alpha, within the range that holds; framed: its own scorer"
-    figure.text(left, (heat_in - 0.22) / height_in, said, fontsize=9, color=FAINT)
-    axes = figure.add_axes((left, 0.12 / height_in, width, 0.34 * len(found) / height_in))
+    figure.text(left, (heat_in - 0.3) / height_in, said, fontsize=9, color=FAINT)
+    axes = figure.add_axes((left, 0.12 / height_in, width, HEAT_ROW_IN * len(found) / height_in))
     limit = max(1.0, float(np.nanmax(np.abs(moves), initial=0.0)))
     axes.imshow(moves, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for row, each in enumerate(found):
@@ -168,8 +169,8 @@ def _heat_map(
             own = each.scale is not None and each.scale.name == name
             colour = "white" if abs(value) > 0.62 * limit else INK
             weight = "bold" if own else "normal"
-            axes.text(column, row, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", fontsize=8.5,
-                      color=colour, weight=weight)  # fmt: skip
+            text = f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+            axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour, weight=weight)
             if own:
                 axes.add_patch(_frame(column, row))
     axes.set_xticks(range(len(names)), names)

@@ -23,7 +23,7 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         parts = [open_artifact(uri, "tracks") for uri in tracks]
         screening = parse(ScreeningConfig, values["screening"])
         screened: Artifact | None = None
-        if screening.action != "off":
+        if screening.action != "skip":
             from comface.screening.step import screen_tracks
 
             check_parts(parts)

@@ -1,0 +1,64 @@
+"""What projecting conditions out buys: `dcgan`'s shipped directions against raw ones, screened on the same tracks.
+
+    python -m comface.catalogue --generator dcgan --samples 20000 --output directions-dcgan
+    python benchmarks/screening.py --sample directions-dcgan --output screening-dcgan
+
+In: the folder that the first command fills (latents, scores). Out: a table and a picture for either kind; the raw ones
+are fitted here, by the catalogue's own settings and without conditions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from comface.catalogue import FRACTION, RECIPES, SOFTNESS
+from comface.config import ScreeningConfig, Share, SynthesizeConfig
+from comface.directions import fit
+from comface.execution import set_threads_passive
+from comface.generators.dcgan import DcganGenerator
+from comface.screening.step import screen_composition
+from comface.screening.table import text_table
+from comface.store import FileStore
+
+
+class RawDirections(DcganGenerator):
+    """`dcgan` edited along directions of which nothing was projected out."""
+
+    def __init__(self, sample: Path) -> None:
+        super().__init__()
+        latents_ND = np.load(sample / "latents.npy")
+        self._raw = {
+            name: fit(latents_ND, np.load(sample / f"scores-{recipe.scorer}.npy"), FRACTION, softness=SOFTNESS)
+            for name, recipe in RECIPES.items()
+        }
+
+    def direction(self, attribute: str) -> torch.Tensor:
+        return torch.from_numpy(self._raw[attribute].direction_1D)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=Path, help="what comface.catalogue wrote (without it: the shipped ones alone)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for pictures and artifacts")
+    parser.add_argument("--tracks", type=int, default=20, help="per attribute")
+    parser.add_argument("--alphas", type=int, default=7, help="measured along each")
+    given = parser.parse_args()
+    composition = (Share(generator="dcgan", identities=2000, attributes=tuple(RECIPES)),)
+    settings = SynthesizeConfig(composition=composition, alpha_step=1.0, image_size_px=64)
+    config = ScreeningConfig(tracks=given.tracks, alphas=given.alphas)
+    generators = {"shipped": DcganGenerator} | ({"raw": lambda: RawDirections(given.sample)} if given.sample else {})
+    for name, make in generators.items():
+        generator = make()
+        store = FileStore(given.output.absolute() / "store")
+        screening = screen_composition(store, config, settings, load=lambda *_, generator=generator: generator)
+        (given.output / f"{name}.png").write_bytes(screening.read("screening.png"))
+        print(f"{name}\n{text_table(screening.facts)}\n{screening.uri}\n", flush=True)
+
+
+if __name__ == "__main__":
+    set_threads_passive()
+    main()

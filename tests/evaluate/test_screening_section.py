@@ -1,0 +1,86 @@
+"""The report shows what screening found, and says whether anything was left out for it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from comface.config import EvaluateConfig
+from comface.evaluate.entry import contact_sheet, screening
+from comface.evaluate.step import evaluate
+from comface.manifest import Artifact, Draft
+from comface.store import FileStore
+
+VERDICTS = [
+    {
+        "generator": "dcgan", "attribute": name, "kept": kept, "low": -5.0, "high": 3.0, "reason": reason,
+        "face_found_least": 0.71, "identity_least": 0.9, "own_sd_per_5_alpha": own, "rank_correlation": own,
+        "measured_by": by, "also_moves": moves,
+    }
+    for name, kept, reason, own, by, moves in (
+        ("smile", True, "lost: face at alpha +4 (55%)", 1.61, "smile", {"mouth-open": -0.8}),
+        ("age", False, "goes backwards", -0.9, "age", {}),
+        ("mole", True, "", None, "not measured: no scorer is at hand", {}),
+    )
+]  # fmt: skip
+FACTS = {"attributes": VERDICTS, "method": "imagenet", "others": 20, "dropped_tracks": 7, "rehearsal": False}
+
+
+def picture(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (20, 90, 200)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path) -> FileStore:
+    return FileStore(tmp_path / "screened")
+
+
+def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects: bytes) -> Artifact:
+    draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, step="comface.metrics")
+    for name, data in objects.items():
+        draft.write(name.replace("_", "."), data)
+    return draft.publish(facts)
+
+
+def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
+    tracks = published(store, "tracks", {}, {"images": 1}, sheet_jpg=picture("JPEG"))
+    inputs = {"tracks-00000": tracks}
+    if screened:
+        inputs["screening"] = published(store, "screening", inputs, FACTS, screening_png=picture("PNG"))
+    shards = published(store, "shards", inputs, shard_facts)
+    return published(store, "backbone", {"shards": shards}, {})
+
+
+def report(store: FileStore, trained: Artifact, results) -> str:
+    made = results(("smile",), ("scratch", "comface"), ("linear",))
+    mine = Draft(store, "transfer", {}, {"backbone": trained}, step="comface.metrics")
+    mine.write("predictions.json", made[1].read("predictions.json"))
+    made[1] = mine.publish(made[1].facts)
+    pictures = {"contact_sheet": contact_sheet(trained)} | screening(trained)
+    return evaluate(store, EvaluateConfig(bootstrap=50), made, pictures).read("report.html").decode()
+
+
+def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
+    html = report(store, backbone(store, True, {"train": {}}), results)
+    assert "2 of 3 attributes hold." in html
+    for text in ("lost: face at alpha +4 (55%)", "goes backwards", "not measured", "−5 … +3", "mouth-open −0.8"):
+        assert text in html
+    assert "Nothing was left out for it in this run." in html
+    assert 'alt="Screening: per attribute one track' in html
+    assert "3 attributes, imagenet" in html, "its artifact is among the origins"
+
+
+def test_the_report_says_what_was_left_out(store, results):
+    html = report(store, backbone(store, True, {"alpha_ranges": {}, "screened_out_tracks": 312}), results)
+    assert "What did not hold was left out: 312 tracks, and every alpha outside the range." in html
+
+
+def test_without_screening_the_report_has_no_such_section_and_the_contact_sheet_is_found(store, results):
+    trained = backbone(store, False, {"train": {}})
+    assert screening(trained) == {}
+    assert contact_sheet(trained).startswith(b"\xff\xd8")
+    assert "Do the edits do what they are named for?" not in report(store, trained, results)
