@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup run test check bench ablation test-system test-k8s compile clean
+.PHONY: help setup run test check bench ablation test-system test-images requirements images test-k8s compile clean
 
 help:  ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -44,6 +44,16 @@ test-k8s: setup  ## the manifests: schemas, policies, alert rules (installs prom
 
 compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml
 	$(BIN)/python pipelines/comface.py
+
+requirements: setup  ## the images' hashed requirements, from pyproject.toml and constraints.txt
+	sh docker/requirements.sh $(BIN)/uv
+
+images: setup  ## build the images; REGISTRY=host/path pushes them and pins the pipeline by digest (docs/images.md)
+	sh docker/build.sh
+	$(BIN)/python pipelines/comface.py
+
+test-images: setup  ## build the images and run the whole pipeline inside them, read-only and without rights (root)
+	sh docker/test-images.sh $(BIN)
 
 clean:  ## remove the environment and the runs
 	rm -rf $(VENV) runs

@@ -1,0 +1,72 @@
+"""Images by digest in the compiled pipeline, and which of them may do without torch."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from comface.errors import ConfigurationError
+from comface.image import image
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTRY = "registry.example:5000/team"
+LOCK = "# written by make images\n" + "".join(
+    f"{name} {REGISTRY}/{name}@sha256:{digit * 64}\n"
+    for name, digit in (("comface-python", "a"), ("comface-gpu-python", "b"), ("comface-serving-python", "c"))
+)
+
+
+def executors(pipeline: Path) -> dict[str, dict[str, object]]:
+    found = next(yaml.safe_load_all(pipeline.read_text()))["deploymentSpec"]["executors"]
+    return {name: executor["container"] for name, executor in found.items()}
+
+
+def test_an_image_is_named_by_version_without_a_lock_and_by_digest_with_one(tmp_path: Path) -> None:
+    lock = tmp_path / "images.lock"
+    assert re.fullmatch(r"comface-python:\d+\.\d+\.\d+", image("comface-python", lock))
+    lock.write_text(LOCK)
+    assert image("comface-gpu-python", lock) == f"{REGISTRY}/comface-gpu-python@sha256:{'b' * 64}"
+
+
+@pytest.mark.parametrize("text", ["", "comface-python registry.example/comface-python:0.1.0\n", LOCK + "half a li"])
+def test_a_lock_that_pins_nothing_is_refused_and_says_what_to_do(tmp_path: Path, text: str) -> None:
+    lock = tmp_path / "images.lock"
+    lock.write_text(text)
+    with pytest.raises(ConfigurationError, match="make images"):
+        image("comface-python", lock)
+
+
+def test_with_a_lock_the_same_pipeline_is_compiled_with_every_image_by_digest(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "components" / "comface", tmp_path / "components" / "comface")
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "images.lock").write_text(LOCK)
+    script = Path(shutil.copy(ROOT / "pipelines" / "comface.py", tmp_path))
+    code = "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
+    command = [sys.executable, "-W", "ignore", "-c", code, tmp_path / "components", script]
+    subprocess.run(command, check=True, capture_output=True)
+    compiled = script.with_suffix(".yaml")
+    images = {str(container["image"]) for container in executors(compiled).values()}
+    assert all(re.fullmatch(rf"{REGISTRY}/comface-(gpu-)?python@sha256:[0-9a-f]{{64}}", image) for image in images)
+    committed = executors(ROOT / "pipelines" / "comface.yaml")
+    without = [{**container, "image": ""} for container in committed.values()]
+    assert [{**container, "image": ""} for container in executors(compiled).values()] == without
+
+
+def test_steps_in_the_image_without_torch_start_without_torch() -> None:
+    containers = executors(ROOT / "pipelines" / "comface.yaml").values()
+    small = [container for container in containers if "comface-gpu-python" not in str(container["image"])]
+    sources = "\n".join(str(word) for container in small for word in container["command"])  # type: ignore[attr-defined]
+    modules = sorted(set(re.findall(r"from (comface\.[\w.]+) import", sources)))
+    assert {"comface.evaluate.entry", "comface.register.entry"} <= set(modules)
+    code = (
+        "import importlib, sys\n"
+        "for absent in ('torch', 'torchvision', 'timm'): sys.modules[absent] = None\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *modules], check=True, capture_output=True)

@@ -1,0 +1,130 @@
+"""The images as a cluster runs them: no capability, no network, nothing writable but /tmp, not root. Run by
+`make test-images`; COMFACE_TEST_IMAGES=laptop runs the whole laptop profile instead of a tiny one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny_run import ROOT, TINY
+
+from comface.local_run import for_one_machine
+from comface.models import ALL
+from comface.register.registry import resolve_model
+from comface.store import open_store
+
+WHICH = os.environ.get("COMFACE_TEST_IMAGES", "")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not WHICH, reason="needs the images and a container engine: make test-images"),
+]
+
+CPU, GPU, SERVING = "comface-python:0.1.0", "comface-gpu-python:0.1.0", "comface-serving-python:0.1.0"
+USER = 10001
+DOCKER = os.environ.get("DOCKER", "docker")
+LOCKED_IN = (
+    "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none",
+    "--tmpfs", "/tmp:mode=1777",
+)  # fmt: skip
+OVERRIDES = () if WHICH == "laptop" else TINY
+
+
+def inside(image: str, *command: str, mounts: tuple[str, ...] = (), entry: str | None = None) -> str:
+    """What a command prints in a container that has no rights."""
+    words = [*LOCKED_IN, *(word for mount in mounts for word in ("--volume", mount))]
+    entry_point = [] if entry is None else ["--entrypoint", entry]
+    done = subprocess.run(
+        [DOCKER, "run", "--rm", *words, *entry_point, image, *command],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Ran:
+    store: Path
+    pages: Path
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The compiled pipeline, every step in a container of its own, through KFP's own runner."""
+    import docker
+    from kfp import components, local
+
+    folder = tmp_path_factory.mktemp("images")
+    before = os.umask(0)  # the runner's folders are this user's, the steps are another's
+    try:
+        store = folder / "store"
+        store.mkdir()
+        local.init(
+            runner=local.DockerRunner(
+                read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"], network_mode="none",
+                tmpfs={"/tmp": "mode=1777"}, shm_size="1g",
+                mounts=[docker.types.Mount(str(store), str(store), type="bind")],
+            ),
+            pipeline_root=str(folder / "kfp"),
+        )  # fmt: skip
+        pipeline = for_one_machine((ROOT / "pipelines" / "comface.yaml").read_text())
+        components.load_component_from_text(pipeline)(
+            profile="laptop", overrides="\n".join(OVERRIDES), run_name="from-images", store=store.as_uri(),
+            nodes=1, gpus_per_node=0,
+        )  # fmt: skip
+    finally:
+        os.umask(before)
+    return Ran(store, folder / "kfp")
+
+
+def test_the_whole_pipeline_ends_with_a_registered_model_and_a_report(ran: Ran) -> None:
+    reference, model = resolve_model(open_store(ran.store.as_uri()), None)
+    assert reference == "from-images@v1"
+    assert model.manifest.inputs
+    report = next(ran.pages.glob("*/evaluate/report")).read_text()
+    assert "<html" in report
+    assert re.search(r"(?i)rehears", report)
+
+
+def test_all_that_was_written_belongs_to_the_user_of_the_images(ran: Ran) -> None:
+    written = [path for path in ran.store.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert {path.stat().st_uid for path in written} == {USER}
+
+
+def test_the_serving_image_compares_two_photos_with_the_model_that_was_made_there(ran: Ran, tmp_path: Path) -> None:
+    photo = ROOT / "tests" / "data" / "astronaut.jpg"
+    mounts = (f"{ran.store}:{ran.store}:ro", f"{photo}:/photos/before.jpg:ro", f"{photo}:/photos/after.jpg:ro")
+    words = ("/photos/before.jpg", "/photos/after.jpg", "--store", ran.store.as_uri(), "--json")
+    said = json.loads(inside(SERVING, *words, mounts=mounts))
+    assert "from-images@v1" in said["model"]
+    assert all(abs(change["change"]) < 1e-3 for change in said["changes"].values())
+
+
+@pytest.mark.parametrize("image", [CPU, GPU, SERVING])
+def test_an_image_is_not_root_and_holds_no_tool_that_builds(image: str) -> None:
+    script = "id -u; for tool in cc gcc c++ make git pip pip3 curl wget; do command -v $tool; done; true"
+    assert inside(image, "-c", script, entry="sh").split() == [str(USER)]
+
+
+@pytest.mark.parametrize("image", [CPU, GPU, SERVING])
+def test_nothing_in_an_image_can_be_changed_by_its_user(image: str) -> None:
+    script = "find / -xdev -writable ! -type l ! -path '/proc/*' ! -path '/tmp*' ! -path '/dev/*' 2>/dev/null; true"
+    words = ["run", "--rm", "--cap-drop", "ALL", "--network", "none", "--entrypoint", "sh", image, "-c", script]
+    found = subprocess.run([DOCKER, *words], capture_output=True, text=True, check=True).stdout.split()
+    assert [path for path in found if path not in ("/runs", "/var/tmp", "/run/lock")] == []
+
+
+@pytest.mark.parametrize(("image", "torch"), [(CPU, False), (GPU, True)])
+def test_the_models_are_baked_in_and_the_bill_of_materials_names_them(image: str, torch: bool) -> None:
+    ask = "from comface.models import available; print(*available())"
+    assert set(inside(image, "python3", "-c", ask).split()) == set(ALL)
+    bill = json.loads(inside(image, "cat", "/opt/comface/share/sbom.cdx.json"))
+    names = {component["name"] for component in bill["components"]}
+    assert set(ALL) <= names
+    assert {"comface", "kfp", "libc6"} <= names
+    assert ("torch" in names) is torch
