@@ -311,6 +311,11 @@ def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() 
     )  # fmt: skip
     made = pytorchjob.render(request)
     specs = dict(pod_specs((made,)))
+    labels = made["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["metadata"]["labels"]
+    for edge in ("trainers-to-trainers", "trainers-to-store"):
+        policy = next(item for item in of_kind("production", "NetworkPolicy") if item["metadata"]["name"] == edge)
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items(), edge
+    assert METRICS_LABEL in labels
     assert len(specs) == 2
     assert not {name: found for name, pod in specs.items() if (found := list(violations(pod)))}
     asked = podspec.resources(request)

@@ -80,7 +80,7 @@ def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
     api, plural, _ = KINDS[config.pretrain.job.kind]
     group = api.partition("/")[0]
     asked = [(group, plural, "", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")]
-    asked += [("", "pods", "", verb) for verb in ("get", "list", "watch")] + [("", "pods", "log", "get")]
+    asked += [("", "pods", "", verb) for verb in ("get", "list")] + [("", "pods", "log", "get")]
     refused = [
         f"{verb} {resource}{f'/{part}' if part else ''}"
         for group, resource, part, verb in asked
