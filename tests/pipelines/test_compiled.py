@@ -91,7 +91,10 @@ def test_every_image_is_named_by_a_version_never_by_latest() -> None:
     text = COMPILED.read_text()
     images = re.findall(r"^\s*image: (\S+)$", text, re.MULTILINE)
     assert images
-    assert all(re.fullmatch(r"[\w./-]*(:\d+/)?[\w./-]*python[\w./-]*(:\d[\w.]*|@sha256:[0-9a-f]{64})", image) for image in images)
+    assert all(
+        re.fullmatch(r"[\w./-]*(:\d+/)?[\w./-]*python[\w./-]*(:\d[\w.]*|@sha256:[0-9a-f]{64})", image)
+        for image in images
+    )
     assert "latest" not in text
 
 
@@ -152,6 +155,19 @@ def test_every_pod_asks_for_no_more_than_it_may_use_and_only_rendering_and_featu
         assert ("accelerator" in sizes) == (name in ("synthesize", "transfer")), name
     accelerator = executors["exec-synthesize"]["container"]["resources"]["accelerator"]
     assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--resolve-gpus']}}"
+
+
+def test_kfps_local_runner_takes_the_file_with_both_its_documents() -> None:
+    code = (
+        "import sys\nfrom kfp import components, local\nlocal.init(local.SubprocessRunner(use_venv=False))\n"
+        "loaded = components.load_component_from_file(sys.argv[1])\n"
+        "print(len(loaded.platform_spec.platforms), len(loaded.pipeline_spec.components))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, COMPILED], capture_output=True, text=True, check=True
+    )
+    platforms, components = map(int, done.stdout.split())
+    assert (platforms, components) == (1, len(documents()[0]["components"]))
 
 
 def test_loops_are_bounded_so_that_a_run_does_not_take_the_whole_cluster() -> None:

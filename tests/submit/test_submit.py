@@ -16,7 +16,7 @@ from kfp_api_server import KfpServer, Refused
 from comface.cli import main
 from comface.errors import ConfigurationError
 from comface.store import open_store
-from comface.submit.connection import IN_CLUSTER, endpoint_from
+from comface.submit.connection import IN_CLUSTER, connect, endpoint_from
 from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,6 +189,17 @@ def test_the_token_is_sent_and_never_said(
     assert "wrong-word" not in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
     monkeypatch.setenv("KFP_EXISTING_TOKEN", "token-word")
     assert submit(server) == 0
+
+
+def test_a_pods_token_is_read_anew_when_kubernetes_has_renewed_it(server: KfpServer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first-word\n")
+    server.token = "first-word"
+    connection = connect(server.endpoint, None, {"KF_PIPELINES_SA_TOKEN_PATH": str(tmp_path / "token")})
+    server.token = "second-word"
+    with pytest.raises(ConfigurationError, match="refused you"):
+        connection.health()
+    (tmp_path / "token").write_text("second-word\n")
+    assert connection.health() == {"multi_user": False}
 
 
 def test_where_kfp_has_several_users_the_namespace_is_asked_for_and_sent(

@@ -135,10 +135,15 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
     configuration.retries = False  # a create that is sent twice makes two
     configuration.ssl_ca_cert = environment.get("SSL_CERT_FILE")
     token_file = environment.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
-    token = environment.get("KFP_EXISTING_TOKEN") or _text(token_file)
-    if token:
-        configuration.api_key["authorization"] = token
-        configuration.api_key_prefix["authorization"] = "Bearer"
+
+    def take_token(configuration: Any) -> None:
+        """Before every request: Kubernetes renews a pod's token within the hour, and a run is waited for for days."""
+        token = environment.get("KFP_EXISTING_TOKEN") or _text(token_file)
+        configuration.api_key = {"authorization": token} if token else {}
+
+    configuration.api_key_prefix = {"authorization": "Bearer"}
+    configuration.refresh_api_key_hook = take_token
+    take_token(configuration)  # the hook is asked only where there is a token already
     return kfp_server_api.ApiClient(configuration)
 
 
