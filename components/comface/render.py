@@ -107,14 +107,9 @@ def render(
         raise ConfigurationError(
             f"A sheet of {len(captions)} rows is too long to look at; ask for at most {MOST_ROWS_ON_SHEET}, or .npy."
         )
+    what = attribute or (direction.stem if direction else "")
     pieces = _rendered(faces, edited, len(captions), len(steps), size_px)
-    if output.suffix == ".npy":
-        publish(output, lambda partial: _write_raw(partial, pieces, len(captions) * len(steps)))
-    else:
-        what = attribute or (direction.stem if direction else "")
-        title = f"{generator}: {what}" + ("; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}")
-        data = _sheet(pieces, captions, steps, title if what else generator)
-        publish(output, lambda partial: partial.write_bytes(data))
+    _write(output, pieces, captions, steps, f"{generator}: {what}" if what else generator)
     return output
 
 
@@ -250,6 +245,18 @@ def _rendered(
     for first in progress.track(range(0, count, at_once), "render", unit="batch"):
         images_NCHW = faces.render(edited(slice(first, first + at_once)).flatten(0, 1), size_px)
         yield images_NCHW.float().cpu().numpy()
+
+
+def _write(
+    output: Path, pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str
+) -> None:
+    if output.suffix == ".npy":
+        publish(output, lambda partial: _write_raw(partial, pieces, len(captions) * len(steps)))
+        return
+    if ":" in title:
+        title += "; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}"
+    data = _sheet(pieces, captions, steps, title)
+    publish(output, lambda partial: partial.write_bytes(data))
 
 
 def _write_raw(partial: Path, pieces: Iterator[np.ndarray], count: int) -> None:

@@ -14,6 +14,24 @@ GENERATORS = ("procedural", "dcgan", "stylegan", "stylegan2", "stylegan3")
 
 
 def add_commands(commands: Any) -> None:
+    _add_render(commands)
+    group = commands.add_parser(
+        "directions", help="attribute directions: fit, score, list", description="The InterFaceGAN procedure."
+    )
+    verbs = group.add_subparsers(metavar="VERB", required=True)
+    _add_fit(verbs)
+    _add_score(verbs)
+    parser = _verb(verbs, "list", "the directions in use")
+    parser.add_argument(
+        "--weights",
+        metavar="URI",
+        help="say which files this location lacks: s3://bucket/prefix, file:///…, or a folder",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(action=list_)
+
+
+def _add_render(commands: Any) -> None:
     parser = commands.add_parser(
         "render",
         help="show what a generator makes: a contact sheet (.png) or raw output (.npy)",
@@ -49,10 +67,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".png or .npy")
     parser.set_defaults(action=render)
 
-    group = commands.add_parser(
-        "directions", help="attribute directions: fit, score, list", description="The InterFaceGAN procedure."
-    )
-    verbs = group.add_subparsers(metavar="VERB", required=True)
+
+def _add_fit(verbs: Any) -> None:
     parser = _verb(verbs, "fit", "fit a direction (1,D), unit norm, from scored latents, and print its accuracies")
     parser.add_argument("--latents", required=True, type=Path, metavar="W.npy", help="latents (N,D)")
     parser.add_argument(
@@ -66,6 +82,9 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="splits both ends into training and test (default 0)")
     parser.add_argument("--output", required=True, type=Path, metavar="N.npy", help="where the direction goes")
     parser.set_defaults(action=fit)
+
+
+def _add_score(verbs: Any) -> None:
     parser = _verb(verbs, "score", "sample latents, render, score: what `fit` reads")
     parser.add_argument("--generator", required=True, choices=GENERATORS, metavar="NAME", help=", ".join(GENERATORS))
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weight file (the embedded generators need none)")
@@ -87,14 +106,6 @@ def add_commands(commands: Any) -> None:
         "--output", required=True, type=Path, metavar="DIR", help="folder of latents.npy and scores.npy; goes on there"
     )
     parser.set_defaults(action=score)
-    parser = _verb(verbs, "list", "the directions in use")
-    parser.add_argument(
-        "--weights",
-        metavar="URI",
-        help="say which files this location lacks: s3://bucket/prefix, file:///…, or a folder",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(action=list_)
 
 
 def _add_pose(parser: argparse.ArgumentParser) -> None:
