@@ -55,6 +55,8 @@ class Cluster:
         self.oldest = 0
         self.logs: dict[str, list[str]] = {}
         self.log_cuts: dict[str, int] = {}
+        self.logs_read = 0
+        """Streams of logs that were read to the log's end."""
         self.ended: set[str] = set()
         self.requests: list[str] = []
         self.faults: list[Fault] = []
@@ -311,7 +313,8 @@ class Handler(BaseHTTPRequestHandler):
 
         def lines() -> Iterator[bytes]:
             with cluster.changed:
-                have = list(cluster.logs.get(pod, []))
+                key = f"{pod} before" if query.get("previous") == "True" else pod
+                have = list(cluster.logs.get(key, []))
             tail = int(query.get("tailLines", "1000000"))
             yield shown(have[-tail:])
             done = len(have)
@@ -327,6 +330,8 @@ class Handler(BaseHTTPRequestHandler):
                     raise ConnectionResetError
             with cluster.changed:
                 yield shown(cluster.logs.get(pod, [])[done:])
+                cluster.logs_read += 1
+                cluster.changed.notify_all()
 
         self._chunks(lines())
 

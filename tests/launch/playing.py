@@ -85,8 +85,8 @@ class Played:
             "jobset.sigs.k8s.io/jobset-name": self.name,
             "batch.kubernetes.io/job-completion-index": str(index),
         }  # fmt: skip
-        uid = str(uuid.uuid4())
-        metadata = {"name": name, "namespace": NAMESPACE, "uid": uid, "labels": labels}
+        made = {"uid": str(uuid.uuid4()), "creationTimestamp": "2099-01-01T00:00:00Z"}
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, **made}
         self.cluster.put("pods", {"metadata": metadata, "spec": {}, "status": {"phase": phase, **status}}, "ADDED")
 
     def report(self, index: int, **status: Any) -> None:
@@ -112,6 +112,11 @@ class Played:
         self.report(index, phase=phase, containerStatuses=[{"name": name, "restartCount": restarts, **running}])
         if not restarts:
             self.cluster.end_log(self.pods[index])
+
+    def seen(self) -> None:
+        """Returns when the launcher has read the job as it is now, and its pods."""
+        before = self.cluster.asked("^GET .*jobs/")
+        self.cluster.wait(lambda: self.cluster.asked("^GET .*jobs/") > before + 1, 60)
 
     def succeed(self) -> None:
         for index in range(len(self.pods)):

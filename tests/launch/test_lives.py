@@ -70,6 +70,10 @@ def jobs(api: KubernetesApi) -> list[str]:
     return [name for plural, name in api.cluster.objects if plural != "pods"]
 
 
+def when(api: KubernetesApi, happened: Any, act: Any) -> None:
+    threading.Thread(target=lambda: (api.cluster.wait(happened, 60), act()), daemon=True).start()
+
+
 def creations(api: KubernetesApi) -> int:
     return api.cluster.asked("^POST ")
 
@@ -185,7 +189,7 @@ def test_a_condition_that_does_not_hold_is_none(launch) -> None:
         job.start()
         job.condition("Failed", status="False")
         job.condition("Succeeded", status="Unknown")
-        time.sleep(0.3)
+        job.seen()
         job.condition("Succeeded")
         job.condition("Running", status="False")
 
@@ -228,6 +232,22 @@ def test_evictions_without_end_end_the_step_with_try_again(launch, api) -> None:
     assert creations(api) == 3
 
 
+def test_pods_of_an_earlier_job_that_are_still_leaving_count_for_nothing(launch, api) -> None:
+    def crowded(job: Played) -> None:
+        for number in range(9):
+            job.pod(f"{job.name}-old-{number}", number)
+            old = api.cluster.get("pods", f"{job.name}-old-{number}")
+            end = {"terminated": {"exitCode": 1, "message": told(65, "Something was wrong with it.")}}
+            status = {"phase": "Failed", "containerStatuses": [{"name": "pytorch", "restartCount": 9, "state": end}]}
+            metadata = {**old["metadata"], "creationTimestamp": "2020-01-01T00:00:00Z"}
+            api.cluster.put("pods", {**old, "metadata": metadata, "status": status})
+        job.start()
+        job.seen()
+        job.succeed()
+
+    assert launch(crowded).code == 0
+
+
 def test_a_pod_that_the_operator_makes_anew_is_no_failure(launch, api) -> None:
     def replaced(job: Played) -> None:
         job.start()
@@ -236,7 +256,7 @@ def test_a_pod_that_the_operator_makes_anew_is_no_failure(launch, api) -> None:
         job.cluster.remove("pods", job.pods[1])
         job.pod(job.pods[1], 1)
         job.condition("Running")
-        time.sleep(0.3)
+        job.seen()
         job.succeed()
 
     assert launch(replaced).code == 0
@@ -246,6 +266,7 @@ def test_a_pod_that_the_operator_makes_anew_is_no_failure(launch, api) -> None:
 def test_a_restart_storm_is_given_up_and_the_gpus_are_freed(launch, api) -> None:
     def storm(job: Played) -> None:
         job.start()
+        job.cluster.log(f"{job.pods[0]} before", "RuntimeError: NCCL error: rank 1 is gone")
         for count in range(1, 30):
             job.end_container(0, 1, restarts=count, message="RuntimeError: NCCL error")
             time.sleep(0.02)
@@ -253,7 +274,7 @@ def test_a_restart_storm_is_given_up_and_the_gpus_are_freed(launch, api) -> None
     ending = launch(storm, restarts=3)
     assert ending.code == 1
     assert "was restarted" in ending.sentence
-    assert "NCCL error" in ending.sentence
+    assert "RuntimeError: NCCL error: rank 1 is gone" in ending.sentence, "of the container before its restart"
     assert jobs(api) == []
 
 
@@ -282,12 +303,12 @@ def test_pods_that_are_made_anew_without_end_are_given_up(launch, api) -> None:
 def test_queued_time_counts_for_no_deadline(launch, api, kind) -> None:
     def queued(job: Played) -> None:
         job.condition("Suspended")
-        time.sleep(1.6)
+        time.sleep(2.2)
         job.suspend(False)
         job.condition("Suspended", status="False")
         success(job)
 
-    ending = launch(queued, kind=kind, queue="gpus", deadline_s=1)
+    ending = launch(queued, kind=kind, queue="gpus", deadline_s=2)
     assert ending.code == 0
     assert "is queued" in ending.said
 
@@ -296,17 +317,17 @@ def test_a_job_that_its_queue_takes_back_waits_and_goes_on(launch, api) -> None:
     def taken_back(job: Played) -> None:
         job.suspend(False)
         job.start()
-        time.sleep(0.3)
+        job.seen()
         job.suspend(True)
         for pod in job.pods:
             job.cluster.remove("pods", pod)
         job.condition("Running", status="False")
         job.condition("Suspended")
-        time.sleep(0.5)
+        job.seen()
         job.suspend(False)
         job.condition("Suspended", status="False")
         job.start()
-        time.sleep(0.3)
+        job.seen()
         job.succeed()
 
     ending = launch(taken_back, queue="gpus", restarts=1)
@@ -320,7 +341,7 @@ def test_pods_that_wait_for_a_node_are_waited_for_and_said(launch) -> None:
         job.condition("Created")
         no_node = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/9 nodes"}
         job.pod(job.pods[0], 0, "Pending", conditions=[no_node])
-        time.sleep(0.6)
+        job.seen()
         success(job)
 
     ending = launch(crowded)
@@ -353,7 +374,7 @@ def left_behind(api: KubernetesApi, tmp_path: Path) -> Any:
 def test_a_started_again_launcher_takes_up_its_job_and_owns_it(launch, api, left_behind) -> None:
     job = left_behind()
     job.start()
-    threading.Timer(0.4, job.succeed).start()
+    when(api, lambda: api.cluster.asked("^PATCH"), job.succeed)
     ending = launch(success)
     assert ending.code == 0
     assert "taking up the job" in ending.said
@@ -389,14 +410,14 @@ def deleting(made: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_job_that_is_being_deleted_is_waited_out(launch, api, left_behind) -> None:
     job = left_behind(deleting)
-    threading.Timer(0.3, api.cluster.remove, ("pytorchjobs", job.name)).start()
+    when(api, lambda: api.cluster.asked("^GET .*jobs/") > 2, lambda: api.cluster.remove("pytorchjobs", job.name))
     assert launch(success).code == 0
     assert creations(api) == 1
 
 
 def test_a_job_that_never_goes_ends_the_step_with_try_again(launch, left_behind) -> None:
     left_behind(deleting)
-    ending = launch(success)
+    ending = launch(success, timing=replace(FAST, gone_s=0.5))
     assert ending.code == 75
     assert "does not go" in ending.sentence
 
@@ -405,7 +426,7 @@ def test_a_stale_patch_is_made_again(launch, api, left_behind) -> None:
     job = left_behind()
     job.start()
     api.cluster.faults.append(Fault("^PATCH", status=409))
-    threading.Timer(0.4, job.succeed).start()
+    when(api, lambda: api.cluster.asked("^PATCH") == 2, job.succeed)
     assert launch(success).code == 0
     assert api.cluster.asked("^PATCH") == 2
 
@@ -454,12 +475,10 @@ def test_another_job_in_its_place_is_neither_taken_nor_deleted(launch, api) -> N
 
 
 def test_a_training_past_its_deadline_is_ended(launch, api) -> None:
-    started = time.monotonic()
     ending = launch(forever, deadline_s=1)
     assert ending.code == 75
     assert "past its deadline of 1 s" in ending.sentence
     assert jobs(api) == []
-    assert time.monotonic() - started < 4
 
 
 @pytest.mark.parametrize(
@@ -476,7 +495,7 @@ def test_a_deadline_that_the_operator_noticed_is_one_too(launch, kind, reason, m
 
 
 def test_a_job_that_no_operator_takes_up_is_not_waited_for(launch, api) -> None:
-    ending = launch(lambda job: None)
+    ending = launch(lambda job: None, timing=replace(FAST, unseen_s=0.5))
     assert ending.code == 75
     assert "Nobody took up the job" in ending.sentence
     assert "the training operator" in ending.sentence
@@ -489,7 +508,7 @@ def test_an_image_that_cannot_be_pulled_ends_the_job(launch, api) -> None:
         state = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
         job.pod(job.pods[0], 0, "Pending", containerStatuses=[{"name": "pytorch", "state": state}])
 
-    ending = launch(unpullable)
+    ending = launch(unpullable, timing=replace(FAST, stuck_s=0.3))
     assert ending.code == 64
     assert "ImagePullBackOff: not found" in ending.sentence
     assert jobs(api) == []
@@ -501,7 +520,7 @@ def test_an_image_that_cannot_be_pulled_ends_the_job(launch, api) -> None:
 def test_an_api_server_that_restarts_is_waited_for(launch, api) -> None:
     def through_a_restart(job: Played) -> None:
         job.start()
-        time.sleep(0.2)
+        job.seen()
         api.restart(away_s=0.5)
         job.cluster.log(job.pods[0], "after the restart")
         job.succeed()
@@ -515,7 +534,7 @@ def test_an_api_server_that_restarts_is_waited_for(launch, api) -> None:
 def test_an_api_server_that_stays_away_ends_the_step_but_not_the_job(launch, api) -> None:
     def gone(job: Played) -> None:
         job.start()
-        time.sleep(0.2)
+        job.seen()
         api.stop()
 
     ending = launch(gone, timing=replace(FAST, patience_s=0.5))
@@ -626,15 +645,16 @@ def test_the_log_of_rank_0s_next_pod_follows(launch) -> None:
     def moved(job: Played) -> None:
         job.start()
         job.cluster.log(job.pods[0], "before")
-        time.sleep(0.4)
+        job.seen()
         job.end_container(0, 1)
+        job.cluster.wait(lambda: job.cluster.logs_read, 60)
         job.cluster.remove("pods", job.pods[0])
         job.cluster.ended.clear()
         job.cluster.logs.clear()
         job.pod(job.pods[0], 0)
         job.condition("Restarting")
         job.condition("Running")
-        time.sleep(0.4)
+        job.seen()
         job.cluster.log(job.pods[0], "behind")
         job.succeed()
 
@@ -656,8 +676,8 @@ def start(api: KubernetesApi, folder: Path, attempt: int = 1) -> subprocess.Pope
 
 
 def running(api: KubernetesApi) -> Played:
-    job = api.cluster.wait(lambda: next((j for j in api.cluster.operator.jobs), None), 30)
-    api.cluster.wait(lambda: api.cluster.asked("watch=True"))
+    job = api.cluster.wait(lambda: next((j for j in api.cluster.operator.jobs), None), 60)
+    api.cluster.wait(lambda: api.cluster.asked("watch=True"), 60)
     return job
 
 
@@ -666,7 +686,7 @@ def test_a_launcher_that_is_asked_to_stop_takes_its_job_along(api, tmp_path) -> 
     child = start(api, tmp_path)
     running(api)
     child.send_signal(signal.SIGTERM)
-    _, said = child.communicate(timeout=10)
+    _, said = child.communicate(timeout=60)
     assert child.returncode == 143
     assert said.splitlines()[-1].startswith("error in pretrain: The step was asked to stop; its job is deleted")
     assert jobs(api) == []
@@ -680,9 +700,9 @@ def test_a_launcher_that_is_killed_leaves_its_job_and_the_next_one_takes_it_up(a
     child.communicate()
     assert jobs(api) == [job.name]
     again = start(api, tmp_path, attempt=2)
-    api.cluster.wait(lambda: api.cluster.asked("^PATCH"), 30)
+    api.cluster.wait(lambda: api.cluster.asked("^PATCH"), 60)
     job.succeed()
-    _, said = again.communicate(timeout=10)
+    _, said = again.communicate(timeout=60)
     assert again.returncode == 0, said
     assert creations(api) == 1
 
@@ -694,7 +714,7 @@ def test_a_launcher_that_is_asked_to_stop_while_the_server_is_away_does_not_hang
     api.stop()
     time.sleep(0.2)
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=10)
+    child.communicate(timeout=60)
     assert child.returncode == 143
 
 

@@ -114,17 +114,25 @@ class Api:
             self._ask(verb, call, *self._place, name, body=options, patience_s=patience_s)
 
     def pod(self, name: str) -> dict[str, Any]:
-        return self._ask("get pods", self._core.read_namespaced_pod, name, self.namespace)
+        try:
+            return self._ask("get pods", self._core.read_namespaced_pod, name, self.namespace)
+        except NotFound:
+            raise ConfigurationError(
+                f"There is no pod '{name}' in the namespace '{self.namespace}', which should own the job; see what "
+                "sets COMFACE_POD_NAME."
+            ) from None
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         call = self._core.list_namespaced_pod
         return self._ask("list pods", call, self.namespace, label_selector=selector)["items"]
 
-    def log_tail(self, pod: str, lines: int) -> str:
-        """The last lines of a pod's log; empty where none are to be had."""
+    def log_tail(self, pod: str, lines: int, previous: bool) -> str:
+        """The last lines of a pod's log (`previous`: before its container was restarted); empty where none are to be
+        had."""
         try:
             answer = self._core.read_namespaced_pod_log(
-                pod, self.namespace, container=self.kind.CONTAINER, tail_lines=lines, _preload_content=False,
+                pod, self.namespace, container=self.kind.CONTAINER, tail_lines=lines, previous=previous,
+                _preload_content=False,
                 _request_timeout=(self.timing.request_s, self.timing.request_s),
             )  # fmt: skip
             return answer.data.decode(errors="replace")

@@ -106,7 +106,7 @@ class JobLauncher:
         with LogFollower(self.api, lambda: self.pods, self.api.kind.is_rank_0):
             while True:
                 reading = self.api.kind.read(job)
-                self.pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
+                self.pods = self._pods_of(job)
                 self._tell(reading)
                 if reading.phase is Phase.SUCCEEDED:
                     return
@@ -124,6 +124,12 @@ class JobLauncher:
                     )
                 assert seen is not None
                 job = seen
+
+    def _pods_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        """Those of an earlier job of the same name may take a while to leave."""
+        made = job["metadata"]["creationTimestamp"]
+        pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
+        return [pod for pod in pods if pod["metadata"]["creationTimestamp"] >= made]
 
     def _is_mine(self, seen: dict[str, Any] | None) -> bool:
         if seen is None or seen["metadata"]["uid"] != self.uid:
@@ -215,7 +221,7 @@ class JobLauncher:
 
     def _tail(self, cause: Cause) -> str:
         """Shows the end of the failing pod's log; the cause in one sentence."""
-        tail = self.api.log_tail(cause.pod, TAIL_LINES)
+        tail = self.api.log_tail(cause.pod, TAIL_LINES, cause.restarted)
         for line in tail.splitlines():
             say(f"[{cause.pod}] {line}")
         if cause.error is ComfaceError and (found := last_error(tail)):
@@ -229,6 +235,7 @@ class JobLauncher:
 
     def _remove(self, job: dict[str, Any]) -> None:
         self.api.delete(self.request.name, job["metadata"]["uid"])
+        self.uid, self.pods = "", []
         self._wait_gone(job)
 
     def _wait_gone(self, job: dict[str, Any]) -> None:

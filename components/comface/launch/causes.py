@@ -31,6 +31,8 @@ class Cause:
     rank: int
     """How well it explains the failure, 0 best: where one process ends, its peers lose their connections and end."""
     at: str = ""
+    restarted: bool = False
+    """Its container has been started again since."""
 
     @property
     def final(self) -> bool:
@@ -50,31 +52,31 @@ def find_cause(pods: Iterable[Mapping[str, Any]]) -> Cause | None:
 
 def _causes(pod: Mapping[str, Any]) -> Iterator[Cause]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
-    for container, end in _ends(status):
+    for container, end, restarted in _ends(status):
         at = end.get("finishedAt") or ""
         told = _told(end.get("message") or "")
         if told is not None:
             sentence, error = told
-            yield Cause(name, sentence, error, 0 if error in (ConfigurationError, DataError) else 3, at)
+            yield Cause(name, sentence, error, 0 if error in (ConfigurationError, DataError) else 3, at, restarted)
         elif end.get("reason") == "OOMKilled":
             sentence = f"The pod '{name}' needed more memory than its limit (OOMKilled); raise pretrain.job.memory_gib."
-            yield Cause(name, sentence, ConfigurationError, 1, at)
+            yield Cause(name, sentence, ConfigurationError, 1, at, restarted)
         else:
             what = f"the container '{container}' ended with exit code {end['exitCode']}"
             last = last_error(end.get("message") or "")
-            yield Cause(name, f"{what}{f': {last}' if last else ''}", ComfaceError, 4, at)
+            yield Cause(name, f"{what}{f': {last}' if last else ''}", ComfaceError, 4, at, restarted)
     if (reason := _taken(status)) is not None:
         yield Cause(name, f"The pod '{name}' was taken away ({reason}).", TryAgain, 2)
 
 
-def _ends(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Ends with an error, of the containers as they are or were before their last restart."""
+def _ends(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Ends with an error, of the containers as they are or (True) were before their last restart."""
     for part in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(part) or []:
             for when in ("state", "lastState"):
                 end = (container.get(when) or {}).get("terminated")
                 if end and end.get("exitCode"):
-                    yield container["name"], end
+                    yield container["name"], end, when == "lastState"
 
 
 def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
