@@ -6,8 +6,10 @@ cd "$(dirname "$0")/.."
 uv=$1
 without=$(mktemp)
 trap 'rm -f "$without"' EXIT
-# An override that never holds takes a package out, and with it what only that package needs.
-printf '%s ; python_version < "0"\n' torch torchvision timm >"$without"
+# What the steps of the small image do without (a test runs them so). An override that never holds takes a package out,
+# and with it what only that package needs.
+printf '%s ; python_version < "0"\n' torch torchvision timm safetensors scikit-learn scipy \
+  opencv-python-headless simplejpeg dlib-bin onnxruntime ai-edge-litert >"$without"
 
 compile() { # FILE SOURCE [option...]
   file=docker/requirements-$1.txt

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 DPKG = Path("/var/lib/dpkg/status")
 MODELS = Path(sys.prefix) / "share" / "comface"
@@ -35,7 +36,7 @@ def python_packages() -> Iterator[dict[str, Any]]:
             "type": "library",
             "name": name,
             "version": package.version,
-            "purl": f"pkg:pypi/{name}@{package.version}",
+            "purl": f"pkg:pypi/{name}@{quote(package.version)}",
             **licences(licence),
         }
 
@@ -44,11 +45,12 @@ def debian_packages(status: Path = DPKG) -> Iterator[dict[str, Any]]:
     for paragraph in status.read_text().split("\n\n") if status.is_file() else ():
         field = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
         if field.get("Status", "").endswith(" installed"):
+            name, version, machine = field["Package"], field["Version"], field["Architecture"]
             yield {
                 "type": "library",
-                "name": field["Package"],
-                "version": field["Version"],
-                "purl": f"pkg:deb/debian/{field['Package']}@{field['Version']}?arch={field['Architecture']}",
+                "name": name,
+                "version": version,
+                "purl": f"pkg:deb/debian/{quote(name)}@{quote(version)}?arch={machine}",
             }
 
 

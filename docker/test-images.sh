@@ -69,4 +69,4 @@ fi
 
 sh docker/build.sh
 "$DOCKER" image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' | grep '^comface-' | sort
-COMFACE_TEST_IMAGES=1 "$bin/pytest" -m system tests/system/test_images.py -v -rs
+COMFACE_TEST_IMAGES=${COMFACE_TEST_IMAGES:-tiny} "$bin/pytest" -m system tests/system/test_images.py -v -rs

@@ -1,11 +1,13 @@
-"""Images by digest in the compiled pipeline, and which of them may do without torch."""
+"""Images by digest in the compiled pipeline, and which steps may do without torch."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -58,15 +60,26 @@ def test_with_a_lock_the_same_pipeline_is_compiled_with_every_image_by_digest(tm
     assert [{**container, "image": ""} for container in executors(compiled).values()] == without
 
 
-def test_steps_in_the_image_without_torch_start_without_torch() -> None:
+def test_steps_in_the_small_image_start_with_the_packages_that_it_has() -> None:
     containers = executors(ROOT / "pipelines" / "comface.yaml").values()
     small = [container for container in containers if "comface-gpu-python" not in str(container["image"])]
     sources = "\n".join(str(word) for container in small for word in container["command"])  # type: ignore[attr-defined]
     modules = sorted(set(re.findall(r"from (comface\.[\w.]+) import", sources)))
     assert {"comface.evaluate.entry", "comface.register.entry"} <= set(modules)
     code = (
-        "import importlib, sys\n"
-        "for absent in ('torch', 'torchvision', 'timm'): sys.modules[absent] = None\n"
-        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "import importlib, json, sys\n"
+        "sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))\n"
+        "for name in sys.argv[2:]: importlib.import_module(name)\n"
     )
-    subprocess.run([sys.executable, "-c", code, *modules], check=True, capture_output=True)
+    absent = json.dumps(sorted(absent_modules()))
+    subprocess.run([sys.executable, "-c", code, absent, *modules, "matplotlib.pyplot"], check=True, capture_output=True)
+
+
+def absent_modules() -> set[str]:
+    """Top-level modules of this environment that the small image lacks, by the distributions that bring them."""
+    lines = (ROOT / "docker" / "requirements-cpu.txt").read_text().splitlines()
+    there = {line.partition("==")[0] for line in lines if "==" in line} | {"comface"}
+    brought = metadata.packages_distributions().items()
+    names = {module for module, by in brought if not {re.sub("[-_.]+", "-", name).lower() for name in by} & there}
+    assert {"torch", "cv2", "scipy"} <= names
+    return names
