@@ -14,9 +14,7 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain -- components docker pyproject.toml 2>/dev/null)" ] || revision=$revision-modified
 docker=${DOCKER:-docker}
 lock=docker/images.lock
-new=$(mktemp "$lock.XXXXXX")
-trap 'rm -f "$new"' EXIT
-echo "# Written by make images; read by components/comface/image.py when the pipeline is compiled." >"$new"
+locked="# Written by make images; read by components/comface/image.py when the pipeline is compiled."
 
 build() { # TARGET NAME
   set -- "$1" "$2" "${REGISTRY:+$REGISTRY/}$2"
@@ -28,7 +26,8 @@ build() { # TARGET NAME
   [ -n "${REGISTRY:-}" ] || return 0
   "$docker" push "$3:$version"
   digest=$("$docker" image inspect --format '{{join .RepoDigests "\n"}}' "$3:$version" | grep "^$3@sha256:" | tail -n 1)
-  echo "$2 $digest" >>"$new"
+  locked="$locked
+$2 ${digest:?"the registry told no digest of $3:$version"}"
 }
 
 build cpu comface-python
@@ -39,6 +38,6 @@ build serving comface-serving-python
   echo "built, not pushed: name a registry (make images REGISTRY=host/path) to pin the pipeline by digest"
   exit 0
 }
-chmod 644 "$new"
-mv "$new" "$lock"
+echo "$locked" >"$lock.part"
+mv "$lock.part" "$lock"
 cat "$lock"
