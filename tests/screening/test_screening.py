@@ -292,7 +292,7 @@ def test_the_published_instruments_find_faults_planted_into_dcgan(store: FileSto
         image_size_px=64,
     )
     artifact = screen_composition(
-        store, ScreeningConfig(tracks=5, alphas=5, others=4), settings, load=lambda *_: Faulty()
+        store, ScreeningConfig(tracks=4, alphas=5, others=4), settings, load=lambda *_: Faulty()
     )
     assert of(artifact, "smile")["reason"].startswith("goes backwards: 'smile'")
     assert of(artifact, "male")["reason"].startswith("does not move what it names: 'male'")

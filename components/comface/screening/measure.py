@@ -141,7 +141,7 @@ def _measure_one(
 ) -> Measured | None:
     tracks: list[Track] = []
     rows: list[tuple[Mapping[str, Floats], Mapping[str, Floats], Floats, Floats]] = []
-    example_AHW3: Pixels | None = None
+    example_AHW3, shows_face = np.zeros((len(at), 1, 1, 3), np.uint8), False
     for track in sample.tracks(kind):
         images_AHW3 = sample.images(track, at)
         if images_AHW3 is None:
@@ -150,8 +150,8 @@ def _measure_one(
         nearest_A, distance_A = _identity(instruments.embed(images_AHW3), reference, track.identity, gallery, config)
         rows.append((scores, sample.parameters(track, at), nearest_A, distance_A))
         tracks.append(track)
-        if example_AHW3 is None and np.isfinite(next(iter(scores.values()))[reference]):
-            example_AHW3 = images_AHW3
+        if not shows_face:
+            example_AHW3, shows_face = images_AHW3, bool(np.isfinite(next(iter(scores.values()))[reference]))
         if len(tracks) == config.tracks:
             break
     if not tracks:
@@ -165,7 +165,7 @@ def _measure_one(
         parameters=_stacked([row[1] for row in rows]),
         own_nearest_NA=np.stack([row[2] for row in rows]),
         distance_NA=np.stack([row[3] for row in rows]),
-        example_AHW3=images_AHW3 if example_AHW3 is None else example_AHW3,
+        example_AHW3=example_AHW3,
     )
 
 

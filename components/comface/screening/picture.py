@@ -127,6 +127,7 @@ def _sweep(figure: Any, bottom: float, height: float, measured: Measured, found:
     cells = [_cell(image, i in inside) for i, image in enumerate(measured.example_AHW3)]
     axes = figure.add_axes((SWEEP[0], bottom + 0.12 * height, SWEEP[1], 0.83 * height))
     axes.imshow(np.concatenate(cells, axis=1), interpolation="lanczos")
+    axes.set_anchor("W")  # fewer alphas leave room on the right
     axes.set_yticks([])
     side = cells[0].shape[1]
     places = [(i + 0.5) * side for i in range(len(cells))]
@@ -178,8 +179,8 @@ def _heat_map(
     several = len({each.kind[0] for each in found}) > 1
     labels = [f"{each.kind[1]} ({each.kind[0]})" if several else each.kind[1] for each in found]
     axes.set_yticks(range(len(found)), labels)
-    for label, each in zip(axes.get_yticklabels(), judged, strict=True):
-        label.set_color(INK if each.kept else BAD)
+    for label, its_verdict in zip(axes.get_yticklabels(), judged, strict=True):
+        label.set_color(INK if its_verdict.kept else BAD)
     axes.tick_params(length=0, labelsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
