@@ -119,6 +119,7 @@ def direction_of(weights: FileStore, track: Track) -> torch.Tensor:
     return n if track.attribute == "weight" else n / n.norm()
 
 
+@pytest.mark.system
 def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(
     weights: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
