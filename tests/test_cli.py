@@ -197,6 +197,8 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["transfer", "--task", "age", "--method", "resnet", "--faces", "x"], "'transfer.methods.0' is wrong"),
         (["features", "--method", "resnet", "--output", "o.npy", "a.jpg"], "The method 'resnet' is not built in"),
         (["synthesize", "--part", "99"], "There is no part 99"),
+        (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
+        (["screen", "--set", "screening.method=farl"], "The method 'farl' is not built in yet"),
         (["align", "cifar"], "No task of this configuration reads a data set 'cifar'"),
         (["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"], "no file 'w.npy'"),
         (["compare", "a.jpg", "b.jpg"], "No model is registered in"),
@@ -211,7 +213,7 @@ def test_a_wrong_argument_is_one_sentence_and_code_64(
     assert expected in one_line(capfd, 64, *arguments)
 
 
-@pytest.mark.parametrize("step", ["pretrain", "shard", "verify"])
+@pytest.mark.parametrize("step", ["pretrain", "screen", "shard", "verify"])
 def test_an_artifact_that_is_not_there_is_named(capfd: pytest.CaptureFixture[str], step: str) -> None:
     assert "There is no finished artifact at file:///nowhere" in said(capfd, 65, step, "file:///nowhere")
 
