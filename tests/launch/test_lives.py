@@ -22,7 +22,8 @@ from playing import Operator, Played, Script, own_pod, told
 
 from comface.config import JobConfig
 from comface.errors import ComfaceError
-from comface.launch.api import Timing
+from comface.launch import pytorchjob
+from comface.launch.api import Api, Timing
 from comface.launch.cluster import end_jobs
 from comface.launch.place import Place
 
@@ -55,6 +56,7 @@ def launch(api: KubernetesApi, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> Ending:
         operator = Operator(api.cluster, *scripts)
         api.cluster.operator = operator
+        job.setdefault("deadline_s", 60)  # a life that should have ended does, and fails its test
         code, sentence = 0, ""
         try:
             launcher_for(api.url, tmp_path, timing, uid=uid).train(work_for(JobConfig(**job), done))
@@ -471,6 +473,15 @@ def test_another_job_in_its_place_is_neither_taken_nor_deleted(launch, api) -> N
     assert len(jobs(api)) == 1
 
 
+def test_a_deletion_is_of_that_very_job(api, left_behind, tmp_path) -> None:
+    job = left_behind()
+    client = Api(launcher_for(api.url, tmp_path).client(), NAMESPACE, pytorchjob, FAST)
+    client.delete(job.name, "the uid of one that is gone")
+    assert jobs(api) == [job.name]
+    client.delete(job.name, api.cluster.get("pytorchjobs", job.name)["metadata"]["uid"])
+    assert jobs(api) == []
+
+
 # Bounds
 
 
@@ -543,7 +554,7 @@ def test_an_api_server_that_stays_away_ends_the_step_but_not_the_job(launch, api
     assert len(jobs(api)) == 1
 
 
-def test_a_watch_that_is_too_old_is_opened_anew_without_a_storm(launch, api) -> None:
+def test_a_watch_that_is_too_old_is_opened_anew(launch, api) -> None:
     def compacted(job: Played) -> None:
         job.start()
         for _ in range(6):
@@ -552,7 +563,17 @@ def test_a_watch_that_is_too_old_is_opened_anew_without_a_storm(launch, api) -> 
         job.succeed()
 
     assert launch(compacted).code == 0
-    assert api.cluster.asked("watch=True") < 80
+
+
+def test_watches_that_are_refused_again_and_again_make_no_storm(launch, api) -> None:
+    def refused(job: Played) -> None:
+        job.start()
+        time.sleep(1)
+        job.succeed()
+
+    api.cluster.faults.append(Fault("watch=True", 10**6, 410))
+    assert launch(refused, timing=replace(FAST, backoff_s=0.2)).code == 0
+    assert api.cluster.asked("watch=True") < 12
 
 
 def test_too_many_requests_are_answered_with_the_wait_that_is_asked_for(launch, api) -> None:
