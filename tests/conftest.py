@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_port import free_port
 from tiny_run import comface, run_arguments
 
 # Before torch is imported: thread pools that contend for two cores ran some tests ten times slower.
@@ -51,12 +51,6 @@ def s3_environment(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
     for name, value in s3_server.items():
         monkeypatch.setenv(name, value)
     return dict(s3_server)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _with_user(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import free_port
+from free_port import free_port
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
