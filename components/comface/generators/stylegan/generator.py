@@ -29,8 +29,10 @@ class StyleGanGenerator:
     """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which turns and shifts the picture, is the mean w."""
 
     def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
-        self.network = network.to(device)
         self.device = torch.device(device)
+        self.network = network.to(self.device)
+        if self.device.type == "cpu":  # the weights in the format of the pictures (equalized.laid_out)
+            self.network.to(memory_format=torch.channels_last)
         self.name: str = network.family
         self.latent_width = network.config.w_width
         self.z_width = network.config.z_width

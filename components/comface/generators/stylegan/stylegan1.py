@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface.generators.stylegan.equalized import EPS, LEAK, SQRT2, normalised, truncated
+from comface.generators.stylegan.equalized import EPS, SQRT2, laid_out, leaky_relu, normalised, truncated
 
 MAPPING_RATE = 0.01
 FUSED_FROM_PX = 128
@@ -68,7 +68,7 @@ class _Dense(nn.Module):
         self.weight_gain, self.rate = gain / math.sqrt(inputs) * rate, rate
 
     def forward(self, x_NI: Tensor) -> Tensor:
-        return functional.linear(x_NI, self.linear.weight * self.weight_gain, self.wscale.bias * self.rate)
+        return torch.addmm(self.wscale.bias, x_NI, self.linear.weight.T, beta=self.rate, alpha=self.weight_gain)
 
 
 class _Mapping(nn.Module):
@@ -85,7 +85,7 @@ class _Mapping(nn.Module):
     def forward(self, z_ND: Tensor) -> Tensor:
         x_ND = normalised(z_ND)
         for i in range(self.layers):
-            x_ND = functional.leaky_relu(getattr(self, f"dense{i}")(x_ND), LEAK)
+            x_ND = leaky_relu(getattr(self, f"dense{i}")(x_ND))
         return x_ND
 
 
@@ -110,7 +110,8 @@ class _Noise(nn.Module):
         self.register_buffer("noise", torch.empty(1, 1, size, size))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return x_NCHW + self.noise * self.weight[None, :, None, None]
+        """In place, as what follows: x is an intermediate of ours."""
+        return x_NCHW.addcmul_(self.noise, self.weight[None, :, None, None])
 
 
 class _StyleModulation(nn.Module):
@@ -119,12 +120,16 @@ class _StyleModulation(nn.Module):
         self.dense = _Dense(w_width, 2 * channels, 1.0)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        """Instance norm, then the style: one pass for the mean, one for the variance, one for everything else."""
         scale_NC, shift_NC = self.dense(w_ND).chunk(2, 1)
-        return torch.addcmul(shift_NC[:, :, None, None], x_NCHW, scale_NC[:, :, None, None] + 1)
+        x_NCHW = x_NCHW.sub_(x_NCHW.mean((2, 3), keepdim=True))
+        variance_NC11 = x_NCHW.square().mean((2, 3), keepdim=True)
+        gain_NC11 = (variance_NC11 + EPS).rsqrt() * (scale_NC + 1)[:, :, None, None]
+        return x_NCHW.mul_(gain_NC11).add_(shift_NC[:, :, None, None])
 
 
 class _Epilogue(nn.Module):
-    """Noise, bias, leaky ReLU, instance norm, style."""
+    """Noise, leaky ReLU, instance norm, style; the bias has been added by what comes before."""
 
     def __init__(self, w_width: int, channels: int, size: int) -> None:
         super().__init__()
@@ -133,9 +138,7 @@ class _Epilogue(nn.Module):
         self.style_mod = _StyleModulation(w_width, channels)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
-        x_NCHW = functional.leaky_relu_(self.apply_noise(x_NCHW) + self.bias[None, :, None, None], LEAK)
-        x_NCHW = functional.instance_norm(x_NCHW, eps=EPS)
-        return self.style_mod(x_NCHW, w_ND)
+        return self.style_mod(leaky_relu(self.apply_noise(x_NCHW)), w_ND)
 
 
 class _Blur(nn.Module):
@@ -145,8 +148,8 @@ class _Blur(nn.Module):
         super().__init__()
         self.register_buffer("kernel", torch.empty(channels, 1, 3, 3))
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return functional.conv2d(x_NCHW, self.kernel, padding=1, groups=x_NCHW.shape[1])
+    def forward(self, x_NCHW: Tensor, bias_C: Tensor) -> Tensor:
+        return functional.conv2d(x_NCHW, self.kernel, bias_C, padding=1, groups=x_NCHW.shape[1])
 
 
 class _FirstLayer(nn.Module):
@@ -156,16 +159,23 @@ class _FirstLayer(nn.Module):
         self.epilogue = _Epilogue(w_width, channels, 4)
 
     def forward(self, x: Tensor | None, w_ND: Tensor) -> Tensor:
-        return self.epilogue(self.first_layer.expand(len(w_ND), -1, -1, -1), w_ND)
+        x_NCHW = (self.first_layer + self.epilogue.bias[:, None, None]).expand(len(w_ND), -1, -1, -1)
+        return self.epilogue(laid_out(x_NCHW).clone(), w_ND)
 
 
 class _Layer(nn.Module):
-    """`up` None: at the same size; "plain": nearest x 2, then convolve; "fused": one transposed convolution."""
+    """`up` None: at the same size; "plain" and "fused": upsampled (nearest), convolved, blurred. The published network
+    does the first two in one transposed convolution where it is "fused", in turn where it is "plain"; here it is one
+    always, which takes 16 multiplications where they take 36."""
+
+    kernel: Tensor | None
+    """Of the one convolution, made at the first image: making it takes as long as a small picture's convolution."""
 
     def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: str | None) -> None:
         super().__init__()
         self.up = up
         self.gain = SQRT2 / math.sqrt(9 * inputs)
+        self.register_buffer("kernel", None, persistent=False)
         if up == "fused":
             self.weight = nn.Parameter(torch.empty(3, 3, inputs, outputs))
         else:
@@ -176,18 +186,24 @@ class _Layer(nn.Module):
 
     def forward(self, x_NCHW: Tensor | None, w_ND: Tensor) -> Tensor:
         assert x_NCHW is not None
-        if self.up == "fused":
-            x_NCHW = self.blur(functional.conv_transpose2d(x_NCHW, self._fused_kernel(), stride=2, padding=1))
-        elif self.up == "plain":
-            x_NCHW = functional.interpolate(x_NCHW, scale_factor=2, mode="nearest")
-            x_NCHW = self.blur(functional.conv2d(x_NCHW, self.conv.weight * self.gain, padding=1))
+        bias_C = self.epilogue.bias
+        if self.kernel is None:
+            self.kernel = laid_out(self._kernel())
+        if self.up is None:
+            x_NCHW = functional.conv2d(x_NCHW, self.kernel, bias_C, padding=1)
         else:
-            x_NCHW = functional.conv2d(x_NCHW, self.conv.weight * self.gain, padding=1)
+            x_NCHW = functional.conv_transpose2d(x_NCHW, self.kernel, stride=2, padding=1)
+            x_NCHW = self.blur(x_NCHW, bias_C)
         return self.epilogue(x_NCHW, w_ND)
 
-    def _fused_kernel(self) -> Tensor:
-        """(I,O,4,4): nearest upsampling and the 3 x 3 kernel in one, the sum of its four shifts."""
-        wide = functional.pad((self.weight * self.gain).permute(2, 3, 0, 1), (1, 1, 1, 1))
+    def _kernel(self) -> Tensor:
+        """(O,I,3,3), or (I,O,4,4): nearest upsampling and the 3 x 3 kernel in one, the sum of its four shifts."""
+        if self.up is None:
+            return self.conv.weight * self.gain
+        # A transposed convolution turns kernels round, which the published fused layers leave as they are.
+        fused = self.up == "fused"
+        weight = self.weight.permute(2, 3, 0, 1) if fused else self.conv.weight.transpose(0, 1).flip(2, 3)
+        wide = functional.pad(weight * self.gain, (1, 1, 1, 1))
         return wide[..., 1:, 1:] + wide[..., :-1, 1:] + wide[..., 1:, :-1] + wide[..., :-1, :-1]
 
 

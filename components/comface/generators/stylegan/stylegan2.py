@@ -16,8 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface.generators.stylegan.equalized import EPS, EqualizedLinear, Mapping, leaky_relu, truncated
-from comface.generators.stylegan.resampling import upsample
+from comface.generators.stylegan.equalized import (
+    EPS,
+    SQRT2,
+    EqualizedLinear,
+    Mapping,
+    laid_out,
+    leaky_relu,
+    modulated,
+    truncated,
+)
+from comface.generators.stylegan.resampling import downsample, upsample
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,21 @@ class StyleGan2Config:
         return asdict(self)
 
 
+def _convolved(x_NCHW: Tensor, weight: Tensor, bias_O: Tensor | None) -> Tensor:
+    return functional.conv2d(x_NCHW, weight, bias_O, padding=1)
+
+
+def _upsampled(x_NCHW: Tensor, weight: Tensor, bias_O: Tensor | None) -> Tensor:
+    return functional.conv_transpose2d(x_NCHW, weight.transpose(0, 1), bias_O, stride=2)
+
+
 class StyledConvolution(nn.Module):
     """3 x 3 convolution styled by w, outputs brought back to unit variance; noise, bias, leaky ReLU."""
 
     resample_filter: Tensor
     noise_const: Tensor
+    energy_OI: Tensor | None
+    """Of the weights, taken at the first image."""
 
     def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: bool, clamp: float | None) -> None:
         super().__init__()
@@ -53,20 +72,21 @@ class StyledConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         self.register_buffer("resample_filter", torch.empty(4, 4))
         self.register_buffer("noise_const", torch.empty(size, size))
+        self.register_buffer("energy_OI", None, persistent=False)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
         styles_NI = self.affine(w_ND)
-        energy_OI = self.weight.square().sum((2, 3))
-        demodulation_NO = (styles_NI.square() @ energy_OI.T + EPS).rsqrt()
-        x_NCHW = x_NCHW * styles_NI[:, :, None, None]
+        if self.energy_OI is None:
+            self.energy_OI = self.weight.square().sum((2, 3))
+        scales_NO = (styles_NI.square() @ self.energy_OI.T + EPS).rsqrt() * SQRT2
+        bias_O = self.bias * SQRT2
         if self.up:
-            x_NCHW = functional.conv_transpose2d(x_NCHW, self.weight.transpose(0, 1), stride=2)
+            x_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, None, _upsampled)
             # The transposed convolution left size 2 H + 1; the low-pass brings it to 2 H, times 4 for the zeros.
-            x_NCHW = upsample(x_NCHW, self.resample_filter * 4, 1, 1, 1)
+            x_NCHW = downsample(x_NCHW, self.resample_filter * 4, 1, 1, bias_O)
         else:
-            x_NCHW = functional.conv2d(x_NCHW, self.weight, padding=1)
-        x_NCHW = x_NCHW.mul_(demodulation_NO[:, :, None, None]).add_(self.noise_const * self.noise_strength)
-        return leaky_relu(x_NCHW.add_(self.bias[None, :, None, None]), clamp=self.clamp)
+            x_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, bias_O, _convolved)
+        return leaky_relu(x_NCHW.add_(self.noise_const * (self.noise_strength * SQRT2)), self.clamp)
 
 
 class ToRgb(nn.Module):
@@ -81,8 +101,8 @@ class ToRgb(nn.Module):
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
         styles_NI = self.affine(w_ND) / math.sqrt(self.weight.shape[1])
-        image_NCHW = functional.conv2d(x_NCHW * styles_NI[:, :, None, None], self.weight)
-        image_NCHW.add_(self.bias[None, :, None, None])
+        scales_NO = styles_NI.new_ones(len(styles_NI), 3)
+        image_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, self.bias, functional.conv2d)
         return image_NCHW if self.clamp is None else image_NCHW.clamp_(-self.clamp, self.clamp)
 
 
@@ -105,7 +125,7 @@ class Block(nn.Module):
     def forward(self, x_NCHW: Tensor | None, image_NCHW: Tensor | None, w_NLD: Tensor) -> tuple[Tensor, Tensor]:
         """`w_NLD`: the rows of this resolution, then the next one, which styles the picture."""
         if self.first:
-            x_NCHW = self.const.expand(len(w_NLD), -1, -1, -1)
+            x_NCHW = laid_out(self.const.expand(len(w_NLD), -1, -1, -1))
         else:
             assert x_NCHW is not None
             x_NCHW = self.conv0(x_NCHW, w_NLD[:, 0])

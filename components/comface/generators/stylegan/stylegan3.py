@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, Mapping, truncated
+from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, Mapping, laid_out, modulated, truncated
 from comface.generators.stylegan.filters import radial_filter, separable_filter
 from comface.generators.stylegan.resampling import filtered_leaky_relu
 
-AT_ONCE_BYTES = {"cpu": 2**24, "cuda": 2**30}
+AT_ONCE_BYTES = {"cpu": 2**25, "cuda": 2**30}
 """Of the widest intermediate: on a CPU what its caches hold, on a GPU what its memory can spare."""
 
 
@@ -151,7 +151,7 @@ class FourierInput(nn.Module):
         turns_NHWC = y_NHC[:, :, None] + x_NWC[:, None] + phases_NC[:, None, None]
         waves_NHWC = torch.sin(turns_NHWC * (2 * math.pi)) * amplitudes_NC[:, None, None]
         mixed_NHWC = waves_NHWC @ (self.weight / math.sqrt(len(self.weight))).T
-        return mixed_NHWC.permute(0, 3, 1, 2).contiguous()
+        return laid_out(mixed_NHWC.permute(0, 3, 1, 2))
 
     def _frame(self, w_ND: Tensor) -> Tensor:
         """(N,3,3): the rotation and the shift that w asks for."""
@@ -164,12 +164,19 @@ class FourierInput(nn.Module):
         return turn @ shift
 
 
+def _widened(x_NCHW: Tensor, weight: Tensor, bias_O: Tensor | None) -> Tensor:
+    """Padded so that every sample that a kernel touches is there: the filters shorten it again."""
+    return functional.conv2d(x_NCHW, weight, bias_O, padding=weight.shape[-1] - 1)
+
+
 class StyledLayer(nn.Module):
     """Modulated convolution, then the filtered leaky ReLU (the last layer: neither demodulation nor filters)."""
 
     magnitude_ema: Tensor
     up_filter: Tensor
     down_filter: Tensor
+    energy_OI: Tensor | None
+    """Of the weights, taken at the first image."""
 
     def __init__(self, plan: LayerPlan, kernel: int, w_width: int, clamp: float | None) -> None:
         super().__init__()
@@ -179,6 +186,7 @@ class StyledLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(plan.after.channels, plan.before.channels, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(plan.after.channels))
         self.register_buffer("magnitude_ema", torch.empty(()))
+        self.register_buffer("energy_OI", None, persistent=False)
         if not plan.to_rgb:
             up = separable_filter(plan.up_taps, plan.before.cutoff, plan.before.half_width, plan.rate_between)
             design = radial_filter if plan.radial else separable_filter
@@ -189,18 +197,17 @@ class StyledLayer(nn.Module):
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
         styles_NI = self.affine(w_ND)
         gain = self.magnitude_ema.rsqrt()
-        weight: Tensor = self.weight
-        padding = weight.shape[-1] - 1
         if self.plan.to_rgb:
-            x_NCHW = x_NCHW * (styles_NI * (gain / math.sqrt(weight[0].numel())))[:, :, None, None]
-            image_NCHW = functional.conv2d(x_NCHW, weight) + self.bias[None, :, None, None]
+            scales_NO = (gain / math.sqrt(self.weight[0].numel())).expand(len(styles_NI), len(self.weight))
+            image_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, self.bias, functional.conv2d)
             return image_NCHW if self.clamp is None else image_NCHW.clamp_(-self.clamp, self.clamp)
-        weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
+        # Weights of mean square 1 per output, applied as a factor; styles of mean square 1 per image.
+        if self.energy_OI is None:
+            self.energy_OI = self.weight.square().sum((2, 3))
+        normal_O = (self.energy_OI.sum(1) / self.weight[0].numel()).rsqrt()
         styles_NI = styles_NI * styles_NI.square().mean(1, keepdim=True).rsqrt()
-        energy_OI = weight.square().sum((2, 3))
-        demodulation_NO = (styles_NI.square() @ energy_OI.T + EPS).rsqrt()
-        x_NCHW = functional.conv2d(x_NCHW * (styles_NI * gain)[:, :, None, None], weight, padding=padding)
-        x_NCHW.mul_(demodulation_NO[:, :, None, None]).add_(self.bias[None, :, None, None])
+        demodulation_NO = ((styles_NI.square() @ self.energy_OI.T) * normal_O.square() + EPS).rsqrt()
+        x_NCHW = modulated(x_NCHW, self.weight, styles_NI, demodulation_NO * (normal_O * gain), self.bias, _widened)
         return filtered_leaky_relu(
             x_NCHW,
             self.up_filter,
