@@ -129,6 +129,14 @@ def test_the_requirements_hold_what_the_package_asks_for_and_the_small_image_no_
     assert not [package for package in requirements("cpu") if package.startswith(("nvidia", "cuda", "triton"))]
 
 
+def test_data_files_of_the_package_are_installed_with_it() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["comface"]
+    package = ROOT / "components" / "comface"
+    data = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert data
+    assert data == {path for pattern in patterns for path in package.glob(pattern)}
+
+
 def compose() -> dict[str, dict[str, object]]:
     return yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 

@@ -59,17 +59,18 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     from kfp import components, local
 
     folder = tmp_path_factory.mktemp("images")
-    before = os.umask(0)  # the runner's folders are this user's, the steps are another's
+    store, pages = folder / "store", folder / "kfp"
+    before = os.umask(0)  # these folders are this user's, the steps are another's
     try:
-        store = folder / "store"
         store.mkdir()
+        pages.mkdir()
         local.init(
             runner=local.DockerRunner(
                 read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"], network_mode="none",
                 tmpfs={"/tmp": "mode=1777"}, shm_size="1g",
                 mounts=[docker.types.Mount(str(store), str(store), type="bind")],
             ),
-            pipeline_root=str(folder / "kfp"),
+            pipeline_root=str(pages),
         )  # fmt: skip
         pipeline = for_one_machine((ROOT / "pipelines" / "comface.yaml").read_text())
         components.load_component_from_text(pipeline)(
@@ -78,7 +79,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         )  # fmt: skip
     finally:
         os.umask(before)
-    return Ran(store, folder / "kfp")
+    return Ran(store, pages)
 
 
 def test_the_whole_pipeline_ends_with_a_registered_model_and_a_report(ran: Ran) -> None:
