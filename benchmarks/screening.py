@@ -43,7 +43,7 @@ class RawDirections(DcganGenerator):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=Path, help="what comface.catalogue wrote (without it: the shipped ones alone)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for pictures and artifacts")
+    parser.add_argument("--output", type=Path, default=Path("runs/screening-dcgan"), help="of pictures and artifacts")
     parser.add_argument("--tracks", type=int, default=20, help="per attribute")
     parser.add_argument("--alphas", type=int, default=7, help="measured along each")
     given = parser.parse_args()

@@ -55,7 +55,7 @@ RECIPES: Mapping[str, Recipe] = {
     "yaw": Recipe("yaw"),
     "roll": Recipe("roll"),
 }
-"""Unconditioned, surprise, glasses and mouth-open darken the whole picture, and age brings a smile: an edit would be
+"""Unconditioned, surprise and glasses darken the picture, mouth-open brightens it, age brings a smile: an edit would be
 told from its light."""
 
 

@@ -105,6 +105,9 @@ def _row(
     else:
         effect.fill_between(alphas_A, low_A, high_A, color=OWN, alpha=0.16, lw=0)
         effect.plot(alphas_A, middle_A, color=OWN, lw=1.8, marker="o", ms=2.6)
+        if found.scale.kind == "parameter":
+            said = f"{found.scale.name}, not measured but drawn"
+            effect.text(0.03, 0.86, said, fontsize=7.5, color=FAINT, transform=effect.transAxes)
     for axes in (shares, effect):
         _plain(axes, alphas_A, last)
 
