@@ -18,7 +18,7 @@ def samples(count: int = 300, width: int = 7, seed: int = 0) -> Samples:
 def slow_ridge(data: Samples, penalty: float, antisymmetric: bool) -> np.ndarray:
     """Predictions of the normal equations, summed pair by pair, solved directly with the bias as one more column."""
     used = data.h_ND[sorted({*data.x_P, *data.y_P})].astype(float)
-    mean, scale, width = used.mean(axis=0), used.std(axis=0), used.shape[1]
+    mean, scale, width = used.mean(axis=0), np.sqrt(used.var(axis=0).mean()), used.shape[1]
     rows = []
     for x, y in zip(data.x_P, data.y_P, strict=True):
         a, b = (data.h_ND[x].astype(float) - mean) / scale, (data.h_ND[y].astype(float) - mean) / scale
@@ -107,6 +107,15 @@ def test_a_feature_that_never_changes_and_more_features_than_pairs_do_no_harm():
     data.h_ND[:, 3] = 7.0
     head = fit(data, 1e-2, antisymmetric=False)
     assert np.isfinite(data.predicted(head)).all()
+
+
+def test_a_feature_that_hardly_varies_in_training_does_not_rule_a_test_subject_in_whom_it_does():
+    train = samples()
+    quiet_N1 = 1e-4 * np.random.default_rng(1).normal(size=(60, 1)).astype(np.float32)
+    head = fit(Samples(np.hstack([train.h_ND, quiet_N1]), train.x_P, train.y_P, train.change_P), 1e-2, False)
+    loud_ND = np.hstack([train.h_ND, 1e4 * quiet_N1])
+    told = Samples(loud_ND, train.x_P, train.y_P, train.change_P).predicted(head)
+    assert np.abs(told - train.predicted(fit(train, 1e-2, False))).max() < 0.1 * np.abs(train.change_P).max()
 
 
 def test_a_head_comes_back_from_safetensors_as_it_was():
