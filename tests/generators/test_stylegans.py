@@ -13,8 +13,8 @@ import pytest
 import torch
 from weight_files import GOLDEN
 
-from comface.generators import edit, load_generator
-from comface.generators.containers import read_container
+from comface.generators import edit, load_generator, to_uint8
+from comface.generators.containers import naming, read_container
 from comface.generators.stylegan.build import build
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
@@ -145,6 +145,85 @@ def test_full_networks_have_the_published_names_and_shapes_in_order(keys: str, n
     with torch.device("meta"):
         found = {name: list(value.shape) for name, value in network(config).state_dict().items()}
     assert list(found.items()) == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("keys", "family", "config"),
+    [
+        ("sg3_t_1024", "stylegan3", StyleGan3Config()),
+        ("sg3_r_1024", "stylegan3", StyleGan3Config(channel_base=65536, channel_max=1024, kernel=1, radial=True)),
+        ("stylegan1_interfacegan_1024", "stylegan", StyleGan1Config()),
+        ("stylegan1_genforce_modelzoo_1024", "stylegan", StyleGan1Config()),
+    ],
+)
+def test_files_with_the_published_names_and_shapes_build_the_full_networks(
+    keys: str, family: str, config: StyleGan1Config | StyleGan3Config
+) -> None:
+    """build refuses a missing or unknown name and a wrong shape; each array here is one number seen as many."""
+    shapes = json.loads((GOLDEN / "full_size_keys.json").read_text())[keys]
+    arrays = {
+        name: np.ndarray(shape, np.float32, bytearray(4), strides=(0,) * len(shape)) for name, shape in shapes.items()
+    }
+    found, _, renamed = naming.canonical(arrays)
+    assert found == family
+    network = build(family, renamed, {})
+    assert network.config.image_size_px == 1024
+    with torch.device("meta"):
+        wanted = (StyleGan3 if family == "stylegan3" else StyleGan1)(config)  # type: ignore[arg-type]
+    assert {n: t.shape for n, t in network.state_dict().items()} == {n: t.shape for n, t in wanted.state_dict().items()}
+
+
+@cache
+def layers() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "layers.npz") as stored:
+        return dict(stored)
+
+
+def layer_outputs(faces: StyleGanGenerator, names: list[str], w: torch.Tensor) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    handles = [
+        faces.network.synthesis.get_submodule(name).register_forward_hook(
+            lambda module, given, made, name=name: found.__setitem__(name, made.clone())
+        )
+        for name in names
+    ]
+    faces.render(w)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.mark.parametrize("name", THREES)
+def test_every_layer_of_stylegan3_puts_out_what_the_published_one_does(name: str) -> None:
+    golden_layers = {k.split("/")[1]: v for k, v in layers().items() if k.startswith(f"{name}/")}
+    statistics, _ = golden_layers.pop("statistics"), golden_layers.pop("pixels")
+    found = layer_outputs(generator(name), list(golden_layers), tensor(name, "out/w_psi07")[:1])
+    for (layer, wanted), row in zip(golden_layers.items(), statistics, strict=True):
+        made = found[layer]
+        assert np.abs(made[:, :, ::8, ::8].numpy() - wanted).max() <= 5e-5 * np.abs(wanted).max(), layer
+        measured = [made.mean(), made.std(correction=0), made.abs().max()]
+        np.testing.assert_allclose(np.array(measured), row, atol=5e-5 * max(1, row[2]), err_msg=layer)
+
+
+def test_every_layer_of_stylegan_puts_out_what_the_published_one_does() -> None:
+    faces, wp_NLD = generator("sg1_tiny"), tensor("sg1_tiny", "out/wp_psi07_l8")
+    wanted = {k.split("/")[1]: v for k, v in layers().items() if k.startswith("sg1_tiny/")}
+    found = layer_outputs(faces, [f"layer{i}" for i in range(12)], wp_NLD[:1])
+    for i in range(6):
+        found[f"output{i}"] = faces.network.synthesis.get_submodule(f"output{i}")(found[f"layer{2 * i + 1}"])
+    for layer, made in found.items():
+        kept = made if made.shape[-1] <= 16 else made[:, :, ::8, ::8]
+        assert np.abs(kept.numpy() - wanted[layer]).max() <= 5e-5 * np.abs(wanted[layer]).max(), layer
+    style = faces.network.synthesis.layer0.epilogue.style_mod.dense(wp_NLD[:, 0])
+    np.testing.assert_allclose(style.numpy(), wanted["style"], atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "latents"), [*((n, "out/w_psi07") for n in THREES), ("sg1_tiny", "out/wp_psi07_l8")])
+def test_pixels_are_the_published_ones_to_one_step(name: str, latents: str) -> None:
+    """Published code rounds down (StyleGAN3) or to the nearest (StyleGAN)."""
+    step = 2 if name == "sg1_tiny" else 1
+    found = to_uint8(generator(name).render(tensor(name, latents))[:, :, ::step, ::step])
+    assert np.abs(found.astype(int) - layers()[f"{name}/pixels"].astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,0 +1,53 @@
+"""The benchmark of the StyleGANs: what it measures, and that a network that renders otherwise stops it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "generators.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generators_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_a_checkout_it_says_that_ours_are_measured_alone(
+    benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark.side_by_side("stylegan", 8, 1, 1, [tmp_path])
+    assert capsys.readouterr().out.startswith("| stylegan | 8 | 1 | not given | ")
+
+
+@pytest.mark.parametrize(("apart", "stops"), [(0.0, False), (1e-3, True)])
+def test_images_that_differ_stop_it(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, apart: float, stops: bool
+) -> None:
+    mine = benchmark.ours("stylegan", benchmark.random_state("stylegan", 8))
+
+    def theirs(w_NLD: torch.Tensor) -> torch.Tensor:
+        images_NCHW = mine.render(w_NLD)
+        return images_NCHW + apart * images_NCHW.abs().max()
+
+    monkeypatch.setattr(benchmark, "official", lambda *_: theirs)
+    if stops:
+        with pytest.raises(SystemExit, match=r"the images differ by 1\.0e-03"):
+            benchmark.side_by_side("stylegan", 8, 1, 1, [])
+    else:
+        benchmark.side_by_side("stylegan", 8, 1, 1, [])
+
+
+def test_a_track_goes_from_latents_to_the_store_phase_by_phase(benchmark: ModuleType) -> None:
+    spent = benchmark.path_seconds("stylegan", 8, 2)
+    assert set(spent) == {"render", "encode", "store"}
+    assert spent["render"] > spent["encode"] > 0
