@@ -172,7 +172,7 @@ def test_the_module_and_the_script_are_the_same_command() -> None:
         (["--store", "s3://key:secret@host/x"], "carries credentials"),
         (["--pipeline", "nowhere.yaml"], "There is no compiled pipeline at 'nowhere.yaml'"),
         (["--set", "pretrain.pairs_per_step=100000"], "A batch of 100000 pairs needs as many identities"),
-        (["--set", "synthesize.composition=[{generator: procedural, identities: 99, attributes: [wings]}]"], "'wings'"),
+        (["--set", "synthesize.composition=[{generator: procedural, identities: 9, attributes: [wings]}]"], "wings"),
         (["--set", "synthesize.composition=[{generator: stylegan2, identities: 99, attributes: [age]}]"], "stylegan2"),
         (["--set", "data.fgnet.uri=file:///nowhere/fgnet"], "The data set 'fgnet' cannot be used"),
     ],

@@ -175,7 +175,7 @@ class Augmentation(Section):
 
 
 class JobConfig(Section):
-    """The job that pre-training becomes on a cluster (docs/launcher.md). What the pipeline's task asks for goes first."""
+    """The job that pre-training becomes on a cluster (docs/launcher.md). What the task itself asks for goes first."""
 
     kind: Literal["pytorchjob", "trainjob"] = Field(
         default="pytorchjob", description="kubeflow.org/v1 (training operator) or trainer.kubeflow.org/v1alpha1"

@@ -132,8 +132,15 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
     from comface.synthesize.step import preflight
 
     supplies, files = {}, {}
-    if any(share.generator in STYLEGANS for share in config.synthesize.composition):
-        location, cache = open_store(config.weights), cache_folder()
+    names = sorted({share.generator for share in config.synthesize.composition} & set(STYLEGANS))
+    if names:
+        try:
+            location, cache = open_store(config.weights), cache_folder()
+        except ComfaceError as error:
+            told = (
+                f"The weights of {', '.join(names)} are looked for in '{config.weights}', which cannot be read: {error}"
+            )
+            raise type(error)(told) from None
         supplies = find_supplies(location, config.synthesize, cache)
         files = local_files(location, supplies, cache)
     preflight(config.synthesize, files=files)

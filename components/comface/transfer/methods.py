@@ -65,8 +65,7 @@ class Encoder:
 def load_method(name: str, sources: Sources) -> Encoder:
     """The method called `name`, in evaluation mode. Raises ConfigurationError for one that is not built in,
     DataError for weights that it cannot use."""
-    if name not in METHODS:
-        raise ConfigurationError(f"The method '{name}' is not built in yet; choose from {', '.join(METHODS)}.")
+    _check_built_in(name)
     encoder = METHODS[name](sources)
     encoder.network.eval()
     return encoder
@@ -76,9 +75,15 @@ def default_weights(name: str) -> Path:
     """Where `comface fetch` puts the weights of a published method. Raises ConfigurationError when it has none."""
     from comface.models import IMAGENET, model_path
 
+    _check_built_in(name)
     if name != "imagenet":
         raise ConfigurationError(f"No weights of the method '{name}' come with the set-up; say where its file lies.")
     return model_path(IMAGENET)
+
+
+def _check_built_in(name: str) -> None:
+    if name not in METHODS:
+        raise ConfigurationError(f"The method '{name}' is not built in yet; choose from {', '.join(METHODS)}.")
 
 
 def can_finetune(name: str) -> bool:
