@@ -63,7 +63,7 @@ def test_downsampling_keeps_every_nth_sample_of_a_convolution(
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_a_few_channels_at_a_time_give_what_all_of_them_give() -> None:
+def test_a_few_rows_at_a_time_give_what_all_of_them_give() -> None:
     x_NCHW, taps = drawn(1, 37, 12, 12).contiguous(memory_format=torch.channels_last), drawn(12)
     whole, pieces = (filtered_leaky_relu(x_NCHW, taps, taps, 2, 2, (9, 8), 1.4, 5.0, most) for most in (2**40, 1))
     torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-4)

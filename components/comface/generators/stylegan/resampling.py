@@ -12,21 +12,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from comface.generators.stylegan.equalized import LEAK
+from comface.generators.stylegan.equalized import leaky_relu
 
-FEWEST_CHANNELS = 16
-"""Taken together at least: with fewer, a channels-last picture is copied in crumbs."""
+CHANNELS = 16
+"""Taken together, or a multiple: with fewer a channels-last picture is copied in crumbs, and a filter's window of many
+more rows than a cache holds is slower by half."""
+FEWEST_ROWS = 16
+"""Of the result, taken together at least: neighbours share the filter's length, which is computed twice."""
 
 
-def upsample(x_NCHW: Tensor, taps: Tensor, factor: int, before: int, after: int) -> Tensor:
+def upsample(
+    x_NCHW: Tensor, taps: Tensor, factor: int, before: int, after: int, rows: tuple[int, int] | None = None
+) -> Tensor:
     """Zeros between the samples (length times `factor`), padded by `before` and `after` (negative: cropped) on either
-    axis, convolved with `taps`, times factor^2, so that the mean is kept."""
+    axis, convolved with `taps`, times factor^2, so that the mean is kept. `rows`: these of the result alone."""
     skipped = taps.shape[-1] - 1 - before  # samples of the full convolution
     height, width = (length * factor + after - skipped for length in x_NCHW.shape[2:])
+    top, bottom = rows or (0, height)
+    # What the rows are made of: taps.shape[-1] // factor rows of x above the first, and those up to the last.
+    least = max(0, (top + skipped - taps.shape[-1]) // factor)
+    x_NCHW = x_NCHW[:, :, least : max(least + 1, (bottom + skipped) // factor + 1)]
+    above, height = top + skipped - least * factor, bottom - top
     if taps.ndim == 1:
-        x_NCHW = _spread(x_NCHW, taps[:, None] * factor, (factor, 1), (skipped, 0), (height, x_NCHW.shape[3]))
-        return _spread(x_NCHW, taps[None, :] * factor, (1, factor), (0, skipped), (height, width))
-    return _spread(x_NCHW, taps * factor**2, (factor, factor), (skipped, skipped), (height, width))
+        # Columns first: rows are copied in long runs, columns in runs of the channels.
+        x_NCHW = _spread(x_NCHW, taps[None, :] * factor, (1, factor), (0, skipped), (x_NCHW.shape[2], width))
+        return _spread(x_NCHW, taps[:, None] * factor, (factor, 1), (above, 0), (height, width))
+    return _spread(x_NCHW, taps * factor**2, (factor, factor), (above, skipped), (height, width))
 
 
 def downsample(x_NCHW: Tensor, taps: Tensor, factor: int, padding: int = 0, bias_C: Tensor | None = None) -> Tensor:
@@ -48,28 +59,29 @@ def filtered_leaky_relu(
     clamp: float | None,
     at_once_bytes: int,
 ) -> Tensor:
-    """Upsample, leaky ReLU, downsample: StyleGAN3's non-linearity without aliases. Channels are taken a few at a time,
-    so that the large intermediate stays below `at_once_bytes` where that leaves FEWEST_CHANNELS of them."""
+    """Upsample, leaky ReLU, downsample: StyleGAN3's non-linearity without aliases. A few channels are taken at a time,
+    and of these a few rows, so that the large intermediate stays at about `at_once_bytes`."""
     up_taps = up_taps * gain ** (1 / 2 if up_taps.ndim == 1 else 1)  # a gain passes through a leaky ReLU
-    per_channel = len(x_NCHW) * (x_NCHW.shape[2] * up) * (x_NCHW.shape[3] * up) * x_NCHW.element_size()
-    at_once = max(FEWEST_CHANNELS, at_once_bytes // max(1, per_channel))
-    pieces = []
-    for piece_NCHW in x_NCHW.tensor_split(-(-x_NCHW.shape[1] // at_once), 1):
-        piece_NCHW = piece_NCHW.contiguous(memory_format=_format(x_NCHW))
-        wide_NCHW = functional.leaky_relu_(upsample(piece_NCHW, up_taps, up, *padding), LEAK)
-        if clamp is not None:
-            wide_NCHW.clamp_(-clamp, clamp)
-        pieces.append(downsample(wide_NCHW, down_taps, down))
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+    height, width = (length * up + sum(padding) - up_taps.shape[-1] + 1 for length in x_NCHW.shape[2:])
+    reach, channel_bytes = down_taps.shape[-1], len(x_NCHW) * width * x_NCHW.element_size()
+    y_NCHW = _empty_like(x_NCHW, ((height - reach) // down + 1, (width - reach) // down + 1))
+    channels = max(CHANNELS, at_once_bytes // (channel_bytes * height) // CHANNELS * CHANNELS)
+    rows = max(FEWEST_ROWS, at_once_bytes // (channel_bytes * min(channels, x_NCHW.shape[1])) // down)
+    for few_NCHW, into_NCHW in zip(x_NCHW.split(channels, 1), y_NCHW.split(channels, 1), strict=True):
+        few_NCHW = few_NCHW.contiguous(memory_format=_format(x_NCHW))
+        for top in range(0, y_NCHW.shape[2], rows):
+            bottom = min(y_NCHW.shape[2], top + rows)
+            window = top * down, (bottom - 1) * down + reach
+            wide_NCHW = leaky_relu(upsample(few_NCHW, up_taps, up, *padding, window), clamp)
+            into_NCHW[:, :, top:bottom] = downsample(wide_NCHW, down_taps, down)
+    return y_NCHW
 
 
 def _spread(
     x_NCHW: Tensor, kernel: Tensor, factors: tuple[int, int], skipped: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
     """The full convolution of `kernel` with x, zeros between its samples: `size` of it, after what is skipped."""
-    y_NCHW = torch.empty(
-        (*x_NCHW.shape[:2], *size), dtype=x_NCHW.dtype, device=x_NCHW.device, memory_format=_format(x_NCHW)
-    )
+    y_NCHW = _empty_like(x_NCHW, size)
     for top in range(factors[0]):
         for left in range(factors[1]):
             part_NCHW = y_NCHW[:, :, top :: factors[0], left :: factors[1]]
@@ -101,6 +113,11 @@ def _gather(
     channels = x_NCHW.shape[1]
     weight = kernel.flip(0, 1)[None, None].expand(channels, 1, -1, -1)
     return functional.conv2d(x_NCHW, weight, bias_C, stride=stride, padding=padding, groups=channels)
+
+
+def _empty_like(x_NCHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    shape = (*x_NCHW.shape[:2], *size)
+    return torch.empty(shape, dtype=x_NCHW.dtype, device=x_NCHW.device, memory_format=_format(x_NCHW))
 
 
 def _format(x_NCHW: Tensor) -> torch.memory_format:

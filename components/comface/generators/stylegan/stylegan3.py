@@ -21,8 +21,9 @@ from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, M
 from comface.generators.stylegan.filters import radial_filter, separable_filter
 from comface.generators.stylegan.resampling import filtered_leaky_relu
 
-AT_ONCE_BYTES = {"cpu": 2**25, "cuda": 2**30}
-"""Of the widest intermediate: on a CPU what its caches hold, on a GPU what its memory can spare."""
+AT_ONCE_BYTES = {"cpu": 2**23, "cuda": 2**30}
+"""Of the widest intermediate. On a CPU so little that the allocator keeps it for the next: pages fresh from the system
+took half of a picture's time. On a GPU what its memory can spare."""
 
 
 @dataclass(frozen=True)
