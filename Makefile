@@ -35,7 +35,8 @@ bench: setup  ## what backs each performance claim, side by side
 ablation: setup  ## at least 3 seeds of every ablation; prints the table with its spread (hours)
 	$(BIN)/python benchmarks/ablation/run.py
 
-test-system: setup  ## the long proofs: whole pipeline, crashes, S3, 10,000 mutated weight files
+test-system: setup  ## the long proofs: whole pipeline, crashes, S3, 10,000 mutated weight files (installs radosgw if it may)
+	@command -v radosgw >/dev/null || apt-get install -y --no-install-recommends ceph-mon ceph-osd ceph-common radosgw || true
 	$(BIN)/pytest -m system
 
 test-k8s: setup  ## the manifests: schemas, policies, alert rules (installs promtool if it may)

@@ -26,7 +26,7 @@ def ablation() -> ModuleType:
 
 def test_every_variant_sends_the_same_number_of_views_through_the_backbone(ablation: ModuleType) -> None:
     views = set()
-    for name in ("inter", "intra", "comface", "signed", "no-curriculum"):
+    for name in ("inter", "intra", "absolute", "signed", "no-curriculum"):
         config = resolve("laptop", ablation.of_row(name, seed=3, steps=120)).pretrain
         views.add(config.steps_per_epoch * config.pairs_per_step * (3 if config.learning == "both" else 2))
         assert config.seed == 3
@@ -39,7 +39,7 @@ def test_the_rows_are_those_of_table_7(ablation: ModuleType) -> None:
     assert rows == {
         "inter": ("inter", "absolute", True),
         "intra": ("intra", "absolute", True),
-        "comface": ("both", "absolute", True),
+        "absolute": ("both", "absolute", True),
         "signed": ("both", "signed", True),
         "no-curriculum": ("both", "absolute", False),
     }
@@ -48,28 +48,28 @@ def test_the_rows_are_those_of_table_7(ablation: ModuleType) -> None:
 def test_a_cell_shows_mean_and_spread_over_seeds_and_the_paper_beside_it(ablation: ModuleType) -> None:
     ours, others = (0.9, 0.7, 0.8), (0.5, 0.6, 0.4)
     column = ("au12", "corr")
-    figures = {(*column, "comface", seed): value for seed, value in enumerate(ours)}
+    figures = {(*column, "absolute", seed): value for seed, value in enumerate(ours)}
     figures |= {(*column, "intra", seed): value for seed, value in enumerate(others)}
-    figures |= {(*column, "comface", "paper"): 0.831, (*column, "intra", "paper"): 0.833}
+    figures |= {(*column, "absolute", "paper"): 0.831, (*column, "intra", "paper"): 0.833}
     assert ablation.cell(figures, column, "intra", "") == "0.500 ± 0.100 [0.833]"
     paired = [a - b for a, b in zip(ours, others, strict=True)]
     expected = f"{statistics.mean(paired):+.3f} ± {statistics.stdev(paired):.3f} [-0.002]"
-    assert ablation.cell(figures, column, "intra", "comface") == expected
+    assert ablation.cell(figures, column, "intra", "absolute") == expected
 
 
 def test_a_seed_that_only_one_of_two_rows_has_makes_no_difference_of_them(ablation: ModuleType) -> None:
     column = ("edema-a", "acc")
-    figures = {(*column, "comface", 0): 0.9, (*column, "inter", 0): 0.8, (*column, "inter", 1): 0.1}
-    assert ablation.cell(figures, column, "inter", "comface") == "+10.0"
+    figures = {(*column, "absolute", 0): 0.9, (*column, "inter", 0): 0.8, (*column, "inter", 1): 0.1}
+    assert ablation.cell(figures, column, "inter", "absolute") == "+10.0"
 
 
 def test_a_tiny_run_fills_every_row_and_a_second_one_finds_it_all_done(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--quick", "--variants", "intra", "comface", "pixels", "--seeds", "0", "1",
+    command = [sys.executable, str(SCRIPT), "--quick", "--variants", "intra", "absolute", "pixels", "--seeds", "0", "1",
                "--results", str(tmp_path), "--set", "transfer.tasks=[edema-a]"]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     rows = list(csv.DictReader((tmp_path / "ablation.csv").open()))
-    wanted = {(variant, seed) for variant in ("intra", "comface", "pixels") for seed in ("0", "1")}
+    wanted = {(variant, seed) for variant in ("intra", "absolute", "pixels") for seed in ("0", "1")}
     assert {(row["variant"], row["seed"]) for row in rows} == wanted
     assert all(row["rehearsal"] == "True" for row in rows)
     assert "Edema-A*" in run.stdout

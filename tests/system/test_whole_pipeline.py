@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import radosgw
 from tiny_run import bare_environment, comface, command, manifests, run_arguments
 
 from comface.manifest import open_artifact
@@ -236,7 +238,24 @@ def test_a_run_that_is_interrupted_says_so_and_goes_on(
 # S3
 
 
-def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3_environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    if radosgw.missing():
+        pytest.skip(f"needs Ceph's gateway: {radosgw.INSTALL}")
+    with radosgw.radosgw(tmp_path_factory.mktemp("ceph"), "comface") as environment:
+        yield environment
+
+
+@pytest.fixture(params=["s3_environment", "ceph"], ids=["moto", "radosgw"])
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a client of each server, set in os.environ as well."""
+    environment = request.getfixturevalue(request.param)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3: dict[str, str], tmp_path: Path) -> None:
     store = "s3://comface/whole-run"
     done = comface(*run_arguments(tmp_path / "run"), "--store", store, timeout_s=900)
     assert done.returncode == 0, done.stderr
@@ -250,11 +269,11 @@ def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3_environment: dic
     assert any(name.endswith("manifest.json") for name in places)
     places |= {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     places |= {"what it said": (done.stderr + done.stdout).encode()}
-    for secret in (s3_environment["AWS_SECRET_ACCESS_KEY"], s3_environment["AWS_ACCESS_KEY_ID"]):
+    for secret in (s3["AWS_SECRET_ACCESS_KEY"], s3["AWS_ACCESS_KEY_ID"]):
         assert [place for place, data in places.items() if secret.encode() in data] == []
 
 
-def test_a_run_on_a_store_that_refuses_the_key_ends_at_once(s3_environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_on_a_store_that_refuses_the_key_ends_at_once(s3: dict[str, str], tmp_path: Path) -> None:
     wrong = {"AWS_SECRET_ACCESS_KEY": "wrong-secret-word"}
     done = comface(*run_arguments(tmp_path / "run"), "--store", "s3://comface/refused", environment=wrong)
     assert done.returncode == 64
