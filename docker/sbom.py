@@ -30,7 +30,7 @@ def python_packages() -> Iterator[dict[str, Any]]:
         about = package.metadata
         name = re.sub(r"[-_.]+", "-", about["Name"]).lower()
         classified = [entry.rpartition(" :: ")[2] for entry in about.get_all("Classifier", []) if "License ::" in entry]
-        stated = (about.get("License-Expression") or about.get("License") or "").strip()
+        stated = (about.get_all("License-Expression") or about.get_all("License") or [""])[0].strip()
         licence = "; ".join(classified) if not stated or "\n" in stated else stated
         yield {
             "type": "library",
