@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 NARROW_WIDTHS = (24, 48, 96, 192)
-QUADRANTS = 2
-"""Per side."""
+CELLS = 3
+"""Of the final pooling, per side."""
 
 
 class NarrowResNet(nn.Module):
-    """A ResNet for laptops: 5x5/2 stem, three residual blocks of stride 2, average pooling to 2 x 2. D = 768.
+    """A ResNet for laptops: 5x5/2 stem, three residual blocks of stride 2, average pooling to 3 x 3. D = 1728.
 
-    A first block at the stem's resolution would double the time of a step and add 3 % of the weights. Four quadrants
-    tell brow from mouth, where one mean over the face does not: AU6 .60 instead of .48, Edema-A .72 instead of .69."""
+    A first block at the stem's resolution would double the time of a step and add 3 % of the weights. Cells tell brow
+    from mouth, where one mean over the face does not. In the profile `laptop`, seed 0, 3 x 3 against 2 x 2: AU6 .53
+    and .51, AU12 .87 and .83, Edema-A .84 and .78, age .69 and .64 (rehearsals)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class NarrowResNet(nn.Module):
         self.stages = nn.Sequential(*(ResidualBlock(a, b, 2) for a, b in itertools.pairwise(NARROW_WIDTHS)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(self.stages(self.stem(x_NCHW)), QUADRANTS).flatten(1)
+        return nn.functional.adaptive_avg_pool2d(self.stages(self.stem(x_NCHW)), CELLS).flatten(1)
 
 
 class ResidualBlock(nn.Module):
@@ -57,7 +58,7 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
     import torchvision
 
     if name == "narrow":
-        return NarrowResNet(), QUADRANTS**2 * NARROW_WIDTHS[-1]
+        return NarrowResNet(), CELLS**2 * NARROW_WIDTHS[-1]
     if name in ("resnet18", "resnet50", "resnet101"):
         network = getattr(torchvision.models, name)(weights=None)
         width = network.fc.in_features
