@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -129,15 +130,14 @@ class Moments:
 
 def fit(train: Samples, penalty: float, antisymmetric: bool) -> Head:
     """The head for one penalty."""
-    scaling = standardisation(_used(train))
-    return _solve(Moments.of(train, antisymmetric), scaling, (penalty,), antisymmetric)[0]
+    return Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric).head(penalty)
 
 
 def fit_validated(train: Samples, validation: Samples, antisymmetric: bool) -> tuple[Head, float]:
     """The head whose penalty has the least squared error on the validation pairs, and that penalty."""
-    heads = _solve(Moments.of(train, antisymmetric), standardisation(_used(train)), PENALTIES, antisymmetric)
-    best = int(np.argmin(_squared_errors(heads, validation)))
-    return heads[best], PENALTIES[best]
+    ridge = Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric)
+    penalty = _chosen([(ridge, validation)])
+    return ridge.head(penalty), penalty
 
 
 def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, float]:
@@ -145,11 +145,23 @@ def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, 
     scaling = standardisation(_used(*groups))
     moments = [Moments.of(group, antisymmetric) for group in groups]
     whole = functools.reduce(operator.add, moments)
-    errors = np.zeros(len(PENALTIES))
-    for group, own in zip(groups, moments, strict=True):
-        errors += _squared_errors(_solve(whole - own, scaling, PENALTIES, antisymmetric), group)
-    best = int(np.argmin(errors))
-    return _solve(whole, scaling, (PENALTIES[best],), antisymmetric)[0], PENALTIES[best]
+    turns = [(Ridge.of(whole - own, scaling, antisymmetric), group) for group, own in zip(groups, moments, strict=True)]
+    penalty = _chosen(turns)
+    return Ridge.of(whole, scaling, antisymmetric).head(penalty), penalty
+
+
+def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
+    """Of PENALTIES, the one with the least squared error summed over the turns' validation pairs; from coarse to fine,
+    since every penalty costs a factorisation: each fourth, then those between it and its neighbours."""
+    errors: dict[int, float] = {}
+    step, tried = 4, range(0, len(PENALTIES), 4)
+    while step:
+        for place in set(tried) - set(errors):
+            heads = ((ridge.head(PENALTIES[place]), group) for ridge, group in turns)
+            errors[place] = sum(_squared_error(head, group) for head, group in heads)
+        best, step = min(errors, key=errors.__getitem__), step // 2
+        tried = range(max(best - step, 0), min(best + step, len(PENALTIES) - 1) + 1, step or 1)
+    return PENALTIES[best]
 
 
 def _used(*groups: Samples) -> NDArray[np.float32]:
@@ -157,36 +169,47 @@ def _used(*groups: Samples) -> NDArray[np.float32]:
     return groups[0].h_ND[np.unique(np.concatenate([side_P for data in groups for side_P in (data.x_P, data.y_P)]))]
 
 
-def _solve(
-    moments: Moments, scaling: tuple[Floats, Floats], penalties: Sequence[float], antisymmetric: bool
-) -> list[Head]:
-    """minimise mean (r w + b - change)^2 + penalty' |w|^2 on standardised features, for every penalty at once; b is
-    zero where the estimate is antisymmetric. The mean of features cancels in r, their scale divides it."""
-    mean_D, scale_D = scaling
-    covariance_DD = moments.gram_DD / moments.count / np.outer(scale_D, scale_D)
-    product_D = moments.product_D / moments.count / scale_D
-    centre_D, target = np.zeros_like(scale_D), 0.0
-    if not antisymmetric:
-        centre_D, target = moments.sum_D / moments.count / scale_D, moments.target_sum / moments.count
-        covariance_DD = covariance_DD - np.outer(centre_D, centre_D)
-        product_D = product_D - centre_D * target
-    values_D, vectors_DD = np.linalg.eigh(covariance_DD)
-    values_D, projected_D = np.maximum(values_D, 0), vectors_DD.T @ product_D
-    heads = []
-    for penalty in penalties:
-        weight_D = vectors_DD @ (projected_D / (values_D + penalty * max(float(values_D.mean()), 1e-12)))
-        heads.append(Head(mean_D, scale_D, weight_D, target - float(centre_D @ weight_D), antisymmetric))
-    return heads
+@dataclass(frozen=True)
+class Ridge:
+    """minimise mean (r w + b - change)^2 + penalty' |w|^2 on standardised features, as normal equations; b is zero
+    where the estimate is antisymmetric. The mean of features cancels in r, their scale divides it."""
+
+    scaling: tuple[Floats, Floats]
+    covariance_DD: Floats
+    product_D: Floats
+    centre_D: Floats
+    target: float
+    antisymmetric: bool
+
+    @classmethod
+    def of(cls, moments: Moments, scaling: tuple[Floats, Floats], antisymmetric: bool) -> Ridge:
+        scale_D = scaling[1]
+        covariance_DD = moments.gram_DD / moments.count / np.outer(scale_D, scale_D)
+        product_D = moments.product_D / moments.count / scale_D
+        centre_D, target = np.zeros_like(scale_D), 0.0
+        if not antisymmetric:
+            centre_D, target = moments.sum_D / moments.count / scale_D, moments.target_sum / moments.count
+            covariance_DD -= np.outer(centre_D, centre_D)
+            product_D -= centre_D * target
+        return cls(scaling, covariance_DD, product_D, centre_D, target, antisymmetric)
+
+    def head(self, penalty: float) -> Head:
+        system_DD = self.covariance_DD.copy(order="F")
+        system_DD.flat[:: len(system_DD) + 1] += penalty * max(
+            float(self.covariance_DD.trace()) / len(system_DD), 1e-12
+        )
+        factor = scipy.linalg.cho_factor(system_DD, overwrite_a=True, check_finite=False)
+        weight_D = scipy.linalg.cho_solve(factor, self.product_D, check_finite=False)
+        bias = self.target - float(self.centre_D @ weight_D)
+        return Head(*self.scaling, weight_D, bias, self.antisymmetric)
 
 
-def _squared_errors(heads: Sequence[Head], data: Samples) -> Floats:
-    """Summed squared error of heads that share a standardisation, one per head."""
-    first = heads[0]
-    weights_DH = np.column_stack([head.weight_D / first.scale_D for head in heads]).astype(np.float32)
-    bias_H = np.array([head.bias for head in heads])
-    errors_H = np.zeros(len(heads))
+def _squared_error(head: Head, data: Samples) -> float:
+    """Summed over the pairs."""
+    weight_D = (head.weight_D / head.scale_D).astype(np.float32)
+    error = 0.0
     for start in range(0, len(data.change_P), ROWS):
         block = slice(start, start + ROWS)
-        r_PD = rectified(data.h_ND[data.x_P[block]], data.h_ND[data.y_P[block]], first.antisymmetric)
-        errors_H += ((r_PD @ weights_DH + bias_H - data.change_P[block, None]) ** 2).sum(axis=0)
-    return errors_H
+        r_PD = rectified(data.h_ND[data.x_P[block]], data.h_ND[data.y_P[block]], head.antisymmetric)
+        error += float(((r_PD @ weight_D + head.bias - data.change_P[block]) ** 2).sum())
+    return error
