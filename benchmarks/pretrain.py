@@ -99,7 +99,9 @@ def pair_images(shards: Artifact, config: PretrainConfig) -> PairImages:
 
 def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> dict[str, float]:
     """Median seconds per phase of a training step, in this process. Every mark names what has passed since the last."""
-    network = ComFace(config.backbone, config.projection_width).to(memory_format=torch.channels_last)
+    network = ComFace(config.backbone, config.projection_hidden, config.projection_width).to(
+        memory_format=torch.channels_last
+    )
     optimizer = build_optimizer(network, config)
     passed: dict[str, list[float]] = defaultdict(list)
     last = time.perf_counter()

@@ -223,6 +223,9 @@ class PretrainConfig(Section):
         default=(3, 6, 9, 12), min_length=1, description="e_1 … e_t: last epoch (counted from 1) of each stage"
     )
     temperature: float = Field(default=0.1, gt=0, description="tau of equation (1)")
+    projection_hidden: Positive | None = Field(
+        default=None, description="inner width of the projection head g; unset: that of the features"
+    )
     projection_width: Positive = Field(default=128, description="output width of the projection head g")
     intra_weight: float = Field(default=1.0, gt=0, description="weight of L_intra in the sum")
     epochs: Positive = Field(default=12)

@@ -55,7 +55,7 @@ def make_backbone(store: Store, seed: int) -> Artifact:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        state = ComFace("narrow", 16).state_dict()
+        state = ComFace("narrow", None, 16).state_dict()
     config = PretrainConfig(backbone="narrow", image_size_px=64, seed=seed).model_dump(mode="json")
     draft = Draft(store, "backbone", config, {"shards": shards}, STEP)
     kept = {k: v.contiguous() for k, v in state.items() if k.startswith(("backbone.", "head."))}

@@ -13,10 +13,11 @@ from comface.backbones import ChangeHead, build_backbone
 class ComFace(nn.Module):
     """f, g and l. `forward` takes the three augmented views of a batch of pairs and gives what the losses need."""
 
-    def __init__(self, backbone: str, projection_width: int) -> None:
+    def __init__(self, backbone: str, projection_hidden: int | None, projection_width: int) -> None:
         super().__init__()
         self.backbone, width = build_backbone(backbone)
-        self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_width))
+        hidden = projection_hidden or width
+        self.projection = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, projection_width))
         self.head = ChangeHead(width)
 
     def forward(self, x1_NCHW: Tensor, x2_NCHW: Tensor | None, y_NCHW: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -95,7 +95,7 @@ class Training:
         self.steps_per_epoch = config.steps_per_epoch or self.sampler.full_epoch_steps
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))
-            self.network = ComFace(config.backbone, config.projection_width)
+            self.network = ComFace(config.backbone, config.projection_hidden, config.projection_width)
         if config.learning != "inter":
             # The expected |change| of the first epoch: else the bias spends its first epochs on finding the mean.
             nn.init.constant_(self.network.head.linear.bias, self.s_max / 3 if config.target == "absolute" else 0.0)
