@@ -17,6 +17,8 @@ from pathlib import Path
 
 from free_port import free_port
 
+from comface.store_s3 import access_from, minio_client
+
 PROGRAMS = ("ceph-mon", "ceph-osd", "monmaptool", "ceph", "radosgw", "radosgw-admin")
 ACCESS_KEY, SECRET_KEY = "comface-on-ceph", "a-secret-word-of-this-test-alone"
 TRIES = 3
@@ -46,8 +48,6 @@ def radosgw(folder: Path, bucket: str) -> Iterator[dict[str, str]]:
             "AWS_ENDPOINT_URL": cluster.endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": "us-east-1",
         }  # fmt: skip
-        from comface.store_s3 import access_from, minio_client
-
         minio_client(access_from(environment), os.getpid()).make_bucket(bucket)
         yield environment
     finally:

@@ -228,7 +228,7 @@ def report(options: argparse.Namespace, config: RunConfig, steps: int, results: 
     own = row_of(config)
     for metric, minus in (("corr", ""), ("corr", own), ("acc", ""), ("acc", own), ("mae", "")):
         tasks = [task for task in config.transfer.tasks if (task, metric) in measured]
-        if not tasks or (minus and minus not in options.variants):
+        if not tasks or minus not in ("", *options.variants):
             continue
         text.append(f"\n## {METRICS[metric]}{': ComFace minus the row, seed by seed' if minus else ''}\n")
         lines = [["", *(title(task) + "*" * (task in rehearsal) for task in tasks)]]
@@ -241,10 +241,10 @@ def report(options: argparse.Namespace, config: RunConfig, steps: int, results: 
     return "\n".join(text) + "\n"
 
 
-def row_of(config: RunConfig) -> str:
-    """The row that learns as the profile does."""
+def row_of(config: RunConfig) -> str | None:
+    """The row that learns as the profile does; None where no row does."""
     learned = (config.pretrain.learning, config.pretrain.target, config.pretrain.curriculum)
-    return next((name for name, row in ROWS.items() if row.learning == learned), "absolute")
+    return next((name for name, row in ROWS.items() if row.learning == learned), None)
 
 
 def cell(figures: Mapping[tuple[Any, ...], float], column: tuple[str, str], name: str, minus: str) -> str:

@@ -20,8 +20,8 @@ class NarrowResNet(nn.Module):
     """A ResNet for laptops: 5x5/2 stem, three residual blocks of stride 2, average pooling to 3 x 3. D = 1728.
 
     A first block at the stem's resolution would double the time of a step and add 3 % of the weights. Cells tell brow
-    from mouth, where one mean over the face does not. In the profile `laptop`, seed 0, 3 x 3 against 2 x 2: AU6 .53
-    and .51, AU12 .87 and .83, Edema-A .84 and .78, age .69 and .64 (rehearsals)."""
+    from mouth, where one mean over the face does not. Close to the profile `laptop`, one training each, 3 x 3 against
+    2 x 2: AU6 .53 and .51, AU12 .87 and .83, Edema-A .84 and .78, age .69 and .64 (rehearsals)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -45,6 +45,12 @@ def test_the_rows_are_those_of_table_7(ablation: ModuleType) -> None:
     }
 
 
+def test_the_row_that_learns_as_the_profile_is_found(ablation: ModuleType) -> None:
+    assert ablation.row_of(resolve("laptop", [])) == "signed"
+    assert ablation.row_of(resolve("paper", [])) == "absolute"
+    assert ablation.row_of(resolve("laptop", ["pretrain.curriculum=false"])) is None
+
+
 def test_a_cell_shows_mean_and_spread_over_seeds_and_the_paper_beside_it(ablation: ModuleType) -> None:
     ours, others = (0.9, 0.7, 0.8), (0.5, 0.6, 0.4)
     column = ("au12", "corr")

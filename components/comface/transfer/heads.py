@@ -151,8 +151,9 @@ def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, 
 
 
 def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
-    """Of PENALTIES, the one with the least squared error summed over the turns' validation pairs; from coarse to fine,
-    since every penalty costs a factorisation: each fourth, then those between it and its neighbours."""
+    """Of PENALTIES, the one with the least squared error summed over the turns' validation pairs. Every penalty costs a
+    factorisation, so from coarse to fine: each fourth, then around the best. (An error with two valleys may lose the
+    narrower.)"""
     errors: dict[int, float] = {}
     step, tried = 4, range(0, len(PENALTIES), 4)
     while step:
@@ -195,9 +196,8 @@ class Ridge:
 
     def head(self, penalty: float) -> Head:
         system_DD = self.covariance_DD.copy(order="F")
-        system_DD.flat[:: len(system_DD) + 1] += penalty * max(
-            float(self.covariance_DD.trace()) / len(system_DD), 1e-12
-        )
+        eigenvalue = float(self.covariance_DD.trace()) / len(system_DD)  # their mean
+        system_DD.flat[:: len(system_DD) + 1] += penalty * max(eigenvalue, 1e-12)
         factor = scipy.linalg.cho_factor(system_DD, overwrite_a=True, check_finite=False)
         weight_D = scipy.linalg.cho_solve(factor, self.product_D, check_finite=False)
         bias = self.target - float(self.centre_D @ weight_D)

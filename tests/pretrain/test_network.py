@@ -1,0 +1,23 @@
+"""The network of figure 2: the shapes of its heads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from comface.pretrain.network import ComFace
+
+
+@pytest.mark.parametrize(("hidden", "inner"), [(None, 1728), (8, 8)])
+def test_the_projection_head_is_as_wide_inside_as_the_features_unless_told_otherwise(
+    hidden: int | None, inner: int
+) -> None:
+    network = ComFace("narrow", hidden, 16)
+    assert [layer.weight.shape for layer in network.projection if hasattr(layer, "weight")] == [
+        (inner, 1728),
+        (16, inner),
+    ]
+    x_NCHW = torch.zeros(3, 3, 48, 48)
+    z_2NP, d_N = network(x_NCHW, x_NCHW, x_NCHW)
+    assert z_2NP.shape == (6, 16)
+    assert d_N.shape == (3,)
