@@ -185,7 +185,8 @@ class Ridge:
     @classmethod
     def of(cls, moments: Moments, scaling: tuple[Floats, Floats], antisymmetric: bool) -> Ridge:
         scale_D = scaling[1]
-        covariance_DD = moments.gram_DD / moments.count / np.outer(scale_D, scale_D)
+        covariance_DD = moments.gram_DD / (moments.count * scale_D)
+        covariance_DD /= scale_D[:, None]
         product_D = moments.product_D / moments.count / scale_D
         centre_D, target = np.zeros_like(scale_D), 0.0
         if not antisymmetric:
@@ -195,7 +196,7 @@ class Ridge:
         return cls(scaling, covariance_DD, product_D, centre_D, target, antisymmetric)
 
     def head(self, penalty: float) -> Head:
-        system_DD = self.covariance_DD.copy(order="F")
+        system_DD = self.covariance_DD.copy().T  # symmetric; in the order that LAPACK overwrites
         eigenvalue = float(self.covariance_DD.trace()) / len(system_DD)  # their mean
         system_DD.flat[:: len(system_DD) + 1] += penalty * max(eigenvalue, 1e-12)
         factor = scipy.linalg.cho_factor(system_DD, overwrite_a=True, check_finite=False)
