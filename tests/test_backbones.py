@@ -11,7 +11,7 @@ from torch import nn
 from comface.backbones import ChangeHead, build_backbone, folded
 from comface.config import Backbone
 
-WIDTHS = {"narrow": (1728, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
+WIDTHS = {"narrow": (1440, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
           "vit_b_16": (768, 224)}  # fmt: skip
 """Feature width, and a side length to try it with."""
 

@@ -8,13 +8,13 @@ import torch
 from comface.pretrain.network import ComFace
 
 
-@pytest.mark.parametrize(("hidden", "inner"), [(None, 1728), (8, 8)])
+@pytest.mark.parametrize(("hidden", "inner"), [(None, 1440), (8, 8)])
 def test_the_projection_head_is_as_wide_inside_as_the_features_unless_told_otherwise(
     hidden: int | None, inner: int
 ) -> None:
     network = ComFace("narrow", hidden, 16)
     assert [layer.weight.shape for layer in network.projection if hasattr(layer, "weight")] == [
-        (inner, 1728),
+        (inner, 1440),
         (16, inner),
     ]
     x_NCHW = torch.zeros(3, 3, 48, 48)

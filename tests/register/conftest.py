@@ -92,7 +92,7 @@ def make_transfer(
         },
     )
     if mode == "linear":
-        head = Head(rng.normal(size=1728), rng.uniform(0.5, 2, 1728), rng.normal(size=1728) * 0.1, 0.25, task == "age")
+        head = Head(rng.normal(size=1440), rng.uniform(0.5, 2, 1440), rng.normal(size=1440) * 0.1, 0.25, task == "age")
         draft.write("head.safetensors", safetensors.numpy.save(head.tensors()))
     return draft.publish(
         {

@@ -39,7 +39,7 @@ def build_optimizer(network: nn.Module, config: PretrainConfig) -> torch.optim.O
     rest = [p for name, p in network.named_parameters() if "head." not in name]
     groups = [{"params": rest, "factor": 1.0}, {"params": head, "factor": config.head_rate_factor}]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def learning_rate(config: PretrainConfig, epoch: int, step: int, steps_per_epoch: int) -> float:

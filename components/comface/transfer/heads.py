@@ -152,16 +152,18 @@ def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, 
 
 def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
     """Of PENALTIES, the one with the least squared error summed over the turns' validation pairs. Every penalty costs a
-    factorisation, so from coarse to fine: each fourth, then around the best. (An error with two valleys may lose the
-    narrower.)"""
+    factorisation, so the search starts in the middle, goes downhill in steps of four, then of two, then of one. (An
+    error with two valleys may lose the lower.)"""
     errors: dict[int, float] = {}
-    step, tried = 4, range(0, len(PENALTIES), 4)
+    best, step = len(PENALTIES) // 2, 4
     while step:
-        for place in set(tried) - set(errors):
+        around = [place for place in (best, best - step, best + step) if 0 <= place < len(PENALTIES)]
+        for place in set(around) - set(errors):
             heads = ((ridge.head(PENALTIES[place]), group) for ridge, group in turns)
             errors[place] = sum(_squared_error(head, group) for head, group in heads)
-        best, step = min(errors, key=errors.__getitem__), step // 2
-        tried = range(max(best - step, 0), min(best + step, len(PENALTIES) - 1) + 1, step or 1)
+        lowest = min(around, key=errors.__getitem__)
+        step = step // 2 if lowest == best else step
+        best = lowest
     return PENALTIES[best]
 
 
