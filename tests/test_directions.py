@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comface.catalogue import RECIPES, shipped_folder
+from comface.catalogue import RECIPES, figures, shipped_folder
 from comface.directions import fit, fit_files, project
 from comface.errors import ConfigurationError, DataError
 from comface.samples import Sampling, score_samples
@@ -204,6 +204,17 @@ def test_every_shipped_direction_was_fitted_by_the_catalogue_that_made_it() -> N
         assert entry["scorer"] in SCORERS
         assert entry["without"] == list(RECIPES[name].without)
         assert entry["held_out_accuracy"] > 0.6
+
+
+def test_a_fit_is_told_with_its_accuracies_and_its_cosine_with_what_ships() -> None:
+    catalogue = json.loads((shipped_folder("dcgan") / "catalogue.json").read_text())
+    turned = {"directions": {"smile": {"direction": [-v for v in catalogue["directions"]["smile"]["direction"]]}}}
+    _, smile, *rest = figures(catalogue, turned).splitlines()
+    held_out = f"{catalogue['directions']['smile']['held_out_accuracy']:.3f}"
+    assert smile.split()[:2] == ["smile", held_out]
+    assert smile.split()[-1] == "-1.0000"
+    assert [line.split()[-1] for line in rest] == ["–"] * (len(RECIPES) - 1)
+    assert all(line.split()[-1] == "1.0000" for line in figures(catalogue, catalogue).splitlines()[1:])
 
 
 def test_files_are_fitted_as_arrays_are_and_the_accuracies_are_told(tmp_path: Path) -> None:
