@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +150,3 @@ def test_gray_alpha_palette_and_16_bit_photos_become_rgb(tmp_path: Path, photo: 
         np.testing.assert_array_equal(read_photo(tmp_path / f"{name}.png"), np.dstack([gray] * 3))
     assert (read_photo(tmp_path / "clear.png") == 255).all()
     assert read_photo(tmp_path / "palette.png").shape == photo.shape
-
-
-def test_opencv_works_without_ipp_whose_bits_depend_on_the_processor() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "OPENCV_IPP"}
-    script = "import comface, cv2; print(cv2.ipp.useIPP())"
-    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "False"

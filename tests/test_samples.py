@@ -6,9 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_generator import TinyGenerator
 from weights_location import GOLDEN, SOURCES
 
@@ -17,8 +19,9 @@ from comface.directions import sample_facts
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.generators import load_generator
 from comface.manifest import file_sha256
-from comface.models import provenance_path
+from comface.models import AGE, LANDMARKS, available, provenance_path
 from comface.samples import Sampling, own_scorer, score_samples, score_table
+from comface.scorers import score
 from comface.seeds import derive_seed
 
 SCORER = """
@@ -151,3 +154,14 @@ def test_score_and_fit_on_the_command_line_leave_a_direction_that_knows_its_gene
     fits = ["--softness", "0"]
     assert main(["directions", "fit", *files, *fits, "--output", "m.npy"]) == 64
     assert "softness of 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not {AGE, LANDMARKS} <= set(available()), reason="the age network is not fetched (make setup)")
+def test_an_age_does_not_depend_on_ipp_whose_bits_depend_on_the_processor() -> None:
+    photo = Image.open(Path(__file__).parent / "data" / "astronaut.jpg").convert("RGB").resize((100, 100))
+    ages = []
+    for use in (True, False):
+        cv2.ipp.setUseIPP(use)
+        ages.append(score(np.asarray(photo)[None], ["age"])["age"][0])
+    assert np.isfinite(ages).all()
+    assert ages[0] == ages[1]

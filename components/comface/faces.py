@@ -26,6 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comface.errors import DataError
 from comface.models import LANDMARKS, model_path
+from comface.views import resized
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -197,8 +198,7 @@ def _search(image_HW3: Pixels, scale: float) -> list[Face]:
     height, width = image_HW3.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size != (width, height):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        image_HW3 = cv2.resize(image_HW3, size, interpolation=how)  # type: ignore[assignment]
+        image_HW3 = resized(image_HW3, *size)
     image_HW3 = np.ascontiguousarray(image_HW3)
     detector, predictor = _models()
     boxes, confidences, _ = detector.run(image_HW3, 0, THRESHOLD)

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from comface.errors import ConfigurationError
 from comface.faces import Face, Pixels, align, alignment, faces_in
 from comface.models import AGE, EXPRESSION, GENDER, model_path
+from comface.views import resized
 
 Floats = NDArray[np.float64]
 
@@ -124,7 +125,7 @@ def _chip(sight: _Sight, size_px: int) -> NDArray[np.float32]:
     scale = max(1, round(192 / min(sight.image_HW3.shape[:2])))
     image_HW3 = sight.image_HW3
     if scale > 1:
-        image_HW3 = cv2.resize(image_HW3, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)  # type: ignore
+        image_HW3 = resized(image_HW3, image_HW3.shape[1] * scale, image_HW3.shape[0] * scale)
     points = [dlib.point(*(round(v) for v in (p + 0.5) * scale - 0.5)) for p in sight.face.points_52]
     chip = dlib.get_face_chip(image_HW3, dlib.full_object_detection(box, points), size_px, CHIP_PADDING)
     normalised = (chip.astype(np.float32) - np.array(AGE_MEANS, np.float32)) / 256

@@ -31,10 +31,17 @@ def view_of(faces_NSSC: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
 def shown(faces_NSSC: NDArray[np.uint8], share: float, side_px: int) -> NDArray[np.uint8]:
     """What a network is shown of aligned faces, (N,side_px,side_px,3): area average where the view shrinks, bicubic
     where it grows, untouched where it fits."""
-    import cv2
-
     views = view_of(faces_NSSC, share)
     if views.shape[1] == side_px:
         return views
-    how = cv2.INTER_AREA if views.shape[1] > side_px else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(np.ascontiguousarray(v), (side_px, side_px), interpolation=how) for v in views])
+    return np.stack([resized(np.ascontiguousarray(v), side_px, side_px) for v in views])
+
+
+def resized(image_HW3: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """Area average where it shrinks, bicubic where it grows. Without Intel's IPP: what that makes of an image depends
+    on the processor and on where the image lies in memory; landmarks, in whole pixels, and ages followed it."""
+    import cv2
+
+    cv2.ipp.setUseIPP(False)  # in this thread
+    how = cv2.INTER_AREA if width_px < image_HW3.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(image_HW3, (width_px, height_px), interpolation=how)  # type: ignore[return-value]
