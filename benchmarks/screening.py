@@ -31,20 +31,21 @@ class RawDirections(DcganGenerator):
     def __init__(self, sample: Path) -> None:
         super().__init__()
         latents_ND = np.load(sample / "latents.npy")
+        scores = {name: np.load(sample / f"scores-{recipe.scorer}.npy") for name, recipe in RECIPES.items()}
         self._raw = {
-            name: fit(latents_ND, np.load(sample / f"scores-{recipe.scorer}.npy"), FRACTION, softness=SOFTNESS)
-            for name, recipe in RECIPES.items()
+            name: fit(latents_ND, scores_N, FRACTION, softness=SOFTNESS, train_share=1.0).direction_1D
+            for name, scores_N in scores.items()
         }
 
     def direction(self, attribute: str) -> torch.Tensor:
-        return torch.from_numpy(self._raw[attribute].direction_1D)
+        return torch.from_numpy(self._raw[attribute])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=Path, help="what comface.catalogue wrote (without it: the shipped ones alone)")
     parser.add_argument("--output", type=Path, default=Path("runs/screening-dcgan"), help="of pictures and artifacts")
-    parser.add_argument("--tracks", type=int, default=20, help="per attribute")
+    parser.add_argument("--tracks", type=int, default=60, help="per attribute")
     parser.add_argument("--alphas", type=int, default=7, help="measured along each")
     given = parser.parse_args()
     composition = (Share(generator="dcgan", identities=2000, attributes=tuple(RECIPES)),)

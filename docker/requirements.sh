@@ -4,12 +4,17 @@
 set -eu
 cd "$(dirname "$0")/.."
 uv=$1
-without=$(mktemp)
-trap 'rm -f "$without"' EXIT
-# What the steps of the small image do without (a test runs them so). An override that never holds takes a package out,
-# and with it what only that package needs.
-printf '%s ; python_version < "0"\n' torch torchvision timm safetensors scikit-learn scipy \
-  opencv-python-headless simplejpeg dlib-bin onnxruntime ai-edge-litert >"$without"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+# What an image does without. An override that never holds takes a package out, and with it what only that one needs.
+without() { # IMAGE PACKAGE...
+  file=$folder/$1
+  shift
+  printf '%s ; python_version < "0"\n' "$@" >"$file"
+}
+without gpu triton # 0.9 GB for torch.compile, which nothing here calls; make test-images trains without it
+without cpu torch torchvision timm safetensors scikit-learn scipy \
+  opencv-python-headless simplejpeg dlib-bin onnxruntime ai-edge-litert # a test runs the steps of this image so
 
 compile() { # FILE SOURCE [option...]
   file=docker/requirements-$1.txt
@@ -18,6 +23,6 @@ compile() { # FILE SOURCE [option...]
     --generate-hashes --no-annotate --constraint constraints.txt --output-file "$file" "$@"
 }
 
-compile gpu pyproject.toml
-compile cpu pyproject.toml --override "$without"
+compile gpu pyproject.toml --override "$folder/gpu"
+compile cpu pyproject.toml --override "$folder/cpu"
 echo 'setuptools>=77' | compile build -
