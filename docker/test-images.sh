@@ -2,7 +2,7 @@
 # Builds the images, then runs the whole pipeline inside them (tests/system/test_images.py). $1: the folder of pytest.
 # Where no engine runs, one is started with a folder of its own (as root; on Debian it is installed). Where the pinned
 # base cannot be pulled, a Debian made here stands in for it. What build.sh reads from the environment holds here too.
-#   IMAGES_FOLDER  where engine and stand-in keep their files (30 GB); empty: a temporary folder, removed afterwards
+#   IMAGES_FOLDER  where engine and stand-in keep their files (12 GB); empty: a temporary folder, removed afterwards
 set -eu
 cd "$(dirname "$0")/.."
 bin=$1

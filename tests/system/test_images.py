@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_run import ROOT, TINY
+import yaml
+from tiny_run import ROOT, TINY, sets
 
 from comface.local_run import for_one_machine
 from comface.models import ALL
@@ -104,6 +105,33 @@ def test_the_serving_image_compares_two_photos_with_the_model_that_was_made_ther
     said = json.loads(inside(SERVING, *words, mounts=mounts))
     assert "from-images@v1" in said["model"]
     assert all(abs(change["change"]) < 1e-3 for change in said["changes"].values())
+
+
+def test_the_composed_machine_runs_the_pipeline_against_an_s3_server(s3_environment: dict[str, str]) -> None:
+    machine = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["machine"]
+    assert machine["environment"].keys() == s3_environment.keys()
+    hardening = ["--cap-drop", *machine["cap_drop"], "--security-opt", *machine["security_opt"]]
+    assert machine["read_only"]
+    checkout, runs = machine["volumes"]
+    volume = f"comface-test-{os.getpid()}"
+    room = [
+        "--tmpfs", *machine["tmpfs"], "--shm-size", machine["shm_size"], "--workdir", machine["working_dir"],
+        "--volume", checkout.replace("..", str(ROOT)), "--volume", runs.replace("runs:", f"{volume}:", 1),
+    ]  # fmt: skip
+    names = [word for name in s3_environment for word in ("--env", name)]
+    command = [*machine["command"], *sets(TINY)]
+    words = [DOCKER, "run", "--rm", "--read-only", "--network", "host", *hardening, *room, *names]
+    try:
+        done = subprocess.run(
+            [*words, machine["image"], *command],
+            capture_output=True, text=True, timeout=600, check=False, env=os.environ | s3_environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        mounts = (f"{volume}:/runs:ro",)
+        assert "<html" in inside(GPU, "/runs/report.html", mounts=mounts, entry="cat")
+        assert s3_environment["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
+    finally:
+        subprocess.run([DOCKER, "volume", "rm", volume], capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("image", [CPU, GPU, SERVING])
