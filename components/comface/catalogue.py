@@ -48,7 +48,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     "smile": Recipe("smile", ("lightness",)),
     "surprise": Recipe("surprise", ("lightness",)),
-    "age": Recipe("age", ("lightness", "smile", "fringe")),
+    "age": Recipe("age", ("lightness", "smile", "fringe", "yaw")),
     "male": Recipe("male", ("lightness",)),
     "glasses": Recipe("glasses", ("lightness",)),
     "fringe": Recipe("fringe", ("lightness",)),
@@ -57,7 +57,7 @@ RECIPES: Mapping[str, Recipe] = {
     "roll": Recipe("roll"),
 }
 """Unconditioned, surprise and glasses darken the picture and mouth-open brightens it: an edit would be told from its
-light. Age smiles and loses hair."""
+light. Age smiles, loses hair and turns away."""
 
 
 def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: int = 0) -> dict[str, Fit]:
