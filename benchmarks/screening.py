@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comface.catalogue import FRACTION, RECIPES, SOFTNESS
+from comface.catalogue import RECIPES, raw_direction
 from comface.config import ScreeningConfig, Share, SynthesizeConfig
-from comface.directions import fit
 from comface.execution import set_threads_passive
 from comface.generators.dcgan import DcganGenerator
 from comface.screening.step import screen_composition
@@ -31,10 +30,9 @@ class RawDirections(DcganGenerator):
     def __init__(self, sample: Path) -> None:
         super().__init__()
         latents_ND = np.load(sample / "latents.npy")
-        scores = {name: np.load(sample / f"scores-{recipe.scorer}.npy") for name, recipe in RECIPES.items()}
         self._raw = {
-            name: fit(latents_ND, scores_N, FRACTION, softness=SOFTNESS, train_share=1.0).direction_1D
-            for name, scores_N in scores.items()
+            name: raw_direction(latents_ND, np.load(sample / f"scores-{recipe.scorer}.npy"))
+            for name, recipe in RECIPES.items()
         }
 
     def direction(self, attribute: str) -> torch.Tensor:

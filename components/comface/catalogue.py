@@ -60,16 +60,19 @@ RECIPES: Mapping[str, Recipe] = {
 light. Age smiles, loses hair and turns away."""
 
 
-def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: int = 0) -> dict[str, Fit]:
-    """A fit per recipe; conditions are the raw directions of the attributes to leave alone.
+def raw_direction(latents_ND: NDArray[Any], scores_N: NDArray[Any]) -> NDArray[np.float32]:
+    """The direction (1,D) of all chosen samples, nothing projected out.
 
-    Directions are of all chosen samples, accuracies of the split. The published split shuffles ranks: one face whose
-    score changes in its last digit would move others between training and test, and the direction with them."""
+    The published split shuffles ranks: one face whose score changes in its last digit would move others between
+    training and test, and the direction with them."""
+    return fit(latents_ND, scores_N, FRACTION, softness=SOFTNESS, train_share=1.0).direction_1D
+
+
+def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: int = 0) -> dict[str, Fit]:
+    """A fit per recipe; conditions are the raw directions of the attributes to leave alone. Directions are of all
+    chosen samples, accuracies of the published split, which `seed` shuffles."""
     names = {recipe.scorer for recipe in RECIPES.values()} | {n for r in RECIPES.values() for n in r.without}
-    raw = {
-        name: fit(latents_ND, scores[name], FRACTION, (), SOFTNESS, seed, train_share=1.0).direction_1D
-        for name in track(sorted(names), "fitting", unit="directions")
-    }
+    raw = {name: raw_direction(latents_ND, scores[name]) for name in track(sorted(names), "fitting", unit="directions")}
     fits = {}
     for name, recipe in track(list(RECIPES.items()), "testing", unit="directions"):
         conditions = [raw[other] for other in recipe.without]
@@ -82,8 +85,7 @@ def stability(latents_ND: NDArray[Any], scores_N: NDArray[Any]) -> float:
     """Cosine of the directions that two halves of the sample give: how far the sample size can be trusted."""
     half = len(latents_ND) // 2
     first, second = (
-        fit(latents_ND[part], scores_N[part], FRACTION, softness=SOFTNESS, train_share=1.0).direction_1D[0]
-        for part in (slice(None, half), slice(half, None))
+        raw_direction(latents_ND[part], scores_N[part])[0] for part in (slice(None, half), slice(half, None))
     )
     return float(first @ second)
 
