@@ -1,0 +1,112 @@
+"""Files that people name: opened only when they are regular files of a bounded size, written whole or not at all.
+
+In: paths from a command line, a data set or a store. Out: bytes, or a file in its place. A FIFO, a device or a folder
+is refused before it is opened for good, so that nothing hangs; an output never replaces an input or a device.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.store import failure, write_private
+
+Error = type[ComfaceError]
+
+
+def open_regular(path: Path, what: str, error: Error = DataError) -> BinaryIO:
+    """`path` open for reading. `what` begins each sentence: "The photo", "The weight file". Raises `error` where there
+    is no such file, or something that is not a regular file, and what `failure` says where it may not be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{what} '{path}' does not exist; check the path.") from None
+    except (OSError, ValueError) as caught:
+        raise _unreadable(caught, path, what, error) from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise error(f"{what} '{path}' is {kind}; give the path of a file.")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> bytes:
+    """The content of a regular file of at most `limit_bytes`; nothing is read of a larger one. Raises as `open_regular`
+    does, and `error` for a larger file."""
+    with open_regular(path, what, error) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limit_bytes:
+            raise error(
+                f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the {limit_bytes / 1e6:,.1f} MB that such "
+                "a file may have; check that it is the right file."
+            )
+        try:
+            return file.read(limit_bytes)
+        except OSError as caught:
+            raise _unreadable(caught, path, what, error) from None
+
+
+def check_output(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
+    """Refuse, before any work, an output that is one of the inputs (by any name or link), is no regular file, or lies
+    where nothing may be written (folders that lack are made later). Raises ConfigurationError."""
+    if output == Path():  # the empty string
+        raise ConfigurationError(f"{option} is empty; give the path of a file.")
+    try:
+        if output.exists() or output.is_symlink():
+            if not output.is_file():
+                kind = "a folder" if output.is_dir() else "not a regular file"
+                raise ConfigurationError(f"{option} '{output}' is {kind}; give the path of a file.")
+            for each in inputs:
+                if each.exists() and os.path.samefile(output, each):
+                    raise ConfigurationError(
+                        f"{option} '{output}' is the input '{each}', which it would overwrite; give another path."
+                    )
+        folder = output.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise ConfigurationError(f"'{folder}', in which {option} '{output}' would lie, is not a folder.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"The folder '{folder}' of {option} may not be written; choose another.")
+    except (OSError, ValueError) as caught:  # a name too long, a NUL byte, a folder that may not be searched
+        raise ConfigurationError(f"{option} '{output}' cannot be used ({_why(caught)}); choose another path.") from None
+
+
+def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: bool = False) -> None:
+    """Write `data` (bytes, or a function that writes them to a stream) to `path`, whole or not at all. `private`: only
+    the owner may read the file (0600), which pictures of faces and figures about people always are; otherwise the
+    process' umask decides. Raises what `failure` says."""
+
+    def fill(file: BinaryIO) -> None:
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            data(file)
+        if not private:
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+
+    try:
+        write_private(path, fill, os.replace)
+    except OSError as caught:
+        raise failure(caught, f"'{path}'") from None
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _unreadable(caught: OSError | ValueError, path: Path, what: str, error: Error) -> ComfaceError:
+    if isinstance(caught, PermissionError):
+        return ConfigurationError(f"{what} '{path}' may not be read; check its owner and mode.")
+    return error(f"{what} '{str(path)[:200]}' cannot be opened ({_why(caught)}); check the path.")
+
+
+def _why(caught: OSError | ValueError) -> str:
+    return (caught.strerror or "") if isinstance(caught, OSError) else str(caught)
