@@ -330,7 +330,9 @@ class TransferConfig(Section):
     )
     pairs_per_subject: Positive = Field(default=200, description="random pairs drawn within a subject")
     head: Literal["fresh", "transferred"] = Field(
-        default="fresh", description="fine-tuning starts from a new head, or from the pre-trained l as the paper does"
+        default="transferred",
+        description="fine-tuning starts from the pre-trained l, as the paper does (a method without one starts from a "
+        "new head), or from a new head",
     )
     antisymmetric: bool = Field(
         default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"

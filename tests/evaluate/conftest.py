@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from comface.manifest import Artifact, Draft
+from comface.predictions import metrics_of
 from comface.store import FileStore
 
 
@@ -42,7 +44,9 @@ def results(tmp_path) -> Callable[..., list[Artifact]]:
                     }
                     facts = {
                         "task": task, "method": method, "mode": mode, "unit": "kg", "direction_accuracy": direction,
-                        "dataset": f"set-{task}", "rehearsal": rehearsal,
+                        "dataset": f"set-{task}", "rehearsal": rehearsal, "pairs": 120, "subjects": 12,
+                        "test_sha256": hashlib.sha256(f"{task}/{seed}".encode()).hexdigest(),
+                        "metrics": metrics_of(change, predicted, direction),
                     }  # fmt: skip
                     address = {"method": method, "mode": mode, "seed": seed}
                     made.append(publish("transfer", address, {"faces": faces}, facts, columns))

@@ -88,7 +88,8 @@ def test_the_report_says_what_is_rehearsal_what_was_missed_and_where_numbers_cam
 
 def test_the_verdict_counts_wins_and_those_beyond_chance(evaluation):
     assert evaluation.facts["verdict"] == (
-        "ComFace correlates best with the true change on all 2 tasks in linear evaluation, is clearly above random "
+        "Rehearsal on generated faces, no evidence about people: ComFace correlates best with the true "
+        "change on all 2 tasks in linear evaluation, is clearly above random "
         "features on 2 of 2, and clearly ahead of every other method on 2."
     )
     assert evaluation.read("summary.md").decode().startswith(evaluation.facts["verdict"])
@@ -96,7 +97,9 @@ def test_the_verdict_counts_wins_and_those_beyond_chance(evaluation):
 
 def test_the_verdict_admits_defeat_and_a_missing_comparison(results):
     lost = read_results(results(("age",), METHODS, ("linear",), noise={"imagenet": 0.1, "comface": 5.0}), CONFIG)
-    assert verdict(lost, compare(lost, CONFIG), "linear").startswith("ComFace is best on none of 1 task in linear")
+    assert verdict(lost, compare(lost, CONFIG), "linear").startswith(
+        "Rehearsal on generated faces, no evidence about people: ComFace is best on none of 1 task in linear"
+    )
     alone = read_results(results(("age",), ("comface",), ("linear",)), CONFIG)
     assert "without a comparison" in verdict(alone, compare(alone, CONFIG), "linear")
 
@@ -106,6 +109,16 @@ def test_real_data_are_not_called_a_rehearsal(tmp_path, results):
     html = evaluate(FileStore(tmp_path / "out"), CONFIG, made).read("report.html").decode()
     assert "real data" in html
     assert "is a rehearsal" not in html
+    assert "no evidence" not in html
+
+
+def test_where_some_tasks_are_rehearsals_the_verdict_names_them(results):
+    made = results(("age",), METHODS, ("linear",), noise=CLEAR) + results(
+        ("smile",), METHODS, ("linear",), noise=CLEAR, rehearsal=False
+    )
+    scored = read_results(made, CONFIG)
+    text = verdict(scored, compare(scored, CONFIG), "linear")
+    assert text.endswith("on 2. Rehearsal on generated faces, no evidence about people: Age.")
 
 
 def test_metrics_and_tables_are_published_beside_the_report(evaluation):

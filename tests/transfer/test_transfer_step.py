@@ -14,6 +14,7 @@ from comface.backbones import ChangeHead, build_backbone
 from comface.config import PretrainConfig, Task, TransferConfig
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Draft, open_artifact
+from comface.predictions import read_predictions
 from comface.store import FileStore
 from comface.transfer.arrays import array_bytes, read_array
 from comface.transfer.heads import head_of
@@ -142,11 +143,74 @@ def test_fine_tuning_learns_repeats_itself_and_says_which_head_it_began_with(wor
     config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16})
     fresh = run(many, "scratch", "finetune", config=config)
     assert fresh.facts["metrics"]["corr"] > 0.5
-    assert fresh.facts["head"] == "fresh"
+    assert fresh.facts["heads"] == ["fresh"] * 2
     assert "head.safetensors" not in fresh.manifest.objects
-    moved = CONFIG.model_copy(update={"head": "transferred", "folds": 2, "epochs": 1})
-    assert run(world, "comface", "finetune", config=moved).facts["head"] == "transferred"
-    assert run(world, "scratch", "finetune", config=moved).facts["head"] == "fresh"
+    short = CONFIG.model_copy(update={"folds": 2, "epochs": 1})
+    assert run(world, "comface", "finetune", config=short).facts["heads"] == ["transferred"] * 2
+    assert run(world, "scratch", "finetune", config=short).facts["heads"] == ["fresh"] * 2
+    new = short.model_copy(update={"head": "fresh"})
+    assert run(world, "comface", "finetune", config=new).facts["heads"] == ["fresh"] * 2
+
+
+def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_transferred(world):
+    store, faces, _, backbone = world
+    state = safetensors.torch.load(backbone.read("model.safetensors"))
+    state["head.linear.weight"].zero_()
+    draft = Draft(store, "backbone", {**backbone.manifest.config, "seed": 5}, {}, step="comface.pretrain.step")
+    draft.write("model.safetensors", safetensors.torch.save(state))
+    dead = draft.publish({})
+    config = CONFIG.model_copy(update={"folds": 2, "epochs": 1, "pairs_per_subject": 4})
+    result = transfer(store, config, "t", TASK, "comface", "finetune", faces, None, dead, None)
+    assert result.facts["heads"] == ["fresh", "fresh"]
+    assert result.facts["final_head"] == "fresh"
+
+
+def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_change(world):
+    store = world[0]
+    many = drawn_faces(store, "many", subjects=16)
+    config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16, "head": "fresh"})
+    result = transfer(store, config, "drawn-smile", TASK, "comface", "finetune", many, None, world[3], None)
+    best = sorted(result.facts["best_epochs"])
+    assert result.facts["final_epochs"] == best[1]
+    state = safetensors.torch.load(result.read("backbone.safetensors"))
+    assert all(v.dtype == (torch.float16 if v.dim() > 1 else v.dtype) for v in state.values())
+    network, _ = build_backbone("narrow")
+    network.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in state.items()})
+    head = head_of(safetensors.numpy.load(result.read("head.safetensors")))
+    faces = torch.from_numpy(read_array(many, "faces.npy")).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        h = network.eval()(faces).double().numpy()
+    pairs = draw_pairs(many.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
+    estimate = head(h[pairs.x_P], h[pairs.y_P])
+    assert np.corrcoef(estimate, pairs.change_P)[0, 1] > 0.7
+    assert 0.4 < estimate.std() / pairs.change_P.std() < 1.6, "in the task's unit"
+
+
+def test_the_digest_of_the_test_set_is_equal_across_methods_and_modes_and_follows_every_part_of_it(world, tmp_path):
+    store = world[0]
+    digests = {
+        run(world, method, mode).facts["test_sha256"]
+        for method, mode in (("pixels", "linear"), ("comface", "linear"), ("scratch", "finetune"))
+    }
+    assert len(digests) == 1
+    assert run(world, config=CONFIG.model_copy(update={"seed": 1})).facts["test_sha256"] not in digests
+    assert run(world, config=CONFIG.model_copy(update={"folds": 3})).facts["test_sha256"] not in digests
+    assert run(world, task=ACROSS).facts["test_sha256"] not in digests
+    faces = world[1]
+    repainted = Draft(store, "faces", {"name": "repainted"}, {}, step="comface.transfer.faces")
+    images = read_array(faces, "faces.npy")
+    images[0, 0, 0] ^= 1
+    repainted.write("faces.npy", array_bytes(images))
+    repainted.write("photos.json", faces.read("photos.json"))
+    other = repainted.publish(faces.facts)
+    assert run((store, other, None, None)).facts["test_sha256"] not in digests
+
+
+def test_recorded_figures_are_those_of_the_predictions(world):
+    result = run(world)
+    read = read_predictions(result)
+    assert read.metrics == result.facts["metrics"]
+    assert read.facts.pairs == len(read.change_P) == 8 * 12
 
 
 def test_fine_tuning_twice_gives_the_same_predictions(world, tmp_path):

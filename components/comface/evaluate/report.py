@@ -20,6 +20,7 @@ from comface.evaluate import plots, provenance, tables
 from comface.evaluate.results import METHODS, MODES, OURS, Comparison, Result
 from comface.metrics import mean_absolute_error
 
+REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
 CAPTIONS = {
     "contact_sheet": "Synthetic faces of the pre-training: each row is one identity, swept along one attribute.",
     "curve": "Pre-training: losses and validation on identities that were held out.",
@@ -33,8 +34,16 @@ def main_mode(results: Sequence[Result]) -> str:
 
 
 def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
-    """One sentence: on how many tasks ComFace is ahead, of whom, and whether beyond chance."""
+    """On how many tasks ComFace is ahead, of whom, and whether beyond chance; and which tasks are rehearsals."""
     chosen = [result for result in results if result.mode == mode]
+    text = _ahead(chosen, comparisons, mode)
+    rehearsed = [tables.title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]
+    if rehearsed and all(result.rehearsal for result in chosen):
+        return f"{REHEARSAL} {text}"
+    return f"{text} {REHEARSAL} {', '.join(rehearsed)}." if rehearsed else text
+
+
+def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
     tasks = sorted({result.task for result in chosen})
     ours = {result.task: result for result in chosen if result.method == OURS}
     if not ours or not comparisons:

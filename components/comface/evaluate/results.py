@@ -16,6 +16,7 @@ from comface.config import EvaluateConfig
 from comface.errors import DataError
 from comface.manifest import Artifact
 from comface.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
+from comface.predictions import read_predictions
 
 OURS = "comface"
 METHODS = {
@@ -38,6 +39,7 @@ class Result:
     shows_direction: bool
     pairs: int
     subjects: int
+    test_sha256: str
     change_P: NDArray[np.float64]
     predicted_P: NDArray[np.float64]
     sums_SK: NDArray[np.float64]
@@ -71,9 +73,13 @@ def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[
             raise DataError(f"Two results are of {'/'.join(key)}; pass one of them.")
         seen[key] = result
     for task in {result.task for result in results}:
-        changes = [result.change_P for result in results if result.task == task]
-        if any(not np.array_equal(np.sort(changes[0]), np.sort(other)) for other in changes[1:]):
-            raise DataError(f"The results of the task '{task}' are not of the same pairs; run its transfers again.")
+        sets = {result.test_sha256: result for result in results if result.task == task}
+        if len(sets) > 1:
+            first, second = (f"{r.method} ({r.mode})" for r in list(sets.values())[:2])
+            raise DataError(
+                f"The results of the task '{task}' are not of the same pairs: {first} and {second} were tested on "
+                "other photos, people, folds or pairs; run its transfers again."
+            )
     order = list(METHODS)
     return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
 
@@ -91,26 +97,25 @@ def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Compariso
 
 
 def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
-    facts, columns = artifact.facts, artifact.read_json("predictions.json")
-    if facts["method"] not in METHODS or facts["mode"] not in MODES:
+    read = read_predictions(artifact)
+    facts = read.facts
+    if facts.method not in METHODS or facts.mode not in MODES:
         raise DataError(f"{artifact.uri} is of an unknown method or mode; make it again with this version.")
-    change_P, predicted_P = np.array(columns["change"], float), np.array(columns["predicted"], float)
-    if not len(change_P) == len(predicted_P) == len(columns["subject"]) > 0 or not np.isfinite(predicted_P).all():
-        raise DataError(f"The predictions of {artifact.uri} are incomplete; run that transfer again.")
-    sums_SK = subject_sums(columns["subject"], change_P, predicted_P)
-    counts_BS = _counts(facts["task"], len(sums_SK), config)
+    sums_SK = subject_sums(read.subjects, read.change_P, read.predicted_P)
+    counts_BS = _counts(facts.task, len(sums_SK), config)
     return Result(
-        task=facts["task"],
-        method=facts["method"],
-        mode=facts["mode"],
-        unit=facts["unit"],
-        dataset=str(facts.get("dataset") or ""),
-        rehearsal=bool(facts.get("rehearsal")),
-        shows_direction=bool(facts["direction_accuracy"]),
-        pairs=len(change_P),
+        task=facts.task,
+        method=facts.method,
+        mode=facts.mode,
+        unit=facts.unit,
+        dataset=facts.dataset or "",
+        rehearsal=bool(facts.rehearsal),
+        shows_direction=facts.direction_accuracy,
+        pairs=len(read.change_P),
         subjects=len(sums_SK),
-        change_P=change_P,
-        predicted_P=predicted_P,
+        test_sha256=facts.test_sha256,
+        change_P=read.change_P,
+        predicted_P=read.predicted_P,
         sums_SK=sums_SK,
         estimates=estimates(sums_SK, counts_BS, config.confidence),
     )

@@ -18,7 +18,7 @@ from comface.manifest import Artifact, Draft, file_sha256
 from comface.progress import say
 from comface.store import Store
 from comface.transfer.arrays import array_bytes, read_array
-from comface.transfer.methods import Sources, default_weights, encode, load_method
+from comface.transfer.methods import Sources, best_device, default_weights, encode, load_method
 
 
 def features(
@@ -67,8 +67,10 @@ def _make(
 ) -> Artifact:
     images_NSSC = read_array(faces, "faces.npy")
     encoder = load_method(method, Sources.of(backbone, weights, config))
-    say(f"features: {method}, {len(images_NSSC)} faces of {faces.facts.get('dataset', 'a data set')}")
-    h_ND = encode(encoder, images_NSSC)
+    device = best_device()
+    where = "on the GPU" if device == "cuda" else "on the CPU"
+    say(f"features: {method}, {len(images_NSSC)} faces of {faces.facts.get('dataset', 'a data set')}, {where}")
+    h_ND = encode(encoder, images_NSSC, device)
     if not np.isfinite(h_ND).all():
         raise DataError(f"The method '{method}' gives features that are not finite; its weights are damaged.")
     draft.write("features.npy", array_bytes(h_ND))

@@ -1,12 +1,12 @@
 """Fine-tuning (section 3.4): backbone f and head l trained together on L_task, the squared error of the change.
 
-In: an encoder, faces, pairs to train and to validate on. Out: predicted changes of the test pairs, from the epoch with
-the least validation error. Choices where the paper is silent: Adam, with a higher rate for the head; both photos of
-a pair are mirrored together at random; the change is scaled to unit spread while training; BatchNorm trains with the
-statistics of the batch (both photos in one forward pass) and is evaluated with its running ones; training stops
-after PATIENCE epochs without a better validation error. A transferred head (the paper's) is first rescaled so that its
-estimates spread like the changes to be learned, since it was fitted to |dalpha|; a method that brings no head starts
-with a fresh one.
+In: an encoder, faces, pairs to train and to validate on. Out: the network of the epoch with the least validation error;
+or, of all subjects, the network after a given number of epochs. Choices where the paper is silent: Adam, with a higher
+rate for the head; both photos of a pair are mirrored together at random; the change is scaled to unit spread while
+training; BatchNorm trains with the statistics of the batch (both photos in one forward pass) and is evaluated with its
+running ones; training stops after PATIENCE epochs without a better validation error. A transferred head (the paper's)
+is first rescaled so that its estimates spread like the changes to be learned, since it was fitted to |dalpha|; a method
+that brings no head, or one whose estimates do not vary on the training pairs, starts with a fresh one.
 
 Legend: P pairs, N photos, S side length.
 """
@@ -14,7 +14,8 @@ Legend: P pairs, N photos, S side length.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from comface.config import TransferConfig
 from comface.errors import DataError
 from comface.progress import say
 from comface.seeds import derive_seed, numpy_rng
+from comface.transfer import heads
 from comface.transfer.methods import Encoder
 from comface.transfer.pairs import Pairs
 
@@ -72,6 +74,26 @@ class Batches:
         return x_PCSS, y_PCSS
 
 
+@dataclass(frozen=True)
+class Finetuned:
+    """A trained network, the epoch (from 1) it is taken from, and the head it began with."""
+
+    network: ChangeNetwork
+    epoch: int
+    head: str
+
+    def tensors(self, antisymmetric: bool) -> tuple[dict[str, Tensor], dict[str, NDArray[np.float32]]]:
+        """f, and l as the linear heads are kept (heads.Head.tensors): the same reader serves both. Weights of layers
+        are kept in half precision (half the size; estimates differ in the fourth digit), vectors as they are."""
+        state = {f"backbone.{key}": value.cpu() for key, value in self.network.backbone.state_dict().items()}
+        kept = {k: (v.half() if v.dim() > 1 else v).contiguous() for k, v in state.items()}
+        linear = self.network.head.linear
+        weight_D = linear.weight.detach().double().cpu().numpy()[0] * self.network.spread
+        bias = float(linear.bias.detach().cpu()) * self.network.spread
+        still_D = np.zeros_like(weight_D)
+        return kept, heads.Head(still_D, still_D + 1, weight_D, 0.0 if antisymmetric else bias, antisymmetric).tensors()
+
+
 def finetune(
     encoder: Encoder,
     data: Batches,
@@ -79,29 +101,58 @@ def finetune(
     validation_P: NDArray[np.int64],
     config: TransferConfig,
     words: tuple[object, ...],
-) -> tuple[ChangeNetwork, int]:
-    """The trained network and the epoch (from 1) it is taken from. `words` name the run, for its seeds."""
+) -> Finetuned:
+    """Trained until the validation error no longer falls. `words` name the run, for its seeds."""
     change_P = data.pairs.change_P
-    spread = float(change_P[train_P].std()) or 1.0
-    network = ChangeNetwork(encoder.network, _head(encoder, config, words), spread).to(data.device)
-    if config.head == "transferred" and encoder.head:
-        _rescale(network, data, train_P, config)
-    rates = ((network.backbone, config.backbone_rate), (network.head, config.head_rate))
-    optimizer = torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in rates])
+    network, began, optimizer = _start(encoder, data, train_P, config, words)
     best_error, best_epoch, best_state = np.inf, 0, copy.deepcopy(network.state_dict())
     for epoch in range(1, config.epochs + 1):
         rng = numpy_rng(config.seed, "finetune", *words, epoch)
         _train_epoch(network, optimizer, data, rng.permutation(train_P), config, rng)
         error = float(np.mean((predict(network, data, validation_P, config) - change_P[validation_P]) ** 2))
         if not np.isfinite(error):
-            raise DataError(f"Fine-tuning of {'/'.join(map(str, words))} diverged; lower transfer.backbone_rate.")
+            raise _diverged(words)
         if error < best_error:
             best_error, best_epoch, best_state = error, epoch, copy.deepcopy(network.state_dict())
         if epoch - best_epoch >= PATIENCE:
             break
     network.load_state_dict(best_state)
     say(f"fine-tuning {'/'.join(map(str, words))}: best after {best_epoch} epochs, validation MSE {best_error:.3g}")
-    return network, best_epoch
+    return Finetuned(network, best_epoch, began)
+
+
+def finetune_all(
+    encoder: Encoder, data: Batches, epochs: int, config: TransferConfig, words: tuple[object, ...]
+) -> Finetuned:
+    """Trained on every pair for `epochs`; nobody validates."""
+    all_P = np.arange(len(data.pairs.change_P))
+    network, began, optimizer = _start(encoder, data, all_P, config, words)
+    for epoch in range(1, epochs + 1):
+        rng = numpy_rng(config.seed, "finetune", *words, epoch)
+        _train_epoch(network, optimizer, data, rng.permutation(all_P), config, rng)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        raise _diverged(words)
+    say(f"fine-tuning {'/'.join(map(str, words))}: {epochs} epochs on all subjects")
+    return Finetuned(network, epochs, began)
+
+
+def _start(
+    encoder: Encoder, data: Batches, train_P: NDArray[np.int64], config: TransferConfig, words: tuple[object, ...]
+) -> tuple[ChangeNetwork, str, torch.optim.Optimizer]:
+    """The network before training, which head it has, and its optimizer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "head", *words))
+        head = ChangeHead(encoder.width)
+    spread = float(data.pairs.change_P[train_P].std()) or 1.0
+    network = ChangeNetwork(encoder.network, head, spread).to(data.device)
+    moved = config.head == "transferred" and _transfer_head(network, encoder.head, data, train_P, config)
+    rates = ((network.backbone, config.backbone_rate), (network.head, config.head_rate))
+    optimizer = torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in rates])
+    return network, "transferred" if moved else "fresh", optimizer
+
+
+def _diverged(words: tuple[object, ...]) -> DataError:
+    return DataError(f"Fine-tuning of {'/'.join(map(str, words))} diverged; lower transfer.backbone_rate.")
 
 
 def predict(network: ChangeNetwork, data: Batches, which_P: NDArray[np.int64], config: TransferConfig) -> Floats:
@@ -141,23 +192,27 @@ def _batches(which_P: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64
         yield which_P[start : start + size]
 
 
-def _head(encoder: Encoder, config: TransferConfig, words: tuple[object, ...]) -> ChangeHead:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "head", *words))
-        head = ChangeHead(encoder.width)
-    if config.head == "transferred" and encoder.head:
-        head.load_state_dict({f"linear.{name}": torch.from_numpy(value) for name, value in encoder.head.items()})
-    return head
-
-
-def _rescale(network: ChangeNetwork, data: Batches, train_P: NDArray[np.int64], config: TransferConfig) -> None:
-    """Scale and shift the head so that its estimates have the mean and unit spread of the targets."""
-    estimate_P = torch.from_numpy(predict(network, data, train_P, config) / network.spread)
+def _transfer_head(
+    network: ChangeNetwork,
+    head: Mapping[str, NDArray[np.float32]],
+    data: Batches,
+    train_P: NDArray[np.int64],
+    config: TransferConfig,
+) -> bool:
+    """Put the pre-trained `head` in, scaled and shifted so that its estimates have the mean and unit spread of the
+    targets. False, and the network as it was, where there is none or its estimates do not vary."""
+    if not head:
+        return False
+    fresh = copy.deepcopy(network.head.state_dict())
+    network.head.load_state_dict({f"linear.{name}": torch.from_numpy(value) for name, value in head.items()})
+    estimate_P = predict(network, data, train_P, config) / network.spread
     spread, mean = float(estimate_P.std()), float(estimate_P.mean())
-    if spread < 1e-9:
-        return
+    if not np.isfinite(spread) or spread < 1e-9:
+        network.head.load_state_dict(fresh)
+        return False
     with torch.no_grad():
         network.head.linear.weight /= spread
         network.head.linear.bias.sub_(mean).div_(spread).add_(
             float(data.pairs.change_P[train_P].mean()) / network.spread
         )
+    return True

@@ -2,8 +2,10 @@
 
 In: aligned faces (artifact `faces`), a backbone or the weights of a published method. Out: an artifact `transfer`:
 
-    predictions.json    one column per field over all test pairs: subject (a pseudonym), fold, change, predicted
-    head.safetensors    linear evaluation only: the head fitted on all subjects, for registration
+    predictions.json        one column per field over all test pairs: subject (a pseudonym), fold, change, predicted
+    head.safetensors        the head fitted on all subjects, for registration: of linear evaluation, and of
+                            fine-tuning where the method can be registered (ComFace)
+    backbone.safetensors    then also f, fine-tuned on all subjects
 
 Linear evaluation of a method whose features are already published needs no torch.
 
@@ -12,8 +14,9 @@ Legend: P pairs, N photos, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.config import Task, TransferConfig
-from comface.errors import ConfigurationError
-from comface.manifest import Artifact, Draft
-from comface.metrics import direction_accuracy, mean_absolute_error, pearson
+from comface.errors import ConfigurationError, DataError
+from comface.manifest import Artifact, Draft, canonical_json
+from comface.predictions import NAME, metrics_of
 from comface.progress import say
 from comface.store import Store
 from comface.transfer import heads
@@ -33,6 +36,8 @@ from comface.transfer.folds import Fold, hold_out, subject_folds
 from comface.transfer.methods import Sources, can_finetune
 from comface.transfer.pairs import Pairs, draw_pairs
 
+REGISTERED = "comface"
+"""The method whose fine-tuned network is kept: no other becomes a model, and each costs one more training."""
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
 PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 
@@ -55,7 +60,7 @@ class Estimates:
 
     predicted: list[NDArray[np.float64]]
     facts: dict[str, Any]
-    head: heads.Head | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def transfer(
@@ -140,7 +145,8 @@ def _linear(config: TransferConfig, tested: Side, training: Side, folds: list[Fo
         penalties.append(penalty)
     final_penalty = sorted(penalties)[len(penalties) // 2]
     final = heads.fit(training.samples(training.pairs.subjects), final_penalty, config.antisymmetric)
-    return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, final)
+    files = {"head.safetensors": _safetensors(final.tensors())}
+    return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, files)
 
 
 def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[heads.Head, float]:
@@ -162,25 +168,58 @@ def _finetuned(
     training: Side,
     folds: list[Fold],
 ) -> Estimates:
-    """All layers, per fold, each from the pre-trained weights."""
+    """All layers, per fold, each from the pre-trained weights; then, for a method that can be registered, once on all
+    subjects, for as many epochs as the middle fold took."""
     import torch
 
-    from comface.transfer.finetune import Batches, finetune, predict
+    from comface.transfer.finetune import Batches, finetune, finetune_all, predict
     from comface.transfer.methods import load_method
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    predicted, epochs = [], []
-    head_from = "fresh"
+    predicted, epochs, began = [], [], []
     for number, fold in enumerate(folds):
         encoder = load_method(words[1], sources)
-        head_from = "transferred" if config.head == "transferred" and encoder.head else "fresh"
         data = Batches(encoder.preprocess, training.rows_N, training.pairs, device)
         parts = training.pairs.of(fold.train), training.pairs.of(fold.validation)
-        network, epoch = finetune(encoder, data, *parts, config, (*words, number))
+        tuned = finetune(encoder, data, *parts, config, (*words, number))
         data = Batches(encoder.preprocess, tested.rows_N, tested.pairs, device)
-        predicted.append(predict(network, data, tested.pairs.of(fold.test), config))
-        epochs.append(epoch)
-    return Estimates(predicted, {"head": head_from, "best_epochs": epochs, "batchnorm": "of the batch in training"})
+        predicted.append(predict(tuned.network, data, tested.pairs.of(fold.test), config))
+        epochs.append(tuned.epoch)
+        began.append(tuned.head)
+    facts: dict[str, Any] = {"heads": began, "best_epochs": epochs, "batchnorm": "of the batch in training"}
+    if words[1] != REGISTERED:
+        return Estimates(predicted, facts)
+    final_epochs = sorted(epochs)[len(epochs) // 2]
+    encoder = load_method(words[1], sources)
+    data = Batches(encoder.preprocess, training.rows_N, training.pairs, device)
+    final = finetune_all(encoder, data, final_epochs, config, (*words, "all"))
+    backbone, head = final.tensors(config.antisymmetric)
+    files = {"head.safetensors": _safetensors(head), "backbone.safetensors": _safetensors(backbone)}
+    return Estimates(predicted, facts | {"final_epochs": final_epochs, "final_head": final.head}, files)
+
+
+def _safetensors(tensors: Mapping[str, Any]) -> bytes:
+    if all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
+        import safetensors.numpy
+
+        return safetensors.numpy.save(dict(tensors))
+    import safetensors.torch
+
+    return safetensors.torch.save(dict(tensors))
+
+
+def test_set(faces: Artifact, pairs: Pairs, folds: Sequence[Fold], pseudonyms: Mapping[str, str]) -> str:
+    """A digest of what is tested: fold, person, both photos and the change of every pair, in order. Figures of two
+    transfers can be compared where it is equal, whatever method or mode made them."""
+    rows = faces.read_json("photos.json")
+    content = faces.manifest.objects["faces.npy"].sha256
+    photo_N = [str(row.get("sha256") or f"{content}/{index}") for index, row in enumerate(rows)]
+    tested = [
+        [number, pseudonyms[pairs.subjects[p]], photo_N[pairs.x_P[p]], photo_N[pairs.y_P[p]], float(pairs.change_P[p])]
+        for number, fold in enumerate(folds)
+        for p in pairs.of(fold.test)
+    ]
+    return hashlib.sha256(canonical_json(tested).encode()).hexdigest()
 
 
 def _publish(
@@ -194,23 +233,21 @@ def _publish(
 ) -> Artifact:
     pseudonyms = {name: f"s{i:03d}" for i, name in enumerate(sorted(set(pairs.subjects)), start=1)}
     order_P = np.concatenate([pairs.of(fold.test) for fold in folds])
-    change_P, predicted_P = pairs.change_P[order_P], np.concatenate(estimates.predicted)
+    change_P = pairs.change_P[order_P]
+    predicted_P = np.array([float(f"{value:.6g}") for value in np.concatenate(estimates.predicted)])
+    if not np.isfinite(predicted_P).all():
+        raise DataError(f"The estimates of {'/'.join(words)} are not finite; lower its learning rates.")
     draft.write_json(
-        "predictions.json",
+        NAME,
         {
             "subject": [pseudonyms[pairs.subjects[p]] for p in order_P],
             "fold": [number for number, fold in enumerate(folds) for _ in pairs.of(fold.test)],
             "change": change_P.tolist(),
-            "predicted": [float(f"{value:.6g}") for value in predicted_P],
+            "predicted": predicted_P.tolist(),
         },
     )
-    if estimates.head is not None:
-        import safetensors.numpy
-
-        draft.write("head.safetensors", safetensors.numpy.save(estimates.head.tensors()))
-    metrics = {"mae": mean_absolute_error(change_P, predicted_P), "corr": pearson(change_P, predicted_P)}
-    if task.direction_accuracy:
-        metrics["acc"] = direction_accuracy(change_P, predicted_P)
+    for name, data in estimates.files.items():
+        draft.write(name, data)
     kept = {name: faces.facts.get(name) for name in ("dataset", "rehearsal", "found", "missed")}
     task_name, method, mode = words
     return draft.publish(
@@ -222,7 +259,8 @@ def _publish(
             "direction_accuracy": task.direction_accuracy,
             "subjects": len(pseudonyms),
             "pairs": len(order_P),
-            "metrics": metrics,
+            "metrics": metrics_of(change_P, predicted_P, task.direction_accuracy),
+            "test_sha256": test_set(faces, pairs, folds, pseudonyms),
             **kept,
             **estimates.facts,
         }
