@@ -159,7 +159,7 @@ def test_the_module_and_the_script_are_the_same_command() -> None:
     ("arguments", "expected"),
     [
         (["--set", "pretrain.epoch=3"], "'pretrain.epoch' is not a field"),
-        (["--set", "pretrain.epochs=0"], "'pretrain.epochs' is wrong: input should be greater than 0"),
+        (["--set", "pretrain.epochs=0"], "'pretrain.epochs' is wrong: input should be greater than or equal to 1"),
         (["--set", "synthesize.alpha_step=0.3"], "alpha_step must divide"),
         (["--set", "shard.validation_fraction=1.5"], "'shard.validation_fraction' is wrong"),
         (["--set", "transfer.tasks=[]"], "'transfer.tasks' is empty"),
@@ -198,7 +198,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["features", "--method", "resnet", "--output", "o.npy", "a.jpg"], "The method 'resnet' is not built in"),
         (["synthesize", "--part", "99"], "There is no part 99"),
         (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
-        (["screen", "--set", "screening.method=farl"], "The method 'farl' is not built in yet"),
+        (["screen", "--set", "screening.method=farl"], "the method 'farl' is not built yet"),
         (["align", "cifar"], "No task of this configuration reads a data set 'cifar'"),
         (["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"], "no file 'w.npy'"),
         (["compare", "a.jpg", "b.jpg"], "No model is registered in"),

@@ -119,7 +119,7 @@ def test_an_unknown_field_is_named() -> None:
 @pytest.mark.parametrize(
     ("model", "values", "expected"),
     [
-        (PretrainConfig, {"epochs": 0}, "'epochs' is wrong: input should be greater than 0"),
+        (PretrainConfig, {"epochs": 0}, "'epochs' is wrong: input should be greater than or equal to 1"),
         (PretrainConfig, {"epochs": "many"}, "'epochs' is wrong: input should be a valid integer"),
         (PretrainConfig, {"learning_rate": float("nan")}, "'learning_rate' is wrong: "),
         (PretrainConfig, {"backbone": "ResNet50"}, "'backbone' is wrong: input should be 'narrow', 'resnet18'"),
@@ -153,8 +153,19 @@ def test_each_mistake_has_its_sentence(model, values, expected: str) -> None:
     assert expected in refused(parse, model, values)
 
 
-def test_several_mistakes_are_counted() -> None:
-    assert "(1 more)" in refused(parse, PretrainConfig, {"epochs": 0, "temperature": -1})
+def test_several_mistakes_are_all_said() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        resolve("paper", ["pretrain.epochs=0", "pretrain.temperature=-1", "seed", "transfer.methods=[scratch, farl]"])
+    assert [str(problem) for problem in error.value.problems] == [
+        "The override 'seed' is not of the form field=value; write one '='.",
+        "The configuration's 'pretrain.temperature' is wrong: input should be greater than or equal to 0.001; see "
+        "docs/configuration.md.",
+        "The configuration's 'pretrain.epochs' is wrong: input should be greater than or equal to 1; see "
+        "docs/configuration.md.",
+        "The configuration's 'transfer.methods.1' is wrong: the method 'farl' is not built yet; choose from scratch, "
+        "pixels, imagenet, comface; see docs/configuration.md.",
+    ]
+    assert str(error.value).startswith("There are 4 problems:\n  1. The override 'seed'")
 
 
 # Profiles and overrides

@@ -147,11 +147,18 @@ def test_a_key_that_leaves_the_store_is_refused(store: Store, key: str) -> None:
 # Where the store lies
 
 
-@pytest.mark.parametrize("uri", ["", "runs", "file://", "file://host/a", "s3://", "gs://bucket/a", "s3:bucket"])
+@pytest.mark.parametrize("uri", ["", "file://", "file://host/a", "s3://", "gs://bucket/a", "s3:bucket"])
 def test_another_kind_of_address_is_refused_in_a_sentence(uri: str) -> None:
     with pytest.raises(ConfigurationError, match="neither file:///absolute/path nor s3://bucket/prefix") as error:
         open_store(uri, {})
     sentence(error)
+
+
+def test_a_plain_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_store("runs/a b").uri == (tmp_path / "runs" / "a b").as_uri()
+    assert open_store(str(tmp_path / "100%")).path("x") == tmp_path / "100%" / "x"
+    assert open_store("~/store").uri == (Path.home() / "store").as_uri()
 
 
 def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
@@ -435,6 +442,6 @@ def test_each_failure_of_the_disk_has_its_branch_of_the_tree(number: int, kind: 
 
 def test_a_file_where_a_folder_should_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
-    with pytest.raises(TryAgain, match=r"Not a directory|File exists") as error:
+    with pytest.raises(ComfaceError, match=r"Not a directory|File exists") as error:
         FileStore(tmp_path / "store").write("a/b", b"x")
     sentence(error)

@@ -1,8 +1,9 @@
 """Configuration: one frozen model per step, whose defaults are the paper's (section 4.1).
 
-A field's description is its help text and its documentation. Profiles are YAML files that override defaults;
-`--set pretrain.epochs=4` overrides a profile. A step receives its section as one canonical JSON string, so that
-caching is exact per step.
+A field's description is its help text and its documentation. Every number has a lowest and a highest value, and every
+text a longest one, so that no value hangs a step or fills a memory by itself (a whole run's needs: resolve/sizes.py).
+Profiles are YAML files that override defaults; `--set pretrain.epochs=4` overrides a profile. A step receives its
+section as one canonical JSON string, so that caching is exact per step.
 """
 
 from __future__ import annotations
@@ -12,18 +13,54 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from comface.errors import ConfigurationError
+from comface.errors import ConfigurationError, gathered
 from comface.manifest import canonical_json
+from comface.names import Attribute, Label, ModelName, Name, NameIfAny, Place, Resource, Word, quoted
+from comface.reading import merge, parse, read_override
+from comface.store import place_uri
+
+__all__ = ["RunConfig", "parse", "profiles", "resolve"]
+
+NOT_BUILT = ("vggface2", "simclr", "mocov2", "swav", "barlowtwins", "bulat", "farl", "pcl", "stablerep")
+"""Methods of the paper's tables that this version does not have (docs/reproduction.md)."""
+
+
+def _built(method: Any) -> Any:
+    if method in NOT_BUILT:
+        raise ValueError(f"the method '{method}' is not built yet; choose from scratch, pixels, imagenet, comface")
+    return method
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"'{twice[0]}' is named twice; name it once")
+    return values
+
 
 Generator = Literal["procedural", "dcgan", "stylegan", "stylegan2", "stylegan3"]
-Method = Literal[
-    "scratch", "pixels", "comface", "imagenet", "vggface2", "simclr", "mocov2", "swav",
-    "barlowtwins", "bulat", "farl", "pcl", "stablerep",
-]  # fmt: skip
+Method = Annotated[Literal["scratch", "pixels", "imagenet", "comface"], BeforeValidator(_built)]
+Mode = Literal["linear", "finetune"]
 Backbone = Literal["narrow", "resnet18", "resnet50", "resnet101", "vit_b_16"]
-Positive = Annotated[int, Field(gt=0)]
+Once = AfterValidator(_each_once)
+StorePlace = Annotated[Place, AfterValidator(place_uri)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Small = Annotated[int, Field(ge=1, le=10_000)]
+SidePx = Annotated[int, Field(ge=32, le=1024)]
+MOST_ALPHAS = 1_000
+"""Members of a track are numbered with three digits."""
 
 CELEBA = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
@@ -39,6 +76,15 @@ CELEBA = (
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's yes, on and true would be the number 1."""
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation not in (bool, bool | None):
+            raise ValueError("true and false are no value of this field")
+        return value
+
     def canonical(self) -> str:
         return canonical_json(self.model_dump(mode="json", by_alias=True))
 
@@ -47,10 +93,10 @@ class Share(Section):
     """One part of the composition: identities of one generator, each swept along some attributes."""
 
     generator: Generator
-    identities: Positive = Field(description="how many identities this generator contributes")
-    attributes: tuple[str, ...] = Field(min_length=1, description="attributes swept, by name")
-    attributes_per_identity: Positive = Field(
-        default=1, description="how many of them each identity is swept along (identities take turns)"
+    identities: int = Field(ge=1, le=9_999_999, description="how many identities this generator contributes")
+    attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="attributes swept, by name")
+    attributes_per_identity: int = Field(
+        default=1, ge=1, le=200, description="how many of them each identity is swept along (identities take turns)"
     )
 
     @model_validator(mode="after")
@@ -60,18 +106,24 @@ class Share(Section):
         return self
 
 
+Row = Annotated[int, Field(ge=0, le=63)]
+Shift = Annotated[float, Field(ge=-360, le=360)]
+
+
 class DirectionUse(Section):
     """What is changed of how the catalogue uses a direction (docs/generators.md); unset fields leave it so."""
 
-    file: str | None = Field(default=None, min_length=1, description="name of its file in the weights location")
+    file: Place | None = Field(default=None, min_length=1, description="name of its file in the weights location")
     space: Literal["Z", "W", "W+"] | None = Field(default=None, description="the latents that it is added to")
-    layers: tuple[int, int] | None = Field(default=None, description="first and last row of W+ that is edited")
+    layers: tuple[Row, Row] | None = Field(default=None, description="first and last row of W+ that is edited")
     truncate: Literal["before", "after"] | None = Field(
         default=None, description="whether the edit comes before or after truncation"
     )
     unit_norm: bool | None = Field(default=None, description="bring it to norm 1 before use")
-    condition: tuple[str, ...] | None = Field(
-        default=None, description="attributes of the same generator that it is made orthogonal to (then of norm 1)"
+    condition: tuple[Attribute, ...] | None = Field(
+        default=None,
+        max_length=200,
+        description="attributes of the same generator that it is made orthogonal to (then of norm 1)",
     )
 
 
@@ -83,14 +135,15 @@ class SynthesizeConfig(Section):
             Share(generator="stylegan3", identities=200_000, attributes=CELEBA),
         ),
         min_length=1,
+        max_length=100,
         description="tracks per generator and attribute; the default is 350,000 tracks = 35.35 M images",
     )  # fmt: skip
-    alpha_max: float = Field(default=5.0, gt=0, le=20, description="alphas run from -alpha_max to +alpha_max")
-    alpha_step: float = Field(default=0.1, gt=0, description="distance of neighbouring alphas")
+    alpha_max: float = Field(default=5.0, ge=0.01, le=20, description="alphas run from -alpha_max to +alpha_max")
+    alpha_step: float = Field(default=0.1, ge=0.001, le=20, description="distance of neighbouring alphas")
     image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
-    truncation_psi: float = Field(default=0.7, gt=0, le=1, description="truncation of the StyleGANs")
-    directions: dict[str, dict[str, DirectionUse]] = Field(
+    truncation_psi: float = Field(default=0.7, ge=0.01, le=1, description="truncation of the StyleGANs")
+    directions: dict[Generator, dict[Attribute, DirectionUse]] = Field(
         default={},
         description="changes of the catalogue: generator → attribute → file, space, layers, truncate (before, after), "
         "unit_norm, condition",
@@ -98,13 +151,13 @@ class SynthesizeConfig(Section):
     pseudo_aligned: bool = Field(
         default=False, description="StyleGAN3: w does not turn or shift the picture (for weights of unaligned faces)"
     )
-    input_transform: tuple[float, float, float] = Field(
+    input_transform: tuple[Shift, Shift, Shift] = Field(
         default=(0.0, 0.0, 0.0),
         description="StyleGAN3: rotation (degrees) and translation x, y of every picture, as NVIDIA's tools take them",
     )
-    parts: Positive = Field(default=512, description="parts made side by side; each is resumable")
+    parts: int = Field(default=512, ge=1, le=4096, description="parts made side by side; each is resumable")
     screen_faces: bool = Field(default=True, description="drop identities in which no face is found")
-    seed: int = Field(default=0, ge=0, description="identities are drawn from it, one by one")
+    seed: Seed = Field(default=0, description="identities are drawn from it, one by one")
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -116,6 +169,11 @@ class SynthesizeConfig(Section):
         steps = 2 * self.alpha_max / self.alpha_step
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 2:
             raise ValueError("alpha_step must divide 2 * alpha_max into at least two steps")
+        if round(steps) >= MOST_ALPHAS:
+            raise ValueError(
+                f"alpha_step {self.alpha_step:g} gives {round(steps) + 1:,} images a track, more than {MOST_ALPHAS:,}; "
+                f"raise it to {2 * self.alpha_max / (MOST_ALPHAS - 1):.2g} or more"
+            )
         return self
 
 
@@ -127,11 +185,13 @@ class ScreeningConfig(Section):
         description="report: measure and show; restrict: shard without what is dropped, pre-train only in the range of "
         "alpha that holds; refuse: the same, but stop where an attribute is dropped; skip: do not measure",
     )
-    tracks: int = Field(default=40, ge=3, description="tracks measured per generator and attribute")
-    alphas: int = Field(default=11, ge=3, description="alphas measured along a track, both ends and 0 among them")
+    tracks: int = Field(default=40, ge=3, le=10_000, description="tracks measured per generator and attribute")
+    alphas: int = Field(
+        default=11, ge=3, le=MOST_ALPHAS, description="alphas measured along a track, both ends and 0 among them"
+    )
     method: Method = Field(default="imagenet", description="backbone by whose features identity is told")
-    backbone: str = Field(default="", description="backbone artifact, for the method 'comface'")
-    others: Positive = Field(default=20, description="other identities that an edited face is told from")
+    backbone: Place = Field(default="", description="backbone artifact, for the method 'comface'")
+    others: int = Field(default=20, ge=1, le=1000, description="other identities that an edited face is told from")
     min_face: float = Field(default=0.7, ge=0, le=1, description="least share of tracks in which a face is found")
     min_identity: float = Field(
         default=0.8, ge=0, le=1, description="least share in which the own unedited face is nearest among the others"
@@ -139,10 +199,14 @@ class ScreeningConfig(Section):
     min_monotone: float = Field(
         default=0.5, ge=0, le=1, description="least mean rank correlation of alpha and the own score"
     )
-    min_effect_sd: float = Field(default=0.3, ge=0, description="least own effect, in SD between people per 5 alpha")
-    max_entangled: float = Field(default=1.0, gt=0, description="how much more than its own score another may move")
-    min_range: float = Field(default=2.0, gt=0, description="narrowest range of alpha that is worth keeping")
-    seed: int = Field(default=0, ge=0, description="decides which tracks are measured")
+    min_effect_sd: float = Field(
+        default=0.3, ge=0, le=100, description="least own effect, in SD between people per 5 alpha"
+    )
+    max_entangled: float = Field(
+        default=1.0, ge=0.01, le=1000, description="how much more than its own score another may move"
+    )
+    min_range: float = Field(default=2.0, ge=0.01, le=40, description="narrowest range of alpha that is worth keeping")
+    seed: Seed = Field(default=0, description="decides which tracks are measured")
 
     @model_validator(mode="after")
     def _backbone_is_used(self) -> ScreeningConfig:
@@ -152,16 +216,18 @@ class ScreeningConfig(Section):
 
 
 class ShardConfig(Section):
-    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="share of identities kept for validation")
-    shard_size_mb: float = Field(default=96.0, gt=0, description="size at which a shard is closed")
-    seed: int = Field(default=0, ge=0, description="decides which identities validate")
+    validation_fraction: float = Field(
+        default=0.1, ge=0.001, lt=0.5, description="share of identities kept for validation"
+    )
+    shard_size_mb: float = Field(default=96.0, ge=0.01, le=10_000, description="size at which a shard is closed")
+    seed: Seed = Field(default=0, description="decides which identities validate")
 
 
 class Augmentation(Section):
     """Flip, colour jitter, grayscale and random crop, drawn independently per view (section 3.2; the paper names no
     strengths)."""
 
-    crop_min_area: float = Field(default=0.6, gt=0, le=1, description="smallest crop, as a share of the area")
+    crop_min_area: float = Field(default=0.6, ge=0.01, le=1, description="smallest crop, as a share of the area")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     brightness: float = Field(default=0.4, ge=0, lt=1)
     contrast: float = Field(default=0.4, ge=0, lt=1)
@@ -180,26 +246,34 @@ class JobConfig(Section):
     kind: Literal["pytorchjob", "trainjob"] = Field(
         default="pytorchjob", description="kubeflow.org/v1 (training operator) or trainer.kubeflow.org/v1alpha1"
     )
-    runtime: str = Field(default="torch-distributed", description="TrainJob: its ClusterTrainingRuntime")
-    image: str = Field(default="", description="image of its pods; empty: that of the step's own pod")
-    cpus: Positive = Field(default=64, description="cores requested per node")
-    memory_gib: Positive = Field(default=512, description="memory per node, shared memory included")
-    shared_memory_gib: Positive = Field(default=64, description="size of /dev/shm per node")
-    scratch_gib: Positive = Field(default=1000, description="local disk per node, for copies of shards")
-    rdma: str = Field(
+    runtime: Resource = Field(default="torch-distributed", description="TrainJob: its ClusterTrainingRuntime")
+    image: Resource = Field(default="", description="image of its pods; empty: that of the step's own pod")
+    cpus: Small = Field(default=64, description="cores requested per node")
+    memory_gib: Count = Field(default=512, description="memory per node, shared memory included")
+    shared_memory_gib: Count = Field(default=64, description="size of /dev/shm per node")
+    scratch_gib: Count = Field(default=1000, description="local disk per node, for copies of shards")
+    rdma: Resource = Field(
         default="",
         description="RDMA resource, one per node, e.g. rdma/hca_shared_devices_a; its IPC_LOCK is more than Pod "
         "Security 'restricted' and 'baseline' allow",
     )
-    queue: str = Field(default="", description="Kueue's LocalQueue; the job starts suspended")
+    queue: Resource = Field(default="", description="Kueue's LocalQueue; the job starts suspended")
     gang: bool = Field(default=False, description="all or nothing by the operator's gang scheduler, not with Kueue")
-    scheduler: str = Field(default="", description="scheduler of its pods, e.g. volcano")
-    priority_class: str = Field(default="", description="PriorityClass of its pods")
-    service_account: str = Field(default="", description="service account of its pods; empty: the namespace's default")
-    deadline_s: Positive = Field(default=1_209_600, description="longest training; queued time does not count")
-    restarts: Positive = Field(default=5, description="restarts per node before the job is given up")
-    resubmissions: int = Field(default=3, ge=0, description="new jobs after one that failed by eviction or preemption")
-    keep_s: int = Field(default=86_400, ge=0, description="how long a finished PyTorchJob and its logs are kept")
+    scheduler: Resource = Field(default="", description="scheduler of its pods, e.g. volcano")
+    priority_class: Resource = Field(default="", description="PriorityClass of its pods")
+    service_account: Resource = Field(
+        default="", description="service account of its pods; empty: the namespace's default"
+    )
+    deadline_s: int = Field(
+        default=1_209_600, ge=1, le=31_536_000, description="longest training; queued time does not count"
+    )
+    restarts: int = Field(default=5, ge=1, le=1000, description="restarts per node before the job is given up")
+    resubmissions: int = Field(
+        default=3, ge=0, le=1000, description="new jobs after one that failed by eviction or preemption"
+    )
+    keep_s: int = Field(
+        default=86_400, ge=0, le=31_536_000, description="how long a finished PyTorchJob and its logs are kept"
+    )
 
     @model_validator(mode="after")
     def _one_gang_scheduler(self) -> JobConfig:
@@ -212,41 +286,46 @@ class JobConfig(Section):
 
 class PretrainConfig(Section):
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
-    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of a view")
+    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of a view; of vit_b_16: 224")
     view_share: float = Field(
         default=1.0, gt=0.3, le=1, description="share of the aligned frame that a view shows, from forehead to chin"
     )
     learning: Literal["both", "inter", "intra"] = Field(default="both", description="which losses (table 7)")
     target: Literal["absolute", "signed"] = Field(default="absolute", description="|Δalpha| or Δalpha (table 7)")
     curriculum: bool = Field(default=True, description="shrink the range of changes, equation (2)")
-    curriculum_ends: tuple[int, ...] = Field(
-        default=(3, 6, 9, 12), min_length=1, description="e_1 … e_t: last epoch (counted from 1) of each stage"
+    curriculum_ends: tuple[Small, ...] = Field(
+        default=(3, 6, 9, 12),
+        min_length=1,
+        max_length=100,
+        description="e_1 … e_t: last epoch (counted from 1) of each stage",
     )
-    temperature: float = Field(default=0.1, gt=0, description="tau of equation (1)")
-    projection_hidden: Positive | None = Field(
-        default=None, description="inner width of the projection head g; unset: that of the features"
+    temperature: float = Field(default=0.1, ge=0.001, le=100, description="tau of equation (1)")
+    projection_hidden: int | None = Field(
+        default=None, ge=1, le=65_536, description="inner width of the projection head g; unset: that of the features"
     )
-    projection_width: Positive = Field(default=128, description="output width of the projection head g")
-    intra_weight: float = Field(default=1.0, gt=0, description="weight of L_intra in the sum")
-    epochs: Positive = Field(default=12)
-    pairs_per_step: Positive = Field(default=1024, description="N of equation (1), over all processes")
-    steps_per_epoch: Positive | None = Field(
-        default=None, description="unset: every training image once as x per epoch"
+    projection_width: int = Field(default=128, ge=1, le=65_536, description="output width of the projection head g")
+    intra_weight: float = Field(default=1.0, ge=1e-6, le=1_000_000, description="weight of L_intra in the sum")
+    epochs: Small = Field(default=12)
+    pairs_per_step: int = Field(default=1024, ge=2, le=1_000_000, description="N of equation (1), over all processes")
+    steps_per_epoch: int | None = Field(
+        default=None, ge=1, le=10_000_000, description="unset: every training image once as x per epoch"
     )
     optimizer: Literal["adam", "adamw"] = Field(default="adam")
-    learning_rate: float = Field(default=4e-4, gt=0)
-    head_rate_factor: float = Field(default=1.0, gt=0, description="learning rate of the change head, relative")
-    halve_at_epoch: Positive | None = Field(default=10, description="halve the rate from this epoch (from 1) on")
+    learning_rate: float = Field(default=4e-4, ge=1e-12, le=100)
+    head_rate_factor: float = Field(
+        default=1.0, ge=1e-6, le=1_000_000, description="learning rate of the change head, relative"
+    )
+    halve_at_epoch: Small | None = Field(default=10, description="halve the rate from this epoch (from 1) on")
     cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
     augmentation: Augmentation = Augmentation()
     precision: Literal["fp32", "bf16"] = Field(default="bf16", description="of the forward pass")
-    loader_workers: int = Field(default=8, ge=0, description="decoding processes per training process")
-    checkpoint_every_s: float = Field(default=600.0, gt=0, description="seconds between checkpoints")
-    nodes: Positive = Field(default=4, description="nodes of the PyTorchJob")
-    gpus_per_node: int = Field(default=8, ge=0, description="GPUs per node; 0 trains on the CPU")
+    loader_workers: int = Field(default=8, ge=0, le=256, description="decoding processes per training process")
+    checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
+    nodes: int = Field(default=4, ge=1, le=1000, description="nodes of the PyTorchJob")
+    gpus_per_node: int = Field(default=8, ge=0, le=64, description="GPUs per node; 0 trains on the CPU")
     job: JobConfig = JobConfig()
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _stages_cover_epochs(self) -> PretrainConfig:
@@ -261,12 +340,12 @@ class PretrainConfig(Section):
 class Task(Section):
     """A task: which data set, which label, what is measured in."""
 
-    dataset: str = Field(description="name of the data set in `data`")
-    label: str = Field(default="", description="which of its labels, where it has several")
-    train_dataset: str = Field(default="", description="another data set to train on (Edema-A to B)")
-    unit: str = Field(description="unit of the change")
+    dataset: Name = Field(description="name of the data set in `data`")
+    label: Label = Field(default="", description="which of its labels, where it has several")
+    train_dataset: NameIfAny = Field(default="", description="another data set to train on (Edema-A to B)")
+    unit: Word = Field(min_length=1, description="unit of the change")
     direction_accuracy: bool = Field(default=False, description="report accuracy of direction as well")
-    min_change: float = Field(default=0.0, ge=0, description="pairs that change less are not drawn")
+    min_change: float = Field(default=0.0, ge=0, le=1_000_000, description="pairs that change less are not drawn")
 
 
 TASKS: dict[str, Task] = {
@@ -285,11 +364,13 @@ TASKS: dict[str, Task] = {
 
 class DataSource(Section):
     layout: Literal["disfa", "fgnet", "edema", "pairs"] = Field(description="layout on disk (docs/data.md)")
-    uri: str = Field(default="", description="folder of the data set; empty: make the rehearsal one")
-    labels: tuple[str, ...] = Field(
-        default=(), description="labels that must be there; of DISFA, the action units to read (empty: au6, au12)"
+    uri: Place = Field(default="", description="folder of the data set; empty: make the rehearsal one")
+    labels: Annotated[tuple[Label, ...], Once] = Field(
+        default=(),
+        max_length=100,
+        description="labels that must be there; of DISFA, the action units to read (empty: au6, au12)",
     )
-    frames_per_subject: Positive | None = Field(
+    frames_per_subject: Count | None = Field(
         default=None, description="DISFA: frames per subject and label, over all intensities; unset: all"
     )
     face_size_px: int = Field(default=224, ge=32, le=512, description="side length of its aligned faces")
@@ -298,37 +379,41 @@ class DataSource(Section):
 class RehearseConfig(Section):
     """The rehearsal data sets that stand in where no real one is given."""
 
-    disfa_subjects: int = Field(default=27, ge=4)
-    disfa_frames: int = Field(default=120, ge=20, description="frames per video (DISFA: 4,845)")
-    fgnet_subjects: int = Field(default=82, ge=4)
-    fgnet_images: int = Field(default=12, ge=2, description="mean number of photos per subject")
-    edema_a_patients: int = Field(default=38, ge=4)
-    edema_b_patients: int = Field(default=19, ge=4)
-    edema_sessions: int = Field(default=5, ge=1, description="mean number of dialysis sessions per patient")
-    edema_frames: int = Field(default=2, ge=1, description="frames per datum (paper: 100)")
-    cohort_subjects: int = Field(default=80, ge=4)
-    cohort_photos: int = Field(default=12, ge=2)
-    image_size_px: int = Field(default=160, ge=96, description="side length of the photos")
-    seed: int = Field(default=1000, ge=0, description="other identities than those of pre-training")
+    disfa_subjects: int = Field(default=27, ge=4, le=999)
+    disfa_frames: int = Field(default=120, ge=20, le=100_000, description="frames per video (DISFA: 4,845)")
+    fgnet_subjects: int = Field(default=82, ge=4, le=999)
+    fgnet_images: int = Field(default=12, ge=2, le=1_000, description="mean number of photos per subject")
+    edema_a_patients: int = Field(default=38, ge=4, le=10_000)
+    edema_b_patients: int = Field(default=19, ge=4, le=10_000)
+    edema_sessions: int = Field(default=5, ge=1, le=1_000, description="mean number of dialysis sessions per patient")
+    edema_frames: int = Field(default=2, ge=1, le=1_000, description="frames per datum (paper: 100)")
+    cohort_subjects: int = Field(default=80, ge=4, le=10_000)
+    cohort_photos: int = Field(default=12, ge=2, le=1_000)
+    image_size_px: int = Field(default=160, ge=96, le=2048, description="side length of the photos")
+    seed: Seed = Field(default=1000, description="other identities than those of pre-training")
 
 
 class TransferConfig(Section):
-    tasks: tuple[str, ...] = Field(
-        default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"), min_length=1
-    )
-    methods: tuple[Method, ...] = Field(
-        default=("scratch", "imagenet", "vggface2", "simclr", "mocov2", "swav", "barlowtwins", "bulat", "farl",
-                 "pcl", "stablerep", "comface"),
+    tasks: Annotated[tuple[Name, ...], Once] = Field(
+        default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"),
         min_length=1,
-    )  # fmt: skip
-    modes: tuple[Literal["linear", "finetune"], ...] = Field(default=("linear", "finetune"), min_length=1)
-    folds: int = Field(default=4, ge=2, description="cross-validation folds by subject")
-    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="of the training subjects")
-    validation_turns: Positive = Field(
+        max_length=100,
+    )
+    methods: Annotated[tuple[Method, ...], Once] = Field(
+        default=("scratch", "pixels", "imagenet", "comface"),
+        min_length=1,
+        description="what is built of the paper's (docs/reproduction.md), and pixels",
+    )
+    modes: Annotated[tuple[Mode, ...], Once] = Field(default=("linear", "finetune"), min_length=1)
+    folds: int = Field(default=4, ge=2, le=100, description="cross-validation folds by subject")
+    validation_fraction: float = Field(default=0.1, ge=0.001, lt=0.5, description="of the training subjects")
+    validation_turns: int = Field(
         default=1,
+        ge=1,
+        le=100,
         description="linear evaluation: groups of training subjects that validate in turn; 1: only that fraction does",
     )
-    pairs_per_subject: Positive = Field(default=200, description="random pairs drawn within a subject")
+    pairs_per_subject: int = Field(default=200, ge=1, le=100_000, description="random pairs drawn within a subject")
     head: Literal["fresh", "transferred"] = Field(
         default="transferred",
         description="fine-tuning starts from the pre-trained l, as the paper does (a method without one starts from a "
@@ -337,33 +422,33 @@ class TransferConfig(Section):
     antisymmetric: bool = Field(
         default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"
     )
-    epochs: Positive = Field(default=30, description="of fine-tuning, with early stopping on validation")
-    batch_pairs: Positive = Field(default=64)
-    backbone_rate: float = Field(default=1e-4, gt=0)
-    head_rate: float = Field(default=1e-3, gt=0)
+    epochs: Small = Field(default=30, description="of fine-tuning, with early stopping on validation")
+    batch_pairs: int = Field(default=64, ge=1, le=4096)
+    backbone_rate: float = Field(default=1e-4, ge=1e-12, le=100)
+    head_rate: float = Field(default=1e-3, ge=1e-12, le=100)
     backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
     image_size_px: int = Field(default=224, ge=32, le=512, description="side length of its input")
     view_share: float = Field(
         default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' are shown"
     )
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class EvaluateConfig(Section):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap intervals over subjects")
-    bootstrap: int = Field(default=500, ge=50, description="resamples of subjects")
-    seed: int = Field(default=0, ge=0)
+    bootstrap: int = Field(default=500, ge=50, le=100_000, description="resamples of subjects")
+    seed: Seed = 0
 
 
 class Threshold(Section):
-    task: str
-    mode: Literal["linear", "finetune"] = "linear"
+    task: Name
+    mode: Mode = "linear"
     min_corr: float = Field(ge=-1, le=1, description="smallest Pearson correlation that passes")
 
 
 class RegisterConfig(Section):
-    name: str = Field(default="comface", pattern="^[a-z0-9][a-z0-9-]*$", description="model name in the registry")
-    thresholds: tuple[Threshold, ...] = Field(default=(), description="what a challenger must reach")
+    name: ModelName = Field(default="comface", description="model name in the registry")
+    thresholds: tuple[Threshold, ...] = Field(default=(), max_length=200, description="what a challenger must reach")
     must_beat: Method | None = Field(default="scratch", description="method that ComFace must beat on every task")
     champion_tolerance: float = Field(
         default=0.05, ge=0, le=2, description="how far the mean correlation may fall below the champion's, same tasks"
@@ -374,14 +459,14 @@ class RegisterConfig(Section):
 class RunConfig(Section):
     """A whole run. Each step sees only its own section (and the artifacts it reads)."""
 
-    profile: str = Field(default="paper", description="the profile it started from")
-    store: str = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
-    weights: str = Field(default="s3://comface/weights", description="where generator and method weights lie")
+    profile: Name = Field(default="paper", description="the profile it started from")
+    store: StorePlace = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
+    weights: StorePlace = Field(default="s3://comface/weights", description="where generator and method weights lie")
     check_gpus: bool = Field(
         default=True,
         description="on a cluster, refuse a run whose GPUs no node has; false where nodes are added on demand",
     )
-    data: dict[str, DataSource] = Field(
+    data: dict[Name, DataSource] = Field(
         default={
             "disfa": DataSource(layout="disfa"),
             "fgnet": DataSource(layout="fgnet"),
@@ -389,9 +474,10 @@ class RunConfig(Section):
             "edema-b": DataSource(layout="edema"),
             "cohort": DataSource(layout="pairs"),
         },
+        max_length=200,
         description="data sets by name",
     )
-    tasks: dict[str, Task] = Field(default=TASKS, description="tasks by name")
+    tasks: dict[Name, Task] = Field(default=TASKS, max_length=200, description="tasks by name")
     rehearse: RehearseConfig = RehearseConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
     screening: ScreeningConfig = ScreeningConfig()
@@ -423,55 +509,30 @@ def profiles() -> tuple[str, ...]:
 def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
     """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
 
-    `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, one sentence, for an unknown
-    profile or field and for values out of range."""
+    `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, a sentence for each problem:
+    an unknown profile or field, a value out of range."""
     if profile not in profiles():
-        raise ConfigurationError(f"There is no profile '{profile}'; choose one of {', '.join(profiles())}.")
+        raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
     text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
     default = RunConfig()
     values: dict[str, Any] = default.model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
-    _merge(values, yaml.safe_load(text) or {})
+    merge(values, yaml.safe_load(text) or {})
     values["profile"] = profile
-    _merge(values, extra or {})
+    merge(values, extra or {})
+    wrong: list[ConfigurationError] = []
     for override in overrides:
-        path, equals, value = override.partition("=")
-        if not equals or not path.strip():
-            raise ConfigurationError(f"The override '{override}' is not of the form field=value; write one '='.")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigurationError(f"The value of '{override}' is not valid YAML; quote it.") from None
-        nested: Any = parsed
-        for part in reversed(path.strip().split(".")):
+            parts, nested = read_override(override)
+        except ConfigurationError as error:
+            wrong.append(error)
+            continue
+        for part in reversed(parts):
             nested = {part: nested}
-        _merge(values, nested)
-    return parse(RunConfig, values)
-
-
-def parse(model: type[Any], values: Any) -> Any:
-    """`values` (a mapping or a JSON string) as `model`, or ConfigurationError naming the field in one sentence."""
+        merge(values, nested)
     try:
-        if isinstance(values, str):
-            return model.model_validate_json(values)
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        field = f"configuration's '{path}'" if path else "configuration"
-        if first["type"] == "extra_forbidden":
-            what = "is not a field"
-        elif first["type"] == "too_short":
-            what = "is empty"
-        else:
-            message = first["msg"].removeprefix("Value error, ")
-            what = f"is wrong: {message[:1].lower()}{message[1:]}"
-        more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-        raise ConfigurationError(f"The {field} {what}{more}; see docs/configuration.md.") from None
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+        config: RunConfig = parse(RunConfig, values)
+    except ConfigurationError as error:
+        wrong.append(error)
+    if wrong:
+        raise gathered(wrong)
+    return config

@@ -13,9 +13,34 @@ defect of ours and ends with a traceback.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+UNSAFE = re.compile(r"\n(?!  \d+\. )|[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What a name in a message must not do to a terminal or a log: codes, turned text, and lines, except for those of
+`gathered`."""
+MOST_LINES = 40
+
 
 class ComfaceError(Exception):
     exit_code = 1
+
+    def __init__(self, sentence: str = "", problems: Iterable[ComfaceError] = ()) -> None:
+        super().__init__(UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), sentence))
+        self.problems: tuple[ComfaceError, ...] = tuple(problems) or (self,)
+        """What there is to mend, one by one; mostly just this."""
+
+
+def gathered(errors: Iterable[ComfaceError]) -> ComfaceError:
+    """One error that says all of `errors`, a numbered line each. Its code is that of a configuration problem where one
+    is among them, else of data, else the first one's."""
+    problems = [problem for error in errors for problem in error.problems]
+    if len(problems) == 1:
+        return problems[0]
+    gravest = min(problems, key=lambda problem: problem.exit_code)
+    lines = [f"\n  {number}. {problem}" for number, problem in enumerate(problems[:MOST_LINES], start=1)]
+    more = f"\n  {MOST_LINES + 1}. {len(problems) - MOST_LINES} more." if len(problems) > MOST_LINES else ""
+    return type(gravest)(f"There are {len(problems)} problems:{''.join(lines)}{more}", problems)
 
 
 class ConfigurationError(ComfaceError):

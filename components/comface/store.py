@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 WRITING = ".writing-"
 
@@ -54,8 +56,16 @@ class Store(Protocol):
     def child(self, prefix: str) -> Store: ...
 
 
+def place_uri(place: str) -> str:
+    """A plain path as a file:// URI; anything else (a URI, what looks like one, nothing) as it is."""
+    if not place.strip() or re.match("[A-Za-z][A-Za-z0-9+.-]*:", place) or "@" in place.partition("/")[0]:
+        return place
+    return Path(place).expanduser().absolute().as_uri()
+
+
 def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
-    """The store at `uri`. Raises ConfigurationError for another scheme or missing credentials."""
+    """The store at `uri`, or at a plain path. Raises ConfigurationError for another scheme or missing credentials."""
+    uri = place_uri(uri)
     parsed = urlparse(uri)
     if "@" in uri.removeprefix("file://").partition("/")[0] or parsed.username or parsed.password:
         raise ConfigurationError(
@@ -70,7 +80,7 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
         prefix = prefix.strip("/")
         return S3Store(access_from(environment), bucket, checked_key(prefix) if prefix else "")
     raise ConfigurationError(
-        f"The store '{uri}' is neither file:///absolute/path nor s3://bucket/prefix; give one of these."
+        f"The store '{uri}' is neither file:///absolute/path nor s3://bucket/prefix; give one of these, or a path."
     )
 
 
@@ -228,4 +238,6 @@ def failure(error: OSError, what: str) -> ComfaceError:
         return TryAgain(f"The disk is full while {what} is written; free some room, then run again.")
     if error.errno in NOT_ALLOWED:
         return ConfigurationError(f"Permission to read or write {what} is denied; check its owner and mode.")
+    if error.errno in NO_PLACE:
+        return ConfigurationError(f"Reading or writing {what} is not possible ({error.strerror}); give another place.")
     return TryAgain(f"Reading or writing {what} failed ({error.strerror}); run again.")

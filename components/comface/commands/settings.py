@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from comface.commands.configured import add_configuration, configuration
@@ -14,9 +18,17 @@ from comface.config import RunConfig
 
 HEAD = """# Configuration
 
-Every field, its default (the paper's, section 4.1, where the paper says) and its meaning; this page is what
-`comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field with
-`--set section.field=value` (YAML values), or in the KFP UI in the parameter `overrides`, one `field=value` a line.
+Every field, its default (the paper's, section 4.1, where the paper says), what it may be, and its meaning; this page is
+what `comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field
+with `--set section.field=value`, or in the KFP UI in the parameter `overrides`, one `field=value` a line. A value is
+YAML: text, numbers, true and false, lists and mappings.
+
+The first step of a run, and `comface doctor`, check everything that can be known before the first image and say all of
+it at once: the fields, methods and their weights, generators and their directions, data sets and their labels, whether
+the batch can be shared by the processes, and what the run needs of disk and memory.
+
+Data sets, tasks and models are named with lowercase letters, digits, `-` and `_`, at most 63. A label is called as its
+column, without `/`; a unit is any printable text.
 """
 
 
@@ -51,7 +63,7 @@ def _section_text(model: type[BaseModel]) -> list[str]:
 
 
 def _table(prefix: str, model: type[BaseModel]) -> list[str]:
-    rows = ["| field | default | meaning |", "|---|---|---|"]
+    rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -59,8 +71,37 @@ def _table(prefix: str, model: type[BaseModel]) -> list[str]:
                 rows += _table(f"{prefix}{name}.", kind)[2:]
             continue
         text = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{prefix}{field.alias or name}` | {_default(field)} | {text} |")
+        rows.append(f"| `{prefix}{field.alias or name}` | {_default(field)} | {_allowed(field)} | {text} |")
     return rows
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The range of a number, the choices of a word; of a list, those of its items; empty for other text."""
+    choices, bounds = [], {}
+    for part in _parts(field):
+        if isinstance(part, (Ge, Gt)):
+            bounds["low"] = f"{part.ge:,}" if isinstance(part, Ge) else f"above {part.gt:,}"
+        elif isinstance(part, (Le, Lt)):
+            bounds["high"] = f"{part.le:,}" if isinstance(part, Le) else f"below {part.lt:,}"
+        elif get_origin(part) is Literal:
+            choices += [str(choice) for choice in get_args(part)]
+    if choices:
+        return ", ".join(choices)
+    return f"{bounds['low']} to {bounds['high']}" if len(bounds) == 2 else ""
+
+
+def _parts(field: FieldInfo) -> Iterator[Any]:
+    """Types and limits that a field's annotation is made of, at any depth but not inside mappings."""
+    todo = [field.annotation, *field.metadata]
+    while todo:
+        part = todo.pop(0)
+        yield part
+        if isinstance(part, FieldInfo):
+            todo += part.metadata
+        elif get_origin(part) is Annotated:
+            todo += [part.__origin__, *part.__metadata__]
+        elif get_origin(part) in (tuple, Union, UnionType):
+            todo += get_args(part)
 
 
 def _default(field: Any) -> str:

@@ -8,13 +8,12 @@ from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from comface.config import RunConfig, profiles, resolve
 from comface.errors import ConfigurationError
 from comface.execution import execute, recorded_failure
 from comface.launch.place import place_of
 from comface.progress import say
+from comface.reading import plain_yaml
 from comface.resolve.step import plan_run
 from comface.store import open_store
 
@@ -103,8 +102,8 @@ def _names(text: str) -> Sequence[str]:
 
 def _mapping(text: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError:
+        values = plain_yaml(text)
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise ConfigurationError(

@@ -150,15 +150,10 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
 def check_screening(config: RunConfig) -> None:
     """The backbone by which screening tells identity is at hand."""
     from comface.manifest import open_artifact
-    from comface.transfer.methods import METHODS
 
     screening = config.screening
     if screening.action == "skip":
         return
-    if screening.method not in METHODS:
-        raise ConfigurationError(
-            f"screening.method '{screening.method}' is not built in yet; choose from {', '.join(METHODS)}."
-        )
     if screening.backbone:
         open_artifact(screening.backbone, "backbone")
 
