@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_is_read_before_the_training_ends(
     scraping.start()
     try:
         with pytest.raises(DataError, match="not finite"):
-            pretrain(FileStore(tmp_path), small("learning_rate=1e30"), shards, tmp_path / "cache")
+            pretrain(FileStore(tmp_path), small("learning_rate=1e6"), shards, tmp_path / "cache")
     finally:
         ended.set()
         scraping.join()

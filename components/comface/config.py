@@ -219,7 +219,7 @@ class ShardConfig(Section):
     validation_fraction: float = Field(
         default=0.1, ge=0.001, lt=0.5, description="share of identities kept for validation"
     )
-    shard_size_mb: float = Field(default=96.0, ge=0.01, le=10_000, description="size at which a shard is closed")
+    shard_size_mb: float = Field(default=96.0, ge=0.001, le=10_000, description="size at which a shard is closed")
     seed: Seed = Field(default=0, description="decides which identities validate")
 
 
@@ -311,7 +311,7 @@ class PretrainConfig(Section):
         default=None, ge=1, le=10_000_000, description="unset: every training image once as x per epoch"
     )
     optimizer: Literal["adam", "adamw"] = Field(default="adam")
-    learning_rate: float = Field(default=4e-4, ge=1e-12, le=100)
+    learning_rate: float = Field(default=4e-4, ge=1e-12, le=1_000_000)
     head_rate_factor: float = Field(
         default=1.0, ge=1e-6, le=1_000_000, description="learning rate of the change head, relative"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comface.config import CELEBA, Share, SynthesizeConfig
+from comface.config import CELEBA, Share, SynthesizeConfig, parse
 from comface.errors import ConfigurationError
 from comface.synthesize.composition import (
     TRACKS_PER_CHUNK,
@@ -154,8 +154,10 @@ def test_a_part_that_is_not_there_is_said_in_one_sentence(part: int, parts: int)
         part_identities(SynthesizeConfig(composition=(share,), parts=parts), part)
 
 
-@pytest.mark.parametrize("names", [("smile", "smile"), ("a.b",), ("a/b",), ("",)])
-def test_attributes_that_cannot_name_a_track_are_refused(names: tuple[str, ...]) -> None:
-    share = Share(generator="dcgan", identities=3, attributes=names)
-    with pytest.raises(ConfigurationError):
+def test_attributes_that_cannot_name_a_track_are_refused() -> None:
+    share = Share(generator="dcgan", identities=3, attributes=("smile", "Smile"))
+    with pytest.raises(ConfigurationError, match="names 'smile' twice for 'dcgan'"):
         check_names(SynthesizeConfig(composition=(share,)))
+    for name in ("a.b", "a/b", "../q", "", "x" * 64):
+        with pytest.raises(ConfigurationError, match="cannot be part of a key"):
+            parse(Share, {"generator": "dcgan", "identities": 3, "attributes": [name]})

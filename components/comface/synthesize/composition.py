@@ -145,18 +145,12 @@ def chunks(config: SynthesizeConfig, part: int) -> list[range]:
 
 
 def check_names(config: SynthesizeConfig) -> None:
-    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling), or one that cannot
-    be part of a key."""
+    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling)."""
     for share in config.composition:
         known = [attribute_name(name) for name in share.attributes]
         for name in share.attributes:
             if known.count(attribute_name(name)) > 1:
                 raise ConfigurationError(f"The composition names '{name}' twice for '{share.generator}'; name it once.")
-            if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
-                raise ConfigurationError(
-                    f"The attribute '{name}' of '{share.generator}' cannot be part of a key; "
-                    "use letters, digits, '_' and '-'."
-                )
 
 
 def _placed(config: SynthesizeConfig) -> Iterator[_Placed]:
