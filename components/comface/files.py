@@ -16,6 +16,8 @@ from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.store import failure, write_private
 
 Error = type[ComfaceError]
+SPARSE_FROM_BYTES = 2**26
+"""Holes in a smaller file cost nothing to read."""
 
 
 def open_regular(path: Path, what: str, error: Error = DataError) -> BinaryIO:
@@ -36,17 +38,22 @@ def open_regular(path: Path, what: str, error: Error = DataError) -> BinaryIO:
 
 
 def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> bytes:
-    """The content of a regular file of at most `limit_bytes`; nothing is read of a larger one. Raises as `open_regular`
-    does, and `error` for a larger file."""
+    """The content of a regular file of at most `limit_bytes`; nothing is read of a larger one, or of one that is mostly
+    holes. Raises as `open_regular` does, and `error` for such a file."""
     with open_regular(path, what, error) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+        size_bytes, there_bytes = (status := os.fstat(file.fileno())).st_size, 512 * status.st_blocks
         if size_bytes > limit_bytes:
             raise error(
                 f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the {limit_bytes / 1e6:,.1f} MB that such "
                 "a file may have; check that it is the right file."
             )
+        if size_bytes > SPARSE_FROM_BYTES and 0 < there_bytes < size_bytes / 2:  # 0: a file system that does not tell
+            raise error(
+                f"{what} '{path}' is sparse: {there_bytes / 1e6:,.1f} MB of its {size_bytes / 1e6:,.1f} MB are there; "
+                "copy it again."
+            )
         try:
-            return file.read(limit_bytes)
+            return file.read(size_bytes)  # not limit_bytes, which would be allocated at once
         except OSError as caught:
             raise _unreadable(caught, path, what, error) from None
 

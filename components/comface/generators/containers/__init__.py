@@ -7,7 +7,10 @@ Either the file is taken whole and every number in it is finite, or DataError sa
 |---|---|
 | machine.py | a reader of pickles that imports and calls nothing |
 | tensors.py | torch's and numpy's tensors as records over the file's bytes |
+| inert.py | names of what files carry beside their weights |
 | torch_files.py | files of torch.save, both layouts |
+| safetensors_files.py | safetensors |
+| tables.py | which bytes are read, and which tensors in them are meant |
 | pickles.py | NVIDIA's .pkl: PyTorch modules, TensorFlow networks |
 | naming.py | five namings of three networks |
 | converted.py | our own safetensors with provenance |
@@ -16,19 +19,23 @@ Either the file is taken whole and every number in it is finite, or DataError sa
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from comface.errors import ConfigurationError, DataError
-from comface.generators.containers import naming, pickles, torch_files
+from comface.errors import ComfaceError, DataError
+from comface.files import read_bounded
+from comface.generators.containers import naming, pickles, safetensors_files, tables
 from comface.generators.containers.machine import Refused
+from comface.generators.containers.tensors import bounded
+from comface.models import provenance_path
 
-MOST_BYTES = 16 * 2**30
-AVERAGED = ("generator_smooth", "g_ema", "G_ema", "state_dict")
-"""Entries of a torch file that hold the generator whose weights were averaged, best first."""
+MOST_PROVENANCE_BYTES = 2**20
+METADATA = "comface"
+"""The entry of a safetensors header with our own facts."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +48,16 @@ class Container:
     """Of the file as it was given."""
     facts: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+    own_names: dict[str, str] = field(default_factory=dict)
+    """Canonical name -> the file's own name of the tensor."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What was decided when it was read: the entry that was taken, and (by build) what was computed."""
 
 
 def read_container(path: Path) -> Container:
     """Raises ConfigurationError when there is no file, DataError when it is refused."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"The weight file {path} has {path.stat().st_size:,} bytes, more than any known one.")
-        content = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ConfigurationError(f"There is no weight file {path}; give the path of one.") from None
-    except OSError as error:
-        raise DataError(f"The weight file {path} cannot be read ({error.strerror}); check its rights.") from None
-    try:
-        return parse(content, path)
+        return parse(tables.content_of(path), path)
     except Refused as refused:
         raise DataError(
             f"The weight file {path} was refused: {refused}; get the published file again, or convert what it holds."
@@ -63,30 +66,46 @@ def read_container(path: Path) -> Container:
 
 def parse(content: bytes, path: Path | None = None) -> Container:
     """The container in `content`. Raises Refused."""
-    from comface.generators.containers import converted
-
     sha256 = hashlib.sha256(content).hexdigest()
     view = memoryview(content)
-    if converted.is_safetensors(content):
-        return converted.parse(content, sha256, path)
-    if content[:1] == b"\x80" and not content.startswith(torch_files.LEGACY_MAGIC):
+    told: dict[str, Any] = {}
+    entry, facts = "", {}
+    if safetensors_files.is_safetensors(content[:16]):
+        if path is not None:
+            _check_provenance(path, sha256)
+        table, metadata = safetensors_files.read_safetensors(view)
+        told, kind = _told(metadata), "safetensors"
+        entry, table = tables.generator_table(table)
+    elif tables.is_torch(view):
+        kind = "torch file"
+        entry, table = tables.generator_table(tables.torch_value(view))
+    elif content[:1] == b"\x80":
         found = pickles.read_pickle(view)
         kind, arrays, facts = found.kind, found.arrays, found.facts
-    elif content.startswith((torch_files.ZIP_MAGIC, torch_files.LEGACY_MAGIC)):
-        zipped = content.startswith(torch_files.ZIP_MAGIC)
-        value = torch_files.read_zip(view) if zipped else torch_files.read_legacy(view)
-        kind, arrays, facts = "torch file", _state(value), {}
     else:
         raise Refused("it is neither a pickle, nor a torch file, nor safetensors")
-    if sum(array.nbytes for array in arrays.values()) > len(content):
-        raise Refused("its tensors are larger than the file")
+    if "pickle" not in kind:
+        bounded(table.values(), len(content))
+        arrays = {name: record.array() for name, record in table.items()}
     family, names, renamed = naming.canonical(arrays)
-    plain = {name: finite(name, array) for name, array in renamed.items()}
-    return Container(family, f"{kind}, names of {names}", plain, sha256, facts)
+    own = naming.own_names(names, arrays)
+    notes = told.get("notes") if isinstance(told.get("notes"), dict) else {"entry": entry} if entry else {}
+    return Container(
+        family,
+        str(told.get("kind", f"{kind}, names of {names}"))[:200],
+        {name: finite(own.get(name, name), array) for name, array in renamed.items()},
+        str(told.get("source_sha256", sha256))[:64],
+        told["arguments"] if isinstance(told.get("arguments"), dict) else facts,
+        str(told.get("licence", ""))[:2000],
+        own,
+        notes,
+    )
 
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
-    """float32, contiguous, a copy. Raises Refused for NaN and infinity."""
+    """float32, contiguous, a copy. Raises Refused for NaN and infinity, and for what is no real number."""
+    if array.dtype.kind not in "fiub":
+        raise Refused(f"its tensor {ascii(name)[:80]} holds numbers of the type {array.dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         copied = np.array(array, np.float32, order="C")
     if not np.isfinite(copied).all():
@@ -94,20 +113,23 @@ def finite(name: str, array: np.ndarray) -> np.ndarray:
     return copied
 
 
-def _state(value: Any) -> dict[str, np.ndarray]:
-    """The state dict of a torch file: itself, or the entry with the averaged generator."""
-    from comface.generators.containers.tensors import TensorRecord
+def _told(metadata: Any) -> dict[str, Any]:
+    """What `comface convert` wrote into the header."""
+    text = metadata.get(METADATA, "{}") if isinstance(metadata, dict) else "{}"
+    try:
+        facts = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        raise Refused("its header's facts are no JSON") from None
+    return facts if isinstance(facts, dict) else {}
 
-    state = value
-    if isinstance(value, dict):
-        inner = next((value[name] for name in AVERAGED if isinstance(value.get(name), dict)), None)
-        if inner is not None:
-            state = {**inner}
-            if isinstance(value.get("latent_avg"), TensorRecord):
-                state.setdefault("latent_avg", value["latent_avg"])
-    if not isinstance(state, dict):
-        raise Refused("it holds no tensors by name")
-    for name, record in state.items():
-        if not isinstance(name, str) or not isinstance(record, TensorRecord):
-            raise Refused(f"its entry {ascii(name)[:80]} is no tensor")
-    return {name: record.array() for name, record in state.items()}
+
+def _check_provenance(path: Path, sha256: str) -> None:
+    beside = provenance_path(path)
+    if not beside.is_file():
+        return
+    try:
+        named = json.loads(read_bounded(beside, MOST_PROVENANCE_BYTES, "The provenance"))["sha256"]
+    except (ComfaceError, ValueError, KeyError, TypeError, RecursionError):
+        raise Refused(f"its provenance {beside.name} cannot be read") from None
+    if named != sha256:
+        raise Refused(f"it is not the file that its provenance {beside.name} describes (another sha256)")

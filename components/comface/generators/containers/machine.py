@@ -8,13 +8,15 @@ builds is bounded by the bytes that it read (opcodes are counted, buffers are vi
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 MOST_OPCODES = 2_000_000
 """The largest public file has a tenth of it; each costs about 200 bytes of memory at most."""
 HIGHEST_PROTOCOL = 5
+OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+"""Up to protocol 2, pickles name these as Python 2 did."""
 
 
 class Refused(Exception):
@@ -42,6 +44,29 @@ class Buildable:
         raise NotImplementedError
 
 
+@dataclass
+class Inert(Buildable):
+    """What a file made of a class that is not needed: its name, and its state where that is a dictionary."""
+
+    name: str
+    state: dict[Any, Any] | None = None
+
+    def build(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.state = state
+
+
+Names = Callable[[str], Permitted | None]
+"""What may be done with a named global; None: it is refused."""
+
+
+def plain_set(items: Any) -> set[Any]:
+    """A set of numbers and texts; hashing anything else could take for ever."""
+    if not isinstance(items, list | tuple | set) or not all(isinstance(item, _SCALAR_KEYS) for item in items):
+        raise Refused("its pickle has a set of what is neither number nor text")
+    return set(items)
+
+
 class _Mark:
     pass
 
@@ -51,16 +76,17 @@ _SCALAR_KEYS = (str, int, float, bool, type(None))
 
 
 class Machine:
-    """Reads one pickle of `data`, from `start` on. `persistent` turns a persistent id into a value."""
+    """Reads one pickle of `data`, from `start` on. `named` says which globals may occur, `persistent` turns a
+    persistent id into a value."""
 
     def __init__(
         self,
         data: memoryview,
-        permitted: Mapping[str, Permitted],
+        named: Names,
         persistent: Callable[[Any], Any] | None = None,
         start: int = 0,
     ) -> None:
-        self.data, self.permitted, self.persistent = data, permitted, persistent
+        self.data, self.named, self.persistent = data, named, persistent
         self.position = start
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -121,8 +147,10 @@ class Machine:
         raise Refused("a name in its pickle does not end")
 
     def _named(self, module: Any, name: Any) -> Global:
-        full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
-        permitted = self.permitted.get(full)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused("its pickle has a name that is no text")
+        full = f"{OLD_MODULES.get(module, module)}.{name}"
+        permitted = self.named(full)
         if permitted is None:
             raise Refused(f"it names {full[:80]!a}, which no weight file needs")
         return Global(full, permitted)
@@ -148,17 +176,18 @@ class Machine:
         self.stack.append(struct.unpack(">d", self._take(8))[0])
 
     def append(self) -> None:
-        item = self._pop()
-        self._list().append(item)
+        self._extend([self._pop()])
 
     def appends(self) -> None:
-        items = self._pop_mark()
-        self._list().extend(items)
+        self._extend(self._pop_mark())
 
-    def _list(self) -> list[Any]:
-        if not isinstance(target := self._top(), list):
+    def _extend(self, items: list[Any]) -> None:
+        target = self._top()
+        if isinstance(target, Inert):
+            return
+        if not isinstance(target, list):
             raise Refused("its pickle appends to what is no list")
-        return target
+        target.extend(items)
 
     def tuple_of_mark(self) -> None:
         self.stack.append(tuple(self._pop_mark()))
@@ -176,6 +205,8 @@ class Machine:
 
     def _set(self, items: list[Any]) -> None:
         target = self._top()
+        if isinstance(target, Inert):
+            return
         if not isinstance(target, dict) or len(items) % 2:
             raise Refused("its pickle fills what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -187,9 +218,9 @@ class Machine:
 
     def additems(self) -> None:
         items, target = self._pop_mark(), self._top()
-        if not isinstance(target, set) or not all(isinstance(item, _SCALAR_KEYS) for item in items):
-            raise Refused("its pickle fills what is no plain set")
-        target.update(items)
+        if not isinstance(target, set):
+            raise Refused("its pickle fills what is no set")
+        target.update(plain_set(items))
 
     def get(self, layout: str) -> None:
         index = self._number(layout)
@@ -222,6 +253,22 @@ class Machine:
         if not isinstance(made, Global) or not isinstance(arguments, tuple) or made.permitted.new is None:
             raise Refused("its pickle makes an object of what is no class")
         self.stack.append(made.permitted.new(arguments))
+
+    def newobj_ex(self) -> None:
+        self._pop()  # keyword arguments, which nothing that is needed has
+        self.newobj()
+
+    def dup(self) -> None:
+        self.stack.append(self._top())
+
+    def pop(self) -> None:
+        if self.stack and self.stack[-1] is _MARK:
+            self.stack.pop()
+        else:
+            self._pop()
+
+    def pop_mark(self) -> None:
+        self._pop_mark()
 
     def build(self) -> None:
         state, target = self._pop(), self._top()
@@ -260,6 +307,7 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     0x5D: _push(lambda m: []),
     0x61: Machine.append,
     0x65: Machine.appends,
+    0x96: _push(lambda m: m._take(m._number("<Q"))),
     0x29: _push(lambda m: ()),
     0x85: lambda m: m.tuple_of(1),
     0x86: lambda m: m.tuple_of(2),
@@ -270,6 +318,11 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     0x75: Machine.setitems,
     0x8F: _push(lambda m: set()),
     0x90: Machine.additems,
+    0x91: _push(lambda m: plain_set(m._pop_mark())),
+    0x6C: _push(lambda m: m._pop_mark()),
+    0x30: Machine.pop,
+    0x31: Machine.pop_mark,
+    0x32: Machine.dup,
     0x68: lambda m: m.get("<B"),
     0x6A: lambda m: m.get("<I"),
     0x71: lambda m: m.put("<B"),
@@ -279,6 +332,7 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     0x93: Machine.stack_global,
     0x52: Machine.reduce,
     0x81: Machine.newobj,
+    0x92: Machine.newobj_ex,
     0x62: Machine.build,
     0x51: Machine.binpersid,
 }

@@ -8,7 +8,7 @@ OIHW, and dense weights transposed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -24,7 +24,23 @@ def canonical(arrays: Arrays) -> tuple[str, str, Arrays]:
     for mark, naming, family, rename in _NAMINGS:
         if mark in arrays:
             return family, naming, rename(arrays)
-    raise Refused("its tensors are those of no known generator")
+    held = ", ".join(ascii(name)[:60] for name in list(arrays)[:3])
+    raise Refused(f"its tensors are those of no known generator (it holds {held or 'none'})")
+
+
+def prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before the tensor by which a layout is known, once for each generator among these names."""
+    return [name.removesuffix(mark) for name in names for mark, *_ in _NAMINGS if f".{name}".endswith(f".{mark}")]
+
+
+def own_names(naming: str, arrays: Arrays) -> dict[str, str]:
+    """Canonical name -> the file's own, for sentences about a tensor."""
+    rename = next(rename for _, each, _, rename in _NAMINGS if each == naming)
+    own: dict[str, str] = {}
+    for name, array in arrays.items():
+        if not name.startswith("ToRGB_lod"):  # whose number depends on the others
+            own |= dict.fromkeys(rename({name: array}), name)
+    return own
 
 
 def _as_it_is(arrays: Arrays) -> Arrays:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from comface.generators.containers.machine import Buildable, Machine, Permitted, Refused
-from comface.generators.containers.tensors import NUMPY, ORDERED, TORCH_TENSORS, ArrayRecord, TensorRecord
+from comface.generators.containers.inert import or_inert
+from comface.generators.containers.machine import Buildable, Inert, Machine, Permitted, Refused
+from comface.generators.containers.tensors import NUMPY, ORDERED, TORCH_TENSORS, ArrayRecord, TensorRecord, bounded
 from comface.generators.containers.torch_files import load_from_bytes
 
 PERSISTENCE_VERSION = 6
@@ -41,8 +42,11 @@ class NetworkRecord(Buildable):
         self.state = state
 
 
-class EasyDict(dict[Any, Any]):
-    """dnnlib.util.EasyDict."""
+class EasyDict(dict[Any, Any], Buildable):
+    """dnnlib.util.EasyDict and its like; the state repeats the entries."""
+
+    def build(self, state: Any) -> None:
+        pass
 
 
 def _module(arguments: tuple[Any, ...]) -> ModuleRecord:
@@ -54,10 +58,13 @@ def _module(arguments: tuple[Any, ...]) -> ModuleRecord:
     return ModuleRecord(meta["class_name"], meta["state"])
 
 
-PERMITTED = {
+NEEDED = {
     "torch_utils.persistence._reconstruct_persistent_obj": Permitted(call=_module),
     "dnnlib.tflib.network.Network": Permitted(new=lambda arguments: NetworkRecord()),
-    "dnnlib.util.EasyDict": Permitted(new=lambda arguments: EasyDict()),
+    **{
+        name: Permitted(new=lambda arguments: EasyDict(), call=lambda arguments: EasyDict())
+        for name in ("dnnlib.util.EasyDict", "dnnlib.EasyDict", "easydict.EasyDict")
+    },
     "torch.storage._load_from_bytes": Permitted(call=load_from_bytes),
     **ORDERED,
     **TORCH_TENSORS,
@@ -73,17 +80,31 @@ class Generator:
 
 
 def read_pickle(data: memoryview) -> Generator:
-    value = Machine(data, PERMITTED).read()
-    if isinstance(value, dict) and isinstance(value.get("G_ema"), ModuleRecord):
-        return _from_modules(value["G_ema"])
+    value = Machine(data, or_inert(NEEDED)).read()
+    if isinstance(value, dict) and (generator := _as_module(value.get("G_ema"))) is not None:
+        return _from_modules(generator, len(data))
     if isinstance(value, tuple | list) and len(value) == 3 and isinstance(value[2], NetworkRecord):
-        return _from_tensorflow(value[2])
-    raise Refused("it holds no generator (neither G_ema nor (G, D, Gs))")
+        return _from_tensorflow(value[2], len(data))
+    raise Refused(f"it holds no generator (neither G_ema nor (G, D, Gs)), but {_described(value)}")
 
 
-def _from_modules(generator: ModuleRecord) -> Generator:
+def _described(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a dictionary of {', '.join(ascii(key)[:40] for key in list(value)[:6]) or 'nothing'}"
+    return f"a {value.name}" if isinstance(value, Inert) else f"a {type(value).__name__.removesuffix('Record').lower()}"
+
+
+def _as_module(value: Any) -> ModuleRecord | None:
+    """A persistent object, or a module that was pickled as torch does it (then by class and state)."""
+    if isinstance(value, Inert) and value.state is not None and "_modules" in value.state:
+        return ModuleRecord(value.name.rpartition(".")[2], value.state)
+    return value if isinstance(value, ModuleRecord) else None
+
+
+def _from_modules(generator: ModuleRecord, limit_bytes: int) -> Generator:
     modules = _flat(generator)
     records = {prefix + name: record for prefix, module in modules for name, record in _tensors(module)}
+    bounded(records.values(), limit_bytes)
     facts = plain(generator.state.get("_init_kwargs", {}))
     clamps = {clamp for _, module in modules for clamp in _clamp_of(module)}
     if len(clamps) == 1:
@@ -100,9 +121,12 @@ def _flat(generator: ModuleRecord) -> list[tuple[str, ModuleRecord]]:
         found.append((prefix, module))
         if len(found) > MOST_MODULES or len(prefix) > MOST_PREFIX:
             raise Refused(f"it has more than {MOST_MODULES:,} modules")
-        children = [(f"{prefix}{name}.", child) for name, child in _items(module, "_modules") if child is not None]
-        if not all(isinstance(child, ModuleRecord) for _, child in children):
-            raise Refused("a network in it is malformed")
+        children = []
+        for name, child in _items(module, "_modules"):
+            inner = _as_module(child)
+            if child is not None and inner is None:
+                raise Refused("a network in it is malformed")
+            children += [(f"{prefix}{name}.", inner)] if inner is not None else []
         waiting += reversed(children)
     return found
 
@@ -134,7 +158,7 @@ def _clamp_of(module: ModuleRecord) -> Iterator[float | None]:
         yield None if clamp is None else float(clamp)
 
 
-def _from_tensorflow(network: NetworkRecord) -> Generator:
+def _from_tensorflow(network: NetworkRecord, limit_bytes: int) -> Generator:
     arrays: dict[str, np.ndarray] = {}
     components = network.state.get("components", {})
     if not isinstance(components, dict):
@@ -147,6 +171,8 @@ def _from_tensorflow(network: NetworkRecord) -> Generator:
                 raise Refused("a variable in it is malformed")
             name, value = variable
             arrays[name] = value.array() if isinstance(value, ArrayRecord) else _number(value)
+    if sum(array.nbytes for array in arrays.values()) > limit_bytes:
+        raise Refused("its tensors are larger than the file")
     return Generator("StyleGAN pickle (TensorFlow)", arrays, plain(network.state.get("static_kwargs", {})))
 
 

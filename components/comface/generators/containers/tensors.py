@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from comface.generators.containers.machine import Buildable, Permitted, Refused
+from comface.generators.containers.machine import Buildable, Global, Inert, Permitted, Refused, plain_set
 
 STORAGES = {
     "torch.FloatStorage": "<f4",
@@ -26,8 +27,16 @@ STORAGES = {
     "torch.CharStorage": "|i1",
     "torch.ByteStorage": "|u1",
     "torch.BoolStorage": "|b1",
+    "torch.BFloat16Storage": "<V2",
+    "torch.ComplexFloatStorage": "<c8",
+    "torch.ComplexDoubleStorage": "<c16",
+    "torch.QUInt8Storage": "|u1",
+    "torch.QInt8Storage": "|i1",
+    "torch.QInt32Storage": "<i4",
+    "torch.storage.UntypedStorage": "|u1",
 }
-_DTYPE = re.compile("f[248]|[iu][1248]|b1")
+"""Element types; numpy has no bfloat16, whose two bytes are opaque to it."""
+_DTYPE = re.compile("f[248]|[iu][1248]|b1|c8|c16|f16|[USMm][0-9]{1,4}")
 MOST_AXES = 8
 
 
@@ -37,12 +46,20 @@ class Storage:
 
     dtype: np.dtype[Any]
     count: int
-    data: memoryview | bytes | None = None
+    data: memoryview | bytes | Callable[[], bytes] | None = None
+    """Or what reads it, so that nothing is read of tensors that are not needed."""
 
     def values(self) -> np.ndarray:
-        if self.data is None or len(self.data) != self.count * self.dtype.itemsize:
+        data = self.data() if callable(self.data) else self.data
+        if data is None or len(data) != self.count * self.dtype.itemsize:
             raise Refused("a tensor in it has another size than its data")
-        return np.frombuffer(self.data, self.dtype)
+        values = np.frombuffer(data, self.dtype)
+        return widened(values) if self.dtype.kind == "V" else values
+
+
+def widened(bfloat16: np.ndarray) -> np.ndarray:
+    """bfloat16 (two opaque bytes each) as float32, exactly: it is the upper half of one."""
+    return (bfloat16.view("<u2").astype("<u4") << 16).view("<f4")
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class TensorRecord:
         """A view of the file."""
         values = self.storage.values()
         if math.prod(self.shape) == 0:
-            return np.zeros(self.shape, self.storage.dtype)
+            return np.zeros(self.shape, values.dtype)
         strides = [step * values.itemsize for step in self.stride]
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides, writeable=False)
 
@@ -88,6 +105,8 @@ class ArrayRecord(Buildable):
     def array(self) -> np.ndarray:
         if self.values is None:
             raise Refused("an array in it has no data")
+        if self.values.dtype.kind not in "fiub":
+            raise Refused(f"an array in it has the type {self.values.dtype}, not numbers")
         return self.values
 
 
@@ -99,6 +118,8 @@ class DtypeRecord(Buildable):
     order: str = "|"
 
     def build(self, state: Any) -> None:
+        if self.code[0] in "Mm":  # dates have a unit behind, which is not needed
+            return
         plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
         if not plain or state[1] not in ("<", ">", "|", "="):
             raise Refused("an array in it holds objects or records")
@@ -118,8 +139,8 @@ class OrderedRecord(OrderedDict[Any, Any], Buildable):
 
 
 def rebuild_tensor(arguments: tuple[Any, ...]) -> TensorRecord:
-    """torch._utils._rebuild_tensor_v2: a dense view of a storage, within its bounds."""
-    if len(arguments) not in (6, 7) or not isinstance(storage := arguments[0], Storage):
+    """torch._utils._rebuild_tensor and _v2: a dense view of a storage, within its bounds."""
+    if len(arguments) not in (4, 6, 7) or not isinstance(storage := arguments[0], Storage):
         raise Refused("a tensor in it is malformed")
     offset, shape, stride = arguments[1], _sizes(arguments[2]), _sizes(arguments[3])
     if type(offset) is not int or offset < 0 or len(shape) != len(stride):
@@ -141,10 +162,17 @@ def storage_of(reference: Any) -> tuple[str, Storage]:
     """Key and empty storage of torch's persistent id ('storage', type, key, device, count, …)."""
     if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
         raise Refused("it refers to something that is no tensor")
-    kind, key, count = getattr(reference[1], "name", None), reference[2], reference[4]
+    kind, key, count = reference[1], reference[2], reference[4]
+    kind = kind.name if isinstance(kind, Global) else None
     if kind not in STORAGES or not isinstance(key, str) or type(count) is not int or count < 0:
         raise Refused("a tensor's memory in it is malformed")
     return key, Storage(np.dtype(STORAGES[kind]), count)
+
+
+def bounded(records: Iterable[TensorRecord | ArrayRecord], limit_bytes: int) -> None:
+    """Refused where the tensors together are larger than the file: then several are of the same bytes."""
+    if sum(record.size_bytes for record in records) > limit_bytes:
+        raise Refused("its tensors are larger than the file")
 
 
 def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
@@ -172,21 +200,59 @@ def _dtype(arguments: tuple[Any, ...]) -> DtypeRecord:
 
 
 def _scalar(arguments: tuple[Any, ...]) -> Any:
-    if len(arguments) != 2 or not isinstance(arguments[0], DtypeRecord) or not isinstance(arguments[1], memoryview):
+    if len(arguments) != 2 or not isinstance(arguments[0], DtypeRecord):
         raise Refused("a number in it is malformed")
-    if len(arguments[1]) != arguments[0].numpy.itemsize:
+    dtype, data = arguments[0].numpy, arguments[1]
+    if not isinstance(data, memoryview | bytes) or len(data) != dtype.itemsize:
         raise Refused("a number in it is malformed")
-    return np.frombuffer(arguments[1], arguments[0].numpy)[0].item()
+    return np.frombuffer(data, dtype)[0].item() if dtype.kind in "fiub" else Inert("numpy.generic")
+
+
+def _from_buffer(arguments: tuple[Any, ...]) -> ArrayRecord:
+    """numpy's `_frombuffer` (protocol 5): bytes, type, shape, order."""
+    if len(arguments) != 4 or arguments[3] not in ("C", "F"):
+        raise Refused("an array in it is malformed")
+    record = ArrayRecord()
+    record.build((1, arguments[2], arguments[1], arguments[3] == "F", arguments[0]))
+    return record
 
 
 def _ordered(arguments: tuple[Any, ...]) -> OrderedRecord:
-    if arguments:
+    """Empty, or (Python 2) of a list of pairs."""
+    record, pairs = OrderedRecord(), arguments[0] if len(arguments) == 1 else []
+    if len(arguments) > 1 or not isinstance(pairs, list):
         raise Refused("a dictionary in it is malformed")
-    return OrderedRecord()
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise Refused("a dictionary in it is malformed")
+        record[pair[0]] = pair[1]
+    return record
 
 
-ORDERED = {"collections.OrderedDict": Permitted(call=_ordered)}
+def _set(arguments: tuple[Any, ...]) -> set[Any]:
+    return plain_set(arguments[0] if arguments else ())
+
+
+def _encoded(arguments: tuple[Any, ...]) -> bytes:
+    """How protocols before 3 write bytes: a text of their values."""
+    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str) or arguments[1:] not in ((), ("latin1",)):
+        raise Refused("bytes in it are malformed")
+    try:
+        return arguments[0].encode("latin-1")
+    except UnicodeEncodeError:
+        raise Refused("bytes in it are malformed") from None
+
+
+ORDERED = {
+    "collections.OrderedDict": Permitted(call=_ordered),
+    "collections.defaultdict": Permitted(call=lambda arguments: OrderedRecord()),
+    "builtins.set": Permitted(call=_set),
+    "builtins.frozenset": Permitted(call=_set),
+    "_codecs.encode": Permitted(call=_encoded),
+}
+"""Containers, as protocols 2 to 5 write them."""
 TORCH_TENSORS = {
+    "torch._utils._rebuild_tensor": Permitted(call=rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": Permitted(call=rebuild_tensor),
     "torch._utils._rebuild_parameter": Permitted(call=rebuild_parameter),
 }
@@ -202,4 +268,5 @@ NUMPY = {
             ("scalar", Permitted(call=_scalar)),
         )
     },
+    **{f"numpy.{core}.numeric._frombuffer": Permitted(call=_from_buffer) for core in ("core", "_core")},
 }

@@ -6,19 +6,24 @@ inside NVIDIA's pickles, one per tensor.
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-from comface.generators.containers.machine import Machine, Permitted, Refused
-from comface.generators.containers.tensors import ORDERED, TORCH_STORAGES, TORCH_TENSORS, Storage, storage_of
+from comface.generators.containers.inert import or_inert
+from comface.generators.containers.machine import Machine, Names, Permitted, Refused
+from comface.generators.containers.tensors import NUMPY, ORDERED, TORCH_STORAGES, TORCH_TENSORS, Storage, storage_of
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """The first pickle of the older layout: the number 0x1950a86a20f9469cfc6c."""
 LEGACY_PROTOCOL = 1001
-PERMITTED: Mapping[str, Permitted] = {**ORDERED, **TORCH_TENSORS, **TORCH_STORAGES}
+NEEDED: Mapping[str, Permitted] = {**ORDERED, **TORCH_TENSORS, **TORCH_STORAGES, **NUMPY}
+NAMED = or_inert(NEEDED)
+DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, OSError, EOFError, RuntimeError)
+"""What zipfile raises for an archive that is not whole."""
 
 
 class _Storages:
@@ -35,14 +40,20 @@ class _Storages:
         return known
 
 
+def check_zip(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """The entries. Raises Refused for what could become larger in memory than the file is."""
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in archive.infolist()):
+        raise Refused("it is a compressed archive, which torch never writes")
+    if sum(entry.file_size for entry in archive.infolist()) > size_bytes:
+        raise Refused("its entries claim to be larger than the file")
+    return entries
+
+
 def read_zip(data: memoryview) -> Any:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
-            raise Refused("it is a compressed archive, which torch never writes")
-        if sum(entry.file_size for entry in entries.values()) > len(data):
-            raise Refused("its entries claim to be larger than the file")
+        entries = check_zip(archive, len(data))
         pickles = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
         if len(pickles) != 1:
             raise Refused("it is an archive, but none of torch.save")
@@ -50,15 +61,27 @@ def read_zip(data: memoryview) -> Any:
         if f"{prefix}byteorder" in entries and archive.read(f"{prefix}byteorder") != b"little":
             raise Refused("its numbers are big-endian")
         storages = _Storages()
-        value = Machine(memoryview(archive.read(pickles[0])), PERMITTED, storages).read()
-        for key, storage in storages.by_key.items():
-            storage.data = archive.read(f"{prefix}data/{key}")
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, OSError, EOFError, RuntimeError):
+        value = Machine(memoryview(archive.read(pickles[0])), NAMED, storages).read()
+    except DAMAGED:
         raise Refused("its archive is damaged") from None
+    for key, storage in storages.by_key.items():
+        entry = entries.get(f"{prefix}data/{key}")
+        if entry is None:
+            raise Refused("its archive is damaged")
+        if entry.file_size != storage.count * storage.dtype.itemsize:
+            raise Refused("a tensor in it has another size than its data")
+        storage.data = functools.partial(_read_entry, archive, entry)
     return value
 
 
-def read_legacy(data: memoryview, permitted: Mapping[str, Permitted] = PERMITTED) -> Any:
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(entry)
+    except DAMAGED:
+        raise Refused("its archive is damaged") from None
+
+
+def read_legacy(data: memoryview, named: Names = NAMED) -> Any:
     if bytes(data[: len(LEGACY_MAGIC)]) != LEGACY_MAGIC:
         raise Refused("a tensor in it is not in torch's layout")
     storages = _Storages()
@@ -67,7 +90,7 @@ def read_legacy(data: memoryview, permitted: Mapping[str, Permitted] = PERMITTED
     little = isinstance(system, dict) and system.get("little_endian") is True
     if protocol != LEGACY_PROTOCOL or not little:
         raise Refused("its torch layout is unknown, or big-endian")
-    machine = Machine(data, permitted, storages, position)
+    machine = Machine(data, named, storages, position)
     value = machine.read()
     keys, position = _next(data, machine.position)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.by_key):
@@ -85,14 +108,14 @@ def read_legacy(data: memoryview, permitted: Mapping[str, Permitted] = PERMITTED
 
 def load_from_bytes(arguments: tuple[Any, ...]) -> Storage:
     """torch.storage._load_from_bytes, which in torch unpickles anything; here: one storage in the older layout."""
-    if len(arguments) != 1 or not isinstance(arguments[0], memoryview):
+    if len(arguments) != 1 or not isinstance(arguments[0], memoryview | bytes):
         raise Refused("a tensor in it is malformed")
-    storage = read_legacy(arguments[0], TORCH_STORAGES)
+    storage = read_legacy(memoryview(arguments[0]), TORCH_STORAGES.get)
     if not isinstance(storage, Storage):
         raise Refused("a tensor in it holds something else than numbers")
     return storage
 
 
 def _next(data: memoryview, position: int) -> tuple[Any, int]:
-    machine = Machine(data, {}, None, position)
+    machine = Machine(data, lambda name: None, None, position)
     return machine.read(), machine.position

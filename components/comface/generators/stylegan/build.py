@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from comface.errors import DataError
+from comface.generators.containers import Container
 from comface.generators.containers.machine import Refused
+from comface.generators.stylegan.absent import MEANS, NOISE, W_AVG, drawn_noise, mean_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config, layer_plans
@@ -40,8 +44,12 @@ _STYLEGAN3_FACTS: dict[str, tuple[str, float, float]] = {
 """Constructor argument -> our field and the range in which a network can be built."""
 
 
-def build(family: str, arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan:
-    """Raises Refused, naming the first tensor that does not fit."""
+def build(
+    family: str, arrays: Arrays, facts: Mapping[str, Any], own_names: Mapping[str, str] | None = None
+) -> StyleGan:
+    """Raises Refused, naming the first tensor that does not fit as the file does (`own_names`).
+
+    The mean w and the noise, where a file holds none, are computed (absent.py); `computed` of the network says how."""
     if any(name.startswith("mapping.embed") for name in arrays):
         raise Refused("it holds a class-conditional generator, which is none of faces")
     with torch.device("meta"):
@@ -51,18 +59,52 @@ def build(family: str, arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan:
             network = StyleGan2(_stylegan2(arrays, facts))
         else:
             network = StyleGan3(_stylegan3(arrays, facts))
-    complete = {**_left_out(network), **arrays}
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    complete = {**_left_out(network), **arrays}
+    network.computed = {}
+    noise = [name for name in wanted if name.endswith((".noise_const", ".apply_noise.noise"))]
+    if noise and not any(name in arrays for name in noise):
+        complete |= drawn_noise({name: wanted[name] for name in noise})
+        network.computed["noise"] = NOISE
+    without_mean = MEANS[family] not in arrays
+    if without_mean:
+        complete[MEANS[family]] = np.zeros(wanted[MEANS[family]], np.float32)
+    _check_names(complete, wanted, own_names or {})
+    network.load_state_dict({name: torch.from_numpy(complete[name]) for name in wanted}, assign=True)
+    network = network.eval().requires_grad_(False)
+    if without_mean:
+        mean_of(network, MEANS[family])
+        network.computed["w_avg"] = W_AVG
+    return network
+
+
+def network_of(container: Container, path: Path) -> StyleGan:
+    """The network in a container. Raises DataError, naming the file."""
+    try:
+        return build(container.family, container.arrays, container.facts, container.own_names)
+    except Refused as refused:
+        raise DataError(f"The weight file {path} was refused: {refused}; get the published file again.") from None
+
+
+def _check_names(complete: Arrays, wanted: Mapping[str, tuple[int, ...]], own_names: Mapping[str, str]) -> None:
     for name in wanted:
         if name not in complete:
-            raise Refused(f"its tensor {name} is missing")
+            raise Refused(_missing(name, own_names))
         if complete[name].shape != wanted[name]:
-            raise Refused(f"its tensor {name} has the shape {complete[name].shape}, not {wanted[name]}")
+            own = own_names.get(name, name)
+            canonical = "" if own == name else f" ({name} in the names of our networks)"
+            raise Refused(f"its tensor {own}{canonical} has the shape {complete[name].shape}, not {wanted[name]}")
     unknown = next((name for name in complete if name not in wanted), None)
     if unknown is not None:
-        raise Refused(f"it has the tensor {ascii(unknown)[:80]}, which the architecture lacks")
-    network.load_state_dict({name: torch.from_numpy(complete[name]) for name in wanted}, assign=True)
-    return network.eval().requires_grad_(False)
+        own = own_names.get(unknown, unknown)
+        raise Refused(f"it has the tensor {ascii(own)[:80]}, which the architecture lacks")
+
+
+def _missing(name: str, own_names: Mapping[str, str]) -> str:
+    """A file with names of its own does not miss the name that we have for the tensor."""
+    if any(own != canonical for canonical, own in own_names.items()):
+        return f"a tensor is missing in it, that which is {name} in the names of our networks"
+    return f"its tensor {name} is missing"
 
 
 def _left_out(network: nn.Module) -> dict[str, np.ndarray]:
@@ -84,6 +126,11 @@ def _shape(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
     return arrays[name].shape
 
 
+def _w_width(arrays: Arrays, layer: str, mapping_layers: int) -> int:
+    """Of the mapping's last layer, which every file has; not every one has the mean w."""
+    return _shape(arrays, layer.format(mapping_layers - 1), 2)[0]
+
+
 def _count(arrays: Arrays, pattern: str) -> int:
     """How many names match; they are numbered from 0 on without a gap."""
     numbers = {int(match[1]) for match in (re.fullmatch(pattern, name) for name in arrays) if match}
@@ -99,7 +146,7 @@ def _stylegan1(arrays: Arrays) -> StyleGan1Config:
     hidden, z_width = _shape(arrays, "mapping.dense0.linear.weight", 2)
     return StyleGan1Config(
         z_width=z_width,
-        w_width=_shape(arrays, "truncation.w_avg", 1)[0],
+        w_width=_w_width(arrays, "mapping.dense{}.linear.weight", mapping_layers),
         hidden_width=hidden,
         mapping_layers=mapping_layers,
         channels=tuple(_shape(arrays, f"synthesis.output{i}.conv.weight", 4)[1] for i in range(count)),
@@ -112,10 +159,11 @@ def _stylegan2(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan2Config:
     if not sizes or sizes != [4 * 2**i for i in range(len(sizes))]:
         raise Refused("it is no StyleGAN2 of config F (its skip generator has no picture at every resolution)")
     _check_side(sizes[-1])
+    mapping_layers = _count(arrays, r"mapping\.fc(\d{1,3})\.weight")
     return StyleGan2Config(
         z_width=_shape(arrays, "mapping.fc0.weight", 2)[1],
-        w_width=_shape(arrays, "mapping.w_avg", 1)[0],
-        mapping_layers=_count(arrays, r"mapping\.fc(\d{1,3})\.weight"),
+        w_width=_w_width(arrays, "mapping.fc{}.weight", mapping_layers),
+        mapping_layers=mapping_layers,
         channels=tuple(_shape(arrays, f"synthesis.b{size}.torgb.weight", 4)[1] for size in sizes),
         clamp=_clamp(facts, None),
     )
@@ -132,13 +180,14 @@ def _stylegan3(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan3Config:
     for fact, (field, least, most) in _STYLEGAN3_FACTS.items():
         if fact in facts:
             chosen[field] = _within(fact, facts[fact], least, most, type(getattr(StyleGan3Config(), field)))
+    mapping_layers = _count(arrays, r"mapping\.fc(\d{1,3})\.weight")
     config = StyleGan3Config(
         z_width=_shape(arrays, "mapping.fc0.weight", 2)[1],
-        w_width=_shape(arrays, "mapping.w_avg", 1)[0],
+        w_width=_w_width(arrays, "mapping.fc{}.weight", mapping_layers),
         image_size_px=side_px,
         kernel=_shape(arrays, f"synthesis.L0_{named[0][1]}_{named[0][2]}.weight", 4)[2],
         radial=arrays.get(f"synthesis.L0_{named[0][1]}_{named[0][2]}.down_filter", np.zeros(1)).ndim == 2,
-        mapping_layers=_count(arrays, r"mapping\.fc(\d{1,3})\.weight"),
+        mapping_layers=mapping_layers,
         layers=len(named) - 1,
         channels=tuple(row[2] for row in named),
         clamp=_clamp(facts, 256.0),

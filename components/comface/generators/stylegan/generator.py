@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators.containers import Container, read_container
-from comface.generators.containers.machine import Refused
-from comface.generators.stylegan.build import StyleGan, build
+from comface.generators.containers import read_container
+from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
 
 AT_ONCE_PX = 2**20
@@ -132,10 +131,3 @@ def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> Style
             f"The weight file {weights} holds a '{container.family}', not a '{name}'; name that generator."
         )
     return StyleGanGenerator(network_of(container, weights), device)
-
-
-def network_of(container: Container, path: Path) -> StyleGan:
-    try:
-        return build(container.family, container.arrays, container.facts)
-    except Refused as refused:
-        raise DataError(f"The weight file {path} was refused: {refused}; get the published file again.") from None

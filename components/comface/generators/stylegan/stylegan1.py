@@ -245,6 +245,8 @@ class _Synthesis(nn.Module):
 
 class StyleGan1(nn.Module):
     family = "stylegan"
+    computed: dict[str, Any]
+    """What the weight file left out, and how it was made (absent.py); set by build."""
 
     def __init__(self, config: StyleGan1Config) -> None:
         super().__init__()

@@ -161,6 +161,8 @@ class Synthesis(nn.Module):
 
 class StyleGan2(nn.Module):
     family = "stylegan2"
+    computed: dict[str, Any]
+    """What the weight file left out, and how it was made (absent.py); set by build."""
 
     def __init__(self, config: StyleGan2Config) -> None:
         super().__init__()

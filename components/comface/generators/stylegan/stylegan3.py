@@ -244,6 +244,8 @@ class Synthesis(nn.Module):
 
 class StyleGan3(nn.Module):
     family = "stylegan3"
+    computed: dict[str, Any]
+    """What the weight file left out, and how it was made (absent.py); set by build."""
 
     def __init__(self, config: StyleGan3Config) -> None:
         super().__init__()
