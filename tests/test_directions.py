@@ -243,7 +243,7 @@ def test_files_are_fitted_as_arrays_are_and_the_accuracies_are_told(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(None, "There is no file"), (b"text", "cannot be read"), (b"", "cannot be read")]
+    ("content", "reason"), [(None, "does not exist"), (b"text", "cannot be read"), (b"", "cannot be read")]
 )
 def test_a_file_that_holds_no_array_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
     latents = tmp_path / "latents.npy"

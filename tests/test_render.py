@@ -131,7 +131,7 @@ WRONG: list[tuple[dict[str, object], type[ComfaceError], str]] = [
     ({"attribute": "age", "alphas": ()}, ConfigurationError, "empty"),
     ({"attribute": "age", "alphas": (float("inf"),)}, ConfigurationError, "not finite"),
     ({"size_px": 5}, ConfigurationError, "5 px"),
-    ({"direction": "none.npy"}, ConfigurationError, "no file"),
+    ({"direction": "none.npy"}, ConfigurationError, "does not exist"),
     ({"direction": "wide.npy"}, DataError, r"shape \(2, 7\)"),
     ({"direction": "nan.npy"}, DataError, "not finite"),
     ({"seeds": None, "latents": "wide.npy"}, DataError, r"shape \(2, 7\), but 'procedural' takes \(N, 6\)"),
@@ -141,7 +141,7 @@ WRONG: list[tuple[dict[str, object], type[ComfaceError], str]] = [
     ({"seeds": None, "latents": "text.npy"}, DataError, "cannot be read as .npy"),
     ({"seeds": None, "latents": "pickled.npy"}, DataError, "cannot be read as .npy"),
     ({"seeds": None, "latents": "words.npy"}, DataError, "not one array of numbers"),
-    ({"seeds": None, "latents": "many.npz"}, DataError, "not one array of numbers"),
+    ({"seeds": None, "latents": "many.npz"}, DataError, "an .npz archive, not one array"),
 ]
 
 

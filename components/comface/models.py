@@ -6,10 +6,13 @@ else only reads it.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import sys
 from pathlib import Path
 
-from comface.errors import ConfigurationError
+from comface.errors import ConfigurationError, DataError
 
 DCGAN = "dcgan.safetensors"
 """The face generator's network (keys main.*)."""
@@ -36,11 +39,44 @@ def available(folder: Path | None = None) -> tuple[str, ...]:
 
 
 def model_path(name: str, folder: Path | None = None) -> Path:
-    """The file of a fetched model. Raises ConfigurationError, saying how to get it, when it is not there."""
+    """The file of a fetched model, checked as `model_digest` does."""
+    return model_digest(name, folder)[0]
+
+
+def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
+    """The file of a fetched model and its sha256, which is what its provenance names (hashed once per process, and
+    again where the file has changed since).
+
+    Raises ConfigurationError where it is not there, DataError where it is not the file that was fetched; both say how
+    to get it."""
     path = (folder or models_folder()) / name
     if not path.is_file():
         raise ConfigurationError(f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`.")
-    return path
+    status = path.stat()
+    try:
+        sha256 = _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError as error:
+        raise ConfigurationError(f"The model '{path}' cannot be read ({error.strerror}); check its mode.") from None
+    if sha256 != _fetched_sha256(path):
+        raise DataError(
+            f"The model '{name}' in {path.parent} is not the file that was fetched (its sha256 is not that of "
+            f"{provenance_path(path).name}); run `comface fetch`, which replaces it."
+        )
+    return path, sha256
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, *status: int) -> str:
+    """`status` makes a changed file another entry."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetched_sha256(path: Path) -> str:
+    try:
+        return str(json.loads(provenance_path(path).read_bytes())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def provenance_path(model: Path) -> Path:

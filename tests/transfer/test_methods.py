@@ -85,9 +85,9 @@ def test_weights_of_no_known_layout_are_refused_with_what_was_expected(tmp_path)
     damaged.write_bytes(b"not a torch file")
     with pytest.raises(DataError, match=r"holds neither EfficientNet-Lite0 .* nor torchvision's ResNet-50"):
         load_imagenet(other)
-    with pytest.raises(DataError, match=r"'damaged\.pth' cannot be read"):
+    with pytest.raises(DataError, match=r"damaged\.pth' was refused: it is neither a pickle"):
         load_imagenet(damaged)
-    with pytest.raises(DataError, match=r"does not exist; run `comface fetch`"):
+    with pytest.raises(ConfigurationError, match=r"none\.pth' does not exist"):
         load_imagenet(tmp_path / "none.pth")
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
+from comface.generators.containers.tables import read_table
 from comface.models import DCGAN, model_path
 from comface.seeds import numpy_rng
 
@@ -114,10 +115,4 @@ def folded_network(state: Mapping[str, Tensor], source: Path) -> nn.Sequential:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"The weights {path} cannot be read ({type(error).__name__}); run `comface fetch`.") from None
+    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
+import zipfile
 from typing import Any
 
 import torch
 
 from comface.errors import DataError
+from comface.generators.containers.machine import Refused
+from comface.generators.containers.torch_files import DAMAGED, check_zip
 from comface.store import Store
 
 CHECKPOINT = "checkpoint"
@@ -32,4 +36,11 @@ def load(store: Store) -> dict[str, Any] | None:
     data = store.read(CHECKPOINT)
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise DataError(f"The checkpoint in {store.uri} is damaged; delete its object '{CHECKPOINT}' to start anew.")
-    return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+    try:
+        check_zip(zipfile.ZipFile(io.BytesIO(data[32:])), len(data))  # stored as they are: nothing grows in memory
+        return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+    except (Refused, *DAMAGED, pickle.UnpicklingError):
+        raise DataError(
+            f"The checkpoint in {store.uri} is not one that pre-training wrote; delete its object '{CHECKPOINT}' to "
+            "start anew."
+        ) from None

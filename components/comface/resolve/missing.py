@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 
 from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
-from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, models_folder
+from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, model_digest, models_folder
 
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS}}
 METHODS_NEED = {"imagenet": IMAGENET}
@@ -21,7 +21,11 @@ STAND_IN = ("age", "smile", "weight")
 
 
 def missing_models() -> set[str]:
-    return {name for name in ALL if not (models_folder() / name).is_file()}
+    """Raises DataError where one that is here is not the file that was fetched."""
+    missing = {name for name in ALL if not (models_folder() / name).is_file()}
+    for name in (name for name in ALL if name not in missing):
+        model_digest(name)
+    return missing
 
 
 def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, list[str]]:

@@ -15,8 +15,8 @@ from comface.config import ScreeningConfig, SynthesizeConfig, TransferConfig
 from comface.errors import DataError
 from comface.generators import load_generator
 from comface.generators.location import Files
-from comface.manifest import Artifact, Draft, file_sha256, open_artifact
-from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_path
+from comface.manifest import Artifact, Draft, open_artifact
+from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 from comface.scorers import SCORERS, score
 from comface.screening.figures import Figures, figures
 from comface.screening.measure import Instruments, Measured, measure
@@ -90,7 +90,7 @@ def published_instruments(config: ScreeningConfig) -> tuple[dict[str, Artifact],
     described = {
         "method": config.method,
         **made,
-        "scorers_sha256": {name: file_sha256(model_path(name)) for name in (LANDMARKS, AGE, GENDER, EXPRESSION)},
+        "scorers_sha256": {name: model_digest(name)[1] for name in (LANDMARKS, AGE, GENDER, EXPRESSION)},
     }
     return dict(inputs), Instruments(lambda images: score(images, list(SCORERS)), embed, described)
 

@@ -93,9 +93,9 @@ def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
 
 def _weights_sha256(name: str, weights: Path | None) -> str:
     if weights is None and name == "dcgan":
-        from comface.models import DCGAN, model_path
+        from comface.models import DCGAN, model_digest
 
-        weights = model_path(DCGAN)
+        return model_digest(DCGAN)[1]
     return file_sha256(weights) if weights is not None and weights.is_file() else ""
 
 

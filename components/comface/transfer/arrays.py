@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.arrays import array_in
 from comface.errors import DataError
 from comface.manifest import Artifact
 
@@ -15,7 +16,7 @@ from comface.manifest import Artifact
 def read_array(artifact: Artifact, name: str) -> NDArray[Any]:
     """An array object, checked. Raises DataError when it is not an array."""
     try:
-        return np.load(io.BytesIO(artifact.read(name)), allow_pickle=False)
+        return array_in(artifact.read(name))
     except ValueError:
         raise DataError(f"'{name}' of {artifact.uri} is not a NumPy array; make it again.") from None
 

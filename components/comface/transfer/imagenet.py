@@ -6,7 +6,8 @@
 | EfficientNet-Lite0 as timm names it | `conv_stem.weight` … | the same | the same |
 | ResNet-50 as torchvision names it | `conv1.weight` … | ImageNet mean and std | mean of 2048 maps |
 
-In: a .safetensors file, or a torch file with tensors alone. Out: an Encoder.
+In: a safetensors or torch file, told by its content (`state_dict` around the tensors and `module.` before their names
+are taken off). Out: an Encoder.
 """
 
 from __future__ import annotations
@@ -53,22 +54,11 @@ def load_imagenet(path: Path) -> Encoder:
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The named tensors of a file, without running anything in it."""
-    import safetensors.torch
     import torch
 
-    if not path.is_file():
-        raise DataError(f"The weight file '{path}' does not exist; run `comface fetch`, or give its place.")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader raises types of its own for damaged files
-        raise DataError(
-            f"The weight file '{path.name}' cannot be read ({type(error).__name__}); get it again."
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise DataError(f"The weight file '{path.name}' is not a flat table of tensors; give the published file.")
-    return dict(state)
+    from comface.generators.containers.tables import read_table
+
+    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}
 
 
 def lite0_to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
