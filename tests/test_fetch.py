@@ -143,7 +143,7 @@ def test_a_torch_file_that_carries_code_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]
 
-    with pytest.raises(DataError, match="names .builtins.getattr., which no weight file needs"):
+    with pytest.raises(DataError, match=r"names .builtins.getattr., which no weight file needs"):
         torch_to_safetensors(torch_bytes(Trap()), "")
     assert not (tmp_path / "sprung").exists()
 
