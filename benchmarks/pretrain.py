@@ -65,6 +65,10 @@ SETTINGS = (
 )
 
 
+ENDLESS = 10**9
+"""Steps of the one epoch from which batches are measured."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -94,7 +98,8 @@ def make_shards(folder: Path) -> Artifact:
 def pair_images(shards: Artifact, config: PretrainConfig) -> PairImages:
     reader = ShardReader(shards, "train", Path("/nowhere"))  # a file:// store needs no cache
     identities = [item.track.identity for item in reader.tracks]
-    return PairImages(reader, PairSampler(identities, reader.alphas, config.pairs_per_step, 0), 0, 1, 1, 10.0)
+    sampler = PairSampler(identities, reader.alphas, config.pairs_per_step, 0)
+    return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), ENDLESS, [10.0])
 
 
 def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> dict[str, float]:
@@ -116,7 +121,7 @@ def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> di
     network.register_forward_hook(lambda *_: mark("forward"))
     optimizer.register_step_pre_hook(lambda *_: mark("backward"))
     optimizer.register_step_post_hook(lambda *_: mark("optimizer"))
-    feed = batches(pair_images(shards, config), range(10**9), 0)
+    feed = batches(pair_images(shards, config), range(ENDLESS), 0)
 
     def marked(count: int) -> Iterator[Batch]:
         for batch in itertools.islice(feed, count):

@@ -23,7 +23,7 @@ from comface.synthesize.step import synthesize
 pytestmark = pytest.mark.system
 OVERRIDES = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=40", "pretrain.epochs=2",
-    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16",
+    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.gpus_per_node=2",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,10 +19,14 @@ from tiny_generator import ATTRIBUTES, load_tiny
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
+from comface.backbones import build_backbone
+from comface.config import Backbone, PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Artifact, open_artifact
 from comface.pretrain import checkpoint
+from comface.pretrain.data import Batch
+from comface.pretrain.draft import draft_backbone
+from comface.pretrain.loop import Sums, build_optimizer, train_steps
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.processes import Processes
 from comface.pretrain.step import pretrain
@@ -99,8 +104,20 @@ def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifa
 
 def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artifact, undisturbed: Artifact) -> None:
     root = FileStore(undisturbed.store.root.parents[1])
-    elsewhere = config_of("pretrain.nodes=4", "pretrain.gpus_per_node=8", "pretrain.checkpoint_every_s=1")
+    elsewhere = config_of("pretrain.gpus_per_node=1", "pretrain.checkpoint_every_s=1", "pretrain.job.cpus=3")
     assert pretrain(root, elsewhere, shards, tmp_path).uri == undisturbed.uri
+
+
+def test_the_number_of_processes_is_part_of_the_address_where_batchnorm_depends_on_it(shards: Artifact) -> None:
+    def addresses(backbone: str) -> set[str]:
+        sizes = [("nodes", 1), ("nodes", 2), ("gpus_per_node", 4)]
+        configs = [config_of(f"pretrain.backbone={backbone}", f"pretrain.{name}={size}") for name, size in sizes]
+        return {draft_backbone(FileStore(Path("/nowhere")), config, shards).uri for config in configs}
+
+    for backbone in get_args(Backbone):
+        network = build_backbone(backbone)[0]
+        normalizes = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+        assert len(addresses(backbone)) == (3 if normalizes else 1), backbone
 
 
 # Interruptions: real processes, real signals
@@ -136,7 +153,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bits(
     assert not saved.with_name("manifest.json").exists(), "it was killed in the middle"
     capfd.readouterr()
     resumed = train(tmp_path, shards)
-    assert "pre-training goes on at epoch" in capfd.readouterr().err
+    assert "Resuming pre-training at epoch" in capfd.readouterr().err
     assert weights(resumed) == weights(undisturbed)
     assert resumed.sha256 == undisturbed.sha256, "the curve too is the same"
 
@@ -250,11 +267,42 @@ def backward(linear: Callable[[torch.Tensor], torch.Tensor], processes: Processe
     (processes.count * inter + 0.3 * intra).backward()
 
 
+class Plain(nn.Module):
+    """A network of ComFace's shape without BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.g, self.l = nn.Linear(3 * 8 * 8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
+
+    def forward(self, x1: torch.Tensor, x2: torch.Tensor | None, y: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        h1, h2, hy = (self.f(nn.functional.adaptive_avg_pool2d(x, 8).flatten(1)) for x in (x1, x2, y))
+        return self.g(torch.cat([h1, h2])), self.l(torch.relu(hy - h1)).squeeze(1)
+
+
+def training_step(processes: Processes) -> tuple[float, torch.Tensor]:
+    """L_intra as the curve records it, and the gradient, of one step on this process's share."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain: nn.Module = Plain()
+    config = config_of("pretrain.pairs_per_step=6", "pretrain.steps_per_epoch=1", "pretrain.learning_rate=0.001")
+    optimizer = build_optimizer(plain, config)
+    draw = torch.Generator().manual_seed(2)
+    images = torch.randint(256, (2, 6, 32, 32, 3), generator=draw).to(torch.uint8)
+    alphas = torch.rand(2, 6, generator=draw) * 10 - 5
+    whole = (images[0], images[1], alphas[0], alphas[1])
+    batch = Batch(*(part[processes.share] for part in whole))
+    wrapped = nn.parallel.DistributedDataParallel(plain) if processes.count > 1 else plain
+    sums = Sums()
+    train_steps(wrapped, optimizer, iter([batch]), config, processes, 1, range(1), 1, sums, lambda _: None)
+    return sums.intra, torch.cat([p.grad.flatten() for p in plain.parameters()])
+
+
 def one_of_two(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     linear, processes = network(), Processes(rank, 2, torch.device("cpu"))
     backward(nn.parallel.DistributedDataParallel(linear), processes)
     torch.save(linear.weight.grad, f"{folder}/gradient-{rank}.pt")
+    torch.save(training_step(processes), f"{folder}/step-{rank}.pt")
     Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
     distributed.destroy_process_group()
 
@@ -273,6 +321,14 @@ def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(two_processes
     for rank in range(2):
         gradient = torch.load(two_processes / f"gradient-{rank}.pt", weights_only=True)
         torch.testing.assert_close(gradient, linear.weight.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_views_losses_and_gradients_do_not_depend_on_the_number_of_processes(two_processes: Path) -> None:
+    intra, gradient = training_step(Processes(0, 1, torch.device("cpu")))
+    for rank in range(2):
+        of_two = torch.load(two_processes / f"step-{rank}.pt", weights_only=True)
+        assert of_two[0] == pytest.approx(intra, rel=1e-5), "on each process the mean over both"
+        torch.testing.assert_close(of_two[1], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_request_to_one_process_stops_all(two_processes: Path) -> None:

@@ -335,7 +335,6 @@ def test_the_reader_serves_other_processes(sharded: Artifact, tmp_path: Path, me
 
 def test_the_reader_reads_what_an_earlier_run_published(sharded: Artifact, tmp_path: Path) -> None:
     reader = ShardReader(open_artifact(sharded.uri, "shards"), "validation", tmp_path)
-    reader.prepare()
     assert len(reader) == sharded.facts["validation"]["tracks"]
 
 

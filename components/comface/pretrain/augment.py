@@ -10,6 +10,7 @@ Legend: N views, H = W = side length. Images float32 (N,3,H,W) in [-1, 1].
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,19 +23,38 @@ LUMA = (0.299, 0.587, 0.114)
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
+class Draws(NamedTuple):
+    """Random numbers of views, one row per pair of a whole batch of `pairs`, of which this process takes `share`: so a
+    pair's views do not depend on how many processes share the batch. `generator` is on the CPU: the same seed gives the
+    same views on every device."""
+
+    generator: torch.Generator
+    pairs: int
+    share: slice = slice(None)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """(N, *shape), uniform in [low, high)."""
+        return low + (high - low) * torch.rand(self.pairs, *shape, generator=self.generator)[self.share]
+
+
 def augment(
-    x_NCHW: Tensor, size_px: int, config: Augmentation, generator: torch.Generator, view_share: float = 1.0
+    x_NCHW: Tensor,
+    size_px: int,
+    config: Augmentation,
+    draws: Draws | torch.Generator,
+    view_share: float = 1.0,
 ) -> Tensor:
     """One augmented view per image: (N,3,size_px,size_px) in [-1, 1], of the `view_share` of the frame that
-    comface.views names. Draws come from `generator` (CPU), so the same seed gives the same views on every device."""
+    comface.views names. `draws`: a generator alone draws for these images only."""
     count = x_NCHW.shape[0]
     device = x_NCHW.device
-    theta_N23 = _crop(count, config, generator, view_share).to(device)
-    matrix_N33, gain_N, pivot_N = (t.to(device) for t in _colour(count, config, generator))
+    draws = draws if isinstance(draws, Draws) else Draws(draws, count)
+    theta_N23 = _crop(config, draws, view_share).to(device)
+    matrix_N33, gain_N, pivot_N = (t.to(device) for t in _colour(config, draws))
     grid = functional.affine_grid(theta_N23, [count, 3, size_px, size_px], align_corners=False)
     x_NCHW = functional.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     if config.side_light:
-        x_NCHW = _light(x_NCHW, config.side_light, generator)
+        x_NCHW = _light(x_NCHW, config.side_light, draws)
     mean_N111 = (x_NCHW.mean(dim=(2, 3)) @ torch.tensor(LUMA, device=device)).reshape(-1, 1, 1, 1)
     # Contrast pivots on the mean luminance, as ColorJitter's does; brightness scales from black (-1).
     coloured = torch.einsum("nij,njhw->nihw", matrix_N33, x_NCHW - mean_N111)
@@ -42,47 +62,43 @@ def augment(
     return ((coloured + 1) * pivot_N.reshape(-1, 1, 1, 1) - 1).clamp(-1, 1)
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def _crop(count: int, config: Augmentation, generator: torch.Generator, view_share: float) -> Tensor:
+def _crop(config: Augmentation, draws: Draws, view_share: float) -> Tensor:
     """Affine maps (N,2,3) from output to input coordinates: crop of random area and place, rotation, flip."""
-    scale_N = view_share * _uniform(count, config.crop_min_area, 1.0, generator).sqrt()
-    shift_N2 = (view_share - scale_N)[:, None] * (2 * torch.rand(count, 2, generator=generator) - 1)
+    scale_N = view_share * draws.uniform(config.crop_min_area, 1.0).sqrt()
+    shift_N2 = (view_share - scale_N)[:, None] * draws.uniform(-1, 1, 2)
     shift_N2[:, 1] += view_drop(view_share)
-    angle_N = _uniform(count, -config.rotation_deg, config.rotation_deg, generator) * math.pi / 180
-    mirror_N = torch.where(torch.rand(count, generator=generator) < config.flip, -1.0, 1.0)
+    angle_N = draws.uniform(-config.rotation_deg, config.rotation_deg) * math.pi / 180
+    mirror_N = torch.where(draws.uniform(0, 1) < config.flip, -1.0, 1.0)
     cos_N, sin_N = scale_N * angle_N.cos(), scale_N * angle_N.sin()
     row_x = torch.stack([cos_N * mirror_N, -sin_N, shift_N2[:, 0]], dim=1)
     row_y = torch.stack([sin_N * mirror_N, cos_N, shift_N2[:, 1]], dim=1)
     return torch.stack([row_x, row_y], dim=1)
 
 
-def _colour(count: int, config: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _colour(config: Augmentation, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Colour matrices (N,3,3) (hue turn, saturation, grayscale), contrast gains (N,), brightness gains (N,)."""
-    saturation_N = _uniform(count, 1 - config.saturation, 1 + config.saturation, generator)
-    turn_N = _uniform(count, -config.hue, config.hue, generator) * 2 * math.pi
-    gray_N = torch.rand(count, generator=generator) < config.grayscale
+    saturation_N = draws.uniform(1 - config.saturation, 1 + config.saturation)
+    turn_N = draws.uniform(-config.hue, config.hue) * 2 * math.pi
+    gray_N = draws.uniform(0, 1) < config.grayscale
     saturation_N = torch.where(gray_N, torch.zeros(()), saturation_N)
-    rotate_N33 = torch.zeros(count, 3, 3)
+    rotate_N33 = torch.zeros(len(turn_N), 3, 3)
     rotate_N33[:, 0, 0] = 1
     rotate_N33[:, 1, 1] = rotate_N33[:, 2, 2] = saturation_N * turn_N.cos()
     rotate_N33[:, 1, 2] = -saturation_N * turn_N.sin()
     rotate_N33[:, 2, 1] = saturation_N * turn_N.sin()
     matrix_N33 = torch.linalg.inv(TO_YIQ) @ rotate_N33 @ TO_YIQ
-    contrast_N = _uniform(count, 1 - config.contrast, 1 + config.contrast, generator)
-    brightness_N = _uniform(count, 1 - config.brightness, 1 + config.brightness, generator)
+    contrast_N = draws.uniform(1 - config.contrast, 1 + config.contrast)
+    brightness_N = draws.uniform(1 - config.brightness, 1 + config.brightness)
     return matrix_N33, contrast_N, brightness_N
 
 
-def _light(x_NCHW: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def _light(x_NCHW: Tensor, strength: float, draws: Draws) -> Tensor:
     """A light from a random side, a gamma and a colour cast: what differs between two photos of different days."""
-    count, _, height, width = x_NCHW.shape
-    angle_N = _uniform(count, 0, 2 * math.pi, generator)
-    depth_N = _uniform(count, 0, strength, generator)
-    gamma_N = torch.exp(_uniform(count, -0.5, 0.5, generator) * strength)
-    cast_N3 = 1 + 0.25 * strength * (2 * torch.rand(count, 3, generator=generator) - 1)
+    height, width = x_NCHW.shape[2:]
+    angle_N = draws.uniform(0, 2 * math.pi)
+    depth_N = draws.uniform(0, strength)
+    gamma_N = torch.exp(draws.uniform(-0.5, 0.5) * strength)
+    cast_N3 = 1 + 0.25 * strength * draws.uniform(-1, 1, 3)
     v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     ramp = angle_N.cos().reshape(-1, 1, 1) * u + angle_N.sin().reshape(-1, 1, 1) * v
     shade = (1 + depth_N.reshape(-1, 1, 1) * ramp).clamp(0.1).unsqueeze(1).to(x_NCHW.device)

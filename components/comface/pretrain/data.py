@@ -1,12 +1,18 @@
 """Batches of pairs as pixels: what the sampler chose, read from the shards and decoded.
 
+Loader processes start once per training, not once per epoch. What goes wrong in one of them reaches the training as
+the same error, not as a traceback.
+
 Legend: N pairs of this process, H = W = stored side length. Images are uint8 (N,H,W,3) until they are on the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -14,26 +20,46 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from comface.errors import DataError
+from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
+from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.pretrain.pairs import PairSampler
+from comface.pretrain.processes import Processes
 from comface.shard.reader import ShardReader
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""x (N,H,W,3) uint8, y (N,H,W,3) uint8, alpha_x (N,), alpha_y (N,) float32."""
+SHARED_MEMORY = "/dev/shm"
+
+
+class Batch(NamedTuple):
+    """This process's pairs of one step."""
+
+    x_NHWC: Tensor
+    y_NHWC: Tensor
+    alpha_x_N: Tensor
+    alpha_y_N: Tensor
 
 
 class PairImages(Dataset[Batch]):
-    """Item `step` is this process's share (every count-th pair from rank on) of that step's batch."""
+    """Item i is step `i % steps_per_epoch` of epoch `i // steps_per_epoch + 1`: this process's share of that step's
+    batch. `range_E`: the curriculum's S of each epoch."""
 
-    def __init__(self, reader: ShardReader, sampler: PairSampler, rank: int, count: int, epoch: int, s: float) -> None:
-        self.reader, self.sampler, self.epoch, self.s = reader, sampler, epoch, s
-        self.share = slice(rank, None, count)
+    def __init__(
+        self,
+        reader: ShardReader,
+        sampler: PairSampler,
+        processes: Processes,
+        steps_per_epoch: int,
+        range_E: Sequence[float],
+    ) -> None:
+        self.reader, self.sampler = reader, sampler
+        self.steps_per_epoch, self.range_E = steps_per_epoch, tuple(range_E)
+        self.share = processes.share
 
-    def __getitem__(self, step: int) -> Batch:
-        pairs = self.sampler.batch(self.epoch, step, self.s)
+    def __getitem__(self, item: int) -> Batch:
+        epoch, step = divmod(item, self.steps_per_epoch)
+        pairs = self.sampler.batch(epoch + 1, step, self.range_E[epoch])
         track_N, x_N, y_N = pairs.track_N[self.share], pairs.x_N[self.share], pairs.y_N[self.share]
         alpha_A = self.sampler.alpha_A.astype(np.float32)
-        return (
+        return Batch(
             self._images(track_N, x_N),
             self._images(track_N, y_N),
             torch.from_numpy(alpha_A[x_N]),
@@ -52,11 +78,89 @@ class PairImages(Dataset[Batch]):
             raise DataError(f"Image {alpha} of track '{key}' is not a JPEG ({error}); shard again.") from None
 
 
-def batches(images: PairImages, steps: range, workers: int) -> Iterator[Batch]:
-    """The batches of `steps`, decoded ahead by `workers` processes (0: in this one)."""
-    options: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+class _Told(Dataset["Batch | ComfaceError"]):
+    """The same items; an error of ours is an item too, for PyTorch would put a traceback into its text. A loader
+    process moves its tensors into shared memory here: where that is full, PyTorch's own thread would lose the batch and
+    the training would wait for it for ever."""
+
+    def __init__(self, images: PairImages, in_processes: bool) -> None:
+        self.images, self.in_processes = images, in_processes
+
+    def __getitem__(self, item: int) -> Batch | ComfaceError:
+        try:
+            batch = self.images[item]
+            return Batch(*(tensor.share_memory_() for tensor in batch)) if self.in_processes else batch
+        except ComfaceError as error:
+            return error
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return ConfigurationError(
+                f"{SHARED_MEMORY} is full, so a loader process cannot hand over a batch; raise "
+                "pretrain.job.shared_memory_gib (Docker: --shm-size), or lower pretrain.loader_workers."
+            )
+
+
+def batches(images: PairImages, items: range, workers: int) -> Iterator[Batch]:
+    """The batches `items`, decoded ahead by `workers` processes (0: in this one). Raises what reading raises, and
+    TryAgain where a loader process was killed."""
+    options: dict[str, Any] = {}
+    if workers:
+        options = {
+            "prefetch_factor": PREFETCH,
+            "multiprocessing_context": "fork",
+            "worker_init_fn": _default_signals,
+        }
     pin = torch.cuda.is_available()
-    yield from DataLoader(images, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin, **options)
+    with loader_failures():
+        for item in DataLoader(
+            _Told(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, **options
+        ):
+            if isinstance(item, ComfaceError):
+                raise item
+            yield item
+
+
+def _default_signals(_worker: int) -> None:
+    """A forked process has the training's handlers, which only take a note: SIGTERM would not end it. Ctrl-C reaches
+    the training too, which ends its loaders."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def loader_failures() -> Iterator[None]:
+    """PyTorch notices a killed loader process in a signal handler, so anywhere in the training. Its RuntimeError
+    becomes a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        if not said.startswith("DataLoader worker"):
+            raise
+        raise TryAgain(
+            f"A loader process ended unexpectedly ({said.rstrip('. ')}), probably because memory ran out; lower "
+            "pretrain.loader_workers or raise pretrain.job.memory_gib and shared_memory_gib, then run again."
+        ) from None
+
+
+def check_shared_memory(
+    workers: int, processes: Processes, pairs_per_step: int, image_size_px: int, folder: str = SHARED_MEMORY
+) -> None:
+    """Refuse a training whose loader processes would fill `folder`, through which they hand their batches over: they
+    would be killed in the middle of a write. Raises ConfigurationError."""
+    if not workers or not os.path.isdir(folder):
+        return
+    needed = processes.local_count * loader_bytes(workers, pairs_per_step // processes.count, image_size_px)
+    found = os.statvfs(folder)
+    size_bytes = found.f_blocks * found.f_frsize
+    if size_bytes < needed:
+        raise ConfigurationError(
+            f"{folder} has {size_bytes / 1e6:,.1f} MB, but the batches that {workers} loader workers prepare for each "
+            f"of {processes.local_count} training process(es) need {needed / 1e6:,.1f} MB there; raise "
+            "pretrain.job.shared_memory_gib (Docker: --shm-size), or lower pretrain.loader_workers."
+        )
 
 
 def to_device(images_NHWC: Tensor, device: torch.device) -> Tensor:

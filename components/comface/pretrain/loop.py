@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from comface.config import Augmentation, PretrainConfig
-from comface.pretrain.augment import augment
+from comface.pretrain.augment import Draws, augment
 from comface.pretrain.data import Batch, to_device
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.processes import Processes
@@ -53,16 +53,16 @@ def learning_rate(config: PretrainConfig, epoch: int, step: int, steps_per_epoch
 
 
 def losses(
-    network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draw: torch.Generator
+    network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draws: Draws
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Loss to differentiate, L_inter, L_intra (None where not learned), and d (N,)."""
-    x, y = (to_device(images, processes.device) for images in batch[:2])
-    alpha_x_N, alpha_y_N = (a.to(processes.device) for a in batch[2:])
+    x, y = (to_device(images, processes.device) for images in (batch.x_NHWC, batch.y_NHWC))
+    alpha_x_N, alpha_y_N = (alpha.to(processes.device) for alpha in (batch.alpha_x_N, batch.alpha_y_N))
     size = config.image_size_px
     view = config.view_share
-    x1 = augment(x, size, config.augmentation, draw, view)
-    x2 = augment(x, size, config.augmentation, draw, view) if config.learning != "intra" else None
-    y1 = augment(y, size, config.augmentation, draw, view) if config.learning != "inter" else None
+    x1 = augment(x, size, config.augmentation, draws, view)
+    x2 = augment(x, size, config.augmentation, draws, view) if config.learning != "intra" else None
+    y1 = augment(y, size, config.augmentation, draws, view) if config.learning != "inter" else None
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         z_2NP, d_N = network(
             *(v.contiguous(memory_format=torch.channels_last) if v is not None else None for v in (x1, x2, y1))
@@ -93,17 +93,18 @@ def train_steps(
     """Train on `steps` of an epoch, adding to `sums`; `after_step` may save, or raise to stop."""
     network.train()
     for step, batch in zip(steps, batches, strict=True):
-        draw = torch.Generator().manual_seed(derive_seed(config.seed, "views", epoch, step, processes.rank))
+        draw = torch.Generator().manual_seed(derive_seed(config.seed, "views", epoch, step))
+        draws = Draws(draw, config.pairs_per_step, processes.share)
         rate = learning_rate(config, epoch, step, steps_per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        total, inter, intra, _ = losses(network, batch, config, processes, draw)
+        total, inter, intra, _ = losses(network, batch, config, processes, draws)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
         sums.steps += 1
         sums.inter += float(inter.detach()) if inter is not None else 0.0
-        sums.intra += float(intra.detach()) if intra is not None else 0.0
+        sums.intra += float(processes.mean(intra.detach())) if intra is not None else 0.0
         after_step(step)
 
 
@@ -117,14 +118,14 @@ def validate(
     local = Processes(0, 1, processes.device)
     for number, batch in enumerate(batches):
         draw = torch.Generator().manual_seed(derive_seed(config.seed, "validation views", number))
-        _, inter, _, d_N = losses(network, batch, config, local, draw)
+        _, inter, _, d_N = losses(network, batch, config, local, Draws(draw, len(batch.alpha_x_N)))
         if d_N is not None:
-            change_N = batch[3] - batch[2]
+            change_N = batch.alpha_y_N - batch.alpha_x_N
             estimated.append(d_N.float().cpu())
             true.append(change_N.abs() if config.target == "absolute" else change_N)
         if inter is not None:
-            inter_sum += float(inter) * len(batch[2])
-            rows += len(batch[2])
+            inter_sum += float(inter) * len(batch.alpha_x_N)
+            rows += len(batch.alpha_x_N)
             hits += _top1(network, batch, config, local)
     record: dict[str, Any] = {
         "loss_inter": inter_sum / rows if rows else None,
@@ -147,9 +148,9 @@ def _top1(network: nn.Module, batch: Batch, config: PretrainConfig, processes: P
     )  # the view as transfer shows it
     backbone = network.get_submodule("backbone")
     h = []
-    for images in batch[:2]:
+    for images in (batch.x_NHWC, batch.y_NHWC):
         x = augment(
             to_device(images, processes.device), config.image_size_px, plain, torch.Generator(), config.view_share
         )
         h.append(nn.functional.normalize(backbone(x), dim=1))
-    return int(((h[0] @ h[1].T).argmax(1).cpu() == torch.arange(len(batch[2]))).sum())
+    return int(((h[0] @ h[1].T).argmax(1).cpu() == torch.arange(len(batch.alpha_x_N))).sum())

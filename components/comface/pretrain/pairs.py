@@ -1,30 +1,58 @@
 """Which pairs (x_i, y_i) make batch number `step` of epoch number `epoch`: a pure function, no state to save.
 
-An epoch visits every training image once as x. It is made of rounds; a round visits every identity once, in a new
-keyed order, with the next image of the identity's own keyed order. So a batch never holds two images of one
-identity (they would be false negatives in equation (1)), and any process can make any batch of any epoch: resume
-state is (seed, epoch, step), and the number of processes may change between.
+An epoch visits every training image once as x (section 4.1: "images", not identities), and no batch holds two images of
+one identity: they would be false negatives in equation (1). Identities may have unequal numbers of images, as in the
+paper's composition. Any process can make any batch: resume state is (seed, epoch, step), and the number of processes
+may change between.
+
+How. The M images, identity after identity in a new order each epoch, are laid into N rows of T = M // N places; batch
+number `step` takes one image from every row. An identity with at most T images lies in one row, or at the end of one
+and the start of the next (it straddles them). Where rows are read at `place(step)`, a permutation of range(T) that all
+rows share, a straddler is never met twice, because its two pieces lie at different places. Between the straddlers each
+row has a permutation of its own, so that identities meet in ever new batches.
+
+Two bounds follow. The last M - N * T images of the order, fewer than a batch, wait for another epoch. And no identity
+can be x more than T times in an epoch of T batches: where one has more images, T is the largest number for which the
+sum over identities of min(images, T) fills T batches, and an epoch takes another T of its images.
+
+Legend: N pairs of a batch, T tracks (in suffixes), I identities, A alphas.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError
 from comface.pretrain.curriculum import choose_partner
 from comface.seeds import derive_seed, numpy_rng
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PairBatch:
     """N pairs: the track of each, and the indices of x and y among the track's alphas."""
 
-    track_N: np.ndarray
-    x_N: np.ndarray
-    y_N: np.ndarray
+    track_N: Ints
+    x_N: Ints
+    y_N: Ints
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An epoch's images in order: identity `order_I[i]` has the positions `start_I[i]` to `start_I[i + 1] - 1`."""
+
+    order_I: Ints
+    start_I: Ints
+    head_N: Ints
+    """How many places at the start of each row belong to an identity that began in the row before."""
+    tail_N: Ints
+    """How many places at its end belong to one that goes on in the next row."""
 
 
 class PairSampler:
@@ -39,6 +67,7 @@ class PairSampler:
         seed: int,
         usable_T2: np.ndarray | None = None,
     ) -> None:
+        """Raises ConfigurationError where a batch has more pairs than there are identities."""
         names, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
         if len(names) < pairs_per_step:
             raise ConfigurationError(
@@ -55,36 +84,71 @@ class PairSampler:
         self._first_image_T = np.concatenate([[0], np.cumsum(images_T)])
         tracks_I = np.concatenate([[0], np.cumsum(np.bincount(owner_T))])
         self._first_image_I = self._first_image_T[tracks_I]
-        self.identities = len(names)
-        self.steps_per_round = self.identities // pairs_per_step
-        self.images = int(images_T.sum())
-        self.full_epoch_steps = max(1, self.images // pairs_per_step)
+        self._images_I = np.diff(self._first_image_I)
+        self.identities, self.images = len(names), int(images_T.sum())
+        self.full_epoch_steps = steps_of(self._images_I, pairs_per_step)
 
     def batch(self, epoch: int, step: int, s: float) -> PairBatch:
-        """The pairs of one step; `s` is the curriculum's range S for this epoch."""
-        round_, inside = divmod(step, self.steps_per_round)
-        order_I = numpy_rng(self.seed, "identities", epoch, round_).permutation(self.identities)
-        who_N = order_I[inside * self.pairs_per_step : (inside + 1) * self.pairs_per_step]
-        images_N = self._first_image_I[who_N + 1] - self._first_image_I[who_N]
-        key = derive_seed(self.seed, "images", epoch)
-        image_N = keyed_permutation(np.full(len(who_N), round_) % images_N, images_N, who_N.astype(np.uint64), key)
+        """The pairs of one step; `s` is the curriculum's range S for this epoch. Steps beyond `full_epoch_steps` begin
+        the images anew, in another order."""
+        round_, inside = divmod(step, self.full_epoch_steps)
+        layout = self._layout(epoch, round_)
+        position_N = self._positions(layout, epoch, round_, inside)
+        place_N = np.searchsorted(layout.start_I, position_N, side="right") - 1
+        who_N = layout.order_I[place_N]
+        key = derive_seed(self.seed, "images", epoch, round_)
+        image_N = keyed_permutation(position_N - layout.start_I[place_N], self._images_I[who_N], who_N, key)
         image_N = self._first_image_I[who_N] + image_N
-        place_N = np.searchsorted(self._first_image_T, image_N, side="right") - 1
-        track_N = self._tracks_by_owner[place_N]
+        piece_N = np.searchsorted(self._first_image_T, image_N, side="right") - 1
+        track_N = self._tracks_by_owner[piece_N]
         usable_N2 = self._usable_T2[track_N]
-        x_N = usable_N2[:, 0] + image_N - self._first_image_T[place_N]
+        x_N = usable_N2[:, 0] + image_N - self._first_image_T[piece_N]
         u_N = numpy_rng(self.seed, "partners", epoch, step).random(len(who_N))
         return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s, usable_N2))
 
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a sampler lives as long as its training)
+    def _layout(self, epoch: int, round_: int) -> Layout:
+        steps = self.full_epoch_steps
+        order_I = numpy_rng(self.seed, "identities", epoch, round_).permutation(self.identities)
+        start_I = np.concatenate([[0], np.cumsum(np.minimum(self._images_I[order_I], steps))])
+        edge_N = np.arange(1, self.pairs_per_step) * steps  # where a row ends and the next one begins
+        across_N = np.searchsorted(start_I, edge_N, side="right") - 1
+        none = np.zeros(1, dtype=np.int64)
+        begun_N = edge_N - start_I[across_N]
+        left_N = np.where(begun_N > 0, start_I[across_N + 1] - edge_N, 0)
+        return Layout(order_I, start_I, np.concatenate([none, left_N]), np.concatenate([begun_N, none]))
 
-def keyed_permutation(index_N: np.ndarray, size_N: np.ndarray, word_N: np.ndarray, key: int) -> np.ndarray:
+    def _positions(self, layout: Layout, epoch: int, round_: int, inside: int) -> Ints:
+        """One position of every row (N,)."""
+        steps, row_N = self.full_epoch_steps, np.arange(self.pairs_per_step)
+        key = derive_seed(self.seed, "places", epoch, round_)
+        shared = keyed_permutation(np.array([inside]), np.array([steps]), np.array([self.pairs_per_step]), key)[0]
+        middle_N = steps - layout.head_N - layout.tail_N
+        within_N = (shared >= layout.head_N) & (shared < layout.head_N + middle_N)
+        index_N = np.where(within_N, shared - layout.head_N, 0)
+        own_N = layout.head_N + keyed_permutation(index_N, np.maximum(middle_N, 1), row_N, key)
+        return row_N * steps + np.where(within_N, own_N, shared)
+
+
+def steps_of(images_I: Ints, pairs_per_step: int) -> int:
+    """Batches in an epoch: the largest T with sum(min(images, T)) >= T * N, at least 1. That is M // N where no
+    identity has more images than there are batches."""
+    low, high = 1, max(1, int(images_I.sum()) // pairs_per_step)
+    while low < high:
+        middle = (low + high + 1) // 2
+        enough = int(np.minimum(images_I, middle).sum()) >= middle * pairs_per_step
+        low, high = (middle, high) if enough else (low, middle - 1)
+    return low
+
+
+def keyed_permutation(index_N: np.ndarray, size_N: np.ndarray, word_N: np.ndarray, key: int) -> Ints:
     """Row n: where index_N[n] goes in a permutation of range(size_N[n]) that (key, word_N[n]) names.
 
     A four-round Feistel network over the next power of four, walked until inside the range (cycle walking), so it
     is a bijection without a stored permutation."""
     bits_N = np.maximum(1, -(-np.ceil(np.log2(np.maximum(size_N, 2))).astype(np.int64) // 2)).astype(np.uint64)
     mask_N = (np.uint64(1) << bits_N) - np.uint64(1)
-    value_N = index_N.astype(np.uint64)
+    value_N, word_N = index_N.astype(np.uint64), word_N.astype(np.uint64)
     outside_N = np.ones(len(value_N), dtype=bool)
     while outside_N.any():
         left, right = value_N >> bits_N, value_N & mask_N

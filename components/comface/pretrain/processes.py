@@ -1,6 +1,7 @@
 """The processes of one training: plain Python is one, `torchrun` (alone, or inside a PyTorchJob) makes several.
 
-The only reader of torchrun's environment variables (RANK, WORLD_SIZE, LOCAL_RANK).
+The only reader of torchrun's environment variables (RANK, LOCAL_RANK, LOCAL_WORLD_SIZE; WORLD_SIZE
+decides the artifact's address too, in draft.py).
 """
 
 from __future__ import annotations
@@ -21,10 +22,17 @@ class Processes:
     device: torch.device
     local_rank: int = 0
     """Place among the processes of its node."""
+    local_count: int = 1
+    """How many processes its node has."""
 
     @property
     def first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """This process's pairs of a batch: every count-th one from rank on."""
+        return slice(self.rank, None, self.count)
 
     def gather_views(self, z_2ND: Tensor) -> Tensor:
         """All processes' z in the order of equation (1): first views of all, then second views of all.
@@ -47,6 +55,14 @@ class Processes:
         distributed.all_reduce(word, distributed.ReduceOp.MAX)
         return bool(word.item())
 
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a scalar over all processes, the same on each of them."""
+        if self.count == 1:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
     def wait(self) -> None:
         if self.count > 1:
             distributed.barrier()
@@ -64,7 +80,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     if count > 1:
         distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        yield Processes(rank, count, device, local_rank)
+        yield Processes(rank, count, device, local_rank, int(environment.get("LOCAL_WORLD_SIZE", "1")))
     finally:
         if count > 1:
             distributed.destroy_process_group()

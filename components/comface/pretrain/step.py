@@ -7,6 +7,7 @@ checkpoint and ends with the same bits.
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
@@ -25,7 +27,7 @@ from comface.monitoring import Monitor, open_monitor
 from comface.pretrain import checkpoint
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.curve import draw_curve
-from comface.pretrain.data import PairImages, batches
+from comface.pretrain.data import Batch, PairImages, batches, check_shared_memory, loader_failures
 from comface.pretrain.draft import draft_backbone
 from comface.pretrain.loop import Sums, build_optimizer, train_steps, validate
 from comface.pretrain.network import ComFace
@@ -39,18 +41,21 @@ from comface.store import Store
 AGREE_EVERY = 10
 """Steps between two looks, together, whether one process was asked to stop."""
 VALIDATION_STEPS = 8
+WAIT_S = 10.0
+"""How long after a request to stop a process may still wait for data."""
 
 
 def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path) -> Artifact:
     """Train, or find trained, the backbone. `cache` holds local copies of shards from an s3:// store.
 
     Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError when the shards hold too
-    few identities for a batch; DataError when the loss is no longer finite or data are damaged."""
+    few identities for a batch; DataError when the loss is no longer finite or data are damaged; TryAgain when a loader
+    process was killed."""
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
-    with joined() as processes, stop_requests() as stop_requested:
-        training = Training(config, shards, draft.store, cache, processes, stop_requested)
+    with joined() as processes, stop_requests() as stop, loader_failures():
+        training = Training(config, shards, draft.store, cache, processes, stop)
         training.run()
         if processes.first:
             artifact = _publish(draft, training)
@@ -74,25 +79,20 @@ class Training:
         store: Store,
         cache: Path,
         processes: Processes,
-        stop_requested: Any,
+        stop: StopRequests,
     ) -> None:
-        self.config, self.store, self.processes, self.stop_requested = (
-            config,
-            store,
-            processes,
-            stop_requested,
-        )
-        self.train_reader = ShardReader(shards, "train", cache)
-        self.validation_reader = ShardReader(shards, "validation", cache)
-        self.sampler = _sampler(self.train_reader, config.pairs_per_step, config.seed)
-        held_out = len({item.track.identity for item in self.validation_reader.tracks})
-        self.validation_sampler = _sampler(
-            self.validation_reader,
-            min(config.pairs_per_step, held_out),
-            derive_seed(config.seed, "validation"),
-        )
-        self.s_max = float(self.sampler.alpha_A.max() - self.sampler.alpha_A.min())
-        self.steps_per_epoch = config.steps_per_epoch or self.sampler.full_epoch_steps
+        self.config, self.store, self.processes, self.stop = config, store, processes, stop
+        reader = ShardReader(shards, "train", cache)
+        check_shared_memory(config.loader_workers, processes, config.pairs_per_step, reader.image_size_px)
+        sampler = _sampler(reader, config.pairs_per_step, config.seed)
+        self.s_max = float(sampler.alpha_A.max() - sampler.alpha_A.min())
+        self.range_E = [
+            change_range(epoch, self.s_max, config.curriculum_ends) if config.curriculum else self.s_max
+            for epoch in range(1, config.epochs + 1)
+        ]
+        self.steps_per_epoch = config.steps_per_epoch or sampler.full_epoch_steps
+        self.images = PairImages(reader, sampler, processes, self.steps_per_epoch, self.range_E)
+        self.held_out = _held_out(ShardReader(shards, "validation", cache), config)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))
             self.network = ComFace(config.backbone, config.projection_hidden, config.projection_width)
@@ -115,18 +115,32 @@ class Training:
             self.monitor.now(f"comface_pretrain_last_{moment}_timestamp_seconds")
 
     def run(self) -> None:
+        begun = (self.epoch - 1) * self.steps_per_epoch + self.step
+        items = range(begun, self.config.epochs * self.steps_per_epoch)
+        feed = self._stoppable(batches(self.images, items, self.config.loader_workers))
+        feed = self.monitor.waiting("comface_pretrain_data_wait_seconds_total", feed)
         while self.epoch <= self.config.epochs:
-            self._run_epoch()
+            self._run_epoch(feed)
             self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
             self._save()
 
-    def _run_epoch(self) -> None:
-        config = self.config
-        s = change_range(self.epoch, self.s_max, config.curriculum_ends) if config.curriculum else self.s_max
+    def _stoppable(self, feed: Iterator[Batch]) -> Iterator[Batch]:
+        """`feed`, where a request to stop also ends the wait for data that do not come."""
+        while True:
+            try:
+                with self.stop.waiting():
+                    batch = next(feed)
+            except StopIteration:
+                return
+            except StopRequested:
+                self._save()
+                raise self._preempted() from None
+            yield batch
+
+    def _run_epoch(self, feed: Iterator[Batch]) -> None:
+        config, s = self.config, self.range_E[self.epoch - 1]
         steps = range(self.step, self.steps_per_epoch)
-        images = PairImages(self.train_reader, self.sampler, self.processes.rank, self.processes.count, self.epoch, s)
-        feed = batches(images, steps, config.loader_workers)
-        feed = self.monitor.waiting("comface_pretrain_data_wait_seconds_total", feed)
+        feed = itertools.islice(feed, len(steps))
         if self.processes.first:
             feed = track(feed, f"epoch {self.epoch}/{config.epochs}, S = {s:g}", total=len(steps), unit="step")
         train_steps(
@@ -135,8 +149,7 @@ class Training:
         )  # fmt: skip
         if not self.processes.first:
             return
-        held_out = PairImages(self.validation_reader, self.validation_sampler, 0, 1, 0, self.s_max)
-        checks = batches(held_out, range(min(VALIDATION_STEPS, self.validation_sampler.full_epoch_steps)), 0)
+        checks = batches(self.held_out, range(self.held_out.steps_per_epoch), 0)
         validation = validate(self.network, checks, config, self.processes)
         self.curve.append({"epoch": self.epoch, "s": s, **self.sums.record(), "validation": validation})
         say(f"epoch {self.epoch}/{config.epochs}: {describe(self.curve[-1])}")
@@ -152,13 +165,16 @@ class Training:
                 "the shards. The last checkpoint is kept."
             )
         due = time.monotonic() - self._saved_s > self.config.checkpoint_every_s
-        stop = self.step % AGREE_EVERY == 0 and self.processes.agree(self.stop_requested())
+        stop = self.step % AGREE_EVERY == 0 and self.processes.agree(self.stop.requested)
         if due or stop:
             self._save()
         if stop:
-            raise Preempted(
-                f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run it again."
-            )
+            raise self._preempted()
+
+    def _preempted(self) -> Preempted:
+        return Preempted(
+            f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run it again."
+        )
 
     def _tell(self) -> None:
         if not self.monitor:
@@ -190,7 +206,7 @@ class Training:
         self.epoch, self.step, self.curve = state["epoch"], state["step"], state["curve"]
         self.sums = Sums(**state["sums"])
         if self.processes.first:
-            say(f"pre-training goes on at epoch {self.epoch}, step {self.step}, from its last checkpoint")
+            say(f"Resuming pre-training at epoch {self.epoch}, step {self.step}, from its last checkpoint")
 
 
 def describe(record: dict[str, Any]) -> str:
@@ -206,6 +222,15 @@ def describe(record: dict[str, Any]) -> str:
 def _sampler(reader: ShardReader, pairs_per_step: int, seed: int) -> PairSampler:
     identities = [item.track.identity for item in reader.tracks]
     return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed, reader.usable())
+
+
+def _held_out(reader: ShardReader, config: PretrainConfig) -> PairImages:
+    """The pairs that every validation is made of: the same ones at each epoch, over the whole range of changes."""
+    people = len({item.track.identity for item in reader.tracks})
+    sampler = _sampler(reader, min(config.pairs_per_step, people), derive_seed(config.seed, "validation"))
+    steps = min(VALIDATION_STEPS, sampler.full_epoch_steps)
+    alone = Processes(0, 1, torch.device("cpu"))
+    return PairImages(reader, sampler, alone, steps, [float(np.ptp(sampler.alpha_A))])
 
 
 def _publish(draft: Draft, training: Training) -> Artifact:
@@ -225,19 +250,44 @@ def _publish(draft: Draft, training: Training) -> Artifact:
     return artifact
 
 
-@contextmanager
-def stop_requests() -> Iterator[Any]:
-    """A function that says whether SIGTERM or SIGINT has arrived; a second SIGINT interrupts at once."""
-    arrived: list[int] = []
+class StopRequested(BaseException):
+    """Raised in the middle of a wait, so no handler of errors may take it for one."""
 
-    def note(number: int, _frame: object) -> None:
-        if arrived and number == signal.SIGINT:
+
+class StopRequests:
+    """Whether SIGTERM or SIGINT has arrived. All processes stop together, after a step. One that waits for data longer
+    than WAIT_S after the request stops alone: there may be no further step. A second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._waiting = False
+
+    def note(self, number: int, _frame: object) -> None:
+        if number == signal.SIGINT and self.requested:
             raise KeyboardInterrupt
-        arrived.append(number)
+        if number == signal.SIGALRM and self._waiting:
+            self._waiting = False
+            raise StopRequested
+        self.requested = True
+        signal.setitimer(signal.ITIMER_REAL, WAIT_S)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    stop = StopRequests()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.signal(number, stop.note) for number in numbers}
     try:
-        yield lambda: bool(arrived)
+        yield stop
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -18,7 +18,7 @@ from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, cache_folder, execute
 from comface.launch.causes import last_words
 from comface.manifest import open_artifact
-from comface.pretrain.draft import draft_backbone
+from comface.pretrain.draft import draft_backbone, process_count
 from comface.store import Store, open_store
 
 
@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(store: Store, config: PretrainConfig, shards: str, result: str) -> None:
     source = open_artifact(shards, "shards")
+    if (asked := process_count(config, {})) != (running := process_count(config)):
+        raise ConfigurationError(
+            f"The job has {running} processes, but pretrain.nodes ({config.nodes}) and pretrain.gpus_per_node "
+            f"({config.gpus_per_node}) ask for {asked}; start as many, or change these fields."
+        )
     if (own := draft_backbone(store, config, source).uri) != result:
         raise ConfigurationError(
             f"This process would make {own}, but its launcher waits for {result}: they run different code; use one "

@@ -1,17 +1,22 @@
 """Reading shards: any image of any track, checked, from a memory-mapped file on this machine.
 
 In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every read is checked against the index's
-crc32, and each shard's sha256 when it is first opened. Can be pickled and forked, so that loader processes share it.
+crc32, and each shard's sha256 when it is first opened: by one of the processes that were forked from this one, while
+the others wait. The reader can be pickled too; then each process checks for itself.
 
 Legend: T tracks of the split, A alphas.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import mmap
 import os
+import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from tarfile import BLOCKSIZE
 from typing import Any, Literal, NamedTuple
@@ -31,6 +36,26 @@ class ShardedTrack(NamedTuple):
     """Name of the tar object that holds its images."""
 
 
+class CheckedOnce:
+    """Which shards some process has checked: a byte each in a temporary file that forked processes share."""
+
+    def __init__(self, count: int) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
+        self._file.truncate(max(1, count))
+        self._byte = mmap.mmap(self._file.fileno(), 0)
+
+    @contextlib.contextmanager
+    def checking(self, number: int) -> Iterator[bool]:
+        """Whether shard `number` has been checked already; waits for a process that is about it. Leaving without an
+        error says that it has been checked now."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)  # by process and byte; a process that dies lets it go
+        try:
+            yield bool(self._byte[number])
+            self._byte[number] = 1
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
+
+
 class ShardReader:
     """The tracks of one split, in the order of the shards. `cache` holds local copies of an s3:// store's shards."""
 
@@ -43,8 +68,9 @@ class ShardReader:
         self._artifact: Artifact | None = artifact
         self._owner = os.getpid()
         self._maps: dict[str, mmap.mmap] = {}
-        self._paths: dict[str, Path] = {}
-        pieces = [self._index(artifact, name) for name in artifact.facts[split]["shards"]]
+        self._number = {name: number for number, name in enumerate(artifact.facts[split]["shards"])}
+        self._checked: CheckedOnce | None = CheckedOnce(len(self._number))
+        pieces = [self._index(artifact, name) for name in self._number]
         self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.uint32)
 
     def __len__(self) -> int:
@@ -77,11 +103,6 @@ class ShardReader:
             )
         return data
 
-    def prepare(self) -> None:
-        """Fetch, check and map every shard now: processes forked afterwards need not."""
-        for name in dict.fromkeys(sharded.shard for sharded in self.tracks):
-            self._open(name)
-
     def _index(self, artifact: Artifact, shard: str) -> np.ndarray:
         """Adds the shard's tracks; gives block number, size and crc32 of their images (T,A,3)."""
         name = shard.removesuffix(".tar") + ".index.json"
@@ -105,9 +126,10 @@ class ShardReader:
     def _open(self, shard: str) -> mmap.mmap:
         mapped = self._maps.get(shard)
         if mapped is None:
-            path = self._paths.get(shard)
-            if path is None or not path.exists():
-                path = self._paths[shard] = self._source().local(shard, self.cache)
+            if self._checked is None:
+                self._checked = CheckedOnce(len(self._number))
+            with self._checked.checking(self._number[shard]) as checked:
+                path = self._source().local(shard, self.cache, checked)
             with path.open("rb") as file:
                 mapped = self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return mapped
@@ -119,4 +141,4 @@ class ShardReader:
         return self._artifact
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_artifact": None, "_maps": {}}
+        return {**self.__dict__, "_artifact": None, "_maps": {}, "_checked": None}

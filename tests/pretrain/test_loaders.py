@@ -1,0 +1,148 @@
+"""Loader processes: what goes wrong in one of them is a sentence, and no wait for data outlives a request to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_generator import ATTRIBUTES, load_tiny
+
+from comface.config import ShardConfig, Share, SynthesizeConfig
+from comface.errors import ConfigurationError, TryAgain
+from comface.manifest import Artifact
+from comface.pretrain.data import PairImages, batches, check_shared_memory, loader_failures
+from comface.pretrain.draft import loader_bytes
+from comface.pretrain.pairs import PairSampler
+from comface.pretrain.processes import Processes
+from comface.pretrain.step import StopRequested, stop_requests
+from comface.shard.reader import ShardReader
+from comface.shard.step import shard
+from comface.store import FileStore
+from comface.synthesize.step import synthesize
+
+HERE = Processes(0, 1, torch.device("cpu"))
+STEPS = 6
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Artifact:
+    store = FileStore(tmp_path / "store")
+    share = Share(generator="procedural", identities=20, attributes=ATTRIBUTES)
+    config = SynthesizeConfig(composition=(share,), alpha_step=2.5, image_size_px=32, parts=1, screen_faces=False)
+    return shard(store, ShardConfig(shard_size_mb=0.05), [synthesize(store, config, 0, load=load_tiny)])
+
+
+def pair_images(shards: Artifact, tmp_path: Path) -> PairImages:
+    reader = ShardReader(shards, "train", tmp_path / "cache")
+    owners = [item.track.identity for item in reader.tracks]
+    return PairImages(reader, PairSampler(owners, reader.alphas, 8, 0), HERE, STEPS, (10.0, 5.0))
+
+
+def children() -> set[int]:
+    threads = Path("/proc/self/task").glob("*/children")
+    return {int(word) for thread in threads for word in thread.read_text().split()}
+
+
+def test_processes_that_decode_give_the_same_batches_over_all_epochs_and_start_once(
+    shards: Artifact, tmp_path: Path
+) -> None:
+    alone = list(batches(pair_images(shards, tmp_path), range(2 * STEPS), 0))
+    before, seen, ahead = children(), set(), []
+    for batch in batches(pair_images(shards, tmp_path), range(2 * STEPS), 2):
+        seen |= children() - before
+        ahead.append(batch)
+    assert len(ahead) == 2 * STEPS
+    assert all(
+        torch.equal(a, b) for one, other in zip(alone, ahead, strict=True) for a, b in zip(one, other, strict=True)
+    )
+    assert len(seen) == 2, "the same two for both epochs"
+
+
+def test_a_shard_is_checked_once_however_many_processes_read_it(shards: Artifact, tmp_path: Path) -> None:
+    """After the first reading, the bytes of the file may be unreadable to a second check: nobody makes one."""
+    reader = ShardReader(shards, "train", tmp_path / "cache")
+    with reader._checked.checking(0) as checked:
+        assert not checked
+    pid = os.fork()
+    if not pid:
+        with reader._checked.checking(0) as checked:
+            os._exit(0 if checked else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def run(shards: Artifact, *overrides: str) -> subprocess.CompletedProcess[str]:
+    store = shards.uri.rpartition("/shards/")[0]
+    sets = (
+        "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=1",
+        "pretrain.curriculum_ends=[1]", "pretrain.projection_width=16", "pretrain.loader_workers=2", *overrides,
+    )  # fmt: skip
+    command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", store]
+    command += [word for override in sets for word in ("--set", override)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_damaged_shard_is_one_sentence_from_a_loader_process_too(shards: Artifact) -> None:
+    for path in shards.store.root.glob("train-*.tar"):
+        data = bytearray(path.read_bytes())
+        data[5000] ^= 1
+        path.write_bytes(data)
+    done = run(shards)
+    assert done.returncode == 65
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error in pretrain: The object 'train-")
+
+
+def test_a_loader_process_that_is_killed_ends_the_training_in_one_sentence(shards: Artifact, tmp_path: Path) -> None:
+    feed = batches(pair_images(shards, tmp_path), range(2 * STEPS), 2)
+    before = children()
+    next(feed)
+    os.kill(max(children() - before), signal.SIGKILL)
+    told = r"A loader process ended unexpectedly .*lower pretrain\.loader_workers"
+    with pytest.raises(TryAgain, match=told), loader_failures():
+        deque(feed, maxlen=0)
+
+
+def test_too_little_shared_memory_is_refused_with_both_figures(tmp_path: Path) -> None:
+    found = os.statvfs(tmp_path)
+    size_bytes = found.f_blocks * found.f_frsize
+    pairs = size_bytes // 256**2
+    with pytest.raises(ConfigurationError, match=r"has [\d,.]+ MB, but .* need [\d,.]+ MB there; raise pretrain\.job"):
+        check_shared_memory(1, HERE, pairs, 256, str(tmp_path))
+    check_shared_memory(0, HERE, pairs, 256, str(tmp_path))
+    check_shared_memory(1, HERE, 8, 256, str(tmp_path))
+
+
+def test_what_loaders_hold_fits_into_what_is_asked_for(shards: Artifact, tmp_path: Path) -> None:
+    """The estimate against what the tensors of a batch really take."""
+    (batch,) = batches(pair_images(shards, tmp_path), range(1), 0)
+    real = sum(tensor.nelement() * tensor.element_size() for tensor in batch)
+    assert real <= loader_bytes(1, 8, 32) / 3 < 2 * real
+
+
+def test_a_request_to_stop_ends_a_wait_for_data_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comface.pretrain.step.WAIT_S", 0.3)
+    never = threading.Event()
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        started = time.monotonic()
+        with pytest.raises(StopRequested), stop.waiting():
+            never.wait(20)
+        assert 0.2 < time.monotonic() - started < 10
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_a_request_to_stop_does_not_interrupt_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comface.pretrain.step.WAIT_S", 0.1)
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        assert stop.requested
