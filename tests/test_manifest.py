@@ -17,8 +17,10 @@ import pytest
 import comface
 from comface.code_digest import digest_of
 from comface.errors import DataError
-from comface.manifest import Artifact, Draft, canonical_json, open_artifact, verify
+from comface.manifest import Artifact, Draft, canonical_json, open_artifact
+from comface.sealed import sealed, unsealed
 from comface.store import FileStore, open_store
+from comface.verify import verify
 
 STEP = "comface.seeds"
 SPAWN = multiprocessing.get_context("spawn")
@@ -33,6 +35,13 @@ def made(store, kind: str, content: bytes, inputs: dict[str, Artifact] | None = 
     draft = Draft(store, kind, {"content": content.decode()}, inputs or {}, STEP)
     draft.write("data.bin", content)
     return draft.publish({"size": len(content)})
+
+
+def edit(artifact: Artifact, **facts: object) -> None:
+    """Change facts consistently: with a new seal."""
+    manifest = unsealed(artifact.store.read("manifest.json"))
+    manifest["facts"] |= facts
+    artifact.store.write("manifest.json", sealed(manifest))
 
 
 def seen(artifact: Artifact | None) -> tuple:
@@ -78,8 +87,8 @@ def test_what_publish_returns_is_what_a_reader_sees(store: FileStore) -> None:
 def test_an_object_of_an_interrupted_run_is_adopted(store: FileStore) -> None:
     Draft(store, "tracks", {"a": 1}, {}, STEP).write("chunk-00000.tar", b"made before")
     again = Draft(store, "tracks", {"a": 1}, {}, STEP)
-    assert again.adopt("chunk-00000.tar") == b"made before"
-    assert again.adopt("chunk-00001.tar") is None
+    assert again.adopt(["chunk-00000.tar"], bytes) == b"made before"
+    assert again.adopt(["chunk-00001.tar"], bytes) is None
     assert again.publish({}).read("chunk-00000.tar") == b"made before"
 
 
@@ -114,7 +123,7 @@ def test_of_a_step_that_is_killed_a_reader_finds_the_whole_artifact_or_none(stor
     os.kill(writer.pid, signal.SIGKILL)
     writer.communicate()
     if published:
-        assert list(verify(uri)) == [(uri, 1)]
+        assert [artifact.uri for artifact in verify(uri)] == [uri]
     else:
         with pytest.raises(DataError, match="no finished artifact"):
             open_artifact(uri)
@@ -147,18 +156,21 @@ def test_a_missing_object_and_a_name_that_the_manifest_lacks_are_sentences(store
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: "{", "cannot be read"),
-        (lambda m: json.dumps({**m, "schema": "comface/manifest/2"}), r"schema: .*comface/manifest/1"),
-        (lambda m: json.dumps({**m, "surprise": 1}), "surprise"),
-        (lambda m: json.dumps({k: v for k, v in m.items() if k != "objects"}), "objects"),
+        (lambda m: b"{", "its seal does not hold"),
+        (lambda m: b"[" * 100_000, "its seal does not hold"),
+        (lambda m: json.dumps(m).encode(), "its seal does not hold"),
+        (lambda m: sealed({**m, "schema": "comface/manifest/3"}), r"another version \(schema: .*comface/manifest/2"),
+        (lambda m: sealed({**m, "surprise": 1}), "another version .surprise"),
+        (lambda m: sealed({k: v for k, v in m.items() if k != "objects"}), "another version .objects"),
+        (lambda m: json.dumps({**m, "schema": "comface/manifest/1"}).encode(), "made by an older version"),
     ],
 )
 def test_a_manifest_that_is_none_is_said_to_be_unreadable(store: FileStore, change, message: str) -> None:
     artifact = made(store, "shards", b"x")
-    artifact.store.write("manifest.json", change(json.loads(artifact.store.read("manifest.json"))).encode())
+    artifact.store.write("manifest.json", change(unsealed(artifact.store.read("manifest.json"))))
     with pytest.raises(DataError, match=message) as error:
         open_artifact(artifact.uri)
-    assert str(error.value).endswith("make it again.")
+    assert str(error.value).endswith(("make it again.", "run its step again."))
 
 
 def test_an_artifact_of_another_kind_is_refused(store: FileStore) -> None:
@@ -179,9 +191,9 @@ def chain(store: FileStore) -> list[Artifact]:
 
 
 def test_verification_walks_back_to_every_input_once(chain: list[Artifact]) -> None:
-    walked = list(verify(chain[0].uri))
-    assert sorted(walked) == sorted((artifact.uri, 1) for artifact in chain)
-    assert walked[0] == (chain[0].uri, 1)
+    walked = [artifact.uri for artifact in verify(chain[0].uri)]
+    assert sorted(walked) == sorted(artifact.uri for artifact in chain)
+    assert walked[0] == chain[0].uri
 
 
 def test_verification_catches_a_flipped_bit_of_the_farthest_input(chain: list[Artifact]) -> None:
@@ -192,9 +204,7 @@ def test_verification_catches_a_flipped_bit_of_the_farthest_input(chain: list[Ar
 
 def test_verification_catches_an_input_that_was_made_again_differently(chain: list[Artifact]) -> None:
     shards = chain[2]
-    manifest = json.loads(shards.store.read("manifest.json"))
-    manifest["facts"]["size"] = 2
-    shards.store.write("manifest.json", json.dumps(manifest).encode())
+    edit(shards, size=2)
     assert list(verify(shards.uri)), "consistent in itself"
     with pytest.raises(DataError, match=f"{shards.uri} is not the one that its user names"):
         list(verify(chain[0].uri))
@@ -204,9 +214,7 @@ def test_verification_compares_every_user_of_a_shared_input(store: FileStore) ->
     """Two artifacts were made from two versions of one address: whichever is walked first, one of them is wrong."""
     old = made(store, "tracks", b"t")
     first = made(store, "shards", b"1", {"tracks": old})
-    manifest = json.loads(old.store.read("manifest.json"))
-    manifest["facts"]["size"] = 2
-    old.store.write("manifest.json", json.dumps(manifest).encode())
+    edit(old, size=2)
     second = made(store, "shards", b"2", {"tracks": open_artifact(old.uri)})
     for inputs in ({"a": first, "b": second}, {"a": second, "b": first}):
         model = made(store, "model", str(list(inputs)).encode(), inputs)
@@ -245,7 +253,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_environment: dict[str, 
     copy = artifact.local("data.bin", tmp_path / "c")
     copy.write_bytes(b"half")
     assert artifact.local("data.bin", tmp_path / "c").read_bytes() == b"whole"
-    artifact.store.write("data.bin", b"other")
+    artifact.store.write(artifact.key("data.bin"), b"other")
     copy.unlink()
     with pytest.raises(DataError, match="is not what its manifest names"):
         artifact.local("data.bin", tmp_path / "c")

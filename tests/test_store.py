@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
-from comface.store import FileStore, Store, failure, open_store
+from comface.files import failure
+from comface.store import FileStore, Store, open_store
 from comface.store_s3 import S3Store, access_from
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -346,7 +347,8 @@ def test_objects_and_folders_are_the_owners_alone_whatever_the_umask(tmp_path: P
 WRITER = """
 import sys
 from pathlib import Path
-from comface.store import FileStore, write_private
+from comface.files import write_private
+from comface.store import FileStore
 import os
 
 store = FileStore(Path(sys.argv[1]))

@@ -8,7 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from comface import __version__
-from comface.commands import cluster, data, directions, doctor, photos, registry, runs, settings, steps, weights
+from comface.commands import (
+    cluster,
+    data,
+    directions,
+    doctor,
+    photos,
+    registry,
+    runs,
+    settings,
+    steps,
+    verification,
+    weights,
+)
 from comface.errors import ComfaceError, ConfigurationError, Preempted
 from comface.execution import set_threads_passive
 
@@ -32,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"comface {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (runs, cluster, doctor, steps, settings, data, weights, directions, photos, registry):
+    for group in (runs, cluster, doctor, steps, settings, data, weights, directions, photos, registry, verification):
         group.add_commands(commands)
     return parser
 

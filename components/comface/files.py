@@ -6,35 +6,53 @@ is refused before it is opened for good, so that nothing hangs; an output never 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
+import uuid
 from collections.abc import Callable, Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.store import failure, write_private
+from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 
 Error = type[ComfaceError]
 SPARSE_FROM_BYTES = 2**26
 """Holes in a smaller file cost nothing to read."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+WRITING = ".writing-"
 
 
-def open_regular(path: Path, what: str, error: Error = DataError) -> BinaryIO:
+class NotRegularError(OSError):
+    """There is something at a path, but no regular file."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """A regular file, open for reading. Raises OSError: NotRegularError for a folder, a FIFO or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NotRegularError(errno.EINVAL, "a folder" if stat.S_ISDIR(mode) else "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def open_regular(path: Path, what: str, error: Error = DataError) -> BufferedReader:
     """`path` open for reading. `what` begins each sentence: "The photo", "The weight file". Raises `error` where there
     is no such file, or something that is not a regular file, and what `failure` says where it may not be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+        return open_file(path)
+    except NotRegularError as caught:
+        raise error(f"{what} '{path}' is {caught.strerror}; give the path of a file.") from None
     except (FileNotFoundError, NotADirectoryError):
         raise error(f"{what} '{path}' does not exist; check the path.") from None
     except (OSError, ValueError) as caught:
         raise _unreadable(caught, path, what, error) from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise error(f"{what} '{path}' is {kind}; give the path of a file.")
-    return os.fdopen(descriptor, "rb")
 
 
 def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> bytes:
@@ -101,6 +119,67 @@ def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: 
         write_private(path, fill, os.replace)
     except OSError as caught:
         raise failure(caught, f"'{path}'") from None
+
+
+def write_private(path: Path, fill: Callable[[BinaryIO], object], place: Callable[[Path, Path], None]) -> None:
+    """Fill a temporary file beside `path`, make it durable, then `place` it (os.replace, or place_if_absent).
+    Raises OSError."""
+    make_private_folder(path.parent)
+    temporary = path.parent / f"{WRITING}{uuid.uuid4().hex}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        place(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def place_if_absent(temporary: Path, path: Path) -> None:
+    """Raises FileExistsError when `path` is there. Of several processes exactly one succeeds."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS or path.exists():
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the price: empty for a moment
+        temporary.replace(path)
+
+
+def make_private_folder(folder: Path) -> None:
+    """`folder` and the parents that it lacks, mode 0700 (os.makedirs gives the mode to the last one only)."""
+    absent = []
+    while not folder.is_dir():
+        absent.append(folder)
+        folder = folder.parent
+    for each in reversed(absent):
+        with contextlib.suppress(FileExistsError):  # another process was faster; a file in the way fails below it
+            each.mkdir(mode=0o700)
+            sync_folder(each.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def failure(error: OSError, what: str) -> ComfaceError:
+    """The sentence for a failed operation on `what`, a file on this machine."""
+    if error.errno in NO_ROOM:
+        return TryAgain(f"The disk is full while {what} is written; free some room, then run again.")
+    if error.errno in NOT_ALLOWED:
+        return ConfigurationError(f"Permission to read or write {what} is denied; check its owner and mode.")
+    if error.errno in NO_PLACE:
+        return ConfigurationError(f"Reading or writing {what} is not possible ({error.strerror}); give another place.")
+    return TryAgain(f"Reading or writing {what} failed ({error.strerror}); run again.")
 
 
 def _umask() -> int:

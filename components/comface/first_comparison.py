@@ -10,7 +10,7 @@ import io
 import tempfile
 from pathlib import Path
 
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact
 from comface.register.compare import compare
 from comface.register.picture import picture
 from comface.render import publish
@@ -45,13 +45,12 @@ def _spread(values: list[float]) -> float:
 
 
 def _cohort(evaluation: Artifact) -> Artifact | None:
-    for result in evaluation.manifest.inputs.values():
-        for reference in open_artifact(result.uri).manifest.inputs.values():
-            faces = open_artifact(reference.uri)
+    for result in evaluation.inputs().values():
+        for faces in result.inputs().values():
             if (
                 faces.manifest.kind == "faces"
                 and faces.facts["dataset"] == COHORT
                 and "dataset" in faces.manifest.inputs
             ):
-                return open_artifact(faces.manifest.inputs["dataset"].uri)
+                return faces.input("dataset", "dataset")
     return None

@@ -2,44 +2,59 @@
 
 An artifact is a folder of the store whose address is a function of what makes it: step, configuration, the inputs'
 manifests and the code. So a step that finds its artifact published has nothing to do, and two runs share what
-is equal. Data are written first and `manifest.json` last; a reader that finds no manifest finds nothing, and what
-it reads is checked against the manifest's sha256.
+is equal. Data are written first and `manifest.json` last, and only where there is none yet; a reader that finds no
+manifest finds nothing. The manifest is sealed, and who refers to it names its sha256 (`URI#sha256=HEX`); what it names
+is checked against size and sha256.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comface import __version__
 from comface.code_digest import code_digest
-from comface.errors import DataError
-from comface.store import FileStore, Store, make_private_folder, open_store
+from comface.errors import ConfigurationError, DataError
+from comface.files import NotRegularError, make_private_folder, open_file, open_regular
+from comface.sealed import json_bytes, sealed, unsealed
+from comface.store import REMAKE, FileStore, Store, open_store
 
 MANIFEST = "manifest.json"
-SCHEMA = "comface/manifest/1"
-REMAKE = "delete the artifact and make it again"
+MANIFEST_BYTES = 64 << 20
+ADOPTED_BYTES = 64 << 30
+"""The largest object of an interrupted run that is looked at; nothing names its size."""
+SCHEMA = "comface/manifest/2"
+PIN = "#sha256="
+SHA256 = "^[0-9a-f]{64}$"
+
+T = TypeVar("T")
 
 
 class StoredObject(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     size_bytes: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256)
+
+    @classmethod
+    def of(cls, data: bytes) -> StoredObject:
+        return cls(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 class Reference(BaseModel):
-    """An artifact as another manifest names it: where it lies and the sha256 of its manifest."""
+    """An artifact as another manifest names it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    uri: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    artifact: str = Field(description="KIND/ADDRESS in the same store; the whole URI where it lies in another")
+    sha256: str = Field(pattern=SHA256, description="of its manifest")
 
 
 class Manifest(BaseModel):
@@ -60,35 +75,73 @@ class Artifact:
     store: Store
     manifest: Manifest
     sha256: str
+    _keys: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def uri(self) -> str:
         return self.store.uri
 
     @property
-    def reference(self) -> Reference:
-        return Reference(uri=self.uri, sha256=self.sha256)
+    def pinned(self) -> str:
+        """How one step names it to the next."""
+        return f"{self.uri}{PIN}{self.sha256}"
+
+    @property
+    def root(self) -> str:
+        """URI of the store in which it lies at KIND/ADDRESS."""
+        return self.uri.rsplit("/", 2)[0]
 
     @property
     def facts(self) -> dict[str, Any]:
         return self.manifest.facts
 
+    def reference_from(self, root: str) -> Reference:
+        """As a manifest or a record of the store at `root` names it."""
+        return Reference(artifact=relative(self.uri, root), sha256=self.sha256)
+
+    def input(self, name: str, kind: str | None = None) -> Artifact:
+        """What it was made from, checked. Raises DataError when that is not what it was then."""
+        if name not in self.manifest.inputs:
+            raise DataError(f"{self.uri} was not made from a '{name}'; pass the right artifact.")
+        return open_reference(self.manifest.inputs[name], self.root, kind)
+
+    def inputs(self) -> dict[str, Artifact]:
+        return {name: self.input(name) for name in self.manifest.inputs}
+
     def read(self, name: str) -> bytes:
         """The bytes of one object, checked. Raises DataError when it is not what the manifest names."""
         entry = self._entry(name)
-        data = self.store.read(name)
-        _check(self.uri, name, entry, len(data), hashlib.sha256(data).hexdigest())
+        data = self.store.read(self.key(name), entry.size_bytes)
+        _check(self.uri, name, entry, StoredObject.of(data))
         return data
+
+    def check(self, name: str) -> None:
+        """Raises DataError when an object is not what the manifest names."""
+        if isinstance(self.store, FileStore):
+            self.local(name, self.store.root)  # read in pieces: a shard is large
+        else:
+            self.read(name)
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
+
+    def read_range(self, name: str, offset: int, size_bytes: int) -> bytes:
+        """Bytes of one object, which the caller checks."""
+        return self.store.read_range(self.key(name), offset, size_bytes)
 
     def local(self, name: str, cache: Path, checked: bool = False) -> Path:
         """A checked file on this machine with the object's content: the object itself on file://, a copy in `cache`
         on s3://. A copy that is kept is checked again at the next call and fetched again when it does not hold;
         several processes may share a cache (each downloads under a name of its own, then renames). `checked`: another
         process has just done so, and the content is not read again."""
-        return local_copy(self.store, name, self._entry(name), cache, checked=checked)
+        return local_copy(self.store, self.key(name), self._entry(name), cache, checked=checked)
+
+    def key(self, name: str) -> str:
+        """Where an object lies (Draft.write says why there are two places)."""
+        if name not in self._keys:
+            own = own_key(name, self._entry(name))
+            self._keys[name] = own if self.store.exists(own) else name
+        return self._keys[name]
 
     def _entry(self, name: str) -> StoredObject:
         if name not in self.manifest.objects:
@@ -103,11 +156,13 @@ class Draft:
         self, store: Store, kind: str, config: Mapping[str, Any], inputs: Mapping[str, Artifact], step: str
     ) -> None:
         self.kind, self.config, self.inputs = kind, dict(config), dict(inputs)
-        self.code = {"version": __version__, "digest": code_digest(step)}
+        self.code = {"version": __version__, "step": step, "digest": code_digest(step)}
         made_from = {name: artifact.sha256 for name, artifact in self.inputs.items()}
         digest = hashlib.sha256(canonical_json([kind, self.config, made_from, self.code]).encode()).hexdigest()
-        self.store = store.child(f"{kind}/{digest[:20]}")
+        self.root, self.store = store.uri, store.child(f"{kind}/{digest[:20]}")
         self.objects: dict[str, StoredObject] = {}
+        self._keys: dict[str, str] = {}
+        self._before: list[str] | None = None
 
     @property
     def uri(self) -> str:
@@ -118,78 +173,150 @@ class Draft:
         return open_artifact(self.store.uri, self.kind, self.store) if self.store.exists(MANIFEST) else None
 
     def write(self, name: str, data: bytes) -> None:
-        self.store.write(name, data)
-        self.objects[name] = StoredObject(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        """Another run may make the same artifact at the same time, with other bits (another number of threads, a GPU),
+        and either may publish. So no object is ever replaced: on file:// the first takes the plain name; any other
+        content, and all on s3:// (not every server can refuse to replace), lies under a name with its own digest."""
+        entry = StoredObject.of(data)
+        key = name
+        if not isinstance(self.store, FileStore) or not (self.store.create(name, data) or self._lies(name, entry)):
+            key = own_key(name, entry)
+            self.store.write(key, data)
+        self.objects[name], self._keys[name] = entry, key
 
     def write_json(self, name: str, value: Any) -> None:
         """Numbers that are not finite become null: JSON has no NaN."""
-        self.write(name, _json_bytes(value))
+        self.write(name, json_bytes(value))
 
     def upload(self, name: str, path: Path) -> None:
-        self.store.upload(name, path)
-        self.objects[name] = StoredObject(size_bytes=path.stat().st_size, sha256=file_sha256(path))
+        self.write(name, path.read_bytes())
 
-    def adopt(self, name: str) -> bytes | None:
-        """The object, if an interrupted run of the same work had already written it (writes are atomic)."""
-        if not self.store.exists(name):
-            return None
-        data = self.store.read(name)
-        self.objects[name] = StoredObject(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        return data
+    def adopt(self, names: Sequence[str], accept: Callable[..., T | None]) -> T | None:
+        """What an interrupted run of the same work had written (writes are atomic), if `accept`, which is given the
+        objects `names`, takes it: gives back what `accept` made of them. None: they are to be made."""
+        for keys in itertools.product(*map(self._stored, names)):
+            found = [self._content(key) for key in keys]
+            entries = [StoredObject.of(data or b"") for data in found]
+            sound = all(k in (n, own_key(n, e)) for n, k, e in zip(names, keys, entries, strict=True))
+            if sound and None not in found and (accepted := accept(*found)) is not None:
+                self.objects.update(zip(names, entries, strict=True))
+                self._keys.update(zip(names, keys, strict=True))
+                return accepted
+        return None
 
     def publish(self, facts: Mapping[str, Any]) -> Artifact:
+        """Make the artifact visible. Where another run was faster, its artifact is the one, whatever its bits."""
         manifest = Manifest(
             schema=SCHEMA,
             kind=self.kind,
             config=self.config,
             code=self.code,
-            inputs={name: artifact.reference for name, artifact in self.inputs.items()},
+            inputs={name: artifact.reference_from(self.root) for name, artifact in self.inputs.items()},
             objects=dict(sorted(self.objects.items())),
             facts=dict(facts),
         )
-        data = _json_bytes(manifest.model_dump(by_alias=True))
-        self.store.write(MANIFEST, data)
-        as_read = Manifest.model_validate_json(data)  # what every later reader sees (lists for tuples, null for NaN)
-        return Artifact(self.store, as_read, hashlib.sha256(data).hexdigest())
+        data = sealed(manifest.model_dump(by_alias=True))
+        if len(data) > MANIFEST_BYTES:
+            raise ConfigurationError(
+                f"The manifest of {self.uri} would have {len(data) / 1e6:,.0f} MB; make it of fewer, larger objects."
+            )
+        mine = self.store.create(MANIFEST, data)
+        artifact = open_artifact(self.uri, self.kind, self.store)
+        if not mine:
+            for name, key in self._keys.items():
+                if name not in artifact.manifest.objects or artifact.key(name) != key:
+                    self.store.delete(key)
+        return artifact
+
+    def _lies(self, name: str, entry: StoredObject) -> bool:
+        try:
+            return StoredObject.of(self.store.read(name, entry.size_bytes)) == entry
+        except DataError:  # larger, or no regular file
+            return False
+
+    def _content(self, key: str) -> bytes | None:
+        try:
+            return self.store.read(key, ADOPTED_BYTES)
+        except DataError:
+            return None
+
+    def _stored(self, name: str) -> list[str]:
+        """Keys at which `name` lies since before this run began to write."""
+        if self._before is None:
+            self._before = list(self.store.keys())
+        pattern = re.escape(own_key(name, None)).replace(re.escape("*"), "[0-9a-f]{16}")
+        return [key for key in self._before if key == name or re.fullmatch(pattern, key)]
 
 
-def open_artifact(uri: str, kind: str | None = None, store: Store | None = None) -> Artifact:
-    """The artifact at `uri`. Raises DataError when it is absent, not a manifest, or of another kind."""
+def own_key(name: str, entry: StoredObject | None) -> str:
+    """The key that only this content of `name` has: `heads/age.bin` -> `heads/age.0123456789abcdef.bin`. None: with `*`
+    in the digest's place."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.{entry.sha256[:16] if entry else '*'}{path.suffix}"))
+
+
+def relative(uri: str, root: str) -> str:
+    """`uri` as it is written down in the store at `root`: below it without the root, so that a store may be copied."""
+    return uri.removeprefix(f"{root}/")
+
+
+def open_reference(reference: Reference, root: str, kind: str | None = None) -> Artifact:
+    return open_artifact(f"{located(reference, root)}{PIN}{reference.sha256}", kind)
+
+
+def located(reference: Reference, root: str) -> str:
+    """The URI that a reference in the store at `root` means."""
+    return reference.artifact if "://" in reference.artifact else f"{root}/{reference.artifact}"
+
+
+def split_pin(reference: str) -> tuple[str, str | None]:
+    """URI and sha256 of what `Artifact.pinned` gives; a plain URI has no sha256."""
+    uri, pin, sha256 = reference.rpartition(PIN)
+    if not pin:
+        return reference, None
+    if not re.fullmatch(SHA256, sha256):
+        raise ConfigurationError(f"The reference '{reference}' does not end in a whole sha256; copy it again.")
+    return uri, sha256
+
+
+def open_artifact(reference: str, kind: str | None = None, store: Store | None = None) -> Artifact:
+    """The artifact at a URI, with or without `#sha256=` of its manifest. Raises DataError when it is absent, damaged,
+    another than the sha256 says, or of another kind."""
+    uri, expected = split_pin(reference)
     store = store or open_store(uri)
     if not store.exists(MANIFEST):
         raise DataError(f"There is no finished artifact at {uri} (no {MANIFEST}); run the step that makes it.")
-    data = store.read(MANIFEST)
+    data = store.read(MANIFEST, MANIFEST_BYTES)
+    manifest = _parsed(uri, data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected is not None and sha256 != expected:
+        raise changed(uri)
+    if kind is not None and manifest.kind != kind:
+        raise DataError(f"{uri} is an artifact of kind '{manifest.kind}', not '{kind}'; pass the right one.")
+    return Artifact(store, manifest, sha256)
+
+
+def changed(uri: str) -> DataError:
+    return DataError(
+        f"The manifest at {uri} is not the one that its user names; it was changed afterwards, "
+        "so make what was built on it again."
+    )
+
+
+def _parsed(uri: str, data: bytes) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(data)
+        content = unsealed(data)
+    except ValueError:
+        if f'"schema": "{SCHEMA[:-1]}1"'.encode() in data:
+            raise DataError(f"The artifact at {uri} was made by an older version; run its step again.") from None
+        raise DataError(
+            f"The manifest at {uri} is damaged or was changed (its seal does not hold); {REMAKE}."
+        ) from None
+    try:
+        return Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or MANIFEST
-        raise DataError(f"The manifest at {uri} cannot be read ({where}: {first['msg']}); make it again.") from None
-    if kind is not None and manifest.kind != kind:
-        raise DataError(f"{uri} is an artifact of kind '{manifest.kind}', not '{kind}'; pass the right one.")
-    return Artifact(store, manifest, hashlib.sha256(data).hexdigest())
-
-
-def verify(uri: str, expected_sha256: str | None = None) -> Iterator[tuple[str, int]]:
-    """Walk the manifests from `uri` back to the first inputs and check every hash.
-
-    Yields (uri, number of objects checked) per artifact; raises DataError at the first that does not hold."""
-    todo: list[tuple[str, str | None]] = [(uri, expected_sha256)]
-    checked: dict[str, str] = {}
-    while todo:
-        uri, expected = todo.pop()
-        if uri not in checked:
-            artifact = open_artifact(uri)
-            for name in artifact.manifest.objects:
-                artifact.read(name)
-            checked[uri] = artifact.sha256
-            todo += [(i.uri, i.sha256) for i in artifact.manifest.inputs.values()]
-            yield uri, len(artifact.manifest.objects)
-        if expected is not None and checked[uri] != expected:
-            raise DataError(
-                f"The manifest at {uri} is not the one that its user names; it was changed afterwards, "
-                "so make what was built on it again."
-            )
+        raise DataError(f"The manifest at {uri} is of another version ({where}: {first['msg']}); {REMAKE}.") from None
 
 
 def local_copy(
@@ -199,18 +326,22 @@ def local_copy(
     where the object is not `entry`."""
     if isinstance(store, FileStore):
         path = store.path(name)
-        if not path.is_file():
-            raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.")
     else:
         make_private_folder(cache)
         path = cache / f"{entry.sha256[:32]}-{Path(name).name}"
     if checked and path.is_file() and path.stat().st_size == entry.size_bytes:
         return path
     if not isinstance(store, FileStore):
-        if path.is_file() and (path.stat().st_size, file_sha256(path)) == (entry.size_bytes, entry.sha256):
+        if path.is_file() and _measured(path, entry.size_bytes) == entry:
             return path
-        store.download(name, path)
-    _check(store.uri, name, entry, path.stat().st_size, file_sha256(path), remedy)
+        store.download(name, path, entry.size_bytes)
+    try:
+        found = _measured(path, entry.size_bytes)
+    except NotRegularError as error:
+        raise DataError(f"The object '{name}' of {store.uri} is {error.strerror}; {remedy}.") from None
+    except FileNotFoundError:
+        raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.") from None
+    _check(store.uri, name, entry, found, remedy)
     return path
 
 
@@ -219,25 +350,21 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(_finite(value), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
-
-
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, "The file") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(uri: str, name: str, entry: StoredObject, size_bytes: int, sha256: str, remedy: str = REMAKE) -> None:
-    if size_bytes != entry.size_bytes or sha256 != entry.sha256:
+def _measured(path: Path, expected_bytes: int) -> StoredObject | None:
+    """Size and sha256 of a regular file; None, without reading it, where it has not the size that is expected."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size != expected_bytes:
+            return None
+        return StoredObject(size_bytes=expected_bytes, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _check(uri: str, name: str, entry: StoredObject, found: StoredObject | None, remedy: str = REMAKE) -> None:
+    if found != entry:
         raise DataError(
             f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}."
         )

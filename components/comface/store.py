@@ -8,23 +8,20 @@ AWS_SECRET_ACCESS_KEY, AWS_REGION), and are never part of a URI, a message or a 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlparse
 
-from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
+from comface.errors import ConfigurationError, DataError
+from comface.files import WRITING, NotRegularError, failure, open_file, place_if_absent, write_private
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
-NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-WRITING = ".writing-"
+REMAKE = "delete its artifact and make it again"
+LARGEST_BYTES = 1 << 30
+"""Of an object that is read whole where nothing says how large it is."""
 
 
 class Store(Protocol):
@@ -34,7 +31,10 @@ class Store(Protocol):
     @property
     def uri(self) -> str: ...
 
-    def read(self, key: str) -> bytes: ...
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
+        """The whole object. Raises DataError, before reading, when it is larger than `limit_bytes`."""
+        ...
+
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
         """Exactly `size_bytes` bytes. Raises DataError when the object ends before."""
         ...
@@ -46,7 +46,7 @@ class Store(Protocol):
         ...
 
     def upload(self, key: str, path: Path) -> None: ...
-    def download(self, key: str, path: Path) -> None: ...
+    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None: ...
     def exists(self, key: str) -> bool: ...
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys in the folder `prefix` and below it, sorted, relative to the store's root."""
@@ -102,12 +102,12 @@ class FileStore:
     def path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
-    def read(self, key: str) -> bytes:
-        with self._reading(key):
-            return self.path(key).read_bytes()
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
+        with self._reading(key), open_file(self.path(key)) as file:
+            return file.read(self._check_size(key, file, limit_bytes))
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
-        with self._reading(key), self.path(key).open("rb") as file:
+        with self._reading(key), open_file(self.path(key)) as file:
             file.seek(offset)
             data = file.read(size_bytes)
         if len(data) != size_bytes:
@@ -128,8 +128,9 @@ class FileStore:
         with path.open("rb") as source:
             self._publish(key, lambda file: shutil.copyfileobj(source, file, 1 << 20), os.replace)
 
-    def download(self, key: str, path: Path) -> None:
-        with self._reading(key), self.path(key).open("rb") as source:
+    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None:
+        with self._reading(key), open_file(self.path(key)) as source:
+            self._check_size(key, source, limit_bytes)
             write_private(path, lambda file: shutil.copyfileobj(source, file, 1 << 20), os.replace)
 
     def exists(self, key: str) -> bool:
@@ -162,64 +163,22 @@ class FileStore:
     def _reading(self, key: str) -> Iterator[None]:
         try:
             yield
+        except NotRegularError as error:
+            raise DataError(f"The object '{key}' of {self.uri} is {error.strerror}; {REMAKE}.") from None
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise missing(self.uri, key) from error
         except OSError as error:
             raise failure(error, f"'{key}' of {self.uri}") from error
 
+    def _check_size(self, key: str, file: BinaryIO, limit_bytes: int | None) -> int:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            raise too_large(self.uri, key, size_bytes, limit_bytes)
+        return size_bytes
+
     def _unless_gone(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise failure(error, self.uri) from error
-
-
-def write_private(path: Path, fill: Callable[[BinaryIO], object], place: Callable[[Path, Path], None]) -> None:
-    """Fill a temporary file beside `path`, make it durable, then `place` it (os.replace, or place_if_absent).
-    Raises OSError."""
-    make_private_folder(path.parent)
-    temporary = path.parent / f"{WRITING}{uuid.uuid4().hex}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        place(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def place_if_absent(temporary: Path, path: Path) -> None:
-    """Raises FileExistsError when `path` is there. Of several processes exactly one succeeds."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in NO_HARD_LINKS or path.exists():
-            raise
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the price: empty for a moment
-        temporary.replace(path)
-
-
-def make_private_folder(folder: Path) -> None:
-    """`folder` and the parents that it lacks, mode 0700 (os.makedirs gives the mode to the last one only)."""
-    absent = []
-    while not folder.is_dir():
-        absent.append(folder)
-        folder = folder.parent
-    for each in reversed(absent):
-        with contextlib.suppress(FileExistsError):  # another process was faster; a file in the way fails below it
-            each.mkdir(mode=0o700)
-            sync_folder(each.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def missing(uri: str, key: str) -> DataError:
@@ -227,17 +186,10 @@ def missing(uri: str, key: str) -> DataError:
 
 
 def ends_early(uri: str, key: str, offset: int, size_bytes: int) -> DataError:
+    return DataError(f"The object '{key}' of {uri} ends before byte {offset + size_bytes}; {REMAKE}.")
+
+
+def too_large(uri: str, key: str, size_bytes: int, limit_bytes: int) -> DataError:
     return DataError(
-        f"The object '{key}' of {uri} ends before byte {offset + size_bytes}; delete its artifact and make it again."
+        f"The object '{key}' of {uri} has {size_bytes:,} bytes, but at most {limit_bytes:,} may lie there; {REMAKE}."
     )
-
-
-def failure(error: OSError, what: str) -> ComfaceError:
-    """The sentence for a failed operation on `what`, a file on this machine."""
-    if error.errno in NO_ROOM:
-        return TryAgain(f"The disk is full while {what} is written; free some room, then run again.")
-    if error.errno in NOT_ALLOWED:
-        return ConfigurationError(f"Permission to read or write {what} is denied; check its owner and mode.")
-    if error.errno in NO_PLACE:
-        return ConfigurationError(f"Reading or writing {what} is not possible ({error.strerror}); give another place.")
-    return TryAgain(f"Reading or writing {what} failed ({error.strerror}); run again.")

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.store import checked_key, ends_early, failure, make_private_folder, missing
+from comface.files import failure, make_private_folder
+from comface.store import LARGEST_BYTES, checked_key, ends_early, missing, too_large
 
 ABSENT = ("NoSuchKey", "NoSuchObject", "NotFound")
 REFUSED = (
@@ -57,13 +58,15 @@ class S3Store:
         """This process's own: a forked worker that used its parent's connections would read another's answers."""
         return minio_client(self.access, os.getpid())
 
-    def read(self, key: str) -> bytes:
-        return self._get(key)
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
+        return self._get(key, limit_bytes)
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
         if size_bytes == 0:  # the client takes length 0 for "to the end"
             return b""
-        data = self._get(key, offset=offset, length=size_bytes)  # an offset beyond the end is refused: see _call
+        data = self._get(
+            key, size_bytes, offset=offset, length=size_bytes
+        )  # an offset beyond the end is refused: see _call
         if len(data) != size_bytes:
             raise ends_early(self.uri, key, offset, size_bytes)
         return data
@@ -84,11 +87,13 @@ class S3Store:
     def upload(self, key: str, path: Path) -> None:
         self._call(key, self.client.fput_object, self.bucket, self._key(key), str(path))
 
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None:
         """The client removes what is at its destination before it renames, so it gets a name of its own."""
         partial = path.parent / f".reading-{uuid.uuid4().hex}"
         whole = partial.with_suffix(".whole")
         source = (self.bucket, self._key(key), str(whole))
+        if limit_bytes is not None:
+            self._check_size(key, self._call(key, self.client.stat_object, *source[:2]).size, limit_bytes)
         try:
             make_private_folder(path.parent)
             partial.touch(mode=0o600)
@@ -125,13 +130,18 @@ class S3Store:
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{checked_key(key)}".lstrip("/")
 
-    def _get(self, key: str, **options: Any) -> bytes:
+    def _get(self, key: str, limit_bytes: int, **options: Any) -> bytes:
         response = self._call(key, self.client.get_object, self.bucket, self._key(key), **options)
         try:
+            self._check_size(key, int(response.headers.get("Content-Length", 0)), limit_bytes)
             return self._call(key, response.read)
         finally:
             response.close()
             response.release_conn()
+
+    def _check_size(self, key: str, size_bytes: int, limit_bytes: int) -> None:
+        if size_bytes > limit_bytes:
+            raise too_large(self.uri, key, size_bytes, limit_bytes)
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
         """False when the server says that the object is there. The client offers no public call with this header."""

@@ -81,9 +81,9 @@ def test_the_report_says_what_is_rehearsal_what_was_missed_and_where_numbers_cam
     assert "advantage of domain" in html
     assert "no face: 7" in html
     assert "first &lt;light&gt;" in html
-    for reference in evaluation.manifest.inputs.values():
-        assert reference.uri in html
-        assert reference.sha256 in html
+    for result in evaluation.inputs().values():
+        assert result.uri in html
+        assert result.sha256 in html
 
 
 def test_the_verdict_counts_wins_and_those_beyond_chance(evaluation):

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from comface.commands.verification import starting_points
 from comface.config import RegisterConfig, Threshold
 from comface.errors import DataError, GateRefused
-from comface.manifest import Draft, verify
+from comface.manifest import Artifact, Draft
 from comface.register.listing import (
     list_models,
     model_text,
     models_text,
     promote_model,
     show_model,
-    verify_reference,
 )
 from comface.register.registry import Registry
 from comface.register.step import register
-from comface.store import open_store
+from comface.store import Store, open_store
+from comface.verify import verify
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -36,6 +37,10 @@ def weights(tmp_path: Path) -> Path:
     (folder / "dcgan.safetensors.json").write_text(json.dumps(row))
     (folder / "broken.json").write_text("{")
     return folder
+
+
+def walk(store: Store, reference: str | None) -> list[Artifact]:
+    return list(verify(*(start.pinned for start in starting_points(store, reference))))
 
 
 def run(chain, weights: Path, config: RegisterConfig | None = None, now: datetime = NOW):
@@ -144,14 +149,14 @@ def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights:
 def test_a_registered_model_is_traced_back_to_its_tracks(make_chain: Callable, weights: Path) -> None:
     chain = make_chain()
     run(chain, weights)
-    walked = [uri for uri, _ in verify_reference(chain.store, "comface@v1")]
+    walked = [artifact.uri for artifact in walk(chain.store, "comface@v1")]
     kinds = {uri.removeprefix(chain.store.uri).split("/")[1] for uri in walked}
-    assert kinds == {"model", "backbone", "transfer", "features", "faces", "shards", "tracks"}
-    assert walked == [uri for uri, _ in verify(Registry(chain.store, "comface").open(
-        Registry(chain.store, "comface").version(1)).uri)]  # fmt: skip
+    assert kinds == {
+        "model", "backbone", "transfer", "features", "faces", "shards", "tracks", "decision", "evaluation"
+    }  # fmt: skip
     chain.backbone.store.write("model.safetensors", b"flipped")
     with pytest.raises(DataError, match=r"'model\.safetensors' of .*backbone"):
-        list(verify_reference(chain.store, "comface@v1"))
+        walk(chain.store, "comface@v1")
 
 
 def test_list_show_and_promote_tell_the_same_story(make_chain: Callable, weights: Path) -> None:
@@ -179,4 +184,4 @@ def test_the_whole_registration_works_on_s3(
     chain = make_chain(open_store("s3://comface/register"))
     assert run(chain, weights).version.reference == "comface@v1"
     assert run(chain, weights).version.reference == "comface@v1"
-    assert len(list(verify_reference(chain.store, None))) == 10
+    assert len(walk(chain.store, None)) == 16

@@ -13,6 +13,7 @@ import pytest
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Artifact, Draft, open_artifact
 from comface.register.registry import Registry, names, newest, resolve_model
+from comface.sealed import sealed, unsealed
 from comface.store import Store, open_store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -140,7 +141,8 @@ def test_a_model_changed_after_its_registration_is_not_opened(tmp_path: Path) ->
     registry = Registry(store, "comface")
     artifact = model(store, "a")
     version = registry.register(artifact, NOW)
-    artifact.store.write("manifest.json", artifact.store.read("manifest.json") + b" ")
+    manifest = unsealed(artifact.store.read("manifest.json"))
+    artifact.store.write("manifest.json", sealed({**manifest, "facts": {"metrics": ["better"]}}))
     open_artifact(artifact.uri)
     with pytest.raises(DataError, match="was changed after registration"):
         registry.open(version)

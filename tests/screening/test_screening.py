@@ -15,7 +15,7 @@ from planted import INSTRUMENTS, PlantedGenerator, along, found
 
 from comface.config import ScreeningConfig, ShardConfig, Share, SynthesizeConfig
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, open_artifact, verify
+from comface.manifest import Artifact, open_artifact
 from comface.models import ALL, available
 from comface.pretrain.pairs import PairSampler
 from comface.screening.step import screen_composition, screen_tracks
@@ -25,6 +25,7 @@ from comface.shard.reader import ShardReader
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.verify import verify
 
 CONFIG = ScreeningConfig(tracks=20, others=5)
 SETTINGS = SynthesizeConfig(
@@ -211,7 +212,7 @@ def test_reporting_changes_nothing_that_is_learned_from(store: FileStore) -> Non
     reported = shard(store, ShardConfig(), [part], screening, "report")
     assert reported.manifest.objects == plain.manifest.objects
     assert reported.facts == plain.facts
-    assert reported.manifest.inputs["screening"].uri == screening.uri
+    assert reported.input("screening").uri == screening.uri
 
 
 def test_restricting_leaves_out_dropped_attributes_and_tracks_and_alphas_outside_the_range(store: FileStore) -> None:
@@ -270,7 +271,7 @@ def test_the_shard_step_screens_its_parts_with_the_published_instruments_and_say
     shards = open_artifact(shard_tracks(plan, [part.uri], str(tmp_path / "page.md")), "shards")
     assert "screening" in shards.manifest.inputs
     assert "| procedural | weight | " in (tmp_path / "page.md").read_text()
-    found = open_artifact(shards.manifest.inputs["screening"].uri, "screening").facts["attributes"]
+    found = shards.input("screening", "screening").facts["attributes"]
     assert found[1]["measured_by"] == "weight_kg (parameter of the renderer)"
 
 

@@ -11,7 +11,6 @@ import simplejpeg
 from comface.config import CELEBA, ShardConfig, Share, SynthesizeConfig
 from comface.errors import ConfigurationError
 from comface.generators import load_generator
-from comface.manifest import verify
 from comface.models import DCGAN, LANDMARKS, available
 from comface.shard.reader import ShardReader
 from comface.shard.step import shard
@@ -19,6 +18,7 @@ from comface.store import FileStore
 from comface.synthesize.screen import face_found, finder_for
 from comface.synthesize.step import preflight, synthesize
 from comface.synthesize.sweep import to_uint8
+from comface.verify import verify
 
 needs_models = pytest.mark.skipif(
     not {DCGAN, LANDMARKS} <= set(available()), reason="the published models are not fetched (comface fetch)"

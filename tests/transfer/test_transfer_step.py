@@ -13,7 +13,7 @@ from drawing import drawn_face
 from comface.backbones import ChangeHead, build_backbone
 from comface.config import PretrainConfig, Task, TransferConfig
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Draft, open_artifact
+from comface.manifest import Draft
 from comface.predictions import read_predictions
 from comface.store import FileStore
 from comface.transfer.arrays import array_bytes, read_array
@@ -103,7 +103,7 @@ def test_all_methods_and_modes_are_tested_on_the_same_pairs(world):
 def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself(world):
     result, faces = run(world), world[1]
     head = head_of(safetensors.numpy.load(result.read("head.safetensors")))
-    features = open_artifact(result.manifest.inputs["features"].uri, "features")
+    features = result.input("features", "features")
     h = read_array(features, "features.npy")
     pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
     assert np.corrcoef(head(h[pairs.x_P], h[pairs.y_P]), pairs.change_P)[0, 1] > 0.8
@@ -122,7 +122,7 @@ def test_a_task_across_data_sets_trains_on_one_and_tests_all_of_the_other(world)
     columns = result.read_json("predictions.json")
     assert set(columns["fold"]) == {0}
     assert len(set(columns["subject"])) == 8
-    assert result.manifest.inputs["train_faces"].uri == world[2].uri
+    assert result.input("train_faces").uri == world[2].uri
     assert result.facts["metrics"]["corr"] > 0.5
 
 
@@ -133,8 +133,8 @@ def test_features_are_shared_by_tasks_and_the_backbone_matters_to_comface_alone(
     assert one.manifest.inputs["features"] == two.manifest.inputs["features"]
     without = transfer(store, CONFIG, "drawn-smile", TASK, "pixels", "linear", faces, None, None, None)
     assert without.uri == one.uri
-    ours = open_artifact(run(world, "comface").manifest.inputs["features"].uri)
-    assert ours.manifest.inputs["backbone"].uri == backbone.uri
+    ours = run(world, "comface").input("features")
+    assert ours.input("backbone").uri == backbone.uri
 
 
 def test_fine_tuning_learns_repeats_itself_and_says_which_head_it_began_with(world):

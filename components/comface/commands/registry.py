@@ -1,4 +1,4 @@
-"""`comface models list|show|promote` and `comface verify`: the registry, and every number back to its inputs."""
+"""`comface models list|show|promote`: the registry."""
 
 from __future__ import annotations
 
@@ -23,16 +23,6 @@ def add_commands(commands: Any) -> None:
         add_configuration(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(action=action)
-    parser = commands.add_parser(
-        "verify",
-        help="walk an artifact's manifests back to its inputs and check every hash",
-        description="Walk an artifact's manifests back to its inputs and check every hash.",
-    )
-    parser.add_argument(
-        "reference", nargs="?", metavar="REF", help="NAME@v3, or the URI of any artifact (default: newest model)"
-    )
-    add_configuration(parser)
-    parser.set_defaults(action=verify)
 
 
 def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -64,13 +54,3 @@ def promote(arguments: argparse.Namespace) -> None:
     done = promote_model(_store(arguments), arguments.reference, datetime.now(UTC))
     before = f" (before: {done['before']})" if done["before"] else ""
     print(json.dumps(done) if arguments.json else f"{done['reference']} is the champion now{before}")
-
-
-def verify(arguments: argparse.Namespace) -> None:
-    from comface.register.listing import verify_reference
-
-    artifacts = objects = 0
-    for uri, count in verify_reference(_store(arguments), arguments.reference):
-        print(f"ok  {count:>5} objects  {uri}")
-        artifacts, objects = artifacts + 1, objects + count
-    print(f"{artifacts} artifacts, {objects} objects: every hash holds")

@@ -31,22 +31,21 @@ def evaluate_results(
         write_text(report_path, evaluation.read("report.html").decode())
         write_text(table_path, evaluation.read("summary.md").decode())
         metrics = {name.replace("/", "_"): value for name, value in evaluation.facts["metrics"].items()}
-        return evaluation.uri, metrics
+        return evaluation.pinned, metrics
 
     return execute("evaluate", plan, work)
 
 
 def contact_sheet(backbone: Artifact) -> bytes:
     """The contact sheet of the first part of the faces that `backbone` learned from, found through its manifests."""
-    shards = open_artifact(backbone.manifest.inputs["shards"].uri, "shards")
+    shards = backbone.input("shards", "shards")
     parts = sorted(name for name in shards.manifest.inputs if name.startswith("tracks-"))
-    return open_artifact(shards.manifest.inputs[parts[0]].uri, "tracks").read("sheet.jpg")
+    return shards.input(parts[0], "tracks").read("sheet.jpg")
 
 
 def screening(backbone: Artifact) -> dict[str, bytes]:
     """The picture of the screening of those faces, where there was one."""
-    shards = open_artifact(backbone.manifest.inputs["shards"].uri, "shards")
+    shards = backbone.input("shards", "shards")
     if "screening" not in shards.manifest.inputs:
         return {}
-    screened = open_artifact(shards.manifest.inputs["screening"].uri, "screening")
-    return {"screening": screened.read("screening.png")}
+    return {"screening": shards.input("screening", "screening").read("screening.png")}

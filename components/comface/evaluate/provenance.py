@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.errors import DataError
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact
 from comface.screening.table import HEADINGS, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
@@ -37,11 +36,7 @@ def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
         if artifact.uri in found:
             continue
         found[artifact.uri] = artifact
-        for reference in artifact.manifest.inputs.values():
-            known = found.get(reference.uri) or open_artifact(reference.uri)
-            if known.sha256 != reference.sha256:
-                raise DataError(f"The manifest at {reference.uri} was changed after use; make what uses it again.")
-            todo.append(known)
+        todo += artifact.inputs().values()
     lines = [Origin(a.manifest.kind, _what(a), a.uri, a.sha256, a.manifest.config, a.facts) for a in found.values()]
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
 

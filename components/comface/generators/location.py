@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict
 
 from comface.config import SynthesizeConfig
 from comface.errors import ConfigurationError, DataError
+from comface.files import make_private_folder
 from comface.generators.edits import check_fitted_for
 from comface.generators.published import STYLEGANS, Entry, attribute_name, entry_for, weight_files
 from comface.manifest import StoredObject, file_sha256, local_copy
-from comface.store import FileStore, Store, make_private_folder, open_store
+from comface.store import FileStore, Store, open_store
 
 REPLACED = "it was replaced while the run was under way, so start the run again"
 

@@ -45,7 +45,7 @@ def pretrain_backbone(
         validation = backbone.facts["validation"]
         note = f"{config.backbone}, {backbone.facts['steps']} steps of {config.pairs_per_step} pairs"
         write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
-        return backbone.uri, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
+        return backbone.pinned, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
 
     return execute("pretrain", plan, work, shares_cores=False)
 

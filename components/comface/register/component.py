@@ -24,6 +24,6 @@ def register(
     """Publish the model as the registry's next version; returns its reference, NAME@vN."""
     from comface.register.entry import register_model
 
-    reference, uri = register_model(plan, evaluation, backbone, card.path)
-    model.uri, model.metadata["reference"] = uri, reference
+    reference, pinned = register_model(plan, evaluation, backbone, card.path)
+    model.uri, model.metadata["reference"] = pinned, reference
     return reference

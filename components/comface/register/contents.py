@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.errors import DataError
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact
 from comface.register.card import CardFacts
 from comface.register.gate import CHALLENGER, Metric, metric_of
 from comface.register.interval import half_width
@@ -28,8 +28,7 @@ FRAMING = {"size_px": 64, "eye_distance_px": 19.2, "eyes_centre_px": [32.0, 30.1
 
 def metrics_of(evaluation: Artifact) -> list[Metric]:
     """What was measured: the facts of the `transfer` artifacts that the evaluation was made from."""
-    references = evaluation.manifest.inputs.values()
-    inputs = [open_artifact(reference.uri) for reference in references]
+    inputs = evaluation.inputs().values()
     return [metric_of(artifact.facts) for artifact in inputs if artifact.manifest.kind == "transfer"]
 
 
@@ -43,8 +42,8 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
             continue
         if facts["task"] in found:
             raise DataError(f"Two heads were given for the task '{facts['task']}'; pass one of them.")
-        features = artifact.manifest.inputs.get("features")
-        origin = open_artifact(features.uri).manifest.inputs.get("backbone") if features else None
+        features = artifact.input("features") if "features" in artifact.manifest.inputs else None
+        origin = features.manifest.inputs.get("backbone") if features else None
         if origin is None or origin.sha256 != backbone.sha256:
             raise DataError(
                 f"The head of '{facts['task']}' at {artifact.uri} belongs to another backbone; fit it again."
@@ -78,10 +77,10 @@ def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> dict[str
     """As the heads' features were made: the face aligned at `aligned_px` (the largest, should data sets differ),
     its view brought to `size_px`, normalised."""
     first = next(iter(heads.values()))
-    features = open_artifact(first.manifest.inputs["features"].uri)
+    features = first.input("features")
     described = dict(features.facts.get("preprocessing") or {})
     size_px = int(described.get("size_px") or backbone.manifest.config["image_size_px"])
-    sources = [open_artifact(head.manifest.inputs["faces"].uri).manifest.config for head in heads.values()]
+    sources = [head.input("faces").manifest.config for head in heads.values()]
     return {
         "framing": FRAMING,
         "aligned_px": max(int(source.get("face_size_px") or size_px) for source in sources),
@@ -117,8 +116,7 @@ def card_facts(
     provenance_rows: Sequence[Mapping[str, Any]],
     coverage: float,
 ) -> CardFacts:
-    reference = backbone.manifest.inputs.get("shards")
-    shards = open_artifact(reference.uri).facts if reference else {}
+    shards = backbone.input("shards").facts if "shards" in backbone.manifest.inputs else {}
     splits = [shards[split] for split in ("train", "validation") if split in shards]
 
     def total(what: str) -> int | None:

@@ -44,11 +44,11 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
         assert result.version is not None, "a gate that passed gives a version"
         assert result.model is not None, "a gate that passed gives a model"
         write_text(card_path, result.model.read("card.md").decode())
-        return result.version.reference, result.model.uri
+        return result.version.reference, result.model.pinned
 
     return execute("register", plan, work)
 
 
 def transfers_of(evaluation: Artifact) -> list[Artifact]:
     """The results that an evaluation was made of, through its manifest."""
-    return [open_artifact(reference.uri, "transfer") for reference in evaluation.manifest.inputs.values()]
+    return [evaluation.input(name, "transfer") for name in evaluation.manifest.inputs]

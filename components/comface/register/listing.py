@@ -1,16 +1,15 @@
-"""The registry for a terminal: what `comface models list|show|promote` and `comface verify` print.
+"""The registry for a terminal: what `comface models list|show|promote` print.
 
 In: a store, names. Out: plain rows, and text made of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from comface.errors import ConfigurationError
-from comface.manifest import verify
 from comface.register.registry import Registry, Version, names, resolve_model
 from comface.store import Store
 
@@ -64,14 +63,6 @@ def promote_model(store: Store, reference: str, now: datetime) -> dict[str, Any]
     promotion = Registry(store, name).promote(int(number), now)
     before = f"{name}@v{promotion.before}" if promotion.before else None
     return {"reference": called, "before": before, "promoted_at": promotion.promoted_at.isoformat()}
-
-
-def verify_reference(store: Store, reference: str | None) -> Iterable[tuple[str, int]]:
-    """Walk a model (NAME@vN …) or any artifact (URI) back to its inputs; yields (uri, objects checked) as it goes."""
-    if reference is not None and "://" in reference:
-        return verify(reference)
-    _, model = resolve_model(store, reference)
-    return verify(model.uri, model.sha256)
 
 
 def _row(registry: Registry, version: Version, champion: bool) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     promotions/00001.json, …       who was made champion when; the last one holds
 
 In: model artifacts of the same store. Out: versions. Every record is created, never replaced (Store.create), so two
-processes never take the same number, and a record that is there is whole. Places are relative to the store: it may
-be moved.
+processes never take the same number, and a record that is there is whole. It is sealed, so that a changed one is found
+when it is read. Places are relative to the store: it may be moved.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comface.errors import ConfigurationError, DataError, TryAgain
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact, Reference, open_artifact, open_reference, relative
+from comface.sealed import RECORD_BYTES, sealed, unsealed
 from comface.store import Store
 
 FOLDER = "registry"
@@ -40,7 +41,7 @@ class Version(_Record):
     artifact: str = Field(description="key of the model artifact in the same store")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of its manifest")
     registered_at: datetime
-    decision: dict[str, Any] = Field(default={}, description="what the gate said")
+    decision: Reference | None = Field(default=None, description="the `decision` of the gate that let it pass")
 
     @property
     def reference(self) -> str:
@@ -64,7 +65,7 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Oldest first."""
-        return [self._read(f"v{number}.json", Version) for number in self._numbers(r"v(\d+)\.json")]
+        return [self._version(number) for number in self._numbers(r"v(\d+)\.json")]
 
     def version(self, number: int) -> Version:
         numbers = self._numbers(r"v(\d+)\.json")
@@ -73,7 +74,7 @@ class Registry:
                 f"There is no version v{number} of '{self.name}' in {self.store.uri}; "
                 f"{f'the newest is v{numbers[-1]}' if numbers else 'none is registered'}."
             )
-        return self._read(f"v{number}.json", Version)
+        return self._version(number)
 
     def open(self, version: Version) -> Artifact:
         """The model of a version. Raises DataError when it is not the one that was registered."""
@@ -85,10 +86,15 @@ class Registry:
             )
         return artifact
 
-    def register(self, model: Artifact, now: datetime, decision: dict[str, Any] | None = None) -> Version:
+    def decision(self, version: Version) -> Artifact | None:
+        """What the gate recorded of a version. Raises DataError when it is not what was recorded then."""
+        if version.decision is None:
+            return None
+        return open_reference(version.decision, self.store.uri, "decision")
+
+    def register(self, model: Artifact, now: datetime, decision: Artifact | None = None) -> Version:
         """Give `model` the next version, or find the one that it has."""
-        root = f"{self.store.uri}/"
-        if not model.uri.startswith(root):
+        if model.root != self.store.uri:
             raise ConfigurationError(f"The model at {model.uri} lies outside {self.store.uri}; register it there.")
         for _ in range(ATTEMPTS):
             versions = self.versions()
@@ -98,10 +104,10 @@ class Registry:
             version = Version(
                 name=self.name,
                 number=max((version.number for version in versions), default=0) + 1,
-                artifact=model.uri.removeprefix(root),
+                artifact=relative(model.uri, self.store.uri),
                 sha256=model.sha256,
                 registered_at=now,
-                decision=decision or {},
+                decision=decision.reference_from(self.store.uri) if decision else None,
             )
             if self._create(f"v{version.number}.json", version):
                 return version
@@ -125,6 +131,15 @@ class Registry:
         numbers = self._numbers(r"promotions/(\d+)\.json")
         return self.version(self._promotion(numbers[-1]).version) if numbers else None
 
+    def _version(self, number: int) -> Version:
+        version = self._read(f"v{number}.json", Version)
+        if (version.name, version.number) != (self.name, number):
+            raise DataError(
+                f"The record '{self.folder}/v{number}.json' of {self.store.uri} is the one of {version.reference}; "
+                "restore it, or use a new store."
+            )
+        return version
+
     def _promotion(self, number: int) -> Promotion:
         return self._read(f"promotions/{number:05d}.json", Promotion)
 
@@ -133,13 +148,16 @@ class Registry:
         return sorted(int(found[1]) for key in keys if (found := re.fullmatch(pattern, key)))
 
     def _create(self, key: str, record: BaseModel) -> bool:
-        return self.store.create(f"{self.folder}/{key}", (record.model_dump_json(indent=1) + "\n").encode())
+        return self.store.create(f"{self.folder}/{key}", sealed(record.model_dump(mode="json")))
 
     def _read(self, key: str, kind: type[R]) -> R:
         try:
-            return kind.model_validate_json(self.store.read(f"{self.folder}/{key}"))
+            return kind.model_validate(unsealed(self.store.read(f"{self.folder}/{key}", RECORD_BYTES)))
         except ValidationError:
-            raise DataError(f"The record '{self.folder}/{key}' of {self.store.uri} is damaged; restore it.") from None
+            why = "is of another version"
+        except ValueError:
+            why = "is damaged, was changed, or was made by an older version"
+        raise DataError(f"The record '{self.folder}/{key}' of {self.store.uri} {why}; restore it, or use a new store.")
 
 
 def names(store: Store) -> list[str]:

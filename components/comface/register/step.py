@@ -64,7 +64,8 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     decision = decide(metrics_of(evaluation), config, before)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
-    return decision, draft.publish({"passed": decision.passed, "reasons": list(decision.reasons)})
+    recorded = draft.publish({"passed": decision.passed, "reasons": list(decision.reasons)})
+    return _decision(recorded.read_json("decision.json")), recorded
 
 
 def register(
@@ -86,7 +87,7 @@ def register(
         return RegisterResult(decision, recorded)
     ours = [result for result in heads if result.facts["method"] == CHALLENGER]
     model = make_model(store, config, backbone, fitted, ours, provenance(published_weights or models_folder()))
-    version = Registry(store, config.name).register(model, now, {"passed": True, "uri": recorded.uri})
+    version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)
 
 

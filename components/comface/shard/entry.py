@@ -36,6 +36,6 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         head = ["| split | identities | tracks | images | shards |", "|---|---|---|---|---|"]
         verdicts = ["", *markdown_table(screened.facts)] if screened is not None else []
         write_text(summary_path, "\n".join([*head, *rows, *verdicts, ""]))
-        return shards.uri
+        return shards.pinned
 
     return execute("shard", plan, work)

@@ -60,7 +60,7 @@ class ShardReader:
     """The tracks of one split, in the order of the shards. `cache` holds local copies of an s3:// store's shards."""
 
     def __init__(self, artifact: Artifact, split: Split, cache: Path) -> None:
-        self.uri, self.cache, self.split = artifact.uri, cache, split
+        self.uri, self.pinned, self.cache, self.split = artifact.uri, artifact.pinned, cache, split
         self.alphas: tuple[float, ...] = tuple(artifact.facts["alphas"])
         self.image_size_px: int = artifact.facts["image_size_px"]
         self._ranges: dict[str, dict[str, list[float]]] = artifact.facts.get("alpha_ranges", {})
@@ -137,7 +137,7 @@ class ShardReader:
     def _source(self) -> Artifact:
         """The artifact, opened anew in a forked or unpickled process: a store's connections cannot be shared."""
         if self._artifact is None or self._owner != os.getpid():
-            self._artifact, self._owner = open_artifact(self.uri, "shards"), os.getpid()
+            self._artifact, self._owner = open_artifact(self.pinned, "shards"), os.getpid()
         return self._artifact
 
     def __getstate__(self) -> dict[str, Any]:

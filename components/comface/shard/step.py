@@ -138,18 +138,24 @@ def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
 
 def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:
     """Whether an interrupted run had written this shard, whole and of these images."""
-    listing = draft.adopt(f"{name}.index.json")
-    data = draft.adopt(f"{name}.tar") if listing is not None else None
-    if listing is None or data is None:
-        return False
-    index = INDEX.validate_json(listing)
-    if [indexed.track.key for indexed in index] != [item.track.key for item in located]:
-        return False
-    return all(
-        zlib.crc32(data[member.offset : member.offset + member.size_bytes]) == int(crc32)
-        for indexed, item in zip(index, located, strict=True)
-        for member, crc32 in zip(indexed.images, item.crc32_A, strict=True)
-    )
+
+    def whole(listing: bytes, data: bytes) -> bool | None:
+        try:
+            index = INDEX.validate_json(listing)
+        except ValidationError:
+            return None
+        if [indexed.track.key for indexed in index] != [item.track.key for item in located]:
+            return None
+        return (
+            all(
+                zlib.crc32(data[member.offset : member.offset + member.size_bytes]) == int(crc32)
+                for indexed, item in zip(index, located, strict=True)
+                for member, crc32 in zip(indexed.images, item.crc32_A, strict=True)
+            )
+            or None
+        )
+
+    return bool(draft.adopt((f"{name}.index.json", f"{name}.tar"), whole))
 
 
 def _write(
@@ -165,7 +171,7 @@ def _write(
 
 def track_jpegs(part: Artifact, item: Located) -> list[bytes]:
     """The track's images by one range read. Raises DataError when one is not what its index names."""
-    run = part.store.read_range(item.chunk, item.offset, item.span_bytes)
+    run = part.read_range(item.chunk, item.offset, item.span_bytes)
     images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
     for alpha, (image, crc32) in enumerate(zip(images, item.crc32_A, strict=True)):
         if zlib.crc32(image) != int(crc32):

@@ -43,10 +43,10 @@ def make_chunk(draft: Draft, name: str, rendered: Sequence[tuple[Track, Future[l
 def adopt_chunk(draft: Draft, name: str, expected: Sequence[Track]) -> Chunk | None:
     """The chunk as an interrupted run of the same work stored it; None when it is not there whole and sound (then
     it is made again)."""
-    listing = draft.adopt(f"{name}.index.json")
-    data = draft.adopt(f"{name}.tar") if listing is not None else None
-    if listing is None or data is None:
-        return None
+    return draft.adopt((f"{name}.index.json", f"{name}.tar"), lambda listing, data: _whole(listing, data, expected))
+
+
+def _whole(listing: bytes, data: bytes, expected: Sequence[Track]) -> Chunk | None:
     try:
         chunk = Chunk(INDEX.validate_json(listing), data)
     except ValidationError:

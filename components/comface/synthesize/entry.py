@@ -25,6 +25,6 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
         dropped = facts["dropped"]["identities"]
         note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
-        return tracks.uri
+        return tracks.pinned
 
     return execute(f"synthesize-{part}", plan, work)

@@ -28,7 +28,7 @@ def align_faces(plan: str, summary_path: str) -> str:
         missed = ", ".join(f"{count} {reason}" for reason, count in facts["missed"].items()) or "none"
         kind = "rehearsal data set" if facts["rehearsal"] else "data set"
         write_text(summary_path, f"{kind} **{values['dataset']}**: {facts['found']} faces found; missed: {missed}\n")
-        return faces.uri
+        return faces.pinned
 
     return execute(f"align-{_word(plan, 'dataset')}", plan, work)
 
@@ -71,7 +71,7 @@ def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
             reads.get("backbone"),
             None,
         )
-        return result.uri, dict(result.facts["metrics"])
+        return result.pinned, dict(result.facts["metrics"])
 
     return execute("transfer-" + "-".join(_word(plan, w) for w in ("task", "method", "mode")), plan, work)
 

@@ -37,7 +37,7 @@ def local_folder(uri: str) -> Path:
 
 def artifact_folder(artifact: Artifact) -> Path:
     """A `dataset` artifact as a folder, every object checked against the manifest."""
-    if isinstance(artifact.store, FileStore):
+    if isinstance(artifact.store, FileStore) and all(artifact.key(name) == name for name in artifact.manifest.objects):
         for name in artifact.manifest.objects:
             artifact.local(name, artifact.store.root)
         return artifact.store.root
@@ -46,7 +46,7 @@ def artifact_folder(artifact: Artifact) -> Path:
         path = folder / PurePosixPath(name)
         if not path.is_file() or file_sha256(path) != entry.sha256:
             path.parent.mkdir(parents=True, exist_ok=True)
-            artifact.store.download(name, path)
+            artifact.store.download(artifact.key(name), path, entry.size_bytes)
             if file_sha256(path) != entry.sha256:
                 raise DataError(f"A file of {artifact.uri} is not what its manifest names; make the data set again.")
     return folder

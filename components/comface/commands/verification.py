@@ -1,0 +1,102 @@
+"""`comface verify`: every number back to its inputs, and the files at hand against what was used."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from comface.commands.configured import add_configuration, configuration
+from comface.errors import ComfaceError, DataError
+from comface.manifest import Artifact, file_sha256, open_artifact
+from comface.store import FileStore, Store, open_store
+
+DESCRIPTION = """Walk an artifact's manifests back to its inputs and check every hash. A model brings its decision
+and the evaluation with it. References are followed inside the store that is named, so that a copy of a store verifies
+itself. Then the weight files and data sets that were used are compared with those at hand, and the code that made each
+artifact with the present one (that it is another is no error). Example: comface verify comface@v3 --store
+file:///backup/store"""
+
+
+def add_commands(commands: Any) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="walk an artifact's manifests back to its inputs and check every hash",
+        description=DESCRIPTION,
+    )
+    parser.add_argument(
+        "reference", nargs="?", metavar="REF", help="NAME@v3, or the URI of any artifact (default: newest model)"
+    )
+    add_configuration(parser)
+    parser.set_defaults(action=verify)
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from comface.verify import used, verify
+
+    config = configuration(arguments)
+    starts = starting_points(open_store(config.store), arguments.reference)
+    artifacts = objects = 0
+    files: dict[tuple[str, str], str] = {}
+    code: Counter[str] = Counter()
+    for artifact in verify(*(start.pinned for start in starts)):
+        count = len(artifact.manifest.objects)
+        outside = "" if artifact.root == starts[0].root else f"  (outside {starts[0].root})"
+        print(f"ok  {count:>5} objects  {artifact.uri}{outside}")
+        artifacts, objects = artifacts + 1, objects + count
+        for what, sha256, place in used(artifact, config.weights):
+            files[what, sha256] = place
+        code[made_by(artifact)] += 1
+    differing = [what for (what, sha256), place in files.items() if not _compared(what, sha256, place)]
+    for made, count in sorted(code.items()):
+        print(f"code: {count} artifacts by {made}")
+    if differing:
+        raise DataError(
+            f"{differing[0]} at hand is not what was used ({len(differing)} in all differ, listed above); put the "
+            "recorded one back, or make what was built on it again."
+        )
+    print(f"{artifacts} artifacts, {objects} objects: every hash holds")
+
+
+def starting_points(store: Store, reference: str | None) -> list[Artifact]:
+    """The artifact that is named, and with a registered model the decision of its gate."""
+    from comface.register.registry import Registry, resolve_model
+
+    if reference is not None and "://" in reference:
+        return [open_artifact(reference)]
+    called, model = resolve_model(store, reference)
+    name, _, number = called.partition("@v")
+    registry = Registry(store, name)
+    decision = registry.decision(registry.version(int(number)))
+    return [model, *([decision] if decision else [])]
+
+
+def made_by(artifact: Artifact) -> str:
+    from comface.code_digest import code_digest
+
+    code = artifact.manifest.code
+    present = code_digest(code.get("step", "")) == code["digest"]
+    return f"version {code['version']}, {'the present code' if present else 'another code than the present one'}"
+
+
+def _compared(what: str, sha256: str, place: str) -> bool:
+    """Say whether the file or data set at `place` is the one that was used; False when it is another."""
+    found = _digest(place)
+    state = "not at hand" if found is None else "as it was used" if found == sha256 else "ANOTHER than was used"
+    print(f"{what}: {state}" + (f" ({place})" if place else ""))
+    return found in (None, sha256)
+
+
+def _digest(place: str) -> str | None:
+    from comface.transfer.datasets.place import fingerprint
+
+    try:
+        store = open_store(place) if "://" in place else FileStore(Path(place)) if place else None
+    except ComfaceError:
+        store = None
+    if not isinstance(store, FileStore):
+        return None
+    if store.root.is_dir():
+        return fingerprint(store.root)
+    return file_sha256(store.root) if store.root.is_file() else None
