@@ -34,13 +34,20 @@ class ComfaceError(Exception):
 def gathered(errors: Iterable[ComfaceError]) -> ComfaceError:
     """One error that says all of `errors`, a numbered line each. Its code is that of a configuration problem where one
     is among them, else of data, else the first one's."""
-    problems = [problem for error in errors for problem in error.problems]
+    problems = list({str(problem): problem for error in errors for problem in error.problems}.values())
     if len(problems) == 1:
         return problems[0]
     gravest = min(problems, key=lambda problem: problem.exit_code)
     lines = [f"\n  {number}. {problem}" for number, problem in enumerate(problems[:MOST_LINES], start=1)]
     more = f"\n  {MOST_LINES + 1}. {len(problems) - MOST_LINES} more." if len(problems) > MOST_LINES else ""
     return type(gravest)(f"There are {len(problems)} problems:{''.join(lines)}{more}", problems)
+
+
+def raise_any(errors: Iterable[ComfaceError]) -> None:
+    """Raises all of `errors` as one, if there is any."""
+    found = list(errors)
+    if found:
+        raise gathered(found)
 
 
 class ConfigurationError(ComfaceError):

@@ -30,7 +30,7 @@ pipelineInfo: {name: small}
 root: {}
 deploymentSpec: {executors: {exec-a: {container: {image: "%s"}}, exec-b: {container: {image: "%s"}}}}
 """
-GPUS = ("--set", "pretrain.nodes=2", "--set", "pretrain.gpus_per_node=8")
+GPUS = ("--set", "pretrain.nodes=2", "--set", "pretrain.gpus_per_node=8", "--set", "pretrain.pairs_per_step=48")
 
 
 class Desk:
@@ -76,7 +76,8 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
     assert states == {
         "version": "ok", "job kind": "ok", "queue": "note", "permissions": "ok", "secret": "ok", "GPUs": "ok",
         "free GPUs": "ok", "image": "ok", "API": "ok", "store": "ok", "versioning": "ok",
-        "embedded models": states["embedded models"], "weights": "ok",
+        "embedded models": states["embedded models"], "weights": "ok", "composition": "ok", "batch": "ok",
+        "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip
     assert found["version"]["found"] == "Kubernetes v1.33.1"
     assert found["GPUs"]["found"] == "16 on 2 nodes; asked for are 2 × 8"
@@ -188,7 +189,7 @@ def test_the_table_has_a_line_per_check_and_below_a_red_one_what_to_do(
     assert lines[place + 1].strip().startswith("→ make the secret 'comface-store' in 'comface' with AWS_ACCESS_KEY_ID")
     assert lines[-1].endswith("lines is red")
     assert [line for line in lines if line and not line.startswith(" ")] == [
-        "cluster", "Kubeflow Pipelines", "store and data", lines[-1],
+        "cluster", "Kubeflow Pipelines", "run", lines[-1],
     ]  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def test_a_store_and_data_that_are_not_there_are_red(desk: Desk, capsys: pytest.
     assert code == 64
     assert (found["store"]["found"], found["store"]["todo"]) == ("The bucket 'elsewhere' does not exist", "create it")
     assert "/nowhere/fgnet" in found["data set fgnet"]["found"]
-    assert "s3://comface/weights lacks stylegan2" in found["weights"]["found"]
+    assert "s3://comface/weights lacks for 'stylegan2' its weights (" in found["weights"]["found"]
 
 
 # The machinery

@@ -10,17 +10,13 @@ import pytest
 from comface.config import RunConfig, resolve
 from comface.errors import ConfigurationError, DataError
 from comface.models import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
+from comface.resolve.checks import check_store
+from comface.resolve.consistency import composition_problems, items
+from comface.resolve.datasets import check_dataset
 from comface.resolve.entry import FIELDS, configure, ending, resolve_parameters
 from comface.resolve.missing import without_missing
-from comface.resolve.step import (
-    check_datasets,
-    check_generators,
-    check_screening,
-    check_store,
-    items,
-    make_plans,
-    plan_run,
-)
+from comface.resolve.step import make_plans, plan_run
+from comface.resolve.weights import check_screening, find_generators
 from comface.store import FileStore
 
 PROCEDURAL = "synthesize.composition=[{generator: procedural, identities: 80, attributes: [weight, age]}]"
@@ -110,18 +106,18 @@ def test_a_store_is_written_read_and_left_as_it_was(tmp_path: Path) -> None:
 def test_a_generator_without_the_direction_is_named() -> None:
     share = "synthesize.composition=[{generator: procedural, identities: 99, attributes: [wings]}]"
     with pytest.raises(ConfigurationError, match="no direction for wings"):
-        check_generators(laptop(share))
+        find_generators(laptop(share))
 
 
 def test_too_few_identities_for_a_batch_are_said_with_both_numbers() -> None:
-    with pytest.raises(ConfigurationError, match=r"A batch of 90 pairs .* only 80"):
-        check_generators(laptop(PROCEDURAL, "pretrain.pairs_per_step=90"))
+    (problem,) = composition_problems(laptop(PROCEDURAL, "pretrain.pairs_per_step=90"))
+    assert "A batch of 90 pairs needs as many identities for training, but the composition has only 80" in str(problem)
 
 
 def test_a_data_set_that_cannot_be_read_is_named_and_the_kind_of_error_kept(tmp_path: Path) -> None:
     config = laptop("transfer.tasks=[age]", f"data.fgnet.uri={(tmp_path / 'gone').as_uri()}")
     with pytest.raises(DataError, match="The data set 'fgnet' cannot be used: "):
-        check_datasets(config)
+        check_dataset(config, "fgnet")
 
 
 # Without what could not be fetched
@@ -151,7 +147,7 @@ def test_a_composition_of_dcgan_alone_becomes_as_many_procedural_identities() ->
     config, _ = without_missing(laptop(DCGAN_ONLY, "transfer.tasks=[age]"), {DCGAN})
     (share,) = config.synthesize.composition
     assert (share.generator, share.identities) == ("procedural", 300)
-    check_generators(config)
+    find_generators(config)
 
 
 def test_nothing_else_of_the_configuration_changes() -> None:

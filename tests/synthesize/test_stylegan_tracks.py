@@ -21,7 +21,8 @@ from comface.config import RunConfig, resolve
 from comface.generators import load_generator
 from comface.generators.stylegan.generator import z_of
 from comface.manifest import Artifact, open_artifact
-from comface.resolve.step import Plans, find_generators, make_plans
+from comface.resolve.step import Plans, make_plans
+from comface.resolve.weights import find_generators
 from comface.store import FileStore, Store, open_store
 from comface.synthesize.composition import totals
 from comface.synthesize.entry import synthesize_part

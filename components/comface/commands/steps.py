@@ -10,7 +10,8 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError
-from comface.resolve.step import Plans, find_generators, make_plans
+from comface.resolve.step import Plans, make_plans
+from comface.resolve.weights import find_generators
 
 
 def add_commands(commands: Any) -> None:
@@ -94,7 +95,6 @@ def screen(arguments: argparse.Namespace) -> None:
     from comface.generators.location import open_supplies
     from comface.manifest import open_artifact
     from comface.render import publish
-    from comface.resolve.step import find_generators
     from comface.screening.step import screen_composition, screen_tracks
     from comface.screening.table import text_table
     from comface.store import open_store

@@ -68,8 +68,11 @@ def answer(check: Check) -> list[Row]:
     try:
         return check.ask()
     except ComfaceError as error:
-        found, _, todo = str(error).partition("; ")
-        return [Row(check.section, check.name, "red", found.rstrip("."), todo.rstrip(".") or check.todo)]
+        told = [str(problem).partition("; ") for problem in error.problems]
+        return [
+            Row(check.section, check.name, "red", found.rstrip("."), todo.rstrip(".") or check.todo)
+            for found, _, todo in told
+        ]
     except NotPermitted as error:
         return [Row(check.section, check.name, "note", f"you may not ask ({error}), so it is unknown")]
     except NoAnswer as error:

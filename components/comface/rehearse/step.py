@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from comface.config import RehearseConfig
 from comface.errors import ConfigurationError
@@ -14,7 +15,23 @@ from comface.manifest import Artifact, Draft
 from comface.progress import say
 from comface.store import Store
 
-WRITERS = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
+
+class Rehearsal(NamedTuple):
+    """`people`: the field of RehearseConfig that counts them."""
+
+    layout: str
+    labels: tuple[str, ...]
+    people: str
+
+
+REHEARSALS = {
+    "disfa": Rehearsal("disfa", ("au6", "au12"), "disfa_subjects"),
+    "fgnet": Rehearsal("fgnet", ("age",), "fgnet_subjects"),
+    "edema-a": Rehearsal("edema", ("weight",), "edema_a_patients"),
+    "edema-b": Rehearsal("edema", ("weight",), "edema_b_patients"),
+    "cohort": Rehearsal("pairs", ("smile", "apparent-age"), "cohort_subjects"),
+}
+"""By the name of the data set that each stands for."""
 
 
 def write(name: str, folder: Path, config: RehearseConfig) -> None:

@@ -7,7 +7,7 @@ scored cohort is made from, its tasks (and their thresholds) are left out; witho
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
@@ -26,6 +26,25 @@ def missing_models() -> set[str]:
     for name in (name for name in ALL if name not in missing):
         model_digest(name)
     return missing
+
+
+def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
+    """Method -> why it cannot be run here: which file it lacks."""
+    return {
+        method: f"{METHODS_NEED[method]} is not on this machine; `comface fetch` gets it"
+        for method in config.transfer.methods
+        if METHODS_NEED.get(method) in missing
+    }
+
+
+def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:
+    """The method that ComFace must beat can be run."""
+    rival = config.register_model.must_beat
+    if rival in absent:
+        yield ConfigurationError(
+            f"register.must_beat names '{rival}', which cannot be run ({absent[rival]}); "
+            "fetch it, or name another method."
+        )
 
 
 def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, list[str]]:
@@ -86,7 +105,7 @@ def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
 
 def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
     said = ["everything runs on the procedural generator alone"] if dcgan_lost else []
-    said += [f"left out are the tasks {', '.join(tasks_lost)}"] if tasks_lost else []
+    said += [f"left out are the tasks {', '.join(tasks_lost)}, with their thresholds"] if tasks_lost else []
     said += [f"left out is the method {', '.join(methods_lost)}"] if methods_lost else []
     said += ["the faces are not screened"] if screening_lost else []
     return (

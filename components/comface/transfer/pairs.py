@@ -41,7 +41,14 @@ def draw_pairs(
     photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, min_change: float, seed: int, task: str
 ) -> Pairs:
     """Pairs of every subject. `photos` are the rows of photos.json (subject, labels, phase); those without the label
-    take no part. Raises DataError when nobody has a pair."""
+    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair."""
+    if not label:
+        known = sorted({name for photo in photos for name in photo["labels"]})
+        if len(known) != 1:
+            raise DataError(
+                f"The task '{task}' names no label, and the photos have {', '.join(known)}; name one of them."
+            )
+        (label,) = known
     by_subject: dict[str, list[int]] = {}
     for index, photo in enumerate(photos):
         if label in photo["labels"]:
