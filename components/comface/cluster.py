@@ -1,27 +1,48 @@
 """The Kubernetes API of the cluster that is at hand, for questions that end in seconds.
 
-In: the environment (a pod's service account, else KUBECONFIG or ~/.kube/config). Out: a client, or None where there is
-no cluster. What a question gives is shaped by those who ask; here, a refusal becomes one of two exceptions.
+In: the environment (KUBECONFIG, else a pod's service account, else ~/.kube/config). Out: a client, or None where there
+is no cluster. What a question gives is shaped by those who ask; here, whatever goes wrong becomes one of three
+exceptions with a sentence, and an answer is an object without nulls.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comface.errors import ComfaceError
+from comface.files import read_bounded
+
 GPU = "nvidia.com/gpu"
 CONNECT_AND_ANSWER_S = (3, 6)
+KUBECONFIG_BYTES = 4_000_000
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+NETWORK = "check the kubeconfig and the network"
 
 
 class NotPermitted(Exception):
-    """The account may not ask this (403)."""
+    """The account may not ask this (403). `words`: the server's own."""
+
+    def __init__(self, words: str = "") -> None:
+        super().__init__("403")
+        self.words = words
 
 
 class NoAnswer(Exception):
-    """The API is not there, or failed; says how."""
+    """The API is not there, or failed: says how, and in `todo` what to do. `words`: the server's own."""
+
+    def __init__(self, found: str, todo: str = NETWORK, words: str = "") -> None:
+        super().__init__(found)
+        self.todo, self.words = todo, words
+
+
+class Refused(Exception):
+    """The API does not take what it was sent (400, 409, 422); says why."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +51,12 @@ class Cluster:
 
     def get(self, path: str, **query: str) -> dict[str, Any] | None:
         """The answer to GET `path`; None where there is no such thing (404)."""
-        return self._ask("GET", path, query=list(query.items()))
+        return self._ask("GET", path, query)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer = self._ask("POST", path, body=dict(body))
+    def post(self, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
+        answer = self._ask("POST", path, query, dict(body))
         if answer is None:
-            raise NoAnswer(f"{path} is unknown")
+            raise NoAnswer(f"{path} is unknown", "install what serves it")
         return answer
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
@@ -44,73 +65,248 @@ class Cluster:
         more: dict[str, str] = {}
         while True:
             page = self.get(path, limit="500", **query, **more) or {}
-            found += page.get("items") or []
-            token = page.get("metadata", {}).get("continue")
+            found += parts(page, "items")
+            token = part(page, "metadata").get("continue")
             if not token:
                 return found
-            more = {"continue": token}
+            more = {"continue": str(token)}
 
-    def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
         from kubernetes.client.rest import ApiException
         from urllib3.exceptions import HTTPError
 
-        options = {"query_params": options.get("query", []), "body": options.get("body")}
         try:
-            answer: dict[str, Any] = self.client.call_api(
-                path, method, header_params={"Accept": "application/json", "Content-Type": "application/json"},
-                response_type="object", auth_settings=["BearerToken"], _return_http_data_only=True,
-                _request_timeout=CONNECT_AND_ANSWER_S, **options,
+            answer = self.client.call_api(
+                path, method, query_params=list(query.items()), body=body, auth_settings=["BearerToken"],
+                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                _return_http_data_only=True, _preload_content=False, _request_timeout=CONNECT_AND_ANSWER_S,
             )  # fmt: skip
+            return answered(answer.data)
         except ApiException as error:
-            if error.status == 404:
+            if error.status == 404 and not is_page(error):
                 return None
-            if error.status == 403:
-                raise NotPermitted("403") from None
-            raise NoAnswer(f"{error.status} {error.reason or ''}".strip()) from None
+            raise refusal(error) from None
+        except ValueError:
+            raise NoAnswer("something answers that is no Kubernetes API (a proxy's page?)") from None
         except (HTTPError, OSError) as error:
-            raise NoAnswer(type(getattr(error, "reason", None) or error).__name__) from None
-        return answer
+            raise NoAnswer(f"no answer: {network_fault(error)}") from None
+
+
+def refusal(error: Any) -> Exception:
+    """What an ApiException means to one who asks once."""
+    words = words_of(error)
+    if error.status == 401:
+        todo = "log in again, or change the user's token in the kubeconfig; in a pod, look at its service account"
+        return NoAnswer("the API server refused the token (401)", todo, words)
+    if error.status == 403:
+        return NotPermitted(words)
+    if error.status in (400, 409, 422):
+        return Refused(words)
+    if not error.status:  # the client's own word for a connection that was not made
+        return NoAnswer(f"no answer: {words}", NETWORK, words)
+    later = retry_after_s(error)
+    todo = f"ask again in {later:.0f} s" if later else "look at the API server, then ask again"
+    return NoAnswer(f"the API server answers {error.status}: {words}", todo, words)
+
+
+def answered(data: bytes) -> dict[str, Any]:
+    """The object in an answer. Raises ValueError where it is none: half of one, or a proxy's page."""
+    found = cleaned(json.loads(data))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def cleaned(value: Any) -> Any:
+    """Without nulls: what is empty in Kubernetes is at times null, and at times not there."""
+    if isinstance(value, dict):
+        return {name: cleaned(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [cleaned(each) for each in value if each is not None]
+    return value
+
+
+def part(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object's field that is an object itself; empty where it is anything else."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def parts(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """An object's field that is a list of objects, without what is none."""
+    found = value.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def words_of(error: Any) -> str:
+    """What the server says, on one line. A proxy's page says no more than its status."""
+    try:
+        message = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = error.reason or str(error.status)
+    return " ".join(str(message).split())[:600]
+
+
+def is_page(error: Any) -> bool:
+    """Whether an error was answered by something in front of the API server: the server itself sends JSON, or (for a
+    group that it does not serve) the text "404 page not found"."""
+    body = error.body if isinstance(error.body, str) else (error.body or b"").decode(errors="replace")
+    return not (body.lstrip().startswith("{") or body.strip() in ("", "404 page not found"))
+
+
+def retry_after_s(error: Any) -> float | None:
+    value = str((error.headers or {}).get("Retry-After", ""))
+    return float(value) if value.isdecimal() else None
+
+
+def network_fault(error: Exception) -> str:
+    """In words, why a connection came to nothing."""
+    text = f"{type(error).__name__} {error}"
+    for sign, words in (
+        ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not trusted"),
+        ("NameResolution", "the server's name is unknown"),
+        ("Name or service not known", "the server's name is unknown"),
+        ("refused", "the connection was refused"),
+        ("timed out", "the server took too long"),
+    ):
+        if sign in text:
+            return words
+    return type(error).__name__
 
 
 def open_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     """Raises NoAnswer for a kubeconfig that cannot be used."""
+    from kubernetes import client
+
+    configuration = configure(environment)
+    return Cluster(client.ApiClient(configuration)) if configuration else None
+
+
+def configure(environment: Mapping[str, str]) -> Any:
+    """The client's settings, None where there is no way to a cluster. Raises NoAnswer."""
     from kubernetes import client, config
 
-    configuration = client.Configuration()
-    place = environment.get("KUBECONFIG") or str(Path(environment.get("HOME", "/")) / ".kube" / "config")
+    settings = client.Configuration()
+    named = environment.get("KUBECONFIG", "")
+    place = named or str(Path(environment.get("HOME", "/")) / ".kube" / "config")
     try:
-        if "KUBERNETES_SERVICE_HOST" in environment:
-            config.load_incluster_config(client_configuration=configuration)
-        elif any(Path(part).is_file() for part in place.split(os.pathsep)):
-            config.load_kube_config(config_file=place, client_configuration=configuration)
+        if not named and "KUBERNETES_SERVICE_HOST" in environment:
+            todo = "let the pod have a service account with its token (automountServiceAccountToken)"
+            config.load_incluster_config(client_configuration=settings)
+        elif named or os.path.lexists(place):
+            todo = f"run `kubectl --kubeconfig {place} get --raw /version`, which says more"
+            check_kubeconfig(place)
+            config.load_kube_config(config_file=place, client_configuration=settings)
         else:
             return None
+    except NoAnswer:
+        raise
     except Exception as error:  # the library raises what its YAML, its files and its plugins raise
-        raise NoAnswer(f"its configuration cannot be used: {' '.join(str(error).split())[:200]}") from None
-    configuration.retries = False
-    return Cluster(client.ApiClient(configuration))
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise NoAnswer(f"the way to Kubernetes cannot be used: {told}", todo) from None
+    settings.retries = False
+    return settings
 
 
-def gpus_per_node(cluster: Cluster) -> dict[str, int]:
-    """Node -> GPUs that pods may use on it (allocatable), for nodes that have some."""
-    found = {}
+def check_kubeconfig(place: str) -> None:
+    """Raises NoAnswer, with what is wrong in a person's words. `place`: files, as KUBECONFIG lists them."""
+    current, contexts, there = "", list[str](), False
+    for path in (Path(each) for each in place.split(os.pathsep) if each):
+        if len(place.split(os.pathsep)) > 1 and not path.exists():
+            continue  # as kubectl does with several
+        there = True
+        values = _kubeconfig(path)
+        current = current or str(values.get("current-context", ""))
+        contexts += [str(context.get("name")) for context in parts(values, "contexts")]
+    known = ", ".join(contexts) or "none"
+    if not there:
+        raise NoAnswer(f"KUBECONFIG names {place}, and no such file exists", "set KUBECONFIG to a file that exists")
+    if not current:
+        raise NoAnswer(f"the kubeconfig {place} has no current context (it has: {known})",
+                       "kubectl config use-context NAME")  # fmt: skip
+    if current not in contexts:
+        raise NoAnswer(f"the kubeconfig {place} has no context '{current}', its current one (it has: {known})",
+                       "kubectl config use-context NAME")  # fmt: skip
+
+
+def _kubeconfig(path: Path) -> dict[str, Any]:
+    import yaml
+
+    todo = "set KUBECONFIG to a kubeconfig"
+    try:
+        values = yaml.safe_load(read_bounded(path, KUBECONFIG_BYTES, "The kubeconfig"))
+    except ComfaceError as error:
+        found, _, told = str(error).partition("; ")
+        raise NoAnswer(found, told.rstrip(".") or todo) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise NoAnswer(f"the kubeconfig {path} is not valid YAML{where}", todo) from None
+    if not isinstance(values, dict):
+        raise NoAnswer(f"the kubeconfig {path} is not a mapping", todo)
+    return dict(cleaned(values))
+
+
+def own_namespace(environment: Mapping[str, str] = os.environ, file: Path = NAMESPACE_FILE) -> str:
+    """The namespace of the pod that this process runs in; empty where it is in none."""
+    try:
+        return environment.get("COMFACE_POD_NAMESPACE") or file.read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class GpuNode:
+    name: str
+    gpus: int
+    unusable: str = ""
+    """Why no pod of ours can go there; empty where one can."""
+
+
+def gpu_nodes(cluster: Cluster) -> list[GpuNode]:
+    """The nodes that have GPUs which pods may use (allocatable)."""
+    found = []
     for node in cluster.items("/api/v1/nodes"):
-        count = int((node.get("status") or {}).get("allocatable", {}).get(GPU, 0))
+        count = whole_number(part(part(node, "status"), "allocatable").get(GPU, 0))
         if count:
-            found[node["metadata"]["name"]] = count
+            found.append(GpuNode(str(part(node, "metadata").get("name")), count, _unusable(node)))
     return found
+
+
+def _unusable(node: Mapping[str, Any]) -> str:
+    """The pipeline's tasks tolerate the taint nvidia.com/gpu:NoSchedule, and no other."""
+    spec = part(node, "spec")
+    if spec.get("unschedulable"):
+        return "is cordoned"
+    ready = [each.get("status") for each in parts(part(node, "status"), "conditions") if each.get("type") == "Ready"]
+    if ready and ready[-1] != "True":
+        return "is not ready"
+    for taint in parts(spec, "taints"):
+        effect = taint.get("effect")
+        if effect == "NoExecute" or (effect == "NoSchedule" and taint.get("key") != GPU):
+            return f"has the taint {taint.get('key')}:{effect}"
+    return ""
 
 
 def gpus_in_use(cluster: Cluster) -> dict[str, int]:
     """Node -> GPUs that its pods ask for."""
     used: dict[str, int] = {}
     for pod in cluster.items("/api/v1/pods", fieldSelector="status.phase!=Succeeded,status.phase!=Failed"):
-        node = pod["spec"].get("nodeName")
-        asked = sum(int(_limits(container).get(GPU, 0)) for container in pod["spec"].get("containers", []))
+        spec = part(pod, "spec")
+        node, asked = spec.get("nodeName"), sum(_gpus_of(spec, "containers"))
+        asked = max([asked, *_gpus_of(spec, "initContainers")])
         if node and asked:
             used[node] = used.get(node, 0) + asked
     return used
 
 
-def _limits(container: Mapping[str, Any]) -> dict[str, Any]:
-    return (container.get("resources") or {}).get("limits") or {}
+def _gpus_of(spec: Mapping[str, Any], field: str) -> Iterator[int]:
+    for container in parts(spec, field):
+        yield whole_number(part(part(container, "resources"), "limits").get(GPU, 0))
+
+
+def whole_number(quantity: Any) -> int:
+    """A device's quantity; 0 where it is none."""
+    return int(quantity) if re.fullmatch(r"\d{1,9}", str(quantity)) else 0

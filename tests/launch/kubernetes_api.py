@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 NAMESPACE = "research"
-PLURALS = {"pytorchjobs": "kubeflow.org/v1", "trainjobs": "trainer.kubeflow.org/v1alpha1", "pods": "v1"}
+PLURALS = {"pytorchjobs": "kubeflow.org/v1", "trainjobs": "trainer.kubeflow.org/v1alpha1", "pods": "v1", "events": "v1"}
 PATH = re.compile(r"/(?:api|apis)/(?P<version>.+?)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)"
                   r"(?:/(?P<name>[^/]+))?(?P<log>/log)?")  # fmt: skip
 
@@ -87,7 +87,7 @@ class Cluster:
             if value is not None:
                 self.version += 1
                 self.events.append((self.version, "DELETED", plural, value))
-                if plural != "pods":
+                if plural in ("pytorchjobs", "trainjobs"):
                     for pod in [n for p, n in self.objects if p == "pods" and n.startswith(name)]:
                         self.remove("pods", pod)
                 self.changed.notify_all()
@@ -173,9 +173,8 @@ def matches(value: dict[str, Any], query: dict[str, str]) -> bool:
     labels = value["metadata"].get("labels", {})
     wanted = dict(item.split("=", 1) for item in query.get("labelSelector", "").split(",") if item)
     fields = dict(item.split("=", 1) for item in query.get("fieldSelector", "").split(",") if item)
-    return all(labels.get(k) == v for k, v in wanted.items()) and all(
-        value["metadata"].get(k.removeprefix("metadata.")) == v for k, v in fields.items()
-    )
+    known = {"type": value.get("type"), "metadata.name": value["metadata"].get("name")}
+    return all(labels.get(k) == v for k, v in wanted.items()) and all(known[k] == v for k, v in fields.items())
 
 
 def refused(status: int, message: str, reason: str = "") -> tuple[int, dict[str, Any]]:
@@ -184,6 +183,7 @@ def refused(status: int, message: str, reason: str = "") -> tuple[int, dict[str,
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes: else each answer waits 40 ms for an ACK
     server: Server
 
     def log_message(self, *_: object) -> None:

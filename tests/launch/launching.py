@@ -20,8 +20,9 @@ from comface.launch.cluster import ClusterLauncher
 from comface.launch.place import Forwarded, Place
 
 FAST = Timing(
-    poll_s=0.2, request_s=5, backoff_s=0.02, patience_s=20, unseen_s=20, stuck_s=20, gone_s=20, last_words_s=1
-)
+    poll_s=0.05, request_s=5, backoff_s=0.02, patience_s=20, forbidden_s=0.3, unseen_s=20, stuck_s=20, tell_s=0.5,
+    gone_s=20, last_words_s=1, cleanup_s=1,
+)  # fmt: skip
 """What a test is about it shortens further; everything else must not end a life on a busy machine."""
 PLAN = '{"store":"s3://bucket/artifacts"}'
 SECRET = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "comface-store", "key": "secret"}}}

@@ -113,6 +113,16 @@ class Played:
         if not restarts:
             self.cluster.end_log(self.pods[index])
 
+    def event(self, reason: str, message: str, about: str = "", at: str = "") -> None:
+        """What the operator, the Job controller or the scheduler tells in an event, and nowhere else."""
+        kind = ("Job", f"{self.name}-node-0") if not self.pytorch and not about else ("Pod", about or self.name)
+        event = {
+            "metadata": {"name": f"{self.name}.{uuid.uuid4().hex[:12]}", "namespace": NAMESPACE, "uid": "event"},
+            "involvedObject": {"kind": kind[0], "name": kind[1]}, "type": "Warning", "reason": reason,
+            "message": message, "eventTime": None, "series": None, "lastTimestamp": at or now(),
+        }  # fmt: skip
+        self.cluster.put("events", event, "ADDED")
+
     def seen(self) -> None:
         """Returns when the launcher has read the job as it is now, and its pods."""
         before = self.cluster.asked("^GET .*jobs/")
@@ -154,6 +164,9 @@ class Operator:
 def told(code: int, sentence: str) -> str:
     """What comface.pretrain.worker leaves in its container's termination message."""
     return json.dumps({"exit_code": code, "sentence": sentence})
+
+
+WORKFLOW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "comface-x7", "uid": "workflow-uid"}
 
 
 def own_pod(image: str = "registry.example/comface-python@sha256:" + "a" * 64) -> dict[str, Any]:

@@ -10,62 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes_api import NAMESPACE, Fault, KubernetesApi
-from launching import FAST, launcher_for, work_for
-from playing import Operator, Played, Script, own_pod, told
+from launching import FAST, launcher_for
+from playing import Operator, Played, own_pod, told
 
-from comface.config import JobConfig
-from comface.errors import ComfaceError
 from comface.launch import pytorchjob
-from comface.launch.api import Api, Timing
+from comface.launch.api import Api
 from comface.launch.cluster import end_jobs
 from comface.launch.place import Place
 
 KINDS = ("pytorchjob", "trainjob")
 NAME = "comface-run-7-"
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    server = KubernetesApi()
-    server.cluster.put("pods", own_pod())
-    yield server
-    server.stop()
-
-
-@dataclass
-class Ending:
-    code: int
-    sentence: str
-    said: str
-    operator: Operator
-
-
-@pytest.fixture
-def launch(api: KubernetesApi, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Launches a job whose operator plays `scripts`; how that ended."""
-
-    def run(
-        *scripts: Script, done: Any = lambda: False, timing: Timing = FAST, uid: str = "uid-1", **job: Any
-    ) -> Ending:
-        operator = Operator(api.cluster, *scripts)
-        api.cluster.operator = operator
-        job.setdefault("deadline_s", 60)  # a life that should have ended does, and fails its test
-        code, sentence = 0, ""
-        try:
-            launcher_for(api.url, tmp_path, timing, uid=uid).train(work_for(JobConfig(**job), done))
-        except ComfaceError as error:
-            code, sentence = error.exit_code, str(error)
-        assert operator.failures == []
-        return Ending(code, sentence, capfd.readouterr().err, operator)
-
-    return run
 
 
 def jobs(api: KubernetesApi) -> list[str]:
@@ -354,25 +314,6 @@ def test_pods_that_wait_for_a_node_are_waited_for_and_said(launch) -> None:
 # Taking up one's own job
 
 
-@pytest.fixture
-def left_behind(api: KubernetesApi, tmp_path: Path) -> Any:
-    """A job that an earlier attempt has made; that attempt is gone."""
-
-    def make(*changes: Any, **job: Any) -> Played:
-        from comface.launch.cluster import KINDS as KIND_OF
-        from comface.launch.cluster import make_request
-        from comface.launch.place import Forwarded
-
-        work = work_for(JobConfig(**job))
-        request = make_request(work, Place("launcher-0", "uid-0", NAMESPACE), Forwarded(), own_pod(), 1000)
-        _, made = api.cluster.create("pytorchjobs", KIND_OF[work.config.job.kind].render(request))
-        for change in changes:
-            made = api.cluster.put("pytorchjobs", change(made))
-        return Played(api.cluster, made)
-
-    return make
-
-
 def test_a_started_again_launcher_takes_up_its_job_and_owns_it(launch, api, left_behind) -> None:
     job = left_behind()
     job.start()
@@ -572,7 +513,7 @@ def test_watches_that_are_refused_again_and_again_make_no_storm(launch, api) -> 
         job.succeed()
 
     api.cluster.faults.append(Fault("watch=True", 10**6, 410))
-    assert launch(refused, timing=replace(FAST, backoff_s=0.2)).code == 0
+    assert launch(refused, timing=replace(FAST, poll_s=0.2, backoff_s=0.2)).code == 0
     assert api.cluster.asked("watch=True") < 12
 
 

@@ -16,7 +16,8 @@ from playing import Operator, Played, own_pod
 
 from comface.config import PretrainConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
-from comface.launch.causes import find_cause, last_error, last_words
+from comface.launch.causes import find_cause, last_words
+from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
 from comface.launch.place import FIELD_PATHS
 from comface.manifest import Draft

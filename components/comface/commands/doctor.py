@@ -42,7 +42,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         if cluster is None:
             told = [Row("cluster", "all", "skipped", "no kubeconfig is here (KUBECONFIG or ~/.kube/config)")]
     except NoAnswer as error:
-        told = [Row("cluster", "kubeconfig", "red", str(error), "mend the file that KUBECONFIG names")]
+        told = [Row("cluster", "kubeconfig", "red", str(error), error.todo)]
     rows = [*told, *run_checks(_checks(arguments, cluster))]
     print(json.dumps(as_json(rows), indent=1) if arguments.json else table(rows), flush=True)
     return ConfigurationError.exit_code if any(row.state == "red" for row in rows) else 0

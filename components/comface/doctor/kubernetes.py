@@ -1,4 +1,4 @@
-"""The cluster: its version, the kinds that a run needs, permissions, the secret, GPUs, images.
+"""The cluster: its version, namespace, the kinds that a run needs, permissions, the secret, images.
 
 In: the Kubernetes API as the account that asks sees it. Out: checks. Nothing is changed; a secret's values are not
 looked at. Permissions are those of who asks: run it in a pod of the steps' account to know theirs.
@@ -9,24 +9,23 @@ from __future__ import annotations
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from comface.cluster import Cluster, NotPermitted, gpus_in_use, gpus_per_node
+from comface.cluster import NETWORK, Cluster, NotPermitted, part, parts
 from comface.config import RunConfig
+from comface.doctor.room import SECTION, dry_run_row, gpu_rows, operator_rows, queue_rows, quota_rows, served
 from comface.doctor.rows import Check, Row, State
-from comface.resolve.gpus import shortage
+from comface.launch.place import STORE_SECRET
+from comface.launch.quota import launches_job
 
-SECTION = "cluster"
 TESTED = (32, 36)
 """Minor versions of Kubernetes 1 that the manifests are validated for."""
-SECRET = "comface-store"
 NEEDED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 KINDS = {
     "pytorchjob": ("kubeflow.org/v1", "pytorchjobs", "install the Kubeflow Training Operator 1.9"),
     "trainjob": ("trainer.kubeflow.org/v1alpha1", "trainjobs", "install Kubeflow Trainer 2"),
 }
-QUEUE = ("kueue.x-k8s.io/v1beta2", "localqueues")
 REGISTRY_S = 6
 MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
@@ -36,20 +35,29 @@ MANIFESTS = ", ".join(
 
 
 def cluster_checks(cluster: Cluster, config: RunConfig, namespace: str, images: Iterable[str]) -> list[Check]:
-    trains = config.pretrain.gpus_per_node > 0
-    reach = "check the kubeconfig and the network"
-    return [
-        Check(SECTION, "version", lambda: [version_row(cluster)], reach),
-        Check(SECTION, "job kind", lambda: kind_rows(cluster, config), reach),
-        Check(SECTION, "permissions", lambda: [permission_row(cluster, config, namespace)], reach),
-        Check(SECTION, "secret", lambda: [secret_row(cluster, namespace, config.store)], reach),
-        Check(SECTION, "GPUs", lambda: gpu_rows(cluster, config) if trains else [_no_gpus()], reach),
-        *(Check(SECTION, "image", lambda image=image: [image_row(cluster, image)], reach) for image in images),  # type: ignore[misc]
+    trains = launches_job(config.pretrain)
+    image = next(iter(images := list(images)), "sample")
+    asked: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("version", lambda: [version_row(cluster)]),
+        ("namespace", lambda: namespace_rows(cluster, namespace)),
+        ("job kind", lambda: [kind_row(cluster, config)]),
+        ("queue", lambda: queue_rows(cluster, config, namespace)),
+        ("permissions", lambda: [permission_row(cluster, config, namespace)]),
+        ("secret", lambda: [secret_row(cluster, namespace, config.store)]),
+        ("GPUs", lambda: gpu_rows(cluster, config)),
     ]
+    if trains:
+        asked += [
+            ("quota", lambda: quota_rows(cluster, config, namespace)),
+            ("operator", lambda: operator_rows(cluster, config)),
+            ("dry run", lambda: [dry_run_row(cluster, config, namespace, image)]),
+        ]
+    asked += [("image", lambda image=image: [image_row(cluster, image)]) for image in images]  # type: ignore[misc]
+    return [Check(SECTION, name, ask, NETWORK) for name, ask in asked]
 
 
 def version_row(cluster: Cluster) -> Row:
-    version = (cluster.get("/version") or {}).get("gitVersion", "")
+    version = str((cluster.get("/version") or {}).get("gitVersion", ""))
     match = re.match(r"v1\.(\d+)", version)
     if match and TESTED[0] <= int(match[1]) <= TESTED[1]:
         return Row(SECTION, "version", "ok", f"Kubernetes {version}")
@@ -59,20 +67,27 @@ def version_row(cluster: Cluster) -> Row:
     return Row(SECTION, "version", "note", found)
 
 
-def kind_rows(cluster: Cluster, config: RunConfig) -> list[Row]:
+def namespace_rows(cluster: Cluster, namespace: str) -> list[Row]:
+    """Nothing where this account may not ask, which is usual."""
+    try:
+        found = cluster.get(f"/api/v1/namespaces/{namespace}")
+    except NotPermitted:
+        return []
+    if found is None:
+        todo = "create it (docs/cluster.md, step 4), or name another: --namespace NAME"
+        return [Row(SECTION, "namespace", "red", f"there is no namespace '{namespace}'", todo)]
+    if part(found, "status").get("phase") == "Terminating":
+        return [Row(SECTION, "namespace", "red", f"'{namespace}' is being deleted", "wait, then create it again")]
+    return [Row(SECTION, "namespace", "ok", namespace)]
+
+
+def kind_row(cluster: Cluster, config: RunConfig) -> Row:
     """Asked by discovery, which everybody may do; listing CRDs is often not allowed."""
     api, plural, todo = KINDS[config.pretrain.job.kind]
-    there = _served(cluster, api, plural)
-    wanted = config.pretrain.gpus_per_node > 0
-    state: State = "ok" if there else "red" if wanted else "note"
-    found = f"{plural}.{api}" if there else f"{plural}.{api} is not served"
-    rows = [Row(SECTION, "job kind", state, found, "" if there else todo)]
-    queued = _served(cluster, *QUEUE)
-    if config.pretrain.job.queue and not queued:
-        rows.append(Row(SECTION, "queue", "red", "Kueue is not served, but pretrain.job.queue is set", "install Kueue"))
-    else:
-        rows.append(Row(SECTION, "queue", "ok" if queued else "note", "Kueue" if queued else "no Kueue (an option)"))
-    return rows
+    if served(cluster, api, plural):
+        return Row(SECTION, "job kind", "ok", f"{plural}.{api}")
+    state: State = "red" if launches_job(config.pretrain) else "note"
+    return Row(SECTION, "job kind", state, f"{plural}.{api} is not served", todo)
 
 
 def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
@@ -81,6 +96,7 @@ def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
     group = api.partition("/")[0]
     asked = [(group, plural, "", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")]
     asked += [("", "pods", "", verb) for verb in ("get", "list")] + [("", "pods", "log", "get")]
+    asked += [("", "events", "", "list"), ("", "resourcequotas", "", "list")]
     refused = [
         f"{verb} {resource}{f'/{part}' if part else ''}"
         for group, resource, part, verb in asked
@@ -98,34 +114,15 @@ def secret_row(cluster: Cluster, namespace: str, store: str) -> Row:
         return Row(
             SECTION, "store of pods", "note", f"{store} is on each pod's own disk, where no other step looks", todo
         )
-    secret = cluster.get(f"/api/v1/namespaces/{namespace}/secrets/{SECRET}")
-    todo = f"make the secret '{SECRET}' in '{namespace}' with {', '.join(NEEDED_KEYS)} and AWS_ENDPOINT_URL"
+    secret = cluster.get(f"/api/v1/namespaces/{namespace}/secrets/{STORE_SECRET}")
+    todo = f"make the secret '{STORE_SECRET}' in '{namespace}' with {', '.join(NEEDED_KEYS)} and AWS_ENDPOINT_URL"
     if secret is None:
-        return Row(SECTION, "secret", "red", f"'{SECRET}' is not in the namespace '{namespace}'", todo)
-    missing = [key for key in NEEDED_KEYS if key not in (secret.get("data") or {})]
+        return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' is not in the namespace '{namespace}'", todo)
+    data = part(secret, "data")
+    missing = [key for key in NEEDED_KEYS if key not in data]
     if missing:
-        return Row(SECTION, "secret", "red", f"'{SECRET}' lacks {', '.join(missing)}", todo)
-    return Row(SECTION, "secret", "ok", f"'{SECRET}' has {', '.join(sorted(secret['data']))}")
-
-
-def gpu_rows(cluster: Cluster, config: RunConfig) -> list[Row]:
-    wanted = config.pretrain
-    found = gpus_per_node(cluster)
-    problem = shortage(found, wanted)
-    there = f"{sum(found.values())} on {len(found)} nodes"
-    if problem:
-        todo = "lower pretrain.nodes or pretrain.gpus_per_node, or add nodes (check_gpus=false where that is automatic)"
-        state: State = "red" if config.check_gpus else "note"
-        return [Row(SECTION, "GPUs", state, problem, todo)]
-    rows = [Row(SECTION, "GPUs", "ok", f"{there}; asked for are {wanted.nodes} × {wanted.gpus_per_node}")]
-    try:
-        used = gpus_in_use(cluster)
-    except NotPermitted:
-        return [*rows, Row(SECTION, "free GPUs", "note", "you may not list all pods, so it is unknown")]
-    free = {node: count - used.get(node, 0) for node, count in found.items()}
-    enough = sum(count >= wanted.gpus_per_node for count in free.values()) >= wanted.nodes
-    wait = "" if enough else "; a run would wait for more"
-    return [*rows, Row(SECTION, "free GPUs", "ok" if enough else "note", f"{sum(free.values())} of {there}{wait}")]
+        return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' lacks {', '.join(missing)}", todo)
+    return Row(SECTION, "secret", "ok", f"'{STORE_SECRET}' has {', '.join(sorted(data))}")
 
 
 def image_row(cluster: Cluster, image: str) -> Row:
@@ -169,17 +166,8 @@ def manifest_status(name: str, digest: str) -> int:
         return 0
 
 
-def _no_gpus() -> Row:
-    return Row(SECTION, "GPUs", "ok", "none is asked for")
-
-
 def _names(node: dict[str, Any]) -> set[str]:
-    return {name for image in (node.get("status") or {}).get("images") or [] for name in image.get("names") or []}
-
-
-def _served(cluster: Cluster, api: str, plural: str) -> bool:
-    found = cluster.get(f"/apis/{api}")
-    return any(resource["name"] == plural for resource in (found or {}).get("resources", []))
+    return {str(name) for image in parts(part(node, "status"), "images") for name in image.get("names") or []}
 
 
 def _may(cluster: Cluster, namespace: str, group: str, resource: str, part: str, verb: str) -> bool:
@@ -187,4 +175,4 @@ def _may(cluster: Cluster, namespace: str, group: str, resource: str, part: str,
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     review = {**kind, "spec": {"resourceAttributes": attributes}}
     answer = cluster.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool(answer.get("status", {}).get("allowed"))
+    return part(answer, "status").get("allowed") is True

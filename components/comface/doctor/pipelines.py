@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from comface.cluster import Cluster, NoAnswer, NotPermitted
+from comface.cluster import Cluster, NoAnswer, NotPermitted, Refused, part, parts
 from comface.doctor.rows import Row
 from comface.submit.connection import connect
 
@@ -34,8 +34,8 @@ def kfp_row(endpoint: str | None, namespace: str | None, cluster: Cluster | None
 def _image_tag(cluster: Cluster) -> str:
     try:
         deployment = cluster.get(DEPLOYMENT) or {}
-    except (NotPermitted, NoAnswer):
+    except (NotPermitted, NoAnswer, Refused):
         return ""
-    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-    tags = [re.search(r":([\w.-]+)$", container.get("image", "").partition("@")[0]) for container in containers]
+    containers = parts(part(part(part(deployment, "spec"), "template"), "spec"), "containers")
+    tags = [re.search(r":([\w.-]+)$", str(each.get("image", "")).partition("@")[0]) for each in containers]
     return next((tag[1] for tag in tags if tag), "")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from comface.cluster import NoAnswer, NotPermitted
+from comface.cluster import NoAnswer, NotPermitted, Refused
 from comface.errors import ComfaceError
 
 DEADLINE_S = 15.0
@@ -76,7 +76,12 @@ def answer(check: Check) -> list[Row]:
     except NotPermitted as error:
         return [Row(check.section, check.name, "note", f"you may not ask ({error}), so it is unknown")]
     except NoAnswer as error:
-        return [Row(check.section, check.name, "red", f"no answer: {error}", check.todo)]
+        return [Row(check.section, check.name, "red", str(error), error.todo)]
+    except Refused as error:
+        return [Row(check.section, check.name, "red", f"the API server refuses the question: {error}", check.todo)]
+    except Exception as error:  # in a thread of its own, where nobody would see it
+        found = f"an unexpected answer ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        return [Row(check.section, check.name, "red", found, "please report this")]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,32 +1,47 @@
 """The Kubernetes API as the launcher needs it: every call patient with a server that is away, and one sentence where
 it refuses.
 
-In: names in one namespace. Out: objects as plain dictionaries, as Kubernetes spells them. Retried: no answer, 429 (as
-its Retry-After says), 5xx, and 401 (a token is renewed while a training runs); nothing that would be refused again.
+In: names in one namespace. Out: objects as plain dictionaries, as Kubernetes spells them. Retried: no answer, half an
+answer, 429 (as its Retry-After says), 5xx, 401 (a token is renewed while a training runs), and for a while 403 (an API
+server that has just started forbids everything); nothing that would be refused again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes import client as kubernetes
-from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from comface.errors import ConfigurationError, TryAgain
+from comface.cluster import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.launch.answers import (
+    Conflict,
+    NotFound,
+    is_away,
+    is_change,
+    is_forbidden,
+    is_webhook_down,
+    lines_of,
+    refusal,
+    webhook_advice,
+    whole,
+    whole_items,
+)
 from comface.progress import say
 
+T = TypeVar("T")
 NO_ANSWER = (HTTPError, OSError, ValueError)
 """Connection refused or cut, time-out, half an answer, a proxy's page instead of JSON."""
-AWAY = (401, 408, 429, 500, 502, 503, 504)
+GOES_ON = "what runs there goes on"
+"""Said where a launcher ends and its job does not: the exit handler leaves such a job alone (resolve/entry.py)."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +55,34 @@ class Timing:
     """First wait after an unanswered call; doubles up to `poll_s`."""
     patience_s: float = 1800.0
     """How long the API may be away: control planes are upgraded in less."""
+    forbidden_s: float = 120.0
+    """How long what was never allowed before may be forbidden: an API server loads its Roles in less."""
     unseen_s: float = 300.0
-    """How long an operator may take to notice a job."""
+    """How long an operator may take to notice a job, or its webhook to answer."""
     stuck_s: float = 900.0
-    """How long a container may be waiting for an image or a secret that cannot be had."""
+    """How long a container may be waiting for an image or a secret that cannot be had, or a pod be refused."""
+    tell_s: float = 300.0
+    """How often a wait for a quota is said."""
     gone_s: float = 300.0
     """How long a deleted job may take to be gone."""
     last_words_s: float = 5.0
     """How long an ended job's log may still come in."""
+    cleanup_s: float = 5.0
+    """KFP's own process around the step ends at once when it is asked to; what is not done by then is not done."""
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> kubernetes.ApiClient:
-    """As the service account of this pod, or with the KUBECONFIG of a person. Raises ConfigurationError without."""
-    settings = kubernetes.Configuration()
+    """As the service account of this pod, or with the kubeconfig of a person. Raises ConfigurationError without."""
     try:
-        if environment.get("KUBECONFIG"):
-            kubernetes_config.load_kube_config(environment["KUBECONFIG"], client_configuration=settings)
-        else:
-            kubernetes_config.load_incluster_config(client_configuration=settings)
-    except kubernetes_config.ConfigException as error:
+        settings = configure(environment)
+    except NoAnswer as error:
+        told = str(error)
+        raise ConfigurationError(f"{told[0].upper()}{told[1:]}; {error.todo}.") from None
+    if settings is None:
         raise ConfigurationError(
-            f"There is no way to Kubernetes from here ({error}); give the pod a service account, or set KUBECONFIG."
-        ) from None
-    settings.retries = False  # this module retries, and says so
-    return kubernetes.ApiClient(settings)
+            "There is no way to Kubernetes from here; give the pod a service account, or set KUBECONFIG."
+        )
+    return kubernetes.ApiClient(settings)  # without retries: this module retries, and says so
 
 
 class Api:
@@ -73,24 +92,29 @@ class Api:
         self.namespace, self.kind, self.timing = namespace, kind, timing
         self._jobs, self._core = kubernetes.CustomObjectsApi(client), kubernetes.CoreV1Api(client)
         self._place = (kind.GROUP, kind.VERSION, namespace, kind.PLURAL)
+        self._worked: set[str] = set()
+        """What this account may do, as it did it in this life."""
+        self._told_blind = False
 
     def job(self, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(NotFound):
-            return self._ask(f"get {self.kind.PLURAL}", self._jobs.get_namespaced_custom_object, *self._place, name)
+            call = self._jobs.get_namespaced_custom_object
+            return self._ask(f"get {self.kind.PLURAL}", whole, call, *self._place, name)
         return None
 
     def jobs(self, selector: str) -> list[dict[str, Any]]:
         """None where the cluster knows no such kind."""
         verb, call = f"list {self.kind.PLURAL}", self._jobs.list_namespaced_custom_object
         with contextlib.suppress(NotFound):
-            return self._ask(verb, call, *self._place, label_selector=selector)["items"]
+            return self._ask(verb, whole_items, call, *self._place, label_selector=selector)
         return []
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The new job; None where one of that name is there (perhaps ours: an answer may have been lost)."""
+        """The new job; None where one of that name is there (perhaps ours: an answer may have been lost). Raises
+        OverQuota where the namespace has no room for it now."""
         verb, call = f"create {self.kind.PLURAL}", self._jobs.create_namespaced_custom_object
         try:
-            return self._ask(verb, call, *self._place, body)
+            return self._ask(verb, whole, call, *self._place, body)
         except Conflict:
             return None
         except NotFound:
@@ -103,7 +127,7 @@ class Api:
         """The changed job; None where it has changed since it was read, or is gone."""
         verb, call = f"patch {self.kind.PLURAL}", self._jobs.patch_namespaced_custom_object
         with contextlib.suppress(Conflict, NotFound):
-            return self._ask(verb, call, *self._place, name, body)
+            return self._ask(verb, whole, call, *self._place, name, body)
         return None
 
     def delete(self, name: str, uid: str, patience_s: float | None = None) -> None:
@@ -111,11 +135,12 @@ class Api:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         verb, call = f"delete {self.kind.PLURAL}", self._jobs.delete_namespaced_custom_object
         with contextlib.suppress(NotFound, Conflict):
-            self._ask(verb, call, *self._place, name, body=options, patience_s=patience_s)
+            self._ask(verb, answered, call, *self._place, name, body=options, patience_s=patience_s)
 
-    def pod(self, name: str) -> dict[str, Any]:
+    def pod(self, name: str, patience_s: float | None = None) -> dict[str, Any]:
+        call = self._core.read_namespaced_pod
         try:
-            return self._ask("get pods", self._core.read_namespaced_pod, name, self.namespace)
+            return self._ask("get pods", whole, call, name, self.namespace, patience_s=patience_s)
         except NotFound:
             raise ConfigurationError(
                 f"There is no pod '{name}' in the namespace '{self.namespace}', which should own the job; see what "
@@ -124,7 +149,25 @@ class Api:
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         call = self._core.list_namespaced_pod
-        return self._ask("list pods", call, self.namespace, label_selector=selector)["items"]
+        with contextlib.suppress(NotFound):
+            return self._ask("list pods", whole_items, call, self.namespace, label_selector=selector)
+        return []
+
+    def warnings(self) -> list[dict[str, Any]]:
+        """Events of the namespace that warn. They explain, no more: without an answer there are none."""
+        try:
+            answer = self._core.list_namespaced_event(
+                self.namespace, field_selector="type=Warning", _preload_content=False,
+                _request_timeout=(self.timing.request_s, self.timing.request_s),
+            )  # fmt: skip
+            return parts(answered(answer.data), "items")
+        except ApiException as error:
+            if error.status == 403 and not self._told_blind:
+                self._told_blind = True
+                say(f"why a pod is refused cannot be said, since this account may not list events ({words_of(error)})")
+        except NO_ANSWER:
+            pass
+        return []
 
     def log_tail(self, pod: str, lines: int, previous: bool) -> str:
         """The last lines of a pod's log (`previous`: before its container was restarted); empty where none are to be
@@ -161,88 +204,76 @@ class Api:
             )  # fmt: skip
             with contextlib.closing(answer):
                 for line in lines_of(answer):
-                    if json.loads(line).get("type") in ("ADDED", "MODIFIED", "DELETED"):
+                    if is_change(line):
                         return
                     break  # an ERROR event, mostly 410
         except (ApiException, *NO_ANSWER):
             pass
         time.sleep(max(0.0, min(self.timing.poll_s, self.timing.backoff_s) - (time.monotonic() - started)))
 
-    def _ask(self, verb: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The answer, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
+    def _ask(
+        self, verb: str, read: Callable[[bytes], T], call: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> T:
+        """What `read` makes of the answer, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
         patience_s = options.pop("patience_s", None) or self.timing.patience_s
         request_s = min(self.timing.request_s, patience_s)
         options |= {"_preload_content": False, "_request_timeout": (request_s, request_s)}
-        started, wait_s = time.monotonic(), self.timing.backoff_s
+        trouble, since_s, wait_s = Trouble("", "", 0), 0.0, self.timing.backoff_s
         while True:
             try:
-                return _dictionary(call(*arguments, **options).data)
+                found = read(call(*arguments, **options).data)
+                self._worked.add(verb)
+                return found
             except ApiException as error:
-                if error.status not in AWAY:
-                    raise refusal(error, verb, self.namespace) from None
-                why, asked_s = f"{error.status} {error.reason}", retry_after_s(error)
+                new = self._trouble(error, verb, patience_s)
+                asked_s = retry_after_s(error)
             except NO_ANSWER as error:
-                why, asked_s = type(error).__name__, None
-            pause_s = wait_s if asked_s is None else asked_s
-            if time.monotonic() - started + pause_s > patience_s:
-                raise TryAgain(
-                    f"The Kubernetes API did not answer '{verb}' for {patience_s:.0f} s ({why}); what runs there goes "
-                    "on, run the step again to take it up."
-                )
-            say(f"the Kubernetes API does not answer '{verb}' ({why}); again in {pause_s:.1f} s")
+                new, asked_s = Trouble("does not answer", network_fault(error), patience_s), None
+            now_s = time.monotonic()
+            if new.what != trouble.what:  # forbidden after it was away: that is another wait
+                since_s = now_s
+            trouble, pause_s = new, wait_s if asked_s is None else asked_s
+            if now_s - since_s + pause_s > trouble.longest_s:
+                raise self._lasting(trouble, verb)
+            say(f"the Kubernetes API {trouble.what} '{verb}' ({trouble.why}); again in {pause_s:.1f} s")
             time.sleep(pause_s)
             wait_s = min(2 * wait_s, self.timing.poll_s)
 
+    def _trouble(self, error: ApiException, verb: str, patience_s: float) -> Trouble:
+        """What may pass; raises what does not."""
+        words = words_of(error)
+        if is_forbidden(error):
+            longest_s = patience_s if verb in self._worked else min(patience_s, self.timing.forbidden_s)
+            return Trouble("forbids to", words, longest_s)
+        if is_webhook_down(error):
+            return Trouble("finds no webhook to", words, min(patience_s, self.timing.unseen_s))
+        if is_away(error):
+            return Trouble("does not answer", f"{error.status or 'no connection'} {words}", patience_s)
+        raise refusal(error, verb, self.namespace) from None
 
-class NotFound(Exception):
-    pass
-
-
-class Conflict(Exception):
-    pass
-
-
-def refusal(error: ApiException, verb: str, namespace: str) -> Exception:
-    """What a final answer means."""
-    message = _message(error)
-    if error.status == 404:
-        return NotFound(message)
-    if error.status == 409:
-        return Conflict(message)
-    if error.status == 403:
-        return ConfigurationError(
-            f"Kubernetes forbids to {verb} in the namespace '{namespace}' ({message}); give the step's service account "
-            "the Role of docs/launcher.md."
+    def _lasting(self, trouble: Trouble, verb: str) -> ComfaceError:
+        lasted = f"for {trouble.longest_s:.0f} s ({trouble.why})"
+        if trouble.what == "finds no webhook to":
+            advice = webhook_advice(trouble.why, self.kind)
+            return TryAgain(f"Kubernetes could not {verb} {lasted}; {advice}. Then run the step again.")
+        if trouble.what == "forbids to" and verb not in self._worked:
+            return Forbidden(
+                f"Kubernetes forbids to {verb} in the namespace '{self.namespace}', {lasted}; give the step's service "
+                f"account the Role of docs/launcher.md ({GOES_ON})."
+            )
+        return TryAgain(
+            f"The Kubernetes API did not answer '{verb}' {lasted}; {GOES_ON}, run the step again to take it up."
         )
-    return ConfigurationError(
-        f"Kubernetes refuses to {verb} ({error.status}: {message}); mend pretrain.job or the pretrain task."
-    )
 
 
-def _dictionary(data: bytes) -> dict[str, Any]:
-    found = json.loads(data)
-    if not isinstance(found, dict):
-        raise ValueError("not an object")
-    return found
+@dataclass(frozen=True)
+class Trouble:
+    """Why a call came to nothing, and for how long that may be so."""
+
+    what: str
+    why: str
+    longest_s: float
 
 
-def _message(error: ApiException) -> str:
-    try:
-        return json.loads(error.body)["message"]
-    except (TypeError, ValueError, KeyError):
-        return error.reason or str(error.status)
-
-
-def retry_after_s(error: ApiException) -> float | None:
-    value = (error.headers or {}).get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
-def lines_of(answer: Any) -> Iterator[bytes]:
-    """Lines of a streamed answer, as soon as each is whole; the last one also without its end."""
-    buffer = b""
-    for part in answer.stream(amt=None, decode_content=False):
-        *whole, buffer = (buffer + part).split(b"\n")
-        yield from whole
-    if buffer:
-        yield buffer
+class Forbidden(ConfigurationError):
+    """A permission that is missing, and stays missing."""

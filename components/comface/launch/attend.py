@@ -8,24 +8,26 @@ docs/launcher.md has the table of lives.
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from comface.cluster import part
 from comface.errors import ComfaceError, ConfigurationError, Preempted, TryAgain
+from comface.launch import refusals
+from comface.launch.answers import OverQuota, never_fits
 from comface.launch.api import Api
-from comface.launch.causes import Cause, find_cause, is_stuck, last_error, restarts, waiting
+from comface.launch.causes import Cause, find_cause, is_stuck, restarts, taken_away, waiting
 from comface.launch.conditions import Phase, Reading
+from comface.launch.crash import last_error
 from comface.launch.logs import LogFollower
-from comface.launch.request import WORK_ANNOTATION, JobRequest, owner_reference
+from comface.launch.request import WORK_ANNOTATION, JobRequest
+from comface.launch.termination import termination_as_preempted
 from comface.progress import say
 
-TAIL_LINES = 40
-CLEANUP_S = 5.0
-"""KFP's own process around the step ends at once when it is asked to; what is not done by then is not done."""
+TAIL_LINES, SHOWN_LINES = 400, 40
+"""torchrun's frame and C++'s stack can be a hundred lines long; what was wrong stands before them."""
 
 
 class Disrupted(Exception):
@@ -39,12 +41,14 @@ class JobLauncher:
         self.api, self.request, self.body, self.done = api, request, body, done
         self.uid = ""
         self.pods: list[dict[str, Any]] = []
+        self.warnings: list[Any] = []
         self._told_phase: Phase | None = None
         self._told_waits: dict[str, str] = {}
         self._forget()
 
     def run(self) -> None:
-        """Raises Preempted after SIGTERM, with the job deleted: a run that is terminated takes its GPUs with it."""
+        """Raises Preempted after SIGTERM, with the job deleted: a run that is terminated takes its GPUs with it. Where
+        only this step's pod is taken from its node, the job stays, and the next attempt takes it up."""
         with termination_as_preempted():
             try:
                 for attempt in range(1 + self.request.job.resubmissions):
@@ -59,7 +63,13 @@ class JobLauncher:
                     "step again: it goes on from the last checkpoint."
                 )
             except Preempted:
-                self._delete_at_once()
+                started_s = time.monotonic()
+                if why := self._is_evicted():
+                    raise Preempted(
+                        f"The step's pod was taken from its node ({why}); its job '{self.request.name}' goes on, and "
+                        "the next attempt of the step takes it up."
+                    ) from None
+                self._delete_at_once(started_s + self.api.timing.cleanup_s)
                 raise
 
     def _obtain(self) -> dict[str, Any]:
@@ -70,7 +80,7 @@ class JobLauncher:
             found = self.api.job(name)
             if found is None:
                 say(f"creating the {self.api.kind.KIND} '{name}'")
-                found = self.api.create(self.body)
+                found = self._create()
                 if found is not None:
                     self.uid = found["metadata"]["uid"]
                     return found
@@ -85,15 +95,31 @@ class JobLauncher:
                 self.uid = adopted["metadata"]["uid"]
                 return adopted
 
+    def _create(self) -> dict[str, Any] | None:
+        """The new job, as soon as the quota of the namespace has room for it."""
+        told_s = -self.api.timing.tell_s
+        while True:
+            try:
+                return self.api.create(self.body)
+            except OverQuota as full:
+                if never_fits(str(full), 1):
+                    raise ConfigurationError(
+                        f"A quota of the namespace '{self.api.namespace}' never has room for it ({full}); raise it."
+                    ) from None
+                if time.monotonic() - told_s >= self.api.timing.tell_s:
+                    told_s = time.monotonic()
+                    say(f"the job '{self.request.name}' waits for room in a quota of the namespace ({full})")
+            time.sleep(self.api.timing.poll_s)
+
     def _refuse_other(self, found: dict[str, Any]) -> None:
-        if found["metadata"].get("annotations", {}).get(WORK_ANNOTATION) != self.request.digest:
+        if part(found["metadata"], "annotations").get(WORK_ANNOTATION) != self.request.digest:
             raise ConfigurationError(
                 f"There is a {self.api.kind.KIND} '{self.request.name}' that is not this run's; delete or rename it."
             )
 
     def _adopt(self, found: dict[str, Any]) -> dict[str, Any] | None:
-        """The job with this pod as its owner: the pod that made it may go at any time, and would take it along."""
-        owner = owner_reference(self.request.owner)
+        """The job with this attempt's owner: a pod that made it may go at any time, and would take it along."""
+        owner = self.request.owner
         if found["metadata"].get("ownerReferences") == [owner]:
             return found
         say(f"taking up the job '{self.request.name}' of an earlier attempt ({self.api.kind.read(found).phase.value})")
@@ -107,6 +133,7 @@ class JobLauncher:
             while True:
                 reading = self.api.kind.read(job)
                 self.pods = self._pods_of(job)
+                self.warnings = self._warnings_of(job) if reading.phase is not Phase.QUEUED else []
                 self._tell(reading)
                 if reading.phase is Phase.SUCCEEDED:
                     return
@@ -127,9 +154,16 @@ class JobLauncher:
 
     def _pods_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         """Those of an earlier job of the same name may take a while to leave."""
-        made = job["metadata"]["creationTimestamp"]
+        made = job["metadata"].get("creationTimestamp", "")
         pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
-        return [pod for pod in pods if pod["metadata"]["creationTimestamp"] >= made]
+        return [pod for pod in pods if pod["metadata"].get("creationTimestamp", "") >= made]
+
+    def _warnings_of(self, job: dict[str, Any]) -> list[Any]:
+        """Asked for only while a pod is not there, or does not start."""
+        phases = [part(pod, "status").get("phase") for pod in self.pods]
+        if len(phases) >= self.request.nodes and "Pending" not in phases:
+            return []
+        return refusals.of_job(self.api.warnings(), job)
 
     def _is_mine(self, seen: dict[str, Any] | None) -> bool:
         if seen is None or seen["metadata"]["uid"] != self.uid:
@@ -141,12 +175,15 @@ class JobLauncher:
         self._counts: dict[str, int] = {}
         self._started_s = time.monotonic()
         self._stuck_since_s: float | None = None
+        self._refused_since_s: float | None = None
 
     def _tell(self, reading: Reading) -> None:
         if reading.phase is not self._told_phase:
             self._told_phase = reading.phase
             say(f"the job '{self.request.name}' is {reading.phase.value}")
-        waits = waiting(self.pods)
+        pending = {pod["metadata"]["name"] for pod in self.pods if part(pod, "status").get("phase") == "Pending"}
+        told = {pod: why for pod, why in refusals.informing(self.warnings).items() if pod in pending}
+        waits = {**told, **waiting(self.pods)}
         for pod, why in sorted(waits.items() - self._told_waits.items()):
             say(f"the pod '{pod}' waits: {why}")
         self._told_waits = waits
@@ -159,7 +196,12 @@ class JobLauncher:
         cause, alive_s = find_cause(self.pods), time.monotonic() - self._started_s
         if cause is not None and cause.final:
             self._give_up(job, cause.error(self._tail(cause)))
-        if reading.phase is Phase.UNSEEN and not self.pods and alive_s > self.api.timing.unseen_s:
+        self._check_refused(job)
+        if (
+            reading.phase is Phase.UNSEEN
+            and not (self.pods or self._refused_since_s)
+            and alive_s > self.api.timing.unseen_s
+        ):
             self._give_up(job, TryAgain(
                 f"Nobody took up the job '{self.request.name}' for {alive_s:.0f} s; see that {self.api.kind.OPERATOR} "
                 "runs, then run the step again."
@@ -172,6 +214,26 @@ class JobLauncher:
                 "again to go on from its last checkpoint, or raise pretrain.job.deadline_s."
             ))  # fmt: skip
 
+    def _check_refused(self, job: dict[str, Any]) -> None:
+        """Ends a job of which a pod cannot be made, rather than let the others hold their GPUs. Where there are none,
+        and only a quota is used up, it waits as for a queue."""
+        timing, there = self.api.timing, sum(part(pod, "status").get("phase") != "Failed" for pod in self.pods)
+        why = refusals.newest_refusal(self.warnings) if there < self.request.nodes else None
+        if why is None:
+            self._refused_since_s, self._told_refusal_s = None, -timing.tell_s
+            return
+        now_s = time.monotonic()
+        self._refused_since_s = self._refused_since_s or now_s
+        if now_s - self._told_refusal_s >= timing.tell_s:
+            self._told_refusal_s = now_s
+            say(f"a pod of the job '{self.request.name}' is refused: {why}")
+        passes = "exceeded quota" in why and not never_fits(why, self.request.nodes)
+        if now_s - self._refused_since_s > timing.stuck_s and (there or not passes):
+            self._give_up(job, (TryAgain if passes else ConfigurationError)(
+                f"A pod of the job '{self.request.name}' is refused ({why}); {refusals.advice(why)}, then run the step "
+                "again."
+            ))  # fmt: skip
+
     def _check_stuck(self, job: dict[str, Any]) -> None:
         stuck = {pod: why for pod, why in waiting(self.pods).items() if is_stuck(why)}
         if not stuck:
@@ -180,7 +242,12 @@ class JobLauncher:
         self._stuck_since_s = self._stuck_since_s or time.monotonic()
         if time.monotonic() - self._stuck_since_s > self.api.timing.stuck_s:
             pod, why = next(iter(stuck.items()))
-            self._give_up(job, ConfigurationError(f"The pod '{pod}' cannot start ({why}); mend that, then run again."))
+            self._give_up(
+                job,
+                ConfigurationError(
+                    f"The pod '{pod}' cannot start ({why}); remove the reason, then run the step again."
+                ),
+            )
 
     def _check_restarts(self, job: dict[str, Any], cause: Cause | None) -> None:
         """The operator counts restarts of running pods only; pods that it makes anew count here too."""
@@ -192,8 +259,8 @@ class JobLauncher:
             why = f" ({self._tail(cause)})" if cause is not None else ""
             error = TryAgain if cause is None or cause.taken_away else ComfaceError
             self._give_up(job, error(
-                f"The job '{self.request.name}' was restarted {total} times and is given up{why}; mend that, then run "
-                "the step again: it goes on from the last checkpoint."
+                f"The job '{self.request.name}' was restarted {total} times and is given up{why}; remove the reason, "
+                "then run the step again: it goes on from the last checkpoint."
             ))  # fmt: skip
 
     def _fail(self, job: dict[str, Any], reading: Reading) -> None:
@@ -222,7 +289,7 @@ class JobLauncher:
     def _tail(self, cause: Cause) -> str:
         """Shows the end of the failing pod's log; the cause in one sentence."""
         tail = self.api.log_tail(cause.pod, TAIL_LINES, cause.restarted)
-        for line in tail.splitlines():
+        for line in tail.splitlines()[-SHOWN_LINES:]:
             say(f"[{cause.pod}] {line}")
         if cause.error is ComfaceError and (found := last_error(tail)):
             return f"{cause.sentence.partition(':')[0]}: {found}"
@@ -250,40 +317,29 @@ class JobLauncher:
                 )
             self.api.wait_for_change(self.request.name, found["metadata"]["resourceVersion"])
 
-    def _delete_at_once(self) -> None:
+    def _is_evicted(self) -> str | None:
+        """Why this step's own pod is taken away, where the job outlives that pod (it is owned by the workflow)."""
+        if self.request.owner["kind"] == "Pod":
+            return None
+        with contextlib.suppress(ComfaceError):
+            return taken_away(self.api.pod(self.request.place.pod, self.api.timing.cleanup_s)["status"])
+        return None
+
+    def _delete_at_once(self, until_s: float) -> None:
         """The pods are asked to stop and write a checkpoint. What cannot be done in time is left to the exit handler,
         the owner reference and the deadline."""
         with contextlib.suppress(ComfaceError):
             found = None if self.uid else self.api.job(self.request.name)
-            if found is not None and found["metadata"].get("annotations", {}).get(WORK_ANNOTATION) == (
-                self.request.digest
-            ):
+            if found is not None and part(found["metadata"], "annotations").get(WORK_ANNOTATION) == self.request.digest:
                 self.uid = found["metadata"]["uid"]
             if self.uid:
-                self.api.delete(self.request.name, self.uid, patience_s=CLEANUP_S)
+                self.api.delete(self.request.name, self.uid, max(0.5, until_s - time.monotonic()))
 
 
 def _running_for_s(job: dict[str, Any]) -> float:
     """How long a job that is taken up has been running already (the operator starts anew after a queue)."""
-    start = (job.get("status") or {}).get("startTime")
-    if not start:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(start)).total_seconds())
-
-
-@contextlib.contextmanager
-def termination_as_preempted() -> Iterator[None]:
-    """SIGTERM raises Preempted, wherever the launcher stands. In a thread that gets no signals nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the cleanup is not to be interrupted
-        raise Preempted("The step was asked to stop; its job is deleted and checkpointed, run the step again to go on.")
-
-    before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        start = datetime.fromisoformat(part(job, "status")["startTime"])
+        return max(0.0, (datetime.now(UTC) - start).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return 0.0

@@ -7,12 +7,13 @@ and exit code where Kubernetes reads a container's last words (worker.py); torch
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comface.cluster import part, parts
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
+from comface.launch.crash import last_error, signal_in
 
 EVICTED = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "NodeAffinity",
            "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods"}  # fmt: skip
@@ -51,10 +52,10 @@ def find_cause(pods: Iterable[Mapping[str, Any]]) -> Cause | None:
 
 
 def _causes(pod: Mapping[str, Any]) -> Iterator[Cause]:
-    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    name, status = pod["metadata"]["name"], part(pod, "status")
     for container, end, restarted in _ends(status):
-        at = end.get("finishedAt") or ""
-        told = _told(end.get("message") or "")
+        at, message = str(end.get("finishedAt", "")), str(end.get("message", ""))
+        told = _told(message)
         if told is not None:
             sentence, error = told
             yield Cause(name, sentence, error, 0 if error in (ConfigurationError, DataError) else 3, at, restarted)
@@ -62,21 +63,22 @@ def _causes(pod: Mapping[str, Any]) -> Iterator[Cause]:
             sentence = f"The pod '{name}' needed more memory than its limit (OOMKilled); raise pretrain.job.memory_gib."
             yield Cause(name, sentence, ConfigurationError, 1, at, restarted)
         else:
-            what = f"the container '{container}' ended with exit code {end['exitCode']}"
-            last = last_error(end.get("message") or "")
+            code = end["exitCode"]
+            what = f"the container '{container}' ended with exit code {code}"
+            last = last_error(message) or signal_in(code)
             yield Cause(name, f"{what}{f': {last}' if last else ''}", ComfaceError, 4, at, restarted)
-    if (reason := _taken(status)) is not None:
+    if (reason := taken_away(status)) is not None:
         yield Cause(name, f"The pod '{name}' was taken away ({reason}).", TryAgain, 2)
 
 
 def _ends(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """Ends with an error, of the containers as they are or (True) were before their last restart."""
-    for part in ("initContainerStatuses", "containerStatuses"):
-        for container in status.get(part) or []:
+    for field in ("initContainerStatuses", "containerStatuses"):
+        for container in parts(status, field):
             for when in ("state", "lastState"):
-                end = (container.get(when) or {}).get("terminated")
-                if end and end.get("exitCode"):
-                    yield container["name"], end, when == "lastState"
+                end = part(part(container, when), "terminated")
+                if isinstance(end.get("exitCode"), int) and end["exitCode"]:
+                    yield str(container.get("name")), end, when == "lastState"
 
 
 def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
@@ -93,12 +95,13 @@ def last_words(error: ComfaceError) -> str:
     return json.dumps({"exit_code": error.exit_code, "sentence": str(error)[:1000]}, ensure_ascii=False)
 
 
-def _taken(status: Mapping[str, Any]) -> str | None:
-    if status.get("reason") in EVICTED:
-        return status["reason"]
-    for condition in status.get("conditions") or []:
+def taken_away(status: Mapping[str, Any]) -> str | None:
+    """Why a pod was, or is being, taken from its node."""
+    if (reason := status.get("reason")) in EVICTED:
+        return str(reason)
+    for condition in parts(status, "conditions"):
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            return condition.get("reason") or "DisruptionTarget"
+            return str(condition.get("reason", "DisruptionTarget"))
     return None
 
 
@@ -106,13 +109,13 @@ def waiting(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Pod -> why it does not start, for those that say so."""
     found = {}
     for pod in pods:
-        status = pod.get("status") or {}
-        for condition in status.get("conditions") or []:
+        status = part(pod, "status")
+        for condition in parts(status, "conditions"):
             if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
                 found[pod["metadata"]["name"]] = f"{condition.get('reason')}: {condition.get('message', '')}"
-        for part in ("initContainerStatuses", "containerStatuses"):
-            for container in status.get(part) or []:
-                wait = (container.get("state") or {}).get("waiting") or {}
+        for field in ("initContainerStatuses", "containerStatuses"):
+            for container in parts(status, field):
+                wait = part(part(container, "state"), "waiting")
                 if wait.get("reason") in STUCK:
                     found[pod["metadata"]["name"]] = f"{wait['reason']}: {wait.get('message', '')}"
     return found
@@ -126,23 +129,10 @@ def restarts(pods: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """uid of the pod -> restarts of its containers."""
     return {
         pod["metadata"]["uid"]: sum(
-            container.get("restartCount", 0)
-            for part in ("initContainerStatuses", "containerStatuses")
-            for container in (pod.get("status") or {}).get(part) or []
+            container["restartCount"]
+            for field in ("initContainerStatuses", "containerStatuses")
+            for container in parts(part(pod, "status"), field)
+            if isinstance(container.get("restartCount"), int)
         )
         for pod in pods
     }
-
-
-ERROR_LINE = re.compile(r"(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b: .+)")
-OURS = re.compile(r"error in \w+: (.+)")
-
-
-def last_error(log: str) -> str:
-    """The line of a log that says what was wrong: ours, else the last exception's but torchrun's own, else the last."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    for pattern in (OURS, ERROR_LINE):
-        for line in reversed(lines):
-            if (found := pattern.search(line)) and "ChildFailedError" not in line:
-                return found[1][:500]
-    return lines[-1][:500] if lines else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,16 +16,17 @@ from typing import Any
 import yaml
 
 from comface.errors import ComfaceError
-from comface.launch import Work, pytorchjob, trainjob
-from comface.launch.api import Api, Timing, connect
+from comface.launch import Work
+from comface.launch.api import Api, Forbidden, Timing, connect
 from comface.launch.attend import JobLauncher
+from comface.launch.conditions import Phase
 from comface.launch.place import Forwarded, Place, image_of, pull_secrets_of
-from comface.launch.request import RUN_LABEL, JobRequest, job_name, label_value, work_digest
+from comface.launch.quota import KINDS
+from comface.launch.request import RUN_LABEL, JobRequest, job_name, label_value, owner_reference, work_digest
 from comface.pictures import write_text
 from comface.progress import say
 
 CALM, HURRIED = Timing(), Timing(patience_s=60)
-KINDS: dict[str, ModuleType] = {"pytorchjob": pytorchjob, "trainjob": trainjob}
 
 
 class ClusterLauncher:
@@ -59,7 +61,8 @@ def make_request(work: Work, place: Place, forwarded: Forwarded, own_pod: dict[s
         name=job_name(work.run, digest),
         digest=digest,
         run=work.run,
-        owner=place,
+        place=place,
+        owner=owner_reference(place, own_pod),
         image=config.job.image or image_of(own_pod),
         pull_secrets=pull_secrets_of(own_pod),
         user=user,
@@ -72,13 +75,30 @@ def make_request(work: Work, place: Place, forwarded: Forwarded, own_pod: dict[s
 
 
 def end_jobs(run: str, place: Place, client: Callable[[], Any] = connect, timing: Timing = HURRIED) -> None:
-    """Deletes what a run that has ended still has running; for the exit handler. A refusal is said, no more."""
-    for kind in KINDS.values():
-        try:
-            api = Api(client(), place.namespace, kind, timing)
-            for job in api.jobs(f"{RUN_LABEL}={label_value(run)}"):
-                if kind.read(job).phase.value not in ("succeeded", "failed"):
-                    say(f"deleting the job '{job['metadata']['name']}', which outlived its step")
-                    api.delete(job["metadata"]["name"], job["metadata"]["uid"])
-        except ComfaceError as error:
-            say(f"jobs of the run were not looked for: {error}")
+    """Deletes what a run that has ended still has running; for the exit handler. An account may well be allowed one
+    kind of job only: the others are said nothing of, unless none may be looked for."""
+    try:
+        forbidden = [
+            kind for kind in KINDS.values() if not _end(kind, run, place, client(), replace(timing, forbidden_s=0))
+        ]
+        if len(forbidden) == len(KINDS):  # perhaps by an API server that has just started
+            for kind in KINDS.values():
+                if _end(kind, run, place, client(), timing):
+                    return
+            say("jobs of the run were not looked for, since this account may list none (docs/launcher.md)")
+    except ComfaceError as error:
+        say(f"jobs of the run were not looked for: {error}")
+
+
+def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) -> bool:
+    """Whether jobs of this kind may be looked for; those of the run that still go on are deleted."""
+    api = Api(client, place.namespace, kind, timing)
+    try:
+        found = api.jobs(f"{RUN_LABEL}={label_value(run)}")
+    except Forbidden:
+        return False
+    for job in found:
+        if kind.read(job).phase not in (Phase.SUCCEEDED, Phase.FAILED):
+            say(f"deleting the job '{job['metadata']['name']}', which outlived its step")
+            api.delete(job["metadata"]["name"], job["metadata"]["uid"])
+    return True

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from comface.cluster import part, parts
+
 
 class Phase(Enum):
     UNSEEN = "not taken up"
@@ -26,13 +28,13 @@ class Reading:
 
 def holding(job: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Type -> condition, of the conditions that hold."""
-    conditions = (job.get("status") or {}).get("conditions") or []
-    return {condition["type"]: condition for condition in conditions if condition.get("status") == "True"}
+    conditions = parts(part(job, "status"), "conditions")
+    return {str(each.get("type")): each for each in conditions if each.get("status") == "True"}
 
 
 def ended(holds: Mapping[str, Mapping[str, Any]], success: str) -> Reading | None:
     """Failed is final, whatever else still holds."""
     for name, phase in (("Failed", Phase.FAILED), (success, Phase.SUCCEEDED)):
         if name in holds:
-            return Reading(phase, holds[name].get("reason") or "", holds[name].get("message") or "")
+            return Reading(phase, str(holds[name].get("reason", "")), str(holds[name].get("message", "")))
     return None

@@ -13,14 +13,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
 from comface.launch import Work
+from comface.launch.crash import last_error
 from comface.progress import say
 
-GRACE_S = 60
+GRACE_S, LAST_LINES = 60, 400
 """torchrun itself waits 30 s for its processes."""
 
 
@@ -51,22 +53,24 @@ class Torchrun:
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             with child, stopping(child):
                 assert child.stdout is not None
-                last = ""
+                last: deque[str] = deque(maxlen=LAST_LINES)
                 for line in child.stdout:
                     say(line.rstrip("\n"))
-                    last = line.strip() or last
+                    last.append(line)
                 child.wait()
             if child.returncode:
-                raise failure(told.read_text(), last)
+                raise failure(told.read_text(), "".join(last))
 
 
 def failure(told: str, last: str) -> ComfaceError:
-    """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last line that was said."""
+    """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last lines that were said."""
     kinds = {kind.exit_code: kind for kind in (ConfigurationError, DataError, TryAgain, Preempted)}
     if told:
         words = json.loads(told)
         return kinds.get(words["exit_code"], ComfaceError)(words["sentence"])
-    return ComfaceError(f"A process of the training ended without a word of its own ({last}); see the log above.")
+    return ComfaceError(
+        f"A process of the training failed: {last_error(last) or 'it said nothing'}; see the log above."
+    )
 
 
 @contextlib.contextmanager

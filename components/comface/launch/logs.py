@@ -13,6 +13,7 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
+from comface.cluster import part
 from comface.launch.api import NO_ANSWER, Api
 from comface.progress import say
 
@@ -59,7 +60,7 @@ class LogFollower:
 
 
 def _has_log(pod: Mapping[str, Any]) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")
+    return part(pod, "status").get("phase") in ("Running", "Succeeded", "Failed")
 
 
 def comparable(stamp: str) -> str:

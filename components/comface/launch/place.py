@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from comface.cluster import parts
 from comface.errors import ConfigurationError
 
 FIELD_PATHS = {
@@ -18,6 +19,9 @@ FIELD_PATHS = {
     "COMFACE_POD_NAMESPACE": "metadata.namespace",
 }
 """Environment variable -> field of the pod."""
+STORE_SECRET = "comface-store"
+STORE_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""What every step takes as environment, and every pod of a job that is launched from elsewhere."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 STEP_CONTAINER = "main"
 """KFP's (that is, Argo's) name of a step's own container."""
@@ -70,9 +74,12 @@ def _empty(names: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 def image_of(pod: Mapping[str, Any]) -> str:
     """The image of the step's own container, so that the job runs the same code, by digest where the pipeline does."""
-    containers = {container["name"]: container for container in pod["spec"]["containers"]}
-    return containers.get(STEP_CONTAINER, pod["spec"]["containers"][0])["image"]
+    images = {container.get("name"): container.get("image") for container in parts(pod["spec"], "containers")}
+    image = images.get(STEP_CONTAINER) or next(iter(images.values()), None)
+    if not image:
+        raise ConfigurationError("The step's own pod names no image; set pretrain.job.image.")
+    return str(image)
 
 
 def pull_secrets_of(pod: Mapping[str, Any]) -> list[dict[str, str]]:
-    return pod["spec"].get("imagePullSecrets", [])
+    return parts(pod["spec"], "imagePullSecrets")

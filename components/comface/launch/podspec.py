@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from comface.launch.place import CREDENTIALS, STORE_KEYS, STORE_SECRET
 from comface.launch.request import METRICS_PORT, JobRequest
 from comface.monitoring import METRICS_LABEL, PORT
 
 GPU = "nvidia.com/gpu"
 GRACE_S = 90
 """A process that is asked to stop ends its step and writes a checkpoint; torchrun gives it 30 s."""
+STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 SHARED_MEMORY, SCRATCH = "comface-shm", "comface-scratch"
 
 
 def pod_metadata(request: JobRequest) -> dict[str, Any]:
     """Labels that the NetworkPolicies and the PodMonitor select by. A service mesh's sidecar would keep a finished pod
-    alive and stand between the processes."""
+    alive and stand between the processes. An autoscaler that tidies its nodes leaves a training alone."""
     labels = {**request.labels(), METRICS_LABEL: str(METRICS_PORT), "sidecar.istio.io/inject": "false"}
-    return {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}}
+    return {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false", **STAYS}}
 
 
 def pod_security(request: JobRequest) -> dict[str, Any]:
@@ -81,10 +83,15 @@ def _own_mounts(request: JobRequest) -> list[dict[str, Any]]:
 
 
 def environment(request: JobRequest) -> list[dict[str, Any]]:
-    """What the task forwards (credentials as references to a secret), a home that can be written, the metrics' port."""
+    """What the task forwards (credentials as references to a secret), a home that can be written, the metrics' port.
+    Where no task forwards a key to the store, as from a laptop, it is that of the pipeline's own secret."""
     own = {"HOME": "/tmp", PORT: str(METRICS_PORT)}
     given = {item["name"] for item in request.forwarded.env}
-    return [*request.forwarded.env, *({"name": k, "value": v} for k, v in own.items() if k not in given)]
+    keys = () if CREDENTIALS & given else (key for key in STORE_KEYS if key not in given)
+    secret = [
+        {"name": k, "valueFrom": {"secretKeyRef": {"name": STORE_SECRET, "key": k, "optional": True}}} for k in keys
+    ]
+    return [*request.forwarded.env, *secret, *({"name": k, "value": v} for k, v in own.items() if k not in given)]
 
 
 def arguments(request: JobRequest) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comface.cluster import part
 from comface.launch import podspec
 from comface.launch.conditions import Phase, Reading, ended, holding
 from comface.launch.request import JobRequest
@@ -16,6 +17,7 @@ from comface.launch.request import JobRequest
 GROUP, VERSION, PLURAL, KIND = "kubeflow.org", "v1", "pytorchjobs", "PyTorchJob"
 CONTAINER = "pytorch"
 OPERATOR = "the training operator"
+DEPLOYMENT = "training-operator"
 
 
 def render(request: JobRequest) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def read(job: Mapping[str, Any]) -> Reading:
     holds = holding(job)
     if (end := ended(holds, "Succeeded")) is not None:
         return end
-    if job["spec"].get("runPolicy", {}).get("suspend") or "Suspended" in holds:
+    if part(job["spec"], "runPolicy").get("suspend") or "Suspended" in holds:
         return Reading(Phase.QUEUED)
     if "Running" in holds:
         return Reading(Phase.RUNNING)
@@ -94,4 +96,4 @@ def pod_selector(name: str) -> str:
 
 
 def is_rank_0(pod: Mapping[str, Any]) -> bool:
-    return pod["metadata"].get("labels", {}).get("training.kubeflow.org/replica-type") == "master"
+    return part(pod["metadata"], "labels").get("training.kubeflow.org/replica-type") == "master"

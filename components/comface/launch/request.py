@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comface.cluster import part, parts
 from comface.config import JobConfig
 from comface.launch import Work
 from comface.launch.place import Forwarded, Place
@@ -30,7 +32,9 @@ class JobRequest:
     digest: str
     """Which work it is: what tells the own job from another of the same name."""
     run: str
-    owner: Place
+    place: Place
+    owner: dict[str, Any]
+    """A reference to what the job goes with."""
     image: str
     pull_secrets: list[dict[str, str]]
     user: int
@@ -55,14 +59,14 @@ class JobRequest:
         return self.nodes * self.job.restarts
 
     def metadata(self) -> dict[str, Any]:
-        """The job is owned by the step's pod: it goes when that pod goes."""
+        """The job goes when its owner goes."""
         queue = {"kueue.x-k8s.io/queue-name": self.job.queue} if self.job.queue else {}
         return {
             "name": self.name,
-            "namespace": self.owner.namespace,
+            "namespace": self.place.namespace,
             "labels": {**self.labels(), **queue},
             "annotations": {WORK_ANNOTATION: self.digest},
-            "ownerReferences": [owner_reference(self.owner)],
+            "ownerReferences": [self.owner],
         }
 
     def labels(self) -> dict[str, str]:
@@ -73,8 +77,13 @@ class JobRequest:
         }
 
 
-def owner_reference(owner: Place) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "name": owner.pod, "uid": owner.uid}
+def owner_reference(place: Place, pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's workflow, where KFP started the step: its pods come and go, and a node that is drained must not take a
+    training of days along. Elsewhere the pod itself."""
+    for owner in parts(part(pod, "metadata"), "ownerReferences"):
+        if owner.get("kind") == "Workflow" and {"apiVersion", "name", "uid"} <= owner.keys():
+            return {field: owner[field] for field in ("apiVersion", "kind", "name", "uid")}
+    return {"apiVersion": "v1", "kind": "Pod", "name": place.pod, "uid": place.uid}
 
 
 def work_digest(work: Work) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comface.cluster import part, parts
 from comface.launch import podspec
 from comface.launch.conditions import Phase, Reading, ended, holding
 from comface.launch.request import JobRequest
@@ -16,6 +17,7 @@ from comface.launch.request import JobRequest
 GROUP, VERSION, PLURAL, KIND = "trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob"
 CONTAINER = "node"
 OPERATOR = "the Kubeflow Trainer"
+DEPLOYMENT = "kubeflow-trainer-controller-manager"
 MANAGER = "comface.io/launcher"
 
 
@@ -66,10 +68,11 @@ def read(job: Mapping[str, Any]) -> Reading:
         return end
     if job["spec"].get("suspend") or "Suspended" in holds:
         return Reading(Phase.QUEUED)
-    jobs = (job.get("status") or {}).get("jobsStatus") or []
+    status = part(job, "status")
+    jobs = parts(status, "jobsStatus")
     if any(part.get("ready") for part in jobs):
         return Reading(Phase.RUNNING)
-    return Reading(Phase.STARTING if jobs or (job.get("status") or {}).get("conditions") else Phase.UNSEEN)
+    return Reading(Phase.STARTING if jobs or status.get("conditions") else Phase.UNSEEN)
 
 
 def pod_selector(name: str) -> str:
@@ -77,4 +80,4 @@ def pod_selector(name: str) -> str:
 
 
 def is_rank_0(pod: Mapping[str, Any]) -> bool:
-    return pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index") == "0"
+    return part(pod["metadata"], "labels").get("batch.kubernetes.io/job-completion-index") == "0"

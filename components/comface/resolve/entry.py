@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from comface.config import RunConfig, profiles, resolve
-from comface.errors import ConfigurationError
+from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import execute, recorded_failure
 from comface.launch.place import place_of
 from comface.progress import say
@@ -50,17 +50,35 @@ def resolve_parameters(
 
 def ending(state: str, profile: str, store: str, run_id: str) -> str:
     """One line on how a run ended: its state, and the sentence of the step that failed. A training job that outlived
-    its step (KFP gives a step that it terminates no time) is deleted."""
-    pod = place_of(os.environ)
-    if pod is not None and state != "SUCCEEDED":
-        from comface.launch.cluster import end_jobs
-
-        end_jobs(run_id, pod)
-    place = store or (resolve(profile).store if profile in profiles() else "")
-    failure = recorded_failure(open_store(place), run_id) if place and state != "SUCCEEDED" else None
-    line = f"{run_id}: {state.lower()}" + (f" in {failure[0]}" if failure else "")
+    its step (KFP gives a step that it terminates no time) is deleted, unless its step said that it goes on. Whatever
+    cannot be asked is said; an exit handler that fails itself would hide how the run ended."""
+    line, failed = f"{run_id}: {state.lower()}", ""
+    if state != "SUCCEEDED":
+        try:
+            place = store or (resolve(profile).store if profile in profiles() else "")
+            failure = recorded_failure(open_store(place), run_id) if place else None
+            failed = failure[0] if failure else ""
+        except (ComfaceError, ValueError, KeyError, TypeError) as error:
+            why = error if isinstance(error, ComfaceError) else "its record cannot be read."
+            say(f"which step failed is not known: {why}")
+        line += f" in {failed}" if failed else ""
+        _end_jobs(run_id, failed)
     say(line)
     return line
+
+
+def _end_jobs(run_id: str, failed: str) -> None:
+    pod = place_of(os.environ)
+    if pod is None:
+        return
+    from comface.launch.api import GOES_ON
+    from comface.launch.cluster import end_jobs
+
+    if GOES_ON in failed:  # nothing is wrong with it: its launcher lost the API server, or its permission
+        say("the training job of the run goes on: retry the run to take it up, or delete the job "
+            f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)")  # fmt: skip
+        return
+    end_jobs(run_id, pod)
 
 
 def configure(

@@ -1,0 +1,137 @@
+"""What the Kubernetes API's answers mean to the launcher: whole objects, and what a refusal is.
+
+In: answers and ApiExceptions of the client. Out: objects that have what every object has, or ValueError; exceptions of
+our own. A 403 is many things: a Role that lacks a verb, an API server that has not loaded its Roles yet, a quota that
+is used up, a webhook that says no. Only its words tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from comface.cluster import answered, cleaned, is_page, part, parts, words_of
+from comface.errors import ConfigurationError
+
+AWAY = (401, 408, 410, 429, 500, 502, 503, 504)
+REQUIRED = ("name", "uid", "resourceVersion")
+QUOTA = re.compile(r"exceeded quota: (?P<quota>\S+), requested: (?P<asked>.+?), used: .+?, limited: (?P<limit>.+)")
+
+
+class NotFound(Exception):
+    pass
+
+
+class Conflict(Exception):
+    pass
+
+
+class OverQuota(Exception):
+    """A quota of the namespace has no room for it, now; says so in the server's words."""
+
+
+def whole(data: bytes) -> dict[str, Any]:
+    """One object. Raises ValueError for half of one."""
+    found = answered(data)
+    if not is_whole(found):
+        raise ValueError("not an object of Kubernetes")
+    return found
+
+
+def whole_items(data: bytes) -> list[dict[str, Any]]:
+    """The objects of a list. Raises ValueError for an answer that is no list."""
+    found = answered(data)
+    if "metadata" not in found and "items" not in found:
+        raise ValueError("not a list of Kubernetes")
+    return [each for each in parts(found, "items") if is_whole(each)]
+
+
+def is_whole(value: dict[str, Any]) -> bool:
+    """Has what every object has; a specification and a status that are not there are empty from here on."""
+    for field in ("spec", "status"):
+        value[field] = part(value, field)
+    metadata = part(value, "metadata")
+    for field in ("labels", "annotations"):
+        metadata[field] = part(metadata, field)
+    return all(isinstance(metadata.get(field), str) for field in REQUIRED)
+
+
+def is_away(error: Any) -> bool:
+    """Whether the same question may get another answer soon."""
+    if not error.status:
+        return "CERTIFICATE_VERIFY_FAILED" not in words_of(error)
+    return error.status in AWAY or is_page(error)
+
+
+def is_forbidden(error: Any) -> bool:
+    """Whether this is a 403 of permissions, which an API server that has just started gives as well."""
+    words = words_of(error)
+    return error.status == 403 and not ("exceeded quota" in words or "denied the request" in words)
+
+
+def is_webhook_down(error: Any) -> bool:
+    """Whether creation fails because a webhook (most often the operator's own) does not answer."""
+    return error.status in (500, 503, 504) and "calling webhook" in words_of(error)
+
+
+def refusal(error: Any, verb: str, namespace: str) -> Exception:
+    """What a final answer means."""
+    words = words_of(error)
+    if error.status == 404:
+        if re.search(r'namespaces? "', words):
+            return ConfigurationError(
+                f"There is no namespace '{namespace}' in the cluster; create it (docs/cluster.md), or use another."
+            )
+        return NotFound(words)
+    if error.status == 409:
+        return Conflict(words)
+    if error.status == 403 and "exceeded quota" in words:
+        return OverQuota(words)
+    if not error.status:
+        return ConfigurationError(
+            "The certificate of the Kubernetes API server is not trusted; set certificate-authority in the kubeconfig."
+        )
+    return ConfigurationError(
+        f"Kubernetes refuses to {verb} ({error.status}: {words}); change pretrain.job or the pretrain task."
+    )
+
+
+def webhook_advice(words: str, kind: ModuleType) -> str:
+    """Whose webhook it is, and where to look."""
+    if kind.DEPLOYMENT in words:
+        return f"{kind.OPERATOR} does not run: kubectl get deployments --all-namespaces | grep {kind.DEPLOYMENT}"
+    return "see that the service which the webhook names runs"
+
+
+def never_fits(words: str, objects: int) -> bool:
+    """Whether a quota, in whose words this is, is too small for so many equal objects even when nobody else uses it."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    found = QUOTA.search(words)
+    if found is None:
+        return False
+    asked, limits = (dict(re.findall(r"([^=,\s]+)=([^=,\s]+)", found[name])) for name in ("asked", "limit"))
+    try:
+        return any(
+            objects * parse_quantity(asked[name]) > parse_quantity(limits[name]) for name in asked if name in limits
+        )
+    except ValueError:
+        return False
+
+
+def lines_of(answer: Any) -> Iterator[bytes]:
+    """Lines of a streamed answer, as soon as each is whole; the last one also without its end."""
+    buffer = b""
+    for piece in answer.stream(amt=None, decode_content=False):
+        *complete, buffer = (buffer + piece).split(b"\n")
+        yield from complete
+    if buffer:
+        yield buffer
+
+
+def is_change(line: bytes) -> bool:
+    """Whether a line of a watch tells of a change; an ERROR event (mostly 410) does not."""
+    event = cleaned(answered(line))
+    return event.get("type") in ("ADDED", "MODIFIED", "DELETED")
