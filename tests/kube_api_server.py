@@ -16,10 +16,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 
-def gpu_node(name: str, gpus: int, images: tuple[str, ...] = ()) -> dict[str, Any]:
+def gpu_node(name: str, gpus: int, images: tuple[str, ...] = (), ready: str = "True", **spec: Any) -> dict[str, Any]:
     """A node as the API shows it: quantities are text."""
     allocatable = {"cpu": "96", "memory": "1056Gi", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
-    return {"metadata": {"name": name}, "status": {"allocatable": allocatable, "images": [{"names": list(images)}]}}
+    conditions = [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}]
+    status = {"allocatable": allocatable, "images": [{"names": list(images)}], "conditions": conditions}
+    return {"metadata": {"name": name}, "spec": spec, "status": status}
 
 
 def gpu_pod(node: str, gpus: int) -> dict[str, Any]:
@@ -41,6 +43,11 @@ class KubeServer:
     forbidden: set[str] = field(default_factory=set)
     refused: set[tuple[str, str]] = field(default_factory=set)
     """(verb, resource) that an access review denies."""
+    creation: tuple[int, Any] = (201, {})
+    """The answer to a job that is created in a dry run."""
+    created: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Path -> status and bytes that are no answer of an API server."""
     delay_s: float = 0.0
     token: str = "kube-token-word"
     asked: list[str] = field(default_factory=list)
@@ -79,6 +86,10 @@ class KubeServer:
             assert body["kind"] == "SelfSubjectAccessReview"
             allowed = (asked["verb"], asked["resource"]) not in self.refused
             return 201, {**body, "status": {"allowed": allowed}}
+        if path.endswith(("/pytorchjobs", "/trainjobs")) and method == "POST":
+            assert query == {"dryRun": "All", "fieldValidation": "Strict"}, "nothing else is created here"
+            self.created.append(body)
+            return self.creation
         if path.removeprefix("/apis/") in self.served:
             names = self.served[path.removeprefix("/apis/")]
             return 200, {"kind": "APIResourceList", "resources": [{"name": name} for name in names]}
@@ -95,8 +106,9 @@ def paged(items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
     return {"kind": "List", "metadata": more, "items": items[start : start + 2]}
 
 
-def status(code: int, reason: str) -> dict[str, Any]:
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}
+def status(code: int, reason: str, message: str = "") -> dict[str, Any]:
+    words = {"reason": reason, "message": message or reason}
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, **words}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             code, answer = self.state.answer(self.command, url.path, query, json.loads(body) if body else None)
         data = json.dumps(answer).encode()
+        if url.path in self.state.answers:
+            code, data = self.state.answers[url.path]
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

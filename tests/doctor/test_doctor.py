@@ -12,16 +12,23 @@ from typing import Any
 
 import pytest
 from kfp_api_server import KfpServer
-from kube_api_server import KubeServer, gpu_node, gpu_pod
+from kube_api_server import KubeServer, gpu_node, gpu_pod, status
 from moto_versioning import set_versioning
 
 from comface.cli import main
+from comface.cluster import NoAnswer, open_cluster
 from comface.config import resolve
 from comface.doctor import rows
-from comface.doctor.rows import Check, Row, run_checks, table
+from comface.doctor.kubernetes import cluster_checks
+from comface.doctor.rows import Check, Row, answer, run_checks, table
 from comface.errors import ConfigurationError, TryAgain
+from comface.launch.api import connect
 from comface.resolve.gpus import check_gpus
 
+NAMESPACE = "/api/v1/namespaces/comface"
+QUOTAS = f"{NAMESPACE}/resourcequotas"
+QUEUE = "/apis/kueue.x-k8s.io/v1beta2/namespaces/comface/localqueues/gpus"
+OPERATOR = "/apis/apps/v1/namespaces/kubeflow/deployments/training-operator"
 SECRET = "/api/v1/namespaces/comface/secrets/comface-store"
 KFP_DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
 DIGEST = f"registry.example/comface-python@sha256:{'a' * 64}"
@@ -31,6 +38,10 @@ root: {}
 deploymentSpec: {executors: {exec-a: {container: {image: "%s"}}, exec-b: {container: {image: "%s"}}}}
 """
 GPUS = ("--set", "pretrain.nodes=2", "--set", "pretrain.gpus_per_node=8", "--set", "pretrain.pairs_per_step=48")
+
+
+def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "room"}, "spec": {"hard": hard, **spec}, "status": {"hard": hard, "used": used or {}}}
 
 
 class Desk:
@@ -43,6 +54,9 @@ class Desk:
         kube.things[SECRET] = {"data": keys}
         image = {"image": "ghcr.io/kubeflow/kfp-api-server:2.17.0"}
         kube.things[KFP_DEPLOYMENT] = {"spec": {"template": {"spec": {"containers": [image]}}}}
+        kube.things[NAMESPACE] = {"metadata": {"name": "comface"}, "status": {"phase": "Active"}}
+        kube.things[OPERATOR] = {"status": {"availableReplicas": 1}}
+        kube.things[QUOTAS] = {"items": [quota({"requests.nvidia.com/gpu": "48", "pods": "600"}, {"pods": "3"})]}
         self.named(DIGEST)
 
     def named(self, image: str) -> None:
@@ -74,8 +88,9 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
     assert code == 0
     states = {name: row["state"] for name, row in found.items() if not name.startswith("data set")}
     assert states == {
-        "version": "ok", "job kind": "ok", "queue": "note", "permissions": "ok", "secret": "ok", "GPUs": "ok",
-        "free GPUs": "ok", "image": "ok", "API": "ok", "store": "ok", "versioning": "ok",
+        "version": "ok", "namespace": "ok", "job kind": "ok", "queue": "note", "permissions": "ok", "secret": "ok",
+        "GPUs": "ok", "free GPUs": "ok", "quota": "ok", "operator": "ok", "dry run": "ok", "image": "ok",
+        "API": "ok", "store": "ok", "versioning": "ok",
         "embedded models": states["embedded models"], "weights": "ok", "composition": "ok", "batch": "ok",
         "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip
@@ -137,6 +152,51 @@ def break_image(desk: Desk) -> None:
     desk.named("comface-python:0.1.0")
 
 
+def break_namespace(desk: Desk) -> None:
+    del desk.kube.things[NAMESPACE]
+
+
+def break_cordoned(desk: Desk) -> None:
+    desk.kube.nodes[1] = gpu_node("gpu-1", 8, unschedulable=True)
+
+
+def break_not_ready(desk: Desk) -> None:
+    desk.kube.nodes[1] = gpu_node("gpu-1", 8, ready="Unknown")
+
+
+def break_tainted(desk: Desk) -> None:
+    taints = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "team", "value": "b", "effect": "NoSchedule"}]
+    desk.kube.nodes[1] = gpu_node("gpu-1", 8, taints=taints)
+
+
+def break_some_nodes(desk: Desk) -> None:
+    desk.kube.nodes += [gpu_node("gpu-2", 8, unschedulable=True), gpu_node("gpu-3", 8, ready="False")]
+
+
+def break_quota(desk: Desk) -> None:
+    desk.kube.things[QUOTAS] = {"items": [quota({"requests.nvidia.com/gpu": "0", "requests.memory": "1Gi"})]}
+
+
+def break_quota_now(desk: Desk) -> None:
+    used = {"requests.nvidia.com/gpu": "40", "pods": "1"}
+    desk.kube.things[QUOTAS] = {"items": [quota({"requests.nvidia.com/gpu": "48", "pods": "600"}, used)]}
+
+
+def break_operator(desk: Desk) -> None:
+    desk.kube.things[OPERATOR] = {"status": {"replicas": 1, "unavailableReplicas": 1}}
+
+
+def refuse_creation(code: int, words: str) -> Any:
+    def refuse(desk: Desk) -> None:
+        desk.kube.creation = (code, status(code, "Forbidden", words))
+
+    return refuse
+
+
+COUNT = "exceeded quota: comface, requested: count/pytorchjobs.kubeflow.org=1, used: {0}, limited: {0}"
+DOWN = 'failed calling webhook "v.pytorchjob": no endpoints available for service "training-operator"'
+
+
 def break_versioning(desk: Desk) -> None:
     set_versioning("comface", "Suspended")
 
@@ -169,6 +229,127 @@ def test_what_is_broken_has_its_line_and_only_red_makes_the_exit_code(
     assert expected in found[name]["found"]
 
 
+def asked(desk: Desk, name: str, *overrides: str) -> dict[str, Row]:
+    """The rows of one check of the cluster alone."""
+    cluster = open_cluster()
+    assert cluster is not None
+    checks = {check.name: check for check in cluster_checks(cluster, gpu_run(*overrides), "comface", [DIGEST])}
+    return {row.name: row for row in answer(checks[name])}
+
+
+@pytest.mark.parametrize(
+    ("broken", "name", "state", "expected"),
+    [
+        (break_namespace, "namespace", "red", "there is no namespace 'comface'"),
+        (break_cordoned, "GPUs", "red", "the cluster has 1 (gpu-1 has 8 but is cordoned, gpu-0 has 8)"),
+        (break_not_ready, "GPUs", "red", "gpu-1 has 8 but is not ready"),
+        (break_tainted, "GPUs", "red", "gpu-1 has 8 but has the taint team:NoSchedule"),
+        (break_some_nodes, "free GPUs", "ok", "16 of 16 on 2 nodes"),
+        (break_some_nodes, "GPUs", "ok", "asked for are 2 × 8; gpu-2 is cordoned; gpu-3 is not ready"),
+        (break_quota, "quota", "red", "16 of requests.nvidia.com/gpu, of which the quota 'room' allows 0"),
+        (break_quota, "quota", "red", "8 GiB of requests.memory, of which the quota 'room' allows 1 GiB"),
+        (break_quota_now, "quota", "note", "16 of requests.nvidia.com/gpu, of which the quota 'room' has 8 left"),
+        (break_operator, "operator", "red", "the training operator does not run: no pod of it is ready"),
+        (refuse_creation(500, DOWN), "dry run", "red", "no job can be created: failed calling webhook"),
+        (refuse_creation(403, COUNT.format("count/pytorchjobs.kubeflow.org=2")), "dry run", "note", "a job would wait"),
+        (refuse_creation(403, COUNT.format("count/pytorchjobs.kubeflow.org=0")), "dry run", "red", "never fits"),
+        (refuse_creation(403, 'User "x" cannot create resource'), "dry run", "note", "you may not create jobs"),
+        (refuse_creation(422, "spec.nprocPerNode: Invalid"), "dry run", "red", "the job is refused: spec.nprocPerNode"),
+        (refuse_creation(403, "admission webhook denied the request: no"), "dry run", "red", "the job is refused"),
+        (refuse_creation(400, "the webhook does not support dry run"), "dry run", "note", "cannot be made"),
+    ],
+)  # fmt: skip
+def test_what_would_keep_a_training_from_starting_has_its_line(
+    desk: Desk, broken: Any, name: str, state: str, expected: str
+) -> None:
+    broken(desk)
+    row = asked(desk, name.replace("free ", ""))[name]
+    assert row.state == state
+    assert expected in row.found
+    assert row.todo or state != "red"
+
+
+def test_the_job_of_the_dry_run_is_the_size_of_the_run(desk: Desk) -> None:
+    asked(desk, "dry run")
+    (job,) = desk.kube.created
+    replicas = job["spec"]["pytorchReplicaSpecs"]
+    assert (replicas["Worker"]["replicas"], job["spec"]["nprocPerNode"]) == (1, "8")
+    container = replicas["Master"]["template"]["spec"]["containers"][0]
+    assert (container["image"], container["resources"]["limits"]["nvidia.com/gpu"]) == (DIGEST, "8")
+
+
+@pytest.mark.parametrize(
+    ("spec", "state"),
+    [
+        ({"scopes": ["BestEffort"]}, "ok"),
+        ({"scopes": ["NotTerminating"]}, "red"),
+        ({"scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "In", "values": ["other"]}]}}, "ok"),
+        ({"scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "NotIn", "values": ["other"]}]}}, "red"),
+        ({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "Exists"}]}}, "ok"),
+    ],
+)  # fmt: skip
+def test_a_quota_counts_where_it_counts_the_pods_of_a_training(desk: Desk, spec: dict[str, Any], state: str) -> None:
+    desk.kube.things[QUOTAS] = {"items": [quota({"requests.nvidia.com/gpu": "0"}, **spec)]}
+    assert asked(desk, "quota")["quota"].state == state
+
+
+@pytest.mark.parametrize(
+    ("queue", "state", "expected"),
+    [
+        (None, "red", "there is no LocalQueue 'gpus' in 'comface'"),
+        ({"status": {"conditions": [{"type": "Active", "status": "True"}]}}, "ok", "the LocalQueue 'gpus'"),
+        ({"status": {"conditions": [{"type": "Active", "status": "False", "message": "no ClusterQueue"}]}}, "red",
+         "the LocalQueue 'gpus' is not active: no ClusterQueue"),
+    ],
+)  # fmt: skip
+def test_a_queue_is_there_and_active(desk: Desk, queue: Any, state: str, expected: str) -> None:
+    desk.kube.served["kueue.x-k8s.io/v1beta2"] = ["localqueues"]
+    if queue:
+        desk.kube.things[QUEUE] = queue
+    row = asked(desk, "queue", "pretrain.job.queue=gpus")["queue"]
+    assert (row.state, row.found) == (state, expected)
+
+
+ODD = [
+    (200, b"<html>login</html>", "red", "something answers that is no Kubernetes API"),
+    (200, b"null", "red", "something answers that is no Kubernetes API"),
+    (200, b"[]", "red", "something answers that is no Kubernetes API"),
+    (404, b"<html>nginx</html>", "red", "the API server answers 404"),
+    (429, b"{}", "red", "the API server answers 429"),
+    (503, b"<html>", "red", "the API server answers 503"),
+    (200, b"{}", "red", "no node has a GPU"),
+    (200, b'{"metadata": null, "items": null}', "red", "no node has a GPU"),
+    (200, b'{"items": [null, 7, {"status": null}, {"status": {"allocatable": null}}]}', "red", "no node has a GPU"),
+    (200, b'{"items": [{"spec": {"taints": [null]}, "status": {"allocatable": {"nvidia.com/gpu": 8}}}]}', "red",
+     "the cluster has 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "data", "state", "expected"), ODD, ids=[str(number) for number in range(len(ODD))])
+def test_an_odd_answer_about_nodes_is_a_sentence(desk: Desk, code: int, data: bytes, state: str, expected: str) -> None:
+    desk.kube.answers["/api/v1/nodes"] = (code, data)
+    row = asked(desk, "GPUs")["GPUs"]
+    assert row.state == state
+    assert expected in row.found
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b'{"items": null}', b'{"status": null, "spec": null, "data": null}', b"[]", b""]
+)
+def test_whatever_is_answered_every_row_is_a_sentence(
+    desk: Desk, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    kube = desk.kube
+    for path in ("/version", "/apis/kubeflow.org/v1", "/api/v1/nodes", "/api/v1/pods", NAMESPACE, SECRET, QUOTAS,
+                 OPERATOR, KFP_DEPLOYMENT, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                 "/apis/kubeflow.org/v1/namespaces/comface/pytorchjobs"):  # fmt: skip
+        kube.answers[path] = (200, data)
+    _, found = desk(capsys)
+    assert not [row for row in found.values() if "unexpected" in row["found"] or "no answer within" in row["found"]]
+
+
 def test_no_secret_is_shown(desk: Desk, capsys: pytest.CaptureFixture[str], s3_environment: dict[str, str]) -> None:
     _, found = desk(capsys)
     text = json.dumps(found)
@@ -196,7 +377,8 @@ def test_the_table_has_a_line_per_check_and_below_a_red_one_what_to_do(
 def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
@@ -206,22 +388,57 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     assert desk.kube.asked == []
 
 
-@pytest.mark.parametrize("what", ["broken file", "no server", "refused"])
-def test_a_cluster_that_cannot_be_asked_is_red(
-    desk: Desk, capsys: pytest.CaptureFixture[str], tmp_path: Path, what: str
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "does not exist"),
+        ("]", "is not valid YAML (line 1)"),
+        ("a: [", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
+        ("text", "is not a mapping"),
+        ("", "is not a mapping"),
+        ("{}", "has no current context (it has: none)"),
+        ("contexts: [{name: a}, {name: b}]", "has no current context (it has: a, b)"),
+        ("current-context: c\ncontexts: [{name: a}, null]", "has no context 'c', its current one (it has: a)"),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: x, user: y}}]", "cannot be used"),
+        ("current-context: a\ncontexts: [{name: a}]\nclusters: 7", "cannot be used"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_a_sentence(tmp_path: Path, text: str | None, expected: str) -> None:
+    path = tmp_path / "kubeconfig"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(NoAnswer) as error:
+        open_cluster({"KUBECONFIG": str(path)})
+    assert expected in str(error.value)
+    assert error.value.todo
+    with pytest.raises(ConfigurationError) as same:
+        connect({"KUBECONFIG": str(path)})
+    assert expected in str(same.value), "the launcher says the same"
+
+
+@pytest.mark.parametrize("place", ["", "/dev/zero"])
+def test_a_kubeconfig_that_is_a_folder_or_a_device_is_red_and_the_other_sections_are_there(
+    desk: Desk, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    if what == "broken file":
-        (tmp_path / "kubeconfig").write_text("]")
-    elif what == "no server":
-        desk.kube.address = "http://127.0.0.1:9"
-        desk.kube.kubeconfig(tmp_path / "kubeconfig")
-    else:
-        desk.kube.token = "another"
+    monkeypatch.setenv("KUBECONFIG", place or str(tmp_path))
     code, found = desk(capsys)
-    assert code == 64
-    name = "kubeconfig" if what == "broken file" else "version"
-    assert found[name]["state"] == "red"
-    assert found["store"]["state"] == "ok", "the other sections are there"
+    assert (code, found["kubeconfig"]["state"], found["store"]["state"]) == (64, "red", "ok")
+    assert "The kubeconfig" in found["kubeconfig"]["found"]
+
+
+def test_a_server_that_is_not_there_or_refuses_the_token_is_told_apart(
+    desk: Desk, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    desk.kube.token = "another"
+    code, found = desk(capsys)
+    assert (code, found["version"]["found"]) == (64, "the API server refused the token (401)")
+    assert "log in again" in found["version"]["todo"]
+    desk.kube.address = "http://127.0.0.1:9"
+    desk.kube.kubeconfig(tmp_path / "kubeconfig")
+    code, found = desk(capsys)
+    assert (code, found["version"]["found"]) == (64, "no answer: the connection was refused")
+    assert found["version"]["todo"] == "check the kubeconfig and the network"
 
 
 def test_a_store_and_data_that_are_not_there_are_red(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,8 +528,6 @@ def gpu_run(*overrides: str) -> Any:
 
 
 def test_a_run_whose_gpus_are_nowhere_is_refused_before_it_starts(desk: Desk) -> None:
-    from comface.cluster import open_cluster
-
     cluster = open_cluster()
     assert check_gpus(gpu_run(), cluster) is None
     break_gpus(desk)
@@ -327,9 +542,30 @@ def test_a_run_whose_gpus_are_nowhere_is_refused_before_it_starts(desk: Desk) ->
 
 
 def test_a_run_that_may_not_ask_goes_on_and_says_so(desk: Desk) -> None:
-    from comface.cluster import open_cluster
-
     break_nodes_permission(desk)
-    assert (
-        check_gpus(gpu_run(), open_cluster()) == "Whether the GPUs exist is unknown: this account may not list nodes."
-    )
+    note = check_gpus(gpu_run(), open_cluster(), "comface")
+    assert note == "Whether the GPUs exist is unknown: this account may not list nodes."
+
+
+def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Desk) -> None:
+    break_quota(desk)
+    with pytest.raises(
+        ConfigurationError, match=r"16 of requests.nvidia.com/gpu, of which the quota 'room' allows 0; 8 GiB"
+    ):
+        check_gpus(gpu_run(), open_cluster(), "comface")
+    break_cordoned(desk)
+    with pytest.raises(ConfigurationError, match=r"gpu-1 has 8 but is cordoned.*raise the quota"):
+        check_gpus(gpu_run(), open_cluster(), "comface")
+    desk.kube.things[QUOTAS] = {"items": [quota({"requests.cpu": "3"})]}
+    with pytest.raises(ConfigurationError, match=r"4 of requests.cpu"):
+        check_gpus(gpu_run("pretrain.gpus_per_node=0"), open_cluster(), "comface")
+    assert check_gpus(gpu_run("pretrain.gpus_per_node=0", "pretrain.nodes=1"), open_cluster(), "comface") is None
+
+
+def test_a_run_that_has_to_wait_says_so(desk: Desk) -> None:
+    break_quota_now(desk)
+    break_free(desk)
+    note = check_gpus(gpu_run(), open_cluster(), "comface")
+    assert note is not None
+    assert "Other pods use GPUs that the training needs; it will wait for them." in note
+    assert "will wait for room in the namespace 'comface': it asks for 16 of requests.nvidia.com/gpu" in note

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from kubernetes_api import NAMESPACE
 from launching import SECRET, work_for
-from playing import own_pod
+from playing import WORKFLOW, own_pod
 
 from comface.config import JobConfig
 from comface.errors import ConfigurationError
 from comface.launch.cluster import KINDS, make_request
-from comface.launch.place import FIELD_PATHS, Forwarded, Place, forwarded, place_of
-from comface.launch.request import job_name, label_value, work_digest
+from comface.launch.place import FIELD_PATHS, STORE_KEYS, Forwarded, Place, forwarded, place_of
+from comface.launch.request import job_name, label_value, owner_reference, work_digest
 
 PLACE = Place("launcher-1", "uid-1", NAMESPACE)
 FULL = Forwarded(
@@ -166,12 +166,38 @@ def test_kueue_starts_the_job_suspended_and_the_operators_gang_is_another_thing(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_job_is_owned_by_the_steps_pod_and_runs_its_image(kind: str) -> None:
+def test_the_job_runs_the_steps_image_and_is_owned_by_its_workflow_or_else_its_pod(kind: str) -> None:
     body = render(kind)
     (owner,) = body["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "v1", "kind": "Pod", "name": "launcher-1", "uid": "uid-1"}
     assert trainer_of(body)["image"] == own_pod()["spec"]["containers"][1]["image"]
     assert trainer_of(render(kind, image="other"))["image"] == "other"
+    others = [{"kind": "ReplicaSet", "name": "x"}, {"kind": "Workflow", "name": "half"}]
+    for references in (None, others):
+        assert owner_reference(PLACE, {"metadata": {"ownerReferences": references}}) == owner
+    pod = {"metadata": {"ownerReferences": [*others, {**WORKFLOW, "controller": True, "blockOwnerDeletion": True}]}}
+    assert owner_reference(PLACE, pod) == WORKFLOW
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_autoscaler_tidies_a_training_away(kind: str) -> None:
+    for pod in pods_of(render(kind)):
+        annotations = pod["metadata"]["annotations"]
+        assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+        assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_no_task_gave_a_store_takes_that_of_the_pipelines_secret(kind: str) -> None:
+    env = {item["name"]: item for item in trainer_of(render(kind, Forwarded()))["env"]}
+    for key in STORE_KEYS:
+        reference = {"name": "comface-store", "key": key, "optional": True}
+        assert env[key] == {"name": key, "valueFrom": {"secretKeyRef": reference}}
+    own_endpoint = {"name": "AWS_ENDPOINT_URL", "value": "http://minio:9000"}
+    env_of = trainer_of(render(kind, Forwarded(env=[own_endpoint])))["env"]
+    assert [item for item in env_of if item["name"] == "AWS_ENDPOINT_URL"] == [own_endpoint]
+    names = [item["name"] for item in trainer_of(render(kind, Forwarded(env=[SECRET])))["env"]]
+    assert "AWS_SESSION_TOKEN" not in names, "nothing is mixed with a key of the task's own"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,6 +16,7 @@ from playing import Operator, Played, own_pod
 
 from comface.config import PretrainConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
+from comface.launch.api import GOES_ON
 from comface.launch.causes import find_cause, last_words
 from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
@@ -163,6 +164,43 @@ def test_the_exit_handler_of_a_failed_run_clears_its_jobs_away(cluster, tmp_path
     assert cluster.cluster.get("pytorchjobs", "left") is not None
     ending("FAILED", "laptop", store, "run-7")
     assert cluster.cluster.get("pytorchjobs", "left") is None
+
+
+RECORD = "failures/run-7/pretrain.json"
+
+
+def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(cluster, tmp_path, capfd) -> None:
+    body = {"metadata": {"name": "left", "labels": {"comface.io/run": "run-7"}}, "kind": "PyTorchJob", "spec": {}}
+    cluster.cluster.create("pytorchjobs", body)
+    sentence = f"The Kubernetes API did not answer; {GOES_ON}, run the step again."
+    record = {"step": "pretrain", "sentence": sentence, "exit_code": 75}
+    FileStore(tmp_path / "store").write(RECORD, json.dumps(record).encode())
+    ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
+    assert cluster.cluster.get("pytorchjobs", "left") is not None
+    assert "the training job of the run goes on: retry the run to take it up" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("record", [b"", b"[]", b"{half", b"{}", b"\xff"])
+def test_a_record_that_cannot_be_read_does_not_fail_the_exit_handler(cluster, tmp_path, capfd, record) -> None:
+    FileStore(tmp_path / "store").write(RECORD, record)
+    assert ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7") == "run-7: failed"
+    assert "which step failed is not known: its record cannot be read" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kubeconfig", ["", "]", "{}", "text", "absent"])
+def test_the_exit_handler_says_in_one_line_what_it_could_not_ask(
+    cluster, tmp_path, capfd, monkeypatch, kubeconfig
+) -> None:
+    path = tmp_path / "broken"
+    if kubeconfig != "absent":
+        path.write_text(kubeconfig)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    assert ending("FAILED", "laptop", "s3://no_such bucket", "run-7") == "run-7: failed"
+    said = capfd.readouterr().err
+    assert "which step failed is not known: " in said
+    assert "jobs of the run were not looked for: The kubeconfig" in said or "KUBECONFIG names" in said
+    assert "Traceback" not in said
+    assert said.endswith("run-7: failed\n")
 
 
 # What the processes tell

@@ -98,9 +98,9 @@ def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
     asked += [("", "pods", "", verb) for verb in ("get", "list")] + [("", "pods", "log", "get")]
     asked += [("", "events", "", "list"), ("", "resourcequotas", "", "list")]
     refused = [
-        f"{verb} {resource}{f'/{part}' if part else ''}"
-        for group, resource, part, verb in asked
-        if not _may(cluster, namespace, group, resource, part, verb)
+        f"{verb} {resource}{f'/{sub}' if sub else ''}"
+        for group, resource, sub, verb in asked
+        if not _may(cluster, namespace, group, resource, sub, verb)
     ]
     if refused:
         todo = f"bind a Role with these verbs in the namespace '{namespace}' (k8s/base/accounts.yaml)"
@@ -170,8 +170,8 @@ def _names(node: dict[str, Any]) -> set[str]:
     return {str(name) for image in parts(part(node, "status"), "images") for name in image.get("names") or []}
 
 
-def _may(cluster: Cluster, namespace: str, group: str, resource: str, part: str, verb: str) -> bool:
-    attributes = {"namespace": namespace, "group": group, "resource": resource, "subresource": part, "verb": verb}
+def _may(cluster: Cluster, namespace: str, group: str, resource: str, sub: str, verb: str) -> bool:
+    attributes = {"namespace": namespace, "group": group, "resource": resource, "subresource": sub, "verb": verb}
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     review = {**kind, "spec": {"resourceAttributes": attributes}}
     answer = cluster.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)

@@ -176,6 +176,7 @@ class JobLauncher:
         self._started_s = time.monotonic()
         self._stuck_since_s: float | None = None
         self._refused_since_s: float | None = None
+        self._told_refusal_s = -self.api.timing.tell_s
 
     def _tell(self, reading: Reading) -> None:
         if reading.phase is not self._told_phase:

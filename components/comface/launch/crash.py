@@ -85,9 +85,9 @@ def _exceptions(log: str) -> Iterator[tuple[str | None, str]]:
         rank, text = found["rank"], found["text"].rstrip()
         if "Traceback (most recent call last)" in text:
             inside = True
-        elif text and "ChildFailedError" not in text:
+        elif text:
             ends = inside and not text[0].isspace()
-            if ends or EXCEPTION.fullmatch(text):
+            if (ends or EXCEPTION.fullmatch(text)) and "ChildFailedError" not in text:
                 yield rank, text
             inside = inside and not ends
 
