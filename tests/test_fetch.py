@@ -157,6 +157,6 @@ def test_only_models_with_their_provenance_count_as_available(tmp_path: Path) ->
 
 def test_every_pinned_file_names_its_licence_its_authors_and_its_training_data() -> None:
     files = [file for wheel in WHEELS for file in wheel.files]
-    assert len({file.name for file in files}) == len(files) == 6
+    assert len({file.name for file in files}) == len(files) == 7
     assert all(file.licence and file.citation and file.trained_on for file in files)
     assert all(len(wheel.sha256) == 64 for wheel in WHEELS)

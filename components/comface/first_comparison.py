@@ -1,6 +1,7 @@
 """The first thing to look at after a run: two photos of one person of the scored cohort, compared by the new model.
 
-In: an evaluation and the model registered from it. Out: comparison.png, with both faces and the estimated changes.
+In: an evaluation and the model registered from it. Out: comparison.png, with both faces and the estimated changes; and
+what must be said beside it.
 """
 
 from __future__ import annotations
@@ -8,40 +9,67 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from comface.faces import NoUsableFace
+from comface.files import write_file
 from comface.manifest import Artifact
-from comface.register.compare import compare
+from comface.register.compare import Comparison, compare_with
+from comface.register.estimator import Estimator, load_estimator
 from comface.register.picture import picture
-from comface.render import publish
 
 COHORT = "cohort"
 LABEL = "smile"
+PEOPLE_TRIED = 20
+"""The first of these whose two photos pass for one person is shown."""
 
 
 def compare_first_pair(evaluation: Artifact, model: Artifact, reference: str, folder: Path) -> Path | None:
-    """None where the run had no scored cohort."""
+    """None where the run had no scored cohort, or its photos cannot be compared."""
     cohort = _cohort(evaluation)
     if cohort is None:
         return None
-    rows = [row for row in csv.DictReader(io.StringIO(cohort.read("labels.csv").decode())) if row[LABEL]]
-    subjects: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        subjects.setdefault(row["subject"], []).append(row)
-    photos = max(subjects.values(), key=lambda mine: _spread([float(row[LABEL]) for row in mine]))
-    photos.sort(key=lambda row: float(row[LABEL]))
-    with tempfile.TemporaryDirectory() as scratch:
-        before, after = Path(scratch, "before.jpg"), Path(scratch, "after.jpg")
-        for path, row in ((before, photos[0]), (after, photos[-1])):
-            path.write_bytes(cohort.read(row["file"]))
-        comparison = compare(before, after, model, reference)
+    estimator = load_estimator(model)
+    shown = None
+    for rows in _pairs(csv.DictReader(io.StringIO(cohort.read("labels.csv").decode())))[:PEOPLE_TRIED]:
+        try:
+            made = _compared(cohort, rows, estimator, reference)
+        except NoUsableFace:
+            continue
+        shown = shown or made
+        if not made.caveats.refused:
+            shown = made
+            break
+    if shown is None:
+        return None
     output = folder / "comparison.png"
-    publish(output, lambda partial: partial.write_bytes(picture(comparison)))
+    write_file(output, picture(shown), private=True)
     return output
 
 
-def _spread(values: list[float]) -> float:
-    return max(values) - min(values)
+def _pairs(rows: Iterable[dict[str, str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """Per person the photos with the least and the most of the label; the person who changes most first."""
+    subjects: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        if row[LABEL]:
+            subjects.setdefault(row["subject"], []).append(row)
+    ends = [(min(mine, key=_label), max(mine, key=_label)) for mine in subjects.values()]
+    return sorted(ends, key=lambda pair: _label(pair[0]) - _label(pair[1]))
+
+
+def _label(row: dict[str, str]) -> float:
+    return float(row[LABEL])
+
+
+def _compared(
+    cohort: Artifact, rows: tuple[dict[str, str], dict[str, str]], estimator: Estimator, reference: str
+) -> Comparison:
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = Path(scratch, "before.jpg"), Path(scratch, "after.jpg")
+        for path, row in zip(paths, rows, strict=True):
+            path.write_bytes(cohort.read(row["file"]))
+        return compare_with(estimator, *paths, reference)
 
 
 def _cohort(evaluation: Artifact) -> Artifact | None:

@@ -25,7 +25,7 @@ from comface.execution import FAILURES, recorded_failure
 from comface.first_comparison import compare_first_pair
 from comface.manifest import open_artifact
 from comface.narrator import Narrator
-from comface.register.registry import resolve_model
+from comface.register.registry import DEFAULT_NAME, resolve_model
 from comface.register.step import decision_markdown, gate
 from comface.resolve.step import plan_run
 from comface.store import Store, open_store
@@ -41,6 +41,8 @@ class Outcome:
     model: str | None
     comparison: Path | None
     seconds: float
+    rehearsal: bool = False
+    """Whether a task of the model was learned from generated faces."""
 
     def lines(self) -> list[str]:
         lines = [f"Done in {self.seconds / 60:.1f} minutes. {self.verdict}", f"  report      {self.report}"]
@@ -49,7 +51,17 @@ class Outcome:
         lines.append(f"  model       {self.model}")
         if self.comparison:
             lines.append(f"  comparison  {self.comparison}")
-        return [*lines, "Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg"]
+        name = self.model.partition("@")[0]
+        option = "" if name == DEFAULT_NAME else f" --model {name}"
+        return [
+            *lines,
+            f"Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg{option}{self.caveat}",
+        ]
+
+    @property
+    def caveat(self) -> str:
+        """The last line carries it too: what a person reads last."""
+        return " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
 
 
 def find_pipeline(path: Path | None) -> Path:
@@ -145,7 +157,8 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
         decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
     else:
         comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
-    return Outcome(report, evaluation.facts["verdict"], decision, model, comparison, time.monotonic() - started)
+    seconds, rehearsal = time.monotonic() - started, bool(evaluation.facts["rehearsal"])
+    return Outcome(report, evaluation.facts["verdict"], decision, model, comparison, seconds, rehearsal)
 
 
 @contextlib.contextmanager

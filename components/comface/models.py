@@ -23,8 +23,10 @@ GENDER = "gender-v1.onnx"
 EXPRESSION = "emotion_model_quantized.tflite"
 IMAGENET = "efficientnet_lite0.safetensors"
 """EfficientNet-Lite0, the published file's own keys (_conv_stem.weight …), trained on ImageNet."""
+FACE_RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
+"""dlib's face recognition: tells whether two photos show one person (comface.identity)."""
 
-ALL = (DCGAN, LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET)
+ALL = (DCGAN, LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET, FACE_RECOGNITION)
 
 
 def models_folder() -> Path:

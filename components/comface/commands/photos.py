@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
+from comface.commands.registry import REFERENCE
 from comface.errors import ConfigurationError
+from comface.files import check_output, write_file
 
 
 def add_commands(commands: Any) -> None:
@@ -16,10 +19,12 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("compare", help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("before", type=Path, metavar="BEFORE", help="photo of the person")
     parser.add_argument("after", type=Path, metavar="AFTER", help="later photo of the same person")
+    parser.add_argument("--model", metavar="REF", help=REFERENCE)
     parser.add_argument(
-        "--model", metavar="REF", help="NAME, NAME@v3, NAME@champion or a URI (default: newest registered)"
+        "--json",
+        action="store_true",
+        help="print JSON: model; per task change, unit, interval, coverage, rehearsal, verdict, reasons",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON: model, changes with unit and interval")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw both faces and the changes")
     add_configuration(parser)
     parser.set_defaults(action=compare)
@@ -30,7 +35,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="weight file; its layout is recognised from its content"
     )
-    parser.add_argument("--backbone", metavar="URI", help="backbone artifact, for the method comface")
+    parser.add_argument("--backbone", metavar="REF", help=f"backbone or model, for the method comface: {REFERENCE}")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files of images")
     parser.add_argument("--output", required=True, type=Path, metavar="OUT.npy", help="where the features go")
     add_configuration(parser)
@@ -41,35 +46,39 @@ def compare(arguments: argparse.Namespace) -> None:
     from comface.register import compare as comparing
     from comface.register.picture import picture
     from comface.register.registry import resolve_model
-    from comface.render import publish
     from comface.store import open_store
 
+    if arguments.picture is not None:
+        check_output(arguments.picture, (arguments.before, arguments.after), "--picture")
     reference, model = resolve_model(open_store(configuration(arguments).store), arguments.model)
     comparison = comparing.compare(arguments.before, arguments.after, model, reference)
-    if arguments.picture:
-        publish(arguments.picture, lambda partial: partial.write_bytes(picture(comparison)))
-    print(json.dumps(comparison.record()) if arguments.json else comparing.table(comparison))
+    if arguments.picture is not None:
+        write_file(arguments.picture, picture(comparison), private=True)
+    if not arguments.json:
+        print(comparing.table(comparison))
+        return
+    print(json.dumps(comparison.record(), allow_nan=False))
+    for note in comparing.notes(comparison) if comparison.caveats.reasons else ():
+        print(note, file=sys.stderr)
 
 
 def features(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from comface.faces import read_photo
-    from comface.manifest import open_artifact
-    from comface.render import publish
+    from comface.register.registry import resolve_backbone, resolve_model
+    from comface.store import open_store
+    from comface.transfer.arrays import array_bytes
     from comface.transfer.methods import Sources, encode, load_method
 
     if arguments.output.suffix != ".npy":
         raise ConfigurationError(f"The output '{arguments.output}' does not end in .npy; rename it.")
-    backbone = open_artifact(arguments.backbone, "backbone") if arguments.backbone else None
-    sources = Sources.of(backbone, arguments.weights, configuration(arguments).transfer)
+    check_output(arguments.output, [*arguments.images, *([arguments.weights] if arguments.weights else [])])
+    config, backbone = configuration(arguments), None
+    if arguments.method == "comface":
+        store = open_store(config.store)
+        backbone = resolve_backbone(store, arguments.backbone or resolve_model(store, None)[0])
+    sources = Sources.of(backbone, arguments.weights, config.transfer)
     encoder = load_method(arguments.method, sources)
     rows = [encode(encoder, read_photo(path)[None]) for path in arguments.images]
-    publish(arguments.output, lambda partial: _save(partial, np.concatenate(rows)))
-
-
-def _save(path: Path, array: Any) -> None:
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.save(file, array)
+    write_file(arguments.output, array_bytes(np.concatenate(rows)))

@@ -10,13 +10,15 @@ from typing import Any
 from comface.commands.configured import add_configuration, configuration
 from comface.store import Store, open_store
 
+REFERENCE = "NAME, NAME@v3, NAME@champion, a URI or a path (default: comface@champion, else the newest comface)"
+
 
 def add_commands(commands: Any) -> None:
     models = commands.add_parser("models", help="the registry: list, show, promote", description="The model registry.")
     verbs = models.add_subparsers(metavar="VERB", required=True)
     listing = _verb(verbs, "list", "all versions, newest last")
     showing = _verb(verbs, "show", "one model: its card, tasks and files")
-    showing.add_argument("reference", nargs="?", metavar="REF", help="NAME, NAME@v3 or NAME@champion (default: newest)")
+    showing.add_argument("reference", nargs="?", metavar="REF", help=REFERENCE)
     promoting = _verb(verbs, "promote", "make a version the champion, which challengers must not fall below")
     promoting.add_argument("reference", metavar="REF", help="NAME@v3, or NAME for its newest version")
     for parser, action in ((listing, list_), (showing, show), (promoting, promote)):

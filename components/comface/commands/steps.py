@@ -13,6 +13,8 @@ from comface.errors import ConfigurationError
 from comface.resolve.step import Plans, make_plans
 from comface.resolve.weights import find_generators
 
+BACKBONE = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
+
 
 def add_commands(commands: Any) -> None:
     parser = _step(
@@ -49,14 +51,14 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--faces", nargs="+", required=True, metavar="URI", help="faces artifacts of the task's data sets"
     )
-    parser.add_argument("--backbone", default="", metavar="URI", help="the backbone artifact (method comface)")
+    parser.add_argument("--backbone", default="", metavar="REF", help=f"{BACKBONE} (method comface)")
     parser = _step(commands, "evaluate", "put transfers into tables, pictures and one report", evaluate)
     parser.add_argument("results", nargs="+", metavar="URI", help="transfer artifacts")
-    parser.add_argument("--backbone", required=True, metavar="URI", help="the backbone artifact")
+    parser.add_argument("--backbone", required=True, metavar="REF", help=BACKBONE)
     parser.add_argument("--report", type=Path, default=Path("report.html"), help="where to write the report")
     parser = _step(commands, "register", "gate an evaluation and register its model", register)
     parser.add_argument("evaluation", metavar="URI", help="the evaluation artifact")
-    parser.add_argument("--backbone", required=True, metavar="URI", help="the backbone artifact")
+    parser.add_argument("--backbone", required=True, metavar="REF", help=BACKBONE)
 
 
 def _step(commands: Any, name: str, text: str, action: Any) -> argparse.ArgumentParser:
@@ -70,6 +72,15 @@ def _plans(arguments: argparse.Namespace, **narrowed: str) -> Plans:
     for field, value in narrowed.items():
         arguments.overrides.append(f"transfer.{field}=[{value}]")
     return make_plans(configuration(arguments), "")
+
+
+def _backbone(arguments: argparse.Namespace) -> str:
+    """The URI of the backbone that --backbone names; of the default model's without it."""
+    from comface.register.registry import resolve_backbone, resolve_model
+    from comface.store import open_store
+
+    store = open_store(configuration(arguments).store)
+    return resolve_backbone(store, arguments.backbone or resolve_model(store, None)[0]).uri
 
 
 def _scratch_file() -> str:
@@ -145,7 +156,8 @@ def transfer(arguments: argparse.Namespace) -> None:
     plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
     if not plans.items:
         raise ConfigurationError(f"The method '{arguments.method}' cannot be evaluated by '{arguments.mode}'.")
-    uri, metrics = transfer_item(complete_items(plans.items[:1], arguments.faces, arguments.backbone)[0])
+    backbone = _backbone(arguments) if arguments.method == "comface" else ""
+    uri, metrics = transfer_item(complete_items(plans.items[:1], arguments.faces, backbone)[0])
     print(json.dumps({"uri": uri, "metrics": metrics}))
 
 
@@ -153,7 +165,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from comface.evaluate.entry import evaluate_results
 
     uri, _ = evaluate_results(
-        _plans(arguments).evaluate, arguments.results, arguments.backbone, str(arguments.report), _scratch_file()
+        _plans(arguments).evaluate, arguments.results, _backbone(arguments), str(arguments.report), _scratch_file()
     )
     print(uri)
 
@@ -167,5 +179,5 @@ def register(arguments: argparse.Namespace) -> int:
     if decide(plan, arguments.evaluation, decision) != "passed":
         print(Path(decision).read_text())
         return GateRefused.exit_code
-    print(register_model(plan, arguments.evaluation, arguments.backbone, _scratch_file())[0])
+    print(register_model(plan, arguments.evaluation, _backbone(arguments), _scratch_file())[0])
     return 0

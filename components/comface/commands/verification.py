@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
+from comface.commands.registry import REFERENCE
 from comface.errors import ComfaceError, DataError
 from comface.manifest import Artifact, file_sha256, open_artifact
 from comface.store import FileStore, Store, open_store
@@ -25,9 +26,7 @@ def add_commands(commands: Any) -> None:
         help="walk an artifact's manifests back to its inputs and check every hash",
         description=DESCRIPTION,
     )
-    parser.add_argument(
-        "reference", nargs="?", metavar="REF", help="NAME@v3, or the URI of any artifact (default: newest model)"
-    )
+    parser.add_argument("reference", nargs="?", metavar="REF", help=f"{REFERENCE}; also of any other artifact")
     add_configuration(parser)
     parser.set_defaults(action=verify)
 
@@ -61,10 +60,10 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
     """The artifact that is named, and with a registered model the decision of its gate."""
-    from comface.register.registry import Registry, resolve_model
+    from comface.register.registry import Registry, place_of, resolve_model
 
-    if reference is not None and "://" in reference:
-        return [open_artifact(reference)]
+    if reference is not None and (uri := place_of(reference)) is not None:
+        return [open_artifact(uri)]
     called, model = resolve_model(store, reference)
     name, _, number = called.partition("@v")
     registry = Registry(store, name)

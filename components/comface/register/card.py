@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from comface.register.gate import CHALLENGER, Metric
+from comface.register.origins import Origins
+from comface.register.package import Task
 
 GENERATOR_LIMITS = {
     "procedural": "Its faces are parametric drawings with known physical truth, not photographs of anybody.",
@@ -28,14 +29,10 @@ class CardFacts:
     name: str
     backbone: str
     image_size_px: int
-    generators: Sequence[str]
-    tracks: int | None
-    images: int | None
-    identities: int | None
-    provenance: Sequence[Mapping[str, Any]]
-    """Rows of file, sha256, licence, trained_on, citation of every published file that took part."""
+    origins: Origins
     metrics: Sequence[Metric]
-    intervals: Mapping[str, float | None]
+    tasks: Mapping[str, Task]
+    """What `compare` uses, by task."""
     coverage: float
     inputs: Mapping[str, str]
     """Name of an input artifact -> sha256 of its manifest."""
@@ -47,40 +44,43 @@ def card(facts: CardFacts) -> str:
 
 
 def _what(facts: CardFacts) -> str:
-    tasks = ", ".join(facts.intervals) or "none"
+    tasks = ", ".join(facts.tasks) or "none"
     return f"""# Model card: {facts.name}
 
 Estimates the change between two photos of one person, after ComFace (representation learning with synthetic face
 images, comparing faces within a person). Tasks: {tasks}.
 
 - Backbone: {facts.backbone}, {facts.image_size_px} px, trained from random weights on generated faces only.
-- Head per task: d = l(ReLU(h_after − h_before)) on standardised features, fitted by ridge regression.
+- Head per task: d = l(ReLU(h_after − h_before)); linear: on standardised features of that backbone, fitted by ridge
+  regression; finetune: backbone and head trained further on the task, then kept for it alone.
 - Input: two photos, one face each, found and aligned as `preprocessing.json` says."""
 
 
 def _data(facts: CardFacts) -> str:
+    made = facts.origins
     counts = [
         f"{count:,} {what}"
-        for what, count in (("identities", facts.identities), ("tracks", facts.tracks), ("images", facts.images))
+        for what, count in (("identities", made.identities), ("tracks", made.tracks), ("images", made.images))
         if count
     ]
     lines = [
         "## Trained on",
-        f"Pre-training: faces made by {_listed(facts.generators) or 'unknown generators'}"
+        f"Pre-training: faces made by {_listed(made.generators) or 'unknown generators'}"
         f"{' (' + ', '.join(counts) + ')' if counts else ''}. No photograph of a person.",
-        f"Heads: {_listed(sorted({m.dataset for m in facts.metrics if m.dataset})) or 'the data sets below'}.",
+        f"Heads: {_listed(made.datasets) or 'the data sets below'}.",
     ]
-    if facts.provenance:
+    if made.files:
         lines += [
             "",
-            "Published files that took part (generator, scorers, face finder, comparison):",
+            "Published files that took part, as the manifests behind this model name them:",
             "",
-            "| file | licence | trained on | source | sha256 |",
-            "|---|---|---|---|---|",
+            "| file | as | licence | trained on | source | sha256 |",
+            "|---|---|---|---|---|---|",
             *(
-                f"| {_cell(row.get('file'))} | {_cell(row.get('licence'))} | {_cell(row.get('trained_on'))} "
-                f"| {_cell(row.get('citation'))} | `{str(row.get('sha256', ''))[:12]}…` |"
-                for row in facts.provenance
+                f"| {_cell(row.get('file'))} | {_cell(row.get('role'))} | {_cell(row.get('licence') or 'not known')} "
+                f"| {_cell(row.get('trained_on'))} | {_cell(row.get('citation'))} "
+                f"| `{str(row.get('sha256', ''))[:12]}…` |"
+                for row in made.files
             ),
         ]
     return "\n".join(lines)
@@ -93,15 +93,18 @@ def _reached(facts: CardFacts) -> str:
         f"true change of a new person with a probability of {facts.coverage:.0%}; a dash means too few subjects to",
         "promise it.",
         "",
-        "| task | mode | unit | correlation | MAE | direction | interval ± | data |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | mode | used by compare | unit | correlation | MAE | direction | interval ± | data |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for metric in facts.metrics:
-        width = facts.intervals.get(metric.task) if metric.mode == "linear" else None
+        task = facts.tasks.get(metric.task)
+        used = task is not None and task.mode == metric.mode
+        width = task.interval_half_width if task is not None and used else None
         direction = "–" if metric.acc is None else f"{metric.acc:.0%}"
         lines.append(
-            f"| {metric.task} | {metric.mode} | {_cell(metric.unit)} | {_number(metric.corr)} | {_number(metric.mae)} "
-            f"| {direction} | {_number(width)} | {metric.dataset}{', **rehearsal**' if metric.rehearsal else ''} |"
+            f"| {metric.task} | {metric.mode} | {'yes' if used else ''} | {_cell(metric.unit)} "
+            f"| {_number(metric.corr)} | {_number(metric.mae)} | {direction} | {_number(width)} "
+            f"| {metric.dataset}{', **rehearsal**' if metric.rehearsal else ''} |"
         )
     if any(metric.rehearsal for metric in facts.metrics):
         lines += [
@@ -119,7 +122,7 @@ Research: comparing two photos of one person, both seen from the front, with met
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = "\n".join(f"- {name}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.generators)
+    limits = "\n".join(f"- {name}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.origins.generators)
     rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == CHALLENGER})
     warning = (
         f"\n- {', '.join(rehearsed)}: fitted on rehearsal data, so no estimate is a statement about a person."
@@ -128,7 +131,8 @@ def _limits(facts: CardFacts) -> str:
     )
     return f"""## Limits
 - **Not a medical device.** It must not be used to diagnose, to dose, or to decide on a treatment.
-- It compares two photos of the *same* person; it does not check that they show the same person.
+- It compares two photos of the *same* person. `comface compare` warns where a face-recognition network holds them for
+  two people; that check errs on some relatives, children, and on faces that are turned, covered or blurred.
 - An estimate holds for photos like those its head was fitted on (camera, light, pose, population). Elsewhere the
   interval's promise does not hold.
 - Two photos under very different light, pose or make-up differ for reasons that no task is about.{warning}

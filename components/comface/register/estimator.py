@@ -2,64 +2,80 @@
 
 d = l(ReLU(h_y - h_x)) on standardised features (section 3.4), or half of the difference of both orders where a head
 says so; the mean over the faces and their mirror images, since a mirrored face has changed as much, and of
-(d(x,y) - d(y,x)) / 2, so that the change back is the change with the other sign.
+(d(x,y) - d(y,x)) / 2, so that the change back is the change with the other sign. Tasks of linear evaluation share the
+pre-trained network, those of fine-tuning have one each.
 
 Legend: S = H = W side length, D feature width, 2 = before and after.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import DataError
 from comface.manifest import Artifact
+from comface.register import package
 from comface.views import shown
 
 if TYPE_CHECKING:
     from torch import nn
 
-HEAD_KEYS = ("mean", "scale", "weight", "bias", "antisymmetric")
+SHARED = "model.safetensors"
+Arrays = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Estimator:
-    network: nn.Module
-    preprocessing: Mapping[str, Any]
-    heads: Mapping[str, Mapping[str, NDArray[np.float32]]]
-    """Keys as transfer writes them: HEAD_KEYS."""
-    record: Mapping[str, Mapping[str, Any]]
-    """heads.json: unit, interval_half_width, … per task."""
+    uri: str
+    preprocessing: package.Preprocessing
+    networks: Mapping[str, nn.Module]
+    """By the name of their file in the package."""
+    network_of: Mapping[str, str]
+    """Task -> which of them."""
+    heads: Mapping[str, Arrays]
+    """Task -> mean, scale, weight, bias, antisymmetric."""
+    record: Mapping[str, package.Task]
 
     def changes(self, before_SS3: NDArray[np.uint8], after_SS3: NDArray[np.uint8]) -> dict[str, float]:
-        """The change of every task, from faces aligned at preprocessing's `aligned_px`."""
+        """The change of every task, from faces aligned at preprocessing's `aligned_px`. Raises DataError where one is
+        not finite."""
         faces = [before_SS3, after_SS3]
-        if self.preprocessing["mirrored"]:
+        if self.preprocessing.mirrored:
             faces += [face[:, ::-1] for face in faces]
-        h_ND = self._features(np.stack(faces))
-        pairs = [(h_ND[i], h_ND[i + 1]) for i in range(0, len(h_ND), 2)]
-        return {
-            task: float(np.mean([(change(head, x_D, y_D) - change(head, y_D, x_D)) / 2 for x_D, y_D in pairs]))
-            for task, head in self.heads.items()
-        }
+        features = {name: self.features(np.stack(faces), name) for name in self.networks}
+        found = {}
+        for task, head in self.heads.items():
+            h_ND = features[self.network_of[task]]
+            pairs = [(h_ND[i], h_ND[i + 1]) for i in range(0, len(h_ND), 2)]
+            with np.errstate(all="ignore"):
+                both = [(change(head, x_D, y_D) - change(head, y_D, x_D)) / 2 for x_D, y_D in pairs]
+                found[task] = float(np.mean(both))
+            if not math.isfinite(found[task]):
+                raise DataError(
+                    f"The model at {self.uri} gives no finite figure for '{task}': its weights are damaged; "
+                    "register it again."
+                )
+        return found
 
-    def _features(self, faces_NSS3: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def features(self, faces_NSS3: NDArray[np.uint8], name: str = SHARED) -> NDArray[np.float64]:
         import torch
 
-        mean, std = (np.asarray(self.preprocessing[name], np.float32) for name in ("mean", "std"))
-        views_NSS3 = shown(faces_NSS3, self.preprocessing["view_share"], self.preprocessing["size_px"])
+        described = self.preprocessing
+        mean, std = np.asarray(described.mean, np.float32), np.asarray(described.std, np.float32)
+        views_NSS3 = shown(faces_NSS3, described.view_share, described.size_px)
         x_NSS3 = (views_NSS3.astype(np.float32) / 255 - mean) / std
         with torch.inference_mode():
-            h_ND = self.network(torch.from_numpy(x_NSS3.transpose(0, 3, 1, 2).copy()))
+            h_ND = self.networks[name](torch.from_numpy(x_NSS3.transpose(0, 3, 1, 2).copy()))
         return h_ND.double().numpy()
 
 
-def change(head: Mapping[str, NDArray[np.float32]], h_x_D: NDArray[np.float64], h_y_D: NDArray[np.float64]) -> float:
+def change(head: Arrays, h_x_D: NDArray[np.float64], h_y_D: NDArray[np.float64]) -> float:
     """One head on one pair of features."""
     difference_D = (h_y_D - h_x_D) / head["scale"]  # the mean cancels
     antisymmetric = bool(head["antisymmetric"][0])
@@ -68,23 +84,35 @@ def change(head: Mapping[str, NDArray[np.float32]], h_x_D: NDArray[np.float64], 
 
 
 def load_estimator(model: Artifact) -> Estimator:
-    """Raises DataError when a file of the model is not what its manifest names or does not fit."""
-    import safetensors.numpy
-    import safetensors.torch
+    """Raises DataError when a file of the model is not what its manifest names, or not of a model's format."""
+    backbone, record = package.read_backbone_name(model), package.read_tasks(model)
+    described = package.read_preprocessing(model)
+    if backbone == "vit_b_16" and described.size_px != VIT_SIDE_PX:
+        raise DataError(f"The model at {model.uri} cannot be used: vit_b_16 takes {VIT_SIDE_PX} px; register it again.")
+    network_of = {
+        task: f"backbones/{task}.safetensors" if entry.mode == "finetune" else SHARED for task, entry in record.items()
+    }
+    networks = {name: _network(model, backbone, name) for name in dict.fromkeys(network_of.values())}
+    width = networks[next(iter(networks))][1]
+    heads = {task: package.head_of(model, task, width) for task in record}
+    return Estimator(model.uri, described, {name: n for name, (n, _) in networks.items()}, network_of, heads, record)
 
+
+VIT_SIDE_PX = 224
+
+
+def _network(model: Artifact, backbone: str, name: str) -> tuple[nn.Module, int]:
+    """f with the weights of one file of the package, in evaluation mode, and its width."""
     from comface.backbones import build_backbone
 
-    config = json.loads(model.read("config.json"))["pretrain"]
-    network, width = build_backbone(config["backbone"])
-    state = safetensors.torch.load(model.read("model.safetensors"))
+    network, width = build_backbone(backbone)
+    wanted = network.state_dict()
+    limit_bytes = 2 * sum(tensor.numel() * tensor.element_size() for tensor in wanted.values()) + package.SPARE_BYTES
+    tensors = package.read_tensors(model, name, limit_bytes)
     prefix = "backbone."
-    try:
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    except RuntimeError:
-        raise DataError(f"The weights of {model.uri} do not fit '{config['backbone']}'; register it again.") from None
-    record = model.read_json("heads.json")
-    heads = {task: safetensors.numpy.load(model.read(f"heads/{task}.safetensors")) for task in record}
-    for task, head in heads.items():
-        if set(HEAD_KEYS) - set(head) or head["weight"].shape != (width,):
-            raise DataError(f"The head of '{task}' in {model.uri} does not fit the backbone; register it again.")
-    return Estimator(network.eval(), model.read_json("preprocessing.json"), heads, record)
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    shapes = {key: tensor.shape for key, tensor in wanted.items()}
+    if {key: tensor.shape for key, tensor in state.items()} != shapes or any(v.is_complex() for v in state.values()):
+        raise DataError(f"The weights of {model.uri} do not fit '{backbone}' ({name}); register it again.")
+    network.load_state_dict(state)
+    return network.eval(), width

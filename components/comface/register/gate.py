@@ -6,8 +6,7 @@ decision with one row per check and one sentence per failed one. A refusal is a 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -30,11 +29,13 @@ class Metric:
     unit: str = ""
     dataset: str = ""
     rehearsal: bool = False
+    test_sha256: str = ""
+    """Of the test set: folds, people, photos and pairs (transfer.step.test_set)."""
 
     @property
-    def measured_on(self) -> tuple[str, str, str, bool]:
+    def measured_on(self) -> tuple[str, str, str, bool, str]:
         """Two metrics can be compared where this is equal."""
-        return self.task, self.mode, self.dataset, self.rehearsal
+        return self.task, self.mode, self.dataset, self.rehearsal, self.test_sha256
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,11 @@ class GateDecision:
     passed: bool
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
+    """What was not compared, and why."""
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def metric_of(facts: Mapping[str, Any]) -> Metric:
-    """The metric in the facts of a `transfer` artifact."""
-    values = {name: _finite(facts["metrics"].get(name)) for name in ("corr", "mae", "acc")}
-    return Metric(
-        facts["task"],
-        facts["method"],
-        facts["mode"],
-        **values,
-        unit=facts.get("unit") or "",
-        dataset=facts.get("dataset") or "",
-        rehearsal=bool(facts.get("rehearsal")),
-    )
 
 
 def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence[Metric] | None) -> GateDecision:
@@ -83,7 +72,7 @@ def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence
         *_champion(ours, champion, config.champion_tolerance),
     ]
     reasons = tuple(reason for check, reason in results if not check.passed)
-    return GateDecision(not reasons, reasons, tuple(check for check, _ in results))
+    return GateDecision(not reasons, reasons, tuple(check for check, _ in results), _not_compared(ours, champion))
 
 
 Result = tuple[Check, str]
@@ -121,7 +110,9 @@ def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None)
     for task in dict.fromkeys(metric.task for metric in ours):
         shared = [metric for metric in ours if metric.task == task and metric.measured_on in theirs]
         if not shared:
-            reason = f"'{rival}', which ComFace must beat, was not evaluated on {task}."
+            elsewhere = any(metric.method == rival and metric.task == task for metric in metrics)
+            what = f"the same test pairs of {task}" if elsewhere else task
+            reason = f"'{rival}', which ComFace must beat, was not evaluated on {what}."
             yield Check(f"beats {rival}", task, "", None, None, False), reason
         for metric in shared:
             limit = theirs[metric.measured_on]
@@ -134,7 +125,7 @@ def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None)
 
 
 def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, tolerance: float) -> Iterable[Result]:
-    """The mean over what both were measured on; nothing where that is empty (other data sets cannot be compared)."""
+    """The mean over what both were measured on; nothing where that is empty (other test sets cannot be compared)."""
     before = {metric.measured_on: metric.corr for metric in champion or ()}
     shared = [metric for metric in ours if before.get(metric.measured_on) is not None and metric.corr is not None]
     if not shared:
@@ -149,8 +140,15 @@ def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, toleran
     yield Check("champion", "mean", "", value, limit, value >= limit), reason
 
 
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _not_compared(ours: Sequence[Metric], champion: Sequence[Metric] | None) -> tuple[str, ...]:
+    """One sentence per figure of ours that the champion reached on another test set, or that is unknown."""
+    measured = {metric.measured_on for metric in champion or () if metric.corr is not None}
+    elsewhere = {(metric.task, metric.mode) for metric in champion or ()}
+    return tuple(
+        f"{_name(metric)} is not compared with the champion, whose figure is of another test set."
+        for metric in ours
+        if metric.measured_on not in measured and (metric.task, metric.mode) in elsewhere
+    )
 
 
 def _name(metric: Metric) -> str:

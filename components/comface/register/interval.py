@@ -1,6 +1,6 @@
 """How far an estimated change may be off: conformal intervals from cross-validated residuals.
 
-In: predictions.json of a `transfer` artifact (subject, change and predicted of every test pair). Out: the half width
+In: the subject and the residual (predicted minus true change) of every test pair. Out: the half width
 that covers the true change of a pair of a *new* subject with the probability asked for. The pairs of one subject are
 not exchangeable with another's, subjects are: every subject weighs the same, and the new one counts as one more,
 whose residuals are not known (hierarchical conformal prediction).
@@ -9,16 +9,15 @@ whose residuals are not known (hierarchical conformal prediction).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def half_width(predictions: Mapping[str, Sequence[Any]], coverage: float) -> float | None:
+def half_width(subjects: Sequence[str], residual_P: NDArray[np.float64], coverage: float) -> float | None:
     """None where there are too few subjects to promise `coverage` (fewer than coverage / (1 - coverage))."""
-    subjects = [str(subject) for subject in predictions["subject"]]
-    residual_P = np.abs(np.asarray(predictions["predicted"], float) - np.asarray(predictions["change"], float))
+    residual_P = np.abs(residual_P)
     if not subjects or not np.isfinite(residual_P).all():
         return None
     pairs = Counter(subjects)

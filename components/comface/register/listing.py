@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from comface.errors import ConfigurationError
-from comface.register.registry import Registry, Version, names, resolve_model
+from comface.manifest import Artifact
+from comface.register.package import read_card, read_facts
+from comface.register.registry import Registry, Version, names, place_of, resolve_model
 from comface.store import Store
 
 
@@ -43,8 +45,8 @@ def show_model(store: Store, reference: str | None) -> dict[str, Any]:
         "reference": called,
         "uri": model.uri,
         "sha256": model.sha256,
-        "tasks": model.facts["tasks"],
-        "card": model.read("card.md").decode(),
+        "tasks": _tasks(model),
+        "card": read_card(model),
         "objects": {name: entry.size_bytes for name, entry in model.manifest.objects.items()},
     }
 
@@ -56,7 +58,7 @@ def model_text(shown: dict[str, Any]) -> str:
 
 def promote_model(store: Store, reference: str, now: datetime) -> dict[str, Any]:
     """Make NAME@vN (or NAME: its newest) the champion. Gives reference and the champion before."""
-    if "://" in reference:
+    if place_of(reference) is not None:
         raise ConfigurationError(f"A champion is named by its version, not by {reference}; write NAME@v3.")
     called, _ = resolve_model(store, reference)
     name, _, number = called.partition("@v")
@@ -71,9 +73,13 @@ def _row(registry: Registry, version: Version, champion: bool) -> dict[str, Any]
         "reference": version.reference,
         "champion": champion,
         "registered_at": version.registered_at.isoformat(),
-        "tasks": model.facts["tasks"],
+        "tasks": _tasks(model),
         "uri": model.uri,
     }
+
+
+def _tasks(model: Artifact) -> dict[str, dict[str, Any]]:
+    return {task: entry.model_dump(mode="json") for task, entry in read_facts(model).tasks.items()}
 
 
 def _corr(entry: dict[str, Any]) -> str:

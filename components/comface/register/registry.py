@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +24,7 @@ from comface.sealed import RECORD_BYTES, sealed, unsealed
 from comface.store import Store
 
 FOLDER = "registry"
+DEFAULT_NAME = "comface"
 ATTEMPTS = 50
 """How many rivals may be faster, one after the other, before a registration gives up."""
 
@@ -58,8 +59,10 @@ class Registry:
     """The versions of the model `name` in `store`."""
 
     def __init__(self, store: Store, name: str) -> None:
-        if not re.fullmatch("[a-z0-9][a-z0-9-]*", name):
-            raise ConfigurationError(f"'{name}' is no name of a model; use small letters, digits and hyphens.")
+        if not re.fullmatch("[a-z0-9][a-z0-9-]{0,99}", name):
+            raise ConfigurationError(
+                f"{name[:60]!a} is not the name of a model; use at most 100 small letters, digits and hyphens."
+            )
         self.store, self.name = store, name
         self.folder = f"{FOLDER}/{name}"
 
@@ -166,24 +169,53 @@ def names(store: Store) -> list[str]:
     return sorted({found[1] for found in keys if found})
 
 
-def newest(store: Store) -> Version:
-    """The version that was registered last, whatever its name."""
-    found: Sequence[Version] = [Registry(store, name).versions()[-1] for name in names(store)]
-    if not found:
-        raise ConfigurationError(f"No model is registered in {store.uri}; run `comface run`, or give --store.")
-    return max(found, key=lambda version: version.registered_at)
+def default_model(store: Store) -> Version:
+    """What is meant where nobody names a model: the champion of DEFAULT_NAME, else its newest version."""
+    registry = Registry(store, DEFAULT_NAME)
+    versions = registry.versions()
+    if not versions:
+        if not (others := ", ".join(names(store))):
+            raise ConfigurationError(f"No model is registered in {store.uri}; run `comface run`, or give --store.")
+        raise ConfigurationError(
+            f"No model '{DEFAULT_NAME}' is registered in {store.uri}; those that are: {others}; name one."
+        )
+    return registry.champion() or versions[-1]
 
 
 def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
-    """The model that a person names: None (the newest), NAME, NAME@v3, NAME@champion or the URI of a model artifact.
-    Gives how it is called and the artifact."""
+    """The model that a person names: None (default_model), NAME, NAME@v3, NAME@champion, or the URI or path of a model
+    artifact. Gives how it is called and the artifact."""
     if reference is None:
-        version = newest(store)
-    elif "://" in reference:
-        return reference, open_artifact(reference, "model")
+        version = default_model(store)
+    elif (uri := place_of(reference)) is not None:
+        return uri, open_artifact(uri, "model")
     else:
         version = _named(store, reference)
     return version.reference, Registry(store, version.name).open(version)
+
+
+def resolve_backbone(store: Store, reference: str) -> Artifact:
+    """The backbone that a person names: as a model is named (then the one that it was made from), or by the URI or path
+    of a backbone artifact."""
+    uri = place_of(reference)
+    artifact = open_artifact(uri) if uri is not None else resolve_model(store, reference)[1]
+    if artifact.manifest.kind == "model":
+        return artifact.input("backbone", "backbone")
+    if artifact.manifest.kind != "backbone":
+        raise DataError(
+            f"{artifact.uri} is an artifact of kind '{artifact.manifest.kind}', neither a backbone nor a model; "
+            "pass one of these."
+        )
+    return artifact
+
+
+def place_of(reference: str) -> str | None:
+    """The URI that a reference is, or of the path that it is; None for a name in the registry."""
+    if "://" in reference:
+        return reference
+    if "/" in reference or reference.startswith((".", "~")):
+        return Path(reference).expanduser().absolute().as_uri()
+    return None
 
 
 def _named(store: Store, reference: str) -> Version:
@@ -203,5 +235,7 @@ def _named(store: Store, reference: str) -> Version:
             )
         return champion
     if not re.fullmatch(r"v\d{1,9}", which):
-        raise ConfigurationError(f"'{reference}' is no reference to a model; write NAME, NAME@v3 or NAME@champion.")
+        raise ConfigurationError(
+            f"{reference[:60]!a} does not name a model; write NAME, NAME@v3, NAME@champion, a URI or a path."
+        )
     return registry.version(int(which[1:]))

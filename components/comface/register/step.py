@@ -8,7 +8,7 @@ it is a function of the inputs, so a retry finds the same version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from comface.register.contents import (
     heads_record,
     metrics_of,
     preprocessing,
-    provenance,
     usable_heads,
 )
 from comface.register.gate import CHALLENGER, Check, GateDecision, Metric, decide
+from comface.register.origins import origins
+from comface.register.package import read_facts
 from comface.register.registry import Registry, Version
 from comface.store import Store
 
@@ -60,11 +61,12 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, STEP)
     if (done := draft.published()) is not None:
         return _decision(done.read_json("decision.json")), done
-    before = [_metric(row) for row in inputs["champion"].facts["metrics"]] if champion else None
+    before = [Metric(**row.model_dump()) for row in read_facts(inputs["champion"]).metrics] if champion else None
     decision = decide(metrics_of(evaluation), config, before)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
-    recorded = draft.publish({"passed": decision.passed, "reasons": list(decision.reasons)})
+    facts = {"passed": decision.passed, "reasons": list(decision.reasons), "notes": list(decision.notes)}
+    recorded = draft.publish(facts)
     return _decision(recorded.read_json("decision.json")), recorded
 
 
@@ -77,8 +79,8 @@ def register(
     now: datetime,
     published_weights: Path | None = None,
 ) -> RegisterResult:
-    """`heads`: `transfer` artifacts; those of other methods are passed over, of ComFace's the linear ones become heads.
-    `published_weights`: where the fetched files with their provenance lie (default: models_folder()).
+    """`heads`: `transfer` artifacts; those of other methods are passed over, of ComFace's one per task is used.
+    `published_weights`: where the fetched files lie with their licences (default: models_folder()).
 
     Raises DataError when a head does not belong to the backbone. A refusal is in the result."""
     fitted = usable_heads(heads, backbone)
@@ -86,7 +88,7 @@ def register(
     if not decision.passed:
         return RegisterResult(decision, recorded)
     ours = [result for result in heads if result.facts["method"] == CHALLENGER]
-    model = make_model(store, config, backbone, fitted, ours, provenance(published_weights or models_folder()))
+    model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
     version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)
 
@@ -97,34 +99,36 @@ def make_model(
     backbone: Artifact,
     heads: dict[str, Artifact],
     results: Sequence[Artifact],
-    provenance_rows: Sequence[dict[str, Any]],
+    published_weights: Path,
 ) -> Artifact:
     """The `model` artifact, made or found made. Its address holds what its content depends on: neither the thresholds
     nor the report, whose words may change (the decision, which the version names, leads to both)."""
     named = {f"{result.facts['task']}-{result.facts['mode']}": result for result in results}
     inputs = {"backbone": backbone} | dict(sorted(named.items()))
+    behind = origins(inputs.values(), published_weights)
     settings = {"name": config.name, "interval_coverage": config.interval_coverage}
-    draft = Draft(store, "model", settings | {"provenance": list(provenance_rows)}, inputs, STEP)
+    draft = Draft(store, "model", settings | {"provenance": list(behind.files)}, inputs, STEP)
     if (done := draft.published()) is not None:
         return done
     record = heads_record(heads, config.interval_coverage)
     draft.write("model.safetensors", backbone.read("model.safetensors"))
     for task, head in heads.items():
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
-    draft.write_json("heads.json", record)
-    draft.write_json("preprocessing.json", preprocessing(heads, backbone))
+        if record[task].mode == "finetune":
+            draft.write(f"backbones/{task}.safetensors", head.read("backbone.safetensors"))
+    tasks = {task: entry.model_dump(mode="json") for task, entry in record.items()}
+    draft.write_json("heads.json", tasks)
+    draft.write_json("preprocessing.json", preprocessing(heads, backbone).model_dump(mode="json"))
     draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": settings})
-    facts = card_facts(config.name, backbone, record, inputs, provenance_rows, config.interval_coverage)
+    facts = card_facts(config.name, backbone, record, inputs, behind, config.interval_coverage)
     draft.write("card.md", card(facts).encode())
-    return draft.publish(
-        {"name": config.name, "tasks": record, "metrics": [asdict(metric) for metric in facts.metrics]}
-    )
+    return draft.publish({"name": config.name, "tasks": tasks, "metrics": [asdict(metric) for metric in facts.metrics]})
 
 
 def decision_markdown(decision: GateDecision) -> str:
     """For the KFP UI and for the record."""
     verdict = "**The gate passed.**" if decision.passed else "**The gate refused the model.**"
-    lines = [verdict, "", *(f"- {reason}" for reason in decision.reasons)]
+    lines = [verdict, "", *(f"- {sentence}" for sentence in (*decision.reasons, *decision.notes))]
     lines += ["", "| check | task | mode | value | limit | |", "|---|---|---|---|---|---|"]
     for check in decision.checks:
         value, limit = (f"{number:.3f}" if number is not None else "–" for number in (check.value, check.limit))
@@ -135,9 +139,4 @@ def decision_markdown(decision: GateDecision) -> str:
 
 def _decision(record: dict[str, Any]) -> GateDecision:
     checks = tuple(Check(**row) for row in record["checks"])
-    return GateDecision(record["passed"], tuple(record["reasons"]), checks)
-
-
-def _metric(row: dict[str, Any]) -> Metric:
-    """As a champion of any version recorded it: fields that are unknown here say nothing to this gate."""
-    return Metric(**{field.name: row[field.name] for field in fields(Metric) if field.name in row})
+    return GateDecision(record["passed"], tuple(record["reasons"]), checks, tuple(record["notes"]))

@@ -1,0 +1,116 @@
+"""What a model was made from: generators, data and published files, read from the manifests behind it.
+
+In: the artifacts that a model names as its inputs. Out: Origins, for the card. What merely lies on this machine (a
+competitor's weights, a generator that was not used) is not among them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comface.manifest import Artifact, file_sha256
+from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
+
+COHORT = "cohort"
+COHORT_FILES = (DCGAN, AGE, EXPRESSION, LANDMARKS)
+"""What the rehearsal of the scored cohort is made with."""
+KEYS = ("licence", "trained_on", "citation", "package")
+
+
+@dataclass(frozen=True)
+class Origins:
+    generators: tuple[str, ...]
+    """Of the faces that the backbone learned from."""
+    tracks: int | None
+    images: int | None
+    identities: int | None
+    datasets: tuple[str, ...]
+    files: tuple[dict[str, Any], ...]
+    """Rows of file, role, sha256, licence, trained_on, citation, package."""
+
+
+def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
+    """`weights`: where the fetched files lie, with their licences beside them."""
+    behind = _behind(inputs)
+    generators = {name for artifact in behind for name in _generators(artifact)}
+    shards = next((a.facts for a in behind if a.manifest.kind == "shards"), {})
+    splits = [shards[split] for split in ("train", "validation") if split in shards]
+
+    def total(what: str) -> int | None:
+        return sum(split[what] for split in splits) if splits and all(what in split for split in splits) else None
+
+    used: dict[tuple[str, str], set[str]] = {}
+    for artifact in behind:
+        for file, sha256, role in _files(artifact):
+            used.setdefault((file, sha256 or _sha256(weights / file)), set()).add(role)
+    return Origins(
+        tuple(sorted(generators)) or tuple(shards.get("generators", ())),
+        total("tracks"),
+        total("images"),
+        total("identities"),
+        tuple(sorted({_dataset(a) for a in behind if a.manifest.kind == "faces"})),
+        tuple(_row(file, sha256, roles, weights) for (file, sha256), roles in sorted(used.items())),
+    )
+
+
+def _behind(inputs: Iterable[Artifact]) -> list[Artifact]:
+    """Every artifact behind these, each once."""
+    found: dict[str, Artifact] = {}
+    todo = list(inputs)
+    while todo:
+        artifact = todo.pop()
+        if artifact.uri not in found:
+            found[artifact.uri] = artifact
+            todo += artifact.inputs().values()
+    return list(found.values())
+
+
+def _generators(artifact: Artifact) -> dict[str, Any]:
+    made_by = artifact.manifest.config.get("generators") if artifact.manifest.kind == "tracks" else None
+    return dict(made_by) if isinstance(made_by, dict) else {}
+
+
+def _dataset(faces: Artifact) -> str:
+    name = str(faces.facts.get("dataset", "unnamed"))
+    return f"{name} (rehearsal)" if faces.facts.get("rehearsal") else name
+
+
+def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
+    """(file, sha256 where the manifest records it, role) of every published file that made this artifact."""
+    kind, config, facts = artifact.manifest.kind, artifact.manifest.config, artifact.facts
+    if kind == "tracks":
+        for name, made in _generators(artifact).items():
+            if made.get("weights_sha256"):
+                yield DCGAN if name == "dcgan" else name, made["weights_sha256"], "generator"
+        if config.get("synthesize", {}).get("screen_faces") and set(_generators(artifact)) - {"procedural"}:
+            yield LANDMARKS, "", "face finder"
+    elif kind == "screening":
+        instruments = config.get("instruments", {})
+        for name, sha256 in instruments.get("scorers_sha256", {}).items():
+            yield name, sha256, "screening"
+        if instruments.get("method") == "imagenet":
+            yield IMAGENET, instruments.get("weights_sha256", ""), "screening"
+    elif kind == "dataset" and facts.get("dataset") == COHORT:
+        for name in COHORT_FILES:
+            yield name, "", "rehearsal data"
+    elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
+        yield LANDMARKS, "", "face finder"
+
+
+def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
+    """The licence is told of this very file only."""
+    try:
+        told = json.loads(provenance_path(weights / file).read_text())
+    except (OSError, ValueError):
+        told = {}
+    known = told if isinstance(told, dict) and told.get("sha256") == sha256 else {}
+    return {"file": file, "role": ", ".join(sorted(roles)), "sha256": sha256} | {key: known.get(key) for key in KEYS}
+
+
+def _sha256(path: Path) -> str:
+    """Where the manifest records none: of the file that lies here."""
+    return file_sha256(path) if path.is_file() else ""
