@@ -202,7 +202,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["align", "cifar"], "No task of this configuration reads a data set 'cifar'"),
         (["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"], "no file 'w.npy'"),
         (["compare", "a.jpg", "b.jpg"], "No model is registered in"),
-        (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "is no reference to a model"),
+        (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "does not name a model"),
         (["models", "show", "comface@v7"], "There is no version v7 of 'comface'"),
         (["verify"], "No model is registered in"),
     ],
@@ -289,7 +289,7 @@ def test_a_label_for_a_frame_that_does_not_exist_is_said(disfa: Path, capfd: pyt
 @needs_models
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("cut", "cannot be decoded"), ("grey", "No face was found"), ("text", "no image"), ("absent", "is not there")],
+    [("cut", "cannot be decoded"), ("grey", "No face was found"), ("text", "no image"), ("absent", "does not exist")],
 )
 def test_a_photo_that_cannot_be_compared_is_named_with_its_role(
     tiny_run, elsewhere: Path, capfd: pytest.CaptureFixture[str], kind: str, reason: str
