@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_generator import TinyGenerator, load_tiny
 
-from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
-from comface.render import parse_alphas, parse_seeds, publish, render
+from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.render import parse_alphas, parse_seeds, render
 
 
 def call(output: Path, **options: object) -> Path:
@@ -179,15 +179,14 @@ def test_a_sheet_too_long_to_look_at_is_refused(tmp_path: Path) -> None:
         call(tmp_path / "sheet.png", seeds=range(500))
 
 
-def test_an_interrupted_write_leaves_what_was_there_and_no_scraps(tmp_path: Path) -> None:
-    output = tmp_path / "sheet.png"
-    output.write_bytes(b"before")
+def test_a_render_that_breaks_off_leaves_what_was_there_and_no_scraps(tmp_path: Path) -> None:
+    class Breaking(TinyGenerator):
+        def render(self, *_: object) -> torch.Tensor:
+            raise DataError("half of it")
 
-    def half(partial: Path) -> None:
-        partial.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(TryAgain, match="No space left"):
-        publish(output, half)
-    assert output.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [output]
+    for output in (tmp_path / "sheet.png", tmp_path / "raw.npy"):
+        output.write_bytes(b"before")
+        with pytest.raises(DataError, match="half of it"):
+            render("tiny", output, seeds=(0,), load=lambda *_: Breaking())
+        assert output.read_bytes() == b"before"
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "raw.npy", tmp_path / "sheet.png"]

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.arrays import read_numbers
 from comface.directions import Fit, fit, project
+from comface.files import check_output, write_file
 from comface.generators import FaceGenerator, edit, load_generator, to_uint8
 from comface.progress import track
 from comface.samples import Sampling, score_samples
@@ -113,8 +115,8 @@ def sweep_figures(generator: FaceGenerator, direction_1D: NDArray[Any], scorer: 
 def make_catalogue(generator: FaceGenerator, samples: int, folder: Path, seed: int, command: str) -> dict[str, Any]:
     """Sample, score, fit and measure; `folder` keeps the sample, so that an interrupted call goes on."""
     paths = score_samples(generator, list(SCORERS), folder, Sampling(samples, seed))
-    latents_ND = np.load(paths["latents"])
-    scores = {name: np.load(paths[name]) for name in SCORERS}
+    latents_ND = read_numbers(paths["latents"], "latents")
+    scores = {name: read_numbers(paths[name], "scores", finite=False) for name in SCORERS}
     fits = fit_all(latents_ND, scores, seed)
     entries = {}
     for name, fitted in track(list(fits.items()), "measuring", unit="directions"):
@@ -167,8 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the scored sample and catalogue.json")
     given = parser.parse_args(arguments)
     command = f"python -m comface.catalogue --generator {given.generator} --samples {given.samples} --seed {given.seed}"
+    check_output(given.output / "catalogue.json", [])
     catalogue = make_catalogue(load_generator(given.generator), given.samples, given.output, given.seed, command)
-    (given.output / "catalogue.json").write_text(json.dumps(catalogue, indent=1) + "\n")
+    write_file(given.output / "catalogue.json", (json.dumps(catalogue, indent=1) + "\n").encode())
     path = shipped_folder(given.generator) / "catalogue.json"
     print(figures(catalogue, json.loads(path.read_text()) if path.is_file() else {}))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.arrays import read_numbers
-from comface.errors import ConfigurationError, DataError
+from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.files import check_output, read_bounded, write_file
 from comface.manifest import file_sha256
 from comface.models import provenance_path
 
 Floats = NDArray[np.floating]
 
 TRAIN_SHARE = 0.7
+MOST_FACTS_BYTES = 2**20
 SAMPLE = "sample.json"
 """Beside scored latents: the generator, its weights, the scorer."""
 
@@ -111,17 +112,25 @@ def fit_files(
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     from comface.generators.edits import check_fitted_for, fitted_for
-    from comface.render import publish
+    from comface.generators.published import check_published_name, named_space
 
+    for written in (output, provenance_path(output)):
+        check_output(written, [latents, latents.parent / SAMPLE, scores, *conditions])
     sample = sample_facts(latents)
     for path in conditions:
+        if sample.get("generator"):  # whose latents are of w (samples.py)
+            check_published_name(path.name, str(sample["generator"]))
+            if named_space(path.name) == "Z":
+                raise ConfigurationError(
+                    f"The condition '{path.name}' is a direction of Z by its name, and the latents are of W; give the "
+                    "one of W (InterFaceGAN calls it …_w_boundary.npy)."
+                )
         check_fitted_for(path.name, fitted_for(path), sample.get("generator") or fitted_for(path))
     given = [read_numbers(path, "condition") for path in conditions]
     latents_ND = read_numbers(latents, "latents", finite=False)
     fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
     figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
     save_array(output, fitted.direction_1D)
     recipe = {"fraction": fraction, "softness": softness, "seed": seed}
     origin = {name: sample.get(name, "") for name in ("generator", "weights_sha256", "attribute", "scorer")}
@@ -134,15 +143,15 @@ def fit_files(
         **figures,
     }
     text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
-    publish(provenance_path(output), lambda partial: partial.write_text(text))
+    write_file(provenance_path(output), text.encode())
     return figures
 
 
 def sample_facts(latents: Path) -> dict[str, Any]:
     """What `directions score` says beside its latents (sample.json); empty where it says nothing."""
     try:
-        facts = json.loads((latents.parent / SAMPLE).read_bytes())
-    except (OSError, ValueError):
+        facts = json.loads(read_bounded(latents.parent / SAMPLE, MOST_FACTS_BYTES, "The file"))
+    except (ComfaceError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -208,7 +217,4 @@ def _unit(direction_1D: Floats, what: str) -> NDArray[np.float64]:
 
 def save_array(path: Path, array: NDArray[np.floating]) -> None:
     """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array))
-    partial.rename(path)
+    write_file(path, lambda file: np.save(file, np.ascontiguousarray(array)))

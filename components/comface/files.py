@@ -91,15 +91,30 @@ def check_output(output: Path, inputs: Iterable[Path], option: str = "--output")
                     raise ConfigurationError(
                         f"{option} '{output}' is the input '{each}', which it would overwrite; give another path."
                     )
-        folder = output.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        if not folder.is_dir():
-            raise ConfigurationError(f"'{folder}', in which {option} '{output}' would lie, is not a folder.")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"The folder '{folder}' of {option} may not be written; choose another.")
+        _check_place(output.parent, output, option)
     except (OSError, ValueError) as caught:  # a name too long, a NUL byte, a folder that may not be searched
         raise ConfigurationError(f"{option} '{output}' cannot be used ({_why(caught)}); choose another path.") from None
+
+
+def check_output_folder(output: Path, option: str = "--output") -> None:
+    """Refuse, before any work, an output folder that is something else, or lies where nothing may be written. Raises
+    ConfigurationError."""
+    try:
+        if (output.exists() or output.is_symlink()) and not output.is_dir():
+            raise ConfigurationError(f"{option} '{output}' is not a folder; give the path of one.")
+        _check_place(output, output, option)
+    except (OSError, ValueError) as caught:
+        raise ConfigurationError(f"{option} '{output}' cannot be used ({_why(caught)}); choose another path.") from None
+
+
+def _check_place(folder: Path, output: Path, option: str) -> None:
+    """The nearest folder that is there is one, and may be written."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ConfigurationError(f"'{folder}', in which {option} '{output}' would lie, is not a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"The folder '{folder}' of {option} may not be written; choose another.")
 
 
 def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: bool = False) -> None:

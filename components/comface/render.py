@@ -9,18 +9,18 @@ Legend: N latents, L layers of W+, D latent width, A alphas, H = W side length.
 
 from __future__ import annotations
 
-import os
-import uuid
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from comface import progress
 from comface.arrays import read_numbers
 from comface.config import DirectionUse
-from comface.errors import ConfigurationError, DataError, TryAgain
+from comface.errors import ConfigurationError, DataError
+from comface.files import check_output, write_file
 from comface.generators import FaceGenerator, edit, load_generator
 from comface.generators.edits import (
     Edit,
@@ -36,7 +36,8 @@ from comface.generators.edits import (
     swept,
 )
 from comface.generators.location import find_file
-from comface.generators.published import STYLEGANS, check_published_name, entry_for
+from comface.generators.published import STYLEGANS, check_published_name, entry_for, named_space
+from comface.models import provenance_path
 from comface.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
 from comface.store import FileStore
 
@@ -77,7 +78,8 @@ def render(
     `pseudo_aligned`, `transform`: how StyleGAN3's picture lies.
 
     Raises ConfigurationError or DataError before anything is rendered or written."""
-    _check(output, psi, size_px)
+    inputs = [path for path in (weights, latents, direction) if path is not None]
+    _check(output, psi, size_px, inputs)
     if (seeds is None) == (latents is None):
         raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
     if direction is not None and attribute is not None:
@@ -86,7 +88,7 @@ def render(
     faces = load(generator, weights, device)
     if pseudo_aligned or any(transform):
         pose(faces, pseudo_aligned, transform)
-    change = _change(faces, weights, direction, attribute, space, layers, truncate)
+    change = _change(faces, weights, direction, attribute, space, layers, truncate, output)
     if latents is not None:
         if change.space == "Z" or truncate is not None:
             raise ConfigurationError(
@@ -151,26 +153,21 @@ def parse_transform(text: str) -> tuple[float, float, float]:
     return rotate_deg, x, y
 
 
-def publish(output: Path, fill: Callable[[Path], object]) -> None:
-    """`fill` writes a temporary file beside `output`, which takes its place when it is whole."""
-    partial = output.with_name(f".writing-{uuid.uuid4().hex}{output.suffix}")
+def weights_name(weights: Path | None) -> str:
+    """The name of a weight file and, of a converted one, that of the file it was made of."""
+    if weights is None:
+        return ""
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        fill(partial)
-        os.replace(partial, output)
-    except PermissionError:
-        raise ConfigurationError(
-            f"{output.parent} does not allow '{output.name}' to be written; choose another."
-        ) from None
-    except OSError as error:
-        raise TryAgain(f"'{output}' could not be written ({error.strerror}); make room, then run again.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        source = json.loads(provenance_path(weights).read_bytes())["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        source = ""
+    return f"{weights.name} {source}"
 
 
-def _check(output: Path, psi: float, size_px: int | None) -> None:
+def _check(output: Path, psi: float, size_px: int | None, inputs: Sequence[Path]) -> None:
     if output.suffix not in (".png", ".npy"):
         raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
+    check_output(output, inputs)
     check_psi(psi)
     if size_px is not None and not 16 <= size_px <= 4096:
         raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
@@ -195,12 +192,18 @@ def _change(
     space: Space | None,
     layers: Sequence[int] | None,
     truncate: Truncate | None,
+    output: Path,
 ) -> Edit:
-    """What is asked for; an edit along nothing where that is nothing."""
+    """What is asked for; an edit along nothing where that is nothing. `output` must not be the direction's file."""
     import torch
 
     if path is not None:
-        check_published_name(path.name, faces.name)
+        check_published_name(path.name, faces.name, weights_name(weights))
+        if (named := named_space(path.name)) is not None and space is None:
+            space = named
+            progress.say(
+                f"'{path.name}' is a direction of {named} by its name and is used there; --space says otherwise"
+            )
         check_fitted_for(path.name, fitted_for(path), faces.name)
         direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
         return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
@@ -215,6 +218,7 @@ def _change(
                 f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {weights.parent}, beside the "
                 "weights; put it there, or give a file with --direction."
             )
+        check_output(output, [location.path(key)])
         return published_edit(faces, entry, location.path(key), {}, layers)
     if attribute not in faces.attributes():
         raise ConfigurationError(
@@ -250,26 +254,22 @@ def _rendered(
 def _write(
     output: Path, pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str
 ) -> None:
+    """Pictures of faces are for their owner alone."""
     if output.suffix == ".npy":
-        publish(output, lambda partial: _write_raw(partial, pieces, len(captions) * len(steps)))
+        write_file(output, lambda file: _write_raw(file, pieces, len(captions) * len(steps)), private=True)
         return
     if ":" in title:
         title += "; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}"
-    data = _sheet(pieces, captions, steps, title)
-    publish(output, lambda partial: partial.write_bytes(data))
+    write_file(output, _sheet(pieces, captions, steps, title), private=True)
 
 
-def _write_raw(partial: Path, pieces: Iterator[np.ndarray], count: int) -> None:
+def _write_raw(file: BinaryIO, pieces: Iterator[np.ndarray], count: int) -> None:
     """Piece by piece into the file, so that memory holds one piece."""
-    raw: np.memmap | None = None
-    done = 0
-    for piece_NCHW in pieces:
-        if raw is None:
-            raw = np.lib.format.open_memmap(partial, "w+", np.float32, (count, *piece_NCHW.shape[1:]))
-        raw[done : done + len(piece_NCHW)] = piece_NCHW
-        done += len(piece_NCHW)
-    if raw is not None:
-        raw.flush()
+    for number, piece_NCHW in enumerate(pieces):
+        if number == 0:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (count, *piece_NCHW.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(piece_NCHW, "<f4").data)
 
 
 def _sheet(pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str) -> bytes:

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.arrays import read_numbers
 from comface.directions import SAMPLE, save_array
 from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.files import write_file
 from comface.generators import FaceGenerator, draw, to_uint8
 from comface.progress import track
-from comface.render import publish
 from comface.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -72,13 +73,14 @@ def score_samples(
         raise ConfigurationError(f"{sampling.samples} samples were asked for; ask for at least one.")
     score = _scores_of(sampling.scorer, names)
     parts = folder / f"parts-{_work_digest(generator, names, sampling, part)}"
-    parts.mkdir(parents=True, exist_ok=True)
     starts = range(0, sampling.samples, part)
     missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
     for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{part} faces"):
         seeds = [derive_seed(sampling.seed, "directions", i) for i in range(start, start + part)]
         save_array(parts / f"{start:07d}.npy", _score_part(generator, seeds, sampling.psi, score))
-    rows = np.concatenate([np.load(parts / f"{start:07d}.npy") for start in starts])[: sampling.samples]
+    rows = np.concatenate([read_numbers(parts / f"{start:07d}.npy", "sample", finite=False) for start in starts])[
+        : sampling.samples
+    ]
     return _write(folder, generator, names, rows, vars(sampling) | {"scorer": sampling.scorer or ", ".join(names)})
 
 
@@ -161,7 +163,6 @@ def _kept(generator: FaceGenerator, w_ND: torch.Tensor, psi: float) -> torch.Ten
 def _write(
     folder: Path, generator: FaceGenerator, names: Sequence[str], rows: NDArray[Any], facts: dict[str, Any]
 ) -> dict[str, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
     width = rows.shape[1] - len(names)
     paths = {"latents": folder / "latents.npy"}
     save_array(paths["latents"], rows[:, :width])
@@ -170,7 +171,7 @@ def _write(
         save_array(paths[name], rows[:, width + i])
     scored = {name: int(np.isfinite(rows[:, width + i]).sum()) for i, name in enumerate(names)}
     told = {"generator": generator.name, "attribute": ", ".join(names), "scored": scored, **facts}
-    publish(folder / SAMPLE, lambda partial: partial.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n"))
+    write_file(folder / SAMPLE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
     return paths
 
 

@@ -58,8 +58,14 @@ def torch_file(value: Any, zipped: bool) -> bytes:
     return stream.getvalue()
 
 
-def nvidia_pickle(state: State, arguments: dict[str, Any], clamp: float | None = None) -> bytes:
-    """As torch and numpy of today write it: plain dictionaries, numpy._core, protocol 4."""
+def nvidia_pickle(
+    state: State,
+    arguments: dict[str, Any],
+    clamp: float | None = None,
+    protocol: int = 4,
+    beside: dict[str, Any] | None = None,
+) -> bytes:
+    """As torch and numpy of today write it: plain dictionaries, numpy._core. `beside`: other entries of the file."""
     with published_modules() as (reconstruct, easy_dict, _):
 
         class Persistent:
@@ -91,7 +97,7 @@ def nvidia_pickle(state: State, arguments: dict[str, Any], clamp: float | None =
         kwargs = easy_dict(arguments)
         generator = module("", "Generator", {"_init_args": (), "_init_kwargs": kwargs})
         whole = {"G": None, "D": None, "G_ema": generator, "augment_pipe": None, "training_set_kwargs": {}}
-        return pickle.dumps(whole, 4)
+        return pickle.dumps(whole | (beside or {}), protocol)
 
 
 def tensorflow_pickle(parts: dict[str, dict[str, np.ndarray]]) -> bytes:

@@ -42,8 +42,10 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 
 def rehearse(arguments: argparse.Namespace) -> None:
+    from comface.files import check_output_folder
     from comface.rehearse.step import write
 
+    check_output_folder(arguments.output)
     if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
         raise ConfigurationError(f"'{arguments.output}' is not an empty folder; name another, or empty it.")
     config = configuration(arguments)

@@ -160,6 +160,8 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
+    from comface.directions import SAMPLE
+    from comface.files import check_output, check_output_folder, open_regular
     from comface.generators import load_generator
     from comface.generators.edits import check_psi, pose
     from comface.manifest import file_sha256
@@ -168,13 +170,19 @@ def score(arguments: argparse.Namespace) -> None:
     if arguments.samples < 10:
         raise ConfigurationError(f"--samples {arguments.samples} is too few to fit anything; 20000 is usual.")
     check_psi(arguments.psi)
+    table = Path(arguments.scorer) if arguments.scorer.endswith(".csv") else None
+    inputs = [path for path in (arguments.weights, table) if path is not None]
+    for path in inputs:
+        open_regular(path, "The file", ConfigurationError).close()
+    check_output_folder(arguments.output)
+    for name in ("latents.npy", "scores.npy", SAMPLE):
+        check_output(arguments.output / name, inputs)
     generator = load_generator(arguments.generator, arguments.weights)
     if arguments.pseudo_align:
         pose(generator, True)
     sha256 = file_sha256(arguments.weights) if arguments.weights else ""
-    if arguments.scorer.endswith(".csv"):
-        table, folder = Path(arguments.scorer), arguments.output
-        score_table(generator, arguments.attribute, table, folder, arguments.psi, sha256)
+    if table is not None:
+        score_table(generator, arguments.attribute, table, arguments.output, arguments.psi, sha256)
     else:
         sampling = Sampling(arguments.samples, arguments.seed, arguments.psi, arguments.scorer, sha256)
         score_samples(generator, arguments.attribute, arguments.output, sampling)

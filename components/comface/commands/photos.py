@@ -81,4 +81,4 @@ def features(arguments: argparse.Namespace) -> None:
     sources = Sources.of(backbone, arguments.weights, config.transfer)
     encoder = load_method(arguments.method, sources)
     rows = [encode(encoder, read_photo(path)[None]) for path in arguments.images]
-    write_file(arguments.output, array_bytes(np.concatenate(rows)))
+    write_file(arguments.output, array_bytes(np.concatenate(rows)), private=True)

@@ -103,13 +103,14 @@ def screen(arguments: argparse.Namespace) -> None:
     import torch
 
     from comface.execution import cache_folder
+    from comface.files import check_output, write_file
     from comface.generators.location import open_supplies
     from comface.manifest import open_artifact
-    from comface.render import publish
     from comface.screening.step import screen_composition, screen_tracks
     from comface.screening.table import text_table
     from comface.store import open_store
 
+    check_output(arguments.picture, [], "--picture")
     config = configuration(arguments)
     store = open_store(config.store)
     if arguments.tracks:
@@ -120,7 +121,7 @@ def screen(arguments: argparse.Namespace) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         screening = screen_composition(store, config.screening, config.synthesize, files, device=device)
     picture = screening.read("screening.png")
-    publish(arguments.picture, lambda partial: partial.write_bytes(picture))
+    write_file(arguments.picture, picture, private=True)
     print(text_table(screening.facts))
     print(f"picture: {arguments.picture}\n{screening.uri}")
 
@@ -163,7 +164,9 @@ def transfer(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     from comface.evaluate.entry import evaluate_results
+    from comface.files import check_output
 
+    check_output(arguments.report, [], "--report")
     uri, _ = evaluate_results(
         _plans(arguments).evaluate, arguments.results, _backbone(arguments), str(arguments.report), _scratch_file()
     )

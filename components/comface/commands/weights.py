@@ -32,3 +32,6 @@ def convert(arguments: argparse.Namespace) -> None:
         f"{arguments.output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} numbers, "
         f"licence {facts['licence']}"
     )
+    for part in ("w_avg", "noise"):
+        if part in facts["notes"]:
+            print(f"{part}: {facts['notes'][part]['how']} (seed {facts['notes'][part]['seed']})")

@@ -9,12 +9,19 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from comface.config import DirectionUse, Section
 from comface.errors import ConfigurationError
 
+_BOUNDARY = re.compile(
+    r"(pggan|progan|stylegan[23]?)_(celebahq|celeba|ffhq|bedroom|church|car|cat)_\w+?(_w)?_boundary\.npy", re.IGNORECASE
+)
+"""InterFaceGAN's names: GAN_DATASET_ATTRIBUTE[_c_CONDITION][_w]_boundary.npy; without `_w` the direction is of Z."""
+FACES = "ffhq"
+"""What the StyleGANs that are used here were trained on, where the weights' name does not say another."""
 STYLEGANS = ("stylegan", "stylegan2", "stylegan3")
 """Generators whose weights and directions a user brings."""
 
@@ -62,6 +69,10 @@ def entry_for(generator: str, attribute: str, use: DirectionUse | None = None) -
     known = catalogue().get(generator, {}).get(name)
     entry = known or Entry(generator=generator, attribute=name, file=f"{name}.npy")
     changes = use.model_dump(exclude_none=True) if use is not None else {}
+    if "file" in changes:
+        check_published_name(changes["file"], generator)
+        if "space" not in changes and (space := named_space(changes["file"])) is not None:
+            changes["space"] = space
     if changes.get("space") == "Z":
         changes.setdefault("truncate", None)
     return Entry.model_validate({**entry.model_dump(), **changes})
@@ -78,12 +89,31 @@ def weights_origin(generator: str) -> Mapping[str, str]:
     return {"source": weights["source"], "licence": weights["licence"]}
 
 
-def check_published_name(file: str, generator: str) -> None:
-    """Raises ConfigurationError when the name is that of a direction published for another generator."""
+def named_space(file: str) -> Literal["Z", "W"] | None:
+    """The latents that a published direction is of, as its name says; None where the name says nothing."""
+    match = _BOUNDARY.fullmatch(file.rpartition("/")[2])
+    return None if match is None else "W" if match[3] else "Z"
+
+
+def check_published_name(file: str, generator: str, weights: str = "") -> None:
+    """Raises ConfigurationError when the name is that of a direction published for another generator, or for one that
+    was trained on other pictures (`weights`: the name of the weight file, which may say on which)."""
     owners = [name for name, entries in catalogue().items() for entry in entries.values() if entry.file == file]
     if owners and generator not in owners:
         raise ConfigurationError(
             f"The file '{file}' is a direction of '{owners[0]}', not of '{generator}'; name the generator it is for."
+        )
+    if (match := _BOUNDARY.fullmatch(file.rpartition("/")[2])) is None:
+        return
+    gan, pictures = match[1].lower(), match[2].lower()
+    own = "celebahq" if "celebahq" in weights.lower().replace("-", "") else FACES
+    if gan != generator:
+        raise ConfigurationError(
+            f"The direction '{file}' belongs to {gan} {pictures}, not to '{generator}'; give one fitted for it."
+        )
+    if pictures != own:
+        raise ConfigurationError(
+            f"The direction '{file}' belongs to {gan} {pictures}, and these weights are of {own}; give one of {own}."
         )
 
 

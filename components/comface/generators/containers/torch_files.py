@@ -32,7 +32,9 @@ class _Storages:
     def __init__(self) -> None:
         self.by_key: dict[str, Storage] = {}
 
-    def __call__(self, reference: Any) -> Storage:
+    def __call__(self, reference: Any) -> Any:
+        if isinstance(reference, tuple) and len(reference) == 4 and reference[0] == "module":
+            return reference[1]  # a class with its source, which the older layout keeps of whole modules
         key, storage = storage_of(reference)
         known = self.by_key.setdefault(key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):

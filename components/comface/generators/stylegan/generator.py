@@ -19,6 +19,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.generators.containers import read_container
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
+from comface.progress import say
 
 AT_ONCE_PX = 2**20
 """Rendered together, in pixels of the native size: one image of 1024 px."""
@@ -130,4 +131,7 @@ def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> Style
         raise ConfigurationError(
             f"The weight file {weights} holds a '{container.family}', not a '{name}'; name that generator."
         )
-    return StyleGanGenerator(network_of(container, weights), device)
+    network = network_of(container, weights)
+    for part, made in network.computed.items():
+        say(f"{weights.name}: {part}: {made['how']} (seed {made['seed']})")
+    return StyleGanGenerator(network, device)
