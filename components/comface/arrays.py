@@ -55,7 +55,7 @@ def array_in(data: bytes) -> NDArray[Any]:
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     there_bytes, count = len(data) - head.tell(), math.prod(shape)
-    if count * dtype.itemsize != there_bytes:
+    if min(shape, default=0) < 0 or count * dtype.itemsize != there_bytes:
         raise ValueError(
             f"it claims {count:,} values of {dtype.itemsize} bytes, but {there_bytes:,} bytes follow its header"
         )

@@ -1,0 +1,111 @@
+"""Fetched models: hashed where they are opened, and a changed one is one sentence that says how to replace it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comface.config import RunConfig
+from comface.doctor.places import model_row
+from comface.doctor.rows import Check, answer
+from comface.errors import ConfigurationError, DataError
+from comface.models import ALL, DCGAN, LANDMARKS, available, model_digest, model_path, models_folder, provenance_path
+from comface.resolve.missing import missing_models
+
+CHANGED = "is not the file that was fetched (its sha256 is not that of"
+
+
+def fill(folder: Path) -> None:
+    for name in ALL:
+        (folder / name).write_bytes(name.encode())
+        facts = {"sha256": hashlib.sha256(name.encode()).hexdigest(), "licence": "none"}
+        provenance_path(folder / name).write_text(json.dumps(facts))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_model_is_given_with_the_hash_of_the_file_that_is_used(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path, sha256 = model_digest(DCGAN, tmp_path)
+    assert (path, sha256) == (tmp_path / DCGAN, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert model_path(LANDMARKS, tmp_path) == tmp_path / LANDMARKS
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_flipped_bit_is_found_before_use(name: str, tmp_path: Path) -> None:
+    fill(tmp_path)
+    model_digest(name, tmp_path)
+    original = (tmp_path / name).read_bytes()
+    for bit in range(8 * len(original)):
+        content = bytearray(original)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="run `comface fetch`, which replaces it"):
+            model_digest(name, tmp_path)
+    (tmp_path / name).write_bytes(original)
+    assert model_path(name, tmp_path)
+
+
+def test_a_model_is_hashed_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    model_digest(DCGAN, tmp_path)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("it was hashed again"))
+    assert model_digest(DCGAN, tmp_path)[0] == tmp_path / DCGAN
+
+
+def test_a_model_without_provenance_or_that_is_none_is_not_used(tmp_path: Path) -> None:
+    fill(tmp_path)
+    provenance_path(tmp_path / DCGAN).unlink()
+    with pytest.raises(DataError, match="is not the file that was fetched"):
+        model_path(DCGAN, tmp_path)
+    (tmp_path / LANDMARKS).unlink()
+    os.mkfifo(tmp_path / LANDMARKS)
+    with pytest.raises(ConfigurationError, match="run `make setup` or `comface fetch`"):
+        model_path(LANDMARKS, tmp_path)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_resolve_and_doctor_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    for module in ("comface.models", "comface.resolve.missing"):
+        monkeypatch.setattr(f"{module}.models_folder", lambda: tmp_path)
+    assert missing_models() == set()
+    row = answer(Check("store and data", "embedded models", lambda: [model_row(RunConfig())]))[0]
+    assert (row.state, row.found) == ("ok", "6 of 6 here, all that is needed")
+    flip(tmp_path / name)
+    with pytest.raises(DataError):
+        missing_models()
+    row = answer(Check("store and data", "embedded models", lambda: [model_row(RunConfig())]))[0]
+    assert row.state == "red"
+    assert f"'{name}'" in row.found
+    assert CHANGED in row.found
+    assert row.todo == "run `comface fetch`, which replaces it"
+
+
+@pytest.mark.skipif(DCGAN not in available(), reason="the published weights have not been fetched")
+def test_a_changed_generator_ends_a_command_with_65(tmp_path: Path) -> None:
+    folder = tmp_path / "share" / "comface"
+    folder.mkdir(parents=True)
+    for name in (DCGAN, provenance_path(Path(DCGAN)).name):
+        (folder / name).write_bytes((models_folder() / name).read_bytes())
+    flip(folder / DCGAN)
+    program = (
+        f"import sys; sys.prefix = {str(tmp_path)!r}; from comface.cli import main; "
+        "sys.exit(main(['render', '--generator', 'dcgan', '--seeds', '1', '--output', 'a.png']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "The model 'dcgan.safetensors' in" in done.stderr
+    assert CHANGED in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.png").exists()
