@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 
 from comface.config import RehearseConfig
 from comface.errors import DataError
-from comface.faces import find_face, read_photo
-from comface.models import AGE, DCGAN, EXPRESSION, LANDMARKS, available
-from comface.rehearse.cohort import photograph, write_cohort
+from comface.faces import align, faces_in, find_face, read_photo
+from comface.generators import load_generator, to_uint8
+from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
+from comface.rehearse.cohort import EDITS, Likeness, people, photograph, write_cohort
+from comface.screening.identity import embedder, unit
 
 fetched = pytest.mark.skipif(
-    not {AGE, DCGAN, EXPRESSION, LANDMARKS} <= set(available()), reason="the models are not fetched (make setup)"
+    not all((models_folder() / name).is_file() for name in (AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS)),
+    reason="the models are not fetched (make setup)",
 )
 CONFIG = RehearseConfig(cohort_subjects=4, cohort_photos=4)
 
@@ -58,6 +62,43 @@ def test_a_face_is_found_in_nearly_every_photo(folder: Path) -> None:
         except DataError:
             missed += 1
     assert missed <= 3
+
+
+@fetched
+def test_photos_of_one_subject_look_more_like_each_other_than_like_other_subjects(folder: Path) -> None:
+    """By the features of the photos as they lie on disk, with their light, crop and noise."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    photos = [read_photo(folder / row["file"]) for row in rows]
+    faces = np.stack([align(photo, faces_in(photo)[0].points_52, 128) for photo in photos if faces_in(photo)])
+    owner_N = np.array([row["subject"] for row, photo in zip(rows, photos, strict=True) if faces_in(photo)])
+    feature_ND = embedder("imagenet")[0](faces)
+    unit_ND = unit(feature_ND - feature_ND.mean(axis=0))
+    distance_NN = 1 - unit_ND @ unit_ND.T
+    np.fill_diagonal(distance_NN, np.inf)
+    nearest_N = owner_N[distance_NN.argmin(axis=1)]
+    assert (nearest_N == owner_N).mean() >= 0.75
+
+
+@fetched
+def test_a_face_that_edits_have_made_somebody_else_is_told_from_one_that_they_have_not() -> None:
+    generator = load_generator("dcgan")
+    crowd = list(itertools.islice(people(generator, 7), 20))
+    likeness = Likeness(embedder("imagenet")[0], crowd)
+    person = crowd[3]
+    others = np.stack([other.face_HW3 for other in crowd if other is not person])
+    assert not likeness.kept(person, others).any()
+    direction_1D = generator.direction("smile")
+    gentle, violent = (
+        np.concatenate([to_uint8(generator.render(p.w_1D + alpha * direction_1D)) for p in crowd[:8]])
+        for alpha in (0.5, 12)
+    )
+    kept = [
+        [bool(likeness.kept(p, images[i : i + 1])[0]) for i, p in enumerate(crowd[:8])] for images in (gentle, violent)
+    ]
+    assert all(kept[0])
+    assert sum(kept[1]) <= 3
+    assert set(EDITS) <= set(generator.attributes)
 
 
 @fetched

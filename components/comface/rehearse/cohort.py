@@ -4,7 +4,8 @@
     labels.csv             subject,file,smile,apparent-age
 
 Each subject is an identity of the generator `dcgan` that pre-training does not see. Each photo edits it along several
-directions at once, and is then photographed: its own crop, rotation, side light, colour cast, gamma, blur and noise.
+directions at once, as far as it still looks like its subject, and is then photographed: its own crop, rotation, side
+light, colour cast, gamma, blur and noise.
 The labels are what the scorers say of the clean render, mean of the image and its mirror, and never alpha: `smile` in
 nats (log-odds of 'happy'), `apparent-age` in years.
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +33,35 @@ from comface.faces import faces_in
 from comface.generators import FaceGenerator, load_generator, to_uint8
 from comface.progress import track
 from comface.scorers import score
+from comface.screening.identity import Embed, embedder, gallery_of, own_nearest, unit
 from comface.seeds import derive_seed, numpy_rng
 
 LABELS = {"smile": "smile", "apparent-age": "age"}
 """Column of labels.csv -> scorer."""
 EDITS = {
-    "smile": 3.5, "age": 3.5, "surprise": 2.5, "male": 1.5, "glasses": 2.0, "fringe": 2.0, "yaw": 2.5, "roll": 1.5,
+    "smile": 2.6, "age": 2.6, "surprise": 1.6, "male": 0.4, "glasses": 1.4, "fringe": 1.4, "yaw": 1.6, "roll": 1.2,
 }  # fmt: skip
-"""Direction -> largest alpha of a photo's edit, either way. Most change the picture beside what is labelled. With
-fewer of them and no random change, 12 x 12 signed pixels reached a correlation of .72 for smile (40 subjects);
-so .61 (36 subjects)."""
-RANDOM_CHANGE = 0.3
+"""Direction -> largest alpha of a photo's edit, either way. Most change the picture beside what is labelled. With edits
+half as large again, and RANDOM_CHANGE .3, nearly half of the photos showed somebody else (docs/rehearsal.md)."""
+RANDOM_CHANGE = 0.15
 """Standard deviation, per latent coordinate, of what changes beside the edits: hair, background, pose, light."""
+GALLERY = 40
+"""Unedited faces of this many people: a photo whose face is nearer to one of the others than to its own is not used."""
 GENTLER = 0.8
-"""Edits of a photo in which no face was found are drawn again, smaller by this factor each time."""
+"""Edits of a photo that cannot be used are drawn again, smaller by this factor each time."""
 ATTEMPTS = 12
-SUBJECT_CONFIDENCE = 0.3
+SUBJECT_CONFIDENCE = 0.5
 """Of the detector, in the unedited face: fainter ones are turned or blurred, and lost under edits and poor light."""
 JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity of the generator: its latent (1,D), its number among the candidates, its unedited face (H,W,3)."""
+
+    w_1D: torch.Tensor
+    number: int
+    face_HW3: NDArray[np.uint8]
 
 
 def write_cohort(folder: Path, config: RehearseConfig) -> None:
@@ -56,19 +70,55 @@ def write_cohort(folder: Path, config: RehearseConfig) -> None:
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["subject", "file", *LABELS])
-    candidate = 0
-    for index in track(range(config.cohort_subjects), "cohort", unit="subjects"):
+    candidates = people(generator, config.seed)
+    crowd = list(itertools.islice(candidates, GALLERY))
+    likeness = Likeness(embedder("imagenet")[0], crowd)
+    subjects = itertools.islice(itertools.chain(crowd, candidates), config.cohort_subjects)
+    for index, person in enumerate(track(subjects, "cohort", config.cohort_subjects, "subjects")):
         subject = f"S{index + 1:03d}"
-        w_1D, candidate = _identity(generator, config.seed, candidate)
-        faces, labels = _photos(generator, w_1D, config, candidate)
+        faces, labels = _photos(generator, person, config, likeness)
         (folder / "photos" / subject).mkdir(parents=True, exist_ok=True)
         for number, face_HW3 in enumerate(faces):
-            rng = numpy_rng(config.seed, "cohort-camera", candidate, number)
+            rng = numpy_rng(config.seed, "cohort-camera", person.number, number)
             name = f"photos/{subject}/{number + 1:02d}.jpg"
             _write_jpeg(folder / name, photograph(face_HW3, rng, config.image_size_px))
             rows.writerow([subject, name, *(f"{labels[column][number]:.4f}" for column in LABELS)])
-        candidate += 1
     (folder / "labels.csv").write_text(table.getvalue())
+
+
+def people(generator: FaceGenerator, seed: int) -> Iterator[Person]:
+    """The identities whose unedited face is surely one (it stays one under edits). Their names keep them apart from the
+    seeds of pre-training and of the directions. Raises DataError where none is found in 1,000 renders."""
+    since = 0
+    for number in itertools.count():
+        w_1D = generator.latents([derive_seed(seed, "cohort", number)])
+        face_HW3 = to_uint8(generator.render(w_1D))[0]
+        found = faces_in(face_HW3)
+        if found and found[0].confidence >= SUBJECT_CONFIDENCE:
+            since = number
+            yield Person(w_1D, number, face_HW3)
+        if number - since > 1000:
+            raise DataError(
+                "No face was found in 1,000 renders of 'dcgan'; its weights are damaged: run `comface fetch`."
+            )
+
+
+class Likeness:
+    """Tells whether an edited face is still that of its person, by the measure of screening."""
+
+    def __init__(self, embed: Embed, crowd: Sequence[Person]) -> None:
+        self.embed = embed
+        self.gallery = gallery_of(
+            [str(person.number) for person in crowd], embed(np.stack([p.face_HW3 for p in crowd]))
+        )
+
+    def kept(self, person: Person, images_NHW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(N,): no other person's unedited face is as near as the own one."""
+        feature_AD = self.embed(np.concatenate([person.face_HW3[None], images_NHW3]))
+        unit_AD = unit(feature_AD - self.gallery.mean_D)
+        others = [i for i, name in enumerate(self.gallery.names) if name != str(person.number)]
+        others_AG = self.gallery.distances(feature_AD[1:])[:, others]
+        return own_nearest(1 - unit_AD[1:] @ unit_AD[0], others_AG, len(others)) == 1
 
 
 def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
@@ -113,21 +163,11 @@ def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float
     return (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
 
 
-def _identity(generator: FaceGenerator, seed: int, candidate: int) -> tuple[torch.Tensor, int]:
-    """The next identity whose unedited face is surely one (it stays one under edits), and its number. Its name keeps
-    it apart from the seeds of pre-training and of the directions."""
-    for number in range(candidate, candidate + 1000):
-        w_1D = generator.latents([derive_seed(seed, "cohort", number)])
-        found = faces_in(to_uint8(generator.render(w_1D))[0])
-        if found and found[0].confidence >= SUBJECT_CONFIDENCE:
-            return w_1D, number
-    raise DataError("No face was found in 1,000 renders of 'dcgan'; its weights are damaged: run `comface fetch`.")
-
-
 def _photos(
-    generator: FaceGenerator, w_1D: torch.Tensor, config: RehearseConfig, candidate: int
+    generator: FaceGenerator, person: Person, config: RehearseConfig, likeness: Likeness
 ) -> tuple[NDArray[np.uint8], Mapping[str, NDArray[np.float64]]]:
-    """The clean renders (N,H,W,3) of a subject's photos and their labels; a face is found in each."""
+    """The clean renders (N,H,W,3) of a subject's photos and their labels: in each a face is found, and it is still that
+    of the subject."""
     count = config.cohort_photos
     directions_ED = torch.cat([generator.direction(name) for name in EDITS]).cpu().numpy()
     faces: list[NDArray[np.uint8]] = [np.zeros(0, np.uint8)] * count
@@ -135,21 +175,20 @@ def _photos(
     missing = list(range(count))
     for attempt in range(ATTEMPTS):
         changes_ND = np.stack(
-            [_change(numpy_rng(config.seed, "cohort-edit", candidate, n, attempt), directions_ED) for n in missing]
+            [_change(numpy_rng(config.seed, "cohort-edit", person.number, n, attempt), directions_ED) for n in missing]
         )
-        w_ND = w_1D + torch.from_numpy(changes_ND * GENTLER**attempt).to(w_1D)
+        w_ND = person.w_1D + torch.from_numpy(changes_ND * GENTLER**attempt).to(person.w_1D)
         images_NHW3 = to_uint8(generator.render(w_ND))
         scores = clean_scores(images_NHW3)
-        found = np.all([np.isfinite(scores[column]) for column in LABELS], axis=0)
-        for row, number in enumerate(missing):
-            if found[row]:
-                faces[number] = images_NHW3[row]
-                for column in LABELS:
-                    labels[column][number] = scores[column][row]
-        missing = [number for row, number in enumerate(missing) if not found[row]]
+        used = np.all([np.isfinite(scores[column]) for column in LABELS], axis=0) & likeness.kept(person, images_NHW3)
+        for row in np.flatnonzero(used):
+            faces[missing[row]] = images_NHW3[row]
+            for column in LABELS:
+                labels[column][missing[row]] = scores[column][row]
+        missing = [number for row, number in enumerate(missing) if not used[row]]
         if not missing:
             return np.stack(faces), labels
-    raise DataError(f"Identity {candidate} of the scored cohort loses its face under edits; choose another seed.")
+    raise DataError(f"Identity {person.number} of the scored cohort loses its face under edits; choose another seed.")
 
 
 def _change(rng: np.random.Generator, directions_ED: NDArray[np.float32]) -> NDArray[np.float64]:

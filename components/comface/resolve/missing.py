@@ -13,7 +13,7 @@ from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
 from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, model_digest, models_folder
 
-REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS}}
+REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
 METHODS_NEED = {"imagenet": IMAGENET}
 SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
 STAND_IN = ("age", "smile", "weight")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from comface.config import ScreeningConfig
 from comface.errors import DataError
 from comface.progress import track as shown
+from comface.screening.identity import Gallery, gallery_of, own_nearest, unit
 from comface.screening.sample import Kind, Pixels, Sample, sampled_identities
 from comface.sheet import spread
 from comface.tracks import Track
@@ -37,20 +38,6 @@ class Instruments:
     embed: Callable[[Pixels], NDArray[np.floating]]
     described: Mapping[str, Any]
     """What they are; part of the artifact's address."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Features of other people at alpha 0, centred on their mean; `between`: the median distance of two of them."""
-
-    names: tuple[str, ...]
-    unit_GD: Floats
-    mean_D: Floats
-    between: float
-
-    def distances(self, feature_AD: NDArray[np.floating]) -> Floats:
-        """Cosine distance of images to everybody, (A,G)."""
-        return 1 - _unit(np.asarray(feature_AD, np.float64) - self.mean_D) @ self.unit_GD.T
 
 
 @dataclass(frozen=True)
@@ -113,21 +100,7 @@ def make_gallery(
             f"The generator '{generator}' gives {len(names)} identities with a face, and identity is told from at "
             "least three; raise its identities in synthesize.composition."
         )
-    feature_GD = np.asarray(instruments.embed(np.stack(images)), np.float64)
-    mean_D = feature_GD.mean(axis=0)
-    unit_GD = _unit(feature_GD - mean_D)
-    apart = np.triu_indices(len(names), 1)
-    return Gallery(tuple(names), unit_GD, mean_D, float(np.median((1 - unit_GD @ unit_GD.T)[apart])))
-
-
-def own_nearest(own_A: Floats, others_AG: Floats, among: int) -> Floats:
-    """The probability that none of `among` others, drawn from the gallery, is as near as the own image (A,): with r of
-    G as near, C(G - r, among) / C(G, among)."""
-    count = others_AG.shape[1]
-    among = min(among, count)
-    nearer_A = (others_AG <= own_A[:, None]).sum(axis=1)
-    left_AK = count - nearer_A[:, None] - np.arange(among)[None, :]
-    return (np.maximum(left_AK, 0) / (count - np.arange(among))[None, :]).prod(axis=1)
+    return gallery_of(names, instruments.embed(np.stack(images)))
 
 
 def _measure_one(
@@ -173,7 +146,7 @@ def _identity(
     feature_AD: NDArray[np.floating], reference: int, name: str, gallery: Gallery, config: ScreeningConfig
 ) -> tuple[Floats, Floats]:
     """How probably each image is nearest to its own at alpha 0, and how far it is from it."""
-    unit_AD = _unit(np.asarray(feature_AD, np.float64) - gallery.mean_D)
+    unit_AD = unit(np.asarray(feature_AD, np.float64) - gallery.mean_D)
     own_A = 1 - unit_AD @ unit_AD[reference]
     own_A[reference] = -1.0  # it is itself, to the last bit
     other = [i for i, each in enumerate(gallery.names) if each != name]
@@ -184,7 +157,3 @@ def _identity(
 
 def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _unit(feature_ND: Floats) -> Floats:
-    return feature_ND / np.maximum(np.linalg.norm(feature_ND, axis=-1, keepdims=True), 1e-12)

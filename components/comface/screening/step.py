@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from comface.config import ScreeningConfig, SynthesizeConfig, TransferConfig
+from comface.config import ScreeningConfig, SynthesizeConfig
 from comface.errors import DataError
 from comface.generators import load_generator
 from comface.generators.location import Files
@@ -19,20 +19,16 @@ from comface.manifest import Artifact, Draft, open_artifact
 from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 from comface.scorers import SCORERS, score
 from comface.screening.figures import Figures, figures
+from comface.screening.identity import embedder
 from comface.screening.measure import Instruments, Measured, measure
 from comface.screening.picture import draw_screening
-from comface.screening.sample import Pixels, RenderedSample, Sample, StoredSample
+from comface.screening.sample import RenderedSample, Sample, StoredSample
 from comface.screening.verdict import Verdict, also_moves, drop_list, verdict
 from comface.store import Store
 from comface.synthesize.composition import check_names
 from comface.synthesize.sources import Load, open_sources
-from comface.transfer.features import method_inputs
-from comface.transfer.methods import Sources, encode, load_method
-from comface.views import view_of
 
 STEP = "comface.screening.step"
-FACE_SHARE = 0.75
-"""Forehead to chin: hair and background stay along a track and would be recognised instead of the face."""
 SAID_FROM_SD = 0.5
 """What moves along by at least this much is named in the facts."""
 
@@ -80,13 +76,7 @@ def screen_tracks(
 def published_instruments(config: ScreeningConfig) -> tuple[dict[str, Artifact], Instruments]:
     """The published scorers, and the backbone that the configuration names (an artifact of ours is an input)."""
     backbone = open_artifact(config.backbone, "backbone") if config.backbone else None
-    made, inputs = method_inputs(config.method, backbone, None, TransferConfig())
-    encoder = load_method(config.method, Sources(backbone))
-    whole = float(encoder.preprocessing.get("view_share", 1.0)) == 1.0
-
-    def embed(images_NHW3: Pixels) -> Any:
-        return encode(encoder, view_of(images_NHW3, FACE_SHARE) if whole else images_NHW3)
-
+    embed, made, inputs = embedder(config.method, backbone)
     described = {
         "method": config.method,
         **made,
