@@ -86,13 +86,13 @@ def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
 )
 def comface(
     profile: str = "paper",
-    overrides: str = "",
+    overrides: dict = {},  # noqa: B006 (KFP takes the default from the signature)
     run_name: str = "comface",
     store: str = "",
     weights: str = "",
-    data: str = "",
-    tasks: str = "",
-    methods: str = "",
+    data: dict = {},  # noqa: B006
+    tasks: list = [],  # noqa: B006
+    methods: list = [],  # noqa: B006
     nodes: int = 4,
     gpus_per_node: int = 8,
 ):
@@ -100,13 +100,13 @@ def comface(
 
     Args:
         profile: Where the configuration starts from: 'paper' (250,000 identities, 32 GPUs) or 'laptop' (minutes).
-        overrides: Fields that differ from the profile, one 'section.field=value' a line, e.g. 'pretrain.epochs=4'.
+        overrides: Fields that differ from the profile, e.g. {"pretrain.epochs": 4, "transfer.modes": ["linear"]}.
         run_name: Name under which the model is registered.
         store: Object store for artifacts, s3://bucket/prefix. Empty: the profile's.
         weights: Where generator and method weights lie, s3://bucket/prefix. Empty: the profile's.
-        data: Data sets, a mapping {name: {layout: disfa|fgnet|edema|pairs, uri: ...}}. Empty: rehearsal data sets.
-        tasks: Tasks to evaluate, comma-separated. Empty: the profile's.
-        methods: Pre-trainings to compare, comma-separated. Empty: the profile's.
+        data: Data sets, e.g. {"fgnet": {"layout": "fgnet", "uri": "s3://bucket/fgnet"}}. Empty: rehearsal data sets.
+        tasks: Tasks to evaluate, e.g. ["au12", "age"]. Empty: the profile's.
+        methods: Pre-trainings to compare, e.g. ["scratch", "comface"]. Empty: the profile's.
         nodes: Nodes of the pre-training job.
         gpus_per_node: GPUs on each of them; 0 runs everything on CPUs.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,12 +77,48 @@ def test_a_store_that_cannot_take_the_record_hides_nothing(capsys: pytest.Captur
     assert lines[1].startswith("the failure could not be recorded either: ")
 
 
-def test_a_defect_of_ours_is_not_dressed_as_a_failure(store: FileStore) -> None:
+def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
+    store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
     def work(*_: object) -> None:
-        raise KeyError("defect")
+        raise KeyError("defect\x1b[31m")
 
-    with pytest.raises(KeyError):
+    with pytest.raises(SystemExit) as ended:
         execute("shard", plan(store), work)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    sentence = (
+        r"This is a defect of comface: KeyError in execution\.py:\d+ \(.defect.*\); please report it with (\S+)\."
+    )
+    found = re.fullmatch(f"error in shard: {sentence}\n", said)
+    assert found is not None, said
+    assert "\x1b" not in said
+    kept = Path(found[1])
+    assert "Traceback" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.unlink()
+    record = recorded_failure(store, "run-1")
+    assert record is not None
+    assert record[1] == 1
+
+
+def test_what_the_machine_lacks_is_no_defect(store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> None:
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+
+    def forbidden(*_: object) -> None:
+        Path("/sys/kernel/none").write_text("x")
+
+    def memory(*_: object) -> None:
+        raise MemoryError
+
+    for work, code, sentence in ((full, 75, "The disk is full"), (forbidden, 64, "'/sys/kernel/none' is denied"),
+                                 (memory, 75, "There is not enough memory")):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            execute("shard", plan(store, run=""), work)
+        assert ended.value.code == code
+        assert sentence in capsys.readouterr().err
 
 
 def test_an_interruption_ends_as_shells_expect(store: FileStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -51,11 +52,11 @@ TOLD = """▶ resolve
 
 
 def narrated(*pieces: str, verbose: bool = False) -> tuple[str, str]:
-    log, terminal = io.StringIO(), io.StringIO()
-    narrator = Narrator(log, terminal, verbose)
+    log, told = io.StringIO(), list[str]()
+    narrator = Narrator(log, told.append, verbose)
     for piece in pieces:
         narrator.write(piece)
-    return log.getvalue(), terminal.getvalue()
+    return log.getvalue(), "".join(f"{line}\n" for line in told)
 
 
 def test_a_person_sees_the_steps_and_what_they_say() -> None:
@@ -73,7 +74,7 @@ def test_pieces_of_lines_are_put_together(size: int) -> None:
 
 
 def test_verbose_passes_everything_on() -> None:
-    assert narrated(RUN, verbose=True)[1] == RUN
+    assert narrated(RUN, verbose=True)[1] == re.sub("\x1b[^m]*m", "", RUN)
 
 
 def test_a_step_that_failed_is_marked_and_its_sentence_is_kept() -> None:
@@ -88,3 +89,18 @@ def test_a_step_that_failed_is_marked_and_its_sentence_is_kept() -> None:
 def test_tasks_of_a_loop_are_named_once_per_turn() -> None:
     text = "".join(f"22:54:37.400 - INFO - Executing task '{name}'\n" for name in ("transfer", "transfer-2"))
     assert narrated(text)[1] == "▶ transfer\n▶ transfer-2\n"
+
+
+def test_a_traceback_is_for_the_log_and_its_exception_for_the_last_sentence() -> None:
+    text = (
+        '    epoch 1/2\n    Traceback (most recent call last):\n      File "a.py", line 1, in b\n        c()\n'
+        "    KeyError: 'c'\n    \n    During handling of the above exception, another exception occurred:\n    \n"
+        '    Traceback (most recent call last):\n      File "a.py", line 2, in d\n    ValueError: e\n    epoch 2/2\n'
+        "    exit code of the step: 139\n"
+    )
+    told: list[str] = []
+    narrator = Narrator(io.StringIO(), told.append, verbose=False)
+    narrator.write(text)
+    assert told == ["    epoch 1/2", "    epoch 2/2"]
+    assert narrator.exception == "ValueError: e"
+    assert narrator.exit_codes == [139]

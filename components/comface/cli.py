@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NoReturn
 
 from comface import __version__
@@ -21,19 +27,27 @@ from comface.commands import (
     verification,
     weights,
 )
-from comface.errors import ComfaceError, ConfigurationError, Preempted
+from comface.defects import as_failure, keep_traceback
+from comface.errors import ConfigurationError, Preempted, TryAgain
 from comface.execution import set_threads_passive
+from comface.output import prepared
+from comface.progress import say
+from comface.store import NO_ROOM
 
 EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be trusted, 66 gate refused, 75 try again,
-143 preempted. Start with: comface run"""
+141 nobody reads the output, 143 preempted. Start with: comface run"""
 
 
 class Parser(argparse.ArgumentParser):
     """Wrong arguments end as every wrong configuration does: one sentence, exit code 64."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see `{self.prog} --help`.", file=sys.stderr)
+        say(f"{self.prog}: {message}; see `{self.prog} --help`.")
         sys.exit(ConfigurationError.exit_code)
+
+
+class Stopped(SystemExit):
+    """SIGTERM, or SIGHUP of a terminal that was closed. Not among the errors: nothing that catches those catches it."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,20 +66,62 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     set_threads_passive()
-    parser = build_parser()
-    chosen = parser.parse_args(arguments)
-    action: Callable[[argparse.Namespace], int | None] = chosen.action
     try:
-        return action(chosen) or 0
-    except ComfaceError as error:
-        print(f"comface: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("comface: interrupted; finished work is kept, run the same command to go on.", file=sys.stderr)
+        with prepared(), _stop_signals():
+            chosen = build_parser().parse_args(arguments)
+            _check_scratch()
+            action: Callable[[argparse.Namespace], int | None] = chosen.action
+            return action(chosen) or 0
+    except Stopped:
+        say("comface: stopped by a signal; finished work is kept, run the same command to resume.")
         return Preempted.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except KeyboardInterrupt:
+        say("comface: interrupted; finished work is kept, run the same command to resume.")
+        return Preempted.exit_code
+    except Exception as error:
+        failure = as_failure(error, partial(keep_traceback, error))
+        if str(failure):
+            say(f"comface: {failure}")
+        return failure.exit_code
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that what it started and its temporary files end with it. SIGHUP is
+    SIGTERM, also to a training, which has a handler of its own for that. What is ignored (nohup) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Stopped(Preempted.exit_code)
+
+    handlers = {signal.SIGTERM: stop, signal.SIGHUP: lambda *_: os.kill(os.getpid(), signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] == signal.SIG_DFL:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _check_scratch() -> None:
+    """A TMPDIR that cannot be used is said before whatever needs it fails deep inside."""
+    folder = os.environ.get("TMPDIR")
+    if not folder:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise TryAgain(f"TMPDIR, '{folder}', is full; free some room there, or set it to another folder.") from None
+        raise ConfigurationError(
+            f"TMPDIR, '{folder}', cannot be written ({error.strerror}); set it to a folder that can, or unset it."
+        ) from None
 
 
 if __name__ == "__main__":

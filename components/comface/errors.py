@@ -1,7 +1,7 @@
 """The errors a user can meet, in one tree, each with the exit code of its branch.
 
 A message is one sentence: what happened, to which object, what to do. Anything that is not in this tree is a
-defect of ours and ends with a traceback.
+defect of ours; it ends with 1 and a sentence that asks for a report (defects.py).
 
     ComfaceError
     ├── ConfigurationError  64  wrong configuration: mend it, then run again

@@ -1,7 +1,8 @@
 """How any step runs inside a container or a local process, whatever started it.
 
 A step's component calls `execute` with the plan it was given (one canonical JSON string) and the function that does
-the work. Errors become one sentence, a record in the store and the documented exit code; an orphaned process ends.
+the work. Errors, expected or not, become one sentence, a record in the store and the documented exit code; an orphaned
+process ends.
 
 KFP starts a failed step again whatever its exit code was. So a step that failed for good (64, 65, 66: the same would
 come again) finds its own record when it is started again in the same run, and ends at once with the same sentence.
@@ -17,15 +18,20 @@ import stat
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from comface.defects import as_failure, keep_traceback
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
 from comface.progress import say
 from comface.store import Store, open_store
 
 T = TypeVar("T")
+RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
+"""Set where a step was started by KFP or by torchrun, not by a person."""
 FAILURES = "failures"
 FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_code)
 RETRIES_END_S = 900.0
@@ -44,27 +50,37 @@ def set_threads_passive() -> None:
 
 
 def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], shares_cores: bool = True) -> T:
-    """Run `work(store, plan)`. A ComfaceError is printed, recorded below `failures/` of the store, and ends the process
-    with its exit code. `shares_cores`: other steps run beside this one on the same machine."""
+    """Run `work(store, plan)`. An error is printed, recorded below `failures/` of the store, and ends the process with
+    its exit code. `shares_cores`: other steps run beside this one on the same machine."""
     set_threads_passive()
     if shares_cores:
         _share_cores()
     _end_with_parent()
-    values = json.loads(plan)
+    values: dict[str, Any] = {}
     store: Store | None = None
     try:
+        values = json.loads(plan)
         store = open_store(values["store"])
         before = _record_before(store, values.get("run", ""), step)
         result = work(store, values)
         if before:
             store.delete(before)
         return result
-    except ComfaceError as error:
-        say(f"error in {step}: {error}")
-        _record(store, values.get("run", ""), step, error)
-        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        failed = as_failure(error, partial(_keep_traceback, error))
+        say(f"error in {step}: {failed}")
+        _record(store, values.get("run", ""), step, failed)
+        raise SystemExit(failed.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _keep_traceback(error: Exception) -> str:
+    """In a pod, and below `comface run`, what a step says is its log; a person's terminal is none."""
+    if not RUNTIMES & os.environ.keys():
+        return keep_traceback(error)
+    say("".join(traceback.format_exception(error)).rstrip())
+    return "the traceback in the step's log (run.log of `comface run`)"
 
 
 def _share_cores() -> None:
@@ -77,10 +93,11 @@ def _share_cores() -> None:
 
 def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:
     """Sentence and exit code of the first step that failed in `run`, if one left a record."""
-    for key in store.keys(f"{FAILURES}/{run}"):
-        record = json.loads(store.read(key))
-        return f"{record['step']}: {record['sentence']}", record["exit_code"]
-    return None
+    records = [json.loads(store.read(key)) for key in store.keys(f"{FAILURES}/{run}")]
+    if not records:
+        return None
+    first = min(records, key=lambda record: record.get("at", 0))
+    return f"{first['step']}: {first['sentence']}", first["exit_code"]
 
 
 def cache_folder() -> Path:
@@ -116,7 +133,7 @@ def _end_with_parent() -> None:
     """A step whose runner was killed must not go on beside the run that replaces it; a command of a person may.
 
     KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not."""
-    if not {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
+    if not RUNTIMES & os.environ.keys():
         return
     parent, output = os.getppid(), select.poll()
     if stat.S_ISFIFO(os.fstat(1).st_mode):

@@ -10,12 +10,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,11 +28,19 @@ from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.execution import FAILURES, recorded_failure
 from comface.first_comparison import compare_first_pair
 from comface.manifest import open_artifact
-from comface.narrator import Narrator
+from comface.narrator import ENDED_WITH, Narrator
+from comface.progress import say
 from comface.register.registry import DEFAULT_NAME, resolve_model
 from comface.register.step import decision_markdown, gate
+from comface.resolve.parameters import override_mapping
 from comface.resolve.step import plan_run
+from comface.runner import FAILED, end_group
 from comface.store import Store, open_store
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+TASKS = "COMFACE_TASKS"
+"""Names, for the shells of the steps, the folder that they may fill."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +77,11 @@ class Outcome:
 
 
 def find_pipeline(path: Path | None) -> Path:
-    """The compiled pipeline: as given, in this folder, or beside the package's sources."""
-    places = [path] if path else [Path("pipelines/comface.yaml"), Path(__file__).parents[2] / "pipelines/comface.yaml"]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ConfigurationError(f"There is no compiled pipeline at '{places[0]}'; name it with --pipeline.")
+    """The compiled pipeline: as given, else the package's own; never one that happens to lie in the current folder."""
+    place = path or Path(__file__).with_name("comface.yaml")
+    if not place.is_file():
+        raise ConfigurationError(f"There is no compiled pipeline at '{place}'; name it with --pipeline.")
+    return place
 
 
 def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool) -> Outcome:
@@ -86,48 +97,84 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         store = open_store(config.store)
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
         evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
-        if evaluation is None:
-            raise TryAgain(f"The run left no evaluation; '{folder / 'run.log'}' says why. Run it again to go on.")
         return _collect(evaluation, model, config, store, folder, started)
 
 
 def _execute(
     pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool, store: Store
-) -> tuple[str | None, str | None]:
+) -> tuple[str, str | None]:
     """The URI of the evaluation, and the reference of the model (None: refused)."""
-    from kfp import components, local
-
     root = folder / "kfp"
     shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
-    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    tasks = root / "tasks"
+    tasks.mkdir(parents=True)
     arguments = {
         "profile": config.profile,
-        "overrides": "\n".join(overrides),
+        "overrides": override_mapping(overrides),
         "run_name": config.register_model.name,
         "store": config.store,
         "nodes": 1,
         "gpus_per_node": 0,
     }
+    request = {"pipeline": for_one_machine(pipeline.read_text()), "arguments": arguments, "folder": str(root)}
     before = set(store.keys(FAILURES))
-    with (folder / "run.log").open("w") as log, contextlib.redirect_stdout(Narrator(log, sys.stderr, verbose)):
+    with (folder / "run.log").open("w", encoding="utf-8") as log:
+        narrator = Narrator(log, say, verbose)
         try:
-            components.load_component_from_text(for_one_machine(pipeline.read_text()))(**arguments)
-        except RuntimeError as error:
-            raise _failure(store, before, folder, error) from None
-    return _output(root, "evaluate"), _output(root, "register")
+            code = _run_apart(request, narrator, {**os.environ, TASKS: str(tasks)})
+        finally:
+            shutil.rmtree(tasks, ignore_errors=True)
+    evaluation = _output(root, "evaluate")
+    if code or evaluation is None:
+        raise _failure(store, before, folder, narrator, code)
+    return evaluation, _output(root, "register")
+
+
+def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[str, str]) -> int:
+    """The exit code of KFP's runner. However this ends (an error, a signal), no process of the run is left."""
+    command = [sys.executable, "-u", "-m", "comface.runner"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env=environment, text=True, encoding="utf-8", errors="replace", bufsize=1,
+    ) as runner:  # fmt: skip
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; its code and its output say why
+                runner.stdin.write(json.dumps(request) + "\n")
+                runner.stdin.flush()
+            for line in runner.stdout:
+                narrator.write(line)
+            return runner.wait()
+        finally:
+            end_group(runner.pid)
+            for line in runner.stdout:
+                narrator.write(line)
 
 
 def for_one_machine(text: str) -> str:
     """The compiled pipeline without what is for a cluster's pods: requests (the runner warns of each), secrets, and
     retries. Here a retry meets what the first attempt met, while a person waits: the runner would keep the backoff,
-    140 s, before it told why. Started again by hand, a run goes on where it was."""
-    pipeline = next(yaml.safe_load_all(text))
+    140 s, before it told why. Started again by hand, a run goes on where it was.
+
+    Each step's shell leaves its folder where the run can remove it, not in /tmp, and says how a step that failed ended,
+    which the runner does not."""
+    pipeline = next(yaml.load_all(text, LOADER))
     for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
     for executor in pipeline.get("deploymentSpec", {}).get("executors", {}).values():
-        executor.get("container", {}).pop("resources", None)
-    return yaml.safe_dump(pipeline, sort_keys=False)
+        container = executor.get("container", {})
+        container.pop("resources", None)
+        container["command"] = [_for_shell(word) for word in container.get("command", [])]
+    return str(yaml.dump(pipeline, Dumper=DUMPER, sort_keys=False))
+
+
+def _for_shell(word: str) -> str:
+    if not word.startswith("program_path=$(mktemp -d)"):
+        return word
+    placed = word.replace("mktemp -d", f'mktemp -d -p "${TASKS}"', 1)
+    return f'{placed.rstrip()} || {{ code=$?; echo "{ENDED_WITH}$code"; exit "$code"; }}\n'
 
 
 def _output(root: Path, task: str) -> str | None:
@@ -137,15 +184,30 @@ def _output(root: Path, task: str) -> str | None:
     return None
 
 
-def _failure(store: Store, before: set[str], folder: Path, error: Exception) -> ComfaceError:
-    """The error of the step that failed, as the step recorded it."""
+def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, code: int) -> ComfaceError:
+    """The error of the step that failed, as the step recorded it; else as far as it can be told from outside."""
     for key in sorted(set(store.keys(FAILURES)) - before):
         found = recorded_failure(store, key.split("/")[1])
         if found:
-            failure = ComfaceError(found[0])
-            failure.exit_code = found[1]
-            return failure
-    return TryAgain(f"The run stopped ({error}); '{folder / 'run.log'}' says why. Run the same command to go on.")
+            return _error(*found)
+    log = folder / "run.log"
+    if code == FAILED and narrator.sentences and narrator.exit_codes:
+        return _error(narrator.sentences[0], narrator.exit_codes[0])
+    killed = code if code < 0 else -narrator.exit_codes[0] + 128 if narrator.exit_codes else 0
+    if killed < 0:
+        name = signal.Signals(-killed).name
+        return TryAgain(
+            f"The run stopped, since a process of it was ended by {name} (the kernel does so when memory is short); "
+            "free some memory, then run the same command to resume."
+        )
+    what = f"the run stopped with {narrator.exception}" if narrator.exception else "the run stopped without a word"
+    return _error(f"This is a defect of comface: {what}; please report it with '{log}'.", 1)
+
+
+def _error(sentence: str, exit_code: int) -> ComfaceError:
+    error = ComfaceError(sentence)
+    error.exit_code = exit_code
+    return error
 
 
 def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:

@@ -1,53 +1,73 @@
 """What KFP's local runner prints, told to a person: steps as they start and end, and what they say of themselves.
 
-In: the runner's standard output. Out: everything, unchanged, to run.log; a quiet version to the terminal.
+In: the runner's standard output. Out: everything, unchanged, to run.log; a quiet version to the terminal. What a step
+said last and how it ended is kept, for a step that could leave no record.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import threading
+from collections.abc import Callable
 from typing import TextIO
 
 START = re.compile(r"Executing task '?([\w-]+)'?")
 END = re.compile(r"Task '?([\w-]+)'? finished with status (\w+)")
+ENDED_WITH = "exit code of the step: "
+"""What the shell of a step that failed says last (local_run.py)."""
+SENTENCE = re.compile(r"^error in ([\w-]+): (.*)$")
 NOISE = re.compile(
-    r"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{20,}$|^Looking for component|^Loading KFP component"
-    r"|^Got executor_input|^INFO: Created|^\s*$|^[{}\]]|^\"|^Wrote executor output"
+    rf"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{{20,}}$|^Looking for component|^Loading KFP component"
+    rf"|^Got executor_input|^INFO: Created|^\s*$|^[{{}}\]]|^\"|^Wrote executor output|^{ENDED_WITH}"
+    r"|^(During handling of|The above exception was)"
 )
 COLOUR = re.compile(r"\x1b\[\d+m")
 
 
-class Narrator(io.TextIOBase):
-    """A stream to put in place of sys.stdout; the runner writes to it from several threads."""
+class Narrator:
+    """`tell` takes the lines for a person."""
 
-    def __init__(self, log: TextIO, terminal: TextIO, verbose: bool) -> None:
-        self._log, self._terminal, self._verbose = log, terminal, verbose
+    def __init__(self, log: TextIO, tell: Callable[[str], object], verbose: bool) -> None:
+        self._log, self._tell, self._verbose = log, tell, verbose
         self._rest = ""
         self._in_outputs = False
-        self._lock = threading.Lock()
+        self._traceback: int | None = None
+        self.sentences: list[str] = []
+        """What the steps that failed said, each with its step: "shard: The index is damaged; …"."""
+        self.exit_codes: list[int] = []
+        """With what the steps that failed ended; 128 and the number where it was a signal."""
+        self.exception = ""
+        """The last line of the last traceback."""
 
-    def writable(self) -> bool:
-        return True
+    def write(self, text: str) -> None:
+        self._log.write(text)
+        self._log.flush()
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            bare = COLOUR.sub("", line)
+            self._note(bare.strip())
+            trace = self._is_traceback(bare)
+            told = bare if self._verbose else None if trace else self._for_a_person(bare)
+            if told is not None:
+                self._tell(told)
 
-    def write(self, text: str) -> int:
-        with self._lock:
-            self._log.write(text)
-            self._log.flush()
-            if self._verbose:
-                self._terminal.write(text)
-                return len(text)
-            *lines, self._rest = (self._rest + text).split("\n")
-            for line in lines:
-                told = self._tell(COLOUR.sub("", line))
-                if told:
-                    self._terminal.write(told + "\n")  # not print(): the runner replaces it, and it comes back here
-                    self._terminal.flush()
-        return len(text)
+    def _note(self, line: str) -> None:
+        if match := SENTENCE.match(line):
+            self.sentences.append(f"{match[1]}: {match[2]}")
+        elif line.startswith(ENDED_WITH):
+            self.exit_codes.append(int(line.removeprefix(ENDED_WITH)))
 
-    def _tell(self, line: str) -> str | None:
-        """The line for a person, or None."""
+    def _is_traceback(self, line: str) -> bool:
+        """A defect's traceback is for the log. It ends with the exception, a line as far to the left as its first."""
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        if text.startswith("Traceback (most recent call last)"):
+            self._traceback = indent
+        elif self._traceback is not None and text and indent <= self._traceback:
+            self._traceback, self.exception = None, text
+            return True
+        return self._traceback is not None
+
+    def _for_a_person(self, line: str) -> str | None:
         if match := START.search(line):
             self._in_outputs = False
             return f"▶ {match[1]}"

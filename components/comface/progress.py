@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 LINE_EVERY_S = 10.0
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All control characters but tab and newline, and what turns the direction of writing."""
 
 
 def say(text: str) -> None:
-    """One line on stderr, flushed, so that logs of pods and of the local runner show it at once."""
-    sys.stderr.write(f"{text}\n")  # not print(): KFP's local runner replaces it, and leaves it indenting
-    sys.stderr.flush()
+    """One line on stderr, flushed, so that logs of pods and of the local runner show it at once. When nobody reads it
+    any more (`comface run 2>&1 | head`), the work goes on without a word and the exit code tells its end."""
+    try:
+        sys.stderr.write(f"{without_codes(text)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def without_codes(text: str) -> str:
+    """`text` without characters that command a terminal (ESC and its kind), whoever wrote it."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def silence(stream: TextIO) -> None:
+    """Nothing more reaches the file behind `stream`; what waits in its buffer would fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:

@@ -21,12 +21,12 @@ PACKAGE = ROOT / "components" / "comface"
 COMPILED = ROOT / "pipelines" / "comface.yaml"
 
 PARAMETERS = {
-    "profile": "paper", "overrides": "", "run_name": "comface", "store": "", "weights": "", "data": "", "tasks": "",
-    "methods": "", "nodes": 4.0, "gpus_per_node": 8.0,
+    "profile": "paper", "overrides": {}, "run_name": "comface", "store": "", "weights": "", "data": {}, "tasks": [],
+    "methods": [], "nodes": 4.0, "gpus_per_node": 8.0,
 }  # fmt: skip
 """Schedules and scripts name these: a parameter that goes breaks them."""
 
-MAY_IMPORT_KFP = {"resolve/finish.py", "local_run.py", "commands/runs.py"}
+MAY_IMPORT_KFP = {"resolve/finish.py", "runner.py"}
 LIGHT = (
     "cli.py", "config.py", "manifest.py", "store.py", "store_s3.py", "execution.py", "errors.py", "seeds.py",
     "progress.py", "models.py", "pins.py", "fetch.py", "narrator.py", "local_run.py", "code_digest.py", "tracks.py",
@@ -79,7 +79,7 @@ def test_the_parameters_and_their_defaults_are_those_that_were_decided() -> None
 def test_a_parameter_has_a_description_that_is_a_sentence(name: str) -> None:
     description = component_inputs()[name]["description"]
     assert description[0].isupper()
-    assert description.endswith((".", "'."))
+    assert description.endswith(".")
     assert len(description) > 20
 
 
@@ -179,11 +179,15 @@ def test_on_one_machine_what_is_for_pods_is_left_out_and_nothing_else() -> None:
     ours, compiled = yaml.safe_load(for_one_machine(COMPILED.read_text())), documents()[0]
     assert "retryPolicy" not in yaml.safe_dump(ours)
     assert "memoryLimit" not in yaml.safe_dump(ours)
+    assert yaml.safe_dump(ours).count('mktemp -d -p "$COMFACE_TASKS"') == len(EVERY_TASK), "not into /tmp"
     for component in (compiled["root"], *compiled["components"].values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
     for executor in compiled["deploymentSpec"]["executors"].values():
         executor["container"].pop("resources", None)
+    for pipeline in (ours, compiled):
+        for executor in pipeline["deploymentSpec"]["executors"].values():
+            assert "kfp.dsl.executor_main" in executor["container"]["command"].pop(2)
     assert ours == compiled
 
 

@@ -96,7 +96,7 @@ def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> Non
     (run,) = server.all("runs")
     assert run["runtime_config"]["parameters"] == {
         "nodes": 2, "gpus_per_node": 0, "store": "s3://b/x", "run_name": "2024", "profile": "laptop",
-        "overrides": "pretrain.epochs=2\nshard.seed=1",
+        "overrides": {"pretrain.epochs": 2, "shard.seed": 1},
     }  # fmt: skip
     assert (run["display_name"], run["service_account"]) == ("mine", "runner")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from comface.config import profiles, resolve
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.progress import say
+from comface.resolve.parameters import override_lines, override_mapping
 
 if TYPE_CHECKING:
     from comface.submit.connection import Connection
@@ -90,7 +91,7 @@ def _add_pipeline(parser: argparse.ArgumentParser) -> None:
         "--service-account", default="", metavar="NAME", help="Kubernetes account of its pods (default: the server's)"
     )
     parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: pipelines/comface.yaml)"
+        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
     )
 
 
@@ -164,7 +165,7 @@ def list_schedules(arguments: argparse.Namespace) -> None:
         print(json.dumps([_row(schedule, now) for schedule in found], indent=1))
         return
     for row in (_row(schedule, now) for schedule in found):
-        values = " ".join(f"{name}={value}" for name, value in row["parameters"].items())
+        values = " ".join(f"{name}={_shown(value)}" for name, value in row["parameters"].items())
         when = f"next {row['next']}" if row["next"] else "paused"
         print(f"{row['name']:<20} {row['cron']:<18} {when:<28} {values}".rstrip())
     if not found:
@@ -194,12 +195,16 @@ def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:
     }
 
 
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
 def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
     """`nodes` and `gpus_per_node` where the profile has others than the pipeline's defaults, which are the paper's: a
     laptop's run would ask for 32 GPUs."""
     if "profile" not in full:
         return {}
-    own = resolve(full["profile"], full.get("overrides", "").splitlines()).pretrain
+    own = resolve(full["profile"], override_lines(full.get("overrides", {}))).pretrain
     sizes = {"nodes": own.nodes, "gpus_per_node": own.gpus_per_node}
     return {name: value for name, value in sizes.items() if name not in given and full.get(name, value) != value}
 
@@ -219,12 +224,13 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
 
     package = read_package(find_pipeline(arguments.pipeline))
     given = split_arguments(arguments.parameters)
-    for name, text in (("profile", arguments.profile), ("overrides", "\n".join(arguments.overrides))):
-        if text and name in given:
-            raise ConfigurationError(f"The parameter '{name}' is given twice, as an option and with --param; drop one.")
-        if text:
-            given[name] = text
     values = typed_arguments(package, given)
+    options = {"profile": arguments.profile, "overrides": override_mapping(arguments.overrides)}
+    for name, value in options.items():
+        if value and name in given:
+            raise ConfigurationError(f"The parameter '{name}' is given twice, as an option and with --param; drop one.")
+        if value:
+            values[name] = value
     values |= _sizes_of_profile(with_defaults(package, values), given)
     full = with_defaults(package, values)
     known = inspect.signature(configure).parameters

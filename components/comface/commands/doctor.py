@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
         "--namespace", metavar="NAME", help="the namespace that runs use (default: KFP_NAMESPACE, else comface)"
     )
     parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: pipelines/comface.yaml)"
+        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(action=doctor)

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
     )
     parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: pipelines/comface.yaml)"
+        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
     )
     parser.add_argument("--verbose", action="store_true", help="show all that KFP's runner says, not only in run.log")
     parser.set_defaults(action=run)

@@ -10,14 +10,14 @@ from comface.image import GPU_IMAGE
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def resolve(
     profile: str,
-    overrides: str,
+    overrides: dict,
     run_name: str,
     run_id: str,
     store: str,
     weights: str,
-    data: str,
-    tasks: str,
-    methods: str,
+    data: dict,
+    tasks: list,
+    methods: list,
     nodes: int,
     gpus_per_node: int,
 ) -> NamedTuple(  # type: ignore[valid-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comface.config import RunConfig, profiles, resolve
@@ -13,7 +13,7 @@ from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import execute, recorded_failure
 from comface.launch.place import place_of
 from comface.progress import say
-from comface.reading import plain_yaml
+from comface.resolve.parameters import data_sources, names, override_lines
 from comface.resolve.step import plan_run
 from comface.store import open_store
 
@@ -22,14 +22,14 @@ FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "eval
 
 def resolve_parameters(
     profile: str,
-    overrides: str,
+    overrides: Mapping[str, Any] | str,
     run_name: str,
     run_id: str,
     store: str,
     weights: str,
-    data: str,
-    tasks: str,
-    methods: str,
+    data: Mapping[str, Any] | str,
+    tasks: Sequence[str] | str,
+    methods: Sequence[str] | str,
     nodes: int,
     gpus_per_node: int,
 ) -> Any:
@@ -83,48 +83,32 @@ def _end_jobs(run_id: str, failed: str) -> None:
 
 def configure(
     profile: str,
-    overrides: str,
+    overrides: Mapping[str, Any] | str,
     store: str = "",
     weights: str = "",
-    data: str = "",
-    tasks: str = "",
-    methods: str = "",
+    data: Mapping[str, Any] | str = "",
+    tasks: Sequence[str] | str = "",
+    methods: Sequence[str] | str = "",
     nodes: int = 0,
     gpus_per_node: int = -1,
     run_name: str = "",
 ) -> RunConfig:
     """The configuration that the pipeline's parameters mean. Empty (0, -1) leaves the profile's value.
 
-    `overrides`: one `field=value` a line; `data`: a JSON or YAML mapping of data set name to `{layout, uri}`;
-    `tasks`, `methods`: comma-separated. Raises ConfigurationError."""
+    `overrides`: field -> value; `data`: name of a data set -> `{layout, uri}`; `tasks`, `methods`: names. Each of them
+    also as text (parameters.py). Raises ConfigurationError."""
     extra: dict[str, Any] = {}
     if store:
         extra["store"] = store
     if weights:
         extra["weights"] = weights
     if data:
-        extra["data"] = _mapping(data)
-    chosen = {"tasks": _names(tasks), "methods": _names(methods)}
+        extra["data"] = data_sources(data)
+    chosen = {"tasks": names(tasks), "methods": names(methods)}
     extra["transfer"] = {name: values for name, values in chosen.items() if values}
     extra["pretrain"] = {
         k: v for k, v in {"nodes": nodes, "gpus_per_node": gpus_per_node}.items() if v > (k == "nodes") - 1
     }
     if run_name:
         extra["register"] = {"name": run_name}
-    return resolve(profile, [line for line in overrides.splitlines() if line.strip()], extra)
-
-
-def _names(text: str) -> Sequence[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _mapping(text: str) -> dict[str, Any]:
-    try:
-        values = plain_yaml(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ConfigurationError(
-            "The parameter 'data' is not a mapping of data sets; write {name: {layout: …, uri: …}}."
-        )
-    return values
+    return resolve(profile, override_lines(overrides), extra)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from comface.errors import ConfigurationError
+from comface.resolve.parameters import data_sources, names, override_lines, override_mapping
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same in C, where PyYAML was built with it: 0.05 s instead of 0.5 s."""
@@ -111,11 +112,24 @@ def _typed(name: str, text: str, kind: str) -> Any:
             return text
         if kind == "NUMBER_INTEGER":
             return int(text)
-        value = json.loads(text)
-    except ValueError:
+        value = _written(text, kind)
+    except (ValueError, ConfigurationError):
         value = None
     wanted: dict[str, tuple[type, ...]]
     wanted = {"NUMBER_DOUBLE": (int, float), "BOOLEAN": (bool,), "LIST": (list,), "STRUCT": (dict,)}
     if not isinstance(value, wanted.get(kind, ())) or (kind == "NUMBER_DOUBLE" and isinstance(value, bool)):
         raise ConfigurationError(f"The parameter '{name}' must be {KINDS.get(kind, kind)}, not '{text}'; mend it.")
     return value
+
+
+def _written(text: str, kind: str) -> Any:
+    """JSON; a list also as names between commas, an object also as YAML or as one `field=value` a line."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        if kind == "LIST" and text[:1] not in ("[", "{"):
+            return names(text)
+        if kind == "STRUCT":
+            braced = text.lstrip().startswith("{")
+            return data_sources(text) if braced else override_mapping(override_lines(text))
+        raise
