@@ -30,9 +30,9 @@ from comface.commands import (
 from comface.defects import as_failure, keep_traceback
 from comface.errors import ConfigurationError, Preempted, TryAgain
 from comface.execution import set_threads_passive
+from comface.files import NO_ROOM
 from comface.output import prepared
 from comface.progress import say
-from comface.store import NO_ROOM
 
 EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be trusted, 66 gate refused, 75 try again,
 141 nobody reads the output, 143 preempted. Start with: comface run"""

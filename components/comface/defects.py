@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.files import NO_ROOM, NOT_ALLOWED, failure
 from comface.names import printable
-from comface.store import NO_ROOM, NOT_ALLOWED, failure
 
 NO_SUCH_PATH = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
 FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN)
