@@ -25,6 +25,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 from comface.files import failure
 from comface.store import FileStore, Store, open_store
 from comface.store_s3 import S3Store, access_from
+from comface.store_s3_http import Patience
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -210,7 +211,7 @@ def test_a_missing_bucket_is_named(s3_environment: dict[str, str]) -> None:
 
 def test_an_unreachable_store_asks_to_try_again(s3_environment: dict[str, str]) -> None:
     environment = {**s3_environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    access = replace(access_from(environment), attempts=1)  # the pauses between attempts are not what is shown here
+    access = replace(access_from(environment), patience=Patience(first_s=0.1))
     for act in _every_action(S3Store(access, "comface", "a")):
         with pytest.raises(TryAgain, match="cannot be reached") as error:
             act()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from comface.config import RunConfig
 from comface.doctor.rows import Check, Row
+from comface.errors import ComfaceError
 from comface.resolve.checks import Check as RunCheck
 from comface.resolve.checks import check_store, survey_run
 from comface.store import open_store
@@ -44,14 +45,12 @@ def store_rows(uri: str) -> list[Row]:
 
 
 def versioning_row(store: S3Store) -> Row:
-    from minio.error import MinioException
-
     try:
-        status = store.client.get_bucket_versioning(store.bucket).status
-    except MinioException as error:
-        code = getattr(error, "code", "") or type(error).__name__
-        return Row(SECTION, "versioning", "note", f"unknown: the store answered {code}")
+        status = store.versioning()
+    except ComfaceError as error:
+        return Row(SECTION, "versioning", "note", f"unknown: {error}".rstrip("."))
     if status == "Enabled":
         return Row(SECTION, "versioning", "ok", "on")
     todo = f"turn it on, so that what is overwritten or deleted can be had back: mc version enable ALIAS/{store.bucket}"
     return Row(SECTION, "versioning", "note", "off", todo)
+
