@@ -21,7 +21,8 @@ BODIES = ("truncated", "flipped", "trickle")
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
-    """`share` of all requests meets one of `kinds`. `seen` counts what happened; `stall_s`: how late is late."""
+    """`share` of all requests with one of `commands` meets one of `kinds`. `seen` counts what happened; `stall_s`: how
+    late is late."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -29,6 +30,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     def __init__(self, target: str, share: float, kinds: Sequence[str], seed: int = 0, stall_s: float = 0.5) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target, self.share, self.kinds, self.stall_s = urlsplit(target).netloc, share, kinds, stall_s
+        self.commands: Sequence[str] = ("GET", "HEAD", "PUT", "POST", "DELETE")
         self.draw, self.lock = random.Random(seed), threading.Lock()
         self.seen: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
@@ -37,10 +39,14 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fault(self, command: str) -> str:
+    def fault(self, command: str, listing: bool) -> str:
+        """The kind that this request meets, one of those that it can meet."""
+        kinds = [kind for kind in self.kinds if kind not in BODIES or command in ("GET", "POST")]
+        kinds = [kind for kind in kinds if kind != ("flipped" if listing else "garbled")]
         with self.lock:
             self.requests[command] += 1
-            return self.draw.choice(self.kinds) if self.draw.random() < self.share else ""
+            spoilt = kinds and command in self.commands and self.draw.random() < self.share
+            return min(kinds, key=lambda kind: (self.seen[kind], self.draw.random())) if spoilt else ""
 
     def happened(self, kind: str, command: str) -> None:
         with self.lock:
@@ -65,17 +71,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = self.server.fault(self.command)
+        listing = self.command == "GET" and "list-type=2" in self.path
+        kind = self.server.fault(self.command, listing)
         if kind in ("503", "slow down", "reset"):
             self.server.happened(kind, self.command)
             return self._reset() if kind == "reset" else self._busy(kind)
         status, headers, data = self._forward(body)
-        listing = self.command == "GET" and "list-type=2" in self.path
-        applies = {
-            "truncated": len(data) > 1, "trickle": len(data) > 1, "flipped": len(data) > 0 and not listing,
-            "garbled": listing, "stalled": True, "lost": True,
-        }  # fmt: skip
-        if not applies.get(kind):
+        if not kind or (kind in (*BODIES, "garbled") and len(data) < 2):
             return self._send(status, headers, data)
         self.server.happened(kind, self.command)
         if kind == "lost":
@@ -107,9 +109,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
         return answer.status, [*headers, ("Content-Length", size or "0")], data
 
-    def _send(
-        self, status: int, headers: list[tuple[str, str]], data: bytes, cut: int | None = None
-    ) -> None:
+    def _send(self, status: int, headers: list[tuple[str, str]], data: bytes, cut: int | None = None) -> None:
         self._head(status, headers)
         if self.command != "HEAD":
             self.wfile.write(data[:cut])

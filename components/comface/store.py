@@ -22,6 +22,8 @@ from comface.files import WRITING, NotRegularError, failure, open_file, place_if
 REMAKE = "delete its artifact and make it again"
 LARGEST_BYTES = 1 << 30
 """Of an object that is read whole where nothing says how large it is."""
+READINGS = 5
+"""How often content that does not hold is read before anyone says so: a bit may change on the way."""
 
 
 class Store(Protocol):

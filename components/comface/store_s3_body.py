@@ -11,13 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from comface.store import READINGS
 from comface.store_s3_answers import Passing
 
 PART_BYTES = 5 << 20
 """The client's parts of a large upload; the ETag of such an object is made of theirs."""
 LARGE_BYTES = 1 << 20
-READINGS = 5
-"""How often an object is read from its beginning before it is given up."""
 
 
 class Body:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from comface.config import PretrainConfig
-from comface.errors import DataError, Preempted
+from comface.errors import DataError, Preempted, TryAgain
 from comface.manifest import Artifact, Draft
 from comface.monitoring import Monitor, open_monitor
 from comface.pretrain import checkpoint
@@ -108,7 +108,7 @@ class Training:
             self.wrapped = nn.parallel.DistributedDataParallel(
                 self.network, find_unused_parameters=config.learning != "both", broadcast_buffers=False
             )
-        self._saved_s = time.monotonic()
+        self._saved_s, self._is_saved = time.monotonic(), True
         self.monitor = open_monitor() if processes.local_rank == 0 else Monitor()
         self.monitor.set("comface_pretrain_checkpoint_every_seconds", config.checkpoint_every_s)
         for moment in ("step", "checkpoint"):
@@ -172,8 +172,9 @@ class Training:
             raise self._preempted()
 
     def _preempted(self) -> Preempted:
+        kept = "it is saved" if self._is_saved else "only its last checkpoint is saved"
         return Preempted(
-            f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; it is saved, run it again."
+            f"Pre-training was asked to stop at epoch {self.epoch}, step {self.step}; {kept}, run it again."
         )
 
     def _tell(self) -> None:
@@ -188,13 +189,20 @@ class Training:
                 self.monitor.set("comface_pretrain_loss", value, kind=name.removeprefix("loss_"))
 
     def _save(self) -> None:
+        """Write a checkpoint. A store that cannot take it now costs no training: the next checkpoint tries again."""
         self._saved_s = time.monotonic()
         if self.processes.first:
             state = {
                 "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
                 "step": self.step, "sums": vars(self.sums), "curve": self.curve,
             }  # fmt: skip
-            checkpoint.save(self.store, state)
+            try:
+                checkpoint.save(self.store, state)
+            except TryAgain as error:
+                say(f"The checkpoint was not saved, and the training continues without it: {error}")
+                self._is_saved = False
+                return
+        self._is_saved = True
         self.monitor.now("comface_pretrain_last_checkpoint_timestamp_seconds")
 
     def _resume(self) -> None:
