@@ -26,7 +26,7 @@ from comface.code_digest import code_digest
 from comface.errors import ConfigurationError, DataError
 from comface.files import NotRegularError, make_private_folder, open_file, open_regular
 from comface.sealed import json_bytes, sealed, unsealed
-from comface.store import REMAKE, FileStore, Store, open_store
+from comface.store import READINGS, REMAKE, FileStore, Store, open_store
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 << 20
@@ -111,9 +111,11 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The bytes of one object, checked. Raises DataError when it is not what the manifest names."""
         entry = self._entry(name)
-        data = self.store.read(self.key(name), entry.size_bytes)
-        _check(self.uri, name, entry, StoredObject.of(data))
-        return data
+        for _ in range(READINGS):
+            data = self.store.read(self.key(name), entry.size_bytes)
+            if StoredObject.of(data) == entry:
+                return data
+        raise _differs(self.uri, name)
 
     def check(self, name: str) -> None:
         """Raises DataError when an object is not what the manifest names."""
@@ -334,14 +336,18 @@ def local_copy(
     if not isinstance(store, FileStore):
         if path.is_file() and _measured(path, entry.size_bytes) == entry:
             return path
-        store.download(name, path, entry.size_bytes)
+        for _ in range(READINGS):
+            store.download(name, path, entry.size_bytes)
+            if _measured(path, entry.size_bytes) == entry:
+                return path
     try:
         found = _measured(path, entry.size_bytes)
     except NotRegularError as error:
         raise DataError(f"The object '{name}' of {store.uri} is {error.strerror}; {remedy}.") from None
     except FileNotFoundError:
         raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.") from None
-    _check(store.uri, name, entry, found, remedy)
+    if found != entry:
+        raise _differs(store.uri, name, remedy)
     return path
 
 
@@ -363,8 +369,5 @@ def _measured(path: Path, expected_bytes: int) -> StoredObject | None:
         return StoredObject(size_bytes=expected_bytes, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _check(uri: str, name: str, entry: StoredObject, found: StoredObject | None, remedy: str = REMAKE) -> None:
-    if found != entry:
-        raise DataError(
-            f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}."
-        )
+def _differs(uri: str, name: str, remedy: str = REMAKE) -> DataError:
+    return DataError(f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}.")

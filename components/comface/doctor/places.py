@@ -53,4 +53,3 @@ def versioning_row(store: S3Store) -> Row:
         return Row(SECTION, "versioning", "ok", "on")
     todo = f"turn it on, so that what is overwritten or deleted can be had back: mc version enable ALIAS/{store.bucket}"
     return Row(SECTION, "versioning", "note", "off", todo)
-
