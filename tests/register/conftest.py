@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from comface.config import PretrainConfig, RegisterConfig
 from comface.manifest import Artifact, Draft
@@ -24,6 +27,8 @@ from comface.store import FileStore, Store
 from comface.transfer.heads import Head
 
 STEP = "comface.seeds"
+SURE_FACES = (15, 16, 19, 22)
+"""Seeds of dcgan whose faces the detector is sure of; the first two pass for one person."""
 SUBJECTS, PAIRS = 30, 8
 
 
@@ -176,3 +181,41 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[RegisterResult
     chain = build_chain(FileStore(folder / "store"), 0.6, 0.5, 0)
     now = datetime(2026, 3, 1, tzinfo=UTC)
     return register(chain.store, RegisterConfig(), chain.evaluation, chain.backbone, chain.heads, now, folder), chain
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Photos with one, no, two and a too small face, and files that are none."""
+    import cv2
+
+    from comface.generators import load_generator
+
+    folder = tmp_path_factory.mktemp("photos")
+    generator = load_generator("dcgan")
+    x_NCHW = generator.render(generator.latents(SURE_FACES))
+    face_NSS3 = ((x_NCHW.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).byte().numpy()
+    large = [cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC) for face in face_NSS3]
+
+    def large_of(generator: Any, smiling: float) -> NDArray[np.uint8]:
+        w = generator.latents(SURE_FACES[:1]) + smiling * generator.direction("smile")
+        face = ((generator.render(w).permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).byte().numpy()[0]
+        return cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC)
+
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    images = {"one": large[0], "other": large[1], "none": grey, "two": np.hstack([large[0], large[2]])}
+    images["stranger"], images["smiling"] = large[2], large_of(generator, smiling=2.0)
+    images["tiny"] = face_NSS3[0][::3, ::3]
+    paths = {name: folder / f"{name}.png" for name in images}
+    for name, image in images.items():
+        Image.fromarray(image).save(paths[name])
+    paths["text"] = folder / "text.jpg"
+    paths["text"].write_text("no image")
+    Image.fromarray(large[0]).save(folder / "cut.jpg")
+    paths["cut"] = folder / "cut.jpg"
+    paths["cut"].write_bytes(paths["cut"].read_bytes()[:2000])
+    paths["missing"] = folder / "missing.jpg"
+    paths["folder"] = folder
+    paths["long"] = folder / ("n" * 5000)
+    paths["fifo"] = folder / "fifo.jpg"
+    os.mkfifo(paths["fifo"])
+    return paths

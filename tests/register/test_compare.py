@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from comface import faces
 from comface.backbones import build_backbone
@@ -123,44 +120,6 @@ def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_pat
 
 
 # Photos
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Photos with one, no, two and a too small face, and files that are none."""
-    import cv2
-
-    from comface.generators import load_generator
-
-    folder = tmp_path_factory.mktemp("photos")
-    generator = load_generator("dcgan")
-    x_NCHW = generator.render(generator.latents(SURE_FACES))
-    face_NSS3 = ((x_NCHW.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).byte().numpy()
-    large = [cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC) for face in face_NSS3]
-
-    def large_of(generator: Any, smiling: float) -> NDArray[np.uint8]:
-        w = generator.latents(SURE_FACES[:1]) + smiling * generator.direction("smile")
-        face = ((generator.render(w).permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).byte().numpy()[0]
-        return cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC)
-
-    grey = np.full((256, 256, 3), 128, np.uint8)
-    images = {"one": large[0], "other": large[1], "none": grey, "two": np.hstack([large[0], large[2]])}
-    images["stranger"], images["smiling"] = large[2], large_of(generator, smiling=2.0)
-    images["tiny"] = face_NSS3[0][::3, ::3]
-    paths = {name: folder / f"{name}.png" for name in images}
-    for name, image in images.items():
-        Image.fromarray(image).save(paths[name])
-    paths["text"] = folder / "text.jpg"
-    paths["text"].write_text("no image")
-    Image.fromarray(large[0]).save(folder / "cut.jpg")
-    paths["cut"] = folder / "cut.jpg"
-    paths["cut"].write_bytes(paths["cut"].read_bytes()[:2000])
-    paths["missing"] = folder / "missing.jpg"
-    paths["folder"] = folder
-    paths["long"] = folder / ("n" * 5000)
-    paths["fifo"] = folder / "fifo.jpg"
-    os.mkfifo(paths["fifo"])
-    return paths
 
 
 @needs_models

@@ -24,7 +24,7 @@ from comface.register import package
 from comface.views import shown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 SHARED = "model.safetensors"
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -111,8 +111,12 @@ def _network(model: Artifact, backbone: str, name: str) -> tuple[nn.Module, int]
     tensors = package.read_tensors(model, name, limit_bytes)
     prefix = "backbone."
     state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    shapes = {key: tensor.shape for key, tensor in wanted.items()}
-    if {key: tensor.shape for key, tensor in state.items()} != shapes or any(v.is_complex() for v in state.values()):
+    if _format(state) != _format(wanted):
         raise DataError(f"The weights of {model.uri} do not fit '{backbone}' ({name}); register it again.")
     network.load_state_dict(state)
     return network.eval(), width
+
+
+def _format(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """Shape of each tensor, and whether it holds floats (of any precision) or of which kind it is."""
+    return {key: (v.shape, "float" if v.is_floating_point() else v.dtype) for key, v in state.items()}
