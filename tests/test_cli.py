@@ -200,7 +200,10 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
         (["screen", "--set", "screening.method=farl"], "the method 'farl' is not built yet"),
         (["align", "cifar"], "No task of this configuration reads a data set 'cifar'"),
-        (["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"], "no file 'w.npy'"),
+        (
+            ["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"],
+            "'w.npy' does not exist",
+        ),
         (["compare", "a.jpg", "b.jpg"], "No model is registered in"),
         (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "does not name a model"),
         (["models", "show", "comface@v7"], "There is no version v7 of 'comface'"),

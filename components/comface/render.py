@@ -199,11 +199,9 @@ def _change(
 
     if path is not None:
         check_published_name(path.name, faces.name, weights_name(weights))
-        if (named := named_space(path.name)) is not None and space is None:
-            space = named
-            progress.say(
-                f"'{path.name}' is a direction of {named} by its name and is used there; --space says otherwise"
-            )
+        if space is None and named_space(path.name) == "Z":
+            space = "Z"
+            progress.say(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
         check_fitted_for(path.name, fitted_for(path), faces.name)
         direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
         return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)

@@ -11,6 +11,7 @@ from comface.generators.published import (
     catalogue,
     check_published_name,
     entry_for,
+    named_space,
     weight_files,
     weights_origin,
 )
@@ -63,3 +64,58 @@ def test_converted_weights_are_looked_for_before_published_ones() -> None:
         assert weight_files(generator)[0] == f"{generator}.safetensors"
         assert len(weight_files(generator)) > 1
         assert weights_origin(generator).keys() == {"source", "licence"}
+
+
+@pytest.mark.parametrize(
+    ("file", "space"),
+    [
+        ("stylegan_ffhq_age_boundary.npy", "Z"),
+        ("stylegan_ffhq_age_w_boundary.npy", "W"),
+        ("stylegan_ffhq_age_c_gender_boundary.npy", "Z"),
+        ("boundaries/stylegan_ffhq_eyeglasses_boundary.npy", "Z"),
+        ("pggan_celebahq_pose_boundary.npy", "Z"),
+        ("Smiling_boundary.npy", None),
+        ("stylegan_mine_age_boundary.npy", None),
+        ("weight_orth_mouth.npy", None),
+    ],
+)
+def test_an_interfacegan_name_says_its_space(file: str, space: str | None) -> None:
+    assert named_space(file) == space
+
+
+def test_a_file_of_the_configuration_is_used_as_its_name_says() -> None:
+    entry = entry_for("stylegan", "age", DirectionUse(file="stylegan_ffhq_age_boundary.npy"))
+    assert (entry.space, entry.truncate, entry.unit_norm) == ("Z", None, True)
+    said = entry_for("stylegan", "age", DirectionUse(file="stylegan_ffhq_age_boundary.npy", space="W"))
+    assert (said.space, said.truncate) == ("W", "before")
+    assert entry_for("stylegan", "gender", DirectionUse(file="stylegan_ffhq_gender_w_boundary.npy")).space == "W"
+    with pytest.raises(ConfigurationError, match="belongs to pggan celebahq, not to"):
+        entry_for("stylegan", "age", DirectionUse(file="pggan_celebahq_age_boundary.npy"))
+
+
+@pytest.mark.parametrize(
+    ("file", "generator", "weights", "said"),
+    [
+        ("pggan_celebahq_age_boundary.npy", "stylegan", "", "belongs to pggan celebahq, not to 'stylegan'"),
+        (
+            "stylegan_celebahq_age_w_boundary.npy",
+            "stylegan",
+            "",
+            "celebahq, and these weights are of ffhq",
+        ),
+        (
+            "stylegan_ffhq_age_w_boundary.npy",
+            "stylegan",
+            "karras2019stylegan-celebahq-1024x1024.pkl",
+            "give one of celebahq",
+        ),
+        ("stylegan_ffhq_gender_boundary.npy", "stylegan3", "", "belongs to stylegan ffhq, not to 'stylegan3'"),
+        ("stylegan_ffhq_gender_boundary.npy", "dcgan", "", "belongs to stylegan ffhq, not to 'dcgan'"),
+    ],
+)
+def test_a_direction_of_another_gan_or_other_pictures_is_refused(
+    file: str, generator: str, weights: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        check_published_name(file, generator, weights)
+    check_published_name("stylegan_celebahq_age_w_boundary.npy", "stylegan", "stylegan_celebahq.pth")

@@ -170,3 +170,45 @@ def test_the_list_looks_into_a_bucket(s3_environment: dict[str, str], capsys: py
     put(open_store("s3://comface/weights-list"), "stylegan3/Bald_boundary.npy", np.ones((1, WIDTH)))
     assert main(["directions", "list", "--weights", "s3://comface/weights-list"]) == 0
     assert "44 of 45 files are missing" in capsys.readouterr().out
+
+
+def test_interfacegans_direction_of_z_is_used_in_z(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Path(__file__).parents[1] / "data/cases/weights/stylegan_ffhq_age_boundary.npy"
+    n_1D = torch.from_numpy(np.load(case)).float()
+    found = rendered(tmp_path, weights, "stylegan", "--direction", str(case))
+    assert "is a direction of Z by its name and is used in Z; --space chooses another" in capsys.readouterr().err
+    np.testing.assert_allclose(found, wanted(weights, "stylegan", n_1D, space="Z"), atol=1e-4)
+    in_w = rendered(tmp_path, weights, "stylegan", "--direction", str(case), "--space", "W")
+    np.testing.assert_allclose(in_w, wanted(weights, "stylegan", n_1D), atol=1e-4)
+    assert np.abs(in_w - found).max() > 1e-2
+    words = [
+        "--generator",
+        "stylegan",
+        "--weights",
+        str(weights / "stylegan.safetensors"),
+        "--output",
+        str(tmp_path / "a.npy"),
+    ]
+    np.save(tmp_path / "w.npy", np.ones((1, WIDTH)))
+    assert main(["render", *words, "--latents", str(tmp_path / "w.npy"), "--direction", str(case)]) == 64
+    for other in ("pggan_celebahq_age_boundary.npy", "stylegan_celebahq_age_w_boundary.npy"):
+        (tmp_path / other).write_bytes(case.read_bytes())
+        assert main(["render", *words, "--seeds", "1", "--direction", str(tmp_path / other)]) == 64
+        assert f"'{other}' belongs to {' '.join(other.split('_')[:2])}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_condition_of_z_does_not_go_with_latents_of_w(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "latents.npy", rng.standard_normal((40, WIDTH)))
+    np.save(tmp_path / "scores.npy", rng.standard_normal(40))
+    (tmp_path / "sample.json").write_text('{"generator": "stylegan"}')
+    case = Path(__file__).parents[1] / "data/cases/weights/stylegan_ffhq_age_boundary.npy"
+    words = ["--latents", str(tmp_path / "latents.npy"), "--scores", str(tmp_path / "scores.npy"), "--fraction", "0.3"]
+    output = tmp_path / "n.npy"
+    assert main(["directions", "fit", *words, "--condition", str(case), "--output", str(output)]) == 64
+    assert "is a direction of Z by its name, and the latents are of W" in " ".join(capsys.readouterr().err.split())
+    renamed = tmp_path / "stylegan_ffhq_age_w_boundary.npy"
+    renamed.write_bytes(case.read_bytes())
+    assert main(["directions", "fit", *words, "--condition", str(renamed), "--output", str(output)]) == 0
