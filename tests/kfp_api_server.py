@@ -11,6 +11,7 @@ from __future__ import annotations
 import email
 import json
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Callable
@@ -36,6 +37,10 @@ class Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
+
+
+class Moved(Refused):
+    """A redirect; its message is the place."""
 
 
 def checked_model(body: Any, name: str) -> Any:
@@ -116,6 +121,7 @@ class KfpServer:
     hook: Callable[[str, str], None] = lambda method, path: None
     loses: Callable[[str, str], bool] = lambda method, path: False
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    tls: ssl.SSLContext | None = None
     raw: bytes | None = None
     """Answered to everything, where set: a login page."""
     things: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in LISTS})
@@ -130,7 +136,9 @@ class KfpServer:
         handler = type("Handler", (_Handler,), {"server_state": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._http.server_port}"
+        self.endpoint = f"http{'s' if self.tls else ''}://127.0.0.1:{self._http.server_port}"
+        if self.tls:
+            self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True)
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
@@ -311,6 +319,12 @@ class _Handler(BaseHTTPRequestHandler):
             with state._lock:
                 state.requests.append((self.command, url.path))
                 status, answer = 200, state.answer(self.command, url.path, query, self._body(body))
+        except Moved as moved:
+            self.send_response(moved.status)
+            self.send_header("Location", moved.message)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         except Refused as refused:
             status, answer = refused.status, {"code": 3, "message": refused.message, "details": []}
         if state.loses(self.command, url.path):

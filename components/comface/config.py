@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from comface.credentials import override_values, refuse_credentials
 from comface.errors import ConfigurationError, gathered
 from comface.manifest import canonical_json
 from comface.names import Attribute, Label, ModelName, Name, NameIfAny, Place, Resource, Word, quoted
@@ -511,6 +512,8 @@ def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any
 
     `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, a sentence for each problem:
     an unknown profile or field, a value out of range."""
+    overrides = list(overrides)
+    refuse_credentials({**override_values(overrides), **(extra or {})})
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
     text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()

@@ -178,7 +178,9 @@ def test_a_server_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixtur
 
 def test_a_login_page_is_not_taken_for_an_api(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.raw = b"<html>Log in</html>"
-    assert "is not the KFP API (a login page?)" in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    sentence = refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    assert "is not the KFP API, or wants a login first (it answered with a page instead of data)" in sentence
+    assert "set KFP_EXISTING_TOKEN" in sentence
 
 
 def test_the_token_is_sent_and_never_said(

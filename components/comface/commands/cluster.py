@@ -218,10 +218,12 @@ def _connect(arguments: argparse.Namespace) -> Connection:
 def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], dict[str, Any]]:
     """The package, the arguments to send, and all of them with the defaults. Raises ConfigurationError for a parameter
     or a configuration that the run's first step would refuse."""
+    from comface.credentials import override_values, refuse_credentials
     from comface.local_run import find_pipeline
     from comface.resolve.entry import configure
     from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
 
+    refuse_credentials(override_values([*arguments.parameters, *arguments.overrides]))
     package = read_package(find_pipeline(arguments.pipeline))
     given = split_arguments(arguments.parameters)
     values = typed_arguments(package, given)

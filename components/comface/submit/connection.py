@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comface.credentials import carries_credentials
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.names import quoted
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
@@ -54,10 +57,7 @@ class Connection:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ConfigurationError(
-                f"What answers at {self.endpoint} is not the KFP API (a login page?); give --endpoint the API's "
-                "address, and KFP_EXISTING_TOKEN where it asks for a login."
-            )
+            raise login_needed(self.endpoint, "it answered with a page instead of data")
         return found
 
 
@@ -65,6 +65,8 @@ def connect(endpoint: str | None, namespace: str | None, environment: Mapping[st
     """A server that has answered. On a multi-user server the namespace is the given one, or the pod's own."""
     address = endpoint_from(endpoint, environment)
     page = environment.get("KF_PIPELINES_UI_ENDPOINT") or address
+    if carries_credentials(page):
+        raise ConfigurationError("KF_PIPELINES_UI_ENDPOINT carries credentials; take them out.")
     found = Connection(address, "", page.rstrip("/"), _client(address, environment))
     multi_user = bool(found.health().get("multi_user"))
     if not multi_user:
@@ -85,13 +87,26 @@ def endpoint_from(given: str | None, environment: Mapping[str, str]) -> str:
             "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`."
         )
     if not address.startswith(("http://", "https://")):
-        raise ConfigurationError(f"The endpoint '{address}' does not start with http:// or https://; mend it.")
+        raise ConfigurationError(f"The endpoint {shown(address)} does not start with http:// or https://; correct it.")
+    if carries_credentials(address) or "@" in address.split("/")[2]:
+        raise ConfigurationError(
+            "The endpoint's URL carries credentials, which would stand in logs; take them out and set "
+            "KFP_EXISTING_TOKEN to a token."
+        )
     return address
+
+
+def shown(address: str) -> str:
+    return "given" if "@" in address else quoted(address)
 
 
 def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
     """The sentence for an HTTP status that is no success."""
     said = server_words(body)
+    if status == 0:
+        return untrusted(endpoint, said)
+    if 300 <= status < 400:
+        return login_needed(endpoint, f"it answered {status}, a redirect")
     if status in (401, 403):
         return ConfigurationError(
             f"The KFP at {endpoint} refused you ({status}{said}); set KFP_EXISTING_TOKEN to a token that may use it, "
@@ -103,9 +118,29 @@ def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
         )
     if 400 <= status < 500 and status not in (408, 429):
         return ConfigurationError(f"The KFP at {endpoint} refused the request ({status}{said}); mend it.")
-    if status == 0:
-        return ConfigurationError(f"The certificate of {endpoint} is not trusted{said}; set SSL_CERT_FILE to its CA.")
     return TryAgain(f"The KFP at {endpoint} failed ({status}{said}); try again in a minute.")
+
+
+def login_needed(endpoint: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{endpoint} is not the KFP API, or wants a login first ({what}); set KFP_EXISTING_TOKEN to a token that it "
+        "accepts, or give --endpoint an address of the API itself (a port-forward of svc/ml-pipeline)."
+    )
+
+
+def untrusted(endpoint: str, said: str) -> ConfigurationError:
+    """`said`: the words of the TLS library."""
+    if "certificate" not in said.lower():
+        return ConfigurationError(
+            f"{endpoint} does not speak TLS as it should{said}; check the port, and whether it is http:// instead."
+        )
+    if "expired" in said or "not yet valid" in said:
+        what, how = "is not valid today", "renew it on the server, and check this machine's clock"
+    elif "mismatch" in said or "doesn't match" in said or "not valid for" in said:
+        what, how = "is for another name", "give --endpoint the name that it was made for"
+    else:
+        what, how = "is not trusted", "set SSL_CERT_FILE (or REQUESTS_CA_BUNDLE) to a PEM file with its authority"
+    return ConfigurationError(f"The certificate of {endpoint} {what}{said}; {how}.")
 
 
 def server_words(body: Any) -> str:
@@ -133,7 +168,7 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
 
     configuration = kfp_server_api.Configuration(host=address)
     configuration.retries = False  # a create that is sent twice makes two
-    configuration.ssl_ca_cert = environment.get("SSL_CERT_FILE")
+    configuration.ssl_ca_cert = _authorities(environment)
     token_file = environment.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
 
     def take_token(configuration: Any) -> None:
@@ -144,7 +179,31 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
     configuration.api_key_prefix = {"authorization": "Bearer"}
     configuration.refresh_api_key_hook = take_token
     take_token(configuration)  # the hook is asked only where there is a token already
-    return kfp_server_api.ApiClient(configuration)
+
+    class Client(kfp_server_api.ApiClient):  # type: ignore[misc]
+        def request(self, *arguments: Any, **options: Any) -> Any:
+            """What TLS refuses has no body, which the caller would decode."""
+            try:
+                return super().request(*arguments, **options)
+            except kfp_server_api.ApiException as error:
+                error.body = error.body or (error.reason or "").encode()
+                raise
+
+    return Client(configuration)
+
+
+def _authorities(environment: Mapping[str, str]) -> str | None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        if path := environment.get(name):
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{name} is '{path}', which holds no certificates that can be read ({error.strerror or error}); "
+                    "name a PEM file."
+                ) from None
+            return path
+    return None
 
 
 def _text(path: str) -> str:

@@ -1,0 +1,54 @@
+"""Secrets that do not belong into a parameter: KFP stores and shows every parameter, and logs repeat them.
+
+In: whatever a person gave as parameters or overrides. Out: nothing, or ConfigurationError, which names the parameter
+and never its value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from comface.errors import ConfigurationError
+
+IN_A_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#'\"{}]*:[^/\s?#'\"{}]*@|\bs3:/{1,3}[^/\s?#]*@", re.IGNORECASE)
+"""`scheme://user:password@host`; for s3 any user, as the store refuses it."""
+IN_A_QUERY = re.compile(
+    r"[?&;](x-amz-(signature|credential|security-token)|awsaccesskeyid|signature|x-goog-(signature|credential)|sig|"
+    r"(access_?|auth_?|id_?)?token|api_?key|pass(word|wd)?|(client_?)?secret)=",
+    re.IGNORECASE,
+)
+"""A presigned URL (AWS, Google, Azure), or a word for a secret."""
+A_KEY = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b")
+"""An access key of AWS by itself."""
+FIELD = re.compile(r"[\w.\[\]-]{1,80}")
+
+
+def carries_credentials(text: str) -> bool:
+    return any(found.search(each) for found in (IN_A_URL, IN_A_QUERY, A_KEY) for each in (text, unquote(text)))
+
+
+def refuse_credentials(values: Mapping[str, Any]) -> None:
+    """`values`: parameters by name, at any depth. Raises ConfigurationError for the first that carries a secret."""
+    for name, value in values.items():
+        if _anywhere(value) or carries_credentials(name):
+            shown = name if FIELD.fullmatch(name) else "a parameter"
+            raise ConfigurationError(
+                f"The value of {shown} carries credentials, which everybody could read who sees the run; take them out "
+                "and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret comface-store)."
+            )
+
+
+def override_values(lines: Iterable[str]) -> dict[str, str]:
+    """`field=value` words by field, for refuse_credentials, before anything else reads or repeats them."""
+    return {line.partition("=")[0]: line for line in lines}
+
+
+def _anywhere(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_anywhere(each) or carries_credentials(str(key)) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return any(map(_anywhere, value))
+    return isinstance(value, str) and carries_credentials(value)
