@@ -14,7 +14,8 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
-from comface.launch.place import FIELD_PATHS
+from comface.launch.place import FIELD_PATHS, STORE_KEYS, STORE_SECRET
+from comface.launch.podspec import STAYS
 from comface.launch.request import METRICS_PORT
 from comface.monitoring import METRICS_LABEL, PORT
 from comface.pretrain.component import pretrain
@@ -26,15 +27,13 @@ from comface.synthesize.component import synthesize
 from comface.transfer.component import align, complete, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-SECRET = "comface-store"
-SECRET_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """The store's credentials come from a secret (a run on file:// needs none). KFP retries whatever the reason was; a
     step that failed for good ends its further attempts at once (execution.py). KFP sets all that Pod Security
     `restricted` asks for, but this."""
-    kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
+    kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in STORE_KEYS}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     return task.set_retry(3, backoff_duration="20s", backoff_factor=2, backoff_max_duration="600s")
 
@@ -76,7 +75,10 @@ def knows_its_pod(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """What is set here, and on the task in a pipeline of your own (resources, selectors, affinity, volumes), is the
-    training job's; its size otherwise comes from pretrain.job. The step's own pod only attends it."""
+    training job's; its size otherwise comes from pretrain.job. The step's own pod only attends it, and no autoscaler
+    tidies it away."""
+    for name, value in STAYS.items():
+        kubernetes.add_pod_annotation(task, name, value)
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     return on_cluster(knows_its_pod(task))
 

@@ -17,9 +17,13 @@ KUBECTL = """#!/bin/sh
 case $1 in
   create)
     cat >"$HOME/created"
-    echo 'Error from server (AlreadyExists): secrets "minio-root" already exists' >&2
+    echo 'secret/comface-store created'
+    for name in minio-root mlpipeline-minio-artifact; do
+      said='Error from server (AlreadyExists): error when creating "STDIN": secrets'
+      echo "$said \\"$name\\" already exists" >&2
+    done
+    if [ -e "$HOME/broken" ]; then cat "$HOME/broken" >&2; fi
     exit 1 ;;
-  get) echo "secret/minio-root" ;;
 esac
 """
 MC = """#!/bin/sh
@@ -74,7 +78,19 @@ def test_the_endpoint_is_minio_of_the_namespace_unless_another_is_given(tmp_path
 
 def test_a_secret_that_exists_is_kept_and_that_is_said(tmp_path: Path) -> None:
     _, shown = created(tmp_path / "1", "comface")
-    assert 'kept: secrets "minio-root" already exists' in shown
+    assert shown.splitlines() == [
+        "secret/comface-store created",
+        "secret/minio-root exists, and is kept",
+        "secret/mlpipeline-minio-artifact exists, and is kept",
+    ]
+
+
+def test_what_else_the_server_says_is_an_error(tmp_path: Path) -> None:
+    said = 'Error from server (NotFound): error when creating "STDIN": namespaces "comface" not found'
+    (tmp_path / "broken").write_text(said)
+    done = run(tmp_path, "kubectl", KUBECTL, "sh", str(K8S / "secrets.sh"), "comface")
+    assert done.returncode == 1
+    assert done.stderr.strip() == said
 
 
 def test_without_a_namespace_the_script_says_how_to_call_it(tmp_path: Path) -> None:

@@ -188,6 +188,12 @@ def test_no_autoscaler_tidies_a_training_away(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_no_task_made_tolerates_what_the_pipelines_task_does(kind: str) -> None:
+    assert pods_of(render(kind, Forwarded()))[0]["spec"]["tolerations"] == FULL.tolerations
+    assert "tolerations" not in pods_of(render(kind, Forwarded(), gpus=0))[0]["spec"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_job_that_no_task_gave_a_store_takes_that_of_the_pipelines_secret(kind: str) -> None:
     env = {item["name"]: item for item in trainer_of(render(kind, Forwarded()))["env"]}
     for key in STORE_KEYS:

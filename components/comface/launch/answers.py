@@ -68,7 +68,7 @@ def is_away(error: Any) -> bool:
 def is_forbidden(error: Any) -> bool:
     """Whether this is a 403 of permissions, which an API server that has just started gives as well."""
     words = words_of(error)
-    return error.status == 403 and not ("exceeded quota" in words or "denied the request" in words)
+    return error.status == 403 and not re.search(r"exceeded quota|denied (the )?request", words)
 
 
 def is_webhook_down(error: Any) -> bool:

@@ -13,6 +13,7 @@ from comface.launch.request import METRICS_PORT, JobRequest
 from comface.monitoring import METRICS_LABEL, PORT
 
 GPU = "nvidia.com/gpu"
+TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
 GRACE_S = 90
 """A process that is asked to stop ends its step and writes a checkpoint; torchrun gives it 30 s."""
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
@@ -100,10 +101,11 @@ def arguments(request: JobRequest) -> list[str]:
 
 
 def placement(request: JobRequest) -> dict[str, Any]:
-    """Where the pods may run. Empty parts are left out."""
+    """Where the pods may run. Empty parts are left out. The pipeline's task tolerates the taint of GPU nodes; so does a
+    job that no task made."""
     found = {
         "nodeSelector": request.forwarded.node_selector,
-        "tolerations": request.forwarded.tolerations,
+        "tolerations": request.forwarded.tolerations or (TOLERATIONS if request.gpus_per_node else []),
         "affinity": request.forwarded.affinity,
         "imagePullSecrets": request.pull_secrets,
         "serviceAccountName": request.job.service_account,

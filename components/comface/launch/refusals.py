@@ -20,6 +20,7 @@ ADVICE = (
     ("must specify", "give the namespace a LimitRange with defaults, or name the resource on the pretrain task"),
     ("violates PodSecurity", "see step 3 of docs/cluster.md, and the component rdma where pretrain.job.rdma is set"),
     ("denied the request", "ask who runs that webhook"),
+    ("denied request", "change that ValidatingAdmissionPolicy, or what it refuses"),
     ("usage per", "change the LimitRange of the namespace, or the sizes in pretrain.job"),
 )
 
