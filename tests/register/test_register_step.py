@@ -202,7 +202,7 @@ def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: P
 
 def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights: Path) -> None:
     text = run(make_chain(), weights).model.read("card.md").decode()
-    for part in ("Not a medical device", "MIT / research", "DigiFace-1M", "rehearsal", "skin tones", "100 identities",
+    for part in ("Not a medical device", "MIT \\| research", "DigiFace-1M", "rehearsal", "skin tones", "100 identities",
                  "1,100 images", "comface verify", "probability of 90%",
                  "cohort, fgnet (rehearsal)", "face finder"):  # fmt: skip
         assert part in text, part

@@ -27,6 +27,7 @@ def evaluate_results(
             [open_artifact(uri, "transfer") for uri in results],
             {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
             {name: text for name, text in context.items() if text},
+            values.get("absent", {}),
         )
         write_text(report_path, evaluation.read("report.html").decode())
         write_text(table_path, evaluation.read("summary.md").decode())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from comface.evaluate.results import METHODS, MODES, OURS, Result
 from comface.evaluate.tables import groups_of, methods_of, title
+from comface.names import printable
 from comface.seeds import numpy_rng
 
 INK = "#0a0b0c"
@@ -50,7 +51,7 @@ def correlations(results: Sequence[Result], mode: str) -> str:
     for row in range(1, len(tasks)):
         axes.axhline(row - 0.5, color=INK, lw=0.5, alpha=0.18)
     axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
-    axes.set_yticks(range(len(tasks)), [title(task) for task in tasks])
+    axes.set_yticks(range(len(tasks)), [_plain(title(task)) for task in tasks])
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     axes.set_xlim(min(-0.12, axes.get_xlim()[0]), 1)
     axes.set_xlabel("Pearson correlation of true and estimated change")
@@ -83,6 +84,11 @@ def scatter(ours: Result, other: Result | None, seed: int) -> str:
     np.atleast_1d(panels)[0].set_ylabel("estimated change")
     name = f"scatter-{ours.task}-{ours.mode}"
     return _svg(figure, name, f"True and estimated change, {title(ours.task)}, {ours.unit}")
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not read as a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _spread(result: Result, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,4 +138,4 @@ def _svg(figure: Any, name: str, description: str) -> str:
     svg = re.sub(r'id="(?!image)([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)(?!image)', rf"\g<1>{name}-", svg)
     svg = re.sub(r'font:([^;"]*)\'[^;"]*', r"font:\1 inherit", svg)
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{html.escape(description)}" ', svg, count=1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(printable(description))}" ', 1)

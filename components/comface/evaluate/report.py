@@ -19,6 +19,7 @@ from comface.errors import DataError
 from comface.evaluate import plots, provenance, tables
 from comface.evaluate.results import METHODS, MODES, OURS, Comparison, Result
 from comface.metrics import mean_absolute_error
+from comface.names import markdown_cell
 
 REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
 CAPTIONS = {
@@ -89,6 +90,7 @@ def render(
     pictures: Mapping[str, bytes],
     context: Mapping[str, Any],
     config: EvaluateConfig,
+    absent: Mapping[str, str] | None = None,
 ) -> str:
     """The report's HTML. `context` is shown in its head: name of the run, profile, whatever the caller knows."""
     mode = main_mode(results)
@@ -120,6 +122,7 @@ def render(
         screening_picture=(
             (CAPTIONS["screening"], _data_uri("screening", pictures["screening"])) if "screening" in pictures else None
         ),
+        absent=tables.absent_rows(absent or {}),
         datasets=provenance.datasets(lines),
         origins=lines,
     )
@@ -234,12 +237,14 @@ def _data_uri(name: str, data: bytes) -> str:
     raise DataError(f"The picture '{name}' for the report is neither PNG nor JPEG; pass one of these.")
 
 
-def summary(results: Sequence[Result], comparisons: Sequence[Comparison]) -> str:
-    """A few lines of Markdown: the verdict, and one table of correlations."""
+def summary(
+    results: Sequence[Result], comparisons: Sequence[Comparison], absent: Mapping[str, str] | None = None
+) -> str:
+    """A few lines of Markdown: the verdict, one table of correlations, and the methods that could not be run."""
     mode = main_mode(results)
     methods = tables.methods_of([result for result in results if result.mode == mode])
     tasks = [task for group in tables.groups_of(results) for task in group.tasks]
-    lines = [verdict(results, comparisons, mode), "", f"Pearson correlation, {MODES[mode].lower()}:", ""]
+    lines = [markdown_cell(verdict(results, comparisons, mode)), "", f"Pearson correlation, {MODES[mode].lower()}:", ""]
     lines += ["| task | data | " + " | ".join(METHODS[m] for m in methods) + " |", "|---" * (len(methods) + 2) + "|"]
     for task in tasks:
         column = tables.Column(task, mode, "corr")
@@ -250,5 +255,6 @@ def summary(results: Sequence[Result], comparisons: Sequence[Comparison]) -> str
             text = tables.shown("corr", estimate.value) if estimate else "–"
             cells.append(f"**{text}**" if method in best else text)
         data = "rehearsal" if any(r.rehearsal for r in results if r.task == task) else "real"
-        lines.append(f"| {tables.title(task)} | {data} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown_cell(tables.title(task))} | {data} | " + " | ".join(cells) + " |")
+    lines += [f"\n{name} is absent: {markdown_cell(reason)}." for name, reason in tables.absent_rows(absent or {})]
     return "\n".join(lines) + "\n"

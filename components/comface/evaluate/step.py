@@ -31,13 +31,16 @@ def evaluate(
     results: Sequence[Artifact],
     pictures: Mapping[str, bytes] | None = None,
     context: Mapping[str, Any] | None = None,
+    absent: Mapping[str, str] | None = None,
 ) -> Artifact:
     """`pictures` are PNG or JPEG bytes of synthetic faces and curves (`contact_sheet`, `curve`), `context` what the
-    report's head says of the run (name, profile …). Raises DataError for results that do not belong together."""
-    pictures, context = dict(pictures or {}), dict(context or {})
+    report's head says of the run (name, profile …), `absent` the methods that were asked for and could not be run, with
+    the reason. Raises DataError for results that do not belong together."""
+    pictures, context, absent = dict(pictures or {}), dict(context or {}), dict(absent or {})
     address = config.model_dump(mode="json") | {
         "pictures": {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()},
         "context": {str(key): str(value) for key, value in context.items()},
+        "absent": absent,
     }
     inputs = {_name(artifact): artifact for artifact in results}
     draft = Draft(store, "evaluation", address, inputs, step=__name__)
@@ -48,13 +51,13 @@ def evaluate(
     lines = origins(results)
     say(f"evaluate: {len(scored)} results of {len({r.task for r in scored})} tasks")
     for group in tables.groups_of(scored):
-        text = tables.table_csv(group, scored)
+        text = tables.table_csv(group, scored, absent)
         draft.write(f"table-{group.name}.csv", text.encode())
         draft.write_json(f"table-{group.name}.json", list(csv.DictReader(io.StringIO(text))))
-    metrics = tables.records(scored, comparisons)
+    metrics = tables.records(scored, comparisons, absent)
     draft.write_json("metrics.json", metrics)
-    draft.write("summary.md", report.summary(scored, comparisons).encode())
-    draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config).encode())
+    draft.write("summary.md", report.summary(scored, comparisons, absent).encode())
+    draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config, absent).encode())
     mode = report.main_mode(scored)
     return draft.publish(
         {

@@ -11,12 +11,13 @@ import functools
 import importlib.resources
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comface.evaluate.results import METHODS, MODES, Comparison, Result
 from comface.metrics import SMALLER_IS_BETTER, Estimate
+from comface.names import csv_cell
 
 HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
 
@@ -100,18 +101,29 @@ def best_methods(results: Sequence[Result], column: Column) -> set[str]:
     return {method for method, value in values.items() if shown(column.metric, value) == shown(column.metric, best)}
 
 
-def table_csv(group: Group, results: Sequence[Result]) -> str:
-    """One row per method; the paper's own rows follow, marked in the column `source`."""
+def absent_rows(absent: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(name, why) of the methods that were asked for and could not be run, in the order of the tables."""
+    order = [
+        *(method for method in METHODS if method in absent),
+        *(method for method in absent if method not in METHODS),
+    ]
+    return [(METHODS.get(method, method), absent[method]) for method in order]
+
+
+def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str] | None = None) -> str:
+    """One row per method; those that are absent and the paper's own follow, marked in the column `source`."""
     columns = columns_of(group, results)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["source", "method", *(column.key for column in columns)])
+    writer.writerow(["source", "method", *(csv_cell(column.key) for column in columns)])
     for method in methods_of(results):
         cells = [cell(results, method, column) for column in columns]
         writer.writerow(
             ["this run", METHODS[method].removesuffix(" (ours)")]
             + [shown(c.metric, e.value).replace("–", "") if e else "" for c, e in zip(columns, cells, strict=True)]
         )
+    for name, _ in absent_rows(absent or {}):
+        writer.writerow(["absent", csv_cell(name), *("" for _ in columns)])
     for method, values in paper_rows(group, results):
         cells_paper = [values.get(column) for column in columns]
         writer.writerow(
@@ -148,9 +160,12 @@ def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[
     return rows
 
 
-def records(results: Sequence[Result], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def records(
+    results: Sequence[Result], comparisons: Sequence[Comparison], absent: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Everything in numbers, for gates and other programs (metrics.json)."""
     return {
+        "absent": [{"method": method, "reason": reason} for method, reason in (absent or {}).items()],
         "results": [
             {
                 "task": r.task,

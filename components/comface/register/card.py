@@ -5,9 +5,10 @@ In: plain facts (CardFacts). Out: text, a function of these facts alone (no date
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from comface.names import markdown_cell
 from comface.register.gate import CHALLENGER, Metric
 from comface.register.origins import Origins
 from comface.register.package import Task
@@ -44,13 +45,13 @@ def card(facts: CardFacts) -> str:
 
 
 def _what(facts: CardFacts) -> str:
-    tasks = ", ".join(facts.tasks) or "none"
-    return f"""# Model card: {facts.name}
+    tasks = _listed(facts.tasks) or "none"
+    return f"""# Model card: {_cell(facts.name)}
 
 Estimates the change between two photos of one person, after ComFace (representation learning with synthetic face
 images, comparing faces within a person). Tasks: {tasks}.
 
-- Backbone: {facts.backbone}, {facts.image_size_px} px, trained from random weights on generated faces only.
+- Backbone: {_cell(facts.backbone)}, {facts.image_size_px} px, trained from random weights on generated faces only.
 - Head per task: d = l(ReLU(h_after − h_before)); linear: on standardised features of that backbone, fitted by ridge
   regression; finetune: backbone and head trained further on the task, then kept for it alone.
 - Input: two photos, one face each, found and aligned as `preprocessing.json` says."""
@@ -102,9 +103,9 @@ def _reached(facts: CardFacts) -> str:
         width = task.interval_half_width if task is not None and used else None
         direction = "–" if metric.acc is None else f"{metric.acc:.0%}"
         lines.append(
-            f"| {metric.task} | {metric.mode} | {'yes' if used else ''} | {_cell(metric.unit)} "
+            f"| {_cell(metric.task)} | {metric.mode} | {'yes' if used else ''} | {_cell(metric.unit)} "
             f"| {_number(metric.corr)} | {_number(metric.mae)} | {direction} | {_number(width)} "
-            f"| {metric.dataset}{', **rehearsal**' if metric.rehearsal else ''} |"
+            f"| {_cell(metric.dataset)}{', **rehearsal**' if metric.rehearsal else ''} |"
         )
     if any(metric.rehearsal for metric in facts.metrics):
         lines += [
@@ -118,14 +119,16 @@ def _reached(facts: CardFacts) -> str:
 def _use(facts: CardFacts) -> str:
     return f"""## Intended use
 Research: comparing two photos of one person, both seen from the front, with methods and error stated. Call it with
-`comface compare BEFORE AFTER --model {facts.name}`."""
+`comface compare BEFORE AFTER --model {_cell(facts.name)}`."""
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = "\n".join(f"- {name}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.origins.generators)
+    limits = "\n".join(
+        f"- {_cell(name)}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.origins.generators
+    )
     rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == CHALLENGER})
     warning = (
-        f"\n- {', '.join(rehearsed)}: fitted on rehearsal data, so no estimate is a statement about a person."
+        f"\n- {_listed(rehearsed)}: fitted on rehearsal data, so no estimate is a statement about a person."
         if rehearsed
         else ""
     )
@@ -140,21 +143,21 @@ def _limits(facts: CardFacts) -> str:
 
 
 def _verification(facts: CardFacts) -> str:
-    rows = "\n".join(f"| {name} | `{sha256}` |" for name, sha256 in sorted(facts.inputs.items()))
+    rows = "\n".join(f"| {_cell(name)} | `{sha256}` |" for name, sha256 in sorted(facts.inputs.items()))
     return f"""## Verify
-`comface verify {facts.name}` walks from this model back to the first input and checks every sha256 on the way.
+`comface verify {_cell(facts.name)}` walks from this model back to the first input and checks every sha256 on the way.
 
 | made from | sha256 of its manifest |
 |---|---|
 {rows}"""
 
 
-def _listed(items: Sequence[str]) -> str:
-    return ", ".join(items)
+def _listed(items: Iterable[str]) -> str:
+    return ", ".join(map(markdown_cell, items))
 
 
 def _cell(value: object) -> str:
-    return str(value if value is not None else "").replace("|", "/").replace("\n", " ")
+    return markdown_cell(value if value is not None else "")
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from comface.config import RegisterConfig
 from comface.errors import GateRefused
 from comface.manifest import Artifact, Draft
 from comface.models import models_folder
+from comface.names import markdown_cell
 from comface.register.card import card
 from comface.register.contents import (
     card_facts,
@@ -128,12 +129,12 @@ def make_model(
 def decision_markdown(decision: GateDecision) -> str:
     """For the KFP UI and for the record."""
     verdict = "**The gate passed.**" if decision.passed else "**The gate refused the model.**"
-    lines = [verdict, "", *(f"- {sentence}" for sentence in (*decision.reasons, *decision.notes))]
+    lines = [verdict, "", *(f"- {markdown_cell(sentence)}" for sentence in (*decision.reasons, *decision.notes))]
     lines += ["", "| check | task | mode | value | limit | |", "|---|---|---|---|---|---|"]
     for check in decision.checks:
         value, limit = (f"{number:.3f}" if number is not None else "–" for number in (check.value, check.limit))
         verdict = "passed" if check.passed else "**failed**"
-        lines.append(f"| {check.check} | {check.task} | {check.mode} | {value} | {limit} | {verdict} |")
+        lines.append(f"| {check.check} | {markdown_cell(check.task)} | {check.mode} | {value} | {limit} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
