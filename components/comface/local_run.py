@@ -27,6 +27,7 @@ from comface.config import RunConfig
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.execution import FAILURES, recorded_failure
 from comface.first_comparison import compare_first_pair
+from comface.launch.local import local_launcher
 from comface.manifest import open_artifact
 from comface.narrator import ENDED_WITH, Narrator
 from comface.progress import say
@@ -41,6 +42,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 TASKS = "COMFACE_TASKS"
 """Names, for the shells of the steps, the folder that they may fill."""
+ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
+"""What a profile's training job becomes here, where overrides say nothing else."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         raise ConfigurationError(f"The folder '{folder}' cannot be made ({error.strerror}); name another.") from None
     with _alone(folder):
         store = open_store(config.store)
+        local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
         evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
         return _collect(evaluation, model, config, store, folder, started)
@@ -113,8 +117,7 @@ def _execute(
         "overrides": override_mapping(overrides),
         "run_name": config.register_model.name,
         "store": config.store,
-        "nodes": 1,
-        "gpus_per_node": 0,
+        **ONE_MACHINE,
     }
     request = {"pipeline": for_one_machine(pipeline.read_text()), "arguments": arguments, "folder": str(root)}
     before = set(store.keys(FAILURES))

@@ -74,6 +74,8 @@ def read_override(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise ConfigurationError(f"The override {quoted(text)} is not of the form field=value; write one '='.")
+    if len(text.splitlines()) > 1:
+        raise ConfigurationError(f"The override {quoted(text)} has several lines; write each override on one.")
     parts = path.strip().split(".")
     if parts[0] == "profile":
         raise ConfigurationError(

@@ -168,9 +168,9 @@ def test_another_definition_replaces_it_in_the_safe_order(place: Place) -> None:
     assert place.create("--param", "nodes=2") == 0
     old = place.runs[0]["recurring_run_id"]
     place.server.requests.clear()
-    assert place.create("--param", "nodes=3") == 0
+    assert place.create("--param", "nodes=8") == 0
     (new,) = place.runs
-    assert new["runtime_config"] == {"parameters": {"nodes": 3}}
+    assert new["runtime_config"] == {"parameters": {"nodes": 8}}
     assert (new["mode"], new["status"]) == ("DISABLE", "ENABLED")
     api = "/apis/v2beta1/recurringruns"
     assert [request for request in place.server.requests if request[0] != "GET"] == [
@@ -184,7 +184,7 @@ def test_another_definition_replaces_it_in_the_safe_order(place: Place) -> None:
 def test_a_paused_schedule_that_is_created_anew_does_not_make_up_for_its_pause(place: Place) -> None:
     assert place.create("--param", "nodes=2") == place("pause", "weekly") == 0
     place.a_day_passes()
-    assert place.create("--param", "nodes=3") == 0
+    assert place.create("--param", "nodes=8") == 0
     place.look()
     assert place.ticks() == []
     place.a_day_passes()
@@ -212,7 +212,7 @@ def test_a_run_under_way_survives_replacement_and_deletion(
     assert place.create("--param", "nodes=2") == 0
     place.days += 1
     place.server.schedule()
-    assert place.create("--param", "nodes=3") == 0
+    assert place.create("--param", "nodes=8") == 0
     assert [run["status"] for run in place.runs] == ["DISABLED", "ENABLED"]
     assert "goes on; its old schedule stays, disabled" in capsys.readouterr().err
     assert place("delete", "weekly") == 75
@@ -331,7 +331,7 @@ def test_a_process_killed_between_disable_and_enable_is_mended_by_the_same_comma
             raise Refused(503, "the process is gone")
 
     place.server.hook = hook
-    again = ("schedule", "create", "weekly", "--cron", place.cron, "--pipeline", PIPELINE, "--param", "nodes=3",
+    again = ("schedule", "create", "weekly", "--cron", place.cron, "--pipeline", PIPELINE, "--param", "nodes=8",
              "--endpoint", place.server.endpoint)  # fmt: skip
     with subprocess.Popen(command(*again), env=dict(os.environ), stderr=subprocess.DEVNULL) as process:
         assert waiting.wait(60)
@@ -341,7 +341,7 @@ def test_a_process_killed_between_disable_and_enable_is_mended_by_the_same_comma
     assert [run["status"] for run in place.runs] == ["DISABLED", "DISABLED"]
     place.a_day_passes()
     assert len(place.ticks()) == 1, "the tick waits"
-    assert place.create("--param", "nodes=3") == 0
+    assert place.create("--param", "nodes=8") == 0
     place.look()
     place.a_day_passes()
     assert len(place.ticks()) == len(set(place.ticks())) == 3

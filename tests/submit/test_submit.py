@@ -105,11 +105,11 @@ def test_sizes_of_the_training_are_the_profiles_unless_they_are_given(server: Kf
     """The pipeline's own defaults are the paper's: 4 nodes with 8 GPUs."""
     laptop = ("--profile", "laptop", "--param", "store=s3://b/x")
     sent = []
-    for arguments in (laptop, (*laptop, "--set", "pretrain.nodes=3"), (*laptop, "--param", "gpus_per_node=2"), ()):
+    for arguments in (laptop, (*laptop, "--set", "pretrain.nodes=5"), (*laptop, "--param", "gpus_per_node=2"), ()):
         assert submit(server, *arguments) == 0
         values = server.all("runs")[-1]["runtime_config"]["parameters"]
         sent.append((values.get("nodes"), values.get("gpus_per_node")))
-    assert sent == [(1, 0), (3, 0), (1, 2), (None, None)]
+    assert sent == [(1, 0), (5, 0), (1, 2), (None, None)]
 
 
 def test_several_runs_share_the_experiment(server: KfpServer) -> None:

@@ -220,6 +220,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
     or a configuration that the run's first step would refuse."""
     from comface.credentials import override_values, refuse_credentials
     from comface.local_run import find_pipeline
+    from comface.resolve.checks import check_configuration
     from comface.resolve.entry import configure
     from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
 
@@ -237,6 +238,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
     full = with_defaults(package, values)
     known = inspect.signature(configure).parameters
     config = configure(**{name: value for name, value in full.items() if name in known})
+    check_configuration(config)
     if config.store.startswith("file:"):
         raise ConfigurationError(
             f"The store {config.store} would be on each pod's own disk, where no other step finds it; "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from comface.config import RunConfig, profiles, resolve
 
@@ -27,14 +29,14 @@ def add_configuration(parser: argparse.ArgumentParser, store: bool = True) -> No
         parser.add_argument(
             "--store",
             metavar="URI",
-            help="object store of artifacts, file:///… or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
+            help="object store of artifacts, a folder or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
         )
 
 
-def configuration(arguments: argparse.Namespace) -> RunConfig:
-    """The configuration that the options mean. Raises ConfigurationError."""
+def configuration(arguments: argparse.Namespace, extra: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration that the options mean; `extra` comes before the overrides. Raises ConfigurationError."""
     store = getattr(arguments, "store", None) or default_store(arguments)
-    return resolve(arguments.profile, arguments.overrides, {"store": store})
+    return resolve(arguments.profile, arguments.overrides, {"store": store, **(extra or {})})
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

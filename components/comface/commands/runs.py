@@ -29,9 +29,9 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from comface.local_run import find_pipeline, run_pipeline
+    from comface.local_run import ONE_MACHINE, find_pipeline, run_pipeline
 
-    config = configuration(arguments)
+    config = configuration(arguments, {"pretrain": ONE_MACHINE})
     outcome = run_pipeline(
         find_pipeline(arguments.pipeline), config, arguments.overrides, output_folder(arguments), arguments.verbose
     )

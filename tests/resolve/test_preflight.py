@@ -1,0 +1,261 @@
+"""What can be known before the first image is said there, all of it at once, for the right reasons and in seconds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+from weights_location import ATTRIBUTES, fill
+
+from comface.config import NOT_BUILT, RunConfig, TransferConfig, resolve
+from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
+from comface.models import IMAGENET
+from comface.resolve.checks import check_configuration
+from comface.resolve.datasets import check_dataset
+from comface.resolve.missing import absent_methods, rival_problems, without_missing
+from comface.resolve.sizes import room_problems, shared_memory_bytes, sizes_of
+from comface.resolve.step import make_plans, plan_run
+from comface.store import FileStore
+from comface.transfer.methods import METHODS
+
+SECONDS = 20
+
+
+def laptop(*overrides: str) -> RunConfig:
+    return resolve("laptop", overrides, {"store": "file:///somewhere"})
+
+
+def problems(config: RunConfig) -> list[str]:
+    """Of what the configuration alone tells."""
+    try:
+        check_configuration(config)
+    except ConfigurationError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def pairs_data_set(folder: Path, rows: list[tuple[str, float]], column: str = "weight") -> str:
+    """A data set of the layout `pairs`; its photos are not opened before the run."""
+    folder.mkdir()
+    with (folder / "labels.csv").open("w") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "file", column])
+        for number, (subject, value) in enumerate(rows):
+            (folder / f"{number}.jpg").write_bytes(str(number).encode())
+            table.writerow([subject, f"{number}.jpg", value])
+    return folder.as_uri()
+
+
+# The default run
+
+
+def test_the_default_run_without_weights_is_refused_with_everything_that_is_wrong(
+    tmp_path: Path, s3_environment: dict[str, str]
+) -> None:
+    rows = [(f"p{n % 3}", float(n)) for n in range(9)]
+    place = pairs_data_set(tmp_path / "mine", rows)
+    (tmp_path / "weights").mkdir()
+    config = resolve(
+        "paper",
+        [
+            f"data.mine={{layout: pairs, uri: '{place}'}}",
+            "tasks.edema={dataset: mine, label: wieght, unit: kg}",
+            "tasks.weight={dataset: mine, label: weight, unit: kg}",
+            "transfer.tasks=[edema, weight, age]",
+            "pretrain.nodes=3",
+            "pretrain.backbone=vit_b_16",
+            "pretrain.image_size_px=256",
+            "register.must_beat=comface",
+            "register.thresholds=[{task: au6, min_corr: 0.5}]",
+        ],
+        {"store": "s3://comface/preflight", "weights": str(tmp_path / "weights")},
+    )
+    started = time.monotonic()
+    with pytest.raises(ConfigurationError) as error:
+        plan_run(config, "run-1")
+    assert time.monotonic() - started < SECONDS
+    said = [str(problem) for problem in error.value.problems]
+    expected = [
+        "pretrain.pairs_per_step 1024 is not divisible by 24 processes (3 nodes with 8 each); use 1008 or 1032.",
+        "The network vit_b_16 takes views of 224 px alone; pretrain.image_size_px is 256",
+        "register.thresholds asks for 'au6' (linear), which the run does not evaluate",
+        "register.must_beat names 'comface', which cannot beat itself",
+        "lacks for 'stylegan' its weights (karras2019stylegan-ffhq-1024x1024.pkl) and 3 directions (",
+        "lacks for 'stylegan3' its weights (stylegan3-r-ffhq-1024x1024.pkl) and 40 directions (",
+        "The task 'edema' cannot use the data set 'mine': labels.csv has no column 'wieght'; it has: weight.",
+        "The task 'weight' needs 4 people of 'mine' with two photos between which 'weight' changes, but there are 3",
+    ]
+    assert len(said) == len(expected), said
+    for words, sentence in zip(expected, said, strict=True):
+        assert words in sentence
+    assert all(name in said[5] for name in (f"{attribute}_boundary.npy" for attribute in ATTRIBUTES["stylegan3"]))
+    assert str(error.value).startswith("There are 8 problems:\n  1. pretrain.pairs_per_step 1024")
+
+
+def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_alone_is_said(
+    tmp_path: Path, s3_environment: dict[str, str]
+) -> None:
+    location = FileStore(tmp_path / "weights")
+    fill(location)
+    places = {"store": "s3://comface/preflight", "weights": location.uri}
+    started = time.monotonic()
+    plans = plan_run(resolve("paper", (), places), "run-1")
+    assert time.monotonic() - started < SECONDS
+    methods = {json.loads(item)["method"] for item in plans.items}
+    assert methods | set(json.loads(plans.evaluate)["absent"]) == set(TransferConfig().methods)
+    place = pairs_data_set(tmp_path / "mine", [("a", 1.0)])
+    (tmp_path / "mine" / "0.jpg").unlink()
+    broken = [f"data.mine={{layout: pairs, uri: '{place}'}}", "tasks.t={dataset: mine, label: weight, unit: kg}"]
+    with pytest.raises(DataError, match=r"The data set 'mine' cannot be used: .*Line 2|line 2"):
+        plan_run(resolve("paper", [*broken, "transfer.tasks=[t, age]"], places), "run-1")
+
+
+# Methods and the gate
+
+
+def test_the_methods_that_can_be_named_are_those_that_are_built() -> None:
+    assert set(TransferConfig().methods) <= set(METHODS)
+    for name in METHODS:
+        assert laptop(f"transfer.methods=[comface, {name}]" if name != "comface" else "transfer.methods=[comface]")
+    for name in NOT_BUILT:
+        with pytest.raises(
+            ConfigurationError, match=f"'{name}' is not built yet; choose from scratch, pixels, imagenet"
+        ):
+            laptop(f"transfer.methods=[comface, {name}]")
+
+
+def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_to_beat() -> None:
+    config = laptop("transfer.methods=[scratch, imagenet, comface]", "transfer.tasks=[age]")
+    absent = absent_methods(config, {IMAGENET})
+    assert absent == {"imagenet": f"{IMAGENET} is not on this machine; `comface fetch` gets it"}
+    left, _ = without_missing(config, {IMAGENET})
+    plans = make_plans(left, "run-1", absent=absent)
+    assert json.loads(plans.evaluate)["absent"] == absent
+    assert {json.loads(item)["method"] for item in plans.items} == {"scratch", "comface"}
+    assert list(rival_problems(config, absent)) == []
+    (problem,) = rival_problems(laptop("register.must_beat=imagenet"), absent)
+    assert f"names 'imagenet', which cannot be run ({IMAGENET} is not on this machine" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("transfer.methods=[scratch]",), "transfer.methods lacks 'comface'"),
+        (
+            ("register.must_beat=pixels", "transfer.methods=[scratch, comface]"),
+            "'pixels', which is not among transfer.",
+        ),
+        (("register.must_beat=pixels", "transfer.modes=[finetune]"), "which transfer.modes (finetune) leaves out"),
+        (
+            ("register.thresholds=[{task: age, mode: finetune, min_corr: 0}]",),
+            "asks for 'age' (finetune), which the run does not evaluate",
+        ),
+        (("pretrain.backbone=vit_b_16",), "takes views of 224 px alone; pretrain.image_size_px is 48"),
+        (("transfer.backbone=vit_b_16",), "takes views of 224 px alone; transfer.image_size_px is 48"),
+        (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 nodes with 8 each); use 8."),
+        (("synthesize.parts=4096",), "asks for 4096 parts of 3600 identities"),
+    ],
+)
+def test_each_contradiction_within_a_configuration_is_said_alone(overrides: tuple[str, ...], words: str) -> None:
+    (said,) = problems(laptop(*overrides))
+    assert words in said
+
+
+def test_the_profiles_contradict_nothing() -> None:
+    assert problems(laptop()) == problems(resolve("paper")) == []
+
+
+@pytest.mark.parametrize("field", ["transfer.methods=[scratch, comface, scratch]", "transfer.tasks=[age, age]",
+                                   "transfer.modes=[linear, linear]"])  # fmt: skip
+def test_what_is_named_twice_is_refused(field: str) -> None:
+    with pytest.raises(ConfigurationError, match="is named twice; name it once"):
+        laptop(field)
+
+
+# Data sets
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("transfer.folds=100",), r"needs 100 people of 'fgnet' \(transfer.folds\), but rehearse.fgnet_subjects is 82"),
+        (("tasks.age.label=agee",), "The task 'age' cannot use the data set 'fgnet': the data set has no label 'agee'"),
+        (
+            ("data.fgnet.layout=pairs",),
+            "has no `uri`, and there is no rehearsal of the layout pairs; give data.fgnet.uri",
+        ),
+    ],
+)
+def test_a_rehearsal_that_a_task_cannot_use_is_refused(overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        check_dataset(laptop("transfer.tasks=[age]", *overrides), "fgnet")
+
+
+def test_people_are_counted_by_pairs_that_the_task_may_use(tmp_path: Path) -> None:
+    rows = [(f"p{person}", 60.0 + change * photo) for person, change in enumerate((0, 1, 2, 3, 4)) for photo in (0, 1)]
+    place = pairs_data_set(tmp_path / "mine", rows)
+    own = [f"data.mine={{layout: pairs, uri: '{place}'}}", "transfer.tasks=[t]"]
+
+    def check(definition: str) -> str:
+        return check_dataset(laptop(*own, f"tasks.t={{dataset: mine, unit: kg, {definition}}}"), "mine")
+
+    assert check("label: weight") == check("label: ''") == f"10 photos of 5 people at {place}"
+    with pytest.raises(DataError, match="'weight' changes by 2 or more, but there are 3 of 5; add photos"):
+        check("label: weight, min_change: 2")
+
+
+# What it needs
+
+
+def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
+    sizes = sizes_of(resolve("paper"))
+    assert (sizes.tracks, sizes.images, sizes.identities) == (350_000, 35_350_000, 250_000)
+    assert 300e9 < sizes.shards_bytes < 700e9, "35 million JPEGs of 256 px"
+    assert sizes.shared_bytes == 8 * shared_memory_bytes(resolve("paper")) == 8 * 8 * 2 * 32 * 2 * 256**2 * 3
+    assert "35,350,000 images (350,000 tracks of 250,000 identities)" in sizes.sentence()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("synthesize.composition=[{generator: procedural, identities: 9999999, attributes: [age]}]",
+          "synthesize.image_size_px=1024"), "whose disk has"),
+        (("pretrain.projection_hidden=65536", "pretrain.projection_width=65536"), "The step pretrain needs about"),
+        (("rehearse.fgnet_images=1000", "rehearse.image_size_px=2048", "rehearse.fgnet_subjects=999"), "of memory"),
+        (("evaluate.bootstrap=100000", "rehearse.edema_a_patients=10000"), "The step evaluate needs about"),
+        (("pretrain.nodes=2", "pretrain.loader_workers=256", "pretrain.job.shared_memory_gib=1",
+          "pretrain.pairs_per_step=1000"), "in /dev/shm (256 workers, 2 batches each, of every process)"),
+        (("pretrain.nodes=2", "pretrain.job.scratch_gib=1",
+          "synthesize.composition=[{generator: dcgan, identities: 900000, attributes: [age]}]"), "job.scratch_gib"),
+    ],
+)  # fmt: skip
+def test_what_cannot_fit_is_refused_with_both_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setattr("comface.resolve.sizes.machine_memory_bytes", lambda: 16 * 2**30)
+    found = [str(problem) for problem in room_problems(laptop(*overrides), FileStore(tmp_path), {})]
+    assert any(words in sentence for sentence in found), found
+    assert list(room_problems(laptop(), FileStore(tmp_path), {})) == []
+
+
+# Errors together
+
+
+def test_the_code_of_several_errors_is_that_of_a_configuration_then_of_data_then_of_the_rest() -> None:
+    wrong, data, later = ConfigurationError("A."), DataError("B."), TryAgain("C.")
+    assert gathered([later, data, wrong]).exit_code == 64
+    assert gathered([later, data]).exit_code == 65
+    assert gathered([later]) is later
+    both = gathered([data, gathered([later, wrong]), data])
+    assert str(both) == "There are 3 problems:\n  1. B.\n  2. C.\n  3. A."
+    assert type(both) is ConfigurationError
+    assert isinstance(both, ComfaceError)
+
+
+def test_a_name_in_a_message_reaches_no_terminal_as_a_code_or_a_line() -> None:
+    error = DataError("The file '\x1b[2J\nred\u202e' is damaged; copy it again.")
+    assert str(error) == "The file '\\x1b[2J\\nred\\u202e' is damaged; copy it again."
+    assert str(gathered([error, TryAgain("Later.")])).count("\n") == 2
