@@ -17,6 +17,7 @@ from comface.evaluate.step import evaluate
 from comface.names import csv_cell, markdown_cell, printable
 from comface.register.card import CardFacts, card
 from comface.register.gate import GateDecision, Metric
+from comface.register.origins import Origins
 from comface.register.step import decision_markdown
 from comface.store import FileStore
 
@@ -49,9 +50,8 @@ def test_no_name_or_unit_breaks_a_figure_or_leaves_its_place(results, text: str)
 
 def test_a_card_and_a_decision_show_names_as_text() -> None:
     metric = Metric(SCRIPT, "comface", "linear", 0.5, unit="a|b", dataset="x\n| y", rehearsal=True)
-    facts = CardFacts(
-        SCRIPT, "narrow", 48, [SCRIPT], None, None, None, [], [metric], {SCRIPT: None}, 0.9, {SCRIPT: "0"}
-    )
+    made = Origins((SCRIPT,), None, None, None, (SCRIPT,), ())
+    facts = CardFacts(SCRIPT, "narrow", 48, made, [metric], {}, 0.9, {SCRIPT: "0"})
     text = card(facts) + decision_markdown(GateDecision(False, (f"The correlation of {SCRIPT} is low.",), ()))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
