@@ -116,12 +116,24 @@ def test_a_table_gives_the_latents_that_render_shows_for_its_seeds(tmp_path: Pat
     assert faces.rendered == 0
 
 
-@pytest.mark.parametrize("text", ["", "seed,score\n", "a,b\n1,2\n", "seed,score\n-1,2\n", "seed,score\n1,inf\n",
-                                  "seed,score\nx,1\n", "seed,score\n1.5,2\n", "seed,score\n1,many\n"])  # fmt: skip
-def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "has none of the columns seed, score"),
+        ("seed,score\n", "has no row below its first line"),
+        ("a,b\n1,2\n", "has none of the columns seed, score"),
+        ("seed,value\n1,2\n", "has no column 'score'; its other columns are: value"),
+        ("seed,score\n-1,2\n", "Line 2 .* has no seed"),
+        ("seed,score\n1,inf\n", "Line 2 .* has no number in the column 'score'"),
+        ("seed,score\nx,1\n", "Line 2 .* has no number in the column 'seed'"),
+        ("seed,score\n1.5,2\n", "Line 2 .* has no seed"),
+        ("seed,score\n1,many\n", "Line 2 .* has no number in the column 'score'"),
+    ],
+)
+def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     table = tmp_path / "scores.csv"
     table.write_text(text)
-    with pytest.raises(DataError, match="needs the columns seed and score"):
+    with pytest.raises(DataError, match=sentence):
         score_table(TinyGenerator(), "beauty", table, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -10,6 +10,7 @@ come again) finds its own record when it is started again in the same run, and e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -27,7 +28,7 @@ from typing import Any, TypeVar
 from comface.defects import as_failure, keep_traceback
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
 from comface.progress import say
-from comface.store import Store, open_store
+from comface.store import Store, failure, open_store
 
 T = TypeVar("T")
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
@@ -101,8 +102,27 @@ def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:
 
 
 def cache_folder() -> Path:
-    """Where a step keeps local copies of objects from an s3:// store: the container's scratch space."""
-    return Path(os.environ.get("TMPDIR", "/tmp")) / "comface-cache"
+    """Where a step keeps local copies of objects from an s3:// store: a folder of this user alone in the container's
+    scratch space. Raises ConfigurationError where somebody else made it, or could have written to it."""
+    path = scratch_folder() / f"comface-cache-{os.geteuid()}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise ConfigurationError(
+                f"The cache folder '{path}' belongs to another user, can be written by others or is no folder; delete "
+                "it, or set TMPDIR to a folder of your own."
+            )
+        if found.st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise failure(error, f"the cache folder '{path}'") from None
+    return path
+
+
+def scratch_folder() -> Path:
+    return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def _record_before(store: Store, run: str, step: str) -> str | None:

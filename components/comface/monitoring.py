@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from comface.errors import ConfigurationError
-from comface.execution import cache_folder
+from comface.execution import scratch_folder
 
 T = TypeVar("T")
 PORT = "COMFACE_METRICS_PORT"
@@ -100,7 +100,7 @@ def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | No
         return Monitor()
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ConfigurationError(f"{PORT} is '{port}', which is no port; set a number from 1 to 65535, or unset it.")
-    return _serve(int(port), scratch or cache_folder().parent)
+    return _serve(int(port), scratch or scratch_folder())
 
 
 @functools.cache

@@ -10,7 +10,6 @@ Legend: N samples, D latent width, H, W size of the images.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib
 import json
@@ -30,6 +29,7 @@ from comface.files import write_file
 from comface.generators import FaceGenerator, draw, to_uint8
 from comface.progress import track
 from comface.seeds import derive_seed
+from comface.tables import read_table
 
 if TYPE_CHECKING:
     import torch
@@ -175,26 +175,14 @@ def _write(
     return paths
 
 
-def _table_rows(table: Path) -> Iterator[tuple[int, float]]:
-    wrong = DataError(
-        f"The table '{table}' needs the columns seed and score with a whole number of at least 0 and a finite number "
-        "(or nothing) in each row; mend it."
-    )
-    try:
-        with table.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise ConfigurationError(f"The table '{table}' cannot be read; give a CSV file.") from None
-    if not rows:
-        raise wrong
-    for row in rows:
-        try:
-            seed, score = int(row["seed"]), float(row["score"] or "nan")
-        except (KeyError, TypeError, ValueError):
-            raise wrong from None
-        if seed < 0 or np.isinf(score):
-            raise wrong
-        yield seed, score
+def _table_rows(path: Path) -> Iterator[tuple[int, float]]:
+    table = read_table(path, "The table", ("seed", "score"), ConfigurationError)
+    if not table.rows:
+        raise DataError(f"The table '{path}' has no row below its first line; give one of seeds and scores.")
+    for row, seed, score in zip(table.rows, table.numbers("seed"), table.numbers("score"), strict=True):
+        if seed is None or not 0 <= seed <= 2**53 or seed != int(seed):
+            raise DataError(f"Line {row.line} of '{path}' has no seed, a whole number of at least 0; write it.")
+        yield int(seed), np.nan if score is None else score
 
 
 def _work_digest(generator: FaceGenerator, names: Sequence[str], sampling: Sampling, part: int) -> str:

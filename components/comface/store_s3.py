@@ -127,6 +127,13 @@ class S3Store:
         cut = len(self.prefix) + 1 if self.prefix else 0
         yield from sorted(name[cut:] for name in names if not name.endswith("/"))
 
+    def listing(self) -> dict[str, tuple[int, str]]:
+        """Every object's size in bytes and what changes with its content (ETag and time), by key."""
+        folder = f"{self.prefix}/" if self.prefix else ""
+        ask = functools.partial(self.client.list_objects, self.bucket, prefix=folder or None, recursive=True)
+        found = {item.object_name.removeprefix(folder): item for item in self._call("", lambda: list(ask()))}
+        return {key: (each.size, f"{each.etag} {each.last_modified}") for key, each in sorted(found.items())}
+
     def delete(self, key: str) -> None:
         self._call(key, lambda: self.client.remove_object(self.bucket, self._key(key)))
 

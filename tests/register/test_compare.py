@@ -153,7 +153,7 @@ def test_the_same_photo_twice_has_not_changed(registered, photos: dict[str, Path
         ("none", "No face was found"),
         ("two", "2 faces"),
         ("tiny", "too small"),
-        ("text", "image"),
+        ("text", "not a supported image"),
         ("cut", "cannot be decoded|damaged"),
         ("missing", "does not exist"),
         ("folder", "is a folder"),

@@ -11,9 +11,10 @@ import pytest
 
 from comface.config import RehearseConfig
 from comface.errors import DataError
-from comface.faces import align, faces_in, find_face, read_photo
+from comface.faces import align, faces_in, find_face
 from comface.generators import load_generator, to_uint8
 from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
+from comface.photos import read_photo
 from comface.rehearse.cohort import Likeness, people, photograph, write_cohort
 from comface.screening.identity import embedder, unit
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from comface.config import DataSource, RehearseConfig
-from comface.faces import find_face, read_photo
+from comface.faces import find_face
+from comface.photos import read_photo
 from comface.rehearse.edema import weighings_of, write_edema
 from comface.seeds import numpy_rng
 from comface.transfer.datasets import read_dataset

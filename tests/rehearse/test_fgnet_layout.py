@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from comface.config import DataSource, RehearseConfig
-from comface.faces import find_face, read_photo
+from comface.faces import find_face
+from comface.photos import read_photo
 from comface.rehearse.fgnet import ages, names, write_fgnet
 from comface.seeds import numpy_rng
 from comface.transfer.datasets import read_dataset

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import drawn_face
+from PIL import Image
+from scipy.io import savemat
 
 from comface.config import DataSource
-from comface.errors import DataError
-from comface.transfer.datasets import read_dataset
-from comface.transfer.datasets.disfa import spread
-from comface.transfer.datasets.media import pictures
+from comface.errors import ConfigurationError, DataError
+from comface.transfer.datasets import open_dataset, read_dataset
+from comface.transfer.datasets.disfa import read_labels, spread
+from comface.transfer.datasets.media import pictures, video_length
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
 
 
 def source(layout: str, folder: Path, **fields) -> DataSource:
@@ -50,11 +56,55 @@ def test_a_video_one_frame_short_of_its_labels_is_used_as_far_as_it_goes(disfa):
     assert max(frames) == 11
 
 
-def test_labels_far_beyond_the_end_of_the_video_are_refused(disfa):
-    labels = disfa / "ActionUnit_Labels/SN001/SN001_au6.txt"
-    labels.write_text(labels.read_text() + "20,5\n")
-    with pytest.raises(DataError, match=r"'SN001_au6.txt' labels frame 20, but 'LeftVideoSN001_comp.avi' has only 12"):
+@pytest.mark.parametrize("labelled", [8, 16])
+def test_a_video_longer_or_shorter_than_its_labels_is_refused_with_both_numbers(disfa, labelled):
+    for unit in ("au6", "au12"):
+        labels = disfa / f"ActionUnit_Labels/SN001/SN001_{unit}.txt"
+        labels.write_text("".join(f"{n},1\n" for n in range(1, labelled + 1)))
+    with pytest.raises(
+        DataError, match=f"'SN001_au6.txt' labels {labelled} frames, but 'LeftVideoSN001_comp.avi' has 12"
+    ):
         read_dataset(source("disfa", disfa))
+
+
+def test_videos_that_were_converted_to_30_frames_a_second_are_refused():
+    with pytest.raises(DataError, match=r"'SN001_au6.txt' labels 24 frames, but 'LeftVideoSN001_comp.avi' has 36; use"):
+        read_dataset(source("disfa", CASES / "disfa/30fps"))
+
+
+@pytest.mark.parametrize("write", [lambda n: f"SN001_{n - 1:04d}_lm.mat", lambda n: f"l{n:05d}_lm.mat"])
+def test_landmarks_of_both_names_belong_to_the_left_camera_and_are_counted(tmp_path, disfa, write):
+    """Eyes 20 px apart that move one pixel to the right with each frame."""
+    for subject in ("SN001", "SN003"):
+        folder = disfa / "Landmark_Points" / subject / "tmp_frame_lm"
+        folder.mkdir(parents=True)
+        for n in range(1, 13):
+            points = np.zeros((66, 2))
+            points[36:42], points[42:48] = [[10 + n, 20]], [[30 + n, 20]]
+            points[36], points[39], points[42], points[45] = [8 + n, 20], [12 + n, 20], [28 + n, 20], [32 + n, 20]
+            savemat(folder / write(n).replace("SN001", subject), {"pts": points})
+    photos = read_dataset(source("disfa", disfa))
+    assert all(photo.eyes[0] == (8 + photo.frame + 1, 20) for photo in photos if photo.subject == "SN001")
+    assert not any(photo.eyes for photo in photos if photo.subject == "SN003"), "its video is the right camera's"
+    assert "the landmarks of SN003 are the left camera's" in open_dataset(source("disfa", disfa)).remarks[0]
+
+
+def test_two_videos_of_one_subject_and_side_are_refused(disfa, save_video):
+    save_video(disfa / "converted/LeftVideoSN001_comp.avi")
+    with pytest.raises(DataError, match="are the same file of DISFA; keep one"):
+        read_dataset(source("disfa", disfa))
+
+
+def test_a_video_that_is_no_video_is_refused_before_a_decoder_sees_it(disfa):
+    video = disfa / "Videos_LeftCamera/LeftVideoSN001_comp.avi"
+    video.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    with pytest.raises(DataError, match=r"'LeftVideoSN001_comp.avi' is not an AVI, MP4, MOV or MKV file"):
+        read_dataset(source("disfa", disfa))
+    for special in ("fifo", "zero"):
+        video.unlink()
+        os.mkfifo(video) if special == "fifo" else video.symlink_to("/dev/zero")
+        with pytest.raises(DataError, match=r"The video '.*' is not a regular file"):
+            video_length(video)
 
 
 def test_a_missing_label_file_is_named(disfa):
@@ -72,16 +122,25 @@ def test_a_missing_video_is_named(disfa):
 
 
 def test_a_video_that_cannot_be_decoded_is_named(disfa):
-    (disfa / "Videos_LeftCamera/LeftVideoSN001_comp.avi").write_bytes(b"RIFF" + bytes(3000))
-    with pytest.raises(DataError, match=r"video 'LeftVideoSN001_comp.avi' cannot be decoded"):
+    (disfa / "Videos_LeftCamera/LeftVideoSN001_comp.avi").write_bytes(b"RIFF\0\0\0\0AVI " + bytes(3000))
+    with pytest.raises(DataError, match=r"video 'LeftVideoSN001_comp.avi' is damaged"):
         read_dataset(source("disfa", disfa))
 
 
-@pytest.mark.parametrize("line", ["7", "7,9", "0,1", "x,1"])
+@pytest.mark.parametrize(
+    "line", ["7", "7,9", "0,1", "x,1", "2,inf", "2,nan", "2,2.5", "1,1", "3,1", "2,-1", "2,1,1", "9" * 5000 + ",1"]
+)
 def test_a_label_line_that_makes_no_sense_is_named(disfa, line):
     (disfa / "ActionUnit_Labels/SN001/SN001_au6.txt").write_text(f"1,1\n{line}\n")
     with pytest.raises(DataError, match=r"Line 2 of 'SN001_au6\.txt'"):
         read_dataset(source("disfa", disfa))
+
+
+def test_labels_with_a_byte_order_mark_and_any_line_ends_are_read(disfa):
+    labels = disfa / "ActionUnit_Labels/SN001/SN001_au6.txt"
+    wanted = read_labels(labels)
+    labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert read_labels(labels) == wanted
 
 
 # --- FG-NET
@@ -89,8 +148,8 @@ def test_a_label_line_that_makes_no_sense_is_named(disfa, line):
 
 def test_fgnet_reads_subject_and_age_from_the_name_and_the_landmarks_beside_it(tmp_path, save_jpeg):
     save_jpeg(tmp_path / "images/001A02.JPG")
-    save_jpeg(tmp_path / "images/001A43a.JPG")
-    save_jpeg(tmp_path / "images/cover.jpg")
+    save_jpeg(tmp_path / "images/001A43a.JPG", drawn_face(96, 2))
+    save_jpeg(tmp_path / "images/cover.jpg", drawn_face(96, 3))
     points = np.zeros((68, 2))
     points[27:31] = [[20, 40], [25, 37], [30, 40], [25, 42]]
     points[31] = [25, 40]
@@ -103,6 +162,11 @@ def test_fgnet_reads_subject_and_age_from_the_name_and_the_landmarks_beside_it(t
     assert [(photo.subject, photo.labels["age"]) for photo in photos] == [("001", 2.0), ("001", 43.0)]
     assert photos[0].eyes == ((20, 40), (30, 40), (60, 41), (70, 41))
     assert photos[1].eyes == ()
+    assert open_dataset(source("fgnet", tmp_path)).left_out == {"photos whose name is not like 001A02.JPG": 1}
+    save_jpeg(tmp_path / "crops/001A02.jpg")
+    with pytest.raises(DataError, match=r"'crops/001A02.jpg' and 'images/001A02.JPG' .* have one name; keep one"):
+        read_dataset(source("fgnet", tmp_path))
+    (tmp_path / "crops/001A02.jpg").unlink()
     (tmp_path / "points/001a02.pts").write_text("version: 1\n{\n1 2\n}\n")
     with pytest.raises(DataError, match=r"'001a02.pts' holds 1 of 68 points"):
         read_dataset(source("fgnet", tmp_path))
@@ -113,10 +177,11 @@ def test_fgnet_reads_subject_and_age_from_the_name_and_the_landmarks_beside_it(t
 
 def write_edema(folder: Path, save_jpeg) -> None:
     rows = ["patient,session,phase,weight_kg"]
-    for patient in ("Jane Doe", "p2"):
-        for phase, weight in (("before", 63.5), ("after", 61.0)):
-            rows.append(f"{patient},s1,{phase},{weight}")
-            save_jpeg(folder / patient / "s1" / phase / "000.jpg")
+    for number, (patient, phase, weight) in enumerate(
+        [(patient, *datum) for patient in ("Jane Doe", "p2") for datum in (("before", 63.5), ("after", 61.0))]
+    ):
+        rows.append(f"{patient},s1,{phase},{weight}")
+        save_jpeg(folder / patient / "s1" / phase / "000.jpg", drawn_face(96, number))
     (folder / "weights.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -133,12 +198,14 @@ def test_edema_gives_frames_with_weight_session_and_phase(tmp_path, save_jpeg):
     ("break_it", "sentence"),
     [
         (lambda d: (d / "weights.csv").unlink(), "lacks weights.csv"),
-        (lambda d: shutil.rmtree(d / "Jane Doe" / "s1" / "after"), "1 of the 4 weighings"),
+        (lambda d: [shutil.rmtree(d / name) for name in ("Jane Doe", "p2")], "None of the 4 weighings"),
         (lambda d: (d / "weights.csv").write_text("patient,session,phase,weight_kg\nJane Doe,s1,before,\n"),
+         "Line 2 of weights.csv .* no weight in kilograms"),
+        (lambda d: (d / "weights.csv").write_text("patient,session,phase,weight_kg\nJane Doe,s1,before,much\n"),
          "Line 2 of weights.csv .* no weight in kilograms"),
         (lambda d: (d / "weights.csv").write_text("patient,session,phase,weight_kg\nJane Doe,s1,during,60\n"),
          "Line 2 of weights.csv .* before or after"),
-        (lambda d: (d / "weights.csv").write_text("patient,weight_kg\n"), "lacks the column session, phase"),
+        (lambda d: (d / "weights.csv").write_text("patient,weight_kg\n"), "has no column 'session'"),
     ],
 )  # fmt: skip
 def test_errors_in_patient_data_name_a_line_or_a_count_and_no_patient(tmp_path, save_jpeg, break_it, sentence):
@@ -149,23 +216,104 @@ def test_errors_in_patient_data_name_a_line_or_a_count_and_no_patient(tmp_path, 
     assert "Jane" not in str(raised.value)
 
 
+def edema_case(tmp_path: Path, table: str = "") -> Path:
+    shutil.copytree(CASES / "edema/base", tmp_path / "edema")
+    if table:
+        shutil.copy(CASES / "edema" / table, tmp_path / "edema/weights.csv")
+    return tmp_path / "edema"
+
+
+def test_tables_as_spreadsheets_write_them_give_the_same_photos_and_say_what_was_assumed(tmp_path, capfd):
+    wanted = [(p.subject, p.phase, p.labels) for p in read_dataset(source("edema", CASES / "edema/base"))]
+    folder = edema_case(tmp_path, "weights_semicolon_comma.csv")
+    assert [(p.subject, p.phase, p.labels) for p in read_dataset(source("edema", folder))] == wanted
+    said = capfd.readouterr().err
+    assert "was read with ';' between its columns" in said
+    assert "was read with decimal commas" in said
+    shutil.copy(CASES / "edema/weights_cp1252.csv", folder / "weights.csv")
+    (folder / "p0").rename(folder / "Mu\N{COMBINING DIAERESIS}ller")  # as macOS writes it
+    assert sorted({p.subject for p in read_dataset(source("edema", folder))}) == ["Müller", "p1", "p2", "p3", "p4"]
+    said = capfd.readouterr().err
+    assert "was read as Windows-1252, as it is not UTF-8" in said
+    assert "ller" not in said
+
+
+def test_what_systems_leave_is_skipped_and_names_count_without_case(tmp_path):
+    folder = edema_case(tmp_path)
+    before = folder / "p0/s1/before"
+    shutil.copy(CASES / "edema/appledouble_000.jpg.bin", before / "._000.jpg")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (before / name).write_bytes(b"x")
+    (folder / "__MACOSX/p0/s1/before").mkdir(parents=True)
+    shutil.copy(before / "000.jpg", folder / "__MACOSX/p0/s1/before/000.jpg")
+    before.rename(folder / "p0/s1/Before")
+    (folder / "p1").rename(folder / "P1")
+    (folder / "weights.csv").rename(folder / "Weights.CSV")
+    found = open_dataset(source("edema", folder))
+    assert len(found.photos) == 10
+    assert found.left_out == {}
+
+
+def test_photos_of_every_format_are_read_and_what_has_no_partner_is_counted(tmp_path, save_jpeg, capfd):
+    folder = edema_case(tmp_path)
+    shutil.copy(CASES / "photos/real.HEIC", folder / "p0/s1/before/001.HEIC")
+    Image.open(CASES / "photos/face_ok.jpg").save(folder / "p0/s1/before/002.webp")
+    shutil.copy(CASES / "photos/face_ok.jpg", folder / "p0/s1/before/003")  # by content
+    (folder / "p0/s1/before/notes.txt").write_text("a note")
+    save_jpeg(folder / "Jane/s9/after/000.jpg", drawn_face(96, 3))
+    save_jpeg(folder / "p0/portrait.jpg", drawn_face(96, 4))
+    shutil.rmtree(folder / "p4/s1/after")
+    found = open_dataset(source("edema", folder))
+    assert len(found.photos) == 9 + 3
+    assert found.left_out == {
+        "files that are no picture": 1,
+        "photos that lie in no PATIENT/SESSION/before or after": 1,
+        "photos without a weighing": 1,
+        "weighings without a photo": 1,
+    }
+    said = capfd.readouterr().err
+    assert "left out: 1 files that are no picture" in said
+    assert "the weighings without a photo are on line 11 of weights.csv" in said
+    assert "the photos without a weighing lie in 1 folders" in said
+    assert "Jane" not in said
+
+
+def test_a_damaged_photo_is_found_by_its_header_and_called_by_its_number(tmp_path):
+    folder = edema_case(tmp_path)
+    (folder / "p0/s1/before/000.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"Photo 2 of 10 \(in order of subject and file\) is damaged, truncated or not"):
+        read_dataset(source("edema", folder))
+
+
+def test_one_picture_before_and_after_is_refused(tmp_path):
+    folder = edema_case(tmp_path)
+    shutil.copy(folder / "p0/s1/before/000.jpg", folder / "p0/s1/after/000.jpg")
+    with pytest.raises(
+        DataError, match=r"Photos 1 and 2 of 10 .*lines 2 and 3.* the same picture with different labels"
+    ):
+        read_dataset(source("edema", folder))
+
+
 # --- pairs
 
 
 def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, save_jpeg):
     save_jpeg(tmp_path / "a/1.jpg")
-    save_jpeg(tmp_path / "a/2.jpg")
+    save_jpeg(tmp_path / "a/2.jpg", drawn_face(96, 3))
     (tmp_path / "labels.csv").write_text("subject,file,smile,apparent-age\na,a/1.jpg,0.5,30\na,a/2.jpg,,31\n\n")
     photos = read_dataset(source("pairs", tmp_path))
     assert [dict(photo.labels) for photo in photos] == [{"smile": 0.5, "apparent-age": 30.0}, {"apparent-age": 31.0}]
-    with pytest.raises(DataError, match="has no photo labelled 'weight'; it has apparent-age, smile"):
+    with pytest.raises(DataError, match="has no label 'weight'; it has: smile, apparent-age"):
         read_dataset(source("pairs", tmp_path, labels=("weight",)))
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("subject,file\n", "first line of labels.csv"),
+        ("subject,file\n", "has no column beside subject and file"),
+        ("person,photo,smile\n", "has none of the columns subject, file; its first line must name its columns"),
+        ("subject,photo,smile\n", "has no column 'file'; its other columns are: photo, smile"),
+        ("subject,file,smile\nJane,a/1.jpg,1\nJane,a/1.jpg,1\n", "Lines 2 and 3 of labels.csv .* the same photo"),
         ("subject,file,smile\nJane,a/1.jpg,much\n", "Line 2 of labels.csv .* no number in the column 'smile'"),
         ("subject,file,smile\nJane,a/1.jpg,nan\n", "Line 2 of labels.csv .* no number"),
         ("subject,file,smile\nJane,a/9.jpg,1\n", "Line 2 of labels.csv .* does not exist"),
@@ -181,6 +329,62 @@ def test_a_wrong_line_of_labels_is_named_without_its_content(tmp_path, save_jpeg
     with pytest.raises(DataError, match=sentence) as raised:
         read_dataset(source("pairs", tmp_path))
     assert "Jane" not in str(raised.value)
+
+
+def pairs_case(tmp_path: Path, save_jpeg) -> Path:
+    folder = tmp_path / "study"
+    for subject in range(5):
+        for number in range(3):
+            save_jpeg(folder / f"photos/s{subject}-{number}.jpg", drawn_face(64, number, subject))
+    return folder
+
+
+def test_a_photo_under_two_subjects_is_refused_by_line(tmp_path, save_jpeg):
+    folder = pairs_case(tmp_path, save_jpeg)
+    shutil.copy(CASES / "tables/labels_same_photo_two_subjects.csv", folder / "labels.csv")
+    with pytest.raises(DataError, match=r"Lines 2 and 17 of labels.csv .* name the same photo; delete one"):
+        read_dataset(source("pairs", folder))
+    text = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg", "s1,photos/copy.jpg"))
+    shutil.copy(folder / "photos/s0-0.jpg", folder / "photos/copy.jpg")
+    with pytest.raises(DataError, match=r"lines 2 and 17 .* are the same picture under two subjects"):
+        read_dataset(source("pairs", folder))
+    (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg,2", "s0,photos/copy.jpg,2"))
+    with pytest.raises(DataError, match="the same picture with different labels"):
+        read_dataset(source("pairs", folder))
+    (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg,2", "s0,photos/copy.jpg,-2"))
+    found = open_dataset(source("pairs", folder))
+    assert len(found.photos) == 15
+    assert found.left_out == {"copies of another photo": 1}
+
+
+def test_a_table_of_labels_as_excel_writes_it_is_read(tmp_path, save_jpeg):
+    folder = pairs_case(tmp_path, save_jpeg)
+    text = "Subject ; FILE;Smile;;\r\nA;PHOTOS\\s0-0.JPG;0,5;;\r\n;;;;\r\na;photos/s0-1.jpg;;;\r\n"
+    (folder / "Labels.csv").write_bytes(text.encode("utf-16"))
+    photos = read_dataset(source("pairs", folder))
+    assert [(photo.subject, photo.labels, photo.path.name) for photo in photos] == [
+        ("A", {"smile": 0.5}, "s0-0.jpg"),
+        ("A", {}, "s0-1.jpg"),
+    ]
+    assert open_dataset(source("pairs", folder)).left_out == {"photos without a line in labels.csv": 13}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+@pytest.mark.parametrize("closed", ["weights.csv", "p0", "p0/s1/before", "p0/s1/before/000.jpg", "."])
+def test_what_may_not_be_read_is_a_matter_of_configuration_and_names_no_patient(tmp_path, closed):
+    folder = edema_case(tmp_path)
+    for each in (tmp_path, *tmp_path.parents[:2], *folder.rglob("*")):
+        each.chmod(0o755)
+    (folder / closed).chmod(0o000)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ConfigurationError, match="may not be read; check its owner and mode") as raised:
+            read_dataset(source("edema", folder))
+        assert "p0" not in str(raised.value)
+    finally:
+        os.seteuid(0)
+        (folder / closed).chmod(0o755)
 
 
 @pytest.mark.parametrize("layout", ["disfa", "fgnet", "edema", "pairs"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ import pytest
 from comface import models
 from comface.config import DataSource
 from comface.errors import DataError
-from comface.manifest import Draft
+from comface.manifest import Draft, open_artifact
 from comface.store import FileStore
 from comface.transfer.arrays import read_array
+from comface.transfer.entry import align_faces
 from comface.transfer.faces import align_dataset
 
 EYES = np.array([[20, 40], [25, 37], [30, 40], [25, 42], [25, 40], [70, 40], [65, 37], [60, 40], [65, 43], [65, 40]])
@@ -23,7 +26,7 @@ def fgnet(tmp_path, save_jpeg):
     points[27:37] = EYES
     (folder / "points").mkdir(parents=True)
     for age in (2, 30):
-        image = np.full((96, 96, 3), 60, dtype=np.uint8)
+        image = np.full((96, 96, 3), 60 + age // 10, dtype=np.uint8)
         for x in (25, 65):
             cv2.circle(image, (x, 40), 3, (255, 255, 255), -1)
         save_jpeg(folder / f"images/001A{age:02d}.JPG", image)
@@ -74,15 +77,28 @@ def test_a_rehearsal_artifact_is_read_where_it_lies_and_says_that_it_is_one(tmp_
 def test_a_truncated_jpeg_is_named_but_not_where_it_may_name_a_patient(tmp_path, fgnet, save_jpeg):
     damaged = fgnet / "images/001A30.JPG"
     damaged.write_bytes(damaged.read_bytes()[:900])
-    with pytest.raises(DataError, match=r"'001A30\.JPG' cannot be decoded"):
+    with pytest.raises(DataError, match=r"'001A30\.JPG' is damaged, truncated or not a supported image"):
         align_dataset(FileStore(tmp_path / "store"), "fgnet", DataSource(layout="fgnet", uri=str(fgnet)))
     folder = tmp_path / "clinic"
     photo = save_jpeg(folder / "Jane Doe.jpg")
     photo.write_bytes(photo.read_bytes()[:900])
     (folder / "labels.csv").write_text("subject,file,weight\nJane,Jane Doe.jpg,60\n")
-    with pytest.raises(DataError, match=r"Photo 1 of 1 .* cut short: copy it again") as raised:
+    with pytest.raises(DataError, match=r"Photo 1 of 1 .* is damaged, truncated or not a supported image") as raised:
         align_dataset(FileStore(tmp_path / "store"), "clinic", DataSource(layout="pairs", uri=str(folder)))
     assert "Jane" not in str(raised.value)
+
+
+def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgnet, save_jpeg):
+    save_jpeg(fgnet / "images/cover.jpg", np.full((96, 96, 3), 9, dtype=np.uint8))
+    plan = {"store": (tmp_path / "store").as_uri(), "dataset": "fgnet"}
+    plan["source"] = DataSource(layout="fgnet", uri=str(fgnet), face_size_px=32).model_dump(mode="json")
+    uri = align_faces(json.dumps(plan), str(tmp_path / "summary.md"))
+    facts = open_artifact(uri).facts
+    assert facts["left_out"] == {"photos whose name is not like 001A02.JPG": 1}
+    assert (tmp_path / "summary.md").read_text() == (
+        "data set **fgnet**: 2 faces found, 2 by the data set's own landmarks; missed: none; "
+        "left out: 1 photos whose name is not like 001A02.JPG\n"
+    )
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")

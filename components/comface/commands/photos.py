@@ -65,7 +65,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def features(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from comface.faces import read_photo
+    from comface.photos import read_photo
     from comface.register.registry import resolve_backbone, resolve_model
     from comface.store import open_store
     from comface.transfer.arrays import array_bytes

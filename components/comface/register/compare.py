@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.errors import DataError
-from comface.files import open_regular
+from comface.errors import ComfaceError
 from comface.manifest import Artifact
 from comface.register.estimator import Estimator, load_estimator
 
@@ -133,13 +132,13 @@ def changes_of(
 def _found(role: str, path: Path) -> tuple[NDArray[np.uint8], Any]:
     """The photo and its one face."""
     from comface import faces
+    from comface.photos import read_photo
 
-    open_regular(path, f"The photo {role}").close()
     try:
-        image_HW3 = faces.read_photo(path)
-    except DataError as error:
+        image_HW3 = read_photo(path)
+    except ComfaceError as error:
         reason = str(error)
-        raise DataError(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
+        raise type(error)(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
     return image_HW3, faces.find_face(image_HW3, what=f"the photo {role} ({path})")
 
 

@@ -6,15 +6,12 @@ of the chunks alone, so that a resumed part says the same as one made at a stret
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from comface.config import SynthesizeConfig
+from comface.photos import decode_photo
 from comface.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
 from comface.synthesize.chunk import Chunk
 from comface.synthesize.composition import Identity
@@ -50,7 +47,9 @@ class Tally:
             if self._quota[kind] > 0 and len(self._rows) < SHEET_ROWS:
                 self._quota[kind] -= 1
                 caption = (indexed.track.attribute, indexed.track.identity)
-                self._rows.append(Row(caption, [_decoded(chunk.image(i, a)) for a in self._columns]))
+                self._rows.append(
+                    Row(caption, [decode_photo(chunk.image(i, a), "An image of the tracks") for a in self._columns])
+                )
 
     def facts(self) -> dict[str, Any]:
         generators = sorted({generator for generator, _ in self._planned})
@@ -78,10 +77,6 @@ class Tally:
         alphas = alpha_captions([self.config.alphas[i] for i in self._columns])
         title = f"Part {self.part} of {self.config.parts}: {self._kept.total():,} tracks; columns: alpha"
         return jpeg_bytes(contact_sheet(self._rows, alphas, title))
-
-
-def _decoded(jpeg: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 
 
 def _nested(counter: Counter[Kind]) -> dict[str, dict[str, int]]:

@@ -25,12 +25,23 @@ def align_faces(plan: str, summary_path: str) -> str:
             made = rehearse(store, values["dataset"], source.layout, parse(RehearseConfig, values["rehearse"]))
         faces = align_dataset(store, values["dataset"], source, made)
         facts = faces.facts
-        missed = ", ".join(f"{count} {reason}" for reason, count in facts["missed"].items()) or "none"
-        kind = "rehearsal data set" if facts["rehearsal"] else "data set"
-        write_text(summary_path, f"{kind} **{values['dataset']}**: {facts['found']} faces found; missed: {missed}\n")
+        write_text(summary_path, _summary(values["dataset"], facts))
         return faces.pinned
 
     return execute(f"align-{_word(plan, 'dataset')}", plan, work)
+
+
+def _summary(name: str, facts: dict[str, Any]) -> str:
+    def counted(counts: dict[str, int]) -> str:
+        return ", ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
+
+    kind = "rehearsal data set" if facts["rehearsal"] else "data set"
+    lines = [
+        f"{kind} **{name}**: {facts['found']:,} faces found, {facts['with_own_landmarks']:,} by the data set's own "
+        f"landmarks; missed: {counted(facts['missed'])}; left out: {counted(facts['left_out'])}",
+        *facts["remarks"],
+    ]
+    return "\n\n".join(lines) + "\n"
 
 
 def complete_items(items: list[str], faces: list[str], backbone: str) -> list[str]:

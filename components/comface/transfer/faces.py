@@ -5,7 +5,8 @@ In: a data set in its layout. Out: an artifact `faces`:
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces)
     photos.json    one row per face: subject, labels {name: value}, session, phase
 
-Photos without a usable face are counted by reason and left out. Landmarks that a data set ships are used as they are.
+Photos without a usable face are counted by reason and left out, as is what the data set's reader leaves out. Landmarks
+that a data set ships are used as they are.
 These may be photos of patients: only counts are logged or recorded besides the rows themselves.
 """
 
@@ -25,12 +26,9 @@ from comface.manifest import Artifact, Draft
 from comface.progress import say, track
 from comface.store import Store
 from comface.transfer.arrays import array_bytes
-from comface.transfer.datasets import Photo, read_dataset
+from comface.transfer.datasets import PATIENTS, Photo, open_dataset
 from comface.transfer.datasets.media import pictures
 from comface.transfer.datasets.place import artifact_folder, fingerprint, local_folder
-
-PATIENTS = ("edema", "pairs")
-"""Layouts whose file names may tell who somebody is."""
 
 
 def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact | None = None) -> Artifact:
@@ -42,13 +40,13 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
         folder, inputs = None, {"dataset": dataset}
     else:
         folder, inputs = local_folder(source.uri), {}
-        if not folder.is_dir():
-            raise DataError(f"The data set folder '{folder}' does not exist; mount it, or mend `uri` of '{name}'.")
-        address["fingerprint"] = fingerprint(folder)
+        address["fingerprint"] = fingerprint(folder, source.uri)
     draft = Draft(store, "faces", address, inputs, step=__name__)
     if (done := draft.published()) is not None:
         return done
-    photos = read_dataset(source, folder or artifact_folder(inputs["dataset"]))
+    place = source.uri if dataset is None else dataset.uri
+    data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
+    photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
     draft.write("faces.npy", array_bytes(faces_NSSC))
     draft.write_json("photos.json", [_row(photo) for photo in found])
@@ -59,10 +57,12 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
             "dataset": name,
             "layout": source.layout,
             "rehearsal": rehearsal,
-            "source": source.uri if dataset is None else dataset.uri,
+            "source": place,
             "photos": len(photos),
             "found": len(found),
             "missed": dict(sorted(missed.items())),
+            "left_out": dict(sorted(data.left_out.items())),
+            "remarks": list(data.remarks),
             "with_own_landmarks": sum(bool(photo.eyes) for photo in found),
             "subjects": len({photo.subject for photo in found}),
         }
@@ -75,7 +75,8 @@ def _aligned(
     found: list[Photo] = []
     faces: list[NDArray[np.uint8]] = []
     missed: Counter[str] = Counter()
-    for photo, image_HW3 in track(_decoded(photos, source), f"faces of {name}", len(photos), "photos"):
+    read = pictures(photos, hidden=source.layout in PATIENTS)
+    for photo, image_HW3 in track(read, f"faces of {name}", len(photos), "photos"):
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
             found.append(photo)
@@ -83,22 +84,6 @@ def _aligned(
     if not found:
         raise DataError(f"No face was found in any of the {len(photos)} photos of '{name}'; check what lies there.")
     return found, np.stack(faces), missed
-
-
-def _decoded(photos: Sequence[Photo], source: DataSource) -> Any:
-    """`pictures`, with errors that name no file where files may be named after patients."""
-    done = 0
-    try:
-        for item in pictures(photos):
-            yield item
-            done += 1
-    except DataError as error:
-        if source.layout not in PATIENTS:
-            raise
-        raise DataError(
-            f"Photo {done + 1} of {len(photos)} (in order of subject and file) cannot be decoded; it is damaged or cut "
-            "short: copy it again, or take it out of the data set."
-        ) from error
 
 
 def _points(image_HW3: NDArray[np.uint8], missed: Counter[str]) -> NDArray[np.float64] | None:

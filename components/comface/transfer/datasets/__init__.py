@@ -1,17 +1,23 @@
 """Data sets of photos in the layouts that their authors publish (docs/data.md), read as one list of photos.
 
-In: a folder and its layout. Out: `Photo`s, sorted, with subject and labels. Nothing is decoded except the lengths of
-videos. Photos of patients and their file names never enter a message: such errors name a row or a count.
+In: a folder and its layout. Out: `Photo`s, sorted, with subject and labels, and what was left out and why. Of pictures
+the headers are read, and the lengths of videos. Photos of patients and their file names never enter a message: such
+errors name a row or a count.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from comface.config import DataSource
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
+from comface.progress import say
+
+PATIENTS = ("edema", "pairs")
+"""Layouts whose file names may tell who somebody is."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +34,82 @@ class Photo:
     """'before' or 'after' dialysis; pairs are drawn between phases where a data set has them."""
     eyes: tuple[tuple[float, float], ...] = field(default=())
     """Landmarks shipped by the data set: the four eye corners, as faces.align takes them; empty: find the face."""
+    line: int = 0
+    """Of the data set's table, where it has one."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a reader of a layout finds. `labels`: the names that its photos may have."""
+
+    photos: Sequence[Photo]
+    labels: Sequence[str]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Reason, in the plural, to how many: "photos without a weighing"."""
+    remarks: Sequence[str] = ()
+    """Sentences that say more about it, without anybody's name."""
+
+    def told(self) -> str:
+        """What was left out, in words; empty where nothing was."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()) if count)
 
 
 def read_dataset(source: DataSource, folder: Path | None = None) -> list[Photo]:
-    """The photos of a data set, at least one; `folder` is where it lies on this machine, if it is there already.
+    """The photos of `open_dataset`."""
+    return list(open_dataset(source, folder).photos)
 
-    Raises DataError, one sentence, for what cannot be trusted."""
+
+def open_dataset(source: DataSource, folder: Path | None = None, place: str = "") -> DataSet:
+    """A data set with at least one photo; `folder` is where it lies on this machine, if it is there already, and
+    `place` how it is called (default: its uri). What was left out is said.
+
+    Raises DataError, one sentence, for what cannot be trusted, ConfigurationError for what may not be read."""
     from comface.transfer.datasets import disfa, edema, fgnet, table
+    from comface.transfer.datasets.copies import without_copies
+    from comface.transfer.datasets.media import check_pictures
     from comface.transfer.datasets.place import local_folder
 
-    readers: dict[str, Callable[[Path, DataSource], list[Photo]]]
+    readers: dict[str, Callable[[Path, DataSource, str], DataSet]]
     readers = {"disfa": disfa.read, "fgnet": fgnet.read, "edema": edema.read, "pairs": table.read}
     folder = folder or local_folder(source.uri)
-    if not folder.is_dir():
-        raise DataError(f"The data set folder '{folder}' does not exist; mount it, or mend the `uri` of the data set.")
-    photos = readers[source.layout](folder, source)
-    if not photos:
-        raise DataError(
-            f"The {source.layout} data set at '{folder}' holds no photo that can be used; see docs/data.md."
-        )
-    _require_labels(source.layout, folder, photos, source.labels)
-    return photos
-
-
-def _require_labels(layout: str, folder: Path, photos: Sequence[Photo], labels: Sequence[str]) -> None:
-    known = sorted({name for photo in photos for name in photo.labels})
-    for label in labels:
-        if label not in known:
+    place = place or source.uri or str(folder)
+    hidden = source.layout in PATIENTS
+    try:
+        if not folder.is_dir():
+            raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
+        found = readers[source.layout](folder, source, place)
+        if not found.photos:
             raise DataError(
-                f"The {layout} data set at '{folder}' has no photo labelled '{label}'; it has {', '.join(known)}."
+                f"The {source.layout} data set at '{place}' holds no photo that can be used; see docs/data.md."
             )
+        photos, copies = without_copies(found.photos, hidden, place)
+        check_pictures(photos, hidden)
+    except OSError as error:
+        raise _unreadable(error, place, hidden) from None
+    left_out = Counter(found.left_out) + Counter({"copies of another photo": copies})
+    found = DataSet(photos, found.labels, dict(left_out), found.remarks)
+    require_labels(found, source.labels, place)
+    if told := found.told():
+        say(f"The data set at '{place}': left out: {told}")
+    for remark in found.remarks:
+        say(f"The data set at '{place}': {remark}")
+    return found
+
+
+def require_labels(found: DataSet, labels: Sequence[str], place: str) -> None:
+    """Raises DataError for a label that the data set does not know, or that none of its photos has."""
+    have = {name for photo in found.photos for name in photo.labels}
+    for label in labels:
+        if label not in found.labels:
+            raise DataError(f"The data set at '{place}' has no label '{label}'; it has: {', '.join(found.labels)}.")
+        if label not in have:
+            raise DataError(f"The data set at '{place}' has no photo with a value of '{label}'; fill in some.")
+
+
+def _unreadable(error: OSError, place: str, hidden: bool) -> Exception:
+    what = f"A file or folder of the data set at '{place}'"
+    if not hidden and error.filename:
+        what = f"'{error.filename}' of the data set at '{place}'"
+    if isinstance(error, PermissionError):
+        return ConfigurationError(f"{what} may not be read; check its owner and mode.")
+    return DataError(f"{what} cannot be read ({error.strerror}); check it.")

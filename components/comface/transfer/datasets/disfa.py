@@ -1,12 +1,14 @@
 """DISFA (Mavadati et al. 2013): one video per subject and one label file per subject and action unit.
 
     Videos_LeftCamera/LeftVideoSN001_comp.avi         (the right camera serves where the left is missing)
-    ActionUnit_Labels/SN001/SN001_au6.txt             lines `frame,intensity`; frame n is the n-th decoded frame
-    Landmark_Points/SN001/tmp_frame_lm/SN001_0000_lm.mat   optional: `pts` (66,2), names counted from 0
+    ActionUnit_Labels/SN001/SN001_au6.txt             lines `frame,intensity`, frames from 1 without a gap
+    Landmark_Points/SN001/tmp_frame_lm/…_lm.mat       optional: `pts` (66,2) of the left camera's frame
 
-In: the folder, and labels such as 'au6'. Out: frames with intensity 1 to 5, as in section 4.2. Folder and file names
-are matched whatever their case. Some published videos decode to one frame less than their labels: such labels are
-dropped; labels that run further past the end are refused.
+In: the folder, and labels such as 'au6'. Out: frames with intensity 1 to 5, as in section 4.2. Frame n is the n-th
+decoded frame. Folder and file names are matched whatever their case. Landmark files are published under two names:
+SN001_0000_lm.mat counts frames from 0, l00001_lm.mat from 1. Some published videos decode to one frame less than their
+labels: such labels are dropped. A video that differs by more than a few frames was cut or converted, so that its frames
+are not those that were labelled: it is refused.
 """
 
 from __future__ import annotations
@@ -19,16 +21,23 @@ import numpy as np
 
 from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo
+from comface.files import read_bounded
+from comface.tables import decoded
+from comface.transfer.datasets import DataSet, Photo
+from comface.transfer.datasets.files import files_in
 from comface.transfer.datasets.landmarks import eyes_of_66
 from comface.transfer.datasets.media import video_length
 
 VIDEO = re.compile(r"^(left|right)video(sn\d{3})_comp\.(avi|mp4|mov|mkv)$", re.IGNORECASE)
 LABELS = re.compile(r"^(sn\d{3})_au0*(\d+)\.txt$", re.IGNORECASE)
-LANDMARKS = re.compile(r"^(sn\d{3})_(\d{4})_lm\.mat$", re.IGNORECASE)
+LANDMARKS_FROM_0 = re.compile(r"^(sn\d{3})_(\d{4,5})_lm\.mat$", re.IGNORECASE)
+LANDMARKS_FROM_1 = re.compile(r"^l(\d{4,5})_lm\.mat$", re.IGNORECASE)
+SUBJECT = re.compile(r"^sn\d{3}$", re.IGNORECASE)
+LINE = re.compile(r"(\d{1,9})(?:\.0*)?(?:\s*[,;]\s*|\s+)(\d{1,9})(?:\.0*)?", re.ASCII)
+MAX_LABEL_BYTES = 10_000_000
 DEFAULT_LABELS = ("au6", "au12")
-FRAMES_BEYOND_END = 3
-"""How many labels past the end of a video are its encoder's doing (one was seen), not another video's labels."""
+FRAMES_APART = 3
+"""By how many frames a video and its labels may differ: its encoder's doing (one was seen), not another video."""
 
 BAD_LANDMARKS = {
     "SN001": ((398, 420), (3190, 3243)),
@@ -49,54 +58,70 @@ BAD_LANDMARKS = {
 """Frames (from 1) whose published landmarks are known to be wrong; there the face is found anew."""
 
 
-def read(folder: Path, source: DataSource) -> list[Photo]:
-    videos = _videos(folder)
+def read(folder: Path, source: DataSource, place: str) -> DataSet:
+    paths = files_in(folder)
+    videos = _videos(paths, place)
     if not videos:
         raise DataError(
-            f"No DISFA video (LeftVideoSN001_comp.avi …) lies in '{folder}'; mend the `uri` of the data set."
+            f"No DISFA video (LeftVideoSN001_comp.avi …) lies in '{place}'; correct the `uri` of the data set."
         )
-    files = {_label_key(path): path for path in sorted(folder.rglob("*.[tT][xX][tT]")) if LABELS.match(path.name)}
+    files = _label_files(paths, place)
     orphans = sorted({subject for subject, _ in files} - set(videos))
     if orphans:
-        raise DataError(f"DISFA has labels but no video for {', '.join(orphans)} in '{folder}'; add the videos.")
-    landmarks = _landmarks(folder)
+        raise DataError(f"DISFA has labels but no video for {', '.join(orphans)} in '{place}'; add the videos.")
+    landmarks = _landmarks(paths)
+    labels = source.labels or DEFAULT_LABELS
     photos: list[Photo] = []
-    for subject, video in videos.items():
-        photos += _subject(subject, video, files, landmarks, source)
-    return photos
+    for subject, (side, video) in videos.items():
+        of_left = {n: path for (name, n), path in landmarks.items() if name == subject} if side == "left" else {}
+        photos += _subject(subject, video, files, of_left, source)
+    right = {subject for subject, (side, _) in videos.items() if side == "right"} & {name for name, _ in landmarks}
+    remarks = [f"the landmarks of {', '.join(sorted(right))} are the left camera's, whose video is not here"]
+    return DataSet(photos, labels, {}, remarks if right else ())
 
 
-def _videos(folder: Path) -> dict[str, Path]:
-    """One video per subject, sorted; the left camera wins."""
-    found: dict[str, tuple[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
+def _videos(paths: Sequence[Path], place: str) -> dict[str, tuple[str, Path]]:
+    """(side, video) of each subject, sorted; the left camera wins."""
+    found: dict[tuple[str, str], Path] = {}
+    for path in paths:
         if match := VIDEO.match(path.name):
-            side, subject = match[1].lower(), match[2].upper()
-            if subject not in found or (side == "left" and found[subject][0] == "right"):
-                found[subject] = (side, path)
-    return {subject: found[subject][1] for subject in sorted(found)}
+            _add(found, (match[2].upper(), match[1].lower()), path, place)
+    sides = dict(sorted(found, reverse=True))  # the left one comes last, and stays
+    return {subject: (sides[subject], found[subject, sides[subject]]) for subject in sorted(sides)}
 
 
-def _label_key(path: Path) -> tuple[str, str]:
-    match = LABELS.match(path.name)
-    assert match is not None
-    return match[1].upper(), f"au{int(match[2])}"
+def _label_files(paths: Sequence[Path], place: str) -> dict[tuple[str, str], Path]:
+    found: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        if match := LABELS.match(path.name):
+            _add(found, (match[1].upper(), f"au{int(match[2])}"), path, place)
+    return found
 
 
-def _landmarks(folder: Path) -> dict[tuple[str, int], Path]:
-    found = {}
-    for path in folder.rglob("*.[mM][aA][tT]"):
-        if match := LANDMARKS.match(path.name):
-            found[match[1].upper(), int(match[2])] = path
+def _add(found: dict[tuple[str, str], Path], key: tuple[str, str], path: Path, place: str) -> None:
+    other = found.setdefault(key, path)
+    if other is not path:
+        raise DataError(
+            f"'{other.parent.name}/{other.name}' and '{path.parent.name}/{path.name}' of the data set at '{place}' are "
+            "the same file of DISFA; keep one of them."
+        )
+
+
+def _landmarks(paths: Sequence[Path]) -> dict[tuple[str, int], Path]:
+    """(subject, frame from 1) to file, under either name."""
+    found: dict[tuple[str, int], Path] = {}
+    for path in paths:
+        if match := LANDMARKS_FROM_0.match(path.name):
+            found[match[1].upper(), int(match[2]) + 1] = path
+        elif match := LANDMARKS_FROM_1.match(path.name):
+            subjects = [part.upper() for part in path.parts[-4:-1] if SUBJECT.match(part)]
+            if subjects:
+                found.setdefault((subjects[-1], int(match[1])), path)
     return found
 
 
 def _subject(
-    subject: str,
-    video: Path,
-    files: dict[tuple[str, str], Path],
-    landmarks: dict[tuple[str, int], Path],
-    source: DataSource,
+    subject: str, video: Path, files: dict[tuple[str, str], Path], landmarks: dict[int, Path], source: DataSource
 ) -> list[Photo]:
     length = video_length(video)
     labels: dict[str, dict[int, int]] = {}
@@ -124,30 +149,34 @@ def _subject(
 def _usable(path: Path, length: int, video: Path) -> dict[int, int]:
     """Frame number (from 1) to intensity, for intensities 1 to 5 that the video has a frame for."""
     intensities = read_labels(path)
-    last = max(intensities)
-    if last > length + FRAMES_BEYOND_END:
+    if abs(len(intensities) - length) > FRAMES_APART:
         raise DataError(
-            f"'{path.name}' labels frame {last}, but '{video.name}' has only {length} frames; "
-            "pair the video with its own labels, or copy it again."
+            f"'{path.name}' labels {len(intensities):,} frames, but '{video.name}' has {length:,}; use the video as it "
+            "was published, neither cut nor converted to another frame rate."
         )
     return {n: intensity for n, intensity in intensities.items() if intensity >= 1 and n <= length}
 
 
 def read_labels(path: Path) -> dict[int, int]:
-    """Frame number (from 1) to intensity (0 to 5)."""
+    """Frame number (from 1, without a gap) to intensity (0 to 5)."""
     intensities: dict[int, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    text, _ = decoded(read_bounded(path, MAX_LABEL_BYTES, "The label file"), f"'{path.name}'")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        try:
-            frame, intensity = (int(float(part)) for part in re.split(r"[,;\s]+", line.strip()))
-        except ValueError:
-            raise DataError(f"Line {number} of '{path.name}' is not `frame,intensity`; mend the file.") from None
-        if frame < 1 or not 0 <= intensity <= 5:
+        where, match = f"Line {number} of '{path.name}'", LINE.fullmatch(line.strip())
+        if match is None:
+            raise DataError(f"{where} is not `frame,intensity` in whole numbers; correct it.")
+        frame, intensity = int(match[1]), int(match[2])
+        if frame < 1 or intensity > 5:
             raise DataError(
-                f"Line {number} of '{path.name}' gives frame {frame} the intensity {intensity}; "
-                "frames count from 1 and intensities go from 0 to 5."
+                f"{where} gives frame {frame} the intensity {intensity}; frames count from 1 and intensities go from 0 "
+                "to 5."
             )
+        if frame in intensities:
+            raise DataError(f"{where} labels frame {frame} again; delete the wrong line.")
+        if frame != len(intensities) + 1:
+            raise DataError(f"{where} labels frame {frame}, but the label of frame {len(intensities) + 1} is missing.")
         intensities[frame] = intensity
     if not intensities:
         raise DataError(f"The label file '{path.name}' is empty; copy it again.")
@@ -163,8 +192,8 @@ def spread(intensities: dict[int, int], count: int | None) -> list[int]:
     return [ordered[i] for i in positions]
 
 
-def _eyes(subject: str, n: int, landmarks: dict[tuple[str, int], Path]) -> tuple[tuple[float, float], ...]:
-    path = landmarks.get((subject, n - 1))
+def _eyes(subject: str, n: int, landmarks: dict[int, Path]) -> tuple[tuple[float, float], ...]:
+    path = landmarks.get(n)
     if path is None or any(first <= n <= last for first, last in BAD_LANDMARKS.get(subject, ())):
         return ()
     return eyes_of_66(path)

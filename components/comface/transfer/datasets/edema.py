@@ -4,75 +4,105 @@
     PATIENT/SESSION/before/000.jpg …    the frames of that datum (the paper uses 100)
     PATIENT/SESSION/after/000.jpg …
 
-In: the folder. Out: photos with the label 'weight' in kg. These are health data: errors name a line of weights.csv or a
-count, never a patient or a file.
+In: the folder. Out: photos with the label 'weight' in kg. Names count without case. What the table and the folders do
+not have in common is left out and counted. These are health data: errors name a line of weights.csv or a count, never a
+patient or a file.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo
+from comface.tables import Table, assume, normal, read_table
+from comface.transfer.datasets import DataSet, Photo
+from comface.transfer.datasets.files import file_called, files_in, split_pictures
 
 TABLE = "weights.csv"
 COLUMNS = ("patient", "session", "phase", "weight_kg")
 PHASES = ("before", "after")
-IMAGES = (".jpg", ".jpeg", ".png")
+NO_WEIGHING = "photos without a weighing"
+NO_PHOTO = "weighings without a photo"
+ELSEWHERE = "photos that lie in no PATIENT/SESSION/before or after"
+
+Key = tuple[str, str, str]
+"""Patient, session, phase, as comface.tables.normal writes them."""
 
 
-def read(folder: Path, source: DataSource) -> list[Photo]:
-    path = folder / TABLE
-    if not path.is_file():
-        raise DataError(f"The edema data set at '{folder}' lacks {TABLE} ({','.join(COLUMNS)}); see docs/data.md.")
-    weights: dict[tuple[str, str, str], float] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise DataError(f"{TABLE} in '{folder}' lacks the column {', '.join(missing)}; mend its first line.")
-        for row in rows:
-            key, weight = _datum(row, f"Line {rows.line_num} of {TABLE} in '{folder}'")
-            if key in weights:
-                raise DataError(f"Line {rows.line_num} of {TABLE} in '{folder}' repeats a datum; delete one.")
-            weights[key] = weight
-    photos = [photo for key in sorted(weights) for photo in _frames(folder, key, weights[key])]
-    _require_pictures(folder, len(weights), len({(p.subject, p.session, p.phase) for p in photos}))
-    return photos
+@dataclass(frozen=True)
+class Weighing:
+    patient: str
+    session: str
+    phase: str
+    weight_kg: float
+    line: int
 
 
-def _datum(row: dict[str, str], where: str) -> tuple[tuple[str, str, str], float]:
-    patient, session, phase = (str(row[name] or "").strip() for name in COLUMNS[:3])
-    if not patient or not session or phase.lower() not in PHASES or not _plain(patient) or not _plain(session):
-        raise DataError(f"{where} does not name a patient, a session and before or after; mend it.")
-    try:
-        weight_kg = float(row["weight_kg"])
-    except (TypeError, ValueError):
-        weight_kg = math.nan
-    if not 1 < weight_kg < 700:
-        raise DataError(f"{where} gives no weight in kilograms; mend it.")
-    return (patient, session, phase.lower()), weight_kg
+def read(folder: Path, source: DataSource, place: str) -> DataSet:
+    path = file_called(folder, TABLE)
+    if path is None:
+        raise DataError(f"The edema data set at '{place}' lacks {TABLE} ({','.join(COLUMNS)}); see docs/data.md.")
+    weighings = _weighings(read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'"))
+    pictures, left_out = split_pictures(each for each in files_in(folder) if each != path)
+    photos, folders, used = [], set(), set()
+    for picture in pictures:
+        key = _key(folder, picture)
+        if key is None:
+            left_out[ELSEWHERE] += 1
+        elif key not in weighings:
+            left_out[NO_WEIGHING] += 1
+            folders.add(key)
+        else:
+            used.add(key)
+            of = weighings[key]
+            photos.append(Photo(of.patient, {"weight": of.weight_kg}, picture, None, of.session, of.phase, (), of.line))
+    photos.sort(key=lambda photo: (photo.subject, photo.session, photo.phase, photo.path))
+    lines = sorted(of.line for key, of in weighings.items() if key not in used)
+    if weighings and not used:
+        raise DataError(
+            f"None of the {len(weighings)} weighings in {TABLE} of the data set at '{place}' has a photo in "
+            "PATIENT/SESSION/before or after; compare the names of the folders with the table."
+        )
+    return DataSet(photos, ("weight",), left_out + Counter({NO_PHOTO: len(lines)}), _remarks(lines, len(folders)))
+
+
+def _weighings(table: Table) -> dict[Key, Weighing]:
+    weighings: dict[Key, Weighing] = {}
+    spelled: dict[str, str] = {}
+    weights = table.numbers("weight_kg", "weight in kilograms")
+    for row, weight_kg in zip(table.rows, weights, strict=True):
+        where = f"Line {row.line} of {table.what}"
+        patient, session, phase = (row.cells[name] for name in COLUMNS[:3])
+        if not patient or not session or normal(phase) not in PHASES or not _plain(patient) or not _plain(session):
+            raise DataError(f"{where} does not name a patient, a session and before or after; correct it.")
+        if weight_kg is None or not 1 < weight_kg < 700:
+            raise DataError(f"{where} gives no weight in kilograms; correct it.")
+        key = normal(patient), normal(session), normal(phase)
+        if key in weighings:
+            raise DataError(f"{where} repeats the datum of line {weighings[key].line}; delete one.")
+        if spelled.setdefault(key[0], patient) != patient:
+            assume(f"{table.what} was read with patients whose names differ in case alone as one person")
+        weighings[key] = Weighing(spelled[key[0]], session, key[2], weight_kg, row.line)
+    return weighings
 
 
 def _plain(name: str) -> bool:
     return "/" not in name and "\\" not in name and not name.startswith(".")
 
 
-def _frames(folder: Path, key: tuple[str, str, str], weight_kg: float) -> list[Photo]:
-    patient, session, phase = key
-    place = folder / patient / session / phase
-    files = sorted(p for p in place.glob("*") if p.suffix.lower() in IMAGES) if place.is_dir() else []
-    return [
-        Photo(subject=patient, labels={"weight": weight_kg}, path=path, session=session, phase=phase) for path in files
-    ]
+def _key(folder: Path, picture: Path) -> Key | None:
+    parts = [normal(part) for part in picture.relative_to(folder).parts]
+    return (parts[0], parts[1], parts[2]) if len(parts) == 4 and parts[2] in PHASES else None
 
 
-def _require_pictures(folder: Path, data: int, with_pictures: int) -> None:
-    if with_pictures < data:
-        raise DataError(
-            f"{data - with_pictures} of the {data} weighings in {TABLE} at '{folder}' have no photo in "
-            "PATIENT/SESSION/before or after; add the photos, or delete the lines."
-        )
+def _remarks(lines: list[int], folders: int) -> list[str]:
+    remarks = []
+    if lines:
+        named = ", ".join(map(str, lines[:20])) + (f" and {len(lines) - 20} more" if len(lines) > 20 else "")
+        remarks.append(f"the weighings without a photo are on line {named} of {TABLE}")
+    if folders:
+        remarks.append(f"the photos without a weighing lie in {folders} folders PATIENT/SESSION/before or after")
+    return remarks

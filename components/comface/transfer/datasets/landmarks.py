@@ -5,6 +5,7 @@ Out: eye corners (x, y) in pixels, from left to right in the image.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -12,20 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import DataError
+from comface.files import read_bounded
 
 Corners = tuple[tuple[float, float], ...]
+MAX_BYTES = 1_000_000
 NUMBER_PAIR = re.compile(r"^\s*([-+\d.eE]+)[\s,]+([-+\d.eE]+)\s*$")
 
 
 def eyes_of_pts(path: Path) -> Corners:
     """From a .pts file (`version: 1`, `n_points: 68`, `{`, one `x y` per line, `}`)."""
-    lines = path.read_text(errors="replace").splitlines()
+    lines = read_bounded(path, MAX_BYTES, "The landmark file").decode(errors="replace").splitlines()
     found = [match for line in lines if (match := NUMBER_PAIR.match(line))]
     try:
         points_N2 = np.array([[float(match[1]), float(match[2])] for match in found])
     except ValueError:
         points_N2 = np.empty((0, 2))
-    if points_N2.shape != (68, 2):
+    if points_N2.shape != (68, 2) or not np.isfinite(points_N2).all():
         raise DataError(f"'{path.name}' holds {len(points_N2)} of 68 points; copy it again, or delete it.")
     return eyes_of_68(points_N2)
 
@@ -44,8 +47,9 @@ def eyes_of_66(path: Path) -> Corners:
     """From DISFA's .mat file: `pts` (66,2), the iBUG order without the inner corners of the mouth."""
     from scipy.io import loadmat
 
+    data = io.BytesIO(read_bounded(path, MAX_BYTES, "The landmark file"))
     try:
-        points_N2 = np.asarray(loadmat(path, variable_names=["pts"])["pts"], dtype=np.float64)
+        points_N2 = np.asarray(loadmat(data, variable_names=["pts"])["pts"], dtype=np.float64)
     except Exception as error:  # scipy raises a different type for every way in which a file can be broken
         raise DataError(f"'{path.name}' is not a MATLAB file with 'pts' ({type(error).__name__}); delete it.") from None
     if points_N2.shape != (66, 2) or not np.isfinite(points_N2).all():

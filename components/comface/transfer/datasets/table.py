@@ -3,56 +3,76 @@
     labels.csv     subject,file,<label>,<label>…    one row per photo; an empty cell: not labelled
     …              the photos, at the paths that `file` gives, relative to the folder
 
-In: the folder. Out: photos with the columns after `file` as labels. These may be patients: errors name the line of
-labels.csv, never the file.
+In: the folder. Out: photos with all other columns as labels. These may be patients: errors name the line of labels.csv,
+never the file.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+from collections import Counter
 from pathlib import Path
 
 from comface.config import DataSource
 from comface.errors import DataError
-from comface.transfer.datasets import Photo
+from comface.tables import Row, Table, assume, normal, read_table
+from comface.transfer.datasets import DataSet, Photo
+from comface.transfer.datasets.files import file_called, files_in, split_pictures
 
 TABLE = "labels.csv"
+COLUMNS = ("subject", "file")
+NO_LINE = "photos without a line in labels.csv"
 
 
-def read(folder: Path, source: DataSource) -> list[Photo]:
-    path = folder / TABLE
-    if not path.is_file():
-        raise DataError(f"The data set at '{folder}' lacks {TABLE} (subject,file,<label>…); see docs/data.md.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = [name.strip() for name in next(rows, [])]
-        if header[:2] != ["subject", "file"] or len(header) < 3 or len(set(header)) < len(header):
-            raise DataError(f"The first line of {TABLE} in '{folder}' is not subject,file,<label>…; mend it.")
-        photos = [_photo(folder, header, row, rows.line_num) for row in rows if any(cell.strip() for cell in row)]
-    return sorted(photos, key=lambda photo: (photo.subject, photo.path))
+def read(folder: Path, source: DataSource, place: str) -> DataSet:
+    path = file_called(folder, TABLE)
+    if path is None:
+        raise DataError(f"The data set at '{place}' lacks {TABLE} (subject,file,<label>…); see docs/data.md.")
+    table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
+    labels = [column for column in table.columns if column not in COLUMNS]
+    if not labels:
+        raise DataError(f"{table.what} has no column beside subject and file; add one per label.")
+    values = {label: table.numbers(label) for label in labels}
+    subjects = _subjects(table)
+    photos: dict[Path, Photo] = {}
+    for number, row in enumerate(table.rows):
+        photo_path = _photo_path(folder, row, table)
+        of = {label: value for label in labels if (value := values[label][number]) is not None}
+        photo = Photo(subjects[number], of, photo_path, line=row.line)
+        other = photos.setdefault(photo_path.resolve(), photo)
+        if other is not photo:
+            raise DataError(f"Lines {other.line} and {row.line} of {table.what} name the same photo; delete one.")
+    pictures, _ = split_pictures(files_in(folder))
+    unnamed = sum(picture.resolve() not in photos for picture in pictures)
+    ordered = sorted(photos.values(), key=lambda photo: (photo.subject, photo.path))
+    return DataSet(ordered, labels, Counter({NO_LINE: unnamed}))
 
 
-def _photo(folder: Path, header: list[str], row: list[str], line: int) -> Photo:
-    where = f"Line {line} of {TABLE} in '{folder}'"
-    if len(row) != len(header):
-        raise DataError(f"{where} has {len(row)} columns instead of {len(header)}; mend it.")
-    subject, name = row[0].strip(), row[1].strip()
-    if not subject or not name:
-        raise DataError(f"{where} lacks a subject or a file; fill it in, or delete the line.")
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+def _subjects(table: Table) -> list[str]:
+    """Names that differ in case alone are one person: half of one's photos on either side of a fold would be worse than
+    two people taken for one."""
+    spelled: dict[str, str] = {}
+    for row in table.rows:
+        subject = row.cells["subject"]
+        if not subject or not row.cells["file"]:
+            raise DataError(
+                f"Line {row.line} of {table.what} lacks a subject or a file; fill it in, or delete the line."
+            )
+        if spelled.setdefault(normal(subject), subject) != subject:
+            assume(f"{table.what} was read with subjects whose names differ in case alone as one person")
+    return [spelled[normal(row.cells["subject"])] for row in table.rows]
+
+
+def _photo_path(folder: Path, row: Row, table: Table) -> Path:
+    where, name = f"Line {row.line} of {table.what}", row.cells["file"]
+    try:
+        inside = (folder / name.replace("\\", "/")).resolve().is_relative_to(folder.resolve())
+        path = file_called(folder, name) if inside else None
+    except PermissionError:
+        raise
+    except (DataError, OSError):  # several names that differ in case; a name too long
+        inside, path = True, None
+    if not inside:
         raise DataError(f"{where} names a file outside the data set; use a path relative to its folder.")
-    if not path.is_file():
+    if path is None:
         raise DataError(f"{where} names a photo that does not exist; add the photo, or delete the line.")
-    labels = {}
-    for column, cell in zip(header[2:], row[2:], strict=True):
-        if not cell.strip():
-            continue
-        try:
-            labels[column] = float(cell)
-        except ValueError:
-            labels[column] = math.nan
-        if not math.isfinite(labels[column]):
-            raise DataError(f"{where} has no number in the column '{column}'; write one, or leave it empty.")
-    return Photo(subject=subject, labels=labels, path=path)
+    return path

@@ -1,0 +1,211 @@
+"""Tables that people give, as spreadsheets write them: the one reader of CSV files.
+
+In: a regular file of at most 64 MB: UTF-8 (with or without a byte order mark), UTF-16 or Windows-1252; columns
+separated by `,` `;` or tab; decimal commas where the separator is another. Out: rows by column name, with their line.
+Names of columns count without case and padding; empty rows and empty trailing columns do not count. What was assumed is
+said once. Cells may name patients: a sentence names lines and columns only.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comface.errors import ComfaceError, DataError
+from comface.files import read_bounded
+from comface.progress import say
+
+MAX_BYTES = 64_000_000
+SEPARATORS = {",": "','", ";": "';'", "\t": "tabs"}
+BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
+_said: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Row:
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`what` is how the file is called in sentences, after "Line 3 of"."""
+
+    what: str
+    separator: str
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+
+    def numbers(self, column: str, meaning: str = "") -> list[float | None]:
+        """The column's numbers, None for an empty cell. Raises DataError for a cell that is none; `meaning` is what
+        it should be ("weight in kilograms")."""
+        values: list[float | None] = []
+        point, comma = 0, 0
+        for row in self.rows:
+            cell = row.cells[column].replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", "")
+            if not cell:
+                values.append(None)
+                continue
+            value = math.nan
+            if NUMBER.fullmatch(cell) and not ("," in cell and self.separator == ","):
+                value = float(cell.replace(",", "."))
+            if not math.isfinite(value):
+                todo = "write one." if meaning else "write one, or leave it empty."
+                raise DataError(
+                    f"Line {row.line} of {self.what} has no {meaning or 'number'} in the column '{column}'; {todo}"
+                )
+            point, comma = point or row.line * ("." in cell), comma or row.line * ("," in cell)
+            values.append(value)
+        if point and comma:
+            raise DataError(
+                f"Lines {point} and {comma} of {self.what} write the numbers of '{column}' with a point and with a "
+                "comma; use one of them."
+            )
+        if comma:
+            assume(f"{self.what} was read with decimal commas")
+        return values
+
+
+def read_table(
+    path: Path, what: str, required: Sequence[str], error: type[ComfaceError] = DataError, name: str = ""
+) -> Table:
+    """The table at `path`, which has the columns `required`. `what` begins a sentence about the file itself ("The
+    table"), `name` is how it is called elsewhere (default: its path). Raises DataError, `error` where it cannot be
+    opened."""
+    called = name or f"'{path}'"
+    text, encoding = decoded(read_bounded(path, MAX_BYTES, what, error), called)
+    if encoding:
+        assume(f"{called} was read as {encoding}")
+    start, separator = _separator(text, required)
+    columns, rows = _split(text, separator, start, called)
+    names = {_plain(name): name for name in columns}
+    missing = [name for name in required if name not in names]
+    if missing and len(missing) == len(required):
+        raise DataError(
+            f"{_capital(called)} has none of the columns {', '.join(required)}; its first line must name its columns."
+        )
+    if missing:
+        rest = ", ".join(name for name in columns if _plain(name) not in required)
+        raise DataError(
+            f"{_capital(called)} has no column '{missing[0]}'; "
+            + (f"its other columns are: {rest}." if rest else "add it to its first line.")
+        )
+    if separator != ",":
+        assume(f"{called} was read with {SEPARATORS[separator]} between its columns")
+    known = {names[name]: name for name in required}
+    columns = [known.get(name, name) for name in columns]
+    return Table(called, separator, tuple(columns), [Row(n, dict(zip(columns, r, strict=True))) for n, r in rows])
+
+
+def decoded(data: bytes, called: str) -> tuple[str, str]:
+    """(the text of a file that a person wrote, its encoding where that had to be assumed). Raises DataError for what is
+    no text."""
+    if data.startswith(WORKBOOKS):
+        raise DataError(f"{_capital(called)} is a workbook (Excel or alike); save it as CSV, encoded in UTF-8.")
+    encoding, assumed = next((encoding for bom, encoding in BOMS if data.startswith(bom)), ""), ""
+    if not encoding and b"\0" in data:
+        encoding = assumed = "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
+    try:
+        if encoding:
+            text = data.decode(encoding)
+        else:
+            try:
+                text = data.decode("utf-8")
+            except UnicodeDecodeError:
+                text, assumed = data.decode("cp1252"), "Windows-1252, as it is not UTF-8"
+    except UnicodeDecodeError:
+        text = "\0"
+    if re.search(r"[\0-\x08\x0e-\x1f\x7f]", text):
+        raise DataError(f"{_capital(called)} is no text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8.")
+    return text, assumed
+
+
+def assume(sentence: str) -> None:
+    """Said once per process."""
+    if sentence not in _said:
+        _said.add(sentence)
+        say(_capital(sentence))
+
+
+def normal(name: str) -> str:
+    """A name without what keyboards and file systems disagree on: padding, upper case, composed or decomposed accents.
+    Two names of one normal form are one thing."""
+    return unicodedata.normalize("NFC", name.strip().casefold())
+
+
+def _plain(name: str) -> str:
+    """`Weight (kg)` and `weight kg` are weight_kg."""
+    return re.sub(r"[\W_]+", "_", name).strip("_")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _separator(text: str, required: Sequence[str]) -> tuple[int, str]:
+    """(where the table starts, its separator): the one that Excel's first line `sep=;` names, or that gives the most of
+    the required columns, or else the most columns."""
+    if match := re.match(r'"?sep=([,;\t])"?\r?\n', text, re.IGNORECASE):
+        return match.end(), match[1]
+    first = next((line for line in text.splitlines() if line.strip(' ,;\t"')), "")
+
+    def columns(separator: str) -> tuple[int, int]:
+        names = [_plain(normal(name.strip('" '))) for name in first.split(separator)]
+        return len({*required} & {*names}), len(names)
+
+    return 0, max(SEPARATORS, key=columns)
+
+
+def _split(text: str, separator: str, start: int, called: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """(names of the columns, rows with their lines), the empty rows and trailing columns left out."""
+    csv.field_size_limit(MAX_BYTES)
+    skipped = text.count("\n", 0, start)
+    reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=separator, strict=True)
+    columns: list[str] = []
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for cells in reader:
+            line, cells = reader.line_num + skipped, [cell.strip() for cell in cells]
+            while cells and not cells[-1] and len(cells) > len(columns):
+                cells.pop()
+            if not any(cells):
+                continue
+            if not columns:
+                columns = [normal(cell) for cell in cells]
+            elif len(cells) != len(columns):
+                raise DataError(
+                    f"Line {line} of {called} has {len(cells)} columns instead of {len(columns)}; correct it."
+                )
+            else:
+                rows.append((line, cells))
+    except csv.Error:
+        raise DataError(
+            f"Line {reader.line_num + skipped} of {called} has a quotation mark that is not closed, or text beside a "
+            "quoted cell; correct it."
+        ) from None
+    return _named(columns, rows, called)
+
+
+def _named(
+    columns: list[str], rows: list[tuple[int, list[str]]], called: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    for at, name in enumerate(columns):
+        if not name and any(cells[at] for _, cells in rows):
+            raise DataError(
+                f"Column {at + 1} of {called} has cells but no name in the first line; name it or delete it."
+            )
+        if name and name in columns[:at]:
+            raise DataError(
+                f"{_capital(called)} has two columns '{name}' (upper and lower case are alike); rename one."
+            )
+    kept = [at for at, name in enumerate(columns) if name]
+    return [columns[at] for at in kept], [(line, [cells[at] for at in kept]) for line, cells in rows]
