@@ -106,6 +106,7 @@ def cache_folder() -> Path:
     scratch space. Raises ConfigurationError where somebody else made it, or could have written to it."""
     path = scratch_folder() / f"comface-cache-{os.geteuid()}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         found = path.lstat()

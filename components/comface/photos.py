@@ -144,7 +144,7 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
                     orientation, data = _unturned_tiff(data)
                 image = Image.open(io.BytesIO(data), formats=FORMATS)
                 if image.format == "TIFF":
-                    image.load_end = lambda: None  # type: ignore[attr-defined]  # it would read every tag
+                    image.load_end = lambda: None  # type: ignore[method-assign]  # it would read every tag
                 width, height = image.size
         pixels = width * height
     except Image.DecompressionBombError:
