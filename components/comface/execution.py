@@ -27,8 +27,9 @@ from typing import Any, TypeVar
 
 from comface.defects import as_failure, keep_traceback
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
+from comface.files import failure
 from comface.progress import say
-from comface.store import Store, failure, open_store
+from comface.store import Store, open_store
 
 T = TypeVar("T")
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from comface.errors import ComfaceError, DataError, TryAgain
 from comface.execution import cache_folder
-from comface.files import write_file
+from comface.files import failure, make_private_folder, write_file
 from comface.manifest import Artifact, file_sha256
 from comface.progress import track
-from comface.store import FileStore, failure, make_private_folder, open_store
+from comface.store import FileStore, open_store
 from comface.store_s3 import S3Store
 from comface.transfer.datasets.files import files_in, is_left_by_a_system
 
@@ -99,7 +99,7 @@ def _drop(folder: Path, kept: set[Path]) -> None:
 
 def _fetch(store: S3Store, key: str, path: Path, listed: tuple[int, str]) -> Seen:
     try:
-        store.download(key, path)
+        store.download(key, path, listed[0])
     except ComfaceError as error:  # its name may be a patient's
         told = str(error).replace(f"'{key}'", "a file of the data set").replace(f"'{path}'", "a file of the data set")
         raise type(error)(told) from None
@@ -134,17 +134,17 @@ def artifact_folder(artifact: Artifact) -> Path:
     return folder
 
 
-def fingerprint(folder: Path, place: str) -> str:
+def fingerprint(folder: Path, place: str = "") -> str:
     """One digest over all files: relative path, size and content. It is the identity of a data set without manifest;
     what operating systems leave in folders takes no part. Raises DataError where there is no such folder, and
     ConfigurationError where it may not be read."""
     digest = hashlib.sha256()
     try:
         if not folder.is_dir():
-            raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
+            raise DataError(f"The data set folder '{place or folder}' does not exist; mount it, or correct its `uri`.")
         for path in track(files_in(folder), "reading the data set", unit="files"):
             relative = path.relative_to(folder).as_posix()
             digest.update(f"{relative} {path.stat().st_size} {file_sha256(path)}\n".encode())
     except OSError as error:
-        raise failure(error, f"a file or folder of the data set at '{place}'") from None
+        raise failure(error, f"a file or folder of the data set at '{place or folder}'") from None
     return digest.hexdigest()
