@@ -114,25 +114,26 @@ class S3Store:
         return True
 
     def keys(self, prefix: str = "") -> Iterator[str]:
+        yield from sorted(name for name in self._listed(prefix) if not name.endswith("/"))
+
+    def listing(self) -> dict[str, tuple[int, str]]:
+        """Every object's size in bytes and what changes with its content (ETag and time), by key."""
+        return {key: (each.size, f"{each.etag} {each.last_modified}") for key, each in sorted(self._listed("").items())}
+
+    def _listed(self, prefix: str) -> dict[str, Any]:
+        """What the server says of each object, by key; a listing that breaks off goes on where it did."""
         full = "/".join(part for part in (self.prefix, checked_key(prefix) if prefix else "") if part)
         options = {"prefix": f"{full}/" if full else None, "recursive": True}
-        names: list[str] = []
+        found: dict[str, Any] = {}
 
         def go_on() -> None:
-            for item in self.client.list_objects(self.bucket, **options, start_after=names[-1] if names else None):
-                names.append(item.object_name)
+            for item in self.client.list_objects(self.bucket, **options, start_after=next(reversed(found), None)):
+                found[item.object_name] = item
                 self.pool.progress()
 
         self._call(prefix, go_on)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        yield from sorted(name[cut:] for name in names if not name.endswith("/"))
-
-    def listing(self) -> dict[str, tuple[int, str]]:
-        """Every object's size in bytes and what changes with its content (ETag and time), by key."""
-        folder = f"{self.prefix}/" if self.prefix else ""
-        ask = functools.partial(self.client.list_objects, self.bucket, prefix=folder or None, recursive=True)
-        found = {item.object_name.removeprefix(folder): item for item in self._call("", lambda: list(ask()))}
-        return {key: (each.size, f"{each.etag} {each.last_modified}") for key, each in sorted(found.items())}
+        return {name[cut:]: item for name, item in found.items()}
 
     def delete(self, key: str) -> None:
         self._call(key, lambda: self.client.remove_object(self.bucket, self._key(key)))
