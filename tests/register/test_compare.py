@@ -195,9 +195,11 @@ def test_the_table_has_a_line_per_task_with_unit_interval_verdict_and_rehearsal(
     assert "years (rehearsal)" in lines[1]
     assert f"{comparison.changes['smile'].change:+.2f}" in lines[2]
     assert comparison.changes["smile"].verdict in lines[2]
-    assert "Intervals hold the true change in 90% of new people, photographed as the task's were." in lines
-    assert "Rehearsal intervals hold 90% of the changes of generated faces; for real photos unknown." in lines
-    assert "Rehearsal: learned on generated faces; no statement about a person." in lines
+    assert (
+        "Interval: the 90 % prediction interval for a new person, photographed as the people of the task were." in lines
+    )
+    assert any("the 90 % prediction interval was calibrated on generated faces" in line for line in lines)
+    assert "Rehearsal: learned from generated faces; no statement about a person." in lines
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_the_verdict_follows_from_the_interval(change: float, width: float | Non
 
 def test_a_model_of_rehearsals_alone_promises_nothing_about_people(comparison: Comparison) -> None:
     only = replace(comparison, changes={"age": comparison.changes["age"]})
-    assert not any("new people" in note for note in notes(only))
+    assert not any("new person" in note for note in notes(only))
     assert "rehearsal" in only.record()["changes"]["age"]["reasons"][-1]
 
 
@@ -233,7 +235,7 @@ def test_two_people_get_no_interval_and_no_verdict_but_the_reason(registered, ph
         )
     text = table(comparison)
     assert "The photos seem to show different people" in text
-    assert "new people" not in text, "no promise is left"
+    assert "new person" not in text, "no promise is left"
     assert picture(comparison).startswith(b"\x89PNG")
 
 

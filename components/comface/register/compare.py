@@ -23,7 +23,7 @@ from comface.register.estimator import Estimator, load_estimator
 SHOWN_PX = 192
 """Side length of the aligned faces that a person is shown."""
 UNCHECKED = "whether both photos show one person was not checked: run `comface fetch` to get the network that does"
-OF_REHEARSAL = "learned and calibrated on generated faces (rehearsal): no statement about a person"
+OF_REHEARSAL = "rehearsal: learned and calibrated on generated faces, no statement about a person"
 CANNOT_TELL = "cannot tell"
 
 
@@ -120,9 +120,11 @@ def changes_of(
         interval = (value - width, value + width) if width is not None else None
         reasons = list(caveats.reasons)
         if entry.interval_half_width is None:
-            reasons.append(f"too few people were measured ({entry.subjects}) to give a {entry.coverage:.0%} interval")
+            reasons.append(
+                f"too few people were measured ({entry.subjects}) to give a {100 * entry.coverage:g} % prediction interval"
+            )
         elif interval and interval[0] <= 0 <= interval[1]:
-            reasons.append(f"the {entry.coverage:.0%} interval contains no change")
+            reasons.append(f"the {100 * entry.coverage:g} % prediction interval contains no change")
         if entry.rehearsal:
             reasons.append(OF_REHEARSAL)
         found[task] = Change(value, entry.unit, interval, entry.coverage, entry.rehearsal, tuple(reasons))
@@ -168,16 +170,20 @@ def notes(comparison: Comparison) -> list[str]:
     changes = comparison.changes.values()
     said = [f"{reason[:1].upper()}{reason[1:]}." for reason in comparison.caveats.reasons]
     if comparison.caveats.refused:
-        return [*said, "So no interval and no verdict are given."]
-    for rehearsal in (False, True):
-        for coverage in sorted({each.coverage for each in changes if each.interval and each.rehearsal == rehearsal}):
-            said.append(_promise(coverage, rehearsal))
+        said.append("So neither an interval nor a verdict is given.")
+    else:
+        said += [
+            _promise(*kind) for kind in sorted({(each.rehearsal, each.coverage) for each in changes if each.interval})
+        ]
+        if not all(each.interval for each in changes):
+            said.append("No interval is given where too few people were measured to promise one.")
     if any(each.rehearsal for each in changes):
-        said.append("Rehearsal: learned on generated faces; no statement about a person.")
+        said.append("Rehearsal: learned from generated faces; no statement about a person.")
     return said
 
 
-def _promise(coverage: float, rehearsal: bool) -> str:
+def _promise(rehearsal: bool, coverage: float) -> str:
+    interval = f"{100 * coverage:g} % prediction interval"
     if rehearsal:
-        return f"Rehearsal intervals hold {coverage:.0%} of the changes of generated faces; for real photos unknown."
-    return f"Intervals hold the true change in {coverage:.0%} of new people, photographed as the task's were."
+        return f"Rehearsal: the {interval} was calibrated on generated faces; how often it holds on photos is unknown."
+    return f"Interval: the {interval} for a new person, photographed as the people of the task were."

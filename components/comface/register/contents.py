@@ -55,7 +55,7 @@ def metrics_of(evaluation: Artifact) -> list[Metric]:
 
 def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str, Artifact]:
     """Per task, sorted, the transfer of ComFace that `compare` will use: linear, or fine-tuned where only that was run
-    or its correlation is higher by more than FINETUNE_GAIN. Raises DataError when one was made with another backbone,
+    or is clearly better on held-out people (_better). Raises DataError when one was made with another backbone,
     one comes twice, or there is none."""
     found: dict[str, dict[str, Artifact]] = {}
     for artifact in transfers:
@@ -84,8 +84,16 @@ def _chosen(modes: Mapping[str, Artifact]) -> Artifact:
     if len(modes) == 1:
         return next(iter(modes.values()))
     linear, finetuned = (metric_of(modes[mode]) for mode in ("linear", "finetune"))
-    ahead = finetuned.corr is not None and finetuned.corr > (-1 if linear.corr is None else linear.corr + FINETUNE_GAIN)
-    return modes["finetune" if ahead and finetuned.test_sha256 == linear.test_sha256 else "linear"]
+    return modes["finetune" if _better(finetuned, linear) else "linear"]
+
+
+def _better(finetuned: Metric, linear: Metric) -> bool:
+    """On the same people: clearly the higher correlation, and no larger error."""
+    if finetuned.corr is None or finetuned.mae is None or finetuned.test_sha256 != linear.test_sha256:
+        return False
+    if linear.corr is None or linear.mae is None:
+        return True
+    return finetuned.corr > linear.corr + FINETUNE_GAIN and finetuned.mae <= linear.mae
 
 
 def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, Task]:

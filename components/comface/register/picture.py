@@ -73,6 +73,6 @@ def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in:
         left=0.2, right=0.74, top=1 - 0.35 / height_in, bottom=(foot_in + 0.25) / height_in, hspace=1.0
     )
     note = "dark: an increase or a decrease; pale: it cannot be told" + (
-        "; whiskers: interval" if any(each.interval for each in changes.values()) else ""
+        "; whiskers: prediction interval" if any(each.interval for each in changes.values()) else ""
     )
     figure.text(0.2, 1 - 0.22 / height_in, note, fontsize=7.5, color="#666666")
