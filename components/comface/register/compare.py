@@ -118,13 +118,11 @@ def changes_of(
         entry = estimator.record[task]
         width = None if caveats.refused else entry.interval_half_width
         interval = (value - width, value + width) if width is not None else None
-        reasons = list(caveats.reasons)
+        reasons, promise = list(caveats.reasons), f"{100 * entry.coverage:g} % prediction interval"
         if entry.interval_half_width is None:
-            reasons.append(
-                f"too few people were measured ({entry.subjects}) to give a {100 * entry.coverage:g} % prediction interval"
-            )
+            reasons.append(f"too few people were measured ({entry.subjects}) to give a {promise}")
         elif interval and interval[0] <= 0 <= interval[1]:
-            reasons.append(f"the {100 * entry.coverage:g} % prediction interval contains no change")
+            reasons.append(f"the {promise} contains zero")
         if entry.rehearsal:
             reasons.append(OF_REHEARSAL)
         found[task] = Change(value, entry.unit, interval, entry.coverage, entry.rehearsal, tuple(reasons))
