@@ -58,9 +58,10 @@ def _word(text: str) -> str:
 
 
 def _label(text: str) -> str:
+    """In lower case: the columns of a table count without case."""
     if "/" in text or "\\" in text:
         raise ValueError(f"{quoted(text)} is not a label; a label has no '/' and no '\\'")
-    return _word(text)
+    return _word(text).casefold()
 
 
 def _resource(text: str) -> str:

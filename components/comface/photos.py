@@ -33,6 +33,7 @@ CONTAINER_BRANDS = (b"mif1", b"msf1")
 """Brands that say HEIF container; the compatible brands behind them tell which codec."""
 
 MAX_BYTES = 200_000_000
+HEAD_BYTES = 1 << 17
 MAX_PIXELS = 256_000_000
 """A phone's 200 megapixels, and some room."""
 LARGE_PIXELS = 50_000_000
@@ -62,8 +63,17 @@ def read_photo(path: Path, what: str = "", whole: bool = False) -> Pixels:
 
 
 def check_photo(path: Path, what: str = "") -> None:
-    """What a photo's header tells, without decoding it. Raises as `read_photo` does."""
-    _opened(_content(path, what), what or f"The photo '{path.name[:200]}'")
+    """What a photo's header tells, without decoding it; most tell it in their first kilobytes. Raises as `read_photo`
+    does."""
+    called = what or f"The photo '{path.name[:200]}'"
+    try:
+        if path.stat().st_size <= MAX_BYTES:
+            with path.open("rb") as file:
+                _opened(file.read(HEAD_BYTES), called)
+            return
+    except (OSError, DataError):
+        pass
+    _opened(_content(path, what), called)
 
 
 def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> Pixels:
@@ -92,7 +102,7 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with `head` (12 bytes or more) says that it is a picture of a supported format."""
+    """Whether a file that begins with `head` (12 bytes or more of it) says that it is a supported picture."""
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

@@ -199,6 +199,8 @@ def _named(
     columns: list[str], rows: list[tuple[int, list[str]]], called: str
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     for at, name in enumerate(columns):
+        if not name.isprintable():
+            raise DataError(f"The name of column {at + 1} of {called} holds a character that is not shown; rename it.")
         if not name and any(cells[at] for _, cells in rows):
             raise DataError(
                 f"Column {at + 1} of {called} has cells but no name in the first line; name it or delete it."

@@ -358,6 +358,29 @@ def test_a_photo_under_two_subjects_is_refused_by_line(tmp_path, save_jpeg):
     assert found.left_out == {"copies of another photo": 1}
 
 
+def test_crops_beside_originals_are_said(tmp_path, save_jpeg):
+    folder = pairs_case(tmp_path, save_jpeg)
+    rows = ["subject,file,smile"]
+    for number in range(3):
+        rows.append(f"s0,photos/s0-{number}.jpg,{number}")
+        for name in (f"crops/s0-{number}.jpg", f"photos/s0-{number}_crop.jpg", f"photos/s0-{number}.png"):
+            save_jpeg(folder / name, drawn_face(32, number, ord(name[0]) + len(name)))
+            rows.append(f"s0,{name},{number}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    found = open_dataset(source("pairs", folder))
+    assert len(found.photos) == 12
+    assert found.remarks == ("9 photos look by their names like crops or copies of others",)
+    assert open_dataset(source("edema", edema_case(tmp_path))).remarks == ()
+
+
+def test_a_quick_look_at_a_video_believes_its_own_count_only_where_it_is_so(tmp_path, capfd):
+    data = (CASES / "disfa/30fps/Videos_LeftCamera/LeftVideoSN001_comp.avi").read_bytes()
+    for share, frames in ((1, 36), (0.97, 35), (0.6, 22)):  # cut: its header still tells of 36
+        (tmp_path / "cut.avi").write_bytes(data[: int(len(data) * share)])
+        assert video_length(tmp_path / "cut.avi", quick=True) == video_length(tmp_path / "cut.avi") == frames
+    assert capfd.readouterr().err == ""
+
+
 def test_a_table_of_labels_as_excel_writes_it_is_read(tmp_path, save_jpeg):
     folder = pairs_case(tmp_path, save_jpeg)
     text = "Subject ; FILE;Smile;;\r\nA;PHOTOS\\s0-0.JPG;0,5;;\r\n;;;;\r\na;photos/s0-1.jpg;;;\r\n"

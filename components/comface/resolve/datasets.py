@@ -21,15 +21,17 @@ def check_dataset(config: RunConfig, name: str) -> str:
     if not source.uri:
         raise_any(rehearsal_problems(config, name))
         return "no URI given: synthetic rehearsal data will be used"
-    from comface.transfer.datasets import read_dataset
+    from comface.transfer.datasets import open_dataset
 
     try:
-        photos = read_dataset(source)
+        data = open_dataset(source, quick=True)
     except ComfaceError as error:
         told = [type(each)(f"The data set '{name}' cannot be used: {each}") for each in error.problems]
         raise_any(told)
+    photos = data.photos
     raise_any(_problems(config, name, photos))
-    return f"{len(photos):,} photos of {len({photo.subject for photo in photos}):,} people at {source.uri}"
+    left_out = f"; left out: {data.told()}" if data.told() else ""
+    return f"{len(photos):,} photos of {len({photo.subject for photo in photos}):,} people at {source.uri}{left_out}"
 
 
 def _problems(config: RunConfig, name: str, photos: Sequence[Photo]) -> Iterator[ComfaceError]:

@@ -1,7 +1,7 @@
 """Data sets of photos in the layouts that their authors publish (docs/data.md), read as one list of photos.
 
 In: a folder and its layout. Out: `Photo`s, sorted, with subject and labels, and what was left out and why. Of pictures
-the headers are read, and the lengths of videos. Photos of patients and their file names never enter a message: such
+the headers are read, of videos the lengths. Photos of patients and their file names never enter a message: such
 errors name a row or a count.
 """
 
@@ -55,21 +55,21 @@ class DataSet:
 
 
 def read_dataset(source: DataSource, folder: Path | None = None) -> list[Photo]:
-    """The photos of `open_dataset`."""
-    return list(open_dataset(source, folder).photos)
+    """The photos of `open_dataset`, quickly."""
+    return list(open_dataset(source, folder, quick=True).photos)
 
 
-def open_dataset(source: DataSource, folder: Path | None = None, place: str = "") -> DataSet:
+def open_dataset(source: DataSource, folder: Path | None = None, place: str = "", quick: bool = False) -> DataSet:
     """A data set with at least one photo; `folder` is where it lies on this machine, if it is there already, and
-    `place` how it is called (default: its uri). What was left out is said.
+    `place` how it is called (default: its uri). `quick`: no video is decoded. What was left out is said.
 
     Raises DataError, one sentence, for what cannot be trusted, ConfigurationError for what may not be read."""
     from comface.transfer.datasets import disfa, edema, fgnet, table
-    from comface.transfer.datasets.copies import without_copies
+    from comface.transfer.datasets.copies import look_alikes, without_copies
     from comface.transfer.datasets.media import check_pictures
     from comface.transfer.datasets.place import local_folder
 
-    readers: dict[str, Callable[[Path, DataSource, str], DataSet]]
+    readers: dict[str, Callable[[Path, DataSource, str, bool], DataSet]]
     readers = {"disfa": disfa.read, "fgnet": fgnet.read, "edema": edema.read, "pairs": table.read}
     folder = folder or local_folder(source.uri)
     place = place or source.uri or str(folder)
@@ -77,7 +77,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     try:
         if not folder.is_dir():
             raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
-        found = readers[source.layout](folder, source, place)
+        found = readers[source.layout](folder, source, place, quick)
         if not found.photos:
             raise DataError(
                 f"The {source.layout} data set at '{place}' holds no photo that can be used; see docs/data.md."
@@ -87,7 +87,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     except OSError as error:
         raise _unreadable(error, place, hidden) from None
     left_out = Counter(found.left_out) + Counter({"copies of another photo": copies})
-    found = DataSet(photos, found.labels, dict(left_out), found.remarks)
+    found = DataSet(photos, found.labels, dict(left_out), (*found.remarks, *look_alikes(photos)))
     require_labels(found, source.labels, place)
     if told := found.told():
         say(f"The data set at '{place}': left out: {told}")

@@ -5,7 +5,9 @@ In: the photos of a data set. Out: the photos, each content once, and how many w
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,15 +15,19 @@ from comface.errors import DataError
 from comface.manifest import file_sha256
 from comface.transfer.datasets import Photo
 
+MADE_FROM = re.compile(r"([ _.-]*(crop|cropped|copy|aligned|edited|resized|small|thumb)|\s*\(\d+\))+$")
+MADE_IN = re.compile(r"crops?|cropped|aligned|edited|resized|small|thumb(nail)?s?|faces?|copies")
+
 
 def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[list[Photo], int]:
-    """Copies under one subject with the same labels are left out and counted, all others refused (DataError). Files of
-    different sizes are not compared, so little is read."""
+    """Copies under one subject with the same labels are left out and counted, all others refused (DataError). Files
+    of one size that end alike are read whole, others are not."""
     kept: list[Photo] = []
     first: dict[str, Photo] = {}
-    sizes = _sizes(photos)
-    for photo in photos:
-        if photo.frame is not None or len(sizes[photo.path.stat().st_size]) < 2:
+    keys = [_size_and_end(photo.path) if photo.frame is None else None for photo in photos]
+    times = Counter(keys)
+    for photo, key in zip(photos, keys, strict=True):
+        if key is None or times[key] < 2:
             kept.append(photo)
             continue
         before = first.setdefault(file_sha256(photo.path), photo)
@@ -36,12 +42,30 @@ def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[l
     return kept, len(photos) - len(kept)
 
 
-def _sizes(photos: Sequence[Photo]) -> dict[int, set[Path]]:
-    sizes: dict[int, set[Path]] = defaultdict(set)
+def look_alikes(photos: Sequence[Photo]) -> list[str]:
+    """A sentence where names tell that pictures were made from others: a_crop.jpg or crops/a.jpg beside
+    a.jpg, a.jpg beside a.heic. They are used; who knows them may not want them."""
+    plain, made = Counter[tuple[str, ...]](), list[tuple[str, ...]]()
     for photo in photos:
         if photo.frame is None:
-            sizes[photo.path.stat().st_size].add(photo.path)
-    return sizes
+            stem = photo.path.stem.casefold()
+            base = MADE_FROM.sub("", stem)
+            made_from = base != stem or MADE_IN.fullmatch(photo.path.parent.name.casefold())
+            key = (photo.subject, photo.session, photo.phase, base)
+            if made_from:
+                made.append(key)
+            else:
+                plain[*key, str(photo.path.parent)] += 1
+    bases = {key[:-1] for key in plain}
+    count = sum(times - 1 for times in plain.values()) + sum(key in bases for key in made)
+    return [f"{count:,} photos look by their names like crops or copies of others"] if count else []
+
+
+def _size_and_end(path: Path) -> tuple[int, bytes]:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 512))
+        return size, file.read()
 
 
 def _datum(photo: Photo) -> tuple[object, ...]:

@@ -58,7 +58,7 @@ BAD_LANDMARKS = {
 """Frames (from 1) whose published landmarks are known to be wrong; there the face is found anew."""
 
 
-def read(folder: Path, source: DataSource, place: str) -> DataSet:
+def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     paths = files_in(folder)
     videos = _videos(paths, place)
     if not videos:
@@ -74,7 +74,7 @@ def read(folder: Path, source: DataSource, place: str) -> DataSet:
     photos: list[Photo] = []
     for subject, (side, video) in videos.items():
         of_left = {n: path for (name, n), path in landmarks.items() if name == subject} if side == "left" else {}
-        photos += _subject(subject, video, files, of_left, source)
+        photos += _subject(subject, video, video_length(video, quick), files, of_left, source)
     right = {subject for subject, (side, _) in videos.items() if side == "right"} & {name for name, _ in landmarks}
     remarks = [f"the landmarks of {', '.join(sorted(right))} are the left camera's, whose video is not here"]
     return DataSet(photos, labels, {}, remarks if right else ())
@@ -121,9 +121,13 @@ def _landmarks(paths: Sequence[Path]) -> dict[tuple[str, int], Path]:
 
 
 def _subject(
-    subject: str, video: Path, files: dict[tuple[str, str], Path], landmarks: dict[int, Path], source: DataSource
+    subject: str,
+    video: Path,
+    length: int,
+    files: dict[tuple[str, str], Path],
+    landmarks: dict[int, Path],
+    source: DataSource,
 ) -> list[Photo]:
-    length = video_length(video)
     labels: dict[str, dict[int, int]] = {}
     for label in source.labels or DEFAULT_LABELS:
         path = files.get((subject, label))

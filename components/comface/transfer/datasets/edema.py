@@ -41,7 +41,7 @@ class Weighing:
     line: int
 
 
-def read(folder: Path, source: DataSource, place: str) -> DataSet:
+def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     path = file_called(folder, TABLE)
     if path is None:
         raise DataError(f"The edema data set at '{place}' lacks {TABLE} ({','.join(COLUMNS)}); see docs/data.md.")

@@ -23,7 +23,7 @@ NAME = re.compile(r"^(\d{3})A(\d{2})([a-z]?)$", re.IGNORECASE)
 OTHER_NAME = "photos whose name is not like 001A02.JPG"
 
 
-def read(folder: Path, source: DataSource, place: str) -> DataSet:
+def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     files = files_in(folder)
     points = _by_stem((path for path in files if path.suffix.lower() == ".pts"), folder, place)
     pictures, _ = split_pictures(path for path in files if path.suffix.lower() != ".pts")

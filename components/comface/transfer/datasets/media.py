@@ -5,6 +5,8 @@ Photos of patients (`hidden`) are called by their number in every sentence, othe
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,12 +46,25 @@ def check_pictures(photos: Sequence[Photo], hidden: bool = False) -> None:
             check_photo(photo.path, _called(photos, position, hidden))
 
 
-def video_length(path: Path) -> int:
-    """Number of frames that can be decoded (the container's own count is often wrong)."""
+def video_length(path: Path, quick: bool = False) -> int:
+    """Number of frames that can be decoded. The container's own count is often wrong; `quick` believes it where the
+    last frame that it tells of is there and is the last (seconds instead of minutes for DISFA)."""
+    if quick and (told := _told_length(path)):
+        return told
     count = sum(1 for _ in _grabs(path))
     if count == 0:
         raise DataError(f"The video '{path.name}' is damaged or holds no frame that can be decoded; copy it again.")
     return count
+
+
+def _told_length(path: Path) -> int:
+    """0 where the container's count is not to be believed."""
+    import cv2
+
+    with _opened(path) as video:
+        told = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        found = told > 0 and video.set(cv2.CAP_PROP_POS_FRAMES, told - 1) and video.grab() and not video.grab()
+    return told if found else 0
 
 
 def _called(photos: Sequence[Photo], position: int, hidden: bool) -> str:
@@ -57,7 +72,15 @@ def _called(photos: Sequence[Photo], position: int, hidden: bool) -> str:
 
 
 def _grabs(path: Path) -> Iterator[Any]:
-    """The open video, once per frame. By content: FFmpeg would also follow a playlist to other files and addresses."""
+    """The open video, once per frame."""
+    with _opened(path) as video:
+        while video.grab():
+            yield video
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """By content: FFmpeg would also follow a playlist to other files and addresses."""
     import cv2
 
     with open_regular(path, "The video") as file:
@@ -65,12 +88,12 @@ def _grabs(path: Path) -> Iterator[Any]:
     avi, mkv = head[:4] == b"RIFF" and head[8:] == b"AVI ", head[:4] == b"\x1aE\xdf\xa3"
     if not avi and not mkv and head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide"):
         raise DataError(f"The video '{path.name}' is not an AVI, MP4, MOV or MKV file; copy it again.")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong is said in one sentence
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         if video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_FRAME_PIXELS:
             raise DataError(f"The frames of the video '{path.name}' have more than 50 megapixels; save them smaller.")
-        while video.grab():
-            yield video
+        yield video
     except cv2.error:
         raise DataError(f"The video '{path.name}' is damaged; copy it again.") from None
     finally:

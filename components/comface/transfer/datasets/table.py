@@ -23,7 +23,7 @@ COLUMNS = ("subject", "file")
 NO_LINE = "photos without a line in labels.csv"
 
 
-def read(folder: Path, source: DataSource, place: str) -> DataSet:
+def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     path = file_called(folder, TABLE)
     if path is None:
         raise DataError(f"The data set at '{place}' lacks {TABLE} (subject,file,<label>…); see docs/data.md.")
