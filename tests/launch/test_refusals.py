@@ -20,7 +20,7 @@ from kubernetes_api import NAMESPACE, Fault, KubernetesApi, refused
 from launching import FAST, launcher_for
 from playing import WORKFLOW, Operator, Played, own_pod
 
-from comface.launch.api import GOES_ON
+from comface.launch import GOES_ON
 from comface.launch.cluster import end_jobs
 from comface.launch.place import Place
 
@@ -88,7 +88,7 @@ def test_a_quota_that_is_too_small_for_one_job_is_not_waited_for(launch, api) ->
     api.cluster.faults.append(Fault("^POST", 9, 403, body=body(403, COUNT.format(0, 0))))
     ending = launch(success)
     assert ending.code == 64
-    assert "never has room for it" in ending.sentence
+    assert "never has room for the job" in ending.sentence
     assert "limited: count/pytorchjobs.kubeflow.org=0" in ending.sentence
     assert "Role" not in ending.sentence
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from playing import Operator, Played, own_pod
 
 from comface.config import PretrainConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
-from comface.launch.api import GOES_ON
+from comface.launch import GOES_ON
 from comface.launch.causes import find_cause, last_words
 from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
@@ -174,15 +175,18 @@ def test_the_exit_handler_of_a_failed_run_clears_its_jobs_away(cluster, tmp_path
 RECORD = "failures/run-7/pretrain.json"
 
 
-def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(cluster, tmp_path, capfd) -> None:
+@pytest.mark.parametrize(("ago_s", "left"), [(5, True), (4000, False)], ids=["just now", "an earlier attempt"])
+def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
+    cluster, tmp_path, capfd, ago_s, left
+) -> None:
     body = {"metadata": {"name": "left", "labels": {"comface.io/run": "run-7"}}, "kind": "PyTorchJob", "spec": {}}
     cluster.cluster.create("pytorchjobs", body)
     sentence = f"The Kubernetes API did not answer; {GOES_ON}, run the step again."
-    record = {"step": "pretrain", "sentence": sentence, "exit_code": 75}
+    record = {"step": "pretrain", "sentence": sentence, "exit_code": 75, "at": time.time() - ago_s}
     FileStore(tmp_path / "store").write(RECORD, json.dumps(record).encode())
     ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
-    assert cluster.cluster.get("pytorchjobs", "left") is not None
-    assert "the training job of the run goes on: retry the run to take it up" in capfd.readouterr().err
+    assert (cluster.cluster.get("pytorchjobs", "left") is not None) == left
+    assert ("goes on: retry the run to take it up" in capfd.readouterr().err) == left
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{half", b"{}", b"\xff"])

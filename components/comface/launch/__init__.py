@@ -17,6 +17,10 @@ TOLD = "/dev/termination-log"
 """Where Kubernetes looks for a container's last words (terminationMessagePath), 4 KiB at most."""
 
 
+GOES_ON = "what runs there goes on"
+"""Said where a launcher ends and its job does not: the exit handler leaves such a job alone (resolve/entry.py)."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One pre-training: everything that its processes need, and nothing secret."""

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from comface.cluster import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.launch import GOES_ON
 from comface.launch.answers import (
     Conflict,
     NotFound,
@@ -40,8 +41,6 @@ from comface.progress import say
 T = TypeVar("T")
 NO_ANSWER = (HTTPError, OSError, ValueError)
 """Connection refused or cut, time-out, half an answer, a proxy's page instead of JSON."""
-GOES_ON = "what runs there goes on"
-"""Said where a launcher ends and its job does not: the exit handler leaves such a job alone (resolve/entry.py)."""
 
 
 @dataclass(frozen=True)

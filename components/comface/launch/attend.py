@@ -15,13 +15,12 @@ from typing import Any
 
 from comface.cluster import part
 from comface.errors import ComfaceError, ConfigurationError, Preempted, TryAgain
-from comface.launch import refusals
-from comface.launch.answers import OverQuota, never_fits
 from comface.launch.api import Api
 from comface.launch.causes import Cause, find_cause, is_stuck, restarts, taken_away, waiting
 from comface.launch.conditions import Phase, Reading
 from comface.launch.crash import last_error
 from comface.launch.logs import LogFollower
+from comface.launch.refusals import Refusals, create_when_room
 from comface.launch.request import WORK_ANNOTATION, JobRequest
 from comface.launch.termination import termination_as_preempted
 from comface.progress import say
@@ -41,7 +40,7 @@ class JobLauncher:
         self.api, self.request, self.body, self.done = api, request, body, done
         self.uid = ""
         self.pods: list[dict[str, Any]] = []
-        self.warnings: list[Any] = []
+        self.refused = Refusals(api, request)
         self._told_phase: Phase | None = None
         self._told_waits: dict[str, str] = {}
         self._forget()
@@ -80,7 +79,7 @@ class JobLauncher:
             found = self.api.job(name)
             if found is None:
                 say(f"creating the {self.api.kind.KIND} '{name}'")
-                found = self._create()
+                found = create_when_room(self.api, self.body)
                 if found is not None:
                     self.uid = found["metadata"]["uid"]
                     return found
@@ -94,22 +93,6 @@ class JobLauncher:
             elif (adopted := self._adopt(found)) is not None:
                 self.uid = adopted["metadata"]["uid"]
                 return adopted
-
-    def _create(self) -> dict[str, Any] | None:
-        """The new job, as soon as the quota of the namespace has room for it."""
-        told_s = -self.api.timing.tell_s
-        while True:
-            try:
-                return self.api.create(self.body)
-            except OverQuota as full:
-                if never_fits(str(full), 1):
-                    raise ConfigurationError(
-                        f"A quota of the namespace '{self.api.namespace}' never has room for it ({full}); raise it."
-                    ) from None
-                if time.monotonic() - told_s >= self.api.timing.tell_s:
-                    told_s = time.monotonic()
-                    say(f"the job '{self.request.name}' waits for room in a quota of the namespace ({full})")
-            time.sleep(self.api.timing.poll_s)
 
     def _refuse_other(self, found: dict[str, Any]) -> None:
         if part(found["metadata"], "annotations").get(WORK_ANNOTATION) != self.request.digest:
@@ -133,7 +116,8 @@ class JobLauncher:
             while True:
                 reading = self.api.kind.read(job)
                 self.pods = self._pods_of(job)
-                self.warnings = self._warnings_of(job) if reading.phase is not Phase.QUEUED else []
+                if reading.phase is not Phase.QUEUED:
+                    self.refused.look(job, self.pods)
                 self._tell(reading)
                 if reading.phase is Phase.SUCCEEDED:
                     return
@@ -158,13 +142,6 @@ class JobLauncher:
         pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
         return [pod for pod in pods if pod["metadata"].get("creationTimestamp", "") >= made]
 
-    def _warnings_of(self, job: dict[str, Any]) -> list[Any]:
-        """Asked for only while a pod is not there, or does not start."""
-        phases = [part(pod, "status").get("phase") for pod in self.pods]
-        if len(phases) >= self.request.nodes and "Pending" not in phases:
-            return []
-        return refusals.of_job(self.api.warnings(), job)
-
     def _is_mine(self, seen: dict[str, Any] | None) -> bool:
         if seen is None or seen["metadata"]["uid"] != self.uid:
             return False
@@ -175,16 +152,13 @@ class JobLauncher:
         self._counts: dict[str, int] = {}
         self._started_s = time.monotonic()
         self._stuck_since_s: float | None = None
-        self._refused_since_s: float | None = None
-        self._told_refusal_s = -self.api.timing.tell_s
+        self.refused.forget()
 
     def _tell(self, reading: Reading) -> None:
         if reading.phase is not self._told_phase:
             self._told_phase = reading.phase
             say(f"the job '{self.request.name}' is {reading.phase.value}")
-        pending = {pod["metadata"]["name"] for pod in self.pods if part(pod, "status").get("phase") == "Pending"}
-        told = {pod: why for pod, why in refusals.informing(self.warnings).items() if pod in pending}
-        waits = {**told, **waiting(self.pods)}
+        waits = {**self.refused.waiting(self.pods), **waiting(self.pods)}
         for pod, why in sorted(waits.items() - self._told_waits.items()):
             say(f"the pod '{pod}' waits: {why}")
         self._told_waits = waits
@@ -197,10 +171,11 @@ class JobLauncher:
         cause, alive_s = find_cause(self.pods), time.monotonic() - self._started_s
         if cause is not None and cause.final:
             self._give_up(job, cause.error(self._tail(cause)))
-        self._check_refused(job)
+        if (refusal := self.refused.final()) is not None:
+            self._give_up(job, refusal)
         if (
             reading.phase is Phase.UNSEEN
-            and not (self.pods or self._refused_since_s)
+            and not (self.pods or self.refused.since_s)
             and alive_s > self.api.timing.unseen_s
         ):
             self._give_up(job, TryAgain(
@@ -213,26 +188,6 @@ class JobLauncher:
             self._give_up(job, TryAgain(
                 f"The job '{self.request.name}' is past its deadline of {self.request.job.deadline_s} s; run the step "
                 "again to go on from its last checkpoint, or raise pretrain.job.deadline_s."
-            ))  # fmt: skip
-
-    def _check_refused(self, job: dict[str, Any]) -> None:
-        """Ends a job of which a pod cannot be made, rather than let the others hold their GPUs. Where there are none,
-        and only a quota is used up, it waits as for a queue."""
-        timing, there = self.api.timing, sum(part(pod, "status").get("phase") != "Failed" for pod in self.pods)
-        why = refusals.newest_refusal(self.warnings) if there < self.request.nodes else None
-        if why is None:
-            self._refused_since_s, self._told_refusal_s = None, -timing.tell_s
-            return
-        now_s = time.monotonic()
-        self._refused_since_s = self._refused_since_s or now_s
-        if now_s - self._told_refusal_s >= timing.tell_s:
-            self._told_refusal_s = now_s
-            say(f"a pod of the job '{self.request.name}' is refused: {why}")
-        passes = "exceeded quota" in why and not never_fits(why, self.request.nodes)
-        if now_s - self._refused_since_s > timing.stuck_s and (there or not passes):
-            self._give_up(job, (TryAgain if passes else ConfigurationError)(
-                f"A pod of the job '{self.request.name}' is refused ({why}); {refusals.advice(why)}, then run the step "
-                "again."
             ))  # fmt: skip
 
     def _check_stuck(self, job: dict[str, Any]) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comface.config import RunConfig, profiles, resolve
 from comface.errors import ComfaceError, ConfigurationError
-from comface.execution import execute, recorded_failure
+from comface.execution import FAILURES, execute, recorded_failure
+from comface.launch import GOES_ON
 from comface.launch.place import place_of
 from comface.progress import say
 from comface.resolve.parameters import data_sources, names, override_lines
 from comface.resolve.step import plan_run
-from comface.store import open_store
+from comface.store import Store, open_store
 
 FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
+JUST_NOW_S = 900.0
+"""Longer than the attempts of a step that failed for good, and the start of the exit handler's pod, take."""
 
 
 def resolve_parameters(
@@ -52,29 +56,38 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
     """One line on how a run ended: its state, and the sentence of the step that failed. A training job that outlived
     its step (KFP gives a step that it terminates no time) is deleted, unless its step said that it goes on. Whatever
     cannot be asked is said; an exit handler that fails itself would hide how the run ended."""
-    line, failed = f"{run_id}: {state.lower()}", ""
+    line, goes_on = f"{run_id}: {state.lower()}", False
     if state != "SUCCEEDED":
         try:
             place = store or (resolve(profile).store if profile in profiles() else "")
             failure = recorded_failure(open_store(place), run_id) if place else None
-            failed = failure[0] if failure else ""
-        except (ComfaceError, ValueError, KeyError, TypeError) as error:
+            line += f" in {failure[0]}" if failure else ""
+            goes_on = _goes_on(open_store(place), run_id) if place else False
+        except (ComfaceError, ValueError, LookupError, TypeError, AttributeError) as error:
             why = error if isinstance(error, ComfaceError) else "its record cannot be read."
             say(f"which step failed is not known: {why}")
-        line += f" in {failed}" if failed else ""
-        _end_jobs(run_id, failed)
+        _end_jobs(run_id, goes_on)
     say(line)
     return line
 
 
-def _end_jobs(run_id: str, failed: str) -> None:
+def _goes_on(store: Store, run: str) -> bool:
+    """Whether the training's step has just said that its job goes on: nothing is wrong with that job, its launcher lost
+    the API server or its permission. What an earlier attempt said counts no more."""
+    key = f"{FAILURES}/{run}/pretrain.json"
+    if not run or not store.exists(key):
+        return False
+    record = json.loads(store.read(key))
+    return GOES_ON in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
+
+
+def _end_jobs(run_id: str, goes_on: bool) -> None:
     pod = place_of(os.environ)
     if pod is None:
         return
-    from comface.launch.api import GOES_ON
     from comface.launch.cluster import end_jobs
 
-    if GOES_ON in failed:  # nothing is wrong with it: its launcher lost the API server, or its permission
+    if goes_on:
         say("the training job of the run goes on: retry the run to take it up, or delete the job "
             f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)")  # fmt: skip
         return
