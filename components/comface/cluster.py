@@ -67,7 +67,7 @@ class Cluster:
             page = self.get(path, limit="500", **query, **more) or {}
             found += parts(page, "items")
             token = part(page, "metadata").get("continue")
-            if not token:
+            if not token or more == {"continue": str(token)}:
                 return found
             more = {"continue": str(token)}
 

@@ -23,7 +23,7 @@ from comface.doctor.kubernetes import cluster_checks
 from comface.doctor.rows import Check, Row, answer, run_checks, table
 from comface.errors import ConfigurationError, TryAgain
 from comface.launch.api import connect
-from comface.resolve.gpus import check_gpus
+from comface.resolve.gpus import check_gpus, check_gpus_of_pod
 
 NAMESPACE = "/api/v1/namespaces/comface"
 QUOTAS = f"{NAMESPACE}/resourcequotas"
@@ -560,6 +560,19 @@ def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Des
     with pytest.raises(ConfigurationError, match=r"4 of requests.cpu"):
         check_gpus(gpu_run("pretrain.gpus_per_node=0"), open_cluster(), "comface")
     assert check_gpus(gpu_run("pretrain.gpus_per_node=0", "pretrain.nodes=1"), open_cluster(), "comface") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "data"), [(400, b"{}"), (429, b"{}"), (500, b"<html>"), (200, b"<html>"), (200, b"[]"), (410, b"{}")]
+)
+def test_a_run_whose_api_server_answers_oddly_goes_on_and_says_so(
+    desk: Desk, tmp_path: Path, code: int, data: bytes
+) -> None:
+    desk.kube.answers["/api/v1/nodes"] = (code, data)
+    environment = {"KUBERNETES_SERVICE_HOST": "x", "KUBECONFIG": str(tmp_path / "kubeconfig")}
+    note = check_gpus_of_pod(gpu_run(), environment)
+    assert note is not None
+    assert note.startswith("Whether the GPUs exist is unknown: the Kubernetes API cannot be asked (")
 
 
 def test_a_run_that_has_to_wait_says_so(desk: Desk) -> None:

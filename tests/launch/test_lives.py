@@ -556,7 +556,9 @@ def test_an_answer_that_is_no_object_is_asked_for_again(launch, api, body) -> No
 
 def test_a_token_that_is_being_renewed_is_no_end(launch, api) -> None:
     api.cluster.faults.append(Fault("^GET", 3, 401))
-    assert launch(success).code == 0
+    ending = launch(success)
+    assert ending.code == 0
+    assert "refuses the token to 'get pods'" in ending.said
 
 
 @pytest.mark.parametrize(

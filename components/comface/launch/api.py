@@ -246,6 +246,8 @@ class Api:
             return Trouble("forbids to", words, longest_s)
         if is_webhook_down(error):
             return Trouble("finds no webhook to", words, min(patience_s, self.timing.unseen_s))
+        if error.status == 401:  # a pod's token is renewed while it is used
+            return Trouble("refuses the token to", words, patience_s)
         if is_away(error):
             return Trouble("does not answer", f"{error.status or 'no connection'} {words}", patience_s)
         raise refusal(error, verb, self.namespace) from None
@@ -260,8 +262,10 @@ class Api:
                 f"Kubernetes forbids to {verb} in the namespace '{self.namespace}', {lasted}; give the step's service "
                 f"account the Role of docs/launcher.md ({GOES_ON})."
             )
+        what = {"refuses the token to": "refused the token to", "forbids to": "forbade to"}.get(trouble.what)
         return TryAgain(
-            f"The Kubernetes API did not answer '{verb}' {lasted}; {GOES_ON}, run the step again to take it up."
+            f"The Kubernetes API {what or 'did not answer'} '{verb}' {lasted}; {GOES_ON}, run the step again to "
+            "take it up."
         )
 
 

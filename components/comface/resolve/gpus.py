@@ -32,7 +32,7 @@ def check_gpus_of_pod(config: RunConfig, environment: Mapping[str, str] = os.env
         return None
     try:
         return check_gpus(config, open_cluster(environment), own_namespace(environment))
-    except NoAnswer as error:
+    except (NoAnswer, Refused) as error:
         return f"Whether the GPUs exist is unknown: the Kubernetes API cannot be asked ({error})."
 
 
@@ -66,7 +66,7 @@ def _ask_nodes(cluster: Cluster, wanted: PretrainConfig, _: str) -> tuple[str | 
         return problem, None
     try:
         used = gpus_in_use(cluster)
-    except (NotPermitted, NoAnswer):
+    except (NotPermitted, NoAnswer, Refused):
         return None, None  # the shipped Role does not allow it; the GPUs exist
     if free_nodes(found, used, wanted) < wanted.nodes:
         return None, "Other pods use GPUs that the training needs; it will wait for them."
