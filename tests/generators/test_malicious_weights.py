@@ -20,8 +20,9 @@ import torch
 from weight_files import SOURCE, nvidia_pickle, published_modules, stylegan1_state, stylegan2_state, torch_file
 
 from comface.errors import DataError
-from comface.generators.containers import read_container
+from comface.generators.containers import parse, read_container
 from comface.generators.containers.converted import convert
+from comface.generators.containers.machine import Refused
 from comface.generators.stylegan.build import build
 
 P4 = b"\x80\x04"
@@ -243,3 +244,48 @@ def test_modules_that_share_children_without_end_are_refused(tmp_path: Path) -> 
         content = pickle.dumps({"G_ema": module}, 4)
     (tmp_path / "weights.pkl").write_bytes(content)
     refuse(tmp_path / "weights.pkl", "modules")
+
+
+def amplifying(call: bytes, argument: bytes, times: int) -> bytes:
+    """A pickle that calls `call` on one long argument again and again and keeps every result."""
+    return P4 + argument + b"\x94" + b"0]" + (call + b"h\x00" + b"\x85Ra") * times + b"."
+
+
+AMPLIFIED = {
+    "bytes of a text": amplifying(named("_codecs", "encode"), b"X" + struct.pack("<I", 2**18) + b"a" * 2**18, 4_000),
+    "sets of a list": amplifying(named("builtins", "set"), b"](" + b"K\x01" * 2**14 + b"e", 4_000),
+}
+
+
+@pytest.mark.parametrize("case", AMPLIFIED)
+def test_what_calls_the_same_again_and_again_stays_small(case: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.pkl").write_bytes(AMPLIFIED[case])
+    tracemalloc.start()
+    try:
+        refuse(tmp_path / "weights.pkl", "no generator")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**24 + 16 * len(AMPLIFIED[case])
+
+
+def test_tensors_that_share_their_bytes_read_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.zeros(2**18)
+    state = {f"x{i}": whole[i : i + 1] for i in range(500)} | {"synthesis.b4.const": whole[:1]}
+    content = torch_file(state, zipped=True)
+    reads = []
+    original = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *a: reads.append(a[1]) or original(*a))
+    assert len(parse(content).arrays) == 501
+    assert len(reads) < 5
+
+
+def test_dictionaries_that_hold_one_another_in_many_places_are_walked_once() -> None:
+    table: Any = {"x": torch.zeros(1)}
+    for _ in range(5):
+        table = {f"entry{i}": table for i in range(64)}
+    with pytest.raises(Refused):
+        parse(torch_file(table, zipped=True))
+    many = {f"g{i}.input.input": torch.zeros(1) for i in range(3_000)}
+    with pytest.raises(Refused, match="more than 16 generators"):
+        parse(torch_file(many, zipped=True))

@@ -71,9 +71,10 @@ def needed(config: SynthesizeConfig) -> dict[str, dict[str, Entry]]:
 
 def entry_of(config: SynthesizeConfig, generator: str, attribute: str) -> Entry:
     """The catalogue's entry as the configuration changes it, whichever spelling either uses."""
-    changes = config.directions.get(generator, {})
+    changes = (uses for other, uses in config.directions.items() if other == generator)
     name = attribute_name(attribute)
-    return entry_for(generator, name, next((use for a, use in changes.items() if attribute_name(a) == name), None))
+    uses = (use for each in changes for a, use in each.items() if attribute_name(a) == name)
+    return entry_for(generator, name, next(uses, None))
 
 
 def find_supplies(location: Store, config: SynthesizeConfig, cache: Path) -> dict[str, Supply]:

@@ -146,15 +146,18 @@ def _scratch(sources: Sources) -> Encoder:
 
 def _comface(sources: Sources) -> Encoder:
     """A backbone pre-trained here, and its change head."""
-    import safetensors.torch
+    import torch
 
     from comface.backbones import build_backbone
     from comface.config import PretrainConfig, parse
+    from comface.generators.containers.tables import tensors_in
 
     if sources.backbone is None:
         raise ConfigurationError("The method 'comface' needs the backbone of a pre-training; pass its artifact.")
     config = parse(PretrainConfig, _known_fields(PretrainConfig, sources.backbone.manifest.config))
-    state = safetensors.torch.load(sources.backbone.read("model.safetensors"))
+    name = "model.safetensors"
+    content = sources.backbone.read(name)
+    state = {k: torch.from_numpy(v) for k, v in tensors_in(content, f"'{name}' of {sources.backbone.uri}").items()}
     network, width = build_backbone(config.backbone)
     load_whole(network, {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")},
           sources.backbone.uri)  # fmt: skip

@@ -83,13 +83,15 @@ def parse(content: bytes, path: Path | None = None) -> Container:
         found = pickles.read_pickle(view)
         kind, arrays, facts = found.kind, found.arrays, found.facts
     else:
-        raise Refused("it is neither a pickle, nor a torch file, nor safetensors")
+        raise Refused(tables.NEITHER)
     if "pickle" not in kind:
         bounded(table.values(), len(content))
         arrays = {name: record.array() for name, record in table.items()}
     family, names, renamed = naming.canonical(arrays)
     own = naming.own_names(names, arrays)
-    notes = told.get("notes") if isinstance(told.get("notes"), dict) else {"entry": entry} if entry else {}
+    notes: dict[str, Any] = {"entry": entry} if entry else {}
+    if isinstance(told.get("notes"), dict):
+        notes = told["notes"]
     return Container(
         family,
         str(told.get("kind", f"{kind}, names of {names}"))[:200],

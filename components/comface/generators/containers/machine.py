@@ -29,6 +29,8 @@ class Permitted:
 
     call: Callable[[tuple[Any, ...]], Any] | None = None
     new: Callable[[tuple[Any, ...]], Any] | None = None
+    once: bool = False
+    """Of the same first argument the same result: what a call makes cannot outgrow what the file holds."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Machine:
         self.position = start
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.made: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def read(self) -> Any:
         """The pickled value; `position` is then behind it."""
@@ -246,7 +249,13 @@ class Machine:
         arguments, called = self._pop(), self._pop()
         if not isinstance(called, Global) or not isinstance(arguments, tuple) or called.permitted.call is None:
             raise Refused("its pickle calls what is not to be called")
-        self.stack.append(called.permitted.call(arguments))
+        if not called.permitted.once or not arguments:
+            self.stack.append(called.permitted.call(arguments))
+            return
+        key = called.name, id(arguments[0])  # which the entry keeps alive
+        if key not in self.made:
+            self.made[key] = arguments[0], called.permitted.call(arguments)
+        self.stack.append(self.made[key][1])
 
     def newobj(self) -> None:
         arguments, made = self._pop(), self._pop()

@@ -65,7 +65,7 @@ NEEDED = {
         name: Permitted(new=lambda arguments: EasyDict(), call=lambda arguments: EasyDict())
         for name in ("dnnlib.util.EasyDict", "dnnlib.EasyDict", "easydict.EasyDict")
     },
-    "torch.storage._load_from_bytes": Permitted(call=load_from_bytes),
+    "torch.storage._load_from_bytes": Permitted(call=load_from_bytes, once=True),
     **ORDERED,
     **TORCH_TENSORS,
     **NUMPY,

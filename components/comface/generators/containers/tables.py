@@ -21,10 +21,11 @@ from comface.generators.containers.tensors import TensorRecord, bounded
 MOST_BYTES = 4 * 2**30
 """A training's whole state of StyleGAN2 at 1024 px, discriminator and optimisers included, has a quarter."""
 WHAT = "The weight file"
+NEITHER = "it is neither a pickle (of protocol 2 or later), nor a torch file, nor safetensors"
 AVERAGED = ("generator_smooth", "g_ema", "generator_ema", "netg_ema", "ema", "g_running")
 """Entries of a torch file that hold the generator whose weights were averaged, best first."""
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-DEEPEST = 4
+DEEPEST, MOST_GENERATORS, MOST_TABLES = 4, 16, 4_096
 Table = dict[str, TensorRecord]
 
 
@@ -35,7 +36,7 @@ def content_of(path: Path, mark: int = 16) -> bytes:
     with open_regular(path, WHAT, ConfigurationError) as file:
         head = file.read(mark)
     if not is_known(head):
-        raise Refused("it is neither a pickle, nor a torch file, nor safetensors")
+        raise Refused(NEITHER)
     return read_bounded(path, MOST_BYTES, WHAT)
 
 
@@ -61,6 +62,14 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
         return table_in(content_of(path))
     except Refused as refused:
         raise DataError(f"{WHAT} '{path}' was refused: {refused}; get the published file again.") from None
+
+
+def tensors_in(content: bytes, where: str) -> dict[str, np.ndarray]:
+    """As `read_table`, of an object of the store. Raises DataError, naming it."""
+    try:
+        return table_in(content)
+    except Refused as refused:
+        raise DataError(f"{where} was refused: {refused}; make it again.") from None
 
 
 def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
@@ -100,7 +109,10 @@ def generator_table(value: Any) -> tuple[str, Table]:
     (`module.`, `g_ema.`). Raises Refused."""
     found: list[tuple[int, str, Table]] = []
     for path, parents, table in _tables(value):
-        for prefix in naming.prefixes(name for name in table if isinstance(name, str)):
+        prefixes = naming.prefixes(name for name in table if isinstance(name, str))
+        if len(prefixes) + len(found) > MOST_GENERATORS:
+            raise Refused(f"it holds more than {MOST_GENERATORS} generators")
+        for prefix in prefixes:
             entry = ".".join((*path, prefix.rstrip("."))).strip(".")
             chosen = {k: v for k, v in table.items() if not prefix or (isinstance(k, str) and k.startswith(prefix))}
             state = {name.removeprefix(prefix): record for name, record in _tensors(chosen).items()}
@@ -121,7 +133,9 @@ def generator_table(value: Any) -> tuple[str, Table]:
 def _tables(value: Any) -> Iterator[tuple[tuple[str, ...], list[dict[Any, Any]], dict[Any, Any]]]:
     """Every dictionary with tensors in it: its path, the dictionaries around it, itself."""
     waiting: list[tuple[tuple[str, ...], list[dict[Any, Any]], Any]] = [((), [], value)]
-    while waiting:
+    for _ in range(MOST_TABLES):  # a file may hold one dictionary in a great many places
+        if not waiting:
+            return
         path, parents, table = waiting.pop(0)
         if not isinstance(table, dict):
             continue
@@ -130,6 +144,7 @@ def _tables(value: Any) -> Iterator[tuple[tuple[str, ...], list[dict[Any, Any]],
         if len(path) < DEEPEST:
             inner = [(key, item) for key, item in table.items() if isinstance(key, str) and isinstance(item, dict)]
             waiting += [((*path, key), [table, *parents], item) for key, item in inner[:64]]
+    raise Refused(f"it holds more than {MOST_TABLES:,} dictionaries within one another")
 
 
 def _rank(entry: str) -> int:

@@ -48,13 +48,17 @@ class Storage:
     count: int
     data: memoryview | bytes | Callable[[], bytes] | None = None
     """Or what reads it, so that nothing is read of tensors that are not needed."""
+    read: np.ndarray | None = None
+    """Once, however many tensors are views of it."""
 
     def values(self) -> np.ndarray:
-        data = self.data() if callable(self.data) else self.data
-        if data is None or len(data) != self.count * self.dtype.itemsize:
-            raise Refused("a tensor in it has another size than its data")
-        values = np.frombuffer(data, self.dtype)
-        return widened(values) if self.dtype.kind == "V" else values
+        if self.read is None:
+            data = self.data() if callable(self.data) else self.data
+            if data is None or len(data) != self.count * self.dtype.itemsize:
+                raise Refused("a tensor in it has another size than its data")
+            values = np.frombuffer(data, self.dtype)
+            self.read = widened(values) if self.dtype.kind == "V" else values
+        return self.read
 
 
 def widened(bfloat16: np.ndarray) -> np.ndarray:
@@ -244,11 +248,11 @@ def _encoded(arguments: tuple[Any, ...]) -> bytes:
 
 
 ORDERED = {
-    "collections.OrderedDict": Permitted(call=_ordered),
+    "collections.OrderedDict": Permitted(call=_ordered, once=True),
     "collections.defaultdict": Permitted(call=lambda arguments: OrderedRecord()),
-    "builtins.set": Permitted(call=_set),
-    "builtins.frozenset": Permitted(call=_set),
-    "_codecs.encode": Permitted(call=_encoded),
+    "builtins.set": Permitted(call=_set, once=True),
+    "builtins.frozenset": Permitted(call=_set, once=True),
+    "_codecs.encode": Permitted(call=_encoded, once=True),
 }
 """Containers, as protocols 2 to 5 write them."""
 TORCH_TENSORS = {
