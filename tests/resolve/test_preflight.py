@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from weights_location import ATTRIBUTES, fill
 
 from comface.config import NOT_BUILT, RunConfig, TransferConfig, resolve
@@ -38,13 +39,13 @@ def problems(config: RunConfig) -> list[str]:
 
 
 def pairs_data_set(folder: Path, rows: list[tuple[str, float]], column: str = "weight") -> str:
-    """A data set of the layout `pairs`; its photos are not opened before the run."""
+    """A data set of the layout `pairs`; of its photos only the headers are read before the run."""
     folder.mkdir()
     with (folder / "labels.csv").open("w") as file:
         table = csv.writer(file)
         table.writerow(["subject", "file", column])
         for number, (subject, value) in enumerate(rows):
-            (folder / f"{number}.jpg").write_bytes(str(number).encode())
+            Image.new("L", (8, 8 + number)).save(folder / f"{number}.jpg")
             table.writerow([subject, f"{number}.jpg", value])
     return folder.as_uri()
 

@@ -68,7 +68,8 @@ def _told_length(path: Path) -> int:
 
 
 def _called(photos: Sequence[Photo], position: int, hidden: bool) -> str:
-    return f"Photo {position + 1:,} of {len(photos):,} (in order of subject and file)" if hidden else ""
+    line = f"; line {photos[position].line} of its table" if photos[position].line else ""
+    return f"Photo {position + 1:,} of {len(photos):,} (in order of subject and file{line})" if hidden else ""
 
 
 def _grabs(path: Path) -> Iterator[Any]:
