@@ -130,7 +130,7 @@ def comface(
             complete(items=plans.outputs["items"], faces=dsl.Collected(aligned.outputs["Output"]), backbone=backbone)
         )
         with dsl.ParallelFor(items.output, name="task-method-mode", parallelism=16) as item:
-            result = heavy(transfer(plan=item), gpus)
+            result = heavy(transfer(plan=plans.outputs["items"], item=item), gpus)
         report = medium(
             evaluate(plan=plans.outputs["evaluate"], results=dsl.Collected(result.outputs["Output"]), backbone=backbone)
         )

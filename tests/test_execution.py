@@ -15,6 +15,7 @@ import pytest
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, TryAgain
 from comface.execution import RETRIES_END_S, execute, recorded_failure
+from comface.sealed import sealed, unsealed
 from comface.store import FileStore
 
 KINDS = (ConfigurationError, DataError, GateRefused, TryAgain, Preempted)
@@ -180,8 +181,8 @@ def test_a_person_who_retries_a_run_after_mending_it_is_not_stopped_by_the_recor
     calls: list[int] = []
     assert attempt(store, DataError("The thing is wrong."), calls) == 65
     key = "failures/run-1/shard.json"
-    record = json.loads(store.read(key))
-    store.write(key, json.dumps({**record, "at": record["at"] - RETRIES_END_S - 1}).encode())
+    record = unsealed(store.read(key))
+    store.write(key, sealed({**record, "at": record["at"] - RETRIES_END_S - 1}))
     assert attempt(store, None, calls) == 0
     assert recorded_failure(store, "run-1") is None
 
@@ -302,3 +303,19 @@ def test_a_command_of_a_person_outlives_its_shell(store: FileStore, tmp_path: Pa
         assert alive(step)
     finally:
         os.kill(step, signal.SIGKILL)
+
+
+def test_a_record_with_a_flipped_bit_ends_no_step_and_tells_no_sentence(store: FileStore) -> None:
+    calls: list[int] = []
+    assert attempt(store, DataError("The thing is wrong."), calls) == 65
+    key = "failures/run-1/shard.json"
+    whole = store.read(key)
+    for position in range(0, 8 * len(whole), 13):
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << position % 8
+        store.write(key, bytes(data))
+        with pytest.raises(DataError, match="is damaged or was changed; delete it"):
+            recorded_failure(store, "run-1")
+    assert attempt(store, None, calls) == 0
+    assert len(calls) == 2
+    assert not store.exists(key)

@@ -38,7 +38,7 @@ from comface.commands.configured import add_configuration, configuration
 from comface.config import RunConfig
 from comface.errors import ComfaceError
 from comface.evaluate.tables import title
-from comface.manifest import open_artifact
+from comface.manifest import canonical_json, open_artifact
 from comface.pretrain.entry import pretrain_backbone
 from comface.progress import say
 from comface.resolve.missing import missing_models, without_missing
@@ -46,7 +46,7 @@ from comface.resolve.step import Plans, make_plans
 from comface.shard.entry import shard_tracks
 from comface.store import FileStore
 from comface.synthesize.entry import synthesize_part
-from comface.transfer.entry import align_faces, complete_items, transfer_item
+from comface.transfer.entry import align_faces, completed, transfer_item
 
 
 class Row(NamedTuple):
@@ -153,8 +153,9 @@ def measure(name: str, shards: str, faces: list[str], plans: Mapping[int, Plans]
     results = []
     for seed, each in plans.items():
         backbone = pretrain_backbone(each.pretrain, shards, page)[0] if shards else ""
-        for item in complete_items(each.items, faces, backbone):
-            uri = transfer_item(item)[0]
+        aligned = [open_artifact(reference, "faces") for reference in faces]
+        for item in completed([json.loads(item) for item in each.items], aligned, backbone):
+            uri = transfer_item(canonical_json(item))[0]
             facts = open_artifact(uri).facts
             kept = {key: facts[key] for key in ("task", "rehearsal", "unit", "subjects", "pairs")}
             results.append({"variant": name, "seed": seed, **kept, **facts["metrics"], "uri": uri})

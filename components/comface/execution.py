@@ -1,8 +1,7 @@
 """How any step runs inside a container or a local process, whatever started it.
 
-A step's component calls `execute` with the plan it was given (one canonical JSON string) and the function that does
-the work. Errors, expected or not, become one sentence, a record in the store and the documented exit code; an orphaned
-process ends.
+A step's component calls `execute` with the plan it was given (plans.py) and the function that does the work. Errors,
+expected or not, become one sentence, a record in the store and the documented exit code; an orphaned process ends.
 
 KFP starts a failed step again whatever its exit code was. So a step that failed for good (64, 65, 66: the same would
 come again) finds its own record when it is started again in the same run, and ends at once with the same sentence.
@@ -11,7 +10,6 @@ come again) finds its own record when it is started again in the same run, and e
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -20,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +26,10 @@ from typing import Any, TypeVar
 from comface.defects import as_failure, keep_traceback
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
 from comface.files import failure
+from comface.plans import open_place, read_plan
 from comface.progress import say
-from comface.store import Store, open_store
+from comface.sealed import RECORD_BYTES, sealed, unsealed
+from comface.store import Store
 
 T = TypeVar("T")
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
@@ -51,19 +51,28 @@ def set_threads_passive() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
-def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], shares_cores: bool = True) -> T:
+def execute(
+    step: str,
+    plan: str,
+    work: Callable[[Store, dict[str, Any]], T],
+    shares_cores: bool = True,
+    words: Sequence[str] = (),
+) -> T:
     """Run `work(store, plan)`. An error is printed, recorded below `failures/` of the store, and ends the process with
-    its exit code. `shares_cores`: other steps run beside this one on the same machine."""
+    its exit code. `shares_cores`: other steps run beside this one on the same machine; `words`: fields of the plan that
+    tell the step from those beside it."""
     set_threads_passive()
     if shares_cores:
         _share_cores()
     _end_with_parent()
-    values: dict[str, Any] = {}
     store: Store | None = None
+    run = ""
     try:
-        values = json.loads(plan)
-        store = open_store(values["store"])
-        before = _record_before(store, values.get("run", ""), step)
+        store, place = open_place(plan)
+        run = place.run
+        values = read_plan(plan, store)
+        step = "-".join([step, *(str(values[word]) for word in words)])
+        before = _record_before(store, run, step)
         result = work(store, values)
         if before:
             store.delete(before)
@@ -71,7 +80,7 @@ def execute(step: str, plan: str, work: Callable[[Store, dict[str, Any]], T], sh
     except Exception as error:
         failed = as_failure(error, partial(_keep_traceback, error))
         say(f"error in {step}: {failed}")
-        _record(store, values.get("run", ""), step, failed)
+        _record(store, run, step, failed)
         raise SystemExit(failed.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
@@ -94,12 +103,22 @@ def _share_cores() -> None:
 
 
 def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:
-    """Sentence and exit code of the first step that failed in `run`, if one left a record."""
-    records = [json.loads(store.read(key)) for key in store.keys(f"{FAILURES}/{run}")]
-    if not records:
+    """Sentence and exit code of the first step that failed in `run`, if one left a record. Raises DataError where no
+    record can be trusted."""
+    keys = list(store.keys(f"{FAILURES}/{run}"))
+    records = [record for key in keys if (record := read_failure(store, key))]
+    if keys and not records:
+        raise DataError(f"The record '{keys[0]}' of {store.uri} is damaged or was changed; delete it.")
+    first = min(records, key=lambda record: record["at"], default=None)
+    return (f"{first['step']}: {first['sentence']}", first["exit_code"]) if first else None
+
+
+def read_failure(store: Store, key: str) -> dict[str, Any] | None:
+    """The record of a failure; None where there is none, or one that was damaged and so decides nothing."""
+    try:
+        return unsealed(store.read(key, RECORD_BYTES))
+    except (DataError, ValueError):
         return None
-    first = min(records, key=lambda record: record.get("at", 0))
-    return f"{first['step']}: {first['sentence']}", first["exit_code"]
 
 
 def cache_folder() -> Path:
@@ -133,8 +152,8 @@ def _record_before(store: Store, run: str, step: str) -> str | None:
     key = f"{FAILURES}/{run}/{step}.json"
     if not run or not store.exists(key):
         return None
-    record = json.loads(store.read(key))
-    if record["exit_code"] in FOR_GOOD and time.time() - record.get("at", 0) < RETRIES_END_S:
+    record = read_failure(store, key)
+    if record and record["exit_code"] in FOR_GOOD and time.time() - record["at"] < RETRIES_END_S:
         say(f"error in {step}: {record['sentence']}")
         say("(found by an earlier attempt, so nothing was tried again; mend it, then start a new run)")
         raise SystemExit(record["exit_code"])
@@ -146,7 +165,7 @@ def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> No
         return
     record = {"step": step, "sentence": str(error), "exit_code": error.exit_code, "at": round(time.time())}
     try:
-        store.write(f"{FAILURES}/{run}/{step}.json", json.dumps(record).encode())
+        store.write(f"{FAILURES}/{run}/{step}.json", sealed(record))
     except ComfaceError as second:
         say(f"the failure could not be recorded either: {second}")
 

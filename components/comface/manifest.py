@@ -9,6 +9,7 @@ is checked against size and sha256.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -26,7 +27,7 @@ from comface.code_digest import code_digest
 from comface.errors import ConfigurationError, DataError
 from comface.files import NotRegularError, make_private_folder, open_file, open_regular
 from comface.sealed import json_bytes, sealed, unsealed
-from comface.store import READINGS, REMAKE, FileStore, Store, open_store
+from comface.store import READINGS, REMAKE, FileStore, Store, TooLargeError, open_store
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 << 20
@@ -111,10 +112,11 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The bytes of one object, checked. Raises DataError when it is not what the manifest names."""
         entry = self._entry(name)
-        for _ in range(READINGS):
-            data = self.store.read(self.key(name), entry.size_bytes)
-            if StoredObject.of(data) == entry:
-                return data
+        with contextlib.suppress(TooLargeError):
+            for _ in range(READINGS):
+                data = self.store.read(self.key(name), entry.size_bytes)
+                if StoredObject.of(data) == entry:
+                    return data
         raise _differs(self.uri, name)
 
     def check(self, name: str) -> None:
@@ -336,10 +338,12 @@ def local_copy(
     if not isinstance(store, FileStore):
         if path.is_file() and _measured(path, entry.size_bytes) == entry:
             return path
-        for _ in range(READINGS):
-            store.download(name, path, entry.size_bytes)
-            if _measured(path, entry.size_bytes) == entry:
-                return path
+        with contextlib.suppress(TooLargeError):
+            for _ in range(READINGS):
+                store.download(name, path, entry.size_bytes)
+                if _measured(path, entry.size_bytes) == entry:
+                    return path
+        raise _differs(store.uri, name, remedy)
     try:
         found = _measured(path, entry.size_bytes)
     except NotRegularError as error:

@@ -26,6 +26,10 @@ READINGS = 5
 """How often content that does not hold is read before anyone says so: a bit may change on the way."""
 
 
+class TooLargeError(DataError):
+    """An object is larger than its reader takes; nothing of it was read."""
+
+
 class Store(Protocol):
     """Keys are relative POSIX paths. Errors: DataError (no such object), TryAgain (unreachable, full),
     ConfigurationError (credentials or bucket refused)."""
@@ -34,7 +38,7 @@ class Store(Protocol):
     def uri(self) -> str: ...
 
     def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
-        """The whole object. Raises DataError, before reading, when it is larger than `limit_bytes`."""
+        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`."""
         ...
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
@@ -191,7 +195,7 @@ def ends_early(uri: str, key: str, offset: int, size_bytes: int) -> DataError:
     return DataError(f"The object '{key}' of {uri} ends before byte {offset + size_bytes}; {REMAKE}.")
 
 
-def too_large(uri: str, key: str, size_bytes: int, limit_bytes: int) -> DataError:
-    return DataError(
+def too_large(uri: str, key: str, size_bytes: int, limit_bytes: int) -> TooLargeError:
+    return TooLargeError(
         f"The object '{key}' of {uri} has {size_bytes:,} bytes, but at most {limit_bytes:,} may lie there; {REMAKE}."
     )

@@ -28,6 +28,7 @@ from comface.pretrain.draft import draft_backbone
 from comface.pretrain.entry import NO_JOB, pretrain_backbone
 from comface.resolve.entry import ending
 from comface.resolve.step import make_plans
+from comface.sealed import sealed
 from comface.store import FileStore
 
 
@@ -183,7 +184,7 @@ def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
     cluster.cluster.create("pytorchjobs", body)
     sentence = f"The Kubernetes API did not answer; {GOES_ON}, run the step again."
     record = {"step": "pretrain", "sentence": sentence, "exit_code": 75, "at": time.time() - ago_s}
-    FileStore(tmp_path / "store").write(RECORD, json.dumps(record).encode())
+    FileStore(tmp_path / "store").write(RECORD, sealed(record))
     ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
     assert (cluster.cluster.get("pytorchjobs", "left") is not None) == left
     assert ("goes on: retry the run to take it up" in capfd.readouterr().err) == left
@@ -193,7 +194,7 @@ def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
 def test_a_record_that_cannot_be_read_does_not_fail_the_exit_handler(cluster, tmp_path, capfd, record) -> None:
     FileStore(tmp_path / "store").write(RECORD, record)
     assert ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7") == "run-7: failed"
-    assert "which step failed is not known: its record cannot be read" in capfd.readouterr().err
+    assert "which step failed is not known: The record 'failures/run-7/pretrain.json' of" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kubeconfig", ["", "]", "{}", "text", "absent"])

@@ -10,6 +10,7 @@ import pytest
 from comface.config import RunConfig, resolve
 from comface.errors import ConfigurationError, DataError
 from comface.models import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
+from comface.plans import read_plan
 from comface.resolve.checks import check_store
 from comface.resolve.consistency import composition_problems, items
 from comface.resolve.datasets import check_dataset
@@ -17,7 +18,7 @@ from comface.resolve.entry import FIELDS, configure, ending, resolve_parameters
 from comface.resolve.missing import without_missing
 from comface.resolve.step import make_plans, plan_run
 from comface.resolve.weights import check_screening, find_generators
-from comface.store import FileStore
+from comface.store import FileStore, open_store
 
 PROCEDURAL = "synthesize.composition=[{generator: procedural, identities: 80, attributes: [weight, age]}]"
 BOTH = (
@@ -267,7 +268,8 @@ def resolved(tmp_path: Path, profile: str = "laptop", overrides: str = "", tasks
 def test_the_component_hands_out_one_value_per_output(tmp_path: Path) -> None:
     plans = resolved(tmp_path, overrides=PROCEDURAL)
     assert plans._fields == FIELDS
-    assert json.loads(plans.pretrain)["run"] == "run-7"
+    store = open_store((tmp_path / "store").as_uri())
+    assert read_plan(plans.pretrain, store)["run"] == "run-7"
 
 
 def test_a_wrong_parameter_is_recorded_so_that_the_exit_handler_can_say_it(

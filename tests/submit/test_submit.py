@@ -15,6 +15,7 @@ from kfp_api_server import KfpServer, Refused
 
 from comface.cli import main
 from comface.errors import ConfigurationError
+from comface.sealed import sealed
 from comface.store import open_store
 from comface.submit.connection import IN_CLUSTER, connect, endpoint_from
 from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
@@ -257,7 +258,8 @@ def test_waiting_for_a_run_that_failed_gives_the_sentence_and_code_of_its_step(
     def hook(method: str, path: str) -> None:
         if method == "GET" and "/runs/" in path:
             run = path.rpartition("/")[2]
-            store.write(f"failures/{run}/shard.json", b'{"step":"shard","sentence":"Broken; mend it.","exit_code":65}')
+            record = {"step": "shard", "sentence": "Broken; mend it.", "exit_code": 65, "at": 0}
+            store.write(f"failures/{run}/shard.json", sealed(record))
             server.end_runs("FAILED")
 
     server.hook = hook

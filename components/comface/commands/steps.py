@@ -10,6 +10,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError
+from comface.manifest import split_pin
 from comface.resolve.step import Plans, make_plans
 from comface.resolve.weights import find_generators
 
@@ -96,7 +97,7 @@ def synthesize(arguments: argparse.Namespace) -> None:
     if arguments.part is not None and arguments.part not in plans.parts:
         raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")
     for part in plans.parts if arguments.part is None else [arguments.part]:
-        print(synthesize_part(plans.synthesize, part, _scratch_file()))
+        print(split_pin(synthesize_part(plans.synthesize, part, _scratch_file()))[0])
 
 
 def screen(arguments: argparse.Namespace) -> None:
@@ -129,14 +130,14 @@ def screen(arguments: argparse.Namespace) -> None:
 def shard(arguments: argparse.Namespace) -> None:
     from comface.shard.entry import shard_tracks
 
-    print(shard_tracks(_plans(arguments).shard, arguments.tracks, _scratch_file()))
+    print(split_pin(shard_tracks(_plans(arguments).shard, arguments.tracks, _scratch_file()))[0])
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
     from comface.pretrain.entry import pretrain_backbone
 
-    uri, _ = pretrain_backbone(_plans(arguments).pretrain, arguments.shards, _scratch_file())
-    print(uri)
+    pinned, _ = pretrain_backbone(_plans(arguments).pretrain, arguments.shards, _scratch_file())
+    print(split_pin(pinned)[0])
 
 
 def align(arguments: argparse.Namespace) -> None:
@@ -144,7 +145,7 @@ def align(arguments: argparse.Namespace) -> None:
 
     for plan in _plans(arguments).datasets:
         if json.loads(plan)["dataset"] == arguments.dataset:
-            print(align_faces(plan, _scratch_file()))
+            print(split_pin(align_faces(plan, _scratch_file()))[0])
             return
     raise ConfigurationError(
         f"No task of this configuration reads a data set '{arguments.dataset}'; see transfer.tasks."
@@ -152,14 +153,17 @@ def align(arguments: argparse.Namespace) -> None:
 
 
 def transfer(arguments: argparse.Namespace) -> None:
-    from comface.transfer.entry import complete_items, transfer_item
+    from comface.manifest import canonical_json, open_artifact
+    from comface.transfer.entry import completed, transfer_item
 
     plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
     if not plans.items:
         raise ConfigurationError(f"The method '{arguments.method}' cannot be evaluated by '{arguments.mode}'.")
     backbone = _backbone(arguments) if arguments.method == "comface" else ""
-    uri, metrics = transfer_item(complete_items(plans.items[:1], arguments.faces, backbone)[0])
-    print(json.dumps({"uri": uri, "metrics": metrics}))
+    faces = [open_artifact(uri, "faces") for uri in arguments.faces]
+    (item,) = completed([json.loads(plans.items[0])], faces, backbone)
+    pinned, metrics = transfer_item(canonical_json(item))
+    print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -167,10 +171,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from comface.files import check_output
 
     check_output(arguments.report, [], "--report")
-    uri, _ = evaluate_results(
+    pinned, _ = evaluate_results(
         _plans(arguments).evaluate, arguments.results, _backbone(arguments), str(arguments.report), _scratch_file()
     )
-    print(uri)
+    print(split_pin(pinned)[0])
 
 
 def register(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from comface.config import EvaluateConfig, parse
 from comface.execution import execute
 from comface.manifest import Artifact, open_artifact
 from comface.pictures import write_text
+from comface.plans import handed
 from comface.store import Store
 
 
@@ -24,7 +25,7 @@ def evaluate_results(
         evaluation = evaluate(
             store,
             parse(EvaluateConfig, values["evaluate"]),
-            [open_artifact(uri, "transfer") for uri in results],
+            handed(store, values["run"], results, "transfer"),
             {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
             {name: text for name, text in context.items() if text},
             values.get("absent", {}),

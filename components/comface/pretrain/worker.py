@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 from comface.config import PretrainConfig, parse
 from comface.errors import ComfaceError, ConfigurationError
-from comface.execution import FAILURES, cache_folder, execute
+from comface.execution import FAILURES, cache_folder, execute, read_failure
 from comface.launch.causes import last_words
 from comface.manifest import open_artifact
+from comface.plans import open_place
 from comface.pretrain.draft import draft_backbone, process_count
-from comface.store import Store, open_store
+from comface.store import Store
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,13 +75,11 @@ def is_silent(path: Path) -> bool:
 
 def _tell_record(path: Path, plan: str, code: object) -> None:
     """A process that ends at once with what an earlier attempt found (execution.py) tells the same."""
-    values = json.loads(plan)
-    key = f"{FAILURES}/{values['run']}/pretrain.json"
     with contextlib.suppress(ComfaceError):
-        store = open_store(values["store"])
-        if is_silent(path) and values["run"] and store.exists(key):
-            record = json.loads(store.read(key))
-            if record["exit_code"] == code:
+        store, place = open_place(plan)
+        if is_silent(path) and place.run:
+            record = read_failure(store, f"{FAILURES}/{place.run}/pretrain.json")
+            if record and record["exit_code"] == code:
                 error = ComfaceError(record["sentence"])
                 error.exit_code = record["exit_code"]
                 tell(path, error)

@@ -28,7 +28,7 @@ def resolve(
         ("shard", str),
         ("pretrain", str),
         ("datasets", list),
-        ("items", list),
+        ("items", str),
         ("evaluate", str),
         ("register", str),
         ("gpus", str),

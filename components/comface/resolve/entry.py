@@ -11,15 +11,17 @@ from typing import Any
 
 from comface.config import RunConfig, profiles, resolve
 from comface.errors import ComfaceError, ConfigurationError
-from comface.execution import FAILURES, execute, recorded_failure
+from comface.execution import FAILURES, execute, read_failure, recorded_failure
 from comface.launch import GOES_ON
 from comface.launch.place import place_of
+from comface.plans import PlanPlace, kept
 from comface.progress import say
 from comface.resolve.parameters import data_sources, names, override_lines
-from comface.resolve.step import plan_run
+from comface.resolve.step import Plans, plan_run
 from comface.store import Store, open_store
 
 FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
+BY_REFERENCE = ("synthesize", "shard", "pretrain", "evaluate", "register")
 JUST_NOW_S = 900.0
 """Longer than the attempts of a step that failed for good, and the start of the exit handler's pod, take."""
 
@@ -42,7 +44,8 @@ def resolve_parameters(
     def work(*_: Any) -> Any:
         config = configure(profile, overrides, store, weights, data, tasks, methods, nodes, gpus_per_node, run_name)
         plans = plan_run(config, run_id)
-        return namedtuple("Plans", FIELDS)(*(getattr(plans, name) for name in FIELDS))
+        handed = stored(plans, open_store(config.store), run_id)
+        return namedtuple("Plans", FIELDS)(*(handed[name] for name in FIELDS))
 
     try:
         place = store or resolve(profile).store
@@ -50,6 +53,19 @@ def resolve_parameters(
         say(f"error in resolve: {error}")
         raise SystemExit(error.exit_code) from None
     return execute("resolve", json.dumps({"store": place, "run": run_id}), work)
+
+
+def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
+    """The plans as they travel: written to the store, and named by reference."""
+
+    def reference(value: Any) -> str:
+        return PlanPlace(store.uri, run, kept(store, run, value)).reference
+
+    handed = {field: getattr(plans, field) for field in FIELDS}
+    handed |= {name: reference(json.loads(handed[name])) for name in BY_REFERENCE}
+    handed["datasets"] = [reference(json.loads(plan)) for plan in plans.datasets]
+    handed["items"] = reference({"store": store.uri, "run": run, "items": [json.loads(item) for item in plans.items]})
+    return handed
 
 
 def ending(state: str, profile: str, store: str, run_id: str) -> str:
@@ -63,9 +79,8 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
             failure = recorded_failure(open_store(place), run_id) if place else None
             line += f" in {failure[0]}" if failure else ""
             goes_on = _goes_on(open_store(place), run_id) if place else False
-        except (ComfaceError, ValueError, LookupError, TypeError, AttributeError) as error:
-            why = error if isinstance(error, ComfaceError) else "its record cannot be read."
-            say(f"which step failed is not known: {why}")
+        except ComfaceError as error:
+            say(f"which step failed is not known: {error}")
         _end_jobs(run_id, goes_on)
     say(line)
     return line
@@ -74,11 +89,8 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
 def _goes_on(store: Store, run: str) -> bool:
     """Whether the training's step has just said that its job goes on: nothing is wrong with that job, its launcher lost
     the API server or its permission. What an earlier attempt said counts no more."""
-    key = f"{FAILURES}/{run}/pretrain.json"
-    if not run or not store.exists(key):
-        return False
-    record = json.loads(store.read(key))
-    return GOES_ON in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
+    record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
+    return record is not None and GOES_ON in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
 
 
 def _end_jobs(run_id: str, goes_on: bool) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from comface.config import ScreeningConfig, ShardConfig, parse
 from comface.execution import execute
-from comface.manifest import Artifact, open_artifact
+from comface.manifest import Artifact
 from comface.pictures import write_text
+from comface.plans import handed
 from comface.store import Store
 
 
@@ -20,7 +21,7 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         from comface.screening.table import markdown_table
         from comface.shard.step import check_parts, shard
 
-        parts = [open_artifact(uri, "tracks") for uri in tracks]
+        parts = handed(store, values["run"], tracks, "tracks")
         screening = parse(ScreeningConfig, values["screening"])
         screened: Artifact | None = None
         if screening.action != "skip":

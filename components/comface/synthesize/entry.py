@@ -8,6 +8,7 @@ from comface.config import SynthesizeConfig, parse
 from comface.execution import cache_folder, execute
 from comface.generators.location import open_supplies
 from comface.pictures import picture_page, write_text
+from comface.plans import hand_on
 from comface.store import Store
 
 
@@ -25,6 +26,6 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
         dropped = facts["dropped"]["identities"]
         note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
-        return tracks.pinned
+        return hand_on(store, values["run"], tracks)
 
     return execute(f"synthesize-{part}", plan, work)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comface.config import DataSource, RehearseConfig, Task, TransferConfig, parse
+from comface.errors import ConfigurationError
 from comface.execution import execute
-from comface.manifest import Artifact, canonical_json, open_artifact
+from comface.manifest import Artifact, open_artifact
 from comface.pictures import write_text
+from comface.plans import hand_on, handed, kept
 from comface.store import Store
 
 
@@ -26,9 +28,9 @@ def align_faces(plan: str, summary_path: str) -> str:
         faces = align_dataset(store, values["dataset"], source, made)
         facts = faces.facts
         write_text(summary_path, _summary(values["dataset"], facts))
-        return faces.pinned
+        return hand_on(store, values["run"], faces)
 
-    return execute(f"align-{_word(plan, 'dataset')}", plan, work)
+    return execute("align", plan, work, words=("dataset",))
 
 
 def _summary(name: str, facts: dict[str, Any]) -> str:
@@ -44,23 +46,34 @@ def _summary(name: str, facts: dict[str, Any]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def complete_items(items: list[str], faces: list[str], backbone: str) -> list[str]:
-    """The plans of all transfers, each with the URIs of the artifacts it reads: `faces`, `train_faces`, `backbone`."""
+def complete_items(items: str, faces: list[str], backbone: str) -> list[str]:
+    """The keys of all transfers' plans, which name the artifacts that each reads."""
 
-    def work(*_: Any) -> list[str]:
-        uris = {open_artifact(uri, "faces").facts["dataset"]: uri for uri in faces}
-        completed = []
-        for item in map(json.loads, items):
-            definition = item["definition"]
-            reads = {"faces": uris[definition["dataset"]]}
-            if definition["train_dataset"]:
-                reads["train_faces"] = uris[definition["train_dataset"]]
-            if item["method"] == "comface":
-                reads["backbone"] = backbone
-            completed.append(canonical_json({**item, "reads": reads}))
-        return completed
+    def work(store: Store, values: dict[str, Any]) -> list[str]:
+        run = values["run"]
+        found = completed(values["items"], handed(store, run, faces, "faces"), backbone)
+        key = kept(store, run, {"items": found})
+        return [f"{key}.{number}" for number in range(len(found))]
 
-    return execute("complete", items[0], work)
+    return execute("complete", items, work)
+
+
+def completed(items: Sequence[Mapping[str, Any]], faces: Sequence[Artifact], backbone: str) -> list[dict[str, Any]]:
+    """Plans of transfers, with what each reads of these: `faces`, `train_faces`, `backbone`."""
+    named = {each.facts["dataset"]: each.pinned for each in faces}
+    found = []
+    for item in items:
+        definition = item["definition"]
+        wanted = {"faces": definition["dataset"], "train_faces": definition["train_dataset"]}
+        lacking = [name for name in wanted.values() if name and name not in named]
+        if lacking:
+            raise ConfigurationError(
+                f"The task '{item['task']}' reads the data set '{lacking[0]}', but no faces artifact of it was given; "
+                "align it, and pass what that gives."
+            )
+        reads = {role: named[name] for role, name in wanted.items() if name}
+        found.append({**item, "reads": reads | ({"backbone": backbone} if item["method"] == "comface" else {})})
+    return found
 
 
 def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
@@ -82,10 +95,6 @@ def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
             reads.get("backbone"),
             None,
         )
-        return result.pinned, dict(result.facts["metrics"])
+        return hand_on(store, values["run"], result), dict(result.facts["metrics"])
 
-    return execute("transfer-" + "-".join(_word(plan, w) for w in ("task", "method", "mode")), plan, work)
-
-
-def _word(plan: str, name: str) -> str:
-    return str(json.loads(plan)[name])
+    return execute("transfer", plan, work, words=("task", "method", "mode"))
