@@ -70,7 +70,7 @@ def execute(
     try:
         store, place = open_place(plan)
         run = place.run
-        values = read_plan(plan, store)
+        values = {"run": run, **read_plan(plan, store)}
         step = "-".join([step, *(str(values[word]) for word in words)])
         before = _record_before(store, run, step)
         result = work(store, values)
