@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import cv2
@@ -48,6 +49,7 @@ def test_faces_are_framed_by_the_landmarks_that_the_data_set_ships(tmp_path, fgn
     assert (columns.max() + columns.min()) / 2 + 0.5 == pytest.approx(32, abs=0.6)
     assert artifact.read_json("photos.json")[1] == {
         "subject": "001", "labels": {"age": 30.0}, "session": "", "phase": "",
+        "sha256": hashlib.sha256(faces[1].tobytes()).hexdigest(),
     }  # fmt: skip
     assert artifact.facts["missed"] == {}
     assert artifact.facts["with_own_landmarks"] == 2

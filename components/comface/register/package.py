@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from comface.config import Backbone
 from comface.errors import DataError
 from comface.manifest import Artifact
+from comface.names import Word
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,6 @@ SPARE_BYTES = 1 << 18
 """Header and small tensors of a weight file, beside what its network needs."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Mode = Literal["linear", "finetune"]
 Correlation = Annotated[float, Field(ge=-1.001, le=1.001)]
 Side = Annotated[int, Field(ge=16, le=1024)]
@@ -41,8 +41,8 @@ class _Closed(BaseModel):
 
 class _Measured(_Closed):
     mode: Mode = "linear"
-    unit: Text = ""
-    dataset: Text = ""
+    unit: Word = ""
+    dataset: Word = ""
     rehearsal: bool = False
     corr: Correlation | None
     mae: Annotated[float, Field(ge=0)] | None = None

@@ -41,9 +41,9 @@ def picture(comparison: Comparison) -> bytes:
     caveat = comparison.caveats.refused or any(each.rehearsal for each in comparison.changes.values())
     for row, line in enumerate(lines):
         y = (foot - 0.22 - NOTE_IN * row) / height
-        figure.text(0.015, y, line, fontsize=8, color=WARNING if caveat else "#444444")
+        figure.text(0.015, y, line, fontsize=8, color=WARNING if caveat else "#444444", parse_math=False)
     named = f"change from BEFORE to AFTER, model {textwrap.shorten(comparison.model, 120, placeholder=' …')}"
-    figure.text(0.99, 0.06 / height, named, ha="right", fontsize=7.5, color="#666666")
+    figure.text(0.99, 0.06 / height, named, ha="right", fontsize=7.5, color="#666666", parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -66,9 +66,9 @@ def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in:
             axes.spines[side].set_visible(False)
         axes.spines["bottom"].set_color(GRID)
         name = task + ("\n(rehearsal)" if each.rehearsal else "")
-        axes.text(-0.03, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=9.5)
+        axes.text(-0.03, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=9.5, parse_math=False)
         value = f"{each.change:+.2f} {textwrap.shorten(each.unit, 22, placeholder=' …')}\n{each.verdict}"
-        axes.text(1.03, 0.5, value, transform=axes.transAxes, ha="left", va="center", fontsize=8)
+        axes.text(1.03, 0.5, value, transform=axes.transAxes, ha="left", va="center", fontsize=8, parse_math=False)
     figure.subplots_adjust(
         left=0.2, right=0.74, top=1 - 0.35 / height_in, bottom=(foot_in + 0.25) / height_in, hspace=1.0
     )

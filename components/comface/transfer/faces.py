@@ -3,7 +3,7 @@
 In: a data set in its layout. Out: an artifact `faces`:
 
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces)
-    photos.json    one row per face: subject, labels {name: value}, session, phase
+    photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels)
 
 Photos without a usable face are counted by reason and left out, as is what the data set's reader leaves out. Landmarks
 that a data set ships are used as they are.
@@ -12,6 +12,7 @@ These may be photos of patients: only counts are logged or recorded besides the 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
     draft.write("faces.npy", array_bytes(faces_NSSC))
-    draft.write_json("photos.json", [_row(photo) for photo in found])
+    draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
     say(f"faces: {name}: {len(found)} of {len(photos)} photos have a face that can be used")
     return draft.publish(
@@ -94,8 +95,9 @@ def _points(image_HW3: NDArray[np.uint8], missed: Counter[str]) -> NDArray[np.fl
         return None
 
 
-def _row(photo: Photo) -> dict[str, Any]:
+def _row(photo: Photo, face_SSC: NDArray[np.uint8]) -> dict[str, Any]:
     return {
+        "sha256": hashlib.sha256(face_SSC.tobytes()).hexdigest(),
         "subject": photo.subject,
         "labels": dict(photo.labels),
         "session": photo.session,

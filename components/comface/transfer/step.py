@@ -212,8 +212,7 @@ def test_set(faces: Artifact, pairs: Pairs, folds: Sequence[Fold], pseudonyms: M
     """A digest of what is tested: fold, person, both photos and the change of every pair, in order. Figures of two
     transfers can be compared where it is equal, whatever method or mode made them."""
     rows = faces.read_json("photos.json")
-    content = faces.manifest.objects["faces.npy"].sha256
-    photo_N = [str(row.get("sha256") or f"{content}/{index}") for index, row in enumerate(rows)]
+    photo_N = [row["sha256"] for row in rows]
     tested = [
         [number, pseudonyms[pairs.subjects[p]], photo_N[pairs.x_P[p]], photo_N[pairs.y_P[p]], float(pairs.change_P[p])]
         for number, fold in enumerate(folds)
