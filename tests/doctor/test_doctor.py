@@ -560,6 +560,8 @@ def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Des
     with pytest.raises(ConfigurationError, match=r"4 of requests.cpu"):
         check_gpus(gpu_run("pretrain.gpus_per_node=0"), open_cluster(), "comface")
     assert check_gpus(gpu_run("pretrain.gpus_per_node=0", "pretrain.nodes=1"), open_cluster(), "comface") is None
+    with pytest.raises(ConfigurationError, match=r"^The training asks for 4 of requests.cpu"):
+        check_gpus(gpu_run("check_gpus=false"), open_cluster(), "comface")
 
 
 @pytest.mark.parametrize(

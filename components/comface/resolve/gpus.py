@@ -37,21 +37,18 @@ def check_gpus_of_pod(config: RunConfig, environment: Mapping[str, str] = os.env
 
 
 def check_gpus(config: RunConfig, cluster: Cluster | None, namespace: str = "") -> str | None:
-    """Everything that is wrong is said at once."""
+    """Everything that is wrong is said at once. Nodes may be added on demand (check_gpus=false), quotas are not."""
     from comface.launch.quota import launches_job
 
-    if cluster is None or not config.check_gpus or not launches_job(config.pretrain):
+    if cluster is None or not launches_job(config.pretrain):
         return None
     problems, notes = list[str](), list[str]()
-    for ask in (_ask_nodes, _ask_quotas):
+    for ask in (_ask_nodes, _ask_quotas) if config.check_gpus else (_ask_quotas,):
         problem, note = ask(cluster, config.pretrain, namespace)
         problems += [problem] if problem else []
         notes += [note] if note else []
     if problems:
-        raise ConfigurationError(
-            f"{'. '.join(problems)}; lower `nodes` or `gpus_per_node`, or set check_gpus=false where nodes are added "
-            "on demand."
-        )
+        raise ConfigurationError(" ".join(f"{problem}." for problem in problems))
     return " ".join(notes) or None
 
 
@@ -63,7 +60,8 @@ def _ask_nodes(cluster: Cluster, wanted: PretrainConfig, _: str) -> tuple[str | 
     except NotPermitted:
         return None, "Whether the GPUs exist is unknown: this account may not list nodes."
     if (problem := shortage(found, wanted)) is not None:
-        return problem, None
+        advice = "lower `nodes` or `gpus_per_node`, or set check_gpus=false where nodes are added on demand"
+        return f"{problem}; {advice}", None
     try:
         used = gpus_in_use(cluster)
     except (NotPermitted, NoAnswer, Refused):
@@ -83,7 +81,8 @@ def _ask_quotas(cluster: Cluster, wanted: PretrainConfig, namespace: str) -> tup
     except (NotPermitted, Refused):
         return None, "Whether the quota of the namespace has room is unknown: this account may not list resourcequotas."
     if found.never:
-        return f"The training asks for {'; '.join(found.never)} (namespace '{namespace}'): raise the quota", None
+        asked = f"The training asks for {'; '.join(found.never)} (namespace '{namespace}')"
+        return f"{asked}; raise the quota, or lower `nodes`, `gpus_per_node` or the sizes in pretrain.job", None
     if found.now:
         return (
             None,
