@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from comface.errors import ConfigurationError
 
-IN_A_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#'\"{}]*:[^/\s?#'\"{}]*@|\bs3:/{1,3}[^/\s?#]*@", re.IGNORECASE)
-"""`scheme://user:password@host`; for s3 any user, as the store refuses it."""
+IN_A_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s?#'\"{}:]*:[^/\s?#'\"{}@]*@|\bs3:/{1,3}[^/\s?#]*@", re.IGNORECASE)
+"""`scheme://user:password@host`; for s3 any user, as the store refuses it. Linear in the text, whatever it is."""
 IN_A_QUERY = re.compile(
     r"[?&;](x-amz-(signature|credential|security-token)|awsaccesskeyid|signature|x-goog-(signature|credential)|sig|"
     r"(access_?|auth_?|id_?)?token|api_?key|pass(word|wd)?|(client_?)?secret)=",

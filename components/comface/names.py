@@ -66,7 +66,7 @@ def _label(text: str) -> str:
 
 def _resource(text: str) -> str:
     """The name of something in a cluster, or of an image."""
-    if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._:/@-]{0,510})?", text):
+    if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._:/@-]{0,252})?", text):
         raise ValueError(f"{quoted(text)} is not a name that Kubernetes or a registry knows; see docs/launcher.md")
     return text
 
