@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable
 from io import BufferedReader
@@ -59,21 +60,32 @@ def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataErr
     """The content of a regular file of at most `limit_bytes`; nothing is read of a larger one, or of one that is mostly
     holes. Raises as `open_regular` does, and `error` for such a file."""
     with open_regular(path, what, error) as file:
-        size_bytes, there_bytes = (status := os.fstat(file.fileno())).st_size, 512 * status.st_blocks
-        if size_bytes > limit_bytes:
-            raise error(
-                f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the {limit_bytes / 1e6:,.1f} MB that such "
-                "a file may have; check that it is the right file."
-            )
-        if size_bytes > SPARSE_FROM_BYTES and 0 < there_bytes < size_bytes / 2:  # 0: a file system that does not tell
-            raise error(
-                f"{what} '{path}' is sparse: {there_bytes / 1e6:,.1f} MB of its {size_bytes / 1e6:,.1f} MB are there; "
-                "copy it again."
-            )
+        size_bytes = _bounded_size(file, path, limit_bytes, what, error)
         try:
             return file.read(size_bytes)  # not limit_bytes, which would be allocated at once
         except OSError as caught:
             raise _unreadable(caught, path, what, error) from None
+
+
+def check_file(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> None:
+    """What `read_bounded` refuses, for a file that is read later, in pieces."""
+    with open_regular(path, what, error) as file:
+        _bounded_size(file, path, limit_bytes, what, error)
+
+
+def _bounded_size(file: BinaryIO, path: Path, limit_bytes: int, what: str, error: Error) -> int:
+    size_bytes, there_bytes = (status := os.fstat(file.fileno())).st_size, 512 * status.st_blocks
+    if size_bytes > limit_bytes:
+        raise error(
+            f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the {limit_bytes / 1e6:,.1f} MB that such "
+            "a file may have; check that it is the right file."
+        )
+    if size_bytes > SPARSE_FROM_BYTES and 0 < there_bytes < size_bytes / 2:  # 0: a file system that does not tell
+        raise error(
+            f"{what} '{path}' is sparse: {there_bytes / 1e6:,.1f} MB of its {size_bytes / 1e6:,.1f} MB are there; "
+            "copy it again."
+        )
+    return size_bytes
 
 
 def check_output(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
@@ -113,8 +125,12 @@ def _check_place(folder: Path, output: Path, option: str) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise ConfigurationError(f"'{folder}', in which {option} '{output}' would lie, is not a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"The folder '{folder}' of {option} may not be written; choose another.")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # rights alone do not tell (root, /proc, a network share)
+    except OSError as caught:
+        raise ConfigurationError(
+            f"The folder '{folder}' of {option} may not be written ({_why(caught)}); choose another."
+        ) from None
 
 
 def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: bool = False) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,10 @@ def _backbone(arguments: argparse.Namespace) -> str:
 
 
 def _scratch_file() -> str:
-    """Where the picture or summary goes that a component would hand to the KFP UI."""
-    return str(Path(tempfile.mkdtemp(prefix="comface-")) / "page")
+    """Where the picture or summary goes that a component would hand to the KFP UI; removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix="comface-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(Path(folder) / "page")
 
 
 def synthesize(arguments: argparse.Namespace) -> None:

@@ -79,6 +79,8 @@ def load_generator(name: str, weights: Path | None = None, device: str = "cpu") 
     if name == "procedural":
         from comface.generators.procedural import ProceduralGenerator
 
+        if weights is not None:
+            raise ConfigurationError("The generator 'procedural' draws its faces and has no weights; leave them out.")
         return ProceduralGenerator(device)
     if name == "dcgan":
         from comface.generators.dcgan import DcganGenerator

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from comface.config import SynthesizeConfig
 from comface.errors import ConfigurationError, DataError
-from comface.files import make_private_folder, open_regular
+from comface.files import check_file, make_private_folder
+from comface.generators.containers.tables import MOST_BYTES
 from comface.generators.edits import check_fitted_for
 from comface.generators.published import STYLEGANS, Entry, attribute_name, entry_for, weight_files
 from comface.manifest import StoredObject, file_sha256, local_copy
@@ -176,7 +177,7 @@ def _seal(location: Store, keys: list[str], key: str, cache: Path) -> Sealed:
     """Reads the object whole: into the cache where it is not on this machine."""
     if isinstance(location, FileStore):
         path = location.path(key)
-        open_regular(path, "The file of the weights location").close()  # a FIFO or a device would be read for ever
+        check_file(path, MOST_BYTES, "The file")
         sealed = Sealed(key=key, size_bytes=path.stat().st_size, sha256=file_sha256(path))
     else:
         make_private_folder(cache)
