@@ -175,6 +175,26 @@ def test_a_truncated_exif_block_turns_nothing(block: bytes) -> None:
     assert exif_orientation(block) == (1, 0)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "HEIC"])
+def test_no_broken_exif_block_spoils_the_pixels(kind: str) -> None:
+    exif, chance = Image.Exif(), random.Random(3)
+    exif[0x010F], exif[0x011A], exif[0x0132] = "maker", 72.0, "2020:01:01 00:00:00"
+    block = exif.tobytes()[6:]
+    if kind == "HEIC":
+        data = (CASES / "photos/small.heic").read_bytes()
+        block = data[data.index(b"MM\0*") :][:26]
+    else:
+        data = encoded(Image.open(PHOTO).resize((64, 48)), kind, exif=exif)
+    at, sound = data.index(block), decode_photo(data)
+    for _ in range(200):
+        broken = bytearray(data)
+        for _ in range(chance.choice([1, 2, 8])):
+            broken[at + chance.randrange(len(block))] = chance.choice([0, 1, 255, chance.randrange(256)])
+        read = decode_photo(bytes(broken))
+        assert sorted(read.shape) == sorted(sound.shape), "turned at most"
+        assert read.sum() == sound.sum()
+
+
 # --- Sizes and paths
 
 

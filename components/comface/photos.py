@@ -10,6 +10,7 @@ Legend: H, W height and width, C colour channels (with alpha, if there is one).
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -31,6 +32,11 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"
 AVIF_BRANDS = (b"avif", b"avis")
 CONTAINER_BRANDS = (b"mif1", b"msf1")
 """Brands that say HEIF container; the compatible brands behind them tell which codec."""
+
+AVIF_ITEMS = 4096
+"""Within its first bytes an AVIF lists its items."""
+AVIF_EXIF = re.compile(rb"(infe.{4}(?:.{4}|.{6}))Exif", re.DOTALL)
+"""Box, version and flags, the item's id and protection, its type."""
 
 MAX_BYTES = 200_000_000
 HEAD_BYTES = 1 << 17
@@ -152,6 +158,8 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
                     orientation, data = _bare_jpeg(data)
                 elif data[:4] in (b"II*\0", b"MM\0*"):
                     orientation, data = _unturned_tiff(data)
+                elif data[4:8] == b"ftyp":  # AVIF, which has its own rules of orientation: without its Exif item
+                    data = AVIF_EXIF.sub(rb"\1none", data[:AVIF_ITEMS]) + data[AVIF_ITEMS:]
                 image = Image.open(io.BytesIO(data), formats=FORMATS)
                 if image.format == "TIFF":
                     image.load_end = lambda: None  # type: ignore[method-assign]  # it would read every tag

@@ -91,12 +91,12 @@ def read_table(
     missing = [name for name in required if name not in names]
     if missing and len(missing) == len(required):
         raise DataError(
-            f"{_capital(called)} has none of the columns {', '.join(required)}; its first line must name its columns."
+            f"{called} has none of the columns {', '.join(required)}; its first line must name its columns."
         )
     if missing:
         rest = ", ".join(name for name in columns if _plain(name) not in required)
         raise DataError(
-            f"{_capital(called)} has no column '{missing[0]}'; "
+            f"{called} has no column '{missing[0]}'; "
             + (f"its other columns are: {rest}." if rest else "add it to its first line.")
         )
     if separator != ",":
@@ -110,7 +110,7 @@ def decoded(data: bytes, called: str) -> tuple[str, str]:
     """(the text of a file that a person wrote, its encoding where that had to be assumed). Raises DataError for what is
     no text."""
     if data.startswith(WORKBOOKS):
-        raise DataError(f"{_capital(called)} is a workbook (Excel or alike); save it as CSV, encoded in UTF-8.")
+        raise DataError(f"{called} is a workbook (Excel or alike); save it as CSV, encoded in UTF-8.")
     encoding, assumed = next((encoding for bom, encoding in BOMS if data.startswith(bom)), ""), ""
     if not encoding and b"\0" in data:
         encoding = assumed = "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
@@ -125,7 +125,7 @@ def decoded(data: bytes, called: str) -> tuple[str, str]:
     except UnicodeDecodeError:
         text = "\0"
     if re.search(r"[\0-\x08\x0e-\x1f\x7f]", text):
-        raise DataError(f"{_capital(called)} is no text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8.")
+        raise DataError(f"{called} is no text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8.")
     return text, assumed
 
 
@@ -133,7 +133,7 @@ def assume(sentence: str) -> None:
     """Said once per process."""
     if sentence not in _said:
         _said.add(sentence)
-        say(_capital(sentence))
+        say(sentence)
 
 
 def normal(name: str) -> str:
@@ -145,10 +145,6 @@ def normal(name: str) -> str:
 def _plain(name: str) -> str:
     """`Weight (kg)` and `weight kg` are weight_kg."""
     return re.sub(r"[\W_]+", "_", name).strip("_")
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _separator(text: str, required: Sequence[str]) -> tuple[int, str]:
@@ -206,8 +202,6 @@ def _named(
                 f"Column {at + 1} of {called} has cells but no name in the first line; name it or delete it."
             )
         if name and name in columns[:at]:
-            raise DataError(
-                f"{_capital(called)} has two columns '{name}' (upper and lower case are alike); rename one."
-            )
+            raise DataError(f"{called} has two columns '{name}' (upper and lower case are alike); rename one.")
     kept = [at for at, name in enumerate(columns) if name]
     return [columns[at] for at in kept], [(line, [cells[at] for at in kept]) for line, cells in rows]

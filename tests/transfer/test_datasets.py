@@ -272,9 +272,9 @@ def test_photos_of_every_format_are_read_and_what_has_no_partner_is_counted(tmp_
         "weighings without a photo": 1,
     }
     said = capfd.readouterr().err
-    assert "left out: 1 files that are no picture" in said
-    assert "the weighings without a photo are on line 11 of weights.csv" in said
-    assert "the photos without a weighing lie in 1 folders" in said
+    assert "left out: files that are no picture (1), photos that lie" in said
+    assert "lines of weights.csv whose weighing has no photo: 11" in said
+    assert "folders PATIENT/SESSION/before or after whose photos have no weighing: 1" in said
     assert "Jane" not in said
 
 
@@ -372,7 +372,7 @@ def test_crops_beside_originals_are_said(tmp_path, save_jpeg):
     (folder / "labels.csv").write_text("\n".join(rows))
     found = open_dataset(source("pairs", folder))
     assert len(found.photos) == 12
-    assert found.remarks == ("9 photos look by their names like crops or copies of others",)
+    assert found.remarks == ("photos that look by their names like crops or copies of others: 9",)
     assert open_dataset(source("edema", edema_case(tmp_path))).remarks == ()
 
 

@@ -99,7 +99,7 @@ def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgne
     assert facts["left_out"] == {"photos whose name is not like 001A02.JPG": 1}
     assert (tmp_path / "summary.md").read_text() == (
         "data set **fgnet**: 2 faces found, 2 by the data set's own landmarks; missed: none; "
-        "left out: 1 photos whose name is not like 001A02.JPG\n"
+        "left out: photos whose name is not like 001A02.JPG (1)\n"
     )
 
 

@@ -35,13 +35,13 @@ def align_faces(plan: str, summary_path: str) -> str:
 
 def _summary(name: str, facts: dict[str, Any]) -> str:
     def counted(counts: dict[str, int]) -> str:
-        return ", ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
+        return ", ".join(f"{reason} ({count:,})" for reason, count in counts.items()) or "none"
 
     kind = "rehearsal data set" if facts["rehearsal"] else "data set"
     lines = [
         f"{kind} **{name}**: {facts['found']:,} faces found, {facts['with_own_landmarks']:,} by the data set's own "
-        f"landmarks; missed: {counted(facts['missed'])}; left out: {counted(facts['left_out'])}",
-        *facts["remarks"],
+        f"landmarks; missed: {counted(facts['missed'])}; left out: {counted(facts.get('left_out', {}))}",
+        *facts.get("remarks", ()),
     ]
     return "\n\n".join(lines) + "\n"
 

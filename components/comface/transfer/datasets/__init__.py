@@ -51,7 +51,7 @@ class DataSet:
 
     def told(self) -> str:
         """What was left out, in words; empty where nothing was."""
-        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()) if count)
+        return ", ".join(f"{reason} ({count:,})" for reason, count in sorted(self.left_out.items()) if count)
 
 
 def read_dataset(source: DataSource, folder: Path | None = None) -> list[Photo]:

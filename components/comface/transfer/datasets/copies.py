@@ -58,7 +58,7 @@ def look_alikes(photos: Sequence[Photo]) -> list[str]:
                 plain[*key, str(photo.path.parent)] += 1
     bases = {key[:-1] for key in plain}
     count = sum(times - 1 for times in plain.values()) + sum(key in bases for key in made)
-    return [f"{count:,} photos look by their names like crops or copies of others"] if count else []
+    return [f"photos that look by their names like crops or copies of others: {count:,}"] if count else []
 
 
 def _size_and_end(path: Path) -> tuple[int, bytes]:

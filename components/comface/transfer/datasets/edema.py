@@ -102,7 +102,7 @@ def _remarks(lines: list[int], folders: int) -> list[str]:
     remarks = []
     if lines:
         named = ", ".join(map(str, lines[:20])) + (f" and {len(lines) - 20} more" if len(lines) > 20 else "")
-        remarks.append(f"the weighings without a photo are on line {named} of {TABLE}")
+        remarks.append(f"lines of {TABLE} whose weighing has no photo: {named}")
     if folders:
-        remarks.append(f"the photos without a weighing lie in {folders} folders PATIENT/SESSION/before or after")
+        remarks.append(f"folders PATIENT/SESSION/before or after whose photos have no weighing: {folders:,}")
     return remarks
