@@ -137,7 +137,9 @@ def test_a_path_names_a_model_and_every_name_of_a_model_names_its_backbone(tmp_p
         ("comface@champion", "No version of 'comface' is the champion; make one so with"),
         ("comface@latest", "write NAME, NAME@v3, NAME@champion, a URI or a path"),
         ("Com Face", "is not the name of a model"),
-        ("n" * 5000, "is not the name of a model"),
+        ("n" * 1000, "is not the name of a model"),
+        ("/" + "n" * 5000, "is neither a name nor a place"),
+        ("a\x1b[2J", r"'a\\x1b\[2J' is neither a name nor a place"),
     ],
 )
 def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, message: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.manifest import Artifact, Reference, open_artifact, open_reference, relative
+from comface.names import LONGEST_PLACE, quoted
 from comface.sealed import RECORD_BYTES, sealed, unsealed
 from comface.store import Store
 
@@ -61,7 +62,7 @@ class Registry:
     def __init__(self, store: Store, name: str) -> None:
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,99}", name):
             raise ConfigurationError(
-                f"{name[:60]!a} is not the name of a model; use at most 100 small letters, digits and hyphens."
+                f"{quoted(name)} is not the name of a model; use at most 100 small letters, digits and hyphens."
             )
         self.store, self.name = store, name
         self.folder = f"{FOLDER}/{name}"
@@ -210,7 +211,10 @@ def resolve_backbone(store: Store, reference: str) -> Artifact:
 
 
 def place_of(reference: str) -> str | None:
-    """The URI that a reference is, or of the path that it is; None for a name in the registry."""
+    """The URI that a reference is, or of the path that it is; None for a name in the registry. Raises
+    ConfigurationError for what cannot be either."""
+    if len(reference) > LONGEST_PLACE or not reference.isprintable():
+        raise ConfigurationError(f"{quoted(reference)} is neither a name nor a place of a model; check it.")
     if "://" in reference:
         return reference
     if "/" in reference or reference.startswith((".", "~")):
@@ -236,6 +240,6 @@ def _named(store: Store, reference: str) -> Version:
         return champion
     if not re.fullmatch(r"v\d{1,9}", which):
         raise ConfigurationError(
-            f"{reference[:60]!a} does not name a model; write NAME, NAME@v3, NAME@champion, a URI or a path."
+            f"{quoted(reference)} does not name a model; write NAME, NAME@v3, NAME@champion, a URI or a path."
         )
     return registry.version(int(which[1:]))
