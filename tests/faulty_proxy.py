@@ -33,7 +33,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.commands: Sequence[str] = ("GET", "HEAD", "PUT", "POST", "DELETE")
         self.draw, self.lock = random.Random(seed), threading.Lock()
         self.seen: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
 
     @property
     def url(self) -> str:
@@ -44,7 +44,6 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         kinds = [kind for kind in self.kinds if kind not in BODIES or command in ("GET", "POST")]
         kinds = [kind for kind in kinds if kind != ("flipped" if listing else "garbled")]
         with self.lock:
-            self.requests[command] += 1
             spoilt = kinds and command in self.commands and self.draw.random() < self.share
             return min(kinds, key=lambda kind: (self.seen[kind], self.draw.random())) if spoilt else ""
 
@@ -71,6 +70,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append((self.command, self.path, dict(self.headers)))
         listing = self.command == "GET" and "list-type=2" in self.path
         kind = self.server.fault(self.command, listing)
         if kind in ("503", "slow down", "reset"):

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import ParseResult, urlparse
+from xml.etree.ElementTree import ParseError
 
 from comface.errors import ConfigurationError
+from comface.store_s3_answers import PASSING_STATUS, Passing
 from comface.store_s3_http import PATIENCE, Patience, PatientPool
 
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -111,17 +113,32 @@ def minio_client(access: Access, process: int) -> Any:
     return connected(access, process)[0]
 
 
+class IdentityPool(PatientPool):
+    """Connections to what gives keys: it is no S3. The client puts the token of an identity into the URL, which logs on
+    the way would keep; here it goes into the body."""
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        address, _, query = url.partition("?")
+        if method == "POST" and query:
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            return super().urlopen(method, address, **{**options, "body": query, "headers": form})
+        return super().urlopen(method, url, **options)
+
+    def _objection(self, method: str, response: Any, data: bytes, whole: bool) -> Exception | None:
+        return Passing(f"answers {response.status}") if response.status in PASSING_STATUS else None
+
+
 def _identity(access: Access) -> Any:
     """A provider of keys that asks again before they expire. What it raises says nothing of a token."""
     from minio.credentials.providers import IamAwsProvider, Provider
 
-    pool = PatientPool(access.sts or "the credentials' endpoint", access.region, access.patience, access.ca_file)
+    pool = IdentityPool(access.sts or "the credentials' endpoint", access.region, access.patience, access.ca_file)
 
     class WorkloadIdentity(Provider):
         def retrieve(self) -> Any:
             try:
                 return source.retrieve()
-            except (ValueError, OSError, KeyError) as error:
+            except (ValueError, OSError, KeyError, ParseError) as error:
                 status = re.search(r"status code (\d+)", str(error))
                 why = f"status {status[1]}" if status else "its token file or the answer cannot be read"
                 raise ConfigurationError(

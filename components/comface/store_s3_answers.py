@@ -70,6 +70,10 @@ def untrusted(endpoint: str, reason: str) -> ConfigurationError:
     )
 
 
+def no_address(endpoint: str) -> ConfigurationError:
+    return ConfigurationError(f"AWS_ENDPOINT_URL ({endpoint}) is not a valid address; correct it.")
+
+
 def no_tls(endpoint: str) -> ConfigurationError:
     plain = endpoint.replace("https://", "http://")
     return ConfigurationError(f"{endpoint} does not speak TLS; set AWS_ENDPOINT_URL to {plain}, or to its TLS port.")

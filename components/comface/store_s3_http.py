@@ -25,6 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    LocationValueError,
     NameResolutionError,
     NewConnectionError,
     ReadTimeoutError,
@@ -32,7 +33,7 @@ from urllib3.exceptions import (
 )
 
 from comface.progress import say
-from comface.store_s3_answers import Passing, no_tls, objection, untrusted
+from comface.store_s3_answers import Passing, no_address, no_tls, objection, untrusted
 
 T = TypeVar("T")
 CHUNK_BYTES = 1 << 20
@@ -175,12 +176,15 @@ class PatientPool(urllib3.PoolManager):
         except (HTTPError, OSError) as error:
             raise self._translated(error, operation) from None
         operation.attempt_until = float("inf")
-        problem = objection(self.endpoint, self.region, method, response, data, whole)
+        problem = self._objection(method, response, data, whole)
         if problem is not None:
             response.close()
             raise problem
         self.answers = True
         return response if whole or response.status < 300 else _unread(response, data, method)
+
+    def _objection(self, method: str, response: Any, data: bytes, whole: bool) -> Exception | None:
+        return objection(self.endpoint, self.region, method, response, data, whole)
 
     def progress(self) -> None:
         """The operation under way got on: its time begins anew."""
@@ -212,6 +216,8 @@ class PatientPool(urllib3.PoolManager):
         if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
             return no_tls(self.endpoint)
         connected = not isinstance(error, NewConnectionError | ConnectTimeoutError)
+        if isinstance(error, LocationValueError):
+            return no_address(self.endpoint)
         return Passing(_reason(error, self.patience), connected)
 
     def _watch(self, operation: Operation) -> None:
