@@ -137,6 +137,8 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
     assert json.loads(plans.evaluate)["absent"] == absent
     assert {json.loads(item)["method"] for item in plans.items} == {"scratch", "comface"}
     assert list(rival_problems(config, absent)) == []
+    only_tuned = laptop("transfer.modes=[finetune]", "transfer.methods=[scratch, pixels, comface]")
+    assert list(absent_methods(only_tuned, set())) == ["pixels"], "it has no layers"
     (problem,) = rival_problems(laptop("register.must_beat=imagenet"), absent)
     assert f"names 'imagenet', which cannot be run ({IMAGENET} is not on this machine" in str(problem)
 

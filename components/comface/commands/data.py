@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
-from comface.errors import ConfigurationError
+from comface.errors import ConfigurationError, raise_any
 from comface.progress import say
 
 REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
@@ -44,10 +44,12 @@ def fetch(arguments: argparse.Namespace) -> int:
 def rehearse(arguments: argparse.Namespace) -> None:
     from comface.files import check_output_folder
     from comface.rehearse.step import write
+    from comface.resolve.sizes import memory_problems
 
     check_output_folder(arguments.output)
     if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
         raise ConfigurationError(f"'{arguments.output}' is not an empty folder; name another, or empty it.")
     config = configuration(arguments)
+    raise_any(memory_problems(config, ["rehearse"]))
     write(arguments.dataset, arguments.output, config.rehearse)
     print(arguments.output)

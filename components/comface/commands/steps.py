@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
-from comface.errors import ConfigurationError
+from comface.errors import ConfigurationError, raise_any
 from comface.manifest import split_pin
+from comface.resolve.sizes import memory_problems
 from comface.resolve.step import Plans, make_plans
 from comface.resolve.weights import find_generators
 
@@ -97,6 +98,7 @@ def synthesize(arguments: argparse.Namespace) -> None:
     from comface.synthesize.entry import synthesize_part
 
     config = configuration(arguments)
+    raise_any(memory_problems(config, ["synthesize"]))
     plans = make_plans(config, "", supplies=find_generators(config))
     if arguments.part is not None and arguments.part not in plans.parts:
         raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")

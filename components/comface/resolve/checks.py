@@ -47,7 +47,10 @@ class Survey:
 
 
 def survey_run(config: RunConfig) -> Survey:
-    asked, notes, absent, wrong = config, [], {}, list[ComfaceError]()
+    asked = config
+    notes: list[str] = []
+    absent: dict[str, str] = {}
+    wrong: list[ComfaceError] = []
     try:
         missing = missing_models()
         absent = absent_methods(asked, missing)
@@ -71,7 +74,7 @@ def survey_run(config: RunConfig) -> Survey:
             *configuration_checks(config, asked),
             Check("embedded models", models),
             Check("weights", generators),
-            Check("screening", lambda: check_screening(config) or config.screening.action),
+            Check("screening", lambda: check_screening(config)),
             *(
                 Check(f"data set {name}", functools.partial(check_dataset, config, name))
                 for name in consistency.dataset_names(config)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
 from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, model_digest, models_folder
+from comface.transfer.methods import can_finetune
 
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
 METHODS_NEED = {"imagenet": IMAGENET}
@@ -29,18 +30,20 @@ def missing_models() -> set[str]:
 
 
 def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
-    """Method -> why it cannot be run here: which file it lacks."""
-    return {
-        method: f"{METHODS_NEED[method]} is not on this machine; `comface fetch` gets it"
-        for method in config.transfer.methods
-        if METHODS_NEED.get(method) in missing
-    }
+    """Method -> why it cannot be run here: which file it lacks, or that no mode is for it."""
+    absent: dict[str, str] = {}
+    for method in config.transfer.methods:
+        if METHODS_NEED.get(method) in missing:
+            absent[method] = f"{METHODS_NEED[method]} is not on this machine; `comface fetch` gets it"
+        elif "linear" not in config.transfer.modes and not can_finetune(method):
+            absent[method] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
+    return absent
 
 
 def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:
     """The method that ComFace must beat can be run."""
     rival = config.register_model.must_beat
-    if rival in absent:
+    if rival in METHODS_NEED and rival in absent:
         yield ConfigurationError(
             f"register.must_beat names '{rival}', which cannot be run ({absent[rival]}); "
             "fetch it, or name another method."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,11 +108,15 @@ def room_problems(
             f"The loader of pre-training holds {amount(sizes.shared_bytes)} in /dev/shm, which has "
             f"{amount(most.total)}; lower pretrain.loader_workers or pretrain.pairs_per_step."
         )
-    machine = machine_memory_bytes()
-    if in_pod or wanted.nodes > 1:
-        return
-    for step, needed in sizes.memory_bytes.items():
-        if needed > machine and not (step == "pretrain" and wanted.gpus_per_node):
+    if not in_pod and wanted.nodes == 1:
+        yield from memory_problems(config, tuple(sizes.memory_bytes))
+
+
+def memory_problems(config: RunConfig, steps: Sequence[str]) -> Iterator[ConfigurationError]:
+    """Where `steps`, run on this machine, need more memory than it has."""
+    machine, memory = machine_memory_bytes(), sizes_of(config).memory_bytes
+    for step, needed in ((step, memory[step]) for step in steps):
+        if needed > machine and not (step == "pretrain" and config.pretrain.gpus_per_node):
             yield ConfigurationError(
                 f"The step {step} needs about {amount(needed)} of memory, and this machine has {amount(machine)}; "
                 f"{LOWER[step]}."

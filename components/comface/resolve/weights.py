@@ -39,12 +39,13 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
     return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
 
 
-def check_screening(config: RunConfig) -> None:
+def check_screening(config: RunConfig) -> str:
     """The backbone by which screening tells identity is at hand."""
     from comface.manifest import open_artifact
 
     if config.screening.action != "skip" and config.screening.backbone:
         open_artifact(config.screening.backbone, "backbone")
+    return f"{config.screening.action}, by {config.screening.method}"
 
 
 def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterator[ComfaceError]:
