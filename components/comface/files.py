@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import stat
 import tempfile
@@ -15,11 +16,12 @@ import uuid
 from collections.abc import Callable, Iterable
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 
 Error = type[ComfaceError]
+MOST_FACTS_BYTES = 2**20
 SPARSE_FROM_BYTES = 2**26
 """Holes in a smaller file cost nothing to read."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,6 +67,16 @@ def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataErr
             return file.read(size_bytes)  # not limit_bytes, which would be allocated at once
         except OSError as caught:
             raise _unreadable(caught, path, what, error) from None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The JSON that lies beside another file and says where that is from; empty where there is none, or none that can
+    be read."""
+    try:
+        facts = json.loads(read_bounded(path, MOST_FACTS_BYTES, "The file"))
+    except (ComfaceError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def check_file(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import sys
 from pathlib import Path
 
 from comface.errors import ConfigurationError, DataError
+from comface.files import read_facts
 
 DCGAN = "dcgan.safetensors"
 """The face generator's network (keys main.*)."""
@@ -59,7 +59,7 @@ def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
         sha256 = _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         raise ConfigurationError(f"The model '{path}' cannot be read ({error.strerror}); check its mode.") from None
-    if sha256 != _fetched_sha256(path):
+    if sha256 != read_facts(provenance_path(path)).get("sha256"):
         raise DataError(
             f"The model '{name}' in {path.parent} is not the file that was fetched (its sha256 is not that of "
             f"{provenance_path(path).name}); run `comface fetch`, which replaces it."
@@ -72,13 +72,6 @@ def _sha256(path: Path, *status: int) -> str:
     """`status` makes a changed file another entry."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fetched_sha256(path: Path) -> str:
-    try:
-        return str(json.loads(provenance_path(path).read_bytes())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
 
 
 def provenance_path(model: Path) -> Path:

@@ -9,7 +9,6 @@ Legend: N latents, L layers of W+, D latent width, A alphas, H = W side length.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,7 +19,7 @@ from comface import progress
 from comface.arrays import read_numbers
 from comface.config import DirectionUse
 from comface.errors import ConfigurationError, DataError
-from comface.files import check_output, write_file
+from comface.files import check_output, read_facts, write_file
 from comface.generators import FaceGenerator, edit, load_generator
 from comface.generators.edits import (
     Edit,
@@ -157,10 +156,7 @@ def weights_name(weights: Path | None) -> str:
     """The name of a weight file and, of a converted one, that of the file it was made of."""
     if weights is None:
         return ""
-    try:
-        source = json.loads(provenance_path(weights).read_bytes())["source"]
-    except (OSError, ValueError, KeyError, TypeError):
-        source = ""
+    source = read_facts(provenance_path(weights)).get("source", "")
     return f"{weights.name} {source}"
 
 
@@ -202,8 +198,8 @@ def _change(
         if space is None and named_space(path.name) == "Z":
             space = "Z"
             progress.say(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
-        check_fitted_for(path.name, fitted_for(path), faces.name)
         direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
+        check_fitted_for(path.name, fitted_for(path), faces.name)
         return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
     if attribute is None:
         return Edit(torch.zeros(1, faces.latent_width))

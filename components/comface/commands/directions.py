@@ -160,8 +160,9 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
+    from comface.arrays import MOST_BYTES
     from comface.directions import SAMPLE
-    from comface.files import check_output, check_output_folder, open_regular
+    from comface.files import check_file, check_output, check_output_folder
     from comface.generators import load_generator
     from comface.generators.edits import check_psi, pose
     from comface.manifest import file_sha256
@@ -173,7 +174,7 @@ def score(arguments: argparse.Namespace) -> None:
     table = Path(arguments.scorer) if arguments.scorer.endswith(".csv") else None
     inputs = [path for path in (arguments.weights, table) if path is not None]
     for path in inputs:
-        open_regular(path, "The file", ConfigurationError).close()
+        check_file(path, MOST_BYTES, "The file", ConfigurationError)
     check_output_folder(arguments.output)
     for name in ("latents.npy", "scores.npy", SAMPLE):
         check_output(arguments.output / name, inputs)

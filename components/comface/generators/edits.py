@@ -17,7 +17,6 @@ Legend: N identities, A alphas, L rows of W+, K 1 or L, D latent width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 from comface.arrays import read_numbers
 from comface.errors import ConfigurationError, DataError
+from comface.files import read_facts
 from comface.generators import FaceGenerator, draw, edit
 from comface.generators.published import Entry, attribute_name
 from comface.manifest import file_sha256
@@ -164,11 +164,8 @@ def check_direction(direction_KD: torch.Tensor, generator: FaceGenerator, what: 
 def fitted_for(path: Path) -> str:
     """The generator that the provenance beside a direction names (`directions fit` writes it); "" where there is none,
     or where it describes another file."""
-    try:
-        facts = json.loads(provenance_path(path).read_bytes())
-        return str(facts["generator"]) if facts["sha256"] == file_sha256(path) else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    facts = read_facts(provenance_path(path))
+    return str(facts.get("generator", "")) if facts and facts.get("sha256") == file_sha256(path) else ""
 
 
 def check_fitted_for(name: str, owner: str, generator: str) -> None:

@@ -26,14 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from comface.errors import ComfaceError, DataError
-from comface.files import read_bounded
+from comface.errors import DataError
+from comface.files import read_facts
 from comface.generators.containers import naming, pickles, safetensors_files, tables
 from comface.generators.containers.machine import Refused
 from comface.generators.containers.tensors import bounded
 from comface.models import provenance_path
 
-MOST_PROVENANCE_BYTES = 2**20
 METADATA = "comface"
 """The entry of a safetensors header with our own facts."""
 
@@ -60,7 +59,8 @@ def read_container(path: Path) -> Container:
         return parse(tables.content_of(path), path)
     except Refused as refused:
         raise DataError(
-            f"The weight file {path} was refused: {refused}; get the published file again, or convert what it holds."
+            f"The weight file {path} was refused: {refused}; get the published file again, or save the state_dict of "
+            "its generator alone."
         ) from None
 
 
@@ -127,11 +127,10 @@ def _told(metadata: Any) -> dict[str, Any]:
 
 def _check_provenance(path: Path, sha256: str) -> None:
     beside = provenance_path(path)
-    if not beside.is_file():
+    if not beside.exists():
         return
-    try:
-        named = json.loads(read_bounded(beside, MOST_PROVENANCE_BYTES, "The provenance"))["sha256"]
-    except (ComfaceError, ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(f"its provenance {beside.name} cannot be read") from None
-    if named != sha256:
+    facts = read_facts(beside)
+    if "sha256" not in facts:
+        raise Refused(f"its provenance {beside.name} cannot be read")
+    if facts["sha256"] != sha256:
         raise Refused(f"it is not the file that its provenance {beside.name} describes (another sha256)")
