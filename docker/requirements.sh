@@ -1,6 +1,7 @@
 #!/bin/sh
-# The hashed requirements of the images, from pyproject.toml and constraints.txt: run after either changed
-# (`make requirements`). $1: uv. No image is needed, and only the index's metadata is read: seconds.
+# The hashed requirements of the images and of `make setup`, from pyproject.toml and constraints.txt: run after either
+# changed (`make requirements`). $1: uv. No image is needed, and only the index's metadata is read: seconds. They hold for
+# every Python from 3.11 on and every platform, with markers, as far as the index has files for it.
 set -eu
 cd "$(dirname "$0")/.."
 uv=$1
@@ -24,5 +25,9 @@ compile() { # FILE SOURCE [option...]
 }
 
 compile gpu pyproject.toml --override "$folder/gpu"
+compile dev pyproject.toml --extra dev --override "$folder/gpu"
 compile cpu pyproject.toml --override "$folder/cpu"
-echo 'setuptools>=77' | compile build -
+{ # what builds, and what installs
+  sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml
+  echo pip
+} | compile build -

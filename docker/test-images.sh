@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the images, then runs the whole pipeline inside them (tests/system/test_images.py). $1: the folder of pytest.
-# Where no engine runs, one is started with a folder of its own (as root; on Debian it is installed). Where the pinned
+# Where no engine runs, one is started with a folder of its own (as root; on Debian it is offered to be installed). Where the pinned
 # base cannot be pulled, a Debian made here stands in for it. What build.sh reads from the environment holds here too.
 #   IMAGES_FOLDER  where engine and stand-in keep their files (12 GB); empty: a temporary folder, removed afterwards
 set -eu
@@ -18,19 +18,9 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 143' INT TERM
 
-need() { # COMMAND PACKAGES
-  command -v "$1" >/dev/null && return
-  echo "test-images: installing $2"
-  # shellcheck disable=SC2086  # several packages
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $2; } >/dev/null 2>&1 || {
-    echo "test-images: $1 is missing and could not be installed; install $2 as root, then run it again" >&2
-    exit 75
-  }
-}
-
 [ -n "$folder" ] || folder=$(mktemp -d /var/tmp/comface-images.XXXXXX)
 if ! "$DOCKER" info >/dev/null 2>&1; then
-  need dockerd "docker.io iptables"
+  sh .ci/need dockerd docker.io iptables
   mkdir -p "$folder"
   export DOCKER_HOST="unix://$folder/docker.sock"
   dockerd --host "$DOCKER_HOST" --data-root "$folder/engine" --exec-root "$folder/exec" --pidfile "$folder/pid" \
@@ -53,7 +43,7 @@ stand_in=comface-stand-in:bookworm
 if [ -z "${BASE:-}" ] && ! timeout 120 "$DOCKER" pull --quiet "$pinned" 2>/dev/null; then
   echo "test-images: $pinned cannot be pulled; $stand_in takes its place"
   if ! "$DOCKER" image inspect "$stand_in" >/dev/null 2>&1; then
-    need debootstrap debootstrap
+    sh .ci/need debootstrap debootstrap
     rm -rf "$folder/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$folder/rootfs" \
       >"$folder/debootstrap.log"
