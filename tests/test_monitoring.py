@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from tiny_generator import ATTRIBUTES, load_tiny
 from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Artifact
-from comface.monitoring import METRICS, PORT, Monitor, open_monitor
+from comface.monitoring import ADDRESS, METRICS, PORT, Monitor, open_monitor
 from comface.pretrain.step import pretrain
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -123,6 +124,66 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(served: tuple[int, Monitor
 
 def test_one_process_serves_once_however_often_it_asks(served: tuple[int, Monitor], tmp_path: Path) -> None:
     assert open_monitor({PORT: str(served[0])}, tmp_path) is served[1]
+
+
+IDLE = """
+import resource, sys, threading, time, urllib.request
+resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+from comface.monitoring import open_monitor
+open_monitor({"COMFACE_METRICS_PORT": sys.argv[1]})
+sys.stdin.readline()
+time.sleep(0.5)
+files = [open("/dev/null") for _ in range(100)]  # what a step needs
+answer = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=5).read()
+print(len(files), answer.count(b"# HELP"), threading.active_count() <= 12)
+"""
+
+
+def test_idle_connections_take_neither_the_steps_files_nor_the_metrics() -> None:
+    """130 of them once stopped a synthesis under `ulimit -n 160`."""
+    port = free_port()
+    step = subprocess.Popen(
+        [sys.executable, "-c", IDLE, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(130)]
+    said, _ = step.communicate("go\n", timeout=20)
+    assert said.split() == ["100", str(len(METRICS)), "True"]
+    for connection in idle:
+        connection.close()
+
+
+def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comface.monitoring.IDLE_S", 0.3)
+    port = free_port()
+    open_monitor({PORT: str(port)}, tmp_path)
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        started = time.monotonic()
+        assert connection.recv(1) == b""
+    assert time.monotonic() - started < 3
+
+
+def test_outside_a_pod_only_this_machine_is_served_and_an_address_can_be_set(tmp_path: Path) -> None:
+    def listens(environment: dict[str, str]) -> str:
+        port = free_port()
+        open_monitor({PORT: str(port), **environment}, tmp_path)
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        (found,) = [line[1] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"]
+        return socket.inet_ntoa(bytes.fromhex(found.partition(":")[0])[::-1])
+
+    assert listens({}) == "127.0.0.1"
+    assert listens({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "0.0.0.0"
+    assert listens({"KUBERNETES_SERVICE_HOST": "10.0.0.1", ADDRESS: "127.0.0.2"}) == "127.0.0.2"
+    for wrong in ("203.0.113.7", "no address"):
+        with pytest.raises(ConfigurationError, match=f"{ADDRESS} to an address of this machine"):
+            open_monitor({PORT: str(free_port()), ADDRESS: wrong}, tmp_path)
 
 
 def test_synthesize_counts_its_tracks_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

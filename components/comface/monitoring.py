@@ -6,12 +6,15 @@ of k8s/components/monitoring read them (a test compares the names).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +25,13 @@ T = TypeVar("T")
 PORT = "COMFACE_METRICS_PORT"
 METRICS_LABEL = "comface-metrics-port"
 """Pods that serve metrics carry it; its value is the port."""
+ADDRESS = "COMFACE_METRICS_ADDRESS"
+"""Where the port is opened: unset, on all interfaces of a pod (Prometheus comes from outside it), else on loopback."""
+MOST_CONNECTIONS = 8
+"""A scrape needs one. When more are open the oldest is closed: none of them can keep Prometheus, or a step, from a file
+descriptor."""
+IDLE_S = 5.0
+"""How long a connection may say nothing, or read nothing."""
 LINGER_S = 45.0
 """Three scrapes of the PodMonitor: how long a process that is about to end waits for its last word to be read."""
 
@@ -100,11 +110,12 @@ def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | No
         return Monitor()
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ConfigurationError(f"{PORT} is '{port}', which is no port; set a number from 1 to 65535, or unset it.")
-    return _serve(int(port), scratch or scratch_folder())
+    address = environment.get(ADDRESS) or ("0.0.0.0" if "KUBERNETES_SERVICE_HOST" in environment else "127.0.0.1")
+    return _serve(address, int(port), scratch or scratch_folder())
 
 
 @functools.cache
-def _serve(port: int, scratch: Path) -> Monitor:
+def _serve(address: str, port: int, scratch: Path) -> Monitor:
     import prometheus_client
 
     prometheus_client.disable_created_metrics()
@@ -118,12 +129,42 @@ def _serve(port: int, scratch: Path) -> Monitor:
     metrics["comface_scratch_free_bytes"].set_function(lambda: shutil.disk_usage(scratch).free)
     metrics["comface_scratch_size_bytes"].set_function(lambda: shutil.disk_usage(scratch).total)
     try:
-        prometheus_client.start_http_server(port, registry=registry)
+        server = _Server(address, port, prometheus_client.MetricsHandler.factory(registry))
     except OSError as error:
         raise ConfigurationError(
-            f"The metrics port {port} cannot be opened ({error.strerror}); set {PORT} to another, or unset it."
+            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; set {PORT} to another or unset "
+            f"it, and {ADDRESS} to an address of this machine."
         ) from None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     return Monitor(metrics, scraped)
+
+
+class _Server(ThreadingHTTPServer):
+    """A few connections at a time, each for a moment."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        super().__init__((address, port), type("Handler", (handler,), {"timeout": IDLE_S}))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+            for oldest in self._open[:-MOST_CONNECTIONS]:
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke off is no news for the step's log."""
 
 
 class _Scrapes:
