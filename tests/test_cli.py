@@ -223,7 +223,7 @@ def test_an_artifact_that_is_not_there_is_named(capfd: pytest.CaptureFixture[str
 
 def test_a_run_whose_folder_cannot_be_made_says_so(capfd: pytest.CaptureFixture[str], elsewhere: Path) -> None:
     elsewhere.joinpath("file").write_text("")
-    assert "cannot be made" in one_line(capfd, 64, "run", "--output", elsewhere / "file" / "out")
+    assert "is not a folder" in one_line(capfd, 64, "run", "--output", elsewhere / "file" / "out")
 
 
 # Store

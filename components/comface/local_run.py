@@ -92,10 +92,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
 
     Raises what a step failed with: the same sentence and exit code."""
     started = time.monotonic()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"The folder '{folder}' cannot be made ({error.strerror}); name another.") from None
+    folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         store = open_store(config.store)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)

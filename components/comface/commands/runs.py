@@ -29,8 +29,10 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from comface.files import check_output_folder
     from comface.local_run import ONE_MACHINE, find_pipeline, run_pipeline
 
+    check_output_folder(output_folder(arguments))
     config = configuration(arguments, {"pretrain": ONE_MACHINE})
     outcome = run_pipeline(
         find_pipeline(arguments.pipeline), config, arguments.overrides, output_folder(arguments), arguments.verbose
