@@ -263,6 +263,40 @@ def test_why_a_pod_does_not_start_is_said_also_where_only_an_event_tells(launch)
     assert ending.said.count("waits: FailedScheduling: 0/9 nodes are available: 9 Insufficient nvidia.com/gpu.") == 1
 
 
+@pytest.mark.parametrize(("again", "code"), [(True, 64), (False, 0)], ids=["again and again", "once"])
+def test_a_pod_that_holds_its_gpus_and_cannot_mount_is_given_up_while_that_is_told_again(
+    launch, api, again, code
+) -> None:
+    def unmounted(job: Played) -> None:
+        job.pod(job.pods[0], 0)
+        job.pod(job.pods[1], 1, "Pending")
+        job.condition("Running")
+        for _ in range(8):
+            if again or not api.cluster.asked("events"):
+                job.event("FailedMount", 'MountVolume.SetUp failed: secret "x" not found', about=job.pods[1])
+            time.sleep(0.1)
+        if job.cluster.get(job.plural, job.name):
+            success(job)
+
+    ending = launch(unmounted, timing=replace(FAST, stuck_s=0.4))
+    assert ending.code == code
+    assert "waits: FailedMount: MountVolume.SetUp failed" in ending.said
+    if code:
+        assert 'cannot start (FailedMount: MountVolume.SetUp failed: secret "x" not found)' in ending.sentence
+
+
+@pytest.mark.parametrize(("published", "code"), [(True, 0), (False, 75)])
+def test_a_job_that_ended_while_no_operator_looked_is_not_waited_for(launch, api, published, code) -> None:
+    def unsaid(job: Played) -> None:
+        job.start()
+        for index in range(len(job.pods)):
+            job.end_container(index, 0)
+
+    ending = launch(unsaid, done=lambda: published, timing=replace(FAST, unseen_s=0.3))
+    assert ending.code == code
+    assert "the training operator does not say" in (ending.sentence or ending.said)
+
+
 def test_an_account_that_may_not_list_events_trains_all_the_same(launch, api) -> None:
     def slow(job: Played) -> None:
         job.condition("Created")

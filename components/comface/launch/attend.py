@@ -123,6 +123,8 @@ class JobLauncher:
                     return
                 if reading.phase is Phase.FAILED:
                     return self._fail(job, reading)
+                if self._is_done_unsaid(job):
+                    return
                 self._check_life(job, reading)
                 self.api.wait_for_change(self.request.name, job["metadata"]["resourceVersion"])
                 seen = self.api.job(self.request.name)
@@ -152,6 +154,7 @@ class JobLauncher:
         self._counts: dict[str, int] = {}
         self._started_s = time.monotonic()
         self._stuck_since_s: float | None = None
+        self._ended_since_s: float | None = None
         self.refused.forget()
 
     def _tell(self, reading: Reading) -> None:
@@ -190,8 +193,26 @@ class JobLauncher:
                 "again to go on from its last checkpoint, or raise pretrain.job.deadline_s."
             ))  # fmt: skip
 
+    def _is_done_unsaid(self, job: dict[str, Any]) -> bool:
+        """Whether all pods have ended well and the result is there, though no operator says so: it may not run."""
+        phases = [part(pod, "status").get("phase") for pod in self.pods]
+        if phases.count("Succeeded") < self.request.nodes:
+            self._ended_since_s = None
+            return False
+        self._ended_since_s = self._ended_since_s or time.monotonic()
+        if time.monotonic() - self._ended_since_s <= self.api.timing.unseen_s:
+            return False
+        kind = self.api.kind
+        if not self.done():
+            self._give_up(job, TryAgain(
+                f"The pods of the job '{self.request.name}' have ended and left no result, and {kind.OPERATOR} does "
+                "not say why; see that it runs, then run the step again."
+            ))  # fmt: skip
+        say(f"{kind.OPERATOR} does not say that the job '{self.request.name}' has ended; its result is there")
+        return True
+
     def _check_stuck(self, job: dict[str, Any]) -> None:
-        stuck = {pod: why for pod, why in waiting(self.pods).items() if is_stuck(why)}
+        stuck = {pod: why for pod, why in waiting(self.pods).items() if is_stuck(why)} | self.refused.holding(self.pods)
         if not stuck:
             self._stuck_since_s = None
             return

@@ -20,7 +20,9 @@ from comface.progress import say
 
 REFUSED = {"FailedCreatePod", "FailedCreate"}
 """Of the training operator, and of the Job controller below a JobSet."""
-INFORMING = {"FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NotTriggerScaleUp"}
+HOLDING = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
+"""A pod that waits for these holds its GPUs; they come again every few minutes as long as it does."""
+INFORMING = {*HOLDING, "FailedScheduling", "NotTriggerScaleUp"}
 ADVICE = (
     ("exceeded quota", "raise the quota, or lower pretrain.nodes, pretrain.gpus_per_node or the sizes in pretrain.job"),
     ("must specify", "give the namespace a LimitRange with defaults, or name the resource on the pretrain task"),
@@ -61,6 +63,8 @@ class Refusals:
         self.since_s: float | None = None
         """When a refusal that still stands was seen first."""
         self._told_s = -self.api.timing.tell_s
+        self._came: dict[str, tuple[str, float]] = {}
+        """Pod -> when the newest of its HOLDING events happened, and when that was seen first."""
 
     def look(self, job: Mapping[str, Any], pods: list[dict[str, Any]]) -> None:
         """Events are asked for only while a pod is not there, or does not start."""
@@ -69,6 +73,9 @@ class Refusals:
         self.events = of_job(self.api.warnings(), job) if missing > 0 or "Pending" in phases else []
         self.there, self.why = self.request.nodes - missing, newest_refusal(self.events) if missing > 0 else ""
         now_s = time.monotonic()
+        for pod, event in informing(self.events).items():
+            if event["reason"] in HOLDING and self._came.get(pod, ("", 0.0))[0] != happened(event):
+                self._came[pod] = happened(event), now_s
         if not self.why:
             self.since_s, self._told_s = None, -self.api.timing.tell_s
             return
@@ -94,7 +101,12 @@ class Refusals:
         """Pod -> why it does not start, for those of which only an event tells."""
         told = informing(self.events)
         names = (pod["metadata"]["name"] for pod in pods if part(pod, "status").get("phase") == "Pending")
-        return {name: told[name] for name in names if name in told}
+        return {name: f"{told[name]['reason']}: {words(told[name])}" for name in names if name in told}
+
+    def holding(self, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """Those of them that hold GPUs and wait in vain: what is told of them is told again and again."""
+        until_s = time.monotonic() - self.api.timing.stuck_s / 2
+        return {pod: why for pod, why in self.waiting(pods).items() if self._came.get(pod, ("", until_s))[1] > until_s}
 
 
 def words(event: Mapping[str, Any]) -> str:
@@ -108,22 +120,21 @@ def of_job(events: Iterable[Mapping[str, Any]], job: Mapping[str, Any]) -> list[
     for event in events:
         about = part(event, "involvedObject")
         whose = str(about.get("name", ""))
-        if (whose == name or whose.startswith(f"{name}-")) and _at(event) >= made:
+        if (whose == name or whose.startswith(f"{name}-")) and happened(event) >= made:
             found.append(event)
-    return sorted(found, key=_at, reverse=True)
+    return sorted(found, key=happened, reverse=True)
 
 
 def newest_refusal(events: Iterable[Mapping[str, Any]]) -> str:
     return next((words(event) for event in events if event.get("reason") in REFUSED), "")
 
 
-def informing(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Pod -> the newest that keeps it from starting."""
-    found: dict[str, str] = {}
+def informing(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Pod -> the newest event about why it does not start."""
+    found: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event.get("reason") in INFORMING:
-            name = str(part(event, "involvedObject").get("name", ""))
-            found.setdefault(name, f"{event['reason']}: {words(event)}")
+            found.setdefault(str(part(event, "involvedObject").get("name", "")), event)
     return found
 
 
@@ -131,7 +142,7 @@ def advice(message: str) -> str:
     return next((advice for sign, advice in ADVICE if sign in message), "remove the reason")
 
 
-def _at(event: Mapping[str, Any]) -> str:
+def happened(event: Mapping[str, Any]) -> str:
     """When it happened last; which field says so depends on who made it."""
     times = [event.get("lastTimestamp"), part(event, "series").get("lastObservedTime"), event.get("eventTime"),
              part(event, "metadata").get("creationTimestamp")]  # fmt: skip
