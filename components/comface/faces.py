@@ -146,7 +146,7 @@ def eye_centres(points_P2: Points) -> Points:
         )
     centres_22 = np.stack([points_P2[list(pair)].mean(axis=0) for pair in corners[len(points_P2)]])
     if not np.isfinite(centres_22).all() or np.linalg.norm(centres_22[1] - centres_22[0]) < 1e-3:
-        raise DataError("The landmarks of a face put both eyes on one spot; mend the data set's landmark file.")
+        raise DataError("The landmarks of a face put both eyes on one spot; correct the data set's landmark file.")
     return centres_22[np.argsort(centres_22[:, 0], kind="stable")]
 
 
@@ -191,7 +191,7 @@ def _shrunk(image_HW3: Pixels, matrix_23: Points, scale: float, size_px: int) ->
     x1 = min(width, int(corners_42[:, 0].max() + margin) + 1)
     y1 = min(height, int(corners_42[:, 1].max() + margin) + 1)
     if x1 - x0 < 2 or y1 - y0 < 2:
-        raise DataError("The landmarks of a face lie outside its photo; mend the data set's landmark file.")
+        raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
     new_w, new_h = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     part_HW3 = cv2.resize(image_HW3[y0:y1, x0:x1], (new_w, new_h), interpolation=cv2.INTER_AREA)
     ratio_2 = np.array([(x1 - x0) / new_w, (y1 - y0) / new_h])

@@ -89,6 +89,15 @@ def test_landmarks_of_both_names_belong_to_the_left_camera_and_are_counted(tmp_p
     assert "the landmarks of SN003 are the left camera's" in open_dataset(source("disfa", disfa)).remarks[0]
 
 
+def test_files_with_odd_names_are_counted(disfa, save_video):
+    save_video(disfa / "Videos_LeftCamera/LeftVideoSN1.avi")
+    (disfa / "ActionUnit_Labels/SN001/SN001_au6 (1).txt").write_text("1,1\n")
+    assert open_dataset(source("disfa", disfa)).told() == (
+        "label files whose name is not like SN001_au6.txt (1), "
+        "videos whose name is not like LeftVideoSN001_comp.avi (1)"
+    )
+
+
 def test_two_videos_of_one_subject_and_side_are_refused(disfa, save_video):
     save_video(disfa / "converted/LeftVideoSN001_comp.avi")
     with pytest.raises(DataError, match="are the same file of DISFA; keep one"):

@@ -81,10 +81,18 @@ def _aligned(
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
             found.append(photo)
-            faces.append(align(image_HW3, points_P2, source.face_size_px))
+            faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px))
     if not found:
         raise DataError(f"No face was found in any of the {len(photos)} photos of '{name}'; check what lies there.")
     return found, np.stack(faces), missed
+
+
+def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
+    try:
+        return align(image_HW3, points_P2, size_px)
+    except DataError as error:  # landmarks that a data set ships; those of patients' layouts are found
+        frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
+        raise DataError(f"A face of '{photo.path.name}'{frame} cannot be aligned: {error}") from None
 
 
 def _points(image_HW3: NDArray[np.uint8], missed: Counter[str]) -> NDArray[np.float64] | None:

@@ -14,6 +14,7 @@ are not those that were labelled: it is refused.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from comface.transfer.datasets.landmarks import eyes_of_66
 from comface.transfer.datasets.media import video_length
 
 VIDEO = re.compile(r"^(left|right)video(sn\d{3})_comp\.(avi|mp4|mov|mkv)$", re.IGNORECASE)
+VIDEOS = (".avi", ".mp4", ".mov", ".mkv")
 LABELS = re.compile(r"^(sn\d{3})_au0*(\d+)\.txt$", re.IGNORECASE)
 LANDMARKS_FROM_0 = re.compile(r"^(sn\d{3})_(\d{4,5})_lm\.mat$", re.IGNORECASE)
 LANDMARKS_FROM_1 = re.compile(r"^l(\d{4,5})_lm\.mat$", re.IGNORECASE)
+LANDMARKS = (LANDMARKS_FROM_0, LANDMARKS_FROM_1)
 SUBJECT = re.compile(r"^sn\d{3}$", re.IGNORECASE)
 LINE = re.compile(r"(\d{1,9})(?:\.0*)?(?:\s*[,;]\s*|\s+)(\d{1,9})(?:\.0*)?", re.ASCII)
 MAX_LABEL_BYTES = 10_000_000
@@ -77,7 +80,20 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         photos += _subject(subject, video, video_length(video, quick), files, of_left, source)
     right = {subject for subject, (side, _) in videos.items() if side == "right"} & {name for name, _ in landmarks}
     remarks = [f"the landmarks of {', '.join(sorted(right))} are the left camera's, whose video is not here"]
-    return DataSet(photos, labels, {}, remarks if right else ())
+    return DataSet(photos, labels, _other_names(paths), remarks if right else ())
+
+
+def _other_names(paths: Sequence[Path]) -> Counter[str]:
+    """Files that look like some of DISFA's, but are not called so."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        if path.suffix.lower() in VIDEOS and not VIDEO.match(path.name):
+            counts["videos whose name is not like LeftVideoSN001_comp.avi"] += 1
+        elif path.suffix.lower() == ".mat" and not any(kind.match(path.name) for kind in LANDMARKS):
+            counts["landmark files whose name is not like SN001_0000_lm.mat or l00001_lm.mat"] += 1
+        elif path.suffix.lower() == ".txt" and "_au" in path.name.lower() and not LABELS.match(path.name):
+            counts["label files whose name is not like SN001_au6.txt"] += 1
+    return counts
 
 
 def _videos(paths: Sequence[Path], place: str) -> dict[str, tuple[str, Path]]:
