@@ -54,10 +54,8 @@ class Cluster:
         return self._ask("GET", path, query)
 
     def post(self, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
-        answer = self._ask("POST", path, query, dict(body))
-        if answer is None:
-            raise NoAnswer(f"{path} is unknown", "install what serves it")
-        return answer
+        """The answer to POST `path`; what is not there (404: a namespace, a kind) is a refusal."""
+        return self._ask("POST", path, query, dict(body)) or {}
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         """All items of a list, page by page: a large cluster's pods in one answer would run into the time limit."""
@@ -85,7 +83,7 @@ class Cluster:
             )  # fmt: skip
             return answered(answer.data)
         except ApiException as error:
-            if error.status == 404 and not is_page(error):
+            if error.status == 404 and method == "GET" and not is_page(error):
                 return None
             raise refusal(error) from None
         except ValueError:
@@ -102,7 +100,7 @@ def refusal(error: Any) -> Exception:
         return NoAnswer("the API server refused the token (401)", todo, words)
     if error.status == 403:
         return NotPermitted(words)
-    if error.status in (400, 409, 422):
+    if error.status in (400, 409, 422) or (error.status == 404 and not is_page(error)):
         return Refused(words)
     if not error.status:  # the client's own word for a connection that was not made
         return NoAnswer(f"no answer: {words}", NETWORK, words)

@@ -256,6 +256,7 @@ def asked(desk: Desk, name: str, *overrides: str) -> dict[str, Row]:
         (refuse_creation(403, 'User "x" cannot create resource'), "dry run", "note", "you may not create jobs"),
         (refuse_creation(422, "spec.nprocPerNode: Invalid"), "dry run", "red", "the job is refused: spec.nprocPerNode"),
         (refuse_creation(403, "admission webhook denied the request: no"), "dry run", "red", "the job is refused"),
+        (refuse_creation(404, 'namespaces "comface" not found'), "dry run", "red", 'namespaces "comface" not found'),
         (refuse_creation(400, "the webhook does not support dry run"), "dry run", "note", "cannot be made"),
     ],
 )  # fmt: skip

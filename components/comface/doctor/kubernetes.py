@@ -14,7 +14,7 @@ from typing import Any
 
 from comface.cluster import NETWORK, Cluster, NotPermitted, part, parts
 from comface.config import RunConfig
-from comface.doctor.room import SECTION, dry_run_row, gpu_rows, operator_rows, queue_rows, quota_rows, served
+from comface.doctor.room import SECTION, dry_run_rows, gpu_rows, operator_rows, queue_rows, quota_rows, served
 from comface.doctor.rows import Check, Row, State
 from comface.launch.place import STORE_SECRET
 from comface.launch.quota import launches_job
@@ -50,7 +50,7 @@ def cluster_checks(cluster: Cluster, config: RunConfig, namespace: str, images: 
         asked += [
             ("quota", lambda: quota_rows(cluster, config, namespace)),
             ("operator", lambda: operator_rows(cluster, config)),
-            ("dry run", lambda: [dry_run_row(cluster, config, namespace, image)]),
+            ("dry run", lambda: dry_run_rows(cluster, config, namespace, image)),
         ]
     asked += [("image", lambda image=image: [image_row(cluster, image)]) for image in images]  # type: ignore[misc]
     return [Check(SECTION, name, ask, NETWORK) for name, ask in asked]

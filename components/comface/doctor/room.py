@@ -95,6 +95,13 @@ def operator_rows(cluster: Cluster, config: RunConfig) -> list[Row]:
     return []
 
 
+def dry_run_rows(cluster: Cluster, config: RunConfig, namespace: str, image: str) -> list[Row]:
+    """Nothing where the cluster does not know the kind, which has a row of its own."""
+    kind = KINDS[config.pretrain.job.kind]
+    there = served(cluster, f"{kind.GROUP}/{kind.VERSION}", kind.PLURAL)
+    return [dry_run_row(cluster, config, namespace, image)] if there else []
+
+
 def dry_run_row(cluster: Cluster, config: RunConfig, namespace: str, image: str) -> Row:
     """The job as the launcher would send it, which the server checks and does not keep."""
     kind = KINDS[config.pretrain.job.kind]
