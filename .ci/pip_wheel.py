@@ -42,7 +42,7 @@ def main(requirements: str, folder: str) -> None:
     try:
         with urllib.request.urlopen(page, timeout=60) as answer:
             links = re.findall(r'href="([^"]+)"', answer.read().decode())
-        link = next(link for link in links if urllib.parse.urlparse(link).path.endswith(f"/{name}"))
+        link = next(link for link in links if urllib.parse.urlparse(link).path.rpartition("/")[2] == name)
         with urllib.request.urlopen(urllib.parse.urljoin(page, link), timeout=60) as answer:
             data = answer.read()
     except (OSError, StopIteration) as error:
