@@ -12,6 +12,7 @@ from PIL import Image
 from comface.config import EvaluateConfig
 from comface.errors import DataError
 from comface.evaluate import plots
+from comface.evaluate.provenance import Origin, pretraining
 from comface.evaluate.report import verdict
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
@@ -153,3 +154,9 @@ def test_figures_are_valid_svg_that_takes_its_ink_from_the_page_and_escapes_name
         assert "currentColor" in svg
         assert plots.INK not in svg
         assert "<b>odd" not in svg
+
+
+def test_the_generators_of_the_pre_training_are_those_that_its_tracks_name():
+    tracks = Origin("tracks", "", "file:///t", "0" * 64, {"generators": {"dcgan": {}, "procedural": {}}}, {})
+    backbone = Origin("backbone", "", "file:///b", "0" * 64, {"backbone": "narrow"}, {})
+    assert pretraining([tracks, backbone])["generators"] == ["dcgan", "procedural"]

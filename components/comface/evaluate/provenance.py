@@ -66,11 +66,7 @@ def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
     if not backbones:
         return {}
     config = backbones[0].config
-    generators: set[str] = set()
-    for line in lines:
-        if line.kind == "tracks":
-            shares = line.config.get("composition") or line.config.get("config", {}).get("composition") or ()
-            generators |= {str(share["generator"]) for share in shares if isinstance(share, dict)}
+    generators = {str(name) for line in lines if line.kind == "tracks" for name in line.config.get("generators") or ()}
     shards: dict[str, Any] = next((line.facts.get("train", {}) for line in lines if line.kind == "shards"), {})
     return {
         "generators": sorted(generators),
