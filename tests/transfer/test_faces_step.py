@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from comface import models
 from comface.config import DataSource
@@ -99,8 +101,25 @@ def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgne
     assert facts["left_out"] == {"photos whose name is not like 001A02.JPG": 1}
     assert (tmp_path / "summary.md").read_text() == (
         "data set **fgnet**: 2 faces found, 2 by the data set's own landmarks; missed: none; "
-        "left out: photos whose name is not like 001A02.JPG (1)\n"
+        "left out: photos whose name is not like 001A02.JPG (1)\n\n"
+        "pairs of photos of one subject that seem to be one picture: 1 (001A02.JPG and 001A30.JPG)\n"
     )
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+def test_a_photo_that_was_cropped_and_compressed_anew_under_another_subject_is_said_by_line(tmp_path, capfd):
+    data, folder = Path(__file__).parents[1] / "data", tmp_path / "study"
+    folder.mkdir()
+    photo = Image.open(data / "astronaut.jpg")
+    photo.save(folder / "Jane.jpg")
+    photo.crop((12, 6, 196, 190)).save(folder / "other.jpg", quality=70)
+    Image.open(data / "cases/photos/face_ok.jpg").save(folder / "third.jpg")
+    (folder / "labels.csv").write_text("subject,file,weight\nJane,Jane.jpg,60\nb,other.jpg,61\nJane,third.jpg,62\n")
+    made = align_dataset(FileStore(tmp_path / "store"), "study", DataSource(layout="pairs", uri=str(folder)))
+    assert made.facts["remarks"] == [
+        "pairs of photos of two subjects that seem to be one picture: 1 (line 2 and line 3)"
+    ]
+    assert "seem to be one picture: 1 (line 2 and line 3)" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")

@@ -28,6 +28,7 @@ from comface.progress import say, track
 from comface.store import Store
 from comface.transfer.arrays import array_bytes
 from comface.transfer.datasets import PATIENTS, Photo, open_dataset
+from comface.transfer.datasets.copies import near_copies
 from comface.transfer.datasets.media import pictures
 from comface.transfer.datasets.place import artifact_folder, fingerprint, local_folder
 
@@ -49,6 +50,11 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
+    remarks = list(data.remarks)
+    if source.layout in ("fgnet", "pairs"):
+        remarks += near_copies(found, faces_NSSC, source.layout in PATIENTS)
+        for remark in remarks[len(data.remarks) :]:
+            say(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))
     draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
@@ -63,7 +69,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
             "found": len(found),
             "missed": dict(sorted(missed.items())),
             "left_out": dict(sorted(data.left_out.items())),
-            "remarks": list(data.remarks),
+            "remarks": remarks,
             "with_own_landmarks": sum(bool(photo.eyes) for photo in found),
             "subjects": len({photo.subject for photo in found}),
         }
