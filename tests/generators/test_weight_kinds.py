@@ -143,6 +143,7 @@ def test_what_stands_beside_a_generator_is_inert(protocol: int) -> None:
 WRAPPED: dict[str, Callable[[State], Any]] = {
     "alone": lambda state: state,
     "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "arrays of numpy": lambda state: {"g_ema": {name: tensor.numpy() for name, tensor in state.items()}},
     "DataParallel": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
     "g_ema in state": lambda state: {"state": {"g_ema": state, "d": {"x": torch.zeros(1)}}, "args": None},
     "averaged before trained": lambda state: {
@@ -217,6 +218,9 @@ def test_a_refusal_names_what_the_file_holds() -> None:
         b"\x80\x04" + b"}(\x8c\x01GN\x8c\x05epochK\x03u."
     )
     assert "known generator (it holds 'encoder.weight')" in refusal(torch_file({"encoder.weight": torch.ones(1)}, True))
+    nested = torch_file({"GAN": {"S.net.0.weight": torch.ones(1)}, "version": "1"}, True)
+    assert "known generator (it holds 'S.net.0.weight')" in refusal(nested)
+    assert refusal(nvidia_pickle(stylegan2_state(), {}, beside={"G_ema": None})).endswith("(its G_ema is no network)")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the old file names numpy.core

@@ -73,9 +73,9 @@ def parse(content: bytes, path: Path | None = None) -> Container:
     if safetensors_files.is_safetensors(content[:16]):
         if path is not None:
             _check_provenance(path, sha256)
-        table, metadata = safetensors_files.read_safetensors(view)
+        value, metadata = safetensors_files.read_safetensors(view)
         told, kind = _told(metadata), "safetensors"
-        entry, table = tables.generator_table(table)
+        entry, table = tables.generator_table(value)
     elif tables.is_torch(view):
         kind = "torch file"
         entry, table = tables.generator_table(tables.torch_value(view))

@@ -23,7 +23,7 @@ HARMLESS = re.compile(
     | torch\.(b?float|u?int|long|short|complex|bool|q?u?int)\w*
     | torch\.(_utils\._rebuild_\w+ | _tensor\._rebuild_from_type_v2 | storage\.(Untyped|Typed)Storage)
     | torch\.(nn\.(modules|parallel|quantized|parameter)|optim|utils\.data|cuda\.amp|amp)(\.\w+)*\.[A-Z]\w*
-    | torch\.nn\.functional\.\w+
+    | torch\.nn\.functional\.\w+ | torch\.serialization\._get_layout
     | (dnnlib|training|torch_utils|metrics)(\.\w+)*\.[A-Z]\w*
     | (omegaconf|yacs|munch|addict|easydict|ml_collections)(\.\w+)*\.[A-Z]\w*
     | (pytorch_lightning|lightning|lightning_fabric)(\.\w+)*\.AttributeDict

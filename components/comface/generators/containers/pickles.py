@@ -85,6 +85,8 @@ def read_pickle(data: memoryview) -> Generator:
         return _from_modules(generator, len(data))
     if isinstance(value, tuple | list) and len(value) == 3 and isinstance(value[2], NetworkRecord):
         return _from_tensorflow(value[2], len(data))
+    if isinstance(value, dict) and "G_ema" in value:
+        raise Refused("it holds no generator (its G_ema is no network)")
     raise Refused(f"it holds no generator (neither G_ema nor (G, D, Gs)), but {_described(value)}")
 
 

@@ -16,7 +16,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.files import open_regular, read_bounded
 from comface.generators.containers import naming, safetensors_files, torch_files
 from comface.generators.containers.machine import Refused
-from comface.generators.containers.tensors import TensorRecord, bounded
+from comface.generators.containers.tensors import ArrayRecord, TensorRecord, bounded
 
 MOST_BYTES = 4 * 2**30
 """A training's whole state of StyleGAN2 at 1024 px, discriminator and optimisers included, has a quarter."""
@@ -26,7 +26,8 @@ AVERAGED = ("generator_smooth", "g_ema", "generator_ema", "netg_ema", "ema", "g_
 """Entries of a torch file that hold the generator whose weights were averaged, best first."""
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 DEEPEST, MOST_GENERATORS, MOST_TABLES = 4, 16, 4_096
-Table = dict[str, TensorRecord]
+Record = TensorRecord | ArrayRecord
+Table = dict[str, Record]
 
 
 def content_of(path: Path, mark: int = 16) -> bytes:
@@ -92,7 +93,7 @@ def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
     return {name: numbers(name, record) for name, record in table.items()}
 
 
-def numbers(name: str, record: TensorRecord) -> np.ndarray:
+def numbers(name: str, record: Record) -> np.ndarray:
     """A copy, in the order of C. Raises Refused for NaN, infinity, and what is no real number."""
     array = np.array(record.array(), order="C")
     if array.dtype.kind not in "fiub":
@@ -116,12 +117,12 @@ def generator_table(value: Any) -> tuple[str, Table]:
             entry = ".".join((*path, prefix.rstrip("."))).strip(".")
             chosen = {k: v for k, v in table.items() if not prefix or (isinstance(k, str) and k.startswith(prefix))}
             state = {name.removeprefix(prefix): record for name, record in _tensors(chosen).items()}
-            mean = next((p["latent_avg"] for p in parents if isinstance(p.get("latent_avg"), TensorRecord)), None)
+            mean = next((p["latent_avg"] for p in parents if isinstance(p.get("latent_avg"), Record)), None)
             if mean is not None and "input.input" in state:
                 state.setdefault("latent_avg", mean)
             found.append((_rank(entry), entry, state))
-    if not found:
-        return "", _tensors(value)
+    if not found:  # which naming.canonical then says, with the first names of the first table
+        return "", _tensors(next((table for _, _, table in _tables(value)), value))
     best = min(rank for rank, _, _ in found)
     chosen_ones = [(entry, state) for rank, entry, state in found if rank == best]
     if len(chosen_ones) > 1:
@@ -139,7 +140,7 @@ def _tables(value: Any) -> Iterator[tuple[tuple[str, ...], list[dict[Any, Any]],
         path, parents, table = waiting.pop(0)
         if not isinstance(table, dict):
             continue
-        if any(isinstance(item, TensorRecord) for item in table.values()):
+        if any(isinstance(item, Record) for item in table.values()):
             yield path, parents, table
         if len(path) < DEEPEST:
             inner = [(key, item) for key, item in table.items() if isinstance(key, str) and isinstance(item, dict)]
@@ -157,6 +158,6 @@ def _tensors(table: Any) -> Table:
     if not isinstance(table, dict) or not table:
         raise Refused("it holds no tensors by name")
     for name, record in table.items():
-        if not isinstance(name, str) or not isinstance(record, TensorRecord):
+        if not isinstance(name, str) or not isinstance(record, Record):
             raise Refused(f"its entry {ascii(name)[:80]} is no tensor")
     return dict(table)

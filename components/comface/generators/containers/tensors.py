@@ -35,7 +35,8 @@ STORAGES = {
     "torch.QInt32Storage": "<i4",
     "torch.storage.UntypedStorage": "|u1",
 }
-"""Element types; numpy has no bfloat16, whose two bytes are opaque to it."""
+STORAGES |= {name.replace("torch.", "torch.cuda.", 1): dtype for name, dtype in STORAGES.items()}
+"""Element types, on a GPU too, as older files name them; bfloat16, which numpy lacks, is two opaque bytes."""
 _DTYPE = re.compile("f[248]|[iu][1248]|b1|c8|c16|f16|[USMm][0-9]{1,4}")
 MOST_AXES = 8
 
@@ -259,6 +260,7 @@ TORCH_TENSORS = {
     "torch._utils._rebuild_tensor": Permitted(call=rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": Permitted(call=rebuild_tensor),
     "torch._utils._rebuild_parameter": Permitted(call=rebuild_parameter),
+    "torch._utils._rebuild_parameter_with_state": Permitted(call=rebuild_parameter),
 }
 TORCH_STORAGES = {name: Permitted() for name in STORAGES}
 NUMPY = {
