@@ -180,6 +180,14 @@ def test_a_value_that_is_no_plain_data_is_refused_at_once(bomb: str) -> None:
     assert len(str(error.value)) < 400
 
 
+def test_a_product_of_fields_is_bounded_too() -> None:
+    share = "{generator: dcgan, identities: 9999999, attributes: [a, b], attributes_per_identity: 2}"
+    assert "the composition has 19,999,998 tracks, more than 10,000,000" in answer(f"synthesize.composition=[{share}]")
+    assert "gives 10,001 images a track, more than 1,000; raise it to 0.01 or more" in answer(
+        "synthesize.alpha_step=0.001"
+    )
+
+
 def test_plain_data_is_what_it_looks_like() -> None:
     config = resolve(
         "laptop",

@@ -62,6 +62,8 @@ Small = Annotated[int, Field(ge=1, le=10_000)]
 SidePx = Annotated[int, Field(ge=32, le=1024)]
 MOST_ALPHAS = 1_000
 """Members of a track are numbered with three digits."""
+MOST_TRACKS = 10_000_000
+"""Thirty times the paper's; plans and indices of all tracks are held in memory."""
 
 CELEBA = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
@@ -170,6 +172,9 @@ class SynthesizeConfig(Section):
         steps = 2 * self.alpha_max / self.alpha_step
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 2:
             raise ValueError("alpha_step must divide 2 * alpha_max into at least two steps")
+        tracks = sum(share.identities * share.attributes_per_identity for share in self.composition)
+        if tracks > MOST_TRACKS:
+            raise ValueError(f"the composition has {tracks:,} tracks, more than {MOST_TRACKS:,}; lower its identities")
         if round(steps) >= MOST_ALPHAS:
             raise ValueError(
                 f"alpha_step {self.alpha_step:g} gives {round(steps) + 1:,} images a track, more than {MOST_ALPHAS:,}; "

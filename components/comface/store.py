@@ -66,7 +66,7 @@ def place_uri(place: str) -> str:
     """A plain path as a file:// URI; anything else (a URI, what looks like one, nothing) as it is."""
     if not place.strip() or re.match("[A-Za-z][A-Za-z0-9+.-]*:", place) or "@" in place.partition("/")[0]:
         return place
-    return Path(place).expanduser().absolute().as_uri()
+    return Path(os.path.abspath(Path(place).expanduser())).as_uri()
 
 
 def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:

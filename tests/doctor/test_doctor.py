@@ -385,7 +385,7 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     text = capsys.readouterr().out
     assert "no kubeconfig is here" in text
     assert "no server is named (--endpoint or KFP_ENDPOINT)" in text
-    assert text.rstrip().endswith("Nothing is red")
+    assert text.rstrip().endswith("All checks passed")
     assert desk.kube.asked == []
 
 
@@ -482,7 +482,7 @@ def test_an_error_becomes_what_was_found_and_what_to_do(error: Exception, row: R
 
 
 def test_an_empty_table_is_no_alarm() -> None:
-    assert table([]) == "Nothing is red"
+    assert table([]) == "All checks passed"
 
 
 class Registry(BaseHTTPRequestHandler):

@@ -158,7 +158,7 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
         ),
         (("pretrain.backbone=vit_b_16",), "takes views of 224 px alone; pretrain.image_size_px is 48"),
         (("transfer.backbone=vit_b_16",), "takes views of 224 px alone; transfer.image_size_px is 48"),
-        (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 nodes with 8 each); use 8."),
+        (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 node with 8 each); use 8."),
         (("synthesize.parts=4096",), "asks for 4096 parts of 3600 identities"),
     ],
 )

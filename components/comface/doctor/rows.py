@@ -95,7 +95,7 @@ def table(rows: Sequence[Row]) -> str:
         if row.todo:
             lines.append(f"    {'':<{width}}  → {row.todo}")
     red = sum(row.state == "red" for row in rows)
-    lines += ["", f"{red} of {len(rows)} lines {'is' if red == 1 else 'are'} red" if red else "Nothing is red"]
+    lines += ["", f"{red} of {len(rows)} lines {'is' if red == 1 else 'are'} red" if red else "All checks passed"]
     return "\n".join(lines).lstrip("\n")
 
 

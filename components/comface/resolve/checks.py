@@ -21,6 +21,7 @@ from comface.resolve.missing import absent_methods, missing_models, rival_proble
 from comface.resolve.sizes import room_problems, sizes_of
 from comface.resolve.weights import check_screening, find_generators
 from comface.store import Store, open_store
+from comface.synthesize.composition import totals
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,18 @@ def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> l
     processes = wanted.nodes * max(1, wanted.gpus_per_node)
     methods = ", ".join(config.transfer.methods)
     return [
-        check("composition", consistency.composition_problems, config, f"{wanted.pairs_per_step} pairs a batch"),
-        check("batch", consistency.batch_problems, config, f"{wanted.pairs_per_step} pairs on {processes} processes"),
+        check(
+            "composition",
+            consistency.composition_problems,
+            config,
+            f"{totals(config.synthesize).identities:,} identities for batches of {wanted.pairs_per_step} pairs",
+        ),
+        check(
+            "batch",
+            consistency.batch_problems,
+            config,
+            f"{wanted.pairs_per_step} pairs for {processes} process{'es' if processes > 1 else ''}",
+        ),
         check("views", consistency.view_problems, config, f"{wanted.image_size_px} px for {wanted.backbone}"),
         check("methods and gate", consistency.gate_problems, asked or config, methods),
     ]

@@ -69,8 +69,8 @@ def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         below, above = pairs // processes * processes, -(-pairs // processes) * processes
         nearest = f"{below} or {above}" if below else str(above)
         yield ConfigurationError(
-            f"pretrain.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} nodes with "
-            f"{max(1, wanted.gpus_per_node)} each); use {nearest}."
+            f"pretrain.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} "
+            f"node{'s' if wanted.nodes > 1 else ''} with {max(1, wanted.gpus_per_node)} each); use {nearest}."
         )
 
 
