@@ -21,8 +21,8 @@ BODIES = ("truncated", "flipped", "trickle")
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
-    """`share` of all requests with one of `commands` meets one of `kinds`. `seen` counts what happened; `stall_s`: how
-    late is late."""
+    """`share` of all requests with one of `commands` for a path that holds `path` meets one of `kinds`. `seen` counts
+    what happened, `asked` keeps what came; `stall_s`: how late is late."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -31,6 +31,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target, self.share, self.kinds, self.stall_s = urlsplit(target).netloc, share, kinds, stall_s
         self.commands: Sequence[str] = ("GET", "HEAD", "PUT", "POST", "DELETE")
+        self.path = ""
         self.draw, self.lock = random.Random(seed), threading.Lock()
         self.seen: Counter[str] = Counter()
         self.asked: list[tuple[str, str, dict[str, str]]] = []
@@ -39,12 +40,12 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fault(self, command: str, listing: bool) -> str:
+    def fault(self, command: str, path: str, listing: bool) -> str:
         """The kind that this request meets, one of those that it can meet."""
         kinds = [kind for kind in self.kinds if kind not in BODIES or command in ("GET", "POST")]
         kinds = [kind for kind in kinds if kind != ("flipped" if listing else "garbled")]
         with self.lock:
-            spoilt = kinds and command in self.commands and self.draw.random() < self.share
+            spoilt = kinds and command in self.commands and self.path in path and self.draw.random() < self.share
             return min(kinds, key=lambda kind: (self.seen[kind], self.draw.random())) if spoilt else ""
 
     def happened(self, kind: str, command: str) -> None:
@@ -72,7 +73,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.asked.append((self.command, self.path, dict(self.headers)))
         listing = self.command == "GET" and "list-type=2" in self.path
-        kind = self.server.fault(self.command, listing)
+        kind = self.server.fault(self.command, self.path, listing)
         if kind in ("503", "slow down", "reset"):
             self.server.happened(kind, self.command)
             return self._reset() if kind == "reset" else self._busy(kind)

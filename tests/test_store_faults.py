@@ -16,9 +16,10 @@ import pytest
 from faulty_proxy import KINDS, FaultyProxy, faulty
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import ShardConfig, Share, SynthesizeConfig
+from comface.config import ShardConfig, Share, SynthesizeConfig, resolve
 from comface.errors import TryAgain
 from comface.manifest import Artifact, Draft, open_artifact
+from comface.pretrain.step import pretrain
 from comface.shard.reader import ShardReader
 from comface.shard.step import shard
 from comface.store import FileStore, Store, open_store
@@ -225,6 +226,34 @@ def test_a_store_that_was_given_up_is_not_waited_for_as_long_again(s3_environmen
         assert time.monotonic() - started < HASTY.within_s
         proxy.share = 0.0
         assert store.read("k") == b"x"
+
+
+# A training
+
+TRAINING = (
+    "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=3", "pretrain.epochs=2",
+    "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=600",
+)  # fmt: skip
+
+
+def test_a_checkpoint_that_the_store_does_not_take_costs_no_training_but_the_weights_do(
+    s3_environment: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    share = Share(generator="procedural", identities=20, attributes=ATTRIBUTES)
+    config = SynthesizeConfig(composition=(share,), alpha_step=2.5, image_size_px=32, parts=1, screen_faces=False)
+    disk = FileStore(tmp_path / "store")
+    shards = shard(disk, ShardConfig(), [synthesize(disk, config, 0, load=load_tiny)])
+    training = resolve("laptop", TRAINING).pretrain
+    with faulty(s3_environment["AWS_ENDPOINT_URL"], 1.0, "503") as proxy:
+        proxy.commands = ("PUT",)
+        store = store_behind(proxy, s3_environment, replace(HASTY, within_s=0.3), uuid.uuid4().hex)
+        with pytest.raises(TryAgain, match=r"'model[.].*answers 503") as error:
+            pretrain(store, training, shards, tmp_path / "cache")
+    assert error.value.exit_code == 75
+    said = capfd.readouterr().err
+    warning = "The checkpoint was not saved, and the training continues without it: The store s3://"
+    assert said.count(warning) == 2
+    assert said.rindex(warning) > said.index("epoch 2/2")
 
 
 # Time

@@ -290,11 +290,11 @@ def _unread(response: Any, data: bytes, method: str) -> Any:
 def _reason(error: Exception, patience: Patience) -> str:
     if isinstance(error, NameResolutionError):
         return "is a name that cannot be resolved"
-    if isinstance(error, ConnectTimeoutError):
-        return f"takes no connection within {patience.connect_s:.0f} s"
-    if isinstance(error, NewConnectionError):
+    if isinstance(error, NewConnectionError):  # a ConnectTimeoutError too
         cause = error.__cause__
         return "refuses connections" if isinstance(cause, ConnectionRefusedError) else "cannot be connected to"
+    if isinstance(error, ConnectTimeoutError):
+        return f"takes no connection within {patience.connect_s:.0f} s"
     if isinstance(error, ReadTimeoutError | TimeoutError):
         return f"sent nothing for {patience.silence_s:.0f} s"
     if any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import radosgw
+from faulty_proxy import KINDS, faulty
 from tiny_run import bare_environment, comface, command, manifests, run_arguments
 
 from comface.manifest import open_artifact
@@ -271,6 +272,23 @@ def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3: dict[str, str],
     places |= {"what it said": (done.stderr + done.stdout).encode()}
     for secret in (s3["AWS_SECRET_ACCESS_KEY"], s3["AWS_ACCESS_KEY_ID"]):
         assert [place for place, data in places.items() if secret.encode() in data] == []
+
+
+def test_a_run_with_every_twentieth_request_spoilt_ends_well_in_one_start(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = "s3://comface/spoilt-run"
+    with faulty(s3["AWS_ENDPOINT_URL"], 0.05, seed=1, stall_s=3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        done = comface(*run_arguments(tmp_path / "run"), "--store", store, timeout_s=900)
+        assert done.returncode == 0, done.stderr
+    assert len([kind for kind in KINDS if proxy.seen[kind]]) > 5
+    assert sum(proxy.seen[kind] for kind in KINDS) > 10
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3["AWS_ENDPOINT_URL"])
+    assert len(registered(store)) == 1
+    verified = comface("verify", "--store", store)
+    assert verified.returncode == 0, verified.stderr
+    assert "Traceback" not in done.stderr + (tmp_path / "run" / "run.log").read_text()
 
 
 def test_a_run_on_a_store_that_refuses_the_key_ends_at_once(s3: dict[str, str], tmp_path: Path) -> None:
