@@ -38,7 +38,7 @@ FAILURES = "failures"
 FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_code)
 RETRIES_END_S = 900.0
 """Longer than KFP's own retries take (pipelines/comface.py: 140 s, and the pods' starts). Later it was a person who
-pressed "Retry" after mending something, and the step works again."""
+pressed "Retry" after correcting something, and the step works again."""
 
 
 def set_threads_passive() -> None:
@@ -155,7 +155,7 @@ def _record_before(store: Store, run: str, step: str) -> str | None:
     record = read_failure(store, key)
     if record and record["exit_code"] in FOR_GOOD and time.time() - record["at"] < RETRIES_END_S:
         say(f"error in {step}: {record['sentence']}")
-        say("(found by an earlier attempt, so nothing was tried again; mend it, then start a new run)")
+        say("(found by an earlier attempt, so nothing was tried again; correct it, then start a new run)")
         raise SystemExit(record["exit_code"])
     return key
 

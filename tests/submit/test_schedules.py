@@ -80,6 +80,9 @@ def test_a_schedule_is_enabled_one_at_a_time_without_catching_up(
         "parameters": {"store": "s3://b/x", "profile": "laptop", "nodes": 1, "gpus_per_node": 0}
     }
     assert "platform_spec" in run["pipeline_spec"]
+    assert place.create("--set", "transfer.folds=3", "--param", "tasks=age", "--param", "store=s3://b/x") == 0
+    sent = place.runs[-1]["runtime_config"]["parameters"]
+    assert (sent["overrides"], sent["tasks"]) == ({"transfer.folds": 3}, ["age"]), "typed, as a server wants them"
     assert "weekly is created; next tick " in capsys.readouterr().err
 
 

@@ -57,11 +57,14 @@ def kfp(server: KfpServer, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_kfp_run_submit_needs_nothing_else_and_its_arguments_arrive_typed(server: KfpServer) -> None:
     done = kfp(
-        server, "run", "submit", "-e", "comface", "-f", str(PIPELINE), "nodes=2", "profile=laptop", "store=s3://b/x"
-    )
+        server, "run", "submit", "-e", "comface", "-f", str(PIPELINE), "nodes=2", "profile=laptop", "store=s3://b/x",
+        'overrides={"pretrain.epochs": 2}', 'tasks=["age"]',
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = server.all("runs")
-    assert run["runtime_config"]["parameters"] == {"nodes": 2, "profile": "laptop", "store": "s3://b/x"}
+    assert run["runtime_config"]["parameters"] == {
+        "nodes": 2, "profile": "laptop", "store": "s3://b/x", "overrides": {"pretrain.epochs": 2}, "tasks": ["age"],
+    }  # fmt: skip
     assert set(run["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
     done = kfp(server, "run", "submit", "-e", "comface", "-f", str(PIPELINE))
     assert done.returncode == 0, done.stderr
@@ -100,6 +103,20 @@ def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> Non
         "overrides": {"pretrain.epochs": 2, "shard.seed": 1},
     }  # fmt: skip
     assert (run["display_name"], run["service_account"]) == ("mine", "runner")
+
+
+def test_what_a_person_types_becomes_the_lists_and_mappings_of_the_form(server: KfpServer) -> None:
+    typed = (
+        "tasks=age, smile", "methods=[scratch, comface]", "data={fgnet: {layout: fgnet, uri: s3://b/fgnet}}",
+        "overrides=pretrain.epochs=4\nregister.must_beat=null", "store=s3://b/x",
+    )  # fmt: skip
+    assert submit(server, *[word for value in typed for word in ("--param", value)]) == 0
+    (run,) = server.all("runs")
+    assert run["runtime_config"]["parameters"] == {
+        "tasks": ["age", "smile"], "methods": ["scratch", "comface"], "store": "s3://b/x",
+        "data": {"fgnet": {"layout": "fgnet", "uri": "s3://b/fgnet"}},
+        "overrides": {"pretrain.epochs": 4, "register.must_beat": "null"},
+    }  # fmt: skip
 
 
 def test_sizes_of_the_training_are_the_profiles_unless_they_are_given(server: KfpServer) -> None:

@@ -20,8 +20,9 @@ HEAD = """# Configuration
 
 Every field, its default (the paper's, section 4.1, where the paper says), what it may be, and its meaning; this page is
 what `comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field
-with `--set section.field=value`, or in the KFP UI in the parameter `overrides`, one `field=value` a line. A value is
-YAML: text, numbers, true and false, lists and mappings.
+with `--set section.field=value`, or in the KFP UI in the parameter `overrides`, a mapping: `{"section.field": value}`.
+A value is YAML: text, numbers, true and false, lists and mappings. In the UI a text means what it means after `--set`
+(`"null"` is no value); KFP keeps numbers as doubles, so a whole number above 2^53 is written as text there.
 
 The first step of a run, and `comface doctor`, check everything that can be known before the first image and say all of
 it at once: the fields, methods and their weights, generators and their directions, data sets and their labels, whether

@@ -117,7 +117,7 @@ def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
             f"The KFP at {endpoint} does not know this (404{said}); check --endpoint and the name."
         )
     if 400 <= status < 500 and status not in (408, 429):
-        return ConfigurationError(f"The KFP at {endpoint} refused the request ({status}{said}); mend it.")
+        return ConfigurationError(f"The KFP at {endpoint} refused the request ({status}{said}); correct it.")
     return TryAgain(f"The KFP at {endpoint} failed ({status}{said}); try again in a minute.")
 
 
@@ -180,7 +180,7 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
     configuration.refresh_api_key_hook = take_token
     take_token(configuration)  # the hook is asked only where there is a token already
 
-    class Client(kfp_server_api.ApiClient):  # type: ignore[misc]
+    class Client(kfp_server_api.ApiClient):
         def request(self, *arguments: Any, **options: Any) -> Any:
             """What TLS refuses has no body, which the caller would decode."""
             try:

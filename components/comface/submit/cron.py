@@ -96,7 +96,7 @@ def checked_cron(text: str, now: datetime) -> Cron:
     ticks = cron.ticks(now)
     last = next(ticks, None)
     if last is None:
-        raise ConfigurationError(f"The cron expression '{text}' never comes; mend its day or month.")
+        raise ConfigurationError(f"The cron expression '{text}' never comes; correct its day or month.")
     for _, tick in zip(range(24 * 60), ticks, strict=False):  # every gap within a day is among them
         if (tick - last).total_seconds() < LEAST_GAP_S:
             raise ConfigurationError(
@@ -115,7 +115,7 @@ def _field(text: str, word: str, name: str, least: int, most: int, names: Sequen
         except ValueError:
             hint = " (Sunday is 0)" if name == "weekday" and "7" in part else ""
             raise ConfigurationError(
-                f"The {name} '{part}' of the cron expression '{text}' is not within {least}-{most}{hint}; mend it."
+                f"The {name} '{part}' of the cron expression '{text}' is not within {least}-{most}{hint}; correct it."
             ) from None
     return tuple(sorted(found))
 

@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from comface.errors import ConfigurationError
+from comface.names import quoted
+from comface.reading import plain_yaml
 from comface.resolve.parameters import data_sources, names, override_lines, override_mapping
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -118,17 +120,19 @@ def _typed(name: str, text: str, kind: str) -> Any:
     wanted: dict[str, tuple[type, ...]]
     wanted = {"NUMBER_DOUBLE": (int, float), "BOOLEAN": (bool,), "LIST": (list,), "STRUCT": (dict,)}
     if not isinstance(value, wanted.get(kind, ())) or (kind == "NUMBER_DOUBLE" and isinstance(value, bool)):
-        raise ConfigurationError(f"The parameter '{name}' must be {KINDS.get(kind, kind)}, not '{text}'; mend it.")
+        raise ConfigurationError(
+            f"The parameter '{name}' must be {KINDS.get(kind, kind)}, not {quoted(text)}; correct it."
+        )
     return value
 
 
 def _written(text: str, kind: str) -> Any:
-    """JSON; a list also as names between commas, an object also as YAML or as one `field=value` a line."""
+    """JSON; and what is quicker to type: YAML, names between commas for a list, `field=value` lines for an object."""
     try:
         return json.loads(text)
     except ValueError:
-        if kind == "LIST" and text[:1] not in ("[", "{"):
-            return names(text)
+        if kind == "LIST":
+            return plain_yaml(text) if text.lstrip().startswith("[") else names(text)
         if kind == "STRUCT":
             braced = text.lstrip().startswith("{")
             return data_sources(text) if braced else override_mapping(override_lines(text))
