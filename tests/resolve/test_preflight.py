@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from weights_location import ATTRIBUTES, fill
 
+from comface.cli import main
 from comface.config import NOT_BUILT, RunConfig, TransferConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
 from comface.models import IMAGENET
@@ -112,6 +113,35 @@ def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_al
     broken = [f"data.mine={{layout: pairs, uri: '{place}'}}", "tasks.t={dataset: mine, label: weight, unit: kg}"]
     with pytest.raises(DataError, match=r"The data set 'mine' cannot be used: .*Line 2|line 2"):
         plan_run(resolve("paper", [*broken, "transfer.tasks=[t, age]"], places), "run-1")
+
+
+def test_doctor_prints_the_very_checks_that_resolve_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("KFP_ENDPOINT", "KUBERNETES_SERVICE_HOST", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = pairs_data_set(tmp_path / "mine", [(f"p{n // 2}", float(n)) for n in range(10)])
+    overrides = [
+        f"data.mine={{layout: pairs, uri: '{place}'}}",
+        "tasks.edema={dataset: mine, label: wieght, unit: kg}",
+        "transfer.tasks=[edema]",
+        "pretrain.pairs_per_step=41",
+        "pretrain.nodes=2",
+        "synthesize.composition=[{generator: stylegan2, identities: 90, attributes: [age]}]",
+        f"weights={tmp_path / 'weights'}",
+        "register.must_beat=null",
+        "register.thresholds=[{task: au6, min_corr: 0.5}]",
+    ]
+    store = str(tmp_path / "store")
+    words = [word for override in overrides for word in ("--set", override)]
+    assert main(["doctor", "--json", "--store", store, *words]) == 64
+    red = [row for row in json.loads(capsys.readouterr().out)["checks"] if row["state"] == "red"]
+    with pytest.raises(ConfigurationError) as error:
+        plan_run(resolve("laptop", overrides, {"store": store}), "run-1")
+    told = [f"{row['found']}; {row['todo']}".removesuffix("; check AWS_ENDPOINT_URL and the network") for row in red]
+    assert told == [str(problem).removesuffix(".") for problem in error.value.problems]
+    assert [row["name"] for row in red] == ["batch", "methods and gate", "weights", "data set mine"]
 
 
 # Methods and the gate
