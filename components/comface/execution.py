@@ -28,7 +28,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefu
 from comface.files import failure
 from comface.plans import open_place, read_plan
 from comface.progress import say
-from comface.sealed import RECORD_BYTES, sealed, unsealed
+from comface.sealed import read_sealed, sealed
 from comface.store import Store
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:
 def read_failure(store: Store, key: str) -> dict[str, Any] | None:
     """The record of a failure; None where there is none, or one that was damaged and so decides nothing."""
     try:
-        return unsealed(store.read(key, RECORD_BYTES))
+        return read_sealed(store, key)
     except (DataError, ValueError):
         return None
 

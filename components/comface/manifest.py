@@ -13,11 +13,10 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,8 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from comface import __version__
 from comface.code_digest import code_digest
 from comface.errors import ConfigurationError, DataError
-from comface.files import NotRegularError, make_private_folder, open_file, open_regular
-from comface.sealed import json_bytes, sealed, unsealed
+from comface.objects import SHA256, differs, own_key
+from comface.objects import StoredObject as StoredObject
+from comface.objects import file_sha256 as file_sha256
+from comface.objects import local_copy as local_copy
+from comface.sealed import json_bytes, read_sealed, sealed
 from comface.store import READINGS, REMAKE, FileStore, Store, TooLargeError, open_store
 
 MANIFEST = "manifest.json"
@@ -35,19 +37,8 @@ ADOPTED_BYTES = 64 << 30
 """The largest object of an interrupted run that is looked at; nothing names its size."""
 SCHEMA = "comface/manifest/2"
 PIN = "#sha256="
-SHA256 = "^[0-9a-f]{64}$"
 
 T = TypeVar("T")
-
-
-class StoredObject(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    size_bytes: int = Field(ge=0)
-    sha256: str = Field(pattern=SHA256)
-
-    @classmethod
-    def of(cls, data: bytes) -> StoredObject:
-        return cls(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 class Reference(BaseModel):
@@ -103,7 +94,7 @@ class Artifact:
     def input(self, name: str, kind: str | None = None) -> Artifact:
         """What it was made from, checked. Raises DataError when that is not what it was then."""
         if name not in self.manifest.inputs:
-            raise DataError(f"{self.uri} was not made from a '{name}'; pass the right artifact.")
+            raise DataError(f"The artifact at {self.uri} was not made from a '{name}'; pass the right artifact.")
         return open_reference(self.manifest.inputs[name], self.root, kind)
 
     def inputs(self) -> dict[str, Artifact]:
@@ -117,7 +108,7 @@ class Artifact:
                 data = self.store.read(self.key(name), entry.size_bytes)
                 if StoredObject.of(data) == entry:
                     return data
-        raise _differs(self.uri, name)
+        raise differs(self.uri, name)
 
     def check(self, name: str) -> None:
         """Raises DataError when an object is not what the manifest names."""
@@ -149,7 +140,7 @@ class Artifact:
 
     def _entry(self, name: str) -> StoredObject:
         if name not in self.manifest.objects:
-            raise DataError(f"{self.uri} holds no '{name}'; its manifest names {len(self.manifest.objects)} objects.")
+            raise DataError(f"The artifact at {self.uri} holds no '{name}'; its manifest does not name it.")
         return self.manifest.objects[name]
 
 
@@ -251,13 +242,6 @@ class Draft:
         return [key for key in self._before if key == name or re.fullmatch(pattern, key)]
 
 
-def own_key(name: str, entry: StoredObject | None) -> str:
-    """The key that only this content of `name` has: `heads/age.bin` -> `heads/age.0123456789abcdef.bin`. None: with `*`
-    in the digest's place."""
-    path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}.{entry.sha256[:16] if entry else '*'}{path.suffix}"))
-
-
 def relative(uri: str, root: str) -> str:
     """`uri` as it is written down in the store at `root`: below it without the root, so that a store may be copied."""
     return uri.removeprefix(f"{root}/")
@@ -289,13 +273,11 @@ def open_artifact(reference: str, kind: str | None = None, store: Store | None =
     store = store or open_store(uri)
     if not store.exists(MANIFEST):
         raise DataError(f"There is no finished artifact at {uri} (no {MANIFEST}); run the step that makes it.")
-    data = store.read(MANIFEST, MANIFEST_BYTES)
-    manifest = _parsed(uri, data)
-    sha256 = hashlib.sha256(data).hexdigest()
+    manifest, sha256 = _read_manifest(uri, store)
     if expected is not None and sha256 != expected:
         raise changed(uri)
     if kind is not None and manifest.kind != kind:
-        raise DataError(f"{uri} is an artifact of kind '{manifest.kind}', not '{kind}'; pass the right one.")
+        raise DataError(f"The artifact at {uri} is of kind '{manifest.kind}', not '{kind}'; pass the right one.")
     return Artifact(store, manifest, sha256)
 
 
@@ -306,72 +288,23 @@ def changed(uri: str) -> DataError:
     )
 
 
-def _parsed(uri: str, data: bytes) -> Manifest:
+def _read_manifest(uri: str, store: Store) -> tuple[Manifest, str]:
     try:
-        content = unsealed(data)
+        content = read_sealed(store, MANIFEST, MANIFEST_BYTES)
     except ValueError:
-        if f'"schema": "{SCHEMA[:-1]}1"'.encode() in data:
+        if f'"schema": "{SCHEMA[:-1]}1"'.encode() in store.read(MANIFEST, MANIFEST_BYTES):
             raise DataError(f"The artifact at {uri} was made by an older version; run its step again.") from None
         raise DataError(
             f"The manifest at {uri} is damaged or was changed (its seal does not hold); {REMAKE}."
         ) from None
     try:
-        return Manifest.model_validate(content)
+        return Manifest.model_validate(content), hashlib.sha256(sealed(content)).hexdigest()
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or MANIFEST
         raise DataError(f"The manifest at {uri} is of another version ({where}: {first['msg']}); {REMAKE}.") from None
 
 
-def local_copy(
-    store: Store, name: str, entry: StoredObject, cache: Path, remedy: str = REMAKE, checked: bool = False
-) -> Path:
-    """A checked file on this machine with the object's content, as Artifact.local gives it. `remedy`: what to do
-    where the object is not `entry`."""
-    if isinstance(store, FileStore):
-        path = store.path(name)
-    else:
-        make_private_folder(cache)
-        path = cache / f"{entry.sha256[:32]}-{Path(name).name}"
-    if checked and path.is_file() and path.stat().st_size == entry.size_bytes:
-        return path
-    if not isinstance(store, FileStore):
-        if path.is_file() and _measured(path, entry.size_bytes) == entry:
-            return path
-        with contextlib.suppress(TooLargeError):
-            for _ in range(READINGS):
-                store.download(name, path, entry.size_bytes)
-                if _measured(path, entry.size_bytes) == entry:
-                    return path
-        raise _differs(store.uri, name, remedy)
-    try:
-        found = _measured(path, entry.size_bytes)
-    except NotRegularError as error:
-        raise DataError(f"The object '{name}' of {store.uri} is {error.strerror}; {remedy}.") from None
-    except FileNotFoundError:
-        raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.") from None
-    if found != entry:
-        raise _differs(store.uri, name, remedy)
-    return path
-
-
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, NaN refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def file_sha256(path: Path) -> str:
-    with open_regular(path, "The file") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _measured(path: Path, expected_bytes: int) -> StoredObject | None:
-    """Size and sha256 of a regular file; None, without reading it, where it has not the size that is expected."""
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size != expected_bytes:
-            return None
-        return StoredObject(size_bytes=expected_bytes, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _differs(uri: str, name: str, remedy: str = REMAKE) -> DataError:
-    return DataError(f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}.")

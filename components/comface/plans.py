@@ -19,7 +19,7 @@ from typing import Any
 
 from comface.errors import ConfigurationError, DataError
 from comface.manifest import Artifact, canonical_json, open_artifact
-from comface.store import Store, open_store
+from comface.store import READINGS, Store, open_store
 
 FOLDER = "plans"
 PLAN_BYTES = 64 << 20
@@ -75,10 +75,10 @@ def kept(store: Store, run: str, value: Any) -> str:
 def fetched(store: Store, run: str, key: str) -> Any:
     """What was kept under `key`. Raises DataError when it is gone or was changed."""
     name = f"{FOLDER}/{run}/{key}.json"
-    data = store.read(name, PLAN_BYTES)
-    if _key(data) != key:
-        raise DataError(f"The plan '{name}' of {store.uri} was changed or is damaged; start the run again.")
-    return json.loads(data)
+    for _ in range(READINGS):
+        if _key(data := store.read(name, PLAN_BYTES)) == key:
+            return json.loads(data)
+    raise DataError(f"The plan '{name}' of {store.uri} was changed or is damaged; start the run again.")
 
 
 def item_of(plan: str, item: str) -> str:

@@ -6,11 +6,14 @@ that the mapping has: a reader writes what it understood again and compares all 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from comface.store import READINGS, Store
 
 SEAL = "seal"
 RECORD_BYTES = 1 << 20
@@ -33,6 +36,14 @@ def unsealed(data: bytes) -> dict[str, Any]:
     except RecursionError:
         pass
     raise ValueError("the seal does not hold")
+
+
+def read_sealed(store: Store, key: str, limit_bytes: int = RECORD_BYTES) -> dict[str, Any]:
+    """What lies sealed at `key`. Raises ValueError where the seal does not hold, however often it is read."""
+    for _ in range(READINGS - 1):
+        with contextlib.suppress(ValueError):
+            return unsealed(store.read(key, limit_bytes))
+    return unsealed(store.read(key, limit_bytes))
 
 
 def json_bytes(value: Any) -> bytes:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.manifest import Artifact, Reference, open_artifact, open_reference, relative
 from comface.names import LONGEST_PLACE, quoted
-from comface.sealed import RECORD_BYTES, sealed, unsealed
+from comface.sealed import read_sealed, sealed
 from comface.store import Store
 
 FOLDER = "registry"
@@ -156,7 +156,7 @@ class Registry:
 
     def _read(self, key: str, kind: type[R]) -> R:
         try:
-            return kind.model_validate(unsealed(self.store.read(f"{self.folder}/{key}", RECORD_BYTES)))
+            return kind.model_validate(read_sealed(self.store, f"{self.folder}/{key}"))
         except ValidationError:
             why = "is of another version"
         except ValueError:
