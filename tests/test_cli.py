@@ -292,7 +292,7 @@ def test_a_label_for_a_frame_that_does_not_exist_is_said(disfa: Path, capfd: pyt
 @needs_models
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("cut", "cannot be decoded"), ("grey", "No face was found"), ("text", "no image"), ("absent", "does not exist")],
+    [("cut", "truncated"), ("grey", "No face was found"), ("text", "image"), ("absent", "does not exist")],
 )
 def test_a_photo_that_cannot_be_compared_is_named_with_its_role(
     tiny_run, elsewhere: Path, capfd: pytest.CaptureFixture[str], kind: str, reason: str
