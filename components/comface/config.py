@@ -8,6 +8,8 @@ section as one canonical JSON string, so that caching is exact per step.
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib.resources
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -512,6 +514,14 @@ def profiles() -> tuple[str, ...]:
     return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
 
 
+@functools.cache
+def _profile_values(profile: str) -> dict[str, Any]:
+    text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
+    values = RunConfig().model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
+    merge(values, yaml.safe_load(text) or {})
+    return values | {"profile": profile}
+
+
 def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
     """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
 
@@ -521,11 +531,7 @@ def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any
     refuse_credentials({**override_values(overrides), **(extra or {})})
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
-    text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
-    default = RunConfig()
-    values: dict[str, Any] = default.model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
-    merge(values, yaml.safe_load(text) or {})
-    values["profile"] = profile
+    values: dict[str, Any] = copy.deepcopy(_profile_values(profile))
     merge(values, extra or {})
     wrong: list[ConfigurationError] = []
     for override in overrides:
