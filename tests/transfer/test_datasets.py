@@ -207,6 +207,7 @@ def test_edema_gives_frames_with_weight_session_and_phase(tmp_path, save_jpeg):
     ("break_it", "sentence"),
     [
         (lambda d: (d / "weights.csv").unlink(), "lacks weights.csv"),
+        (lambda d: (d / "weights.csv").rename(d / "Weights.xlsx"), "save 'Weights.xlsx' as CSV under this name"),
         (lambda d: [shutil.rmtree(d / name) for name in ("Jane Doe", "p2")], "None of the 4 weighings"),
         (lambda d: (d / "weights.csv").write_text("patient,session,phase,weight_kg\nJane Doe,s1,before,\n"),
          "Line 2 of weights.csv .* no weight in kilograms"),
@@ -315,7 +316,7 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
     (tmp_path / "labels.csv").write_text("subject,file,smile,apparent-age\na,a/1.jpg,0.5,30\na,a/2.jpg,,31\n\n")
     photos = read_dataset(source("pairs", tmp_path))
     assert [dict(photo.labels) for photo in photos] == [{"smile": 0.5, "apparent-age": 30.0}, {"apparent-age": 31.0}]
-    with pytest.raises(DataError, match="has no label 'weight'; it has: smile, apparent-age"):
+    with pytest.raises(DataError, match=r"labels.csv of .* has no column 'weight'; it has: smile, apparent-age"):
         read_dataset(source("pairs", tmp_path, labels=("weight",)))
 
 

@@ -88,7 +88,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
         raise _unreadable(error, place, hidden) from None
     left_out = Counter(found.left_out) + Counter({"copies of another photo": copies})
     found = DataSet(photos, found.labels, dict(left_out), (*found.remarks, *look_alikes(photos)))
-    require_labels(found, source.labels, place)
+    _require_labels(found, source, place)
     if told := found.told():
         say(f"The data set at '{place}': left out: {told}")
     for remark in found.remarks:
@@ -96,12 +96,13 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     return found
 
 
-def require_labels(found: DataSet, labels: Sequence[str], place: str) -> None:
-    """Raises DataError for a label that the data set does not know, or that none of its photos has."""
+def _require_labels(found: DataSet, source: DataSource, place: str) -> None:
     have = {name for photo in found.photos for name in photo.labels}
-    for label in labels:
+    what = ("labels.csv of the", "column") if source.layout == "pairs" else ("The", "label")
+    for label in source.labels:
         if label not in found.labels:
-            raise DataError(f"The data set at '{place}' has no label '{label}'; it has: {', '.join(found.labels)}.")
+            there = ", ".join(found.labels)
+            raise DataError(f"{what[0]} data set at '{place}' has no {what[1]} '{label}'; it has: {there}.")
         if label not in have:
             raise DataError(f"The data set at '{place}' has no photo with a value of '{label}'; fill in some.")
 

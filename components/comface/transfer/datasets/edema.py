@@ -19,7 +19,7 @@ from comface.config import DataSource
 from comface.errors import DataError
 from comface.tables import Table, assume, normal, read_table
 from comface.transfer.datasets import DataSet, Photo
-from comface.transfer.datasets.files import file_called, files_in, split_pictures
+from comface.transfer.datasets.files import files_in, split_pictures, table_called
 
 TABLE = "weights.csv"
 COLUMNS = ("patient", "session", "phase", "weight_kg")
@@ -42,9 +42,7 @@ class Weighing:
 
 
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
-    path = file_called(folder, TABLE)
-    if path is None:
-        raise DataError(f"The edema data set at '{place}' lacks {TABLE} ({','.join(COLUMNS)}); see docs/data.md.")
+    path = table_called(folder, TABLE, ",".join(COLUMNS), place)
     weighings = _weighings(read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'"))
     pictures, left_out = split_pictures(each for each in files_in(folder) if each != path)
     photos, folders, used = [], set(), set()

@@ -69,6 +69,17 @@ def file_called(folder: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
+def table_called(folder: Path, name: str, columns: str, place: str) -> Path:
+    """The data set's table; a workbook in its place is named. Raises DataError."""
+    path = file_called(folder, name)
+    if path is None:
+        stem = PurePath(name).stem
+        other = next((each for each in sorted(os.listdir(folder)) if normal(PurePath(each).stem) == stem), "")
+        hint = f"save '{other}' as CSV under this name" if other else "see docs/data.md"
+        raise DataError(f"The data set at '{place}' lacks {name} ({columns}); {hint}.")
+    return path
+
+
 def _entries(folder: Path, wanted: str) -> list[Path]:
     return [folder / name for name in sorted(os.listdir(folder)) if normal(name) == wanted]
 

@@ -16,7 +16,7 @@ from comface.config import DataSource
 from comface.errors import DataError
 from comface.tables import Row, Table, assume, normal, read_table
 from comface.transfer.datasets import DataSet, Photo
-from comface.transfer.datasets.files import file_called, files_in, split_pictures
+from comface.transfer.datasets.files import file_called, files_in, split_pictures, table_called
 
 TABLE = "labels.csv"
 COLUMNS = ("subject", "file")
@@ -24,9 +24,7 @@ NO_LINE = "photos without a line in labels.csv"
 
 
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
-    path = file_called(folder, TABLE)
-    if path is None:
-        raise DataError(f"The data set at '{place}' lacks {TABLE} (subject,file,<label>…); see docs/data.md.")
+    path = table_called(folder, TABLE, "subject,file,<label>…", place)
     table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
     labels = [column for column in table.columns if column not in COLUMNS]
     if not labels:
