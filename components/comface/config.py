@@ -198,7 +198,9 @@ class ScreeningConfig(Section):
         default=11, ge=3, le=MOST_ALPHAS, description="alphas measured along a track, both ends and 0 among them"
     )
     method: Method = Field(default="imagenet", description="backbone by whose features identity is told")
-    backbone: Place = Field(default="", description="backbone artifact, for the method 'comface'")
+    backbone: Place = Field(
+        default="", description="for the method 'comface': NAME, NAME@vN, NAME@champion, URI or path"
+    )
     others: int = Field(default=20, ge=1, le=1000, description="other identities that an edited face is told from")
     min_face: float = Field(default=0.7, ge=0, le=1, description="least share of tracks in which a face is found")
     min_identity: float = Field(

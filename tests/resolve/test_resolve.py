@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from comface.config import RunConfig, resolve
 from comface.errors import ConfigurationError, DataError
+from comface.manifest import Draft
 from comface.models import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
 from comface.plans import read_plan
+from comface.register.registry import Registry
 from comface.resolve.checks import check_store
 from comface.resolve.consistency import composition_problems, items
 from comface.resolve.datasets import check_dataset
@@ -214,6 +217,18 @@ def test_screening_by_a_backbone_that_is_not_at_hand_is_refused_before_anything_
     with pytest.raises(ConfigurationError, match=r"needs screening\.backbone"):
         laptop("screening.method=comface")
     check_screening(laptop("screening.action=skip"))
+
+
+def test_the_backbone_that_screens_may_be_named_by_a_model_and_is_fixed_in_the_plan(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    backbone = Draft(store, "backbone", {}, {}, "comface.seeds").publish({})
+    made = Draft(store, "model", {}, {"backbone": backbone}, "comface.seeds").publish({})
+    Registry(store, "comface").register(made, datetime(2026, 3, 1, tzinfo=UTC))
+    method = ("screening.action=report", "screening.method=comface", "screening.backbone=comface@v1")
+    plans = make_plans(laptop(*method, store=store.uri), "run-1")
+    assert json.loads(plans.shard)["screening"]["backbone"] == backbone.pinned
+    with pytest.raises(ConfigurationError, match="no version v2 of 'comface'"):
+        check_screening(laptop(*method[:2], "screening.backbone=comface@v2", store=store.uri))
 
 
 @pytest.mark.parametrize(

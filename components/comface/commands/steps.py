@@ -15,7 +15,7 @@ from comface.errors import ConfigurationError, raise_any
 from comface.manifest import split_pin
 from comface.resolve.sizes import memory_problems
 from comface.resolve.step import Plans, make_plans
-from comface.resolve.weights import find_generators
+from comface.resolve.weights import find_generators, screening_of
 
 BACKBONE = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
 
@@ -122,11 +122,11 @@ def screen(arguments: argparse.Namespace) -> None:
     store = open_store(config.store)
     if arguments.tracks:
         parts = [open_artifact(uri, "tracks") for uri in arguments.tracks]
-        screening = screen_tracks(store, config.screening, parts)
+        screening = screen_tracks(store, screening_of(config), parts)
     else:
         files = open_supplies(config.weights, find_generators(config), cache_folder())
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        screening = screen_composition(store, config.screening, config.synthesize, files, device=device)
+        screening = screen_composition(store, screening_of(config), config.synthesize, files, device=device)
     picture = screening.read("screening.png")
     write_file(arguments.picture, picture, private=True)
     print(text_table(screening.facts))

@@ -16,6 +16,7 @@ from comface.manifest import canonical_json
 from comface.progress import say
 from comface.resolve.checks import survey_run
 from comface.resolve.consistency import dataset_names, items
+from comface.resolve.weights import screening_of
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ def make_plans(
         return canonical_json({"store": config.store, "run": run, **sections})
 
     names = dataset_names(config)
+    screening = config.screening if config.screening.action == "skip" else screening_of(config)
     return Plans(
         synthesize=envelope(
             synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights, supplies=supplies or {}
         ),
         parts=list(range(config.synthesize.parts)),
-        shard=envelope(shard=config.shard.model_dump(mode="json"), screening=config.screening.model_dump(mode="json")),
+        shard=envelope(shard=config.shard.model_dump(mode="json"), screening=screening.model_dump(mode="json")),
         pretrain=envelope(pretrain=config.pretrain.model_dump(mode="json")),
         datasets=[
             envelope(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from comface.config import RunConfig
+from comface.config import RunConfig, ScreeningConfig
 from comface.errors import ComfaceError, ConfigurationError, raise_any
 from comface.execution import cache_folder
 from comface.generators.location import find_file, find_supplies, find_weights, local_files, needed
@@ -41,11 +41,19 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
 
 def check_screening(config: RunConfig) -> str:
     """The backbone by which screening tells identity is at hand."""
-    from comface.manifest import open_artifact
-
-    if config.screening.action != "skip" and config.screening.backbone:
-        open_artifact(config.screening.backbone, "backbone")
+    if config.screening.action != "skip":
+        screening_of(config)
     return f"{config.screening.action}, by {config.screening.method}"
+
+
+def screening_of(config: RunConfig) -> ScreeningConfig:
+    """The screening, its backbone as the artifact that the reference means now (`comface@champion` moves)."""
+    from comface.register.registry import resolve_backbone
+
+    if not config.screening.backbone:
+        return config.screening
+    backbone = resolve_backbone(open_store(config.store), config.screening.backbone)
+    return config.screening.model_copy(update={"backbone": backbone.pinned})
 
 
 def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterator[ComfaceError]:
