@@ -171,6 +171,7 @@ def test_the_module_and_the_script_are_the_same_command() -> None:
         (["--store", "ftp://host/x"], "is neither file:///absolute/path nor s3://bucket/prefix"),
         (["--store", "s3://key:secret@host/x"], "carries credentials"),
         (["--pipeline", "nowhere.yaml"], "There is no compiled pipeline at 'nowhere.yaml'"),
+        (["--pipeline", str(ROOT / "constraints.txt")], "constraints.txt' is not a compiled pipeline"),
         (["--set", "pretrain.pairs_per_step=3000"], "A batch of 3000 pairs needs as many identities"),
         (["--set", "synthesize.composition=[{generator: procedural, identities: 99, attributes: [wings]}]"], "wings"),
         (["--set", "synthesize.composition=[{generator: stylegan2, identities: 99, attributes: [age]}]"], "stylegan2"),

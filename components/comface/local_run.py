@@ -37,9 +37,11 @@ from comface.resolve.parameters import override_mapping
 from comface.resolve.step import plan_run
 from comface.runner import FAILED, end_group
 from comface.store import Store, open_store
+from comface.submit.package import read_package
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+SENT = {"profile", "overrides", "run_name", "store", "nodes", "gpus_per_node"}
 TASKS = "COMFACE_TASKS"
 """Names, for the shells of the steps, the folder that they may fill."""
 ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
@@ -92,6 +94,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
 
     Raises what a step failed with: the same sentence and exit code."""
     started = time.monotonic()
+    _check_parameters(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         store = open_store(config.store)
@@ -99,6 +102,16 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
         evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
         return _collect(evaluation, model, config, store, folder, started)
+
+
+def _check_parameters(pipeline: Path) -> None:
+    package = read_package(pipeline)
+    kinds = {name: definition.get("parameterType") for name, definition in package.parameters.items()}
+    if SENT - kinds.keys() or kinds["overrides"] != "STRUCT":
+        raise ConfigurationError(
+            f"'{pipeline}' does not take what `comface run` gives ({', '.join(sorted(SENT))}; overrides as a mapping); "
+            "compile it with this version (`make compile`), or leave out --pipeline."
+        )
 
 
 def _execute(

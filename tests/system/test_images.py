@@ -17,6 +17,7 @@ from tiny_run import ROOT, TINY, sets
 from comface.local_run import for_one_machine
 from comface.models import ALL
 from comface.register.registry import resolve_model
+from comface.resolve.parameters import override_mapping
 from comface.store import open_store
 
 WHICH = os.environ.get("COMFACE_TEST_IMAGES", "")
@@ -75,7 +76,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         )  # fmt: skip
         pipeline = for_one_machine((ROOT / "pipelines" / "comface.yaml").read_text())
         components.load_component_from_text(pipeline)(
-            profile="laptop", overrides="\n".join(OVERRIDES), run_name="from-images", store=store.as_uri(),
+            profile="laptop", overrides=override_mapping(OVERRIDES), run_name="from-images", store=store.as_uri(),
             nodes=1, gpus_per_node=0,
         )  # fmt: skip
     finally:
@@ -112,11 +113,11 @@ def test_the_composed_machine_runs_the_pipeline_against_an_s3_server(s3_environm
     assert machine["environment"].keys() == s3_environment.keys()
     hardening = ["--cap-drop", *machine["cap_drop"], "--security-opt", *machine["security_opt"]]
     assert machine["read_only"]
-    checkout, runs = machine["volumes"]
+    (runs,) = machine["volumes"]
     volume = f"comface-test-{os.getpid()}"
     room = [
         "--tmpfs", *machine["tmpfs"], "--shm-size", machine["shm_size"], "--workdir", machine["working_dir"],
-        "--volume", checkout.replace("..", str(ROOT)), "--volume", runs.replace("runs:", f"{volume}:", 1),
+        "--volume", runs.replace("runs:", f"{volume}:", 1),
     ]  # fmt: skip
     names = [word for name in s3_environment for word in ("--env", name)]
     command = [*machine["command"], *sets(TINY)]
