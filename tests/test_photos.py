@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,6 +211,22 @@ def test_a_photo_of_200_megapixels_is_read_smaller_and_a_larger_one_refused() ->
     ):
         decode_photo(data[:at] + b"\xff\x00\xff\x00" + data[at + 4 :])
     assert MAX_PIXELS > 16320 * 12240
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP"])
+def test_a_small_file_that_would_fill_the_memory_is_refused_by_its_header(kind: str) -> None:
+    data = encoded(Image.new("L", (9, 9)), kind)
+    size, order = {"PNG": (slice(16, 24), "big"), "GIF": (slice(6, 10), "little"), "BMP": (slice(18, 26), "little")}[
+        kind
+    ]
+    side = (11_000).to_bytes((size.stop - size.start) // 2, order)
+    data = data[: size.start] + side + side + data[size.stop :]
+    if kind == "PNG":
+        data = data[:29] + zlib.crc32(data[12:29]).to_bytes(4, "big") + data[33:]
+    with pytest.raises(
+        DataError, match="has more than 100 megapixels, which is the most that is read of a file that is"
+    ):
+        decode_photo(data)
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused(photo: NDArray[np.uint8]) -> None:
