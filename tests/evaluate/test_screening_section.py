@@ -10,6 +10,7 @@ from PIL import Image
 from comface.config import EvaluateConfig
 from comface.evaluate.entry import contact_sheet, screening
 from comface.evaluate.step import evaluate
+from comface.lightness import counted
 from comface.manifest import Artifact, Draft
 from comface.store import FileStore
 
@@ -25,7 +26,11 @@ VERDICTS = [
         ("mole", True, "", None, "not measured: no scorer is at hand", {}),
     )
 ]  # fmt: skip
-FACTS = {"attributes": VERDICTS, "method": "imagenet", "others": 20, "dropped_tracks": 7, "rehearsal": False}
+LIGHTNESS = {"dcgan": counted([(20.0, i % 2 == 0) for i in range(300)] + [(80.0, True)] * 300)}
+FACTS = {
+    "attributes": VERDICTS, "method": "imagenet", "others": 20, "dropped_tracks": 7, "rehearsal": False,
+    "faces_by_lightness": LIGHTNESS,
+}  # fmt: skip
 
 
 def picture(kind: str) -> bytes:
@@ -70,6 +75,7 @@ def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
     for text in ("lost: face at alpha +4 (55%)", "goes backwards", "not measured", "−5 … +3", "mouth-open −0.8"):
         assert text in html
     assert "Nothing was left out for it in this run." in html
+    assert "50% of the darkest tenth, 100% of the lightest" in html
     assert 'alt="Screening: per attribute one track' in html
     assert "3 attributes, imagenet" in html, "its artifact is among the origins"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comface.manifest import Artifact
-from comface.screening.table import HEADINGS, rows
+from comface.screening.table import HEADINGS, lightness, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
 
@@ -95,6 +95,7 @@ def screening(lines: Sequence[Origin]) -> dict[str, Any]:
         "others": facts["others"],
         "used": "alpha_ranges" in shards,
         "left_out": shards.get("screened_out_tracks", 0),
+        "lightness": lightness(facts),
     }
 
 

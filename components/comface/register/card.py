@@ -17,7 +17,7 @@ GENERATOR_LIMITS = {
     "procedural": "Its faces are parametric drawings with known physical truth, not photographs of anybody.",
     "dcgan": (
         "Its 64-pixel faces were learned from DigiFace-1M, which consists of rendered heads. Which skin tones, ages "
-        "and head coverings occur follows that renderer, and nobody has balanced or measured it here."
+        "and head coverings occur follows that renderer, and nobody has balanced it here."
     ),
 }
 GENERATOR_LIMIT = (
@@ -125,6 +125,9 @@ Research: comparing two photos of one person, both seen from the front, with met
 def _limits(facts: CardFacts) -> str:
     limits = "\n".join(
         f"- {_cell(name)}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.origins.generators
+    )
+    limits += "".join(
+        f"\n- {_cell(sentence)}. Faces that are not found are not learned." for sentence in facts.origins.lightness
     )
     rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == CHALLENGER})
     warning = (

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comface.lightness import added, tenths
 from comface.manifest import Artifact, file_sha256
 from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
 
 COHORT = "cohort"
-COHORT_FILES = (DCGAN, AGE, EXPRESSION, LANDMARKS)
+COHORT_FILES = (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET)
 """What the rehearsal of the scored cohort is made with."""
 KEYS = ("licence", "trained_on", "citation", "package")
 
@@ -31,6 +32,8 @@ class Origins:
     datasets: tuple[str, ...]
     files: tuple[dict[str, Any], ...]
     """Rows of file, role, sha256, licence, trained_on, citation, package."""
+    lightness: tuple[str, ...] = ()
+    """A sentence per generator whose faces were looked for: whether dark ones are found as often as light ones."""
 
 
 def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
@@ -43,6 +46,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
     def total(what: str) -> int | None:
         return sum(split[what] for split in splits) if splits and all(what in split for split in splits) else None
 
+    by_lightness = added(a.facts.get("faces_by_lightness", {}) for a in behind if a.manifest.kind == "tracks")
     used: dict[tuple[str, str], set[str]] = {}
     for artifact in behind:
         for file, sha256, role in _files(artifact):
@@ -54,6 +58,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
         total("identities"),
         tuple(sorted({_dataset(a) for a in behind if a.manifest.kind == "faces"})),
         tuple(_row(file, sha256, roles, weights) for (file, sha256), roles in sorted(used.items())),
+        tuple(f"{name}: {tenths(counts).sentence()}" for name, counts in sorted(by_lightness.items())),
     )
 
 

@@ -8,6 +8,7 @@ Legend: A alphas asked for, H = W side length.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from comface.config import SynthesizeConfig
 from comface.generators import FaceGenerator, draw, edit
 from comface.generators.edits import swept
+from comface.lightness import Counts, added, counted, skin_lightness
 from comface.manifest import Artifact
 from comface.seeds import derive_seed
 from comface.shard.plan import Located
@@ -36,6 +38,8 @@ Kind = tuple[str, str]
 Pixels = NDArray[np.uint8]
 REPORTS_PARAMETERS = ("procedural",)
 """Generators that know what they drew (`truth`)."""
+LOOKED_AT = 400
+"""Identities of a generator that are rendered to see whether dark faces are found as often: 10 ms each."""
 
 
 class Sample(Protocol):
@@ -52,6 +56,11 @@ class Sample(Protocol):
 
     def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
         """What the renderer says that it drew, (A,) each; empty where it does not say."""
+        ...
+
+    def faces_by_lightness(self) -> dict[str, Counts]:
+        """By generator, in how many unedited images a face is found, by the lightness of the skin; empty where the
+        composition's identities are not looked at."""
         ...
 
 
@@ -76,16 +85,31 @@ class RenderedSample:
 
     def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
         source, config = self.sources[track.generator], self.config
-        find = (self.find or finder_for(track.generator)) if config.screen_faces else None
-        if find is not None:
-            w_1D = draw(source.generator, [track.seed], config.truncation_psi)
-            side_px = min(source.generator.image_size_px, LARGEST_SIDE_PX)
-            if not find(to_uint8(source.generator.render(w_1D, side_px), side_px).cpu().numpy()[0]):
-                return None
+        find = self._finder(track.generator)
+        if find is not None and not find(self._unedited(track.generator, track.seed)):
+            return None
         return render_track(source.generator, self._edited(track, at), config.image_size_px)
 
     def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
         return _parameters(self.sources[track.generator].generator, lambda: self._edited(track, at))
+
+    def faces_by_lightness(self) -> dict[str, Counts]:
+        looked_at: dict[str, list[tuple[float, bool]]] = {}
+        for name in sorted({kind[0] for kind in self.kinds}):
+            if (find := self._finder(name)) is not None:
+                seeds = {i.seed: None for kind in self.kinds if kind[0] == name for _, i in self._ordered[kind]}
+                images = (self._unedited(name, seed) for seed in itertools.islice(seeds, LOOKED_AT))
+                looked_at[name] = [(skin_lightness(image), find(image)) for image in images]
+        return {name: counted(each) for name, each in looked_at.items()}
+
+    def _finder(self, generator: str) -> Finder | None:
+        return (self.find or finder_for(generator)) if self.config.screen_faces else None
+
+    def _unedited(self, generator: str, seed: int) -> Pixels:
+        source = self.sources[generator].generator
+        side_px = min(source.image_size_px, LARGEST_SIDE_PX)
+        w_1D = draw(source, [seed], self.config.truncation_psi)
+        return to_uint8(source.render(w_1D, side_px), side_px).cpu().numpy()[0]
 
     def _edited(self, track: Track, at: Sequence[int]) -> torch.Tensor:
         source, alphas = self.sources[track.generator], [self.alphas[i] for i in at]
@@ -124,6 +148,9 @@ class StoredSample:
             return {}
         direction_1D, alphas = generator.direction(track.attribute), [self.alphas[i] for i in at]
         return _parameters(generator, lambda: edit(generator.latents([track.seed]), direction_1D, alphas)[0])
+
+    def faces_by_lightness(self) -> dict[str, Counts]:
+        return added(part.facts["faces_by_lightness"] for part in self.parts)
 
 
 def sampled_identities(sample: Sample, generator: str, seed: int) -> Iterable[Track]:

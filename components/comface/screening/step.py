@@ -111,6 +111,7 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
             "method": config.method,
             "others": config.others,
             "dropped_tracks": len(_merged(lists)),
+            "faces_by_lightness": sample.faces_by_lightness(),
             "rehearsal": any(each.kind[0] == "procedural" for each in measured),
         }
     )

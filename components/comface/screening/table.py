@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comface.lightness import tenths
+
 HEADINGS = ("generator", "attribute", "verdict", "face", "identity", "own", "steady", "also moves")
 LEGEND = (
     "face, identity: least share within the range that holds; own: SD between people per 5 alpha; steady: rank\n"
@@ -36,12 +38,18 @@ def text_table(facts: Mapping[str, Any]) -> str:
         f"{kept} of {len(lines) - 1} attributes hold; identity is told by '{facts['method']}' among {facts['others']} "
         f"others; {facts['dropped_tracks']} of the tracks measured are on the drop list"
     )
-    return "\n".join([*text, "", LEGEND, said])
+    return "\n".join([*text, "", LEGEND, said, *lightness(facts)])
+
+
+def lightness(facts: Mapping[str, Any]) -> list[str]:
+    """A sentence per generator whose faces are looked for: whether dark ones are found as often as light ones."""
+    return [f"{name}: {tenths(counts).sentence()}" for name, counts in facts["faces_by_lightness"].items()]
 
 
 def markdown_table(facts: Mapping[str, Any]) -> list[str]:
     lines = [f"| {' | '.join(HEADINGS)} | why |", "|---" * (len(HEADINGS) + 1) + "|"]
-    return lines + [f"| {' | '.join(row[h] for h in HEADINGS)} | {row['reason']} |" for row in rows(facts)]
+    lines += [f"| {' | '.join(row[h] for h in HEADINGS)} | {row['reason']} |" for row in rows(facts)]
+    return [*lines, "", *lightness(facts)]
 
 
 def _row(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Synthesize: one part of the composition, as tracks of JPEGs (section 3.1; 101 images per track by default).
 
 In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `tracks`: chunk-00000.tar with
-chunk-00000.index.json, …, sheet.jpg. Chunks are stored as they are finished; a part that was killed keeps them, goes
-on, and ends with the same bytes. Rendering (device), encoding and storing (threads) overlap; what is held in memory
-is two chunks, whatever the size of the part.
+chunk-00000.index.json and chunk-00000.screened.json (in which identities a face was found), …, sheet.jpg. Chunks are
+stored as they are finished; a part that was killed keeps them, resumes, and ends with the same bytes. Rendering
+(device), encoding and storing (threads) overlap; what is held in memory is two chunks, whatever the size of the part.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from comface.config import SynthesizeConfig
 from comface.generators import draw, load_generator
 from comface.generators.edits import swept
 from comface.generators.location import Files
+from comface.lightness import skin_lightness
 from comface.manifest import Artifact, Draft
 from comface.monitoring import Monitor, open_monitor
 from comface.store import Store
-from comface.synthesize.chunk import Chunk, adopt_chunk, make_chunk
+from comface.synthesize.chunk import Chunk, LookedAt, adopt_chunk, make_chunk
 from comface.synthesize.composition import (
     Identity,
     check_names,
@@ -126,27 +127,37 @@ class _Work:
                     yield from identities(self.config, piece)
                     continue
                 rendered: list[tuple[Track, Future[list[bytes]]]] = []
+                looked_at: list[LookedAt] = []
                 for identity in identities(self.config, piece):
-                    self._render(identity, encoders, rendered)
+                    if self._shows_face(identity, looked_at):
+                        self._render(identity, encoders, rendered)
                     yield identity
-                storing.append(storer.submit(make_chunk, self.draft, name, rendered))
+                storing.append(storer.submit(make_chunk, self.draft, name, rendered, looked_at))
                 self._settle(storing, 1)
             self._settle(storing, 0)
+
+    def _shows_face(self, identity: Identity, looked_at: list[LookedAt]) -> bool:
+        """Where the configuration asks for a look and the generator does not draw a face every time."""
+        find = (self.find or finder_for(identity.generator)) if self.config.screen_faces else None
+        if find is None:
+            return True
+        started = time.monotonic()
+        generator = self.sources[identity.generator].generator
+        side_px = min(generator.image_size_px, LARGEST_SIDE_PX)
+        w_1D = draw(generator, [identity.seed], self.config.truncation_psi)
+        image_HW3 = to_uint8(generator.render(w_1D, side_px), side_px).cpu().numpy()[0]
+        seen = LookedAt(
+            generator=identity.generator, identity=identity.name, lightness=round(skin_lightness(image_HW3), 1),
+            face=find(image_HW3),
+        )  # fmt: skip
+        looked_at.append(seen)
+        self.seconds.screen += time.monotonic() - started
+        return seen.face
 
     def _render(
         self, identity: Identity, encoders: ThreadPoolExecutor, rendered: list[tuple[Track, Future[list[bytes]]]]
     ) -> None:
         source, config = self.sources[identity.generator], self.config
-        started = time.monotonic()
-        find = (self.find or finder_for(identity.generator)) if config.screen_faces else None
-        if find is not None:
-            side_px = min(source.generator.image_size_px, LARGEST_SIDE_PX)
-            w_1D = draw(source.generator, [identity.seed], config.truncation_psi)
-            image_HW3 = to_uint8(source.generator.render(w_1D, side_px), side_px).cpu().numpy()[0]
-            found = find(image_HW3)
-            self.seconds.screen += time.monotonic() - started
-            if not found:
-                return
         for track in tracks_of(identity, config.alphas):
             started = time.monotonic()
             change = source.edits[track.attribute]

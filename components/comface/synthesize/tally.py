@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from comface.config import SynthesizeConfig
+from comface.lightness import counted
 from comface.photos import decode_photo
 from comface.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
 from comface.synthesize.chunk import Chunk
@@ -33,6 +34,7 @@ class Tally:
             self._planned.update((identity.generator, attribute) for attribute in identity.attributes)
         self._kept: Counter[Kind] = Counter()
         self._identities = 0
+        self._looked_at: dict[str, list[tuple[float, bool]]] = {}
         self._columns = spread(len(config.alphas), SHEET_COLUMNS)
         self._rows: list[Row] = []
         kinds = list(self._planned)
@@ -41,6 +43,8 @@ class Tally:
 
     def add(self, chunk: Chunk) -> None:
         self._identities += len({indexed.track.identity for indexed in chunk.index})
+        for seen in chunk.looked_at:
+            self._looked_at.setdefault(seen.generator, []).append((seen.lightness, seen.face))
         for i, indexed in enumerate(chunk.index):
             kind = (indexed.track.generator, indexed.track.attribute)
             self._kept[kind] += 1
@@ -66,6 +70,7 @@ class Tally:
                 "tracks": self._planned.total() - tracks,
                 "tracks_by_attribute": _nested(self._planned - self._kept),
             },
+            "faces_by_lightness": {name: counted(self._looked_at[name]) for name in sorted(self._looked_at)},
             "alphas": list(self.config.alphas),
             "image_size_px": self.config.image_size_px,
             "generators": generators,
