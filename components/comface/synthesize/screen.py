@@ -15,6 +15,10 @@ Finder = Callable[[np.ndarray], bool]
 KNOWN_TO_BE_FACES = ("procedural",)
 LARGEST_SIDE_PX = 256
 """Generated faces fill their image: more pixels only cost time, while the device waits."""
+SURELY_SEEN = -0.25
+"""Confidence from which a face counts wherever it lies."""
+CENTRED, WIDE = 0.15, 0.3
+"""How far, as a share of the image's side, the box of a fainter face may be off the middle, and how wide it must be."""
 
 
 def finder_for(generator: str) -> Finder | None:
@@ -23,7 +27,18 @@ def finder_for(generator: str) -> Finder | None:
 
 
 def face_found(image_HW3: np.ndarray) -> bool:
-    """Whether the detector (comface.faces, which enlarges small images) finds a face in (H,W,3) uint8."""
-    from comface.faces import faces_in
+    """Whether the detector (comface.faces, which enlarges small images) finds a face in (H,W,3) uint8. A generated face
+    fills the middle of its image, so a faint one of the further looks counts where it lies there: else dark faces
+    would be dropped more often (docs/screening.md)."""
+    from comface.faces import THRESHOLD, faces_in
 
-    return len(faces_in(image_HW3)) > 0
+    side_px = max(image_HW3.shape[:2])
+    return any(
+        face.confidence >= SURELY_SEEN or _in_the_middle(face.box, side_px) for face in faces_in(image_HW3, THRESHOLD)
+    )
+
+
+def _in_the_middle(box: tuple[float, float, float, float], side_px: int) -> bool:
+    left, top, right, bottom = (edge / side_px for edge in box)
+    middle = abs((left + right) / 2 - 0.5) < CENTRED and abs((top + bottom) / 2 - 0.5) < CENTRED
+    return middle and right - left > WIDE
