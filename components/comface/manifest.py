@@ -105,7 +105,7 @@ class Artifact:
         entry = self._entry(name)
         with contextlib.suppress(TooLargeError):
             for _ in range(READINGS):
-                data = self.store.read(self.key(name), entry.size_bytes)
+                data = self.store.read(self.key(name), entry.size_bytes, is_checked=True)
                 if StoredObject.of(data) == entry:
                     return data
         raise differs(self.uri, name)

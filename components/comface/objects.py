@@ -54,7 +54,7 @@ def local_copy(
             return path
         with contextlib.suppress(TooLargeError):
             for _ in range(READINGS):
-                store.download(name, path, entry.size_bytes)
+                store.download(name, path, entry.size_bytes, is_checked=True)
                 if _measured(path, entry.size_bytes) == entry:
                     return path
         raise differs(store.uri, name, remedy)

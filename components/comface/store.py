@@ -37,8 +37,9 @@ class Store(Protocol):
     @property
     def uri(self) -> str: ...
 
-    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
-        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`."""
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
+        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`. `is_checked`: the
+        reader has a digest, and reads again where it does not hold, so the store need not look at the content."""
         ...
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
@@ -52,7 +53,7 @@ class Store(Protocol):
         ...
 
     def upload(self, key: str, path: Path) -> None: ...
-    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None: ...
+    def download(self, key: str, path: Path, limit_bytes: int | None = None, is_checked: bool = False) -> None: ...
     def exists(self, key: str) -> bool: ...
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys in the folder `prefix` and below it, sorted, relative to the store's root."""
@@ -108,7 +109,7 @@ class FileStore:
     def path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
-    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
         with self._reading(key), open_file(self.path(key)) as file:
             return file.read(self._check_size(key, file, limit_bytes))
 
@@ -134,7 +135,7 @@ class FileStore:
         with path.open("rb") as source:
             self._publish(key, lambda file: shutil.copyfileobj(source, file, 1 << 20), os.replace)
 
-    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None:
+    def download(self, key: str, path: Path, limit_bytes: int | None = None, is_checked: bool = False) -> None:
         with self._reading(key), open_file(self.path(key)) as source:
             self._check_size(key, source, limit_bytes)
             write_private(path, lambda file: shutil.copyfileobj(source, file, 1 << 20), os.replace)

@@ -57,15 +57,15 @@ class S3Store:
     def pool(self) -> PatientPool:
         return connected(self.access, os.getpid())[1]
 
-    def read(self, key: str, limit_bytes: int = LARGEST_BYTES) -> bytes:
-        body = self._body(key, io.BytesIO(), limit_bytes)
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
+        body = self._body(key, io.BytesIO(), limit_bytes, is_checked)
         self._fetch(key, body)
         return body.sink.getvalue()
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
         if size_bytes == 0:  # the client takes length 0 for "to the end"
             return b""
-        body = self._body(key, io.BytesIO(), size_bytes)
+        body = self._body(key, io.BytesIO(), size_bytes, True)
         self._fetch(key, body, offset, size_bytes)  # an offset beyond the end is refused: see _call
         data = body.sink.getvalue()
         if len(data) != size_bytes:
@@ -91,13 +91,13 @@ class S3Store:
     def upload(self, key: str, path: Path) -> None:
         self._put(key, lambda: self.client.fput_object(self.bucket, self._key(key), str(path)))
 
-    def download(self, key: str, path: Path, limit_bytes: int | None = None) -> None:
+    def download(self, key: str, path: Path, limit_bytes: int | None = None, is_checked: bool = False) -> None:
         partial = path.parent / f".reading-{uuid.uuid4().hex}"
         try:
             make_private_folder(path.parent)
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w+b") as file:
-                self._fetch(key, self._body(key, file, limit_bytes))
+                self._fetch(key, self._body(key, file, limit_bytes, is_checked))
             partial.replace(path)
         except OSError as error:
             raise failure(error, f"'{path}'") from error
@@ -148,8 +148,10 @@ class S3Store:
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{checked_key(key)}".lstrip("/")
 
-    def _body(self, key: str, sink: Any, limit_bytes: int | None) -> Body:
-        return Body(sink, limit_bytes, lambda size_bytes: too_large(self.uri, key, size_bytes, limit_bytes or 0))
+    def _body(self, key: str, sink: Any, limit_bytes: int | None, is_checked: bool) -> Body:
+        return Body(
+            sink, is_checked, limit_bytes, lambda size_bytes: too_large(self.uri, key, size_bytes, limit_bytes or 0)
+        )
 
     def _fetch(self, key: str, body: Body, offset: int = 0, length: int = 0) -> None:
         """Fill `body` with an object, or `length` bytes of it, going on where an attempt broke off."""

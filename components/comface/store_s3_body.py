@@ -20,11 +20,13 @@ LARGE_BYTES = 1 << 20
 
 
 class Body:
-    """The content of an object as it arrives in `sink`, perhaps in several attempts. `refusal`: of an object with more
-    than `limit_bytes`, of which no more is read."""
+    """The content of an object as it arrives in `sink`, perhaps in several attempts. `is_checked`: by the reader, so
+    not here; `refusal`: of an object with more than `limit_bytes`, of which no more is read."""
 
-    def __init__(self, sink: Any, limit_bytes: int | None, refusal: Callable[[int], Exception]) -> None:
-        self.limit_bytes, self.refusal = limit_bytes, refusal
+    def __init__(
+        self, sink: Any, is_checked: bool, limit_bytes: int | None, refusal: Callable[[int], Exception]
+    ) -> None:
+        self.is_checked, self.limit_bytes, self.refusal = is_checked, limit_bytes, refusal
         self.sink, self.etag, self.size_bytes, self._seen, self._read = sink, "", -1, "", 0
         self._digest: EtagDigest | None = None
 
@@ -51,7 +53,8 @@ class Body:
             size = headers.get("content-length") or ""
             self.size_bytes = int(size) if size.isdigit() and not packed else -1
             own_kind = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"  # no digest of the content
-            if response.status == 200 and not own_kind and re.fullmatch("[0-9a-f]{32}(-[0-9]+)?", self.etag):
+            is_told = response.status == 200 and not own_kind and not self.is_checked
+            if is_told and re.fullmatch("[0-9a-f]{32}(-[0-9]+)?", self.etag):
                 self._digest = EtagDigest(self.size_bytes > LARGE_BYTES, "-" in self.etag)
 
     def write(self, chunk: bytes) -> None:

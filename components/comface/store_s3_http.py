@@ -82,8 +82,10 @@ class Operation:
         self.attempt_until, self.last_told, self.why, self.cut = float("inf"), 0.0, "", False
         self.connection: Any = None
 
-    def begin_attempt(self, sent_bytes: int) -> None:
+    def begin_attempt(self, method: str, sent_bytes: int) -> None:
+        """A server may take long over a POST that puts parts together, and sends blanks meanwhile."""
         allowed_s = self.patience.silence_s + sent_bytes / self.patience.bytes_per_s
+        allowed_s = self.patience.within_s if method == "POST" else allowed_s
         self.attempt_until, self.cut = self.patience.clock() + allowed_s, False
 
     def progress(self) -> None:
@@ -169,7 +171,7 @@ class PatientPool(urllib3.PoolManager):
 
     def _once(self, method: str, url: str, **options: Any) -> Any:
         operation, whole = operation_under_way(), options.get("preload_content", True)
-        operation.begin_attempt(len(options.get("body") or b""))
+        operation.begin_attempt(method, len(options.get("body") or b""))
         try:
             response = super().urlopen(method, url, **{**options, "redirect": False, "retries": False})
             data = response.data if whole or response.status >= 300 else b""
