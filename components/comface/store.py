@@ -38,8 +38,8 @@ class Store(Protocol):
     def uri(self) -> str: ...
 
     def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
-        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`. `is_checked`: the
-        reader has a digest, and reads again where it does not hold, so the store need not look at the content."""
+        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`. `is_checked`:
+        the reader has a digest, and reads again where it does not hold, so the store need not look at the content."""
         ...
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
