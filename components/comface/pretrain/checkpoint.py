@@ -20,6 +20,8 @@ from comface.generators.containers.torch_files import DAMAGED, check_zip
 from comface.store import Store
 
 CHECKPOINT = "checkpoint"
+CHECKPOINT_BYTES = 64 << 30
+"""The largest that is read: nothing names its size."""
 
 
 def save(store: Store, state: dict[str, Any]) -> None:
@@ -33,7 +35,7 @@ def load(store: Store) -> dict[str, Any] | None:
     """The state last saved, None where there is none. Raises DataError when it is damaged."""
     if not store.exists(CHECKPOINT):
         return None
-    data = store.read(CHECKPOINT)
+    data = store.read(CHECKPOINT, CHECKPOINT_BYTES)
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise DataError(f"The checkpoint in {store.uri} is damaged; delete its object '{CHECKPOINT}' to start anew.")
     try:
