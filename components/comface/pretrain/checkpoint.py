@@ -33,9 +33,12 @@ def save(store: Store, state: dict[str, Any]) -> None:
 
 def load(store: Store) -> dict[str, Any] | None:
     """The state last saved, None where there is none. Raises DataError when it is damaged."""
-    if not store.exists(CHECKPOINT):
-        return None
-    data = store.read(CHECKPOINT, CHECKPOINT_BYTES)
+    try:
+        data = store.read(CHECKPOINT, CHECKPOINT_BYTES)
+    except DataError:
+        if store.exists(CHECKPOINT):
+            raise
+        return None  # never was there, or a run beside this one has just ended
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise DataError(f"The checkpoint in {store.uri} is damaged; delete its object '{CHECKPOINT}' to start anew.")
     try:
