@@ -62,7 +62,7 @@ def adopt_chunk(draft: Draft, name: str, expected: Sequence[Track]) -> Chunk | N
     """The chunk as an interrupted run of the same work stored it; None when it is not there whole and sound (then
     it is made again)."""
     names = (f"{name}.index.json", f"{name}.tar", f"{name}.screened.json")
-    return draft.adopt(names, lambda *objects: _whole(*objects, expected))
+    return draft.adopt(names, lambda listing, data, screened: _whole(listing, data, screened, expected))
 
 
 def _whole(listing: bytes, data: bytes, screened: bytes, expected: Sequence[Track]) -> Chunk | None:
