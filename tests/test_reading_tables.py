@@ -25,6 +25,8 @@ FORMS = {
     "excel's first line": b"sep=;\r\n" + TEXT.replace(",", ";").encode(),
     "capitals and padding": TEXT.replace("seed,score", " Seed , SCORE ").encode(),
     "quotes": b'"seed","score"\n"1","0.5"\n"2",""\n',
+    "quoted decimal commas": b'seed,score\n1,"0,5"\n2,\n',
+    "excel's first line, old mac": b"sep=;\r" + TEXT.replace(",", ";").replace("\n", "\r").encode(),
     "empty rows": TEXT.replace("\n", "\n\n,\n  , \n").encode(),
     "empty columns": TEXT.replace("\n", ",,\n").encode(),
 }
@@ -84,6 +86,13 @@ def test_a_cell_of_any_length_is_read(tmp_path: Path, size: int) -> None:
         (b"seed;value\n1;2\n", "has no column 'score'; its other columns are: value"),
         (b"seed\n1\n", "has no column 'score'; add it to its first line"),
         (b"seed,score,Seed\n1,2,3\n", "has two columns 'seed'"),
+        (b"seed,score,Score \n1,2,3\n", "has two columns 'score'"),
+        (b"seed,score,score\n1,2\n", "has two columns 'score'"),
+        (b"The study of May\n\nseed,score\n1,2\n", "has none of the columns seed, score; its first line must name"),
+        (b"seed|score\n1|2\n", "must name its columns, separated by commas, semicolons or tabs"),
+        (b"seed,score\n1,2\nSeed,Score\n", "Line 3 of the table names the columns again; delete it"),
+        (b"seed,score\n", "has no row below its first line"),
+        (b"seed,score\n1,2\n" + bytes(600), "is no text in UTF-8"),
         (b"seed,score,,x\n1,2,3,4\n", "Column 3 of the table has cells but no name"),
         (b"seed,score\n1,2,3\n", "Line 2 of the table has 3 columns instead of 2"),
         (b"seed,score\n1\n", "Line 2 of the table has 1 columns instead of 2"),
@@ -99,12 +108,21 @@ def test_what_is_no_such_table_is_refused_for_the_right_reason(tmp_path: Path, d
         table(tmp_path, data)
 
 
-@pytest.mark.parametrize(
-    "cell", ["much", "nan", "inf", "1e999", "1_000", "0x1", "1,5", "1.000,5", "63 kg", "--1", "1;2"]
-)
+@pytest.mark.parametrize("cell", ["much", "nan", "inf", "1e999", "1_000", "0x1", "1.000,5", "63 kg", "--1", "1;2"])
 def test_what_is_no_number_is_refused_by_line(tmp_path: Path, cell: str) -> None:
     read = table(tmp_path, f'seed,score\n1,"{cell}"\n'.encode())
     with pytest.raises(DataError, match="Line 2 of the table has no number in the column 'score'"):
+        read.numbers("score")
+
+
+def test_a_column_whose_name_differs_in_brackets_alone_is_no_second_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has two columns 'weight_kg'"):
+        table(tmp_path, b"weight_kg,Weight (kg)\n1,2\n", ("weight_kg",))
+
+
+def test_a_comma_that_may_separate_thousands_is_refused(tmp_path: Path) -> None:
+    read = table(tmp_path, b'seed,score\n1,"1,234"\n')
+    with pytest.raises(DataError, match=r"^Line 2 of the table has a number in the column 'score' whose comma may"):
         read.numbers("score")
 
 

@@ -177,8 +177,6 @@ def _write(
 
 def _table_rows(path: Path) -> Iterator[tuple[int, float]]:
     table = read_table(path, "The table", ("seed", "score"), ConfigurationError)
-    if not table.rows:
-        raise DataError(f"The table '{path}' has no row below its first line; give one of seeds and scores.")
     for row, seed, score in zip(table.rows, table.numbers("seed"), table.numbers("score"), strict=True):
         if seed is None or not 0 <= seed <= 2**53 or seed != int(seed):
             raise DataError(f"Line {row.line} of '{path}' has no seed, a whole number of at least 0; write it.")

@@ -23,10 +23,14 @@ from comface.files import read_bounded
 from comface.progress import say
 
 MAX_BYTES = 64_000_000
+HEAD_BYTES = 64
+"""Enough to tell UTF-16 by its zeros."""
 SEPARATORS = {",": "','", ";": "';'", "\t": "tabs"}
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
+THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}", re.ASCII)
+"""Where commas separate the columns, so that a cell with one is quoted: 1.234 or 1234."""
 _said: set[str] = set()
 
 
@@ -56,10 +60,15 @@ class Table:
                 values.append(None)
                 continue
             value = math.nan
-            if NUMBER.fullmatch(cell) and not ("," in cell and self.separator == ","):
+            if self.separator == "," and THOUSANDS.fullmatch(cell):
+                raise DataError(
+                    f"Line {row.line} of {self.what} has a number in the column '{column}' whose comma may separate "
+                    "decimals or thousands; write it with a point, or without a separator of thousands."
+                )
+            if NUMBER.fullmatch(cell):
                 value = float(cell.replace(",", "."))
             if not math.isfinite(value):
-                todo = "write one." if meaning else "write one, or leave it empty."
+                todo = "write one in digits alone" + ("." if meaning else ", or leave it empty.")
                 raise DataError(
                     f"Line {row.line} of {self.what} has no {meaning or 'number'} in the column '{column}'; {todo}"
                 )
@@ -86,24 +95,14 @@ def read_table(
     if encoding:
         assume(f"{called} was read as {encoding}")
     start, separator = _separator(text, required)
-    columns, rows = _split(text, separator, start, called)
-    names = {_plain(name): name for name in columns}
-    missing = [name for name in required if name not in names]
-    if missing and len(missing) == len(required):
-        raise DataError(
-            f"{called} has none of the columns {', '.join(required)}; its first line must name its columns."
-        )
-    if missing:
-        rest = ", ".join(name for name in columns if _plain(name) not in required)
-        raise DataError(
-            f"{called} has no column '{missing[0]}'; "
-            + (f"its other columns are: {rest}." if rest else "add it to its first line.")
-        )
+    lines = _split(text, separator, start, called)
+    columns = _columns(lines[0][1] if lines else [], required, called)
+    rows = _rows(lines[1:], columns, called)
+    if not rows:
+        raise DataError(f"{called} has no row below its first line; add some.")
     if separator != ",":
         assume(f"{called} was read with {SEPARATORS[separator]} between its columns")
-    known = {names[name]: name for name in required}
-    columns = [known.get(name, name) for name in columns]
-    return Table(called, separator, tuple(columns), [Row(n, dict(zip(columns, r, strict=True))) for n, r in rows])
+    return Table(called, separator, tuple(name for name in columns if name), rows)
 
 
 def decoded(data: bytes, called: str) -> tuple[str, str]:
@@ -112,8 +111,10 @@ def decoded(data: bytes, called: str) -> tuple[str, str]:
     if data.startswith(WORKBOOKS):
         raise DataError(f"{called} is a workbook (Excel or alike); save it as CSV, encoded in UTF-8.")
     encoding, assumed = next((encoding for bom, encoding in BOMS if data.startswith(bom)), ""), ""
-    if not encoding and b"\0" in data:
-        encoding = assumed = "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
+    if not encoding and (zeros := (data[:HEAD_BYTES:2].count(0), data[1:HEAD_BYTES:2].count(0))) != (0, 0):
+        few, most = sorted(zeros)  # letters of names of columns have a zero as their high byte; zeros of a damaged file
+        if most > 4 * few and 4 * most > min(len(data), HEAD_BYTES):  # lie anywhere
+            encoding = assumed = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     try:
         if encoding:
             text = data.decode(encoding)
@@ -150,7 +151,7 @@ def _plain(name: str) -> str:
 def _separator(text: str, required: Sequence[str]) -> tuple[int, str]:
     """(where the table starts, its separator): the one that Excel's first line `sep=;` names, or that gives the most of
     the required columns, or else the most columns."""
-    if match := re.match(r'"?sep=([,;\t])"?\r?\n', text, re.IGNORECASE):
+    if match := re.match(r'"?sep=([,;\t])"?(\r\n?|\n)', text, re.IGNORECASE):
         return match.end(), match[1]
     first = next((line for line in text.splitlines() if line.strip(' ,;\t"')), "")
 
@@ -161,47 +162,62 @@ def _separator(text: str, required: Sequence[str]) -> tuple[int, str]:
     return 0, max(SEPARATORS, key=columns)
 
 
-def _split(text: str, separator: str, start: int, called: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """(names of the columns, rows with their lines), the empty rows and trailing columns left out."""
+def _split(text: str, separator: str, start: int, called: str) -> list[tuple[int, list[str]]]:
+    """(line, cells) of each row that is not empty."""
     csv.field_size_limit(MAX_BYTES)
-    skipped = text.count("\n", 0, start)
+    skipped = len(text[:start].splitlines())
     reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=separator, strict=True)
-    columns: list[str] = []
-    rows: list[tuple[int, list[str]]] = []
     try:
-        for cells in reader:
-            line, cells = reader.line_num + skipped, [cell.strip() for cell in cells]
-            while cells and not cells[-1] and len(cells) > len(columns):
-                cells.pop()
-            if not any(cells):
-                continue
-            if not columns:
-                columns = [normal(cell) for cell in cells]
-            elif len(cells) != len(columns):
-                raise DataError(
-                    f"Line {line} of {called} has {len(cells)} columns instead of {len(columns)}; correct it."
-                )
-            else:
-                rows.append((line, cells))
+        rows = [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error:
         raise DataError(
             f"Line {reader.line_num + skipped} of {called} has a quotation mark that is not closed, or text beside a "
             "quoted cell; correct it."
         ) from None
-    return _named(columns, rows, called)
+    return [(line, cells) for line, cells in rows if any(cells)]
 
 
-def _named(
-    columns: list[str], rows: list[tuple[int, list[str]]], called: str
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _columns(cells: Sequence[str], required: Sequence[str], called: str) -> list[str]:
+    """The names in the first row, those that are required as they are called there; "" for a column without one."""
+    names = [normal(cell) for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    columns = [_plain(name) if _plain(name) in required else name for name in names]
     for at, name in enumerate(columns):
         if not name.isprintable():
             raise DataError(f"The name of column {at + 1} of {called} holds a character that is not shown; rename it.")
-        if not name and any(cells[at] for _, cells in rows):
-            raise DataError(
-                f"Column {at + 1} of {called} has cells but no name in the first line; name it or delete it."
-            )
         if name and name in columns[:at]:
-            raise DataError(f"{called} has two columns '{name}' (upper and lower case are alike); rename one.")
-    kept = [at for at, name in enumerate(columns) if name]
-    return [columns[at] for at in kept], [(line, [cells[at] for at in kept]) for line, cells in rows]
+            raise DataError(
+                f"{called} has two columns '{name}' (capitals, spaces and brackets do not count); rename or delete one."
+            )
+    missing = [name for name in required if name not in columns]
+    if missing and len(missing) == len(required):
+        raise DataError(
+            f"{called} has none of the columns {', '.join(required)}; its first line must name its columns, separated "
+            "by commas, semicolons or tabs."
+        )
+    if missing:
+        rest = ", ".join(name for name in columns if name and name not in required)
+        raise DataError(
+            f"{called} has no column '{missing[0]}'; "
+            + (f"its other columns are: {rest}." if rest else "add it to its first line.")
+        )
+    return columns
+
+
+def _rows(lines: Sequence[tuple[int, list[str]]], columns: Sequence[str], called: str) -> list[Row]:
+    rows = []
+    for line, cells in lines:
+        while not cells[-1] and len(cells) > len(columns):
+            cells.pop()
+        if len(cells) != len(columns):
+            raise DataError(f"Line {line} of {called} has {len(cells)} columns instead of {len(columns)}; correct it.")
+        if [normal(cell) for cell in cells if cell] == [name for name in columns if name]:
+            raise DataError(f"Line {line} of {called} names the columns again; delete it.")
+        for at, name in enumerate(columns):
+            if cells[at] and not name:
+                raise DataError(
+                    f"Column {at + 1} of {called} has cells but no name in the first line; name it or delete it."
+                )
+        rows.append(Row(line, {name: cell for name, cell in zip(columns, cells, strict=True) if name}))
+    return rows
