@@ -146,7 +146,7 @@ def test_an_unknown_field_is_named() -> None:
             "register.thresholds names 'smirk', which `tasks` does not define",
         ),
         (PretrainConfig, "{not json", "is wrong: invalid JSON"),
-        (PretrainConfig, "[]", "is wrong: input should be an object"),
+        (PretrainConfig, "[]", "is wrong: it takes a mapping, {name: value}"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_sentence(model, values, expected: str) -> None:
@@ -230,7 +230,17 @@ def test_the_place_of_one_data_set_can_be_given_without_naming_the_others() -> N
         ("paper", "pretrain.epochs=[1", "The value of 'pretrain.epochs=[1' is not valid YAML"),
         ("paper", "pretrain.epoch=3", "'pretrain.epoch' is not a field"),
         ("paper", "pretrain=3", "'pretrain' is wrong"),
-        ("paper", "transfer.tasks=", "'transfer.tasks' is wrong"),
+        ("paper", "transfer.tasks=", "'transfer.tasks' is wrong: it takes a list, [a, b]; see"),
+        ("paper", "transfer=", "'transfer' is wrong: it takes a mapping, {name: value}; see"),
+        ("paper", "weights=", "'weights' is wrong: it takes text; see"),
+        ("paper", "tasks.x={dataset: fgnet}", "'tasks.x.unit' is missing; give it; see"),
+        (
+            "paper",
+            "pretrain.job.image=a b",
+            "'a b' is not a name that Kubernetes or a registry knows; see docs/launcher",
+        ),
+        ("paper", ".=1", "The override '.=1' names no field; write section.field=value."),
+        ("paper", "pretrain..epochs=1", "names no field; write section.field=value."),
     ],
 )
 def test_a_wrong_profile_or_override_has_its_sentence(profile: str, override: str, expected: str) -> None:

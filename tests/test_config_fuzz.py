@@ -203,6 +203,22 @@ def test_plain_data_is_what_it_looks_like() -> None:
     assert config.tasks["age"].unit == "100 %"
     assert config.pretrain.curriculum_ends == (1, 2)
     assert resolve("laptop", ["tasks.age.unit=2024-01-01"]).tasks["age"].unit == "2024-01-01"
+    assert resolve("laptop", ["transfer.folds=010"]).transfer.folds == 10, "not eight"
+    assert resolve("laptop", ["pretrain.learning_rate=.5e-3"]).pretrain.learning_rate == 0.0005
+    assert resolve("laptop", ["tasks.age.unit=yes"]).tasks["age"].unit == "yes"
+    assert not resolve("laptop", ["check_gpus=no"]).check_gpus
+    with pytest.raises(ConfigurationError, match=r"'transfer\.folds' is wrong"):
+        resolve("laptop", ["transfer.folds=1:20"])  # eighty, in YAML 1.1
+
+
+@pytest.mark.parametrize("field", ["store", "weights", "data.fgnet.uri", "screening.backbone"])
+def test_a_place_that_nothing_reads_is_refused_by_the_configuration_itself(field: str) -> None:
+    more = ["screening.method=comface"] if field == "screening.backbone" else []
+    for place in ("http://x/y", "gs://b/x", "ftp://x", "s3://", "s3:/bucket/x", "file://host/x", "file:x", "minio:b"):
+        with pytest.raises(ConfigurationError, match=f"'{place}' is not a place; give file:///absolute/path, s3://"):
+            resolve("laptop", [f"{field}={place}", *more])
+    for place in ("s3://bucket", "s3://Old_Bucket/a", "file:///a/b", "file:/a", "~/x", "runs/a b"):
+        assert resolve("laptop", [f"{field}={place}", *more])
 
 
 @pytest.mark.parametrize("override", ["profile=paper", "profile.name=x", "pretrain.seed=1\nprofile=paper",

@@ -58,6 +58,12 @@ def test_a_closed_standard_output_is_no_success(tmp_path: Path) -> None:
     assert done.returncode == PIPE_CLOSED
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_error_changes_no_exit_code(closed: str, tmp_path: Path) -> None:
+    shell = f'exec "$0" -m comface verify {closed}'
+    assert subprocess.run(["sh", "-c", shell, sys.executable], cwd=tmp_path, check=False).returncode == 64
+
+
 @pytest.mark.parametrize("arguments", ["config --fields", "directions list"])
 def test_an_output_without_unicode_gets_question_marks(arguments: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

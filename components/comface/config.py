@@ -53,6 +53,7 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Generator = Literal["procedural", "dcgan", "stylegan", "stylegan2", "stylegan3"]
+StyleGan = Literal["stylegan", "stylegan2", "stylegan3"]
 Method = Annotated[Literal["scratch", "pixels", "imagenet", "comface"], BeforeValidator(_built)]
 Mode = Literal["linear", "finetune"]
 Backbone = Literal["narrow", "resnet18", "resnet50", "resnet101", "vit_b_16"]
@@ -148,9 +149,9 @@ class SynthesizeConfig(Section):
     image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
     truncation_psi: float = Field(default=0.7, ge=0.01, le=1, description="truncation of the StyleGANs")
-    directions: dict[Generator, dict[Attribute, DirectionUse]] = Field(
+    directions: dict[StyleGan, dict[Attribute, DirectionUse]] = Field(
         default={},
-        description="changes of the catalogue: generator → attribute → file, space, layers, truncate (before, after), "
+        description="changes of the catalogue: StyleGAN → attribute → file, space, layers, truncate (before, after), "
         "unit_norm, condition",
     )
     pseudo_aligned: bool = Field(
@@ -380,8 +381,11 @@ class DataSource(Section):
         max_length=100,
         description="labels that must be there; of DISFA, the action units to read (empty: au6, au12)",
     )
-    frames_per_subject: Count | None = Field(
-        default=None, description="DISFA: frames per subject and label, over all intensities; unset: all"
+    frames_per_subject: int | None = Field(
+        default=None,
+        ge=2,
+        le=1_000_000,
+        description="DISFA: frames per subject and label, over all intensities; unset: all",
     )
     face_size_px: int = Field(default=224, ge=32, le=512, description="side length of its aligned faces")
 

@@ -66,9 +66,10 @@ class Output:
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """Standard streams that a command can count on. Raises as `Output` does, at the end too."""
-    before = sys.stdout, sys.stderr
-    for stream in before:
+    """Standard streams that a command can count on. Raises as `Output` does, at the end too. A standard error that was
+    closed stays replaced: how the command ended is still to be said."""
+    before = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     sys.stdout = Output(sys.stdout)
@@ -80,4 +81,4 @@ def prepared() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     finally:
-        sys.stdout, sys.stderr = before
+        sys.stdout = before

@@ -20,15 +20,29 @@ from comface.names import printable, quoted
 LONGEST_CHARACTERS = 50_000
 DEEPEST = 20
 """Lists and mappings within each other."""
+WRONG = {
+    "extra_forbidden": "is not a field",
+    "missing": "is missing; give it",
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+    "string_type": "is wrong: it takes text",
+    "tuple_type": "is wrong: it takes a list, [a, b]",
+    "dict_type": "is wrong: it takes a mapping, {name: value}",
+    "model_type": "is wrong: it takes a mapping, {name: value}",
+    "model_attributes_type": "is wrong: it takes a mapping, {name: value}",
+}
+"""By pydantic's types of error, where its own words are about Python."""
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class PlainLoader(yaml.SafeLoader):
-    """SafeLoader without dates, sets, binaries, aliases and repeated keys, and with 1e-3 for a number, as in JSON."""
+    """SafeLoader without dates, sets, binaries, aliases and repeated keys. Numbers, true and false are written as in
+    JSON (YAML 1.2): 1e-3 is a number, 010 is ten, and 1:20, 1_000, yes and off are text, not 80, 1000, true and false.
+    """
 
     depth = 0
     yaml_implicit_resolvers = {  # noqa: RUF012 (yaml's own shape)
-        first: [(tag, pattern) for tag, pattern in pairs if tag.rpartition(":")[2] in TAGS]
+        first: [(tag, pattern) for tag, pattern in pairs if tag.rpartition(":")[2] == "null"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     yaml_constructors = {  # noqa: RUF012
@@ -54,9 +68,19 @@ class PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+def _whole(loader: PlainLoader, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 16 if text[:2] == "0x" else 10)
+
+
+for tag, pattern, first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+):
+    PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$"), list(first))
+PlainLoader.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
 def plain_yaml(text: str) -> Any:
@@ -77,6 +101,8 @@ def read_override(text: str) -> tuple[list[str], Any]:
     if len(text.splitlines()) > 1:
         raise ConfigurationError(f"The override {quoted(text)} has several lines; write each override on one.")
     parts = path.strip().split(".")
+    if not all(parts):
+        raise ConfigurationError(f"The override {quoted(text)} names no field; write section.field=value.")
     if parts[0] == "profile":
         raise ConfigurationError(
             "The profile is not a field to override; choose it with --profile (in KFP, `profile`)."
@@ -118,11 +144,8 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _sentence(error: ErrorDetails) -> str:
     path = ".".join(printable(str(part))[:80] for part in error["loc"] if part != "[key]")
     field = f"configuration's '{path}'" if path else "configuration"
-    if error["type"] == "extra_forbidden":
-        what = "is not a field"
-    elif error["type"] == "too_short":
-        what = "is empty"
-    else:
+    what = WRONG.get(error["type"])
+    if what is None:
         message = error["msg"].removeprefix("Value error, ")
         what = f"is wrong: {message[:1].lower()}{message[1:]}"
-    return f"The {field} {what}; see docs/configuration.md."
+    return f"The {field} {what}{'' if '; see ' in what else '; see docs/configuration.md'}."

@@ -40,7 +40,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
     assert main([*arguments, "--pipeline", str(PIPELINE)]) == code
     output = capsys.readouterr()
     assert output.out == ""
-    assert re.fullmatch(r"comface: .*\.\n", output.err)
+    assert re.fullmatch(r"comface: .*\.\n", output.err, re.DOTALL)
     return output.err
 
 
@@ -150,6 +150,11 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
         (["--profile", "desk"], "There is no profile 'desk'"),
         (["--set", "pretrain.epoch=3"], "'pretrain.epoch' is not a field"),
         (["--param", "tasks=smirk"], "transfer.tasks names 'smirk'"),
+        (
+            ["--set", "transfer.folds=50"],
+            "needs 50 people of 'edema-b' (transfer.folds), but rehearse.",
+        ),
+        (["--param", "data={fgnet: {layout: fgnet, uri: 'gs://b/x'}}"], "'gs://b/x' is not a place; give file:///"),
         (["--param", "run_name=My Model"], "'register.name' is wrong"),
     ],
 )

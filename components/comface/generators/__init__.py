@@ -73,6 +73,19 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
     return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
+def own_attributes(name: str) -> tuple[str, ...]:
+    """The attributes of an embedded generator, without loading it; empty for those whose directions a user brings."""
+    if name == "procedural":
+        from comface.generators.procedural.attributes import DIRECTIONS
+
+        return tuple(DIRECTIONS)
+    if name == "dcgan":
+        from comface.generators.dcgan import shipped_directions
+
+        return tuple(shipped_directions())
+    return ()
+
+
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
     """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`; the StyleGANs read a
     converted file or any public container."""

@@ -6,6 +6,7 @@ In: RehearseConfig. Out: an artifact `dataset` with the files of the data set un
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,19 +18,20 @@ from comface.store import Store
 
 
 class Rehearsal(NamedTuple):
-    """`people`: the field of RehearseConfig that counts them."""
+    """`labels`: each with a change that no two photos of one person exceed; `people`: the field of RehearseConfig that
+    counts them."""
 
     layout: str
-    labels: tuple[str, ...]
+    labels: Mapping[str, float]
     people: str
 
 
 REHEARSALS = {
-    "disfa": Rehearsal("disfa", ("au6", "au12"), "disfa_subjects"),
-    "fgnet": Rehearsal("fgnet", ("age",), "fgnet_subjects"),
-    "edema-a": Rehearsal("edema", ("weight",), "edema_a_patients"),
-    "edema-b": Rehearsal("edema", ("weight",), "edema_b_patients"),
-    "cohort": Rehearsal("pairs", ("smile", "apparent-age"), "cohort_subjects"),
+    "disfa": Rehearsal("disfa", {"au6": 4, "au12": 4}, "disfa_subjects"),  # of frames with intensity 1 to 5
+    "fgnet": Rehearsal("fgnet", {"age": 60}, "fgnet_subjects"),
+    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients"),
+    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients"),
+    "cohort": Rehearsal("pairs", {"smile": 30, "apparent-age": 100}, "cohort_subjects"),
 }
 """By the name of the data set that each stands for."""
 

@@ -5,15 +5,22 @@ In: a RunConfig. Out: errors, one per problem, none where all is well. Nothing i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from comface.config import RunConfig
 from comface.errors import ConfigurationError
+from comface.generators import own_attributes
+from comface.generators.location import needed
+from comface.generators.published import attribute_name
 from comface.rehearse.step import REHEARSALS
+from comface.screening.measure import LEAST_GALLERY
 from comface.synthesize.composition import check_names, totals
 from comface.transfer.methods import can_finetune
 
 OURS = "comface"
+SHOW_A_FACE = 0.9
+"""Of the identities, at least, as the embedded generators and the StyleGANs make them."""
 VIT_SIDE_PX = 224
 """torchvision's vit_b_16 has positions for this side alone."""
 LEAST_SUBJECTS = 3
@@ -51,15 +58,62 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         config.synthesize.parts,
         config.pretrain.pairs_per_step,
     )
+    yield from _direction_problems(config)
+    yield from _screening_problems(config)
     if parts > identities:
         yield ConfigurationError(
             f"synthesize.parts asks for {parts} parts of {identities} identities; lower it to {identities} or less."
         )
-    if identities * (0.9 - config.shard.validation_fraction) < pairs:
+    left = int(identities * (SHOW_A_FACE - config.shard.validation_fraction))
+    if left < pairs:
+        there = f"only {identities}"
+        if identities >= pairs:
+            there = f"{identities}, of which about {left} are left (some validate, in some no face is found)"
         yield ConfigurationError(
-            f"A batch of {pairs} pairs needs as many identities for training, but the composition has only "
-            f"{identities}; lower pretrain.pairs_per_step or raise synthesize.composition."
+            f"A batch of {pairs} pairs needs as many identities for training, but the composition has {there}; lower "
+            "pretrain.pairs_per_step or raise synthesize.composition."
         )
+
+
+def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """The embedded generators have the attributes that are asked of them, and every change of the catalogue is used."""
+    for share in config.synthesize.composition:
+        known = own_attributes(share.generator)
+        missing = [name for name in share.attributes if name not in known] if known else []
+        if missing:
+            yield ConfigurationError(
+                f"The generator '{share.generator}' has no direction for {', '.join(missing)}; "
+                f"it has {', '.join(known)}."
+            )
+    used = needed(config.synthesize)
+    for generator, changes in config.synthesize.directions.items():
+        for attribute in changes:
+            if attribute_name(attribute) not in used.get(generator, {}):
+                yield ConfigurationError(
+                    f"synthesize.directions changes '{attribute}' of '{generator}', which synthesize.composition does "
+                    "not sweep; correct the name, or take the change out."
+                )
+
+
+def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """What no attribute can show, whatever is rendered."""
+    wanted, sweep = config.screening, 2 * config.synthesize.alpha_max
+    if wanted.action == "skip":
+        return
+    if wanted.min_range > sweep:
+        yield ConfigurationError(
+            f"screening.min_range asks for a range of {wanted.min_range:g} of alpha, but tracks are {sweep:g} wide "
+            "(2 * synthesize.alpha_max); lower it."
+        )
+    people = Counter[str]()
+    for share in config.synthesize.composition:
+        people[share.generator] += share.identities
+    for generator, count in people.items():
+        if count < LEAST_GALLERY:
+            yield ConfigurationError(
+                f"The screening tells identity from {LEAST_GALLERY} people at least, but the composition has {count} "
+                f"of '{generator}'; raise its identities, or set screening.action to skip."
+            )
 
 
 def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
@@ -87,7 +141,8 @@ def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 
 def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    """The gate can be satisfied: ComFace takes part, and what it is measured against is run."""
+    """The tasks can be evaluated, and the gate be satisfied: ComFace takes part, and what it must beat is run."""
+    yield from _task_problems(config)
     wanted, run = config.register_model, set(items(config))
     if OURS not in config.transfer.methods:
         yield ConfigurationError(
@@ -115,6 +170,20 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         )
 
 
+def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """Nobody is tested whom the task was trained on, and rehearsals have what tasks ask for."""
+    for task in config.transfer.tasks:
+        definition = config.tasks[task]
+        if definition.train_dataset == definition.dataset:
+            yield ConfigurationError(
+                f"The task '{task}' would train on the people that it tests on ('{definition.dataset}'); leave "
+                f"tasks.{task}.train_dataset out for cross-validation, or name another data set."
+            )
+    for name in dataset_names(config):
+        if not config.data[name].uri:
+            yield from rehearsal_problems(config, name)
+
+
 def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationError]:
     """A data set without a place is one that can be rehearsed, with the labels and the people that the tasks need."""
     source, known = config.data[name], REHEARSALS.get(name)
@@ -129,14 +198,20 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
         yield ConfigurationError(
             f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only {', '.join(known.labels)}."
         )
+    read = [label for label in known.labels if not source.labels or source.layout != "disfa" or label in source.labels]
     people = getattr(config.rehearse, known.people)
     for task in config.transfer.tasks:
         definition = config.tasks[task]
         if name not in (definition.dataset, definition.train_dataset):
             continue
-        label = definition.label or (known.labels[0] if len(known.labels) == 1 else "")
-        if label not in known.labels:
-            yield no_label(config, task, name, known.labels)
+        label = definition.label or (read[0] if len(read) == 1 else "")
+        if label not in read:
+            yield no_label(config, task, name, read)
+        elif definition.min_change > known.labels[label]:
+            yield ConfigurationError(
+                f"tasks.{task}.min_change is {definition.min_change:g}, but '{label}' of the rehearsal of '{name}' "
+                f"changes by {known.labels[label]:g} at most; lower it."
+            )
         if people < needed_subjects(config, task, name):
             yield ConfigurationError(
                 f"The task '{task}' needs {needed_subjects(config, task, name)} people of '{name}' (transfer.folds), "
@@ -153,7 +228,7 @@ def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
     return 2 if dataset == definition.train_dataset else 1
 
 
-def no_label(config: RunConfig, task: str, name: str, known: tuple[str, ...] | list[str]) -> ConfigurationError:
+def no_label(config: RunConfig, task: str, name: str, known: Sequence[str]) -> ConfigurationError:
     label, source, there = config.tasks[task].label, config.data[name], ", ".join(known) or "none"
     if not label:
         return ConfigurationError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from comface.config import RunConfig
 from comface.errors import ComfaceError, DataError, raise_any
-from comface.resolve.consistency import needed_subjects, no_label, rehearsal_problems
+from comface.resolve.consistency import needed_subjects, no_label
 
 if TYPE_CHECKING:
     from comface.transfer.datasets import Photo
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def check_dataset(config: RunConfig, name: str) -> str:
     source = config.data[name]
     if not source.uri:
-        raise_any(rehearsal_problems(config, name))
         return "no URI given: synthetic rehearsal data will be used"
     from comface.transfer.datasets import open_dataset
 

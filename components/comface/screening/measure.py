@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 GALLERY_PER_OTHER = 3
 """Other identities at hand for each one that an image is compared with: a share over few others depends on which."""
 
+LEAST_GALLERY = 3
+"""People of a generator without whom identity is not told."""
+
 
 @dataclass(frozen=True)
 class Instruments:
@@ -95,7 +98,7 @@ def make_gallery(
             images.append(image[0])
         if len(names) > GALLERY_PER_OTHER * config.others:
             break
-    if len(names) < 3:
+    if len(names) < LEAST_GALLERY:
         raise DataError(
             f"The generator '{generator}' gives {len(names)} identities with a face, and identity is told from at "
             "least three; raise its identities in synthesize.composition."
