@@ -13,6 +13,7 @@ TABLE = {
     "DataError": 65,
     "GateRefused": 66,
     "TryAgain": 75,
+    "OutputLost": 141,
     "Preempted": 143,
 }
 

@@ -12,7 +12,8 @@ import pytest
 from tiny_run import command
 
 from comface.cli import main
-from comface.output import PIPE_CLOSED, Output, OutputLost
+from comface.errors import OutputLost
+from comface.output import Output
 
 PRINTING = (
     "--help",
@@ -49,13 +50,13 @@ def test_a_reader_that_left_is_no_success_and_no_word(arguments: str, tmp_path: 
     """`comface … | head`."""
     read, write = os.pipe()
     os.close(read)
-    assert ended(arguments, tmp_path, stdout=write) == (PIPE_CLOSED, "")
+    assert ended(arguments, tmp_path, stdout=write) == (OutputLost.exit_code, "")
     os.close(write)
 
 
 def test_a_closed_standard_output_is_no_success(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", 'exec "$0" -m comface config >&-', sys.executable], cwd=tmp_path, check=False)
-    assert done.returncode == PIPE_CLOSED
+    assert done.returncode == OutputLost.exit_code
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])

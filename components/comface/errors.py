@@ -4,10 +4,11 @@ A message is one sentence: what happened, to which object, what to do. Anything 
 defect of ours; it ends with 1 and a sentence that asks for a report (defects.py).
 
     ComfaceError
-    ├── ConfigurationError  64  wrong configuration: mend it, then run again
+    ├── ConfigurationError  64  wrong configuration: change it, then run again
     ├── DataError           65  data that cannot be trusted: image, label, shard, checkpoint, weight file
     ├── GateRefused         66  the challenger did not pass the gate (a recorded result, not a failure)
     ├── TryAgain            75  store unreachable, disk full, download refused: nothing is lost, run again
+    ├── OutputLost         141  nobody reads what is printed any more, as in `comface models list | head -1`
     └── Preempted          143  SIGTERM: work is checkpointed, run again
 """
 
@@ -64,6 +65,12 @@ class GateRefused(ComfaceError):
 
 class TryAgain(ComfaceError):
     exit_code = 75
+
+
+class OutputLost(ComfaceError):
+    """No word is needed, but it is no success: the code is what a shell says of `cat` in `cat FILE | head`."""
+
+    exit_code = 141
 
 
 class Preempted(ComfaceError):

@@ -10,22 +10,12 @@ import contextlib
 import errno
 import io
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from comface.errors import ComfaceError, TryAgain
+from comface.errors import OutputLost, TryAgain
 from comface.progress import silence, without_codes
-
-PIPE_CLOSED = 128 + signal.SIGPIPE
-"""What a shell says of `cat` in `cat FILE | head`."""
-
-
-class OutputLost(ComfaceError):
-    """Nobody reads what is printed: no word is needed, but it is no success."""
-
-    exit_code = PIPE_CLOSED
 
 
 class Output:
