@@ -16,10 +16,11 @@ from comface.cli import main
 from comface.config import NOT_BUILT, RunConfig, TransferConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
 from comface.models import IMAGENET
+from comface.pretrain.draft import loader_bytes
 from comface.resolve.checks import check_configuration
 from comface.resolve.datasets import check_dataset
 from comface.resolve.missing import absent_methods, rival_problems, without_missing
-from comface.resolve.sizes import room_problems, shared_memory_bytes, sizes_of
+from comface.resolve.sizes import room_problems, sizes_of
 from comface.resolve.step import make_plans, plan_run
 from comface.store import FileStore
 from comface.transfer.methods import METHODS
@@ -286,7 +287,8 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
     sizes = sizes_of(resolve("paper"))
     assert (sizes.tracks, sizes.images, sizes.identities) == (350_000, 35_350_000, 250_000)
     assert 300e9 < sizes.shards_bytes < 700e9, "35 million JPEGs of 256 px"
-    assert sizes.shared_bytes == 8 * shared_memory_bytes(resolve("paper")) == 8 * 8 * 2 * 32 * 2 * 256**2 * 3
+    assert sizes.shared_bytes == 8 * loader_bytes(8, 32, 256)
+    assert sizes.shared_bytes == pytest.approx(8 * 8 * 3 * 32 * 2 * 256**2 * 3, rel=0.01)
     assert "35,350,000 images (350,000 tracks of 250,000 identities)" in sizes.sentence()
 
 
@@ -299,7 +301,7 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
         (("rehearse.fgnet_images=1000", "rehearse.image_size_px=2048", "rehearse.fgnet_subjects=999"), "of memory"),
         (("evaluate.bootstrap=100000", "rehearse.edema_a_patients=10000"), "The step evaluate needs about"),
         (("pretrain.nodes=2", "pretrain.loader_workers=256", "pretrain.job.shared_memory_gib=1",
-          "pretrain.pairs_per_step=1000"), "in /dev/shm (256 workers, 2 batches each, of every process)"),
+          "pretrain.pairs_per_step=1000"), "in /dev/shm (256 workers, 3 batches each, of every process)"),
         (("pretrain.nodes=2", "pretrain.job.scratch_gib=1",
           "synthesize.composition=[{generator: dcgan, identities: 900000, attributes: [age]}]"), "job.scratch_gib"),
     ],

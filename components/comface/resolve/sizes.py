@@ -15,13 +15,12 @@ from pathlib import Path
 
 from comface.config import RunConfig
 from comface.errors import ConfigurationError
+from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.resolve.consistency import dataset_names, items
 from comface.store import FileStore, Store
 from comface.synthesize.composition import TRACKS_PER_CHUNK, totals
 
 GIB = 2**30
-PREFETCH = 2
-"""Batches that each worker of torch's DataLoader decodes ahead."""
 WAITING_TRACKS = 10
 """Of synthesize: rendered tracks that wait for an encoder."""
 ACTIVATIONS = {"narrow": 12, "resnet18": 35, "resnet50": 130, "resnet101": 190, "vit_b_16": 120}
@@ -81,14 +80,9 @@ def sizes_of(config: RunConfig) -> Sizes:
         shards_bytes=stored,
         photos_bytes=faces,
         memory_bytes=memory,
-        shared_bytes=shared_memory_bytes(config) * max(1, config.pretrain.gpus_per_node),
+        shared_bytes=max(1, config.pretrain.gpus_per_node)
+        * loader_bytes(config.pretrain.loader_workers, _local_pairs(config), config.synthesize.image_size_px),
     )
-
-
-def shared_memory_bytes(config: RunConfig) -> int:
-    """What the loader of one training process holds in /dev/shm: x and y of every pair of the batches ahead."""
-    wanted, side = config.pretrain, config.synthesize.image_size_px
-    return wanted.loader_workers * PREFETCH * _local_pairs(config) * 2 * side**2 * 3
 
 
 def room_problems(
@@ -153,7 +147,7 @@ def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationErro
     if sizes.shared_bytes > job.shared_memory_gib * GIB:
         yield ConfigurationError(
             f"The loaders of a training node hold {amount(sizes.shared_bytes)} in /dev/shm "
-            f"({config.pretrain.loader_workers} workers, {PREFETCH} batches each, of every process), and "
+            f"({config.pretrain.loader_workers} workers, {PREFETCH + 1} batches each, of every process), and "
             f"pretrain.job.shared_memory_gib is {job.shared_memory_gib}; raise it, or lower pretrain.loader_workers."
         )
     if sizes.shards_bytes > job.scratch_gib * GIB:
