@@ -23,17 +23,25 @@ IN_A_QUERY = re.compile(
 """A presigned URL (AWS, Google, Azure), or a word for a secret."""
 A_KEY = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b")
 """An access key of AWS by itself."""
+NAMED = re.compile(
+    r"(secret_?(access_?)?key|(session|access|auth|security)_?token|password|passwd|api_?key|client_?secret)\b",
+    re.IGNORECASE,
+)
+"""What a secret is called: the name of a field, or a word before '=' or ':'."""
+ASSIGNED = re.compile(NAMED.pattern + r"['\"]?\s*[=:]", re.IGNORECASE)
 FIELD = re.compile(r"[\w.\[\]-]{1,80}")
 
 
 def carries_credentials(text: str) -> bool:
-    return any(found.search(each) for found in (IN_A_URL, IN_A_QUERY, A_KEY) for each in (text, unquote(text)))
+    return any(
+        found.search(each) for found in (IN_A_URL, IN_A_QUERY, A_KEY, ASSIGNED) for each in (text, unquote(text))
+    )
 
 
 def refuse_credentials(values: Mapping[str, Any]) -> None:
     """`values`: parameters by name, at any depth. Raises ConfigurationError for the first that carries a secret."""
     for name, value in values.items():
-        if _anywhere(value) or carries_credentials(name):
+        if _anywhere(value) or _names_one(name):
             shown = name if FIELD.fullmatch(name) else "a parameter"
             raise ConfigurationError(
                 f"The value of {shown} carries credentials, which everybody could read who sees the run; take them out "
@@ -46,9 +54,13 @@ def override_values(lines: Iterable[str]) -> dict[str, str]:
     return {line.partition("=")[0]: line for line in lines}
 
 
+def _names_one(name: str) -> bool:
+    return bool(NAMED.search(name)) or carries_credentials(name)
+
+
 def _anywhere(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(_anywhere(each) or carries_credentials(str(key)) for key, each in value.items())
+        return any(_anywhere(each) or _names_one(str(key)) for key, each in value.items())
     if isinstance(value, list | tuple):
         return any(map(_anywhere, value))
     return isinstance(value, str) and carries_credentials(value)

@@ -34,6 +34,8 @@ from comface.store import Store
 T = TypeVar("T")
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
 """Set where a step was started by KFP or by torchrun, not by a person."""
+ORPHAN_S = 2.0
+"""How long a step whose runner was killed has for its temporary files."""
 FAILURES = "failures"
 FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_code)
 RETRIES_END_S = 900.0
@@ -173,9 +175,16 @@ def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> No
 def _end_with_parent() -> None:
     """A step whose runner was killed must not go on beside the run that replaces it; a command of a person may.
 
-    KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not."""
+    KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not. SIGTERM is
+    an exception here, as in the command line, so that temporary folders go; a step that has not ended then is ended."""
     if not RUNTIMES & os.environ.keys():
         return
+
+    def stop(*_: object) -> None:
+        raise SystemExit(Preempted.exit_code)
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
     parent, output = os.getppid(), select.poll()
     if stat.S_ISFIFO(os.fstat(1).st_mode):
         output.register(1, 0)  # reports nothing but that nobody reads
@@ -183,6 +192,8 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent and not output.poll(0):
             time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHAN_S)
         os._exit(Preempted.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()

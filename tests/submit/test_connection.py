@@ -141,6 +141,24 @@ def test_the_first_step_refuses_a_secret_of_kfps_own_form() -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        ("--set", f"AWS_SECRET_ACCESS_KEY={SECRET}"), ("--set", f"tasks.age.unit=AWS_SECRET_ACCESS_KEY={SECRET}"),
+        ("--param", f"secret_key={SECRET}"), ("--param", f'overrides={{"a": {{"b": [{{"password": "{SECRET}"}}]}}}}'),
+        ("--param", f'data={{"fgnet": {{"layout": "fgnet", "session_token": "{SECRET}"}}}}'),
+        ("--set", f"tasks.age.unit='password: {SECRET}'"), ("--set", f"data.fgnet={{aws_secret_access_key: {SECRET}}}"),
+    ],
+)  # fmt: skip
+def test_what_is_called_a_secret_is_one(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], given: tuple[str, str]
+) -> None:
+    sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint, *given)
+    assert "carries credentials" in sentence
+    assert SECRET not in sentence
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
     "innocent",
     ["s3://bucket/people@home/x", "file:///a:b@c", "s3://bucket/x?versionId=3", "registry.example.org/x@sha256:0", ""],
 )

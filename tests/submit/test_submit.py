@@ -119,6 +119,15 @@ def test_what_a_person_types_becomes_the_lists_and_mappings_of_the_form(server: 
     }  # fmt: skip
 
 
+def test_a_number_that_a_server_would_change_goes_as_text(server: KfpServer) -> None:
+    seeds = 'overrides={"pretrain.seed": 9007199254740993, "shard": {"seed": 9007199254740993}, "screening.seed": 5}'
+    assert submit(server, "--param", "store=s3://b/x", "--param", seeds) == 0
+    (run,) = server.all("runs")
+    assert run["runtime_config"]["parameters"]["overrides"] == {
+        "pretrain.seed": "9007199254740993", "shard": '{"seed": 9007199254740993}', "screening.seed": 5,
+    }  # fmt: skip
+
+
 def test_sizes_of_the_training_are_the_profiles_unless_they_are_given(server: KfpServer) -> None:
     """The pipeline's own defaults are the paper's: 4 nodes with 8 GPUs."""
     laptop = ("--profile", "laptop", "--param", "store=s3://b/x")

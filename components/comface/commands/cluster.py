@@ -234,6 +234,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
             raise ConfigurationError(f"The parameter '{name}' is given twice, as an option and with --param; drop one.")
         if value:
             values[name] = value
+    if "overrides" in values:  # what KFP would not hand on unchanged goes as text
+        values["overrides"] = override_mapping(override_lines(values["overrides"]))
     values |= _sizes_of_profile(with_defaults(package, values), given)
     full = with_defaults(package, values)
     known = inspect.signature(configure).parameters

@@ -14,6 +14,7 @@ from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, execute, read_failure, recorded_failure
 from comface.launch import GOES_ON
 from comface.launch.place import place_of
+from comface.names import quoted
 from comface.plans import PlanPlace, kept
 from comface.progress import say
 from comface.resolve.parameters import data_sources, names, override_lines
@@ -131,9 +132,15 @@ def configure(
         extra["data"] = data_sources(data)
     chosen = {"tasks": names(tasks), "methods": names(methods)}
     extra["transfer"] = {name: values for name, values in chosen.items() if values}
-    extra["pretrain"] = {
-        k: v for k, v in {"nodes": nodes, "gpus_per_node": gpus_per_node}.items() if v > (k == "nodes") - 1
-    }
+    sizes = {"nodes": (nodes, 0), "gpus_per_node": (gpus_per_node, -1)}
+    extra["pretrain"] = {name: value for name, (value, empty) in sizes.items() if value != empty}
     if run_name:
         extra["register"] = {"name": run_name}
-    return resolve(profile, override_lines(overrides), extra)
+    config = resolve(profile, override_lines(overrides), extra)
+    known = resolve(profile, (), {"store": store} if store else None).store
+    if config.store != known:
+        raise ConfigurationError(
+            f"The override 'store' is {quoted(config.store)}, but the end of the run looks into {quoted(known)} for "
+            "what failed; give the store with the parameter `store` (--param store=…), not with an override."
+        )
+    return config

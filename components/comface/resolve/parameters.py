@@ -15,7 +15,8 @@ from typing import Any
 from comface.errors import ConfigurationError
 from comface.reading import plain_yaml, read_override
 
-LARGEST_EXACT = 2**53
+LARGEST_EXACT = 2**53 - 1
+"""The next one may have been another number before KFP made a double of it."""
 
 
 def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
@@ -64,7 +65,7 @@ def whole(value: Any, where: str) -> Any:
     if isinstance(value, list):
         return [whole(each, where) for each in value]
     if isinstance(value, float) and value.is_integer():
-        if abs(value) > LARGEST_EXACT:
+        if abs(value) > LARGEST_EXACT:  # ints are what a person's own JSON says, and exact
             raise ConfigurationError(
                 f"The number {value:.17g} of '{where}' is larger than KFP hands on without changing it; write it as "
                 "text, between quotes."
