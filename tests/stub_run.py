@@ -44,6 +44,7 @@ if __name__ == "__main__":
     import sys
     compiler.Compiler().compile(stub, sys.argv[1])
 """
+HOSTILE = ("docker", "kfp", "yaml", "numpy")
 MARK = "COMFACE_TEST_MARK"
 
 
@@ -60,11 +61,16 @@ class StubRun:
         self.folder, self.mark = folder, uuid.uuid4().hex
         self.scratch = folder / "tmp"
         self.scratch.mkdir(parents=True)
+        for name in HOSTILE:  # a checkout has a folder `docker` beside `runs`; anything may lie where a person works
+            (folder / name).mkdir()
+            (folder / name / "__init__.py").write_text("raise SystemExit('taken from the current folder')")
         overrides = sets((*TINY, f"register.name={does}"))
         arguments = ["run", "--pipeline", pipeline, "--output", folder / "out", *overrides]
         environment = {**os.environ, MARK: self.mark, "TMPDIR": str(self.scratch)}
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        self.process = subprocess.Popen(command(*arguments), cwd=folder, env=environment, text=True, **pipe)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", *command(*arguments)[1:]], cwd=folder, env=environment, text=True, **pipe
+        )
 
     def wait_for_the_step(self) -> None:
         until = time.monotonic() + 60

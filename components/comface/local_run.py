@@ -144,7 +144,9 @@ def _execute(
 
 
 def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[str, str]) -> int:
-    """The exit code of KFP's runner. However this ends (an error, a signal), no process of the run is left."""
+    """The exit code of KFP's runner. However this ends (an error, a signal), no process of the run is left. Neither the
+    runner nor a step imports what lies in the current folder (a checkout's `docker/` is no Python package)."""
+    environment = {**environment, "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-u", "-m", "comface.runner"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,

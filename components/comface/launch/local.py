@@ -46,7 +46,7 @@ class Torchrun:
             told = Path(folder, "told")
             told.touch()
             command = [
-                sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
+                sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
                 "-m", "comface.pretrain.worker", *work.arguments(str(told)),
             ]  # fmt: skip
             # Through a pipe: the processes end when nobody reads it any more, as when this one is killed.
