@@ -46,11 +46,14 @@ class Torchrun:
             told = Path(folder, "told")
             told.touch()
             command = [
-                sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
+                sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
                 "-m", "comface.pretrain.worker", *work.arguments(str(told)),
             ]  # fmt: skip
             # Through a pipe: the processes end when nobody reads it any more, as when this one is killed.
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            child = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
+            )  # fmt: skip
             with child, stopping(child):
                 assert child.stdout is not None
                 last: deque[str] = deque(maxlen=LAST_LINES)
