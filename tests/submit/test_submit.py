@@ -164,6 +164,11 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
             "needs 50 people of 'edema-b' (transfer.folds), but rehearse.",
         ),
         (["--param", "data={fgnet: {layout: fgnet, uri: 'gs://b/x'}}"], "'gs://b/x' is not a place; give file:///"),
+        (["--service-account", "../x"], "--service-account '../x' is not the name of a Kubernetes account; use lower"),
+        (["--experiment", "x" * 200], "is not one that KFP can show; use 1 to 100 printable characters"),
+        (["--name", "a\x1b[2J"], "The name 'a\\x1b[2J' is not one that KFP can show"),
+        (["--name", ""], "The name '' is not one that KFP can show"),
+        (["--name", "s3://key:word@b/x"], "The value of name carries credentials"),
         (["--param", "run_name=My Model"], "'register.name' is wrong"),
     ],
 )

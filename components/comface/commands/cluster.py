@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface.config import profiles, resolve
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.names import quoted
 from comface.progress import say
 from comface.resolve.parameters import override_lines, override_mapping
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from comface.submit.connection import Connection
     from comface.submit.package import Package
     from comface.submit.schedules import Schedule
+
+LONGEST_WORD = 100
+"""Of what KFP shows as the name of a run, a schedule or an experiment."""
 
 
 def add_commands(commands: Any) -> None:
@@ -215,6 +220,22 @@ def _connect(arguments: argparse.Namespace) -> Connection:
     return connect(arguments.endpoint, arguments.namespace)
 
 
+def _check_words(words: Mapping[str, str]) -> None:
+    """What a server would take, and a pod or a page not."""
+    for what, text in words.items():
+        if what == "account":
+            if text and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text):
+                raise ConfigurationError(
+                    f"--service-account {quoted(text)} is not the name of a Kubernetes account; use lowercase letters, "
+                    "digits, '-' and '.', as `kubectl get serviceaccounts` shows it."
+                )
+        elif not 0 < len(text) <= LONGEST_WORD or not text.isprintable() or text != text.strip():
+            raise ConfigurationError(
+                f"The {what} {quoted(text)} is not one that KFP can show; use 1 to {LONGEST_WORD} printable "
+                "characters, without spaces at the ends."
+            )
+
+
 def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], dict[str, Any]]:
     """The package, the arguments to send, and all of them with the defaults. Raises ConfigurationError for a parameter
     or a configuration that the run's first step would refuse."""
@@ -224,7 +245,10 @@ def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], di
     from comface.resolve.entry import configure
     from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
 
-    refuse_credentials(override_values([*arguments.parameters, *arguments.overrides]))
+    words = {"name": arguments.name, "experiment": arguments.experiment, "account": arguments.service_account}
+    given = {what: word for what, word in words.items() if word is not None}
+    refuse_credentials({**override_values([*arguments.parameters, *arguments.overrides]), **given})
+    _check_words(given)
     package = read_package(find_pipeline(arguments.pipeline))
     given = split_arguments(arguments.parameters)
     values = typed_arguments(package, given)

@@ -15,6 +15,7 @@ from comface.generators.location import needed
 from comface.generators.published import attribute_name
 from comface.rehearse.step import REHEARSALS
 from comface.screening.measure import LEAST_GALLERY
+from comface.store import place_uri
 from comface.synthesize.composition import check_names, totals
 from comface.transfer.methods import can_finetune
 
@@ -180,8 +181,14 @@ def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
                 f"tasks.{task}.train_dataset out for cross-validation, or name another data set."
             )
     for name in dataset_names(config):
-        if not config.data[name].uri:
+        place = config.data[name].uri
+        if not place:
             yield from rehearsal_problems(config, name)
+        elif f"{config.store}/".startswith(f"{place_uri(place).rstrip('/')}/"):
+            yield ConfigurationError(
+                f"The store {config.store} lies in the folder of the data set '{name}' ({place}), which every run "
+                "would change; name another store."
+            )
 
 
 def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationError]:
