@@ -215,7 +215,11 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
             f"The run stopped, since a process of it was ended by {name} (the kernel does so when memory is short); "
             "free some memory, then run the same command to resume."
         )
-    what = f"the run stopped with {narrator.exception}" if narrator.exception else "the run stopped without a word"
+    what = (
+        f"the run stopped with {narrator.exception}"
+        if narrator.exception
+        else "the run stopped without an error message"
+    )
     return _error(f"This is a defect of comface: {what}; please report it with '{log}'.", 1)
 
 

@@ -120,7 +120,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(first) > 18 or len(last) > 18:
-            raise ConfigurationError(f"The seeds '{text}' are not of the form 0-7,9 (at '{piece}'); mend them.")
+            raise ConfigurationError(f"The seeds '{text}' are not of the form 0-7,9 (at '{piece}'); correct them.")
         start, stop = int(first), int(last) if dash else int(first)
         if stop < start:
             raise ConfigurationError(f"The seeds '{piece}' run backwards; write {stop}-{start}.")
@@ -137,7 +137,7 @@ def parse_alphas(text: str) -> tuple[float, ...]:
     except ValueError:
         raise ConfigurationError(f"The alphas '{text}' are not numbers with commas between, as in -5,0,5.") from None
     if not all(np.isfinite(alphas)):
-        raise ConfigurationError(f"The alphas '{text}' are not all finite; mend them.")
+        raise ConfigurationError(f"The alphas '{text}' are not all finite; correct them.")
     return alphas
 
 

@@ -119,7 +119,9 @@ def own_scorer(text: str) -> Scorer:
         except ComfaceError:
             raise
         except Exception as error:
-            raise DataError(f"The scorer '{text}' failed ({type(error).__name__}: {error}); mend it.") from error
+            raise DataError(
+                f"The scorer '{text}' failed ({type(error).__name__}: {error}); correct its code."
+            ) from error
         if scores_N.shape != images_NHW3.shape[:1] or np.isinf(scores_N).any():
             raise DataError(
                 f"The scorer '{text}' gave {scores_N.shape} for {len(images_NHW3)} images; it must give one finite "

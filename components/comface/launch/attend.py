@@ -182,8 +182,8 @@ class JobLauncher:
             and alive_s > self.api.timing.unseen_s
         ):
             self._give_up(job, TryAgain(
-                f"Nobody took up the job '{self.request.name}' for {alive_s:.0f} s; see that {self.api.kind.OPERATOR} "
-                "runs, then run the step again."
+                f"No operator accepted the job '{self.request.name}' for {alive_s:.0f} s; see that "
+                f"{self.api.kind.OPERATOR} runs, then run the step again."
             ))  # fmt: skip
         self._check_stuck(job)
         self._check_restarts(job, cause)

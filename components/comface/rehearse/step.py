@@ -66,7 +66,7 @@ def rehearse(store: Store, name: str, layout: str, config: RehearseConfig) -> Ar
     draft = Draft(store, "dataset", address, {}, __name__)
     if (done := draft.published()) is not None:
         return done
-    say(f"rehearse: drawing a stand-in for {name}")
+    say(f"rehearse: making the synthetic rehearsal data set '{name}'")
     with tempfile.TemporaryDirectory(prefix="comface-rehearse-") as scratch:
         write(name, Path(scratch), config)
         files = sorted(path for path in Path(scratch).rglob("*") if path.is_file())

@@ -31,7 +31,7 @@ class Screened:
             if not figures["kept"]:
                 raise DataError(
                     f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures['reason']}); leave "
-                    "it out of synthesize.composition, mend its direction, or set screening.action=restrict."
+                    "it out of synthesize.composition, fit its direction again, or set screening.action=restrict."
                 )
 
     def keeps(self, track: Track) -> bool:
