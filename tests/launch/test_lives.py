@@ -449,7 +449,7 @@ def test_a_deadline_that_the_operator_noticed_is_one_too(launch, kind, reason, m
 def test_a_job_that_no_operator_takes_up_is_not_waited_for(launch, api) -> None:
     ending = launch(lambda job: None, timing=replace(FAST, unseen_s=0.5))
     assert ending.code == 75
-    assert "Nobody took up the job" in ending.sentence
+    assert "No operator accepted the job" in ending.sentence
     assert "the training operator" in ending.sentence
     assert jobs(api) == []
 
