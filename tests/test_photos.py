@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import struct
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from comface.errors import ConfigurationError, DataError
 from comface.photos import MAX_PIXELS, check_photo, decode_photo, exif_orientation, is_picture, read_photo
@@ -152,6 +153,60 @@ def test_a_photo_is_turned_as_its_exif_tag_says_and_not_at_all_by_a_broken_one(k
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     read = decode_photo(encoded(file, kind, exif=turned_exif(orientation), **options))
     assert np.abs(read.astype(int) - shown).mean() < 4
+
+
+@pytest.mark.parametrize(("kind", "value"), [(1, b"\6"), (4, struct.pack("<I", 6)), (8, struct.pack("<h", 6))])
+def test_an_orientation_written_as_another_type_of_number_turns(
+    kind: int, value: bytes, photo: NDArray[np.uint8]
+) -> None:
+    block = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, kind, 1) + value.ljust(4, b"\0") + bytes(4)
+    for form in ("PNG", "WEBP"):
+        read = decode_photo(encoded(Image.fromarray(photo), form, exif=block, lossless=True))
+        np.testing.assert_array_equal(read, np.rot90(photo, -1))
+
+
+@pytest.mark.parametrize("text", ["\nexif\n  26\nzz", "\nexif", "x", ""])
+def test_the_exif_that_imagemagick_writes_into_a_png_turns_and_a_broken_one_does_not(
+    text: str, photo: NDArray[np.uint8]
+) -> None:
+    block = b"Exif\0\0" + turned_exif().tobytes().removeprefix(b"Exif\0\0")
+    for content, turns in ((f"\nexif\n{len(block):8}\n{block.hex()}\n", -1), (text, 0)):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_text("Raw profile type exif", content, zip=True)
+        read = decode_photo(encoded(photo, "PNG", pnginfo=chunks))
+        np.testing.assert_array_equal(read, np.rot90(photo, turns))
+
+
+def tiff(values: NDArray[np.generic], photometric: int, planes: int = 1, signed: bool = False) -> bytes:
+    """16-bit values (H,W,C) as they are laid out by programs for measurements, which Pillow does not write."""
+    height, width, count = values.shape
+    data = (values if planes == 1 else np.moveaxis(values, 2, 0)).astype("<i2" if signed else "<u2").tobytes()
+    parts = 1 if planes == 1 else count
+    tags = {256: (width,), 257: (height,), 258: (16,) * count, 259: (1,), 262: (photometric,), 273: (0,) * parts,
+            277: (count,), 278: (height,), 279: (len(data) // parts,) * parts, 284: (planes,), 338: (0,) * (count == 4),
+            339: (2 if signed else 1,) * count}  # fmt: skip
+    tags = {tag: each for tag, each in tags.items() if each}
+    start = 8 + 2 + 12 * len(tags) + 4
+    first = start + sum(4 * len(each) for each in tags.values() if len(each) > 1)
+    tags[273] = tuple(first + part * (len(data) // parts) for part in range(parts))
+    entries, more = b"", b""
+    for tag, each in tags.items():
+        packed = struct.pack(f"<{len(each)}I", *each)
+        entries += struct.pack("<HHI", tag, 4, len(each))
+        entries += packed if len(each) == 1 else struct.pack("<I", start + len(more))
+        more += packed if len(each) > 1 else b""
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + more + data
+
+
+def test_16_bit_tiffs_that_a_decoder_would_mix_up_are_read_right_or_refused(photo: NDArray[np.uint8]) -> None:
+    wide = photo.astype(np.uint16) * 257
+    np.testing.assert_array_equal(decode_photo(tiff(wide, 2)), photo)
+    beside = np.dstack([wide, np.zeros(photo.shape[:2], np.uint16)])
+    np.testing.assert_array_equal(decode_photo(tiff(beside, 2)), photo)  # the fourth value is no alpha
+    with pytest.raises(DataError, match=NOT_SUPPORTED):
+        decode_photo(tiff(wide, 2, planes=2))
+    with pytest.raises(DataError, match=NOT_SUPPORTED):
+        decode_photo(tiff(wide[..., :1].astype(np.int32) - 40000, 1, signed=True))
 
 
 def test_a_heic_is_turned_by_its_own_rules_and_not_twice() -> None:

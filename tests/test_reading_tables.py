@@ -55,7 +55,7 @@ def test_a_line_is_counted_as_an_editor_counts_it(tmp_path: Path) -> None:
     read = table(tmp_path, b'sep=,\r\n\r\nseed,score\r\n1,"a\r\nb"\r\n\r\n2,x\r\n')
     assert [row.line for row in read.rows] == [5, 7]
     with pytest.raises(
-        DataError, match=r"^Line 5 of the table has no number in the column 'score'; write one, or leave"
+        DataError, match=r"^Line 5 of the table has no number in the column 'score'; write one in digits"
     ):
         read.numbers("score")
 

@@ -51,6 +51,8 @@ MAX_SCANS = 200
 """Scans of a progressive JPEG (10 are usual): each one goes through all its pixels, so thousands hang a decoder."""
 
 ORIENTATION = 0x0112
+WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+"""Types of Exif; the orientation is an H, but some programs write another."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -96,8 +98,8 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
                 if image.width * image.height > LARGE_PIXELS and not whole and image.format == "JPEG":
                     image.draft(None, (image.width // 2, image.height // 2))  # decoded at half its size
                 image.load()
-                if "exif" in image.info:
-                    orientation = exif_orientation(image.info["exif"])[0]
+                if exif := _exif_of(image):
+                    orientation = exif_orientation(exif)[0]
             else:  # libheif turns the picture itself; its Exif orientation says what was done
                 pixels = opened.data
                 size, mode = opened.size_mode
@@ -130,11 +132,20 @@ def exif_orientation(block: bytes) -> tuple[int, int]:
         for entry in range(struct.unpack_from(f"{order}H", block, directory)[0]):
             place = directory + 2 + 12 * entry
             tag, kind, count = struct.unpack_from(f"{order}HHI", block, place)
-            if tag == ORIENTATION and kind == 3 and count == 1:
-                return struct.unpack_from(f"{order}H", block, place + 8)[0], place + 8
+            if tag == ORIENTATION and kind in WHOLE_NUMBERS and count == 1:
+                return struct.unpack_from(order + WHOLE_NUMBERS[kind], block, place + 8)[0], place + 8
     except struct.error:  # the directory ends early
         pass
     return 1, 0
+
+
+def _exif_of(image: Image.Image) -> bytes:
+    """Pillow's, or that of an old PNG, written as text by ImageMagick: `\\nexif\\n   1234\\n457869…`."""
+    try:
+        profile = bytes.fromhex("".join(str(image.info.get("Raw profile type exif", "")).split("\n")[3:]))
+    except ValueError:
+        profile = b""
+    return image.info.get("exif", b"") or profile
 
 
 def _content(path: Path, what: str) -> bytes:
@@ -229,7 +240,9 @@ def _unturned_tiff(data: bytes) -> tuple[int, bytes]:
     """(orientation, the file with orientation 1): Pillow would turn it while it decodes, by way of all other tags."""
     orientation, place = exif_orientation(data)
     if place:
-        data = data[:place] + struct.pack("<H" if data.startswith(b"II") else ">H", 1) + data[place + 2 :]
+        kind = struct.unpack_from("<H" if data.startswith(b"II") else ">H", data, place - 6)[0]
+        upright = struct.pack(("<" if data.startswith(b"II") else ">") + WHOLE_NUMBERS[kind], 1)
+        data = data[:place] + upright + data[place + len(upright) :]
     return orientation, data
 
 
@@ -248,6 +261,8 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     high byte alone where such an image has colours: OpenCV reads those."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
+        if values.min(initial=0) < 0:
+            raise ValueError("negative values")  # of a measurement: what is black, and what white, is not known
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         return 65535 - values if white_is_zero and image.mode.startswith("I;16") else values
     if image.format == "PNG":
@@ -256,8 +271,10 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
         bits = max(image.tag_v2.get(258, (8,)), default=8)  # type: ignore[attr-defined]
     else:
         return None
-    if bits != 16:
-        return None
+    if bits != 16 or (image.format == "TIFF" and image.tag_v2.get(262) == 5):  # type: ignore[attr-defined]
+        return None  # CMYK, which OpenCV does not read, or refuses
+    if image.format == "TIFF" and image.tag_v2.get(284, 1) != 1:  # type: ignore[attr-defined]
+        raise ValueError("16 bits in separate planes")  # both readers mix them up
     import cv2
 
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -265,7 +282,7 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
         return None
     if read.ndim == 2:
         return read
-    return read[..., [2, 1, 0, 3][: read.shape[2]]]
+    return read[..., [2, 1, 0, 3][: len(image.getbands())]]  # a fourth value need not be alpha
 
 
 def _eight_bits(values: NDArray[Any]) -> Pixels:

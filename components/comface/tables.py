@@ -29,6 +29,8 @@ SEPARATORS = {",": "','", ";": "';'", "\t": "tabs"}
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
+LIKE_A_NUMBER = re.compile(r"\W{0,3}\d")
+DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}", re.ASCII)
 THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}", re.ASCII)
 """Where commas separate the columns, so that a cell with one is quoted: 1.234 or 1234."""
 _said: set[str] = set()
@@ -48,6 +50,11 @@ class Table:
     separator: str
     columns: tuple[str, ...]
     rows: Sequence[Row]
+
+    def is_text(self, column: str) -> bool:
+        """Whether the column holds words or dates, and nothing that may be meant as a number."""
+        cells = [row.cells[column] for row in self.rows if row.cells[column]]
+        return bool(cells) and all(DATE.match(cell) or not LIKE_A_NUMBER.match(cell) for cell in cells)
 
     def numbers(self, column: str, meaning: str = "") -> list[float | None]:
         """The column's numbers, None for an empty cell. Raises DataError for a cell that is none; `meaning` is what

@@ -323,7 +323,7 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("subject,file\n", "has no column beside subject and file"),
+        ("subject,file\nJane,a/1.jpg\n", "has no column beside subject and file"),
         ("person,photo,smile\n", "has none of the columns subject, file; its first line must name its columns"),
         ("subject,photo,smile\n", "has no column 'file'; its other columns are: photo, smile"),
         ("subject,file,smile\nJane,a/1.jpg,1\nJane,a/1.jpg,1\n", "Lines 2 and 3 of labels.csv .* the same photo"),
@@ -333,7 +333,8 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
         ("subject,file,smile\nJane,../1.jpg,1\n", "Line 2 of labels.csv .* outside the data set"),
         ("subject,file,smile\nJane,a/1.jpg\n", "Line 2 of labels.csv .* 2 columns instead of 3"),
         ("subject,file,smile\n,a/1.jpg,1\n", "Line 2 of labels.csv .* lacks a subject"),
-        ("subject,file,smile\n", "holds no photo that can be used"),
+        ("subject,file,smile\nJane,a/1.jpg,70 kg\n", "Line 2 of labels.csv .* no number"),
+        ("subject,file,smile\n", "has no row below its first line"),
     ],
 )
 def test_a_wrong_line_of_labels_is_named_without_its_content(tmp_path, save_jpeg, text, sentence):
@@ -428,3 +429,32 @@ def test_an_empty_folder_and_a_missing_one_are_each_said_in_a_sentence(tmp_path,
         read_dataset(source(layout, tmp_path))
     with pytest.raises(DataError, match="does not exist; mount it"):
         read_dataset(source(layout, tmp_path / "nowhere"))
+
+
+def test_columns_of_words_and_dates_are_said_and_not_read(tmp_path, save_jpeg):
+    save_jpeg(tmp_path / "a/1.jpg")
+    (tmp_path / "labels.csv").write_text("subject,file,smile,note,day\nJane,a/1.jpg,3,good,2024-01-02\n")
+    found = open_dataset(source("pairs", tmp_path))
+    assert found.labels == ["smile"]
+    assert list(found.remarks) == ["columns of labels.csv without numbers, which are not read: note, day"]
+    with pytest.raises(DataError, match="Line 2 of labels.csv .* has no number in the column 'note'"):
+        open_dataset(source("pairs", tmp_path, labels=("note",)))
+
+
+def test_a_photo_behind_a_link_is_read_and_links_to_nothing_and_pipes_are_counted(tmp_path, save_jpeg):
+    photo = save_jpeg(tmp_path / "archive/1.jpg")
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "1.jpg").symlink_to(photo)
+    (folder / "2.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "3.jpg")
+    (folder / "labels.csv").write_text("subject,file,smile\nJane,1.jpg,3\n")
+    found = open_dataset(source("pairs", folder))
+    assert [each.path.name for each in found.photos] == ["1.jpg"]
+    assert found.left_out == {"links that lead nowhere, and other entries that are no files": 2}
+
+
+def test_a_table_that_is_a_pipe_is_refused_for_this_reason(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"lacks labels.csv .*; 'labels.csv' is not a regular file"):
+        open_dataset(source("pairs", tmp_path))

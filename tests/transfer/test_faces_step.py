@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -120,6 +121,30 @@ def test_a_photo_that_was_cropped_and_compressed_anew_under_another_subject_is_s
         "pairs of photos of two subjects that seem to be one picture: 1 (line 2 and line 3)"
     ]
     assert "seem to be one picture: 1 (line 2 and line 3)" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+@pytest.mark.parametrize(
+    ("place", "said"), [("p1/s1/before", "under two subjects"), ("p0/s1/after", "with different labels")]
+)
+def test_equal_pixels_are_one_picture_whatever_else_their_files_hold(tmp_path, place, said):
+    """A copy that a program saved with another comment, in the layout whose photos of one datum look alike."""
+    cases, folder = Path(__file__).parents[1] / "data/cases/edema", tmp_path / "study"
+    shutil.copytree(cases / "base", folder)
+    content = (folder / "p0/s1/before/000.jpg").read_bytes()
+    (folder / place / "001.jpg").write_bytes(content[:2] + b"\xff\xfe\0\6note" + content[2:])
+    with pytest.raises(DataError, match=rf"are the same picture {said}; delete the wrong one") as raised:
+        align_dataset(FileStore(tmp_path / "store"), "study", DataSource(layout="edema", uri=str(folder)))
+    assert "000.jpg" not in str(raised.value)
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+def test_a_photo_that_was_compressed_anew_under_another_patient_is_said(tmp_path):
+    cases, folder = Path(__file__).parents[1] / "data/cases/edema", tmp_path / "study"
+    shutil.copytree(cases / "base", folder)
+    Image.open(folder / "p0/s1/before/000.jpg").save(folder / "p1/s1/before/001.jpg", quality=60)
+    made = align_dataset(FileStore(tmp_path / "store"), "study", DataSource(layout="edema", uri=str(folder)))
+    assert [each for each in made.facts["remarks"] if "of two subjects that seem to be one picture" in each]
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")

@@ -28,7 +28,7 @@ from comface.progress import say, track
 from comface.store import Store
 from comface.transfer.arrays import array_bytes
 from comface.transfer.datasets import PATIENTS, Photo, open_dataset
-from comface.transfer.datasets.copies import near_copies
+from comface.transfer.datasets.copies import check_pixels, near_copies
 from comface.transfer.datasets.media import pictures
 from comface.transfer.datasets.place import artifact_folder, fingerprint, local_folder
 
@@ -51,8 +51,10 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
     remarks = list(data.remarks)
-    if source.layout in ("fgnet", "pairs"):
-        remarks += near_copies(found, faces_NSSC, source.layout in PATIENTS)
+    if source.layout != "disfa":  # frames of a video may stand still
+        hidden = source.layout in PATIENTS
+        check_pixels(found, faces_NSSC, hidden, place)
+        remarks += near_copies(found, faces_NSSC, hidden, among_one=source.layout != "edema")
         for remark in remarks[len(data.remarks) :]:
             say(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))

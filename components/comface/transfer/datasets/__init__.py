@@ -19,6 +19,8 @@ from comface.progress import say
 PATIENTS = ("edema", "pairs")
 """Layouts whose file names may tell who somebody is."""
 
+ODD_ENTRIES = "links that lead nowhere, and other entries that are no files"
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -66,6 +68,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     Raises DataError, one sentence, for what cannot be trusted, ConfigurationError for what may not be read."""
     from comface.transfer.datasets import disfa, edema, fgnet, table
     from comface.transfer.datasets.copies import look_alikes, without_copies
+    from comface.transfer.datasets.files import odd_entries
     from comface.transfer.datasets.media import check_pictures
     from comface.transfer.datasets.place import local_folder
 
@@ -84,9 +87,10 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
             )
         photos, copies = without_copies(found.photos, hidden, place)
         check_pictures(photos, hidden)
+        odd = odd_entries(folder)
     except OSError as error:
         raise _unreadable(error, place, hidden) from None
-    left_out = Counter(found.left_out) + Counter({"copies of another photo": copies})
+    left_out = Counter(found.left_out) + Counter({"copies of another photo": copies, ODD_ENTRIES: odd})
     found = DataSet(photos, found.labels, dict(left_out), (*found.remarks, *look_alikes(photos)))
     _require_labels(found, source, place)
     if told := found.told():

@@ -5,6 +5,7 @@ In: the photos of a data set. Out: the photos, each content once, and how many w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter
@@ -42,12 +43,7 @@ def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[l
         before = first.setdefault(file_sha256(photo.path), photo)
         if before is photo:
             kept.append(photo)
-        elif before.subject != photo.subject:
-            raise DataError(f"{_both(before, photo, photos, hidden, place)} under two subjects; delete the wrong one.")
-        elif _datum(before) != _datum(photo):
-            raise DataError(
-                f"{_both(before, photo, photos, hidden, place)} with different labels; delete the wrong one."
-            )
+        _check_pair(before, photo, photos, hidden, place)
     return kept, len(photos) - len(kept)
 
 
@@ -70,9 +66,11 @@ def look_alikes(photos: Sequence[Photo]) -> list[str]:
     return [f"photos that look by their names like crops or copies of others: {count:,}"] if count else []
 
 
-def near_copies(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool) -> list[str]:
+def near_copies(
+    photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, among_one: bool = True
+) -> list[str]:
     """Sentences about aligned faces that are one picture, compressed or cropped anew. They are used, as nothing proves
-    it. Not for frames of videos, which look alike by nature."""
+    it. `among_one`: also of one subject; not where a subject's photos are a series, which look alike by nature."""
     if len(photos) > MOST_COMPARED:
         return []
     x_ND = _lookalike_vectors(faces_NSSC)
@@ -85,10 +83,28 @@ def near_copies(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: 
         ("two subjects", [(i, j) for i, j in pairs if photos[i].subject != photos[j].subject]),
         ("one subject", [(i, j) for i, j in pairs if photos[i].subject == photos[j].subject]),
     ):
-        if chosen:
+        if chosen and (among_one or what == "two subjects"):
             shown = "; ".join(" and ".join(_short(photos[k], hidden) for k in pair) for pair in chosen[:10])
             sentences.append(f"pairs of photos of {what} that seem to be one picture: {len(chosen):,} ({shown})")
     return sentences
+
+
+def check_pixels(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, place: str) -> None:
+    """Pictures of equal pixels are one, whatever else their files hold: refused (DataError) under two subjects or with
+    two labels. Not for frames of videos, which may stand still."""
+    first: dict[bytes, Photo] = {}
+    for photo, face_SSC in zip(photos, faces_NSSC, strict=True):
+        if photo.frame is None:
+            _check_pair(
+                first.setdefault(hashlib.sha256(face_SSC.tobytes()).digest(), photo), photo, photos, hidden, place
+            )
+
+
+def _check_pair(before: Photo, photo: Photo, photos: Sequence[Photo], hidden: bool, place: str) -> None:
+    if before.subject != photo.subject:
+        raise DataError(f"{_both(before, photo, photos, hidden, place)} under two subjects; delete the wrong one.")
+    if _datum(before) != _datum(photo):
+        raise DataError(f"{_both(before, photo, photos, hidden, place)} with different labels; delete the wrong one.")
 
 
 def _short(photo: Photo, hidden: bool) -> str:

@@ -29,7 +29,12 @@ def is_left_by_a_system(key: PurePath) -> bool:
 
 def files_in(folder: Path) -> list[Path]:
     """All regular files of a data set, in folders and behind links."""
-    return sorted(_walked(folder))
+    return sorted(path for path in _walked(folder) if path.is_file())
+
+
+def odd_entries(folder: Path) -> int:
+    """How many links lead nowhere and how many pipes, sockets and devices lie in a data set."""
+    return sum(not path.is_file() for path in _walked(folder))
 
 
 def is_picture_file(path: Path) -> bool:
@@ -74,8 +79,11 @@ def table_called(folder: Path, name: str, columns: str, place: str) -> Path:
     path = file_called(folder, name)
     if path is None:
         stem = PurePath(name).stem
-        other = next((each for each in sorted(os.listdir(folder)) if normal(PurePath(each).stem) == stem), "")
-        hint = f"save '{other}' as CSV under this name" if other else "see docs/data.md"
+        others = [each for each in sorted(os.listdir(folder)) if normal(each).startswith(f"{stem}.")]
+        files = [each for each in others if (folder / each).is_file()]
+        hint = f"save '{files[0]}' as CSV under this name" if files else "see docs/data.md"
+        if others and not files:
+            hint = f"'{others[0]}' is not a regular file"
         raise DataError(f"The data set at '{place}' lacks {name} ({columns}); {hint}.")
     return path
 
@@ -98,5 +106,5 @@ def _walked(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not is_left_by_a_system(PurePath(name))]
         for name in names:
             path = Path(place, name)
-            if not is_left_by_a_system(PurePath(name)) and path.is_file():
+            if not is_left_by_a_system(PurePath(name)):
                 yield path

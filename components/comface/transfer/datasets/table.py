@@ -10,7 +10,7 @@ never the file.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from comface.config import DataSource
 from comface.errors import DataError
@@ -26,9 +26,12 @@ NO_LINE = "photos without a line in labels.csv"
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     path = table_called(folder, TABLE, "subject,file,<label>…", place)
     table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
-    labels = [column for column in table.columns if column not in COLUMNS]
-    if not labels:
+    others = [column for column in table.columns if column not in COLUMNS]
+    if not others:
         raise DataError(f"{table.what} has no column beside subject and file; add one per label.")
+    labels = [column for column in others if column in source.labels or not table.is_text(column)] or others
+    texts = [column for column in others if column not in labels]
+    remarks = [f"columns of {TABLE} without numbers, which are not read: {', '.join(texts)}"] if texts else []
     values = {label: table.numbers(label) for label in labels}
     subjects = _subjects(table)
     photos: dict[Path, Photo] = {}
@@ -42,7 +45,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     pictures, _ = split_pictures(files_in(folder))
     unnamed = sum(picture.resolve() not in photos for picture in pictures)
     ordered = sorted(photos.values(), key=lambda photo: (photo.subject, photo.path))
-    return DataSet(ordered, labels, Counter({NO_LINE: unnamed}))
+    return DataSet(ordered, labels, Counter({NO_LINE: unnamed}), remarks)
 
 
 def _subjects(table: Table) -> list[str]:
@@ -63,7 +66,11 @@ def _subjects(table: Table) -> list[str]:
 def _photo_path(folder: Path, row: Row, table: Table) -> Path:
     where, name = f"Line {row.line} of {table.what}", row.cells["file"]
     try:
-        inside = (folder / name.replace("\\", "/")).resolve().is_relative_to(folder.resolve())
+        relative = PurePosixPath(name.replace("\\", "/"))
+        plain = (
+            not relative.is_absolute() and ".." not in relative.parts
+        )  # links of the folder's owner may lead out of it
+        inside = plain or (folder / relative).resolve().is_relative_to(folder.resolve())
         path = file_called(folder, name) if inside else None
     except PermissionError:
         raise
