@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from comface.cli import main
+from comface.errors import ConfigurationError
+from comface.files import check_output
 
 WEIGHTS = Path(__file__).parent / "data" / "cases" / "weights" / "ros_control.pt"
 
@@ -75,6 +77,20 @@ def test_a_conversion_never_replaces_its_source(folder: Path, capsys: pytest.Cap
     assert main(["convert", "weights.safetensors", "--output", "weights.safetensors"]) == 64
     assert "is the input" in capsys.readouterr().err
     assert (folder / "weights.safetensors").read_bytes() == WEIGHTS.read_bytes()
+
+
+@pytest.mark.parametrize("words", DEVICES)
+def test_nothing_is_written_into_an_artifact(words: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, place = folder / "model/0123/manifest.json", folder / "model/0123/heads/smile.npy"
+    place.parent.mkdir(parents=True)
+    for path in (manifest, place):
+        path.write_text("{}")
+    assert main(words.replace("OUT", "model/0123/heads/smile.npy").split()) == 64
+    assert "--output 'model/0123/heads/smile.npy' lies in the artifact" in " ".join(capsys.readouterr().err.split())
+    assert place.read_text() == "{}"
+    for path in (manifest, folder / "registry/comface/v1.json"):
+        with pytest.raises(ConfigurationError, match="lies in the artifact"):
+            check_output(path, [])
 
 
 @pytest.mark.parametrize("words", DEVICES)

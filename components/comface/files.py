@@ -101,8 +101,9 @@ def _bounded_size(file: BinaryIO, path: Path, limit_bytes: int, what: str, error
 
 
 def check_output(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
-    """Refuse, before any work, an output that is one of the inputs (by any name or link), is no regular file, or lies
-    where nothing may be written (folders that lack are made later). Raises ConfigurationError."""
+    """Refuse, before any work, an output that is one of the inputs (by any name or link), is no regular file, lies
+    in an artifact of a store, or where nothing may be written (folders that lack are made later). Raises
+    ConfigurationError."""
     if output == Path():  # the empty string
         raise ConfigurationError(f"{option} is empty; give the path of a file.")
     try:
@@ -115,9 +116,17 @@ def check_output(output: Path, inputs: Iterable[Path], option: str = "--output")
                     raise ConfigurationError(
                         f"{option} '{output}' is the input '{each}', which it would overwrite; give another path."
                     )
+        _check_artifact(output, option)
         _check_place(output.parent, output, option)
     except (OSError, ValueError) as caught:  # a name too long, a NUL byte, a folder that may not be searched
         raise ConfigurationError(f"{option} '{output}' cannot be used ({_why(caught)}); choose another path.") from None
+
+
+def _check_artifact(output: Path, option: str) -> None:
+    """Nothing but its step writes into an artifact: KIND/ADDRESS of a store, or a version of a registered model."""
+    for folder in list(output.resolve().parents)[:3]:
+        if (folder / "manifest.json").is_file() or (folder.parent.name == "registry" and output.suffix == ".json"):
+            raise ConfigurationError(f"{option} '{output}' lies in the artifact '{folder}'; give another path.")
 
 
 def check_output_folder(output: Path, option: str = "--output") -> None:

@@ -168,6 +168,12 @@ def test_the_averaged_generator_is_found_wherever_it_stands(case: str, made: Cal
         assert same(parse(torch_file(WRAPPED[case](made()), zipped)), wanted)
 
 
+def test_the_averaged_one_of_two_is_taken_by_the_names_that_restorers_use() -> None:
+    other = {name: 2 * tensor for name, tensor in rosinality().items()}
+    wanted = parse(torch_file({"params_ema": rosinality()}, True))
+    assert same(parse(torch_file({"params": other, "params_ema": rosinality()}, True)), wanted)
+
+
 def test_two_generators_of_which_none_is_averaged_are_refused_by_name() -> None:
     with pytest.raises(Refused, match=r"several generators \('a', 'b'\), and none is named as the averaged one"):
         parse(torch_file({"a": rosinality(), "b": rosinality()}, True))

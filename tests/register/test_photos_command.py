@@ -45,6 +45,8 @@ def test_a_picture_never_replaces_a_photo_a_device_or_a_folder(
         (tmp_path, "is a folder"),
         ("", "--picture is empty"),
         (tmp_path / ("n" * 5000), "cannot be used"),
+        (tmp_path / "out.jpg", "does not end in .png"),
+        ("-", "does not end in .png"),
     ):
         _, err = said(capfd, 64, "compare", mine, photos["smiling"], "--store", store, "--picture", output)
         assert reason in err

@@ -437,7 +437,7 @@ def test_columns_of_words_and_dates_are_said_and_not_read(tmp_path, save_jpeg):
     found = open_dataset(source("pairs", tmp_path))
     assert found.labels == ["smile"]
     assert list(found.remarks) == ["columns of labels.csv without numbers, which are not read: note, day"]
-    with pytest.raises(DataError, match="Line 2 of labels.csv .* has no number in the column 'note'"):
+    with pytest.raises(DataError, match=r"Line 2 of labels\.csv .* has no number in the column 'note'"):
         open_dataset(source("pairs", tmp_path, labels=("note",)))
 
 
@@ -456,5 +456,5 @@ def test_a_photo_behind_a_link_is_read_and_links_to_nothing_and_pipes_are_counte
 
 def test_a_table_that_is_a_pipe_is_refused_for_this_reason(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"lacks labels.csv .*; 'labels.csv' is not a regular file"):
+    with pytest.raises(DataError, match=r"lacks labels\.csv .*; 'labels.csv' is not a regular file"):
         open_dataset(source("pairs", tmp_path))

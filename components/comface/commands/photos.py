@@ -50,6 +50,8 @@ def compare(arguments: argparse.Namespace) -> None:
 
     if arguments.picture is not None:
         check_output(arguments.picture, (arguments.before, arguments.after), "--picture")
+        if arguments.picture.suffix.lower() != ".png":
+            raise ConfigurationError(f"--picture '{arguments.picture}' does not end in .png; rename it.")
     reference, model = resolve_model(open_store(configuration(arguments).store), arguments.model)
     comparison = comparing.compare(arguments.before, arguments.after, model, reference)
     if arguments.picture is not None:

@@ -16,10 +16,17 @@ from typing import Any, Literal
 from comface.config import DirectionUse, Section
 from comface.errors import ConfigurationError
 
-_BOUNDARY = re.compile(
-    r"(pggan|progan|stylegan[23]?)_(celebahq|celeba|ffhq|bedroom|church|car|cat)_\w+?(_w)?_boundary\.npy", re.IGNORECASE
+_PICTURES = (
+    "celebahq|celeba|ffhq|metfaces|anime|danbooru|afhq|afhqv2|afhqcat|afhqdog|afhqwild|cat|dog|horse|car|church|bedroom|"
+    "livingroom|kitchen|diningroom|restaurant|conferenceroom|bridge|tower|lsun"
 )
-"""InterFaceGAN's names: GAN_DATASET_ATTRIBUTE[_c_CONDITION][_w]_boundary.npy; without `_w` the direction is of Z."""
+_BOUNDARY = re.compile(
+    rf"(pggan|progan|biggan|stylegan[23]?)[_-]({_PICTURES})[_-][\w-]+?([_-]w)?[_-]boundary"
+    r"(?:[ _-]*(?:copy|kopie|copie|\(?\d+\)?))*\.npy",
+    re.IGNORECASE,
+)
+"""InterFaceGAN's names, GAN_DATASET_ATTRIBUTE[_c_CONDITION][_w]_boundary.npy, also of a second download; without `_w`
+the direction is of Z."""
 FACES = "ffhq"
 """What the StyleGANs that are used here were trained on, where the weights' name does not say another."""
 STYLEGANS = ("stylegan", "stylegan2", "stylegan3")

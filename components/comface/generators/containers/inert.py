@@ -13,7 +13,7 @@ from comface.generators.containers.machine import Inert, Names, Permitted
 
 HARMLESS = re.compile(
     r"""
-    builtins\.(complex|slice|range|bytearray|bytes|list|dict|tuple|int|float|bool|str|object|Ellipsis|NotImplemented)
+    builtins\.(complex|slice|x?range|bytearray|bytes|list|dict|tuple|int|float|bool|str|object|Ellipsis|NotImplemented)
     | argparse\.Namespace | types\.SimpleNamespace | collections\.(deque|Counter) | copyreg\._reconstructor
     | pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path | (datetime|typing)\.\w+ | decimal\.Decimal
     | fractions\.Fraction | uuid\.UUID | functools\.partial | random\.Random

@@ -22,7 +22,7 @@ MOST_BYTES = 4 * 2**30
 """A training's whole state of StyleGAN2 at 1024 px, discriminator and optimisers included, has a quarter."""
 WHAT = "The weight file"
 NEITHER = "it is neither a pickle (of protocol 2 or later), nor a torch file, nor safetensors"
-AVERAGED = ("generator_smooth", "g_ema", "generator_ema", "netg_ema", "ema", "g_running")
+AVERAGED = ("generator_smooth", "g_ema", "generator_ema", "netg_ema", "params_ema", "ema_model", "ema", "g_running")
 """Entries of a torch file that hold the generator whose weights were averaged, best first."""
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 DEEPEST, MOST_GENERATORS, MOST_TABLES = 4, 16, 4_096
