@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import signal
@@ -10,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ from comface.pretrain.draft import draft_backbone
 from comface.pretrain.loop import Sums, build_optimizer, train_steps
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.processes import Processes
-from comface.pretrain.step import pretrain
+from comface.pretrain.step import StopRequests, Training, pretrain
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
@@ -40,6 +42,7 @@ OVERRIDES = (
     "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=600",
 )  # fmt: skip
 LONG_S = 60
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,38 @@ def test_a_damaged_checkpoint_is_refused_with_what_to_do(tmp_path: Path, damage:
     with pytest.raises(DataError, match=r"The checkpoint in .* is damaged; delete its object 'checkpoint'") as error:
         checkpoint.load(store)
     assert error.value.exit_code == 65
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "of another training": lambda state: state.update(training="0" * 20),
+    "without a network": lambda state: state.pop("network"),
+    "with another network": lambda state: state["network"].popitem(),
+    "without an optimiser": lambda state: state.update(optimizer={}),
+    "before the first epoch": lambda state: state.update(epoch=0, curve=[]),
+    "after the last epoch": lambda state: state.update(epoch=99),
+    "before the first step": lambda state: state.update(step=-3),
+    "after the last step": lambda state: state.update(step=31, sums={"steps": 31, "inter": 1.0, "intra": 1.0}),
+    "at a word": lambda state: state.update(epoch="1"),
+    "with other sums": lambda state: state.update(sums={"mean": 1.0}),
+    "with sums that are no numbers": lambda state: state["sums"].update(inter=float("nan")),
+    "without a curve": lambda state: state.update(curve=None),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_a_whole_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, shards: Artifact, edit) -> None:
+    store = FileStore(tmp_path / "store")
+    draft = draft_backbone(store, config_of(), shards)
+    training = Training(config_of(), shards, draft.store, tmp_path / "cache", ALONE, StopRequests())
+    training._save()
+    state = {**checkpoint.load(draft.store), "training": draft.uri.rpartition("/")[2]}
+    edit(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    draft.store.write("checkpoint", hashlib.sha256(data).digest() + data)
+    with pytest.raises(DataError, match=r"does not belong to this training; delete its object 'checkpoint' to start"):
+        train(tmp_path, shards)
 
 
 def test_shards_with_fewer_identities_than_a_batch_has_pairs_are_refused(tmp_path: Path, shards: Artifact) -> None:

@@ -209,10 +209,9 @@ class Training:
         state = checkpoint.load(self.store)
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.step, self.curve = state["epoch"], state["step"], state["curve"]
-        self.sums = Sums(**state["sums"])
+        self.epoch, self.step, self.sums, self.curve = checkpoint.restore(
+            self.store, state, self.network, self.optimizer, self.config.epochs, self.steps_per_epoch
+        )
         if self.processes.first:
             say(f"Resuming pre-training at epoch {self.epoch}, step {self.step}, from its last checkpoint")
 
