@@ -235,13 +235,18 @@ def _every_action(store: Store) -> list[Callable[[], object]]:
 
 
 class _Forgetful(http.server.BaseHTTPRequestHandler):
-    """Puts and gets objects of a dictionary; the last writer wins, whatever the condition. Connections are kept."""
+    """Puts and gets objects of a dictionary; the last writer wins, whatever the condition. Connections are kept.
+    `refusal`: of a put with a condition, as some servers give it."""
 
     protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
+    refusal: bytes | None = None
 
     def do_PUT(self) -> None:
-        self.objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.refusal is not None and "If-None-Match" in self.headers:
+            return self._answer(501, b"<Error><Code>%s</Code></Error>" % self.refusal)
+        self.objects[self.path] = data
         self._answer(200, b"")
 
     def do_GET(self) -> None:
@@ -257,6 +262,7 @@ class _Forgetful(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"0"')
+        self.send_header("Content-Type", "application/xml" if status == 501 else "binary/octet-stream")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -265,16 +271,18 @@ class _Forgetful(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def forgetful_endpoint() -> Iterator[str]:
-    handler = type("Handler", (_Forgetful,), {"objects": {}})
+@pytest.fixture(params=[None, b"NotImplemented", b"InvalidArgument"], ids=["ignores", "refuses", "wonders"])
+def forgetful_endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
+    handler = type("Handler", (_Forgetful,), {"objects": {}, "refusal": request.param})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_where_the_server_ignores_the_condition_still_exactly_one_creator_wins(forgetful_endpoint: str) -> None:
+def test_where_the_server_ignores_or_refuses_the_condition_still_exactly_one_creator_wins(
+    forgetful_endpoint: str,
+) -> None:
     environment = {
         "AWS_ENDPOINT_URL": forgetful_endpoint,
         "AWS_ACCESS_KEY_ID": "a",

@@ -28,6 +28,7 @@ from free_port import free_port
 from comface.errors import ConfigurationError, TryAgain
 from comface.store import open_store
 from comface.store_s3 import S3Store, access_from
+from comface.store_s3_answers import no_access
 from comface.store_s3_http import Patience
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAHUSHHUSH", "AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_REGION": "us-east-1"}
@@ -185,6 +186,70 @@ def test_a_bucket_name_that_only_the_server_refuses_is_said_with_the_rule_too() 
     with answering(400, body, Content_Type="application/xml") as environment:
         for action in ("read", "write", "exists"):
             assert "The bucket name 'comface' is not valid (3 to 63" in refusal(environment, ACTIONS[action])
+
+
+REASON = "<Error><Code>%s</Code><Message>m</Message></Error>"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("RequestTimeTooSkewed", "differ too much (RequestTimeTooSkewed); set this machine's clock."),
+        ("ExpiredToken", "has expired (ExpiredToken); set a new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SES"),
+        (
+            "AccessDenied",
+            "refused the access key (AccessDenied); check AWS_ACCESS_KEY_ID and the bucket's policy, which",
+        ),
+        ("SignatureDoesNotMatch", "(SignatureDoesNotMatch); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_S"),
+    ],
+)
+def test_why_the_keys_open_nothing_is_said_by_the_cause_whatever_is_asked(code: str, told: str) -> None:
+    """An answer to HEAD has no body that says why: then the list is asked."""
+    with answering(403, (REASON % code).encode(), Content_Type="application/xml") as environment:
+        for action in ACTIONS.values():
+            assert told in refusal(environment, action)
+
+
+def test_expired_keys_of_an_identity_are_to_be_tried_again() -> None:
+    assert isinstance(no_access("s3://comface", "ExpiredToken", has_identity=True), TryAgain)
+    assert isinstance(no_access("s3://comface", "ExpiredToken", has_identity=False), ConfigurationError)
+
+
+def test_a_proxy_that_takes_no_large_request_says_which_setting_is_its() -> None:
+    with answering(413, PAGE, Content_Type="text/html") as environment:
+        text = refusal(environment, ACTIONS["write"])
+    assert "takes no request of this size (413); let it take 16 MB or more (nginx: client_max_body_size)" in text
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "body", "told"),
+    [
+        ("read", 520, PAGE, "answers 520"),
+        ("read", 204, b"", "answers 204"),
+        ("download", 204, b"", "answers 204"),
+        ("range", 200, bytes(300), "does not give the part of an object that was asked for"),
+        ("range", 206, bytes(300), "gives more of an object than was asked for"),
+        ("read", 418, b"", r"cannot be read \(status 418\)"),
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_is_never_content(
+    action: str, status: int, body: bytes, told: str
+) -> None:
+    kind = "text/html" if body == PAGE else "binary/octet-stream"
+    with answering(status, body, Content_Type=kind) as environment:
+        store = S3Store(replace(access_from(environment), patience=SOON), "comface", "a")
+        with pytest.raises(TryAgain, match=told):
+            ACTIONS[action](store)
+
+
+@pytest.mark.parametrize("key", ["../k", "b/k", ""])
+def test_a_listing_of_other_keys_than_were_asked_for_is_not_believed(key: str) -> None:
+    item = f"<Contents><Key>{key}</Key><ETag>e</ETag><Size>1</Size></Contents>"
+    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{item}</ListBucketResult>".encode()
+    with answering(200, body, Content_Type="application/xml") as environment:
+        store = S3Store(replace(access_from(environment), patience=SOON), "comface", "a")
+        with pytest.raises(TryAgain, match="garbled answer"):
+            list(store.keys())
 
 
 @pytest.mark.parametrize("change", [{"AWS_REGION": "not a region"}, {"AWS_ENDPOINT_URL": "http://a_b..c"}])

@@ -20,7 +20,7 @@ from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.files import failure, make_private_folder
 from comface.store import LARGEST_BYTES, checked_key, ends_early, missing, too_large
 from comface.store_s3_access import Access, access_from, connected, minio_client
-from comface.store_s3_answers import FULL, Passing
+from comface.store_s3_answers import FULL, Passing, no_access
 from comface.store_s3_body import Body
 from comface.store_s3_http import GaveUp, PatientPool
 
@@ -28,13 +28,11 @@ __all__ = ["Access", "S3Store", "access_from", "minio_client"]
 
 T = TypeVar("T")
 ABSENT = ("NoSuchKey", "NoSuchObject", "NotFound")
-REFUSED = (
-    "AccessDenied", "AllAccessDisabled", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken",
-    "RequestTimeTooSkewed", "SignatureDoesNotMatch",
-)  # fmt: skip
 TAKEN = "PreconditionFailed"
 BEYOND_END = "InvalidRange"
 GONE = "NoSuchUpload"
+UNCONDITIONAL = ("NotImplemented", "InvalidArgument")
+"""What servers answer to a conditional put that they do not know."""
 TOLD = (*ABSENT, TAKEN, BEYOND_END, GONE)
 SETTLE_S = 2.0
 """How long `create` waits on a server that ignores conditional puts; a put that takes longer could still win."""
@@ -65,7 +63,7 @@ class S3Store:
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
         if size_bytes == 0:  # the client takes length 0 for "to the end"
             return b""
-        body = self._body(key, io.BytesIO(), size_bytes, True)
+        body = Body(io.BytesIO(), True, size_bytes, lambda _: Passing("gives more of an object than was asked for"))
         self._fetch(key, body, offset, size_bytes)  # an offset beyond the end is refused: see _call
         data = body.sink.getvalue()
         if len(data) != size_bytes:
@@ -123,11 +121,13 @@ class S3Store:
     def _listed(self, prefix: str) -> dict[str, Any]:
         """What the server says of each object, by key; a listing that breaks off goes on where it did."""
         full = "/".join(part for part in (self.prefix, checked_key(prefix) if prefix else "") if part)
-        options = {"prefix": f"{full}/" if full else None, "recursive": True}
+        options: dict[str, Any] = {"prefix": f"{full}/" if full else None, "recursive": True}
         found: dict[str, Any] = {}
 
         def go_on() -> None:
             for item in self.client.list_objects(self.bucket, **options, start_after=next(reversed(found), None)):
+                if not item.object_name or not item.object_name.startswith(options["prefix"] or ""):
+                    raise Passing("gives a garbled answer")
                 found[item.object_name] = item
                 self.pool.progress()
 
@@ -171,9 +171,11 @@ class S3Store:
                     raise
                 raise body.anew("gives an object that is replaced meanwhile") from None
             try:
-                body.expect(response, at)
+                if response.status not in (200, 206):
+                    raise Passing(f"answers {response.status}")
                 if (offset or length) and response.status != 206:
-                    raise Passing("does not give the part of an object that was asked for")
+                    raise body.anew("does not give the part of an object that was asked for")
+                body.expect(response, at)
                 self.pool.copy(response, body.write)
             finally:
                 response.close()
@@ -196,12 +198,22 @@ class S3Store:
             return
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
-        """False when the server says that the object is there. The client offers no public call with this header."""
+        """False when the server says that the object is there; one that refuses the condition is asked without it.
+        The client offers no public call with this header."""
         from minio.error import S3Error
 
         options = {"bucket_name": self.bucket, "object_name": self._key(key), "body": data}
+
+        def put() -> None:
+            try:
+                self.client._execute("PUT", **options, headers={"If-None-Match": "*"})
+            except S3Error as error:
+                if error.code not in UNCONDITIONAL:
+                    raise
+                self.client._execute("PUT", **options)
+
         try:
-            self._translated(key, lambda: self.client._execute("PUT", **options, headers={"If-None-Match": "*"}))
+            self._translated(key, put)
         except S3Error as error:
             if error.code == TAKEN:
                 return False
@@ -250,27 +262,25 @@ class S3Store:
                 "look at the store's log and the network, then run again."
             ) from None
         except (MinioException, ParseError, ValueError) as error:
+            status = getattr(error, "status_code", getattr(error, "_code", ""))
             raise TryAgain(
-                f"The store {self.uri} gave an answer for '{key}' that cannot be read ({type(error).__name__}); "
-                "look at the store's log, then run again."
+                f"The store {self.uri} gave an answer for '{key}' that cannot be read "
+                f"({f'status {status}' if status else type(error).__name__}); look at the store's log, then run again."
             ) from None
 
     def _refusal(self, key: str, error: Any) -> ComfaceError:
         code = error.code or "an error"
-        if code == "BadRequest" and error.response.status == 400:  # an answer to HEAD has no body that says why
+        if code in ("BadRequest", "AccessDenied") and not error.response.data:  # an answer to HEAD does not say why
             self._translated(key, lambda: next(self.client.list_objects(self.bucket), None))
         if code == "NoSuchBucket":
             return ConfigurationError(f"The bucket '{self.bucket}' does not exist; create it.")
         if code == "InvalidBucketName":
             return invalid_bucket(self.bucket)
-        if code in REFUSED:
-            return ConfigurationError(
-                f"The store {self.uri} refused the access key ({code}); "
-                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the bucket's policy and this machine's clock."
-            )
         if code in FULL:
             return TryAgain(f"The store {self.uri} is full ({code}) at '{key}'; free some room, then run again.")
-        return TryAgain(f"The store {self.uri} answered {code} for '{key}'; run again.")
+        return no_access(self.uri, code, not self.access.access_key) or TryAgain(
+            f"The store {self.uri} answered {code} for '{key}'; run again."
+        )
 
 
 def check_bucket(name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from comface.errors import ConfigurationError
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
 
 FULL = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage")
 PASSING = (
@@ -19,7 +19,12 @@ PASSING = (
     "RequestThrottled", "RequestTimeout", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite",
     "Throttling", "ThrottlingException", "TooManyRequests", "XAmzContentSHA256Mismatch", "XMinioServerNotInitialized",
 )  # fmt: skip
-PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504, *range(520, 530))
+"""From 520 on: what gateways say of the server behind them."""
+SKEWED = "RequestTimeTooSkewed"
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "Forbidden")
+UNKNOWN_KEY = ("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
 MINIO_PORTS = "MinIO's console listens on port 9001, its API on port 9000"
 
 
@@ -47,6 +52,11 @@ def objection(
         return Passing(f"answers {status} {code}".rstrip())
     if (elsewhere := _elsewhere(endpoint, region, response, element, code)) is not None:
         return elsewhere
+    if status == 413 and element is None:
+        return ConfigurationError(
+            f"What stands before the store at {endpoint} takes no request of this size (413); let it take 16 MB or "
+            "more (nginx: client_max_body_size)."
+        )
     from_s3 = any(name.lower().startswith(("x-amz", "x-minio")) for name in response.headers)
     page = kind == "text/html" and (data or method == "HEAD" or not whole)
     if not from_s3 and (page or (status >= 300 and data and "xml" not in kind)):
@@ -55,6 +65,36 @@ def objection(
         return Passing("gives a garbled answer")
     if element is not None and whole and status < 300 and element.tag.endswith("Error"):
         return Passing(f"answers {code or 'an error'}")
+    return None
+
+
+def no_access(uri: str, code: str, has_identity: bool) -> ComfaceError | None:
+    """What the server's refusal of credentials means; None for another code. `has_identity`: the keys are those of a
+    workload identity, which the next process gets anew."""
+    if code == SKEWED:
+        return ConfigurationError(
+            f"The clock of this machine and that of the store {uri} differ too much ({code}); set this machine's clock."
+        )
+    if code in EXPIRED and has_identity:
+        return TryAgain(
+            f"The store {uri} says that the keys of the workload identity have expired ({code}); run again, and check "
+            "this machine's clock if it happens again."
+        )
+    if code in EXPIRED:
+        return ConfigurationError(
+            f"The session of the access key for the store {uri} has expired ({code}); set a new AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, then run again."
+        )
+    if code in FORBIDDEN:
+        return ConfigurationError(
+            f"The store {uri} refused the access key ({code}); check AWS_ACCESS_KEY_ID and the bucket's policy, which "
+            "has to allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject."
+        )
+    if code in UNKNOWN_KEY:
+        return ConfigurationError(
+            f"The store {uri} refused the access key ({code}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+            "AWS_SESSION_TOKEN."
+        )
     return None
 
 

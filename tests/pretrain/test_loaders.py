@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import torch
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.config import ShardConfig, Share, SynthesizeConfig
-from comface.errors import ConfigurationError, TryAgain
+from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.manifest import Artifact
 from comface.pretrain.data import PairImages, batches, check_shared_memory, loader_failures
 from comface.pretrain.draft import loader_bytes
@@ -30,6 +31,10 @@ from comface.synthesize.step import synthesize
 
 HERE = Processes(0, 1, torch.device("cpu"))
 STEPS = 6
+TINY = (
+    "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.epochs=1", "pretrain.curriculum_ends=[1]",
+    "pretrain.projection_width=16", "pretrain.loader_workers=2",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -80,10 +85,7 @@ def test_a_shard_is_checked_once_however_many_processes_read_it(shards: Artifact
 
 def run(shards: Artifact, *overrides: str) -> subprocess.CompletedProcess[str]:
     store = shards.uri.rpartition("/shards/")[0]
-    sets = (
-        "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=1",
-        "pretrain.curriculum_ends=[1]", "pretrain.projection_width=16", "pretrain.loader_workers=2", *overrides,
-    )  # fmt: skip
+    sets = (*TINY, "pretrain.steps_per_epoch=30", *overrides)
     command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", store]
     command += [word for override in sets for word in ("--set", override)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -108,6 +110,66 @@ def test_a_loader_process_that_is_killed_ends_the_training_in_one_sentence(shard
     told = r"A loader process ended unexpectedly .*lower pretrain\.loader_workers"
     with pytest.raises(TryAgain, match=told), loader_failures():
         deque(feed, maxlen=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_that_is_cut_while_it_is_read_is_a_sentence_and_no_bus_error(
+    shards: Artifact, tmp_path: Path, workers: int
+) -> None:
+    feed = batches(pair_images(shards, tmp_path), range(2 * STEPS), workers)
+    next(feed)
+    for path in shards.store.root.glob("train-*.tar"):
+        os.truncate(path, 0)
+    with pytest.raises(DataError, match=r"The (image|object) '.*train-.*(crc32|sha256) differ"):
+        deque(feed, maxlen=0)
+
+
+def test_shards_that_are_deleted_once_they_are_open_are_read_to_the_end(shards: Artifact, tmp_path: Path) -> None:
+    images = pair_images(shards, tmp_path)
+    expected = [images[item] for item in range(2 * STEPS)]
+    for path in shards.store.root.glob("train-*.tar"):
+        path.unlink()
+    for batch, wanted in zip(batches(images, range(2 * STEPS), 0), expected, strict=True):
+        assert torch.equal(batch.x_NHWC, wanted.x_NHWC)
+
+
+def start(shards: Artifact, *overrides: str) -> subprocess.Popen[str]:
+    store = shards.uri.rpartition("/shards/")[0]
+    sets = (*TINY, "pretrain.steps_per_epoch=100000", "pretrain.checkpoint_every_s=0.2", *overrides)
+    command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", store]
+    command += [word for override in sets for word in ("--set", override)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def loaders_of(process: subprocess.Popen[str]) -> list[int]:
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(word) for thread in threads for word in thread.read_text().split()]
+
+
+@pytest.mark.system
+def test_a_request_to_stop_ends_a_training_whose_loaders_are_stopped_within_its_time(shards: Artifact) -> None:
+    store = shards.store.root.parents[1]
+    process = start(shards)
+    until = time.monotonic() + 60
+    while not list(store.glob("backbone/*/checkpoint")) and time.monotonic() < until:
+        time.sleep(0.05)
+    loaders = loaders_of(process)
+    for pid in loaders:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    finally:
+        for pid in loaders:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
+    assert process.returncode == 143, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error in pretrain: Pre-training was asked to stop at epoch 1, step ")
+    assert "it is saved, run it again." in last
+    assert "Traceback" not in said
 
 
 def test_too_little_shared_memory_is_refused_with_both_figures(tmp_path: Path) -> None:

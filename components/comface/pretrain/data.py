@@ -11,7 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,7 +105,7 @@ class _Told(Dataset["Batch | ComfaceError"]):
             )
 
 
-def batches(images: PairImages, items: range, workers: int) -> Iterator[Batch]:
+def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, None, None]:
     """The batches `items`, decoded ahead by `workers` processes (0: in this one). Raises what reading raises, and
     TryAgain where a loader process was killed."""
     options: dict[str, Any] = {}
@@ -109,24 +113,43 @@ def batches(images: PairImages, items: range, workers: int) -> Iterator[Batch]:
         options = {
             "prefetch_factor": PREFETCH,
             "multiprocessing_context": "fork",
-            "worker_init_fn": _default_signals,
+            "worker_init_fn": _begin_loader,
         }
     pin = torch.cuda.is_available()
+    others = set(active_children())
     with loader_failures():
-        for item in DataLoader(
-            _Told(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin, **options
-        ):
-            if isinstance(item, ComfaceError):
-                raise item
-            yield item
+        try:
+            for item in DataLoader(
+                _Told(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin,
+                **options,
+            ):  # fmt: skip
+                if isinstance(item, ComfaceError):
+                    raise item
+                yield item
+        finally:
+            _wake(set(active_children()) - others)
 
 
-def _default_signals(_worker: int) -> None:
+def _wake(loaders: Iterable[BaseProcess]) -> None:
+    """One that was stopped (SIGSTOP, a frozen cgroup) would never see that it is to end, and PyTorch would wait."""
+    for process in loaders:
+        if process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGCONT)
+
+
+def _begin_loader(_worker: int) -> None:
     """A forked process has the training's handlers, which only take a note: SIGTERM would not end it. Ctrl-C reaches
-    the training too, which ends its loaders."""
+    the training too, which ends its loaders. A training that ends meanwhile is no error of theirs."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _unless_left
+
+
+def _unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import itertools
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,12 @@ class Training:
     def run(self) -> None:
         begun = (self.epoch - 1) * self.steps_per_epoch + self.step
         items = range(begun, self.config.epochs * self.steps_per_epoch)
-        feed = self._stoppable(batches(self.images, items, self.config.loader_workers))
-        feed = self.monitor.waiting("comface_pretrain_data_wait_seconds_total", feed)
-        while self.epoch <= self.config.epochs:
-            self._run_epoch(feed)
-            self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
-            self._save()
+        with closing(batches(self.images, items, self.config.loader_workers)) as read:
+            feed = self.monitor.waiting("comface_pretrain_data_wait_seconds_total", self._stoppable(read))
+            while self.epoch <= self.config.epochs:
+                self._run_epoch(feed)
+                self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
+                self._save()
 
     def _stoppable(self, feed: Iterator[Batch]) -> Iterator[Batch]:
         """`feed`, where a request to stop also ends the wait for data that do not come."""

@@ -1,4 +1,7 @@
-"""Reading shards: any image of any track, checked, from a memory-mapped file on this machine.
+"""Reading shards: any image of any track, checked, from a file on this machine.
+
+A shard is read, not mapped into memory: where its file is cut or its disk goes away, a mapped page ends the process
+with SIGBUS, and a reading is an error that can be said.
 
 In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every read is checked against the index's
 crc32, and each shard's sha256 when it is first opened: by one of the processes that were forked from this one, while
@@ -17,6 +20,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from tarfile import BLOCKSIZE
 from typing import Any, Literal, NamedTuple
@@ -24,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from comface.errors import DataError
+from comface.files import failure, open_regular
 from comface.manifest import Artifact, open_artifact
 from comface.tracks import Track
 
@@ -67,7 +72,7 @@ class ShardReader:
         self.tracks: list[ShardedTrack] = []
         self._artifact: Artifact | None = artifact
         self._owner = os.getpid()
-        self._maps: dict[str, mmap.mmap] = {}
+        self._files: dict[str, BufferedReader] = {}
         self._number = {name: number for number, name in enumerate(artifact.facts[split]["shards"])}
         self._checked: CheckedOnce | None = CheckedOnce(len(self._number))
         pieces = [self._index(artifact, name) for name in self._number]
@@ -95,7 +100,11 @@ class ShardReader:
         """The JPEG of one image. Raises DataError when its bytes are not those that were written."""
         sharded = self.tracks[track]
         block, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
-        data = self._open(sharded.shard)[block * BLOCKSIZE : block * BLOCKSIZE + size_bytes]
+        file = self._open(sharded.shard)
+        try:
+            data = os.pread(file.fileno(), size_bytes, block * BLOCKSIZE)  # forked processes share the file's place
+        except OSError as error:
+            raise failure(error, f"the shard '{sharded.shard}' of {self.uri}") from None
         if zlib.crc32(data) != crc32:
             raise DataError(
                 f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is not what was "
@@ -123,16 +132,15 @@ class ShardReader:
             why = str(error).splitlines()[0]
             raise DataError(f"The index '{name}' of {self.uri} cannot be read ({why}); shard again.") from None
 
-    def _open(self, shard: str) -> mmap.mmap:
-        mapped = self._maps.get(shard)
-        if mapped is None:
+    def _open(self, shard: str) -> BufferedReader:
+        file = self._files.get(shard)
+        if file is None:
             if self._checked is None:
                 self._checked = CheckedOnce(len(self._number))
             with self._checked.checking(self._number[shard]) as checked:
                 path = self._source().local(shard, self.cache, checked)
-            with path.open("rb") as file:
-                mapped = self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return mapped
+            file = self._files[shard] = open_regular(path, "The shard")
+        return file
 
     def _source(self) -> Artifact:
         """The artifact, opened anew in a forked or unpickled process: a store's connections cannot be shared."""
@@ -141,4 +149,4 @@ class ShardReader:
         return self._artifact
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_artifact": None, "_maps": {}, "_checked": None}
+        return {**self.__dict__, "_artifact": None, "_files": {}, "_checked": None}
