@@ -333,6 +333,7 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
         ("subject,file,smile\nJane,../1.jpg,1\n", "Line 2 of labels.csv .* outside the data set"),
         ("subject,file,smile\nJane,a/1.jpg\n", "Line 2 of labels.csv .* 2 columns instead of 3"),
         ("subject,file,smile\n,a/1.jpg,1\n", "Line 2 of labels.csv .* lacks a subject"),
+        ("subject,file,smile\nJane,a/1.jpg,1e308\n", "Line 2 of labels.csv .* a number beyond 1,000,000,000"),
         ("subject,file,smile\nJane,a/1.jpg,70 kg\n", "Line 2 of labels.csv .* no number"),
         ("subject,file,smile\n", "has no row below its first line"),
     ],

@@ -64,6 +64,11 @@ def test_a_patient_seen_in_one_phase_only_has_no_pairs():
         draw_pairs([photo("p", 60.0, "before"), photo("p", 61.0, "before")], "smile", 5, 0, 0, "edema-a")
 
 
+def test_a_label_that_never_changes_is_no_task_and_no_perfect_result():
+    with pytest.raises(DataError, match="The label 'smile' of the task 'task' is the same on all photos of each"):
+        draw_pairs([photo(subject, float(ord(subject))) for subject in "aabbcc"], "smile", 10, 0.0, 1, "task")
+
+
 def test_long_videos_are_sampled_without_listing_all_pairs(monkeypatch):
     monkeypatch.setattr(pairs_module, "ALL_PAIRS_BELOW", 10)
     photos = [photo("a", float(i % 6)) for i in range(500)]

@@ -41,7 +41,7 @@ def draw_pairs(
     photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, min_change: float, seed: int, task: str
 ) -> Pairs:
     """Pairs of every subject. `photos` are the rows of photos.json (subject, labels, phase); those without the label
-    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair."""
+    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair, or no pair a change."""
     if not label:
         known = sorted({name for photo in photos for name in photo["labels"]})
         if len(known) != 1:
@@ -70,6 +70,11 @@ def draw_pairs(
         )
     all_P2 = np.concatenate(chosen)
     change_P = label_N[all_P2[:, 1]] - label_N[all_P2[:, 0]]
+    if not change_P.any():
+        raise DataError(
+            f"The label '{label}' of the task '{task}' is the same on all photos of each subject; add photos between "
+            "which it changes."
+        )
     return Pairs(tuple(names), all_P2[:, 0], all_P2[:, 1], change_P)
 
 

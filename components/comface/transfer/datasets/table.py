@@ -20,6 +20,8 @@ from comface.transfer.datasets.files import file_called, files_in, split_picture
 
 TABLE = "labels.csv"
 COLUMNS = ("subject", "file")
+LARGEST = 1e9
+"""The square of an error must be a number still."""
 NO_LINE = "photos without a line in labels.csv"
 
 
@@ -33,6 +35,13 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     texts = [column for column in others if column not in labels]
     remarks = [f"columns of {TABLE} without numbers, which are not read: {', '.join(texts)}"] if texts else []
     values = {label: table.numbers(label) for label in labels}
+    for label, numbers in values.items():
+        for row, value in zip(table.rows, numbers, strict=True):
+            if value is not None and abs(value) > LARGEST:
+                raise DataError(
+                    f"Line {row.line} of {table.what} has a number beyond {LARGEST:,.0f} in the column '{label}'; "
+                    "correct it, or choose a larger unit."
+                )
     subjects = _subjects(table)
     photos: dict[Path, Photo] = {}
     for number, row in enumerate(table.rows):
