@@ -99,3 +99,13 @@ def test_features_never_replace_an_image(
     _, err = said(capfd, 64, "features", "--method", "pixels", image, "--output", image, "--store", store)
     assert "would overwrite" in err
     assert image.read_bytes() == photos["one"].read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--weights", "--backbone"])
+def test_an_option_that_a_method_does_not_read_is_refused(
+    option: str, photos: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["features", "--method", "pixels", photos["one"], "--output", tmp_path / "f.npy"]
+    _, err = said(capfd, 64, *words, option, tmp_path / "x.pt")
+    assert f"The method 'pixels' takes no {option}; leave it out." in err
+    assert not (tmp_path / "f.npy").exists()

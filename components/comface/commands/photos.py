@@ -71,8 +71,13 @@ def features(arguments: argparse.Namespace) -> None:
     from comface.register.registry import resolve_backbone, resolve_model
     from comface.store import open_store
     from comface.transfer.arrays import array_bytes
-    from comface.transfer.methods import Sources, encode, load_method
+    from comface.transfer.methods import METHODS, WITH_WEIGHTS, Sources, encode, load_method
 
+    if arguments.method in METHODS:
+        if arguments.weights is not None and arguments.method not in WITH_WEIGHTS:
+            raise ConfigurationError(f"The method '{arguments.method}' takes no --weights; leave it out.")
+        if arguments.backbone is not None and arguments.method != "comface":
+            raise ConfigurationError(f"The method '{arguments.method}' takes no --backbone; leave it out.")
     if arguments.output.suffix != ".npy":
         raise ConfigurationError(f"The output '{arguments.output}' does not end in .npy; rename it.")
     check_output(arguments.output, [*arguments.images, *([arguments.weights] if arguments.weights else [])])

@@ -64,6 +64,10 @@ class Encoder:
     """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
 
 
+WITH_WEIGHTS = ("imagenet",)
+"""Methods that read a weight file."""
+
+
 def load_method(name: str, sources: Sources) -> Encoder:
     """The method called `name`, in evaluation mode. Raises ConfigurationError for one that is not built in,
     DataError for weights that it cannot use."""
@@ -78,7 +82,7 @@ def default_weights(name: str) -> Path:
     from comface.models import IMAGENET, model_path
 
     _check_built_in(name)
-    if name != "imagenet":
+    if name not in WITH_WEIGHTS:
         raise ConfigurationError(f"No weights of the method '{name}' come with the set-up; say where its file lies.")
     return model_path(IMAGENET)
 

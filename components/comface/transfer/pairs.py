@@ -41,7 +41,8 @@ def draw_pairs(
     photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, min_change: float, seed: int, task: str
 ) -> Pairs:
     """Pairs of every subject. `photos` are the rows of photos.json (subject, labels, phase); those without the label
-    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair, or no pair a change."""
+    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair,
+    or no pair a change."""
     if not label:
         known = sorted({name for photo in photos for name in photo["labels"]})
         if len(known) != 1:
