@@ -93,6 +93,15 @@ def test_a_truncated_jpeg_is_named_but_not_where_it_may_name_a_patient(tmp_path,
     assert "Jane" not in str(raised.value)
 
 
+def test_landmarks_of_a_photo_that_was_made_smaller_are_refused(tmp_path, fgnet):
+    photo = fgnet / "images/001A30.JPG"
+    Image.open(photo).resize((60, 60)).save(photo)
+    with pytest.raises(
+        DataError, match=r"A face of '001A30\.JPG' cannot be aligned: The landmarks .* outside its photo"
+    ):
+        align_dataset(FileStore(tmp_path / "store"), "fgnet", DataSource(layout="fgnet", uri=str(fgnet)))
+
+
 def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgnet, save_jpeg):
     save_jpeg(fgnet / "images/cover.jpg", np.full((96, 96, 3), 9, dtype=np.uint8))
     plan = {"store": (tmp_path / "store").as_uri(), "dataset": "fgnet"}

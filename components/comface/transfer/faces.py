@@ -97,6 +97,8 @@ def _aligned(
 
 def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
     try:
+        if photo.eyes and not ((points_P2 >= 0) & (points_P2 <= image_HW3.shape[1::-1])).all():
+            raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
         return align(image_HW3, points_P2, size_px)
     except DataError as error:  # landmarks that a data set ships; those of patients' layouts are found
         frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
