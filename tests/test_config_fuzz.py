@@ -215,7 +215,7 @@ def test_plain_data_is_what_it_looks_like() -> None:
 def test_a_place_that_nothing_reads_is_refused_by_the_configuration_itself(field: str) -> None:
     more = ["screening.method=comface"] if field == "screening.backbone" else []
     for place in ("http://x/y", "gs://b/x", "ftp://x", "s3://", "s3:/bucket/x", "file://host/x", "file:x", "minio:b"):
-        with pytest.raises(ConfigurationError, match=f"'{place}' is not a place; give file:///absolute/path, s3://"):
+        with pytest.raises(ConfigurationError, match=f"'{place}' is neither file:///absolute/path nor s3://"):
             resolve("laptop", [f"{field}={place}", *more])
     for place in ("s3://bucket", "s3://Old_Bucket/a", "file:///a/b", "file:/a", "~/x", "runs/a b"):
         assert resolve("laptop", [f"{field}={place}", *more])

@@ -73,6 +73,33 @@ def test_an_output_without_unicode_gets_question_marks(arguments: str, tmp_path:
     assert done.stdout.isascii()
 
 
+@pytest.mark.parametrize("arguments", ["config", "doctor", "directions list", "compare ä.jpg ö.jpg"])
+def test_a_locale_without_unicode_changes_nothing(arguments: str, tmp_path: Path) -> None:
+    folder = tmp_path / "Übung"
+    folder.mkdir()
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, said = ended(arguments, folder, environment=plain)
+    assert (code, "defect" in said) == (64 if arguments.startswith("compare") else 0, False), said
+
+
+def test_a_folder_that_is_gone_and_an_empty_argument_are_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments, after in (
+        (["run", "--output", ""], "--output"), (["doctor", "--store="], "--store"),
+        (["compare", "", "b.jpg"], "compare"), (["submit", "--endpoint", ""], "--endpoint"), ([""], "comface"),
+    ):  # fmt: skip
+        assert main(arguments) == 64
+        assert capfd.readouterr().err == f"comface: There is nothing after '{after}'; give a value, or leave it out.\n"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for command_name in ("run", "config", "doctor"):
+        assert main([command_name]) == 64
+        assert "The current folder cannot be used" in capfd.readouterr().err
+
+
 def test_no_text_commands_a_terminal() -> None:
     import pty
 

@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     catalogue = make_catalogue(load_generator(given.generator), given.samples, given.output, given.seed, command)
     write_file(given.output / "catalogue.json", (json.dumps(catalogue, indent=1) + "\n").encode())
     path = shipped_folder(given.generator) / "catalogue.json"
-    print(figures(catalogue, json.loads(path.read_text()) if path.is_file() else {}))
+    print(figures(catalogue, json.loads(path.read_text("utf-8")) if path.is_file() else {}))
 
 
 if __name__ == "__main__":

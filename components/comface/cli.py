@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_threads_passive()
     try:
         with prepared(), _stop_signals():
-            chosen = build_parser().parse_args(arguments)
+            chosen = build_parser().parse_args(_filled(sys.argv[1:] if arguments is None else arguments))
             _check_scratch()
             action: Callable[[argparse.Namespace], int | None] = chosen.action
             return action(chosen) or 0
@@ -108,8 +109,22 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(number, earlier)
 
 
+def _filled(words: Sequence[str]) -> Sequence[str]:
+    """The arguments. An empty one is what a shell makes of a variable that is not set: no folder, store or name."""
+    for before, word in zip(["", *words], words, strict=False):
+        option = re.fullmatch("(--[a-z-]+)=", word)
+        if not word or option:
+            place = option[1] if option else before
+            raise ConfigurationError(f"There is nothing after '{place or 'comface'}'; give a value, or leave it out.")
+    return words
+
+
 def _check_scratch() -> None:
-    """A TMPDIR that cannot be used is said before whatever needs it fails deep inside."""
+    """A TMPDIR that cannot be used, or a folder that is gone, is said before whatever needs it fails deep inside."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigurationError(f"The current folder cannot be used ({error.strerror}); change to another.") from None
     folder = os.environ.get("TMPDIR")
     if not folder:
         return

@@ -250,7 +250,7 @@ def _kubeconfig(path: Path) -> dict[str, Any]:
 def own_namespace(environment: Mapping[str, str] = os.environ, file: Path = NAMESPACE_FILE) -> str:
     """The namespace of the pod that this process runs in; empty where it is in none."""
     try:
-        return environment.get("COMFACE_POD_NAMESPACE") or file.read_text().strip()
+        return environment.get("COMFACE_POD_NAMESPACE") or file.read_text("utf-8").strip()
     except OSError:
         return ""
 

@@ -522,7 +522,7 @@ def profiles() -> tuple[str, ...]:
 
 @functools.cache
 def _profile_values(profile: str) -> dict[str, Any]:
-    text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text()
+    text = (importlib.resources.files("comface") / "profiles" / f"{profile}.yaml").read_text("utf-8")
     values = RunConfig().model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
     merge(values, yaml.safe_load(text) or {})
     return values | {"profile": profile}

@@ -21,7 +21,7 @@ def image(name: str, lock: Path = LOCK) -> str:
     """The reference of an image. Raises ConfigurationError for a lock that does not name it by digest."""
     if not lock.is_file():
         return f"{name}:{__version__}"
-    lines = [line for line in lock.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [line for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     locked = {match["name"]: match["reference"] for match in map(LOCKED.fullmatch, lines) if match}
     if name not in locked or len(locked) < len(lines):
         raise ConfigurationError(

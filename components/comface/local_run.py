@@ -129,12 +129,12 @@ def _execute(
         "store": config.store,
         **ONE_MACHINE,
     }
-    request = {"pipeline": for_one_machine(pipeline.read_text()), "arguments": arguments, "folder": str(root)}
+    request = {"pipeline": for_one_machine(pipeline.read_text("utf-8")), "arguments": arguments, "folder": str(root)}
     before = set(store.keys(FAILURES))
     with (folder / "run.log").open("w", encoding="utf-8") as log:
         narrator = Narrator(log, say, verbose)
         try:
-            code = _run_apart(request, narrator, {**os.environ, TASKS: str(tasks)})
+            code = _run_apart(request, narrator, {**os.environ, TASKS: str(tasks), "PYTHONUTF8": "1"})
         finally:
             shutil.rmtree(tasks, ignore_errors=True)
     evaluation = _output(root, "evaluate")
@@ -195,7 +195,7 @@ def _for_shell(word: str) -> str:
 def _output(root: Path, task: str) -> str | None:
     """What a task returned, from the runner's files: a pipeline with an exit handler cannot return values itself."""
     for path in root.glob(f"*/{task}/executor_output.json"):
-        return str(json.loads(path.read_text())["parameterValues"]["Output"])
+        return str(json.loads(path.read_text("utf-8"))["parameterValues"]["Output"])
     return None
 
 

@@ -74,11 +74,14 @@ def _resource(text: str) -> str:
 def _place(text: str) -> str:
     """A path, file:///path or s3://bucket/prefix. A user before an '@' is not repeated: it may be a secret."""
     parts = (len(part.encode(errors="replace")) for part in text.split("/"))
-    fits = len(text) <= LONGEST_PLACE and text.isprintable() and max(parts) <= LONGEST_PART_BYTES
+    if len(text) > LONGEST_PLACE or not text.isprintable() or max(parts) > LONGEST_PART_BYTES:
+        raise ValueError(f"{quoted(text)} is not a place; give file:///absolute/path, s3://bucket/prefix or a path")
     scheme = re.match("[A-Za-z][A-Za-z0-9+.-]*:", text)
-    if not fits or (scheme and not re.match(r"file:(//(localhost)?)?/(?!/)|file:/+$|s3://[^/]", text)):
-        told = "this" if "@" in text else quoted(text)
-        raise ValueError(f"{told} is not a place; give file:///absolute/path, s3://bucket/prefix or a path")
+    if scheme and not re.match(r"file:(//(localhost)?)?/(?!/)|file:/+$|s3://[^/]", text):
+        told = "the place given" if "@" in text else quoted(text)
+        raise ValueError(
+            f"{told} is neither file:///absolute/path nor s3://bucket/prefix; give one of these, or a path"
+        )
     return text
 
 

@@ -41,7 +41,7 @@ def _members(group: int) -> set[int]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, owner = entry.read_text().rpartition(")")[2].split()[:3]
+            state, _, owner = entry.read_text("utf-8").rpartition(")")[2].split()[:3]
             if int(owner) == group and state != "Z":
                 found.add(int(entry.parent.name))
     return found - {group}

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote_to_bytes, urlparse
 
 from comface.errors import ConfigurationError, DataError
 from comface.files import WRITING, NotRegularError, failure, open_file, place_if_absent, write_private
@@ -79,7 +79,8 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
             "The store's URI carries credentials; take them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if parsed.scheme == "file" and parsed.netloc in ("", "localhost") and parsed.path.startswith("/"):
-        return FileStore(Path(unquote(parsed.path)))
+        path = unquote_to_bytes(parsed.path.encode("utf-8", "surrogateescape"))
+        return FileStore(Path(os.fsdecode(path)))  # names of files are bytes, whatever the locale
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if uri.startswith("s3://") and bucket:
         from comface.store_s3 import S3Store, access_from

@@ -230,8 +230,8 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
             "tasks.age.min_change is 61, but 'age' of the rehearsal of 'fgnet' changes by 60",
         ),
         (
-            ("data.fgnet.uri=/",),
-            "The store file:///somewhere lies in the folder of the data set 'fgnet' (/)",
+            ("data.fgnet.uri=/somewhere",),
+            "The store file:///somewhere is the folder of the data set 'fgnet'",
         ),
         (("data.disfa.labels=[au12]",), "'au6' cannot use the data set 'disfa': the data set has no label 'au6'"),
     ],

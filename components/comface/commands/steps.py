@@ -190,7 +190,7 @@ def register(arguments: argparse.Namespace) -> int:
     plan = _plans(arguments).register
     decision = _scratch_file()
     if decide(plan, arguments.evaluation, decision) != "passed":
-        print(Path(decision).read_text())
+        print(Path(decision).read_text("utf-8"))
         return GateRefused.exit_code
     print(register_model(plan, arguments.evaluation, _backbone(arguments), _scratch_file())[0])
     return 0

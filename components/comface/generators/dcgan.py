@@ -86,7 +86,7 @@ class DcganGenerator:
 def shipped_directions() -> Mapping[str, Mapping[str, Any]]:
     """The catalogue: attribute -> direction (100 numbers), accuracies, scorer, sample, and the command behind it."""
     resource = importlib.resources.files("comface") / "generators" / "directions" / "dcgan" / "catalogue.json"
-    return json.loads(resource.read_text())["directions"] if resource.is_file() else {}
+    return json.loads(resource.read_text("utf-8"))["directions"] if resource.is_file() else {}
 
 
 def folded_network(state: Mapping[str, Tensor], source: Path) -> nn.Sequential:

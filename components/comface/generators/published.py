@@ -127,4 +127,4 @@ def check_published_name(file: str, generator: str, weights: str = "") -> None:
 @functools.cache
 def _content() -> Any:
     resource = importlib.resources.files("comface") / "generators" / "directions" / "published" / "catalogue.json"
-    return json.loads(resource.read_text())
+    return json.loads(resource.read_text("utf-8"))

@@ -62,7 +62,7 @@ class Torchrun:
                     last.append(line)
                 child.wait()
             if child.returncode:
-                raise failure(told.read_text(), "".join(last))
+                raise failure(told.read_text("utf-8"), "".join(last))
 
 
 def failure(told: str, last: str) -> ComfaceError:

@@ -109,7 +109,7 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
     """The licence is told of this very file only."""
     try:
-        told = json.loads(provenance_path(weights / file).read_text())
+        told = json.loads(provenance_path(weights / file).read_text("utf-8"))
     except (OSError, ValueError):
         told = {}
     known = told if isinstance(told, dict) and told.get("sha256") == sha256 else {}

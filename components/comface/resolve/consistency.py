@@ -184,10 +184,10 @@ def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         place = config.data[name].uri
         if not place:
             yield from rehearsal_problems(config, name)
-        elif f"{config.store}/".startswith(f"{place_uri(place).rstrip('/')}/"):
+        elif config.store.rstrip("/") == place_uri(place).rstrip("/"):
             yield ConfigurationError(
-                f"The store {config.store} lies in the folder of the data set '{name}' ({place}), which every run "
-                "would change; name another store."
+                f"The store {config.store} is the folder of the data set '{name}', which every run would change; name "
+                "another store."
             )
 
 

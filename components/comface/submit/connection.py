@@ -208,6 +208,6 @@ def _authorities(environment: Mapping[str, str]) -> str | None:
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text("utf-8").strip()
     except OSError:
         return ""

@@ -52,7 +52,7 @@ def _synchronize(store: S3Store, folder: Path, record: Path) -> None:
     if not listing:
         raise DataError(f"There is no object below {store.uri}; correct the `uri` of the data set.")
     _check_names(listing, store.uri)
-    known: dict[str, Seen] = json.loads(record.read_text()) if record.is_file() else {}
+    known: dict[str, Seen] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
     kept = {key: seen for key, seen in known.items() if key in listing and _is_copy(folder / key, listing[key], seen)}
     make_private_folder(folder)
     _drop(folder, {folder / key for key in kept})
