@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from comface import models
 from comface.config import DataSource
@@ -100,6 +101,21 @@ def test_landmarks_of_a_photo_that_was_made_smaller_are_refused(tmp_path, fgnet)
         DataError, match=r"A face of '001A30\.JPG' cannot be aligned: The landmarks .* outside its photo"
     ):
         align_dataset(FileStore(tmp_path / "store"), "fgnet", DataSource(layout="fgnet", uri=str(fgnet)))
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+def test_the_face_is_found_anew_in_a_frame_whose_landmarks_the_tracker_lost(tmp_path, disfa):
+    folder = disfa / "Landmark_Points/SN001/tmp_frame_lm"
+    folder.mkdir(parents=True)
+    for n in range(1, 13):
+        points = np.zeros((66, 2))
+        points[36:42] = EYES[:1] / 2 + np.arange(6)[:, None]
+        points[42:48] = EYES[5:6] / 2 - np.arange(6)[:, None]
+        savemat(folder / f"l{n:05}_lm.mat", {"pts": points + 5000 * (n == 12)})
+    source = DataSource(layout="disfa", uri=str(disfa), labels=("au6",), face_size_px=32)
+    made = align_dataset(FileStore(tmp_path / "store"), "disfa", source)
+    assert made.facts["found"] == made.facts["with_own_landmarks"] == 9
+    assert sum(made.facts["missed"].values()) == 11  # no face is drawn there: frame 12, and those of the other subject
 
 
 def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgnet, save_jpeg):

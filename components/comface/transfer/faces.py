@@ -12,6 +12,7 @@ These may be photos of patients: only counts are logged or recorded besides the 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -86,6 +87,8 @@ def _aligned(
     missed: Counter[str] = Counter()
     read = pictures(photos, hidden=source.layout in PATIENTS)
     for photo, image_HW3 in track(read, f"faces of {name}", len(photos), "photos"):
+        if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
+            photo = dataclasses.replace(photo, eyes=())
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
             found.append(photo)
@@ -97,12 +100,18 @@ def _aligned(
 
 def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
     try:
-        if photo.eyes and not ((points_P2 >= 0) & (points_P2 <= image_HW3.shape[1::-1])).all():
+        if not _lies_within(photo.eyes, image_HW3):
             raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
         return align(image_HW3, points_P2, size_px)
     except DataError as error:  # landmarks that a data set ships; those of patients' layouts are found
         frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
         raise DataError(f"A face of '{photo.path.name}'{frame} cannot be aligned: {error}") from None
+
+
+def _lies_within(eyes: tuple[tuple[float, float], ...], image_HW3: NDArray[np.uint8]) -> bool:
+    """Whether landmarks that a data set ships lie in the picture; true where there are none."""
+    height, width = image_HW3.shape[:2]
+    return all(0 <= x <= width and 0 <= y <= height for x, y in eyes)
 
 
 def _points(image_HW3: NDArray[np.uint8], missed: Counter[str]) -> NDArray[np.float64] | None:
