@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from stub_run import StubRun, compile_stub
+from tiny_run import TINY, sets
+
+from comface.cli import main
 
 Start = Callable[..., StubRun]
 
@@ -65,6 +68,19 @@ def test_whatever_ends_a_step_its_own_sentence_is_the_last_one_and_no_folder_is_
     assert "error in shard" in (deaf.folder / "out" / "run.log").read_text()
 
 
+def test_a_run_in_a_folder_that_the_locale_cannot_spell(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    run = StubRun(pipeline, tmp_path / "L\N{LATIN SMALL LETTER A WITH DIAERESIS}ufe", "data")
+    said = run.process.communicate(timeout=120)[1]
+    assert run.process.returncode == 65, said
+    odd = ["run", "--pipeline", str(pipeline), "--output", str(tmp_path / "\udcff"), *sets(TINY)]
+    assert main(odd) == 64
+    assert "of --output is not UTF-8" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "ways",
     [
@@ -83,6 +99,7 @@ def test_no_process_outlives_a_run_that_was_killed_or_stopped(start: Start, ways
     for number, run in runs.items():
         assert run.gone_within(20), f"{number}: {run.living()}"
         said = run.process.communicate(timeout=10)[1]
+        assert list(run.scratch.iterdir()) == [], "a step that is stopped removes its temporary folders"
         if number != signal.SIGKILL:
             assert run.process.returncode == 143, said
             last = said.splitlines()[-1]

@@ -29,6 +29,7 @@ from comface.execution import FAILURES, recorded_failure
 from comface.first_comparison import compare_first_pair
 from comface.launch.local import local_launcher
 from comface.manifest import open_artifact
+from comface.names import quoted
 from comface.narrator import ENDED_WITH, Narrator
 from comface.progress import say
 from comface.register.registry import DEFAULT_NAME, resolve_model
@@ -95,6 +96,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     Raises what a step failed with: the same sentence and exit code."""
     started = time.monotonic()
     _check_parameters(pipeline)
+    _as_utf8(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         store = open_store(config.store)
@@ -102,6 +104,17 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
         evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
         return _collect(evaluation, model, config, store, folder, started)
+
+
+def _as_utf8(folder: Path) -> str:
+    """The path as KFP's runner, which runs with UTF-8 whatever the locale is, hands it on."""
+    try:
+        return os.fsencode(folder).decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"The name of the folder {quoted(str(folder))} of --output is not UTF-8, and KFP's runner hands on no "
+            "other; choose another."
+        ) from None
 
 
 def _check_parameters(pipeline: Path) -> None:
@@ -129,7 +142,11 @@ def _execute(
         "store": config.store,
         **ONE_MACHINE,
     }
-    request = {"pipeline": for_one_machine(pipeline.read_text("utf-8")), "arguments": arguments, "folder": str(root)}
+    request = {
+        "pipeline": for_one_machine(pipeline.read_text("utf-8")),
+        "arguments": arguments,
+        "folder": _as_utf8(root),
+    }
     before = set(store.keys(FAILURES))
     with (folder / "run.log").open("w", encoding="utf-8") as log:
         narrator = Narrator(log, say, verbose)
