@@ -146,6 +146,8 @@ def test_a_condition_keeps_an_entangled_attribute_out() -> None:
 
 def test_input_that_gives_no_direction_is_refused_in_one_sentence() -> None:
     latents_ND, scores_N, _ = planted(200)
+    with pytest.raises(DataError, match="hold values beyond 1,000,000,000; sample and score them again"):
+        fit(np.full((20, 4), 1e200), np.arange(20.0))
     with pytest.raises(DataError, match="do not belong together"):
         fit(latents_ND, scores_N[:-1])
     with pytest.raises(DataError, match="equal"):

@@ -127,6 +127,7 @@ def test_a_table_gives_the_latents_that_render_shows_for_its_seeds(tmp_path: Pat
         ("seed,score\n1,inf\n", "Line 2 .* has no number in the column 'score'"),
         ("seed,score\nx,1\n", "Line 2 .* has no number in the column 'seed'"),
         ("seed,score\n1.5,2\n", "Line 2 .* has no seed"),
+        ("seed,score\n5,1\n6,2\n5,3\n", "Line 4 .* scores the seed of line 2 again; delete one"),
         ("seed,score\n1,many\n", "Line 2 .* has no number in the column 'score'"),
     ],
 )

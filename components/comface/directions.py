@@ -28,6 +28,8 @@ from comface.models import provenance_path
 Floats = NDArray[np.floating]
 
 TRAIN_SHARE = 0.7
+LARGEST = 1e9
+"""No generator has such latents; squares of larger ones are no numbers."""
 SAMPLE = "sample.json"
 """Beside scored latents: the generator, its weights, the scorer."""
 
@@ -182,6 +184,8 @@ def _checked(latents_ND: Floats, scores_N: Floats) -> tuple[Floats, Floats]:
     if not np.isfinite(latents_ND).all() or np.isinf(scores_N).any():
         raise DataError("The latents or scores hold infinite values (or latents NaN); sample and score them again.")
     scored_N = ~np.isnan(scores_N)
+    if max(np.abs(latents_ND).max(initial=0), np.abs(scores_N[scored_N]).max(initial=0)) > LARGEST:
+        raise DataError(f"The latents or scores hold values beyond {LARGEST:,.0f}; sample and score them again.")
     return latents_ND[scored_N], scores_N[scored_N]
 
 

@@ -178,10 +178,12 @@ def _write(
 
 
 def _table_rows(path: Path) -> Iterator[tuple[int, float]]:
-    table = read_table(path, "The table", ("seed", "score"), ConfigurationError)
+    table, lines = read_table(path, "The table", ("seed", "score"), ConfigurationError), dict[int, int]()
     for row, seed, score in zip(table.rows, table.numbers("seed"), table.numbers("score"), strict=True):
         if seed is None or not 0 <= seed <= 2**53 or seed != int(seed):
             raise DataError(f"Line {row.line} of '{path}' has no seed, a whole number of at least 0; write it.")
+        if (line := lines.setdefault(int(seed), row.line)) != row.line:
+            raise DataError(f"Line {row.line} of '{path}' scores the seed of line {line} again; delete one.")
         yield int(seed), np.nan if score is None else score
 
 
