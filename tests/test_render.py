@@ -190,3 +190,13 @@ def test_a_render_that_breaks_off_leaves_what_was_there_and_no_scraps(tmp_path: 
             render("tiny", output, seeds=(0,), load=lambda *_: Breaking())
         assert output.read_bytes() == b"before"
     assert sorted(tmp_path.iterdir()) == [tmp_path / "raw.npy", tmp_path / "sheet.png"]
+
+
+@pytest.mark.parametrize("generator", ["dcgan", "procedural"])
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_alphas_beyond_all_faces_are_a_sentence_and_give_no_file(tmp_path: Path, generator: str, suffix: str) -> None:
+    output = tmp_path / f"out{suffix}"
+    for alpha in (1e30, -1e308):
+        with pytest.raises(DataError, match="Latents beyond 1,000,000 show no face; give smaller alphas"):
+            render(generator, output, seeds=(1,), attribute="smile", alphas=(alpha,))
+    assert not list(tmp_path.iterdir())

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ALPHAS = (-5.0, 0.0, 5.0)
 MOST_SEEDS = 100_000
+LARGEST_LATENT = 1e6
 MOST_ROWS_ON_SHEET = 200
 """More would make a picture that no viewer opens."""
 AT_ONCE_PX = 2**24
@@ -241,8 +242,15 @@ def _rendered(
     """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
     at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // alphas)
     for first in progress.track(range(0, count, at_once), "render", unit="batch"):
-        images_NCHW = faces.render(edited(slice(first, first + at_once)).flatten(0, 1), size_px)
-        yield images_NCHW.float().cpu().numpy()
+        w = edited(slice(first, first + at_once)).flatten(0, 1)
+        if not bool((w.abs() <= LARGEST_LATENT).all()):
+            raise DataError(
+                f"Latents beyond {LARGEST_LATENT:,.0f} show no face; give smaller alphas, or other latents."
+            )
+        images_NCHW = faces.render(w, size_px).float().cpu().numpy()
+        if not np.isfinite(images_NCHW).all():
+            raise DataError("These latents give pictures that are not finite; give smaller alphas, or other latents.")
+        yield images_NCHW
 
 
 def _write(
