@@ -294,6 +294,9 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
     assert sizes.shared_bytes == 8 * loader_bytes(8, 32, 256)
     assert sizes.shared_bytes == pytest.approx(8 * 8 * 3 * 32 * 2 * 256**2 * 3, rel=0.01)
     assert "35,350,000 images (350,000 tracks of 250,000 identities)" in sizes.sentence()
+    assert sizes.sentence().endswith(" Pre-training takes 12 epochs of about 31,069 steps.")
+    short = sizes_of(laptop("pretrain.curriculum_ends=[1,20,200]", "pretrain.steps_per_epoch=1000000")).sentence()
+    assert short.endswith("takes 10 epochs of 1,000,000 steps; it ends in stage 2 of 3 of the curriculum.")
 
 
 @pytest.mark.parametrize(

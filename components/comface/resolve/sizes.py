@@ -43,6 +43,8 @@ class Sizes:
     """Per step: of one process."""
     shared_bytes: int
     """/dev/shm of one training node."""
+    training: str
+    """How long it is, a sentence."""
 
     @property
     def disk_bytes(self) -> int:
@@ -53,7 +55,7 @@ class Sizes:
         return (
             f"The run makes {self.images:,} images ({self.tracks:,} tracks of {self.identities:,} identities) and "
             f"{self.transfers:,} transfers; it needs about {amount(self.disk_bytes)} of disk in the store, and "
-            f"{amount(most)} of memory for one process of {step}."
+            f"{amount(most)} of memory for one process of {step}. {self.training}"
         )
 
 
@@ -82,7 +84,19 @@ def sizes_of(config: RunConfig) -> Sizes:
         memory_bytes=memory,
         shared_bytes=max(1, config.pretrain.gpus_per_node)
         * loader_bytes(config.pretrain.loader_workers, _local_pairs(config), config.synthesize.image_size_px),
+        training=_training(config, count.images),
     )
+
+
+def _training(config: RunConfig, images: int) -> str:
+    wanted = config.pretrain
+    whole = max(1, int(images * (1 - config.shard.validation_fraction)) // wanted.pairs_per_step)
+    steps = f"{wanted.steps_per_epoch:,}" if wanted.steps_per_epoch else f"about {whole:,}"
+    said = f"Pre-training takes {wanted.epochs} epochs of {steps} steps"
+    stages = wanted.curriculum_ends
+    reached = sum(end < wanted.epochs for end in stages) + 1
+    early = wanted.curriculum and reached < len(stages)
+    return f"{said}; it ends in stage {reached} of {len(stages)} of the curriculum." if early else f"{said}."
 
 
 def room_problems(
