@@ -177,6 +177,17 @@ def test_the_exif_that_imagemagick_writes_into_a_png_turns_and_a_broken_one_does
         np.testing.assert_array_equal(read, np.rot90(photo, turns))
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [b"tEXta\0b", b"iCCPx\0\0garbage", b"gAMA", b"pHYs\0", b"sRGB", b"cHRM\0", b"acTL", b"eXIfgarbage", b"abCD"],
+)
+def test_broken_metadata_of_a_png_does_not_spoil_its_pixels(chunk: bytes, photo: NDArray[np.uint8]) -> None:
+    data = encoded(photo, "PNG")
+    for wrong in (0, 1):  # also with a checksum that does not hold
+        piece = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk) ^ wrong)
+        np.testing.assert_array_equal(decode_photo(data[:33] + piece + data[33:]), photo)
+
+
 def tiff(values: NDArray[np.generic], photometric: int, planes: int = 1, signed: bool = False) -> bytes:
     """16-bit values (H,W,C) as they are laid out by programs for measurements, which Pillow does not write."""
     height, width, count = values.shape

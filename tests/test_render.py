@@ -192,7 +192,7 @@ def test_a_render_that_breaks_off_leaves_what_was_there_and_no_scraps(tmp_path: 
     assert sorted(tmp_path.iterdir()) == [tmp_path / "raw.npy", tmp_path / "sheet.png"]
 
 
-@pytest.mark.parametrize("generator", ["dcgan", "procedural"])
+@pytest.mark.parametrize("generator", ["procedural"])
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
 def test_alphas_beyond_all_faces_are_a_sentence_and_give_no_file(tmp_path: Path, generator: str, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"

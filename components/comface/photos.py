@@ -9,10 +9,12 @@ Legend: H, W height and width, C colour channels (with alpha, if there is one).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,9 @@ LARGE_PIXELS = 50_000_000
 """Above this a photo is halved until it is below: a face does not need more, and 200 megapixels fill 1.2 GB."""
 MAX_SCANS = 200
 """Scans of a progressive JPEG (10 are usual): each one goes through all its pixels, so thousands hang a decoder."""
+
+PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+PNG_PROFILE = b"Raw profile type exif\0"
 
 ORIENTATION = 0x0112
 WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
@@ -98,8 +103,8 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
                 if image.width * image.height > LARGE_PIXELS and not whole and image.format == "JPEG":
                     image.draft(None, (image.width // 2, image.height // 2))  # decoded at half its size
                 image.load()
-                if exif := _exif_of(image):
-                    orientation = exif_orientation(exif)[0]
+                if "exif" in image.info:
+                    orientation = exif_orientation(image.info["exif"])[0]
             else:  # libheif turns the picture itself; its Exif orientation says what was done
                 pixels = opened.data
                 size, mode = opened.size_mode
@@ -139,15 +144,6 @@ def exif_orientation(block: bytes) -> tuple[int, int]:
     return 1, 0
 
 
-def _exif_of(image: Image.Image) -> bytes:
-    """Pillow's, or that of an old PNG, written as text by ImageMagick: `\\nexif\\n   1234\\n457869…`."""
-    try:
-        profile = bytes.fromhex("".join(str(image.info.get("Raw profile type exif", "")).split("\n")[3:]))
-    except ValueError:
-        profile = b""
-    return image.info.get("exif", b"") or profile
-
-
 def _content(path: Path, what: str) -> bytes:
     try:
         return read_bounded(path, MAX_BYTES, what or "The photo")
@@ -170,6 +166,8 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
             else:
                 if data.startswith(b"\xff\xd8"):
                     orientation, data = _bare_jpeg(data)
+                elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+                    orientation, data = _bare_png(data)
                 elif data[:4] in (b"II*\0", b"MM\0*"):
                     orientation, data = _unturned_tiff(data)
                 elif data[4:8] == b"ftyp":  # AVIF, which has its own rules of orientation: without its Exif item
@@ -234,6 +232,25 @@ def _bare_jpeg(data: bytes) -> tuple[int, bytes]:
     if rest.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError("too many scans")
     return orientation, b"".join([*kept, rest])
+
+
+def _bare_png(data: bytes) -> tuple[int, bytes]:
+    """(orientation, the file without metadata), for the same reason. Its Exif is a chunk, or, as ImageMagick wrote it
+    for long, hexadecimal text: `\\nexif\\n   1234\\n457869…`."""
+    orientation, kept, at = 1, [data[:8]], 8
+    while at + 8 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind in PNG_PIXELS:
+            kept.append(data[at:end])
+        elif orientation == 1 and kind == b"eXIf":
+            orientation = exif_orientation(data[at + 8 : end - 4])[0]
+        elif orientation == 1 and data.startswith(PNG_PROFILE, at + 8):
+            packed = data[at + 8 + len(PNG_PROFILE) : end - 4]
+            with contextlib.suppress(ValueError, zlib.error):
+                text = zlib.decompressobj().decompress(packed[1:], HEAD_BYTES) if kind == b"zTXt" else packed
+                orientation = exif_orientation(bytes.fromhex("".join(text.decode("latin-1").split("\n")[3:])))[0]
+        at = end
+    return orientation, b"".join(kept)
 
 
 def _unturned_tiff(data: bytes) -> tuple[int, bytes]:
