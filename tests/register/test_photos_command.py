@@ -43,7 +43,7 @@ def test_a_picture_never_replaces_a_photo_a_device_or_a_folder(
         (tmp_path / "hard.png", "would overwrite"),
         ("/dev/null", "not a regular file"),
         (tmp_path, "is a folder"),
-        ("", "--picture is empty"),
+        ("", "There is nothing after '--picture'"),
         (tmp_path / ("n" * 5000), "cannot be used"),
         (tmp_path / "out.jpg", "does not end in .png"),
         ("-", "does not end in .png"),
