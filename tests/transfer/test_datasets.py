@@ -459,3 +459,16 @@ def test_a_table_that_is_a_pipe_is_refused_for_this_reason(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
     with pytest.raises(DataError, match=r"lacks labels\.csv .*; 'labels.csv' is not a regular file"):
         open_dataset(source("pairs", tmp_path))
+
+
+def test_the_manifest_of_a_rehearsal_data_set_is_not_counted_as_left_out(tmp_path: Path) -> None:
+    assert edema_left_out(tmp_path) == edema_left_out(tmp_path, "manifest.json")
+    assert edema_left_out(tmp_path, "notes.txt") == {"files that are no picture": 1}
+
+
+def edema_left_out(tmp_path: Path, *more: str) -> dict[str, int]:
+    folder = tmp_path / ("base" + "".join(more))
+    shutil.copytree(CASES / "edema" / "base", folder)
+    for name in more:
+        (folder / name).write_text("{}")
+    return dict(open_dataset(DataSource(layout="edema", uri=str(folder)), folder, str(folder)).left_out)

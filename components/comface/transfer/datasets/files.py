@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from comface.errors import DataError
+from comface.manifest import MANIFEST
 from comface.photos import is_picture
 from comface.tables import normal
 
@@ -106,5 +107,6 @@ def _walked(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not is_left_by_a_system(PurePath(name))]
         for name in names:
             path = Path(place, name)
-            if not is_left_by_a_system(PurePath(name)):
+            own = name == MANIFEST and Path(place) == folder  # a rehearsal data set is an artifact of ours
+            if not own and not is_left_by_a_system(PurePath(name)):
                 yield path
