@@ -122,10 +122,16 @@ def test_what_the_machine_lacks_is_no_defect(store: FileStore, capsys: pytest.Ca
         assert sentence in capsys.readouterr().err
 
 
-def test_an_interruption_ends_as_shells_expect(store: FileStore) -> None:
+def test_an_interruption_ends_as_shells_expect_below_a_runner_and_is_said_by_the_command_of_a_person(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work(*_: object) -> None:
         raise KeyboardInterrupt
 
+    with pytest.raises(KeyboardInterrupt):
+        execute("shard", plan(store), work)
+    monkeypatch.setattr("comface.execution._end_with_parent", lambda: None)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(SystemExit) as ended:
         execute("shard", plan(store), work)
     assert ended.value.code == 130

@@ -455,6 +455,11 @@ def test_each_failure_of_the_disk_has_its_branch_of_the_tree(number: int, kind: 
     assert "'faces.npy' of file:///runs" in str(error)
 
 
+def test_a_place_that_is_mounted_read_only_is_said_to_be_so() -> None:
+    error = failure(OSError(errno.EROFS, os.strerror(errno.EROFS)), "'faces.npy' of file:///runs")
+    assert str(error).startswith("The place of 'faces.npy' of file:///runs is mounted read-only; ")
+
+
 def test_a_file_where_a_folder_should_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     with pytest.raises(ComfaceError, match=r"Not a directory|File exists") as error:

@@ -431,8 +431,32 @@ def test_an_identity_that_is_refused_says_so_without_its_token(no_keys: pytest.M
         for action in ("read", "write", "keys"):
             text = refusal(dict(os.environ), ACTIONS[action])
             assert "The workload identity gave no credentials for the store (status 403); check AWS_WEB" in text
-        (tmp_path / "token").unlink()
-        assert "its token file or the answer cannot be read" in refusal(dict(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: None, "workload identity (AWS_WEB_IDENTITY_TOKEN_FILE) does not exist; check the path."),
+        (
+            lambda path: path.write_text("\n"),
+            "workload identity (AWS_WEB_IDENTITY_TOKEN_FILE) is empty; check what mounts it.",
+        ),
+        (os.mkfifo, "is not a regular file"),
+        (os.mkdir, "is a folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+        (lambda path: path.write_bytes(bytes(1 << 20)), "more than the 0.1 MB that such a file may have"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "its token file or the answer cannot be read"),
+    ],
+    ids=["none", "empty", "FIFO", "folder", "device", "large", "no text"],
+)
+def test_a_token_file_that_is_none_is_said_at_once(
+    no_keys: pytest.MonkeyPatch, tmp_path: Path, make: Callable[[Path], object], told: str
+) -> None:
+    make(tmp_path / "token")
+    no_keys.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    no_keys.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/a")
+    no_keys.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert told in refusal(dict(os.environ))
 
 
 class _Keys(http.server.BaseHTTPRequestHandler):

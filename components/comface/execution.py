@@ -85,6 +85,8 @@ def execute(
         _record(store, run, step, failed)
         raise SystemExit(failed.exit_code) from None
     except KeyboardInterrupt:
+        if not RUNTIMES & os.environ.keys():
+            raise  # a person's: the command line says what is kept
         raise SystemExit(128 + signal.SIGINT) from None
 
 

@@ -227,6 +227,10 @@ def failure(error: OSError, what: str) -> ComfaceError:
     """The sentence for a failed operation on `what`, a file on this machine."""
     if error.errno in NO_ROOM:
         return TryAgain(f"The disk is full while {what} is written; free some room, then run again.")
+    if error.errno == errno.EROFS:
+        return ConfigurationError(
+            f"The place of {what} is mounted read-only; mount it writable, or name another place."
+        )
     if error.errno in NOT_ALLOWED:
         return ConfigurationError(f"Permission to read or write {what} is denied; check its owner and mode.")
     if error.errno in NO_PLACE:

@@ -9,19 +9,23 @@ or MinIO's own STS); then a container's credentials (AWS_CONTAINER_CREDENTIALS_F
 from __future__ import annotations
 
 import functools
+import os
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 from xml.etree.ElementTree import ParseError
 
 from comface.errors import ConfigurationError
+from comface.files import read_bounded
 from comface.store_s3_answers import PASSING_STATUS, Passing
 from comface.store_s3_http import PATIENCE, Patience, PatientPool
 
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
+TOKEN_BYTES = 1 << 16
 CONTAINER = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 
 
@@ -128,6 +132,18 @@ class IdentityPool(PatientPool):
         return Passing(f"answers {response.status}") if response.status in PASSING_STATUS else None
 
 
+def check_token(path: str) -> None:
+    """The client reads whatever is there, however large. Raises ConfigurationError, which does not repeat the path:
+    some people put the token itself there."""
+    what = f"The token file of the workload identity ({WEB_IDENTITY})"
+    try:
+        token = read_bounded(Path(path), TOKEN_BYTES, what, ConfigurationError) if path else b"none is needed"
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace(f" '{path[:200]}'", "").replace(f" '{path}'", "")) from None
+    if not token.strip():
+        raise ConfigurationError(f"{what} is empty; check what mounts it.")
+
+
 def _identity(access: Access) -> Any:
     """A provider of keys that asks again before they expire. What it raises says nothing of a token."""
     from minio.credentials.providers import IamAwsProvider, Provider
@@ -136,6 +152,7 @@ def _identity(access: Access) -> Any:
 
     class WorkloadIdentity(Provider):
         def retrieve(self) -> Any:
+            check_token(os.environ.get(WEB_IDENTITY, ""))
             try:
                 return source.retrieve()
             except (ValueError, OSError, KeyError, ParseError) as error:

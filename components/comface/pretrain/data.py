@@ -116,7 +116,7 @@ def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, 
             "worker_init_fn": _begin_loader,
         }
     pin = torch.cuda.is_available()
-    others = set(active_children())
+    others, at_death = set(active_children()), signal.getsignal(signal.SIGCHLD)
     with loader_failures():
         try:
             for item in DataLoader(
@@ -126,7 +126,13 @@ def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, 
                 if isinstance(item, ComfaceError):
                     raise item
                 yield item
+        except (ConnectionError, EOFError, FileNotFoundError) as error:  # it ended while it handed over a batch
+            if not workers:
+                raise
+            raise _ended(type(error).__name__) from None
         finally:
+            with contextlib.suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGCHLD, at_death)  # PyTorch's would raise later too, wherever the process is then
             _wake(set(active_children()) - others)
 
 
@@ -162,10 +168,14 @@ def loader_failures() -> Iterator[None]:
         said = str(error).splitlines()[0] if str(error) else ""
         if not said.startswith("DataLoader worker"):
             raise
-        raise TryAgain(
-            f"A loader process ended unexpectedly ({said.rstrip('. ')}), probably because memory ran out; lower "
-            "pretrain.loader_workers or raise pretrain.job.memory_gib and shared_memory_gib, then run again."
-        ) from None
+        raise _ended(said.rstrip(". ")) from None
+
+
+def _ended(how: str) -> TryAgain:
+    return TryAgain(
+        f"A loader process ended unexpectedly ({how}), probably because memory ran out; lower "
+        "pretrain.loader_workers or raise pretrain.job.memory_gib and shared_memory_gib, then run again."
+    )
 
 
 def check_shared_memory(
