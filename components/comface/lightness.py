@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +44,8 @@ class Tenths:
 
 def skin_lightness(image_HW3: NDArray[np.uint8]) -> float:
     """Median L* (0 to 100) where the framing shows skin. (H,W,3) uint8 RGB."""
+    import cv2  # the image of evaluate and register, which read counts alone, has none
+
     height, width = image_HW3.shape[:2]
     rows, columns = (slice(int(low * n), int(high * n)) for (low, high), n in zip(SKIN, (height, width), strict=True))
     lab = cv2.cvtColor(np.ascontiguousarray(image_HW3[rows, columns]), cv2.COLOR_RGB2LAB)

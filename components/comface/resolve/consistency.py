@@ -14,7 +14,7 @@ from comface.generators import own_attributes
 from comface.generators.location import needed
 from comface.generators.published import attribute_name
 from comface.rehearse.step import REHEARSALS
-from comface.screening.measure import LEAST_GALLERY
+from comface.screening.identity import LEAST_GALLERY
 from comface.store import place_uri
 from comface.synthesize.composition import check_names, totals
 from comface.transfer.methods import can_finetune

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from comface.config import TransferConfig
 from comface.manifest import Artifact
-from comface.screening.sample import Pixels
 from comface.transfer.features import method_inputs
 from comface.transfer.methods import Sources, encode, load_method
-from comface.views import view_of
 
 Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
 Embed = Callable[[Pixels], Floats]
+LEAST_GALLERY = 3
+"""People of a generator without whom identity is not told."""
 FACE_SHARE = 0.75
 """Forehead to chin: hair and background stay along a track and would be recognised instead of the face."""
 
@@ -33,6 +34,7 @@ def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict
     """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it."""
     made, inputs = method_inputs(method, backbone, None, TransferConfig())
     from comface.backbones import folded  # torch
+    from comface.views import view_of
 
     encoder = load_method(method, Sources(backbone))
     encoder = dataclasses.replace(encoder, network=folded(encoder.network))  # once, not at every call

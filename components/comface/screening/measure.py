@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from comface.config import ScreeningConfig
 from comface.errors import DataError
 from comface.progress import track as shown
-from comface.screening.identity import Gallery, gallery_of, own_nearest, unit
+from comface.screening.identity import LEAST_GALLERY, Gallery, gallery_of, own_nearest, unit
 from comface.screening.sample import Kind, Pixels, Sample, sampled_identities
 from comface.sheet import spread
 from comface.tracks import Track
@@ -28,9 +28,6 @@ Floats = NDArray[np.float64]
 
 GALLERY_PER_OTHER = 3
 """Other identities at hand for each one that an image is compared with: a share over few others depends on which."""
-
-LEAST_GALLERY = 3
-"""People of a generator without whom identity is not told."""
 
 
 @dataclass(frozen=True)
