@@ -79,7 +79,7 @@ def test_the_report_is_one_well_formed_file_that_fetches_nothing(evaluation):
 def test_the_report_says_what_is_rehearsal_what_was_missed_and_where_numbers_came_from(evaluation):
     html = evaluation.read("report.html").decode()
     assert "Every data set of this run is a rehearsal." in html
-    assert "advantage of domain" in html
+    assert "a home advantage" in html
     assert "no face: 7" in html
     assert "first &lt;light&gt;" in html
     for result in evaluation.inputs().values():
