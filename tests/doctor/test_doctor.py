@@ -116,6 +116,14 @@ def break_secret(desk: Desk) -> None:
     del desk.kube.things[SECRET]
 
 
+def give_an_identity(desk: Desk) -> None:
+    del desk.kube.things[SECRET]
+    account = {
+        "metadata": {"name": "comface-pods", "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}}
+    }
+    desk.kube.things["/api/v1/namespaces/comface/serviceaccounts"] = {"items": [account]}
+
+
 def break_secret_key(desk: Desk) -> None:
     del desk.kube.things[SECRET]["data"]["AWS_SECRET_ACCESS_KEY"]
 
@@ -208,6 +216,7 @@ def break_versioning(desk: Desk) -> None:
         (break_kind, "job kind", "red", "pytorchjobs.kubeflow.org/v1 is not served"),
         (break_permission, "permissions", "red", "in 'comface' you may not create pytorchjobs, get pods"),
         (break_secret, "secret", "red", "'comface-store' is not in the namespace 'comface'"),
+        (give_an_identity, "secret", "note", "service account 'comface-pods' have a workload identity"),
         (break_secret_key, "secret", "red", "'comface-store' lacks AWS_SECRET_ACCESS_KEY"),
         (break_gpus, "GPUs", "red", "2 nodes with 8 GPUs each, and the cluster has 1 (gpu-0 has 8, gpu-1 has 4)"),
         (break_free, "free GPUs", "note", "9 of 16 on 2 nodes; a run would wait for more"),

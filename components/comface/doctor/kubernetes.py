@@ -22,6 +22,7 @@ from comface.launch.quota import launches_job
 TESTED = (32, 36)
 """Minor versions of Kubernetes 1 that the manifests are validated for."""
 NEEDED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 KINDS = {
     "pytorchjob": ("kubeflow.org/v1", "pytorchjobs", "install the Kubeflow Training Operator 1.9"),
     "trainjob": ("trainer.kubeflow.org/v1alpha1", "trainjobs", "install Kubeflow Trainer 2"),
@@ -116,13 +117,26 @@ def secret_row(cluster: Cluster, namespace: str, store: str) -> Row:
         )
     secret = cluster.get(f"/api/v1/namespaces/{namespace}/secrets/{STORE_SECRET}")
     todo = f"make the secret '{STORE_SECRET}' in '{namespace}' with {', '.join(NEEDED_KEYS)} and AWS_ENDPOINT_URL"
+    data = part(secret or {}, "data")
+    if not data.keys() & set(NEEDED_KEYS) and (account := _with_identity(cluster, namespace)):
+        said = f"no keys in '{STORE_SECRET}'; pods of the service account '{account}' have a workload identity"
+        return Row(SECTION, "secret", "note", f"{said}, which cannot be tried from here")
     if secret is None:
         return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' is not in the namespace '{namespace}'", todo)
-    data = part(secret, "data")
     missing = [key for key in NEEDED_KEYS if key not in data]
     if missing:
         return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' lacks {', '.join(missing)}", todo)
     return Row(SECTION, "secret", "ok", f"'{STORE_SECRET}' has {', '.join(sorted(data))}")
+
+
+def _with_identity(cluster: Cluster, namespace: str) -> str | None:
+    """A service account that IRSA gives an identity (docs/cluster.md); None also where accounts may not be listed."""
+    try:
+        accounts = cluster.items(f"/api/v1/namespaces/{namespace}/serviceaccounts")
+    except NotPermitted:
+        return None
+    named = (part(each, "metadata") for each in accounts)
+    return next((str(each.get("name")) for each in named if ROLE_ANNOTATION in part(each, "annotations")), None)
 
 
 def image_row(cluster: Cluster, image: str) -> Row:

@@ -21,6 +21,8 @@ from comface.store import FileStore, Store
 from comface.synthesize.composition import TRACKS_PER_CHUNK, totals
 
 GIB = 2**30
+BESIDES = 16 * 2**20
+"""Of disk, for what every run writes besides images: manifests, tables, pages, a backbone and heads."""
 WAITING_TRACKS = 10
 """Of synthesize: rendered tracks that wait for an encoder."""
 ACTIVATIONS = {"narrow": 12, "resnet18": 35, "resnet50": 130, "resnet101": 190, "vit_b_16": 120}
@@ -48,7 +50,7 @@ class Sizes:
 
     @property
     def disk_bytes(self) -> int:
-        return 2 * self.shards_bytes + self.photos_bytes
+        return 2 * self.shards_bytes + self.photos_bytes + BESIDES
 
     def sentence(self) -> str:
         step, most = max(self.memory_bytes.items(), key=lambda each: each[1])
