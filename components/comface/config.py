@@ -202,7 +202,7 @@ class ScreeningConfig(Section):
     backbone: Place = Field(
         default="", description="for the method 'comface': NAME, NAME@vN, NAME@champion, URI or path"
     )
-    others: int = Field(default=20, ge=1, le=1000, description="other identities that an edited face is told from")
+    others: int = Field(default=20, ge=1, le=1000, description="other identities that an edited face is compared with")
     min_face: float = Field(default=0.7, ge=0, le=1, description="least share of tracks in which a face is found")
     min_identity: float = Field(
         default=0.8, ge=0, le=1, description="least share in which the own unedited face is nearest among the others"

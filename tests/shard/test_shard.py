@@ -322,6 +322,19 @@ def test_a_bit_flipped_before_the_shard_is_opened_is_found_when_it_is(sharded: A
         ShardReader(sharded, "train", tmp_path).jpeg(0, 0)
 
 
+def test_more_shards_than_may_be_open_are_read_too(
+    sharded: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = ShardReader(sharded, "train", tmp_path)
+    assert len({item.shard for item in every.tracks}) > 2
+    wanted = [every.jpeg(number, 1) for number in range(len(every))]
+    monkeypatch.setattr("comface.shard.reader.OPEN_FILES", 2)
+    reader, before = ShardReader(sharded, "train", tmp_path), len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(2):
+        assert [reader.jpeg(number, 1) for number in range(len(reader))] == wanted
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 2
+
+
 def _read(reader: ShardReader, number: int) -> bytes:
     return reader.jpeg(number, 1)
 

@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("tracks", nargs="+", metavar="URI", help="tracks artifacts, of all parts")
     parser = _step(commands, "pretrain", "learn backbone and change head from shards (also under torchrun)", pretrain)
     parser.add_argument("shards", metavar="URI", help="the shards artifact")
-    parser = _step(commands, "align", "find and align the faces of a data set (rehearsed where none is given)", align)
+    parser = _step(commands, "align", "find and align the faces of a data set (without a URI: of its rehearsal)", align)
     parser.add_argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
     parser = _step(commands, "transfer", "evaluate one method on one task, linearly or fine-tuned", transfer)
     parser.add_argument("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")

@@ -7,7 +7,7 @@ from comface.image import GPU_IMAGE, IMAGE
 
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
-    """Find and align the faces of one data set (rehearsed where none is given); returns the key of its `faces`."""
+    """Find and align the faces of one data set (without a URI: of its rehearsal); returns the key of its `faces`."""
     from comface.transfer.entry import align_faces
 
     return align_faces(plan, summary.path)
