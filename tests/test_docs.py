@@ -35,6 +35,14 @@ def test_every_section_of_the_configuration_is_on_the_page() -> None:
         assert f"`{field.alias or name}" in fields_page()
 
 
+def test_every_field_of_the_configuration_is_described() -> None:
+    """Those of a list's or a mapping's entries too, e.g. `data.NAME.uri`."""
+    rows = [row for row in fields_page().splitlines() if row.startswith("| `")]
+    paths = {row.split("`")[1] for row in rows}
+    assert {"data.NAME.uri", "synthesize.composition[i].generator", "pretrain.job.kind"} < paths
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 @pages
 def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     """Commands stand in code: at the start of a line of a block, or between backticks."""

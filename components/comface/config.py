@@ -98,7 +98,7 @@ class Section(BaseModel):
 class Share(Section):
     """One part of the composition: identities of one generator, each swept along some attributes."""
 
-    generator: Generator
+    generator: Generator = Field(description="name of the generator (docs/generators.md)")
     identities: int = Field(ge=1, le=9_999_999, description="how many identities this generator contributes")
     attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="attributes swept, by name")
     attributes_per_identity: int = Field(
@@ -240,9 +240,24 @@ class Augmentation(Section):
 
     crop_min_area: float = Field(default=0.6, ge=0.01, le=1, description="smallest crop, as a share of the area")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
-    brightness: float = Field(default=0.4, ge=0, lt=1)
-    contrast: float = Field(default=0.4, ge=0, lt=1)
-    saturation: float = Field(default=0.4, ge=0, lt=1)
+    brightness: float = Field(
+        default=0.4,
+        ge=0,
+        lt=1,
+        description="largest change of brightness: a factor of all colours within 1 ± this value",
+    )
+    contrast: float = Field(
+        default=0.4,
+        ge=0,
+        lt=1,
+        description="largest change of contrast: a factor of the distance to the mean luminance within 1 ± this value",
+    )
+    saturation: float = Field(
+        default=0.4,
+        ge=0,
+        lt=1,
+        description="largest change of saturation: a factor of the distance to gray within 1 ± this value",
+    )
     hue: float = Field(default=0.1, ge=0, le=0.5, description="turns of the colour circle")
     grayscale: float = Field(default=0.2, ge=0, le=1, description="probability of grayscale")
     rotation_deg: float = Field(default=0.0, ge=0, le=45, description="largest rotation; not in the paper")
@@ -316,27 +331,52 @@ class PretrainConfig(Section):
     )
     projection_width: int = Field(default=128, ge=1, le=65_536, description="output width of the projection head g")
     intra_weight: float = Field(default=1.0, ge=1e-6, le=1_000_000, description="weight of L_intra in the sum")
-    epochs: Small = Field(default=12)
+    epochs: Small = Field(
+        default=12, description="passes over the training images, or of steps_per_epoch steps each (section 4.1: 12)"
+    )
     pairs_per_step: int = Field(default=1024, ge=2, le=1_000_000, description="N of equation (1), over all processes")
     steps_per_epoch: int | None = Field(
         default=None, ge=1, le=10_000_000, description="unset: every training image once as x per epoch"
     )
-    optimizer: Literal["adam", "adamw"] = Field(default="adam")
-    learning_rate: float = Field(default=4e-4, ge=1e-12, le=1_000_000)
-    head_rate_factor: float = Field(
-        default=1.0, ge=1e-6, le=1_000_000, description="learning rate of the change head, relative"
+    optimizer: Literal["adam", "adamw"] = Field(
+        default="adam", description="optimiser (section 4.1: Adam); adamw decouples the weight decay"
     )
-    halve_at_epoch: Small | None = Field(default=10, description="halve the rate from this epoch (from 1) on")
+    learning_rate: float = Field(
+        default=4e-4, ge=1e-12, le=1_000_000, description="initial learning rate of f and g (section 4.1: 4e-4)"
+    )
+    head_rate_factor: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1_000_000,
+        description="learning rate of the change head l, as a multiple of learning_rate",
+    )
+    halve_at_epoch: Small | None = Field(
+        default=10,
+        description="epoch (counted from 1) from which the learning rate is halved (section 4.1); null: never",
+    )
     cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
-    weight_decay: float = Field(default=0.0, ge=0, le=100)
-    augmentation: Augmentation = Augmentation()
-    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="of the forward pass")
-    loader_workers: int = Field(default=8, ge=0, le=256, description="decoding processes per training process")
+    weight_decay: float = Field(
+        default=0.0, ge=0, le=100, description="weight decay of the optimiser; the paper names none"
+    )
+    augmentation: Augmentation = Field(
+        default=Augmentation(), description="how views are changed at random (section 3.2)"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="bf16", description="number format of the forward pass; weights stay in fp32"
+    )
+    loader_workers: int = Field(
+        default=8,
+        ge=0,
+        le=256,
+        description="processes per training process that decode images; 0: it decodes them itself",
+    )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
     nodes: int = Field(default=4, ge=1, le=1000, description="nodes of the PyTorchJob")
     gpus_per_node: int = Field(default=8, ge=0, le=64, description="GPUs per node; 0 trains on the CPU")
-    job: JobConfig = JobConfig()
-    seed: Seed = 0
+    job: JobConfig = Field(
+        default=JobConfig(), description="the job that training becomes on a cluster (docs/launcher.md)"
+    )
+    seed: Seed = Field(default=0, description="decides initial weights, pairs and views")
 
     @model_validator(mode="after")
     def _stages_cover_epochs(self) -> PretrainConfig:
@@ -393,16 +433,16 @@ class DataSource(Section):
 class RehearseConfig(Section):
     """The rehearsal data sets that stand in where no real one is given."""
 
-    disfa_subjects: int = Field(default=27, ge=4, le=999)
+    disfa_subjects: int = Field(default=27, ge=4, le=999, description="subjects of DISFA, one video each (paper: 27)")
     disfa_frames: int = Field(default=120, ge=20, le=100_000, description="frames per video (DISFA: 4,845)")
-    fgnet_subjects: int = Field(default=82, ge=4, le=999)
+    fgnet_subjects: int = Field(default=82, ge=4, le=999, description="subjects of FG-NET (paper: 82)")
     fgnet_images: int = Field(default=12, ge=2, le=1_000, description="mean number of photos per subject")
-    edema_a_patients: int = Field(default=38, ge=4, le=10_000)
-    edema_b_patients: int = Field(default=19, ge=4, le=10_000)
+    edema_a_patients: int = Field(default=38, ge=4, le=10_000, description="patients of Edema-A (paper: 38)")
+    edema_b_patients: int = Field(default=19, ge=4, le=10_000, description="patients of Edema-B (paper: 19)")
     edema_sessions: int = Field(default=5, ge=1, le=1_000, description="mean number of dialysis sessions per patient")
     edema_frames: int = Field(default=2, ge=1, le=1_000, description="frames per datum (paper: 100)")
-    cohort_subjects: int = Field(default=80, ge=4, le=10_000)
-    cohort_photos: int = Field(default=12, ge=2, le=1_000)
+    cohort_subjects: int = Field(default=80, ge=4, le=10_000, description="subjects of the scored cohort")
+    cohort_photos: int = Field(default=12, ge=2, le=1_000, description="photos per subject of the scored cohort")
     image_size_px: int = Field(default=160, ge=96, le=2048, description="side length of the photos")
     seed: Seed = Field(default=1000, description="other identities than those of pre-training")
 
@@ -412,15 +452,23 @@ class TransferConfig(Section):
         default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"),
         min_length=1,
         max_length=100,
+        description="tasks that are learned and evaluated, by their names in `tasks`",
     )
     methods: Annotated[tuple[Method, ...], Once] = Field(
         default=("scratch", "pixels", "imagenet", "comface"),
         min_length=1,
         description="what is built of the paper's (docs/reproduction.md), and pixels",
     )
-    modes: Annotated[tuple[Mode, ...], Once] = Field(default=("linear", "finetune"), min_length=1)
+    modes: Annotated[tuple[Mode, ...], Once] = Field(
+        default=("linear", "finetune"),
+        min_length=1,
+        description="linear: f is frozen and a linear head is fitted to its features; finetune: f and l are trained "
+        "(section 4.1)",
+    )
     folds: int = Field(default=4, ge=2, le=100, description="cross-validation folds by subject")
-    validation_fraction: float = Field(default=0.1, ge=0.001, lt=0.5, description="of the training subjects")
+    validation_fraction: float = Field(
+        default=0.1, ge=0.001, lt=0.5, description="share of the training subjects that validate (section 4.1: 10 %)"
+    )
     validation_turns: int = Field(
         default=1,
         ge=1,
@@ -436,27 +484,35 @@ class TransferConfig(Section):
     antisymmetric: bool = Field(
         default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"
     )
-    epochs: Small = Field(default=30, description="of fine-tuning, with early stopping on validation")
-    batch_pairs: int = Field(default=64, ge=1, le=4096)
-    backbone_rate: float = Field(default=1e-4, ge=1e-12, le=100)
-    head_rate: float = Field(default=1e-3, ge=1e-12, le=100)
+    epochs: Small = Field(default=30, description="longest fine-tuning; it stops early on the validation subjects")
+    batch_pairs: int = Field(default=64, ge=1, le=4096, description="pairs per step of fine-tuning")
+    backbone_rate: float = Field(
+        default=1e-4, ge=1e-12, le=100, description="learning rate (Adam) of the backbone f in fine-tuning"
+    )
+    head_rate: float = Field(
+        default=1e-3, ge=1e-12, le=100, description="learning rate (Adam) of the head l in fine-tuning"
+    )
     backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
-    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of its input")
+    image_size_px: int = Field(
+        default=224, ge=32, le=512, description="side length in pixels of the input of 'scratch'"
+    )
     view_share: float = Field(
         default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' are shown"
     )
-    seed: Seed = 0
+    seed: Seed = Field(
+        default=0, description="decides folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
+    )
 
 
 class EvaluateConfig(Section):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap intervals over subjects")
-    bootstrap: int = Field(default=500, ge=50, le=100_000, description="resamples of subjects")
-    seed: Seed = 0
+    bootstrap: int = Field(default=500, ge=50, le=100_000, description="bootstrap resamples of subjects")
+    seed: Seed = Field(default=0, description="decides the bootstrap resamples")
 
 
 class Threshold(Section):
-    task: Name
-    mode: Mode = "linear"
+    task: Name = Field(description="name of the task, one of `tasks`")
+    mode: Mode = Field(default="linear", description="transfer mode that is judged: linear or finetune")
     min_corr: float = Field(ge=-1, le=1, description="smallest Pearson correlation that passes")
 
 
@@ -492,14 +548,24 @@ class RunConfig(Section):
         description="data sets by name",
     )
     tasks: dict[Name, Task] = Field(default=TASKS, max_length=200, description="tasks by name")
-    rehearse: RehearseConfig = RehearseConfig()
-    synthesize: SynthesizeConfig = SynthesizeConfig()
-    screening: ScreeningConfig = ScreeningConfig()
-    shard: ShardConfig = ShardConfig()
-    pretrain: PretrainConfig = PretrainConfig()
-    transfer: TransferConfig = TransferConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    register_model: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+    rehearse: RehearseConfig = Field(default=RehearseConfig(), description="the rehearsal data sets")
+    synthesize: SynthesizeConfig = Field(
+        default=SynthesizeConfig(), description="the tracks: generators, identities, attributes and alphas"
+    )
+    screening: ScreeningConfig = Field(
+        default=ScreeningConfig(), description="what an attribute must show on a sample of tracks"
+    )
+    shard: ShardConfig = Field(default=ShardConfig(), description="the training and validation files")
+    pretrain: PretrainConfig = Field(
+        default=PretrainConfig(), description="the training of f, g and l (sections 3 and 4.1)"
+    )
+    transfer: TransferConfig = Field(
+        default=TransferConfig(), description="tasks, methods and cross-validation (section 4.1)"
+    )
+    evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="the intervals of the report")
+    register_model: RegisterConfig = Field(
+        default=RegisterConfig(), alias="register", description="the gate, and the registered model"
+    )
 
     @model_validator(mode="after")
     def _names_exist(self) -> RunConfig:

@@ -71,9 +71,22 @@ def _table(prefix: str, model: type[BaseModel]) -> list[str]:
             if prefix:
                 rows += _table(f"{prefix}{name}.", kind)[2:]
             continue
+        path = f"{prefix}{field.alias or name}"
         text = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{prefix}{field.alias or name}` | {_default(field)} | {_allowed(field)} | {text} |")
+        rows.append(f"| `{path}` | {_default(field)} | {_allowed(field)} | {text} |")
+        place, item = _item(path, kind)
+        if item:
+            rows += _table(f"{place}.", item)[2:]
     return rows
+
+
+def _item(path: str, kind: Any) -> tuple[str, type[BaseModel] | None]:
+    """Where an entry of a list or mapping lies, and its model; None where entries are plain values."""
+    while get_origin(kind) in (dict, tuple):
+        path, kind = (
+            (f"{path}.NAME", get_args(kind)[1]) if get_origin(kind) is dict else (f"{path}[i]", get_args(kind)[0])
+        )
+    return path, kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _allowed(field: FieldInfo) -> str:
