@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from comface.config import CELEBA
 from comface.errors import ConfigurationError
 from comface.generators import edit, load_generator, to_uint8
 from comface.generators.procedural import (
     ProceduralGenerator,
     average_faces,
-    landmarks_5,
     landmarks_68,
     render_parameters,
 )
@@ -73,8 +71,9 @@ def test_images_have_the_size_that_is_asked_for_and_stay_in_range(generator, siz
     assert torch.isfinite(images).all()
 
 
-def test_all_43_directions_of_the_paper_are_there_with_unit_norm(generator):
-    assert set(CELEBA) | {"age", "smile", "weight"} <= set(generator.attributes())
+def test_the_directions_that_profiles_and_tests_sweep_have_unit_norm(generator):
+    names = "age smile weight au6 au12 Bags_Under_Eyes Chubby Double_Chin Narrow_Eyes"
+    assert generator.attributes() == tuple(names.split())
     for name in generator.attributes():
         n = generator.direction(name)
         assert n.shape == (1, 512)
@@ -82,7 +81,7 @@ def test_all_43_directions_of_the_paper_are_there_with_unit_norm(generator):
 
 
 def test_an_unknown_direction_is_refused_by_name(generator):
-    with pytest.raises(ConfigurationError, match=r"no direction 'Charm'.*Smiling"):
+    with pytest.raises(ConfigurationError, match=r"no direction 'Charm'.*smile"):
         generator.direction("Charm")
 
 
@@ -94,9 +93,8 @@ def test_latents_of_another_width_are_refused(generator):
 @pytest.mark.parametrize(
     ("attribute", "quantity", "sign"),
     [
-        ("weight", "weight_kg", 1), ("Chubby", "weight_kg", 1), ("age", "age_years", 1), ("Young", "age_years", -1),
-        ("smile", "au12", 1), ("smile", "au6", 1), ("Smiling", "smile", 1), ("au6", "au6", 1), ("au12", "au12", 1),
-        ("Male", "male", 1),
+        ("weight", "weight_kg", 1), ("Chubby", "weight_kg", 1), ("age", "age_years", 1),
+        ("smile", "smile", 1), ("smile", "au12", 1), ("smile", "au6", 1), ("au6", "au6", 1), ("au12", "au12", 1),
     ],
 )  # fmt: skip
 def test_truth_is_strictly_monotone_along_its_own_direction(generator, attribute, quantity, sign):
@@ -126,17 +124,6 @@ def test_the_effect_of_every_direction_is_visible_and_grows_with_alpha(generator
         assert change[4] > change[3] > 0.004, name
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Young", "age"), ("No_Beard", "Goatee"), ("No_Beard", "Mustache"), ("No_Beard", "5_o_Clock_Shadow"),
-        ("Pale_Skin", "Rosy_Cheeks"), ("Straight_Hair", "Wavy_Hair"), ("Black_Hair", "Blond_Hair"),
-    ],
-)  # fmt: skip
-def test_attributes_that_contradict_each_other_point_against_each_other(generator, one, other):
-    assert float((generator.direction(one) * generator.direction(other)).sum()) < -0.3
-
-
 def test_no_direction_touches_pose_light_background_or_camera(generator):
     w_ND = generator.latents([8])
     before = space.traits(w_ND)
@@ -156,8 +143,8 @@ def test_persons_differ_more_than_one_person_does(generator):
 
 
 def test_eyes_of_a_frontal_face_lie_in_the_projects_framing():
-    points = landmarks_5(average_faces(1), 64)[0]
-    right, left = points[:2].mean(0), points[2:4].mean(0)
+    points = landmarks_68(average_faces(1), 64)[0]
+    left, right = points[[36, 39]].mean(0), points[[42, 45]].mean(0)
     assert float((right - left).norm()) == pytest.approx(19.2, abs=0.05)
     # the framing counts from the picture's corner, points from the first pixel's centre
     assert ((right + left) / 2 + 0.5).tolist() == pytest.approx([32.0, 30.1], abs=0.2)

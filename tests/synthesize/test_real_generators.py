@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from comface.config import CELEBA, ShardConfig, Share, SynthesizeConfig
+from comface.config import ShardConfig, Share, SynthesizeConfig
 from comface.errors import ConfigurationError
 from comface.generators import load_generator
 from comface.models import DCGAN, LANDMARKS, available
@@ -43,11 +43,6 @@ def test_procedural_faces_are_the_same_bits_however_they_are_divided_into_parts(
     w_ND = generator.latents([track.seed]) + 5 * generator.direction(track.attribute)
     wanted = to_uint8(generator.render(w_ND, 64), 64)[0].numpy().astype(int)
     assert np.abs(simplejpeg.decode_jpeg(reader.jpeg(0, 2)).astype(int) - wanted).mean() < 6
-
-
-def test_every_attribute_of_the_paper_has_a_direction_in_the_procedural_generator() -> None:
-    share = Share(generator="procedural", identities=43, attributes=("age", "smile", "weight", *CELEBA))
-    preflight(SynthesizeConfig(composition=(share,), parts=2))
 
 
 def test_the_paper_composition_says_that_its_generators_are_not_there_before_it_renders() -> None:

@@ -1,13 +1,13 @@
 """The procedural generator: a parametric face renderer with known physical truth (design: the embedded generators).
 
-In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any size, 43 named directions (and `au6`,
-`au12`), truth (kg, years, action units), and landmarks. Figures that come from it are rehearsals and say so.
+In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any size, nine named directions, truth (kg,
+years, action units), and landmarks. Figures that come from it are rehearsals and say so.
 
     parameters.py   what a face is made of, explicitly        surface.py  rays meet the head
     latents.py      z -> w -> parameters, truth                relief.py   nose, lids, lips, folds as heights
     attributes.py   the directions, trait by trait
     physiology.py   years, kg, water, action units             skin.py hair.py body.py worn.py scene.py  the paint
-    landmarks.py    5 and 68 points of a render                render.py   back to front
+    landmarks.py    68 points of a render                      render.py   back to front
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 from comface.errors import ConfigurationError
 from comface.generators.procedural import latents as space
 from comface.generators.procedural.attributes import DIRECTIONS
-from comface.generators.procedural.landmarks import landmarks_5, landmarks_68
-from comface.generators.procedural.parameters import FaceParameters, average_faces, stack_faces
+from comface.generators.procedural.landmarks import landmarks_68
+from comface.generators.procedural.parameters import FaceParameters, average_faces
 from comface.generators.procedural.render import render_parameters
 from comface.seeds import numpy_rng
 
@@ -29,10 +29,8 @@ __all__ = [
     "FaceParameters",
     "ProceduralGenerator",
     "average_faces",
-    "landmarks_5",
     "landmarks_68",
     "render_parameters",
-    "stack_faces",
 ]
 
 

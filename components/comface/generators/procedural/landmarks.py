@@ -1,4 +1,4 @@
-"""Where a render's landmarks are: five points (dlib's order) and 68 (iBUG's order).
+"""Where a render's landmarks are: 68 points in iBUG's order.
 
 In: FaceParameters of N faces, the picture's size. Out: points (N,K,2), column and row in pixels, (0, 0) the centre
 of the top left pixel, projected with the renderer's own shape, so they are exact up to the relief's neglected slope.
@@ -12,12 +12,6 @@ from torch import Tensor
 from comface.generators.procedural.parameters import FaceParameters
 from comface.generators.procedural.relief import lids_cm, mouth, mouth_half_cm, nose
 from comface.generators.procedural.surface import AXIS_CM, chin_cm, profile, project
-
-
-def landmarks_5(faces: FaceParameters, size_px: int) -> Tensor:
-    """dlib's five points: outer and inner corner of the picture's right eye, of its left eye, base of the nose."""
-    p = landmarks_68(faces, size_px)
-    return p[:, [45, 42, 36, 39, 33]]
 
 
 def landmarks_68(faces: FaceParameters, size_px: int) -> Tensor:

@@ -156,10 +156,3 @@ def average_faces(count: int, device: str | torch.device = "cpu") -> FaceParamet
     return FaceParameters(
         **{f.name: torch.full((count,), f.metadata["mean"], device=device) for f in fields(FaceParameters)}
     )
-
-
-def stack_faces(faces: list[FaceParameters]) -> FaceParameters:
-    """One batch of several."""
-    return FaceParameters(
-        **{f.name: torch.cat([getattr(face, f.name) for face in faces]) for f in fields(FaceParameters)}
-    )

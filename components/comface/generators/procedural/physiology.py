@@ -91,11 +91,3 @@ def swollen(faces: FaceParameters, water_kg: torch.Tensor) -> FaceParameters:
         jowl=faces.jowl + 0.15 * water,
         double_chin=faces.double_chin + 0.2 * water,
     )
-
-
-def smiling(
-    faces: FaceParameters, au6: torch.Tensor, au12: torch.Tensor, au25: torch.Tensor | None = None
-) -> FaceParameters:
-    """`faces` with these intensities (0..5) of cheek raiser and lip corner puller."""
-    parted = faces.au25 if au25 is None else au25
-    return replace(faces, au6=au6, au12=au12, au25=parted)
