@@ -14,7 +14,7 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain -- components docker pyproject.toml 2>/dev/null)" ] || revision=$revision-modified
 docker=${DOCKER:-docker}
 lock=docker/images.lock
-locked="# Written by make images; read by components/comface/image.py when the pipeline is compiled."
+locked="# Written by make images; read by pipelines/comface.py when it is compiled."
 
 build() { # TARGET NAME
   set -- "$1" "$2" "${REGISTRY:+$REGISTRY/}$2"

@@ -14,6 +14,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
+from comface.image import locked
 from comface.launch.place import FIELD_PATHS, STORE_KEYS, STORE_SECRET
 from comface.launch.podspec import STAYS
 from comface.launch.request import METRICS_PORT
@@ -27,12 +28,15 @@ from comface.synthesize.component import synthesize
 from comface.transfer.component import align, complete, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+IMAGES = Path(__file__).resolve().parents[1] / "docker" / "images.lock"
+"""Written by `make images` once the images are pushed; each is then named by its digest."""
 
 
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """The store's credentials come from a secret (a run on file:// needs none). KFP retries whatever the reason was; a
     step that failed for good ends its further attempts at once (execution.py). KFP sets all that Pod Security
     `restricted` asks for, but this."""
+    task.set_container_image(locked(task.container_spec.image, IMAGES))
     kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in STORE_KEYS}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     return task.set_retry(3, backoff_duration="20s", backoff_factor=2, backoff_max_duration="600s")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from comface.errors import ConfigurationError
-from comface.image import image
+from comface.image import GPU_IMAGE, IMAGE, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = "registry.example:5000/team"
@@ -31,9 +31,9 @@ def executors(pipeline: Path) -> dict[str, dict[str, object]]:
 
 def test_an_image_is_named_by_version_without_a_lock_and_by_digest_with_one(tmp_path: Path) -> None:
     lock = tmp_path / "images.lock"
-    assert re.fullmatch(r"comface-python:\d+\.\d+\.\d+", image("comface-python", lock))
+    assert re.fullmatch(r"comface-python:\d+\.\d+\.\d+", locked(IMAGE, lock))
     lock.write_text(LOCK)
-    assert image("comface-gpu-python", lock) == f"{REGISTRY}/comface-gpu-python@sha256:{'b' * 64}"
+    assert locked(GPU_IMAGE, lock) == f"{REGISTRY}/comface-gpu-python@sha256:{'b' * 64}"
 
 
 @pytest.mark.parametrize("text", ["", "comface-python registry.example/comface-python:0.1.0\n", LOCK + "half a li"])
@@ -41,14 +41,15 @@ def test_a_lock_that_pins_nothing_is_refused_and_says_what_to_do(tmp_path: Path,
     lock = tmp_path / "images.lock"
     lock.write_text(text)
     with pytest.raises(ConfigurationError, match="make images"):
-        image("comface-python", lock)
+        locked(IMAGE, lock)
 
 
 def test_with_a_lock_the_same_pipeline_is_compiled_with_every_image_by_digest(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "components" / "comface", tmp_path / "components" / "comface")
     (tmp_path / "docker").mkdir()
     (tmp_path / "docker" / "images.lock").write_text(LOCK)
-    script = Path(shutil.copy(ROOT / "pipelines" / "comface.py", tmp_path))
+    (tmp_path / "pipelines").mkdir()
+    script = Path(shutil.copy(ROOT / "pipelines" / "comface.py", tmp_path / "pipelines"))
     code = "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
     command = [sys.executable, "-W", "ignore", "-c", code, tmp_path / "components", script]
     subprocess.run(command, check=True, capture_output=True)
