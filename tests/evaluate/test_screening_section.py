@@ -28,7 +28,7 @@ VERDICTS = [
 ]  # fmt: skip
 LIGHTNESS = {"dcgan": counted([(20.0, i % 2 == 0) for i in range(300)] + [(80.0, True)] * 300)}
 FACTS = {
-    "attributes": VERDICTS, "method": "imagenet", "others": 20, "dropped_tracks": 7, "rehearsal": False,
+    "attributes": VERDICTS, "method": "imagenet", "others": 20, "rehearsal": False,
     "faces_by_lightness": LIGHTNESS,
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 A face is a bright frame; inside it lie a mouth (a bar as wide as w6 says), brows (w7), a light (w9), and a pattern of
 nine coloured squares (w0 … w5 and what follows from them) that is the person's own. The frame goes out where |w8|
-passes a limit, which is lower for people with w11 > 1.
+passes a limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from comface.seeds import numpy_rng
 
 WIDTH, SIDE = 12, 32
 PERSON = slice(0, 6)
-MOUTH, BROW, FADES, LIGHT, NOTHING, FRAIL = 6, 7, 8, 9, 10, 11
+MOUTH, BROW, FADES, LIGHT, NOTHING = 6, 7, 8, 9, 10
 
 
 def along(**weights: float) -> torch.Tensor:
@@ -33,11 +33,8 @@ def along(**weights: float) -> torch.Tensor:
 class PlantedGenerator:
     name, latent_width, image_size_px = "dcgan", WIDTH, SIDE
 
-    def __init__(
-        self, directions: Mapping[str, torch.Tensor], limit: float = 99.0, frail_limit: float | None = None
-    ) -> None:
+    def __init__(self, directions: Mapping[str, torch.Tensor], limit: float = 99.0) -> None:
         self.directions, self.limit = directions, limit
-        self.frail_limit = limit if frail_limit is None else frail_limit
 
     def latents(self, seeds: Sequence[int]) -> torch.Tensor:
         rows = np.stack([numpy_rng(seed, "planted").standard_normal(WIDTH, np.float32) for seed in seeds])
@@ -46,8 +43,7 @@ class PlantedGenerator:
 
     def render(self, w_ND: torch.Tensor, size_px: int | None = None) -> torch.Tensor:
         images_NHW = torch.full((len(w_ND), SIDE, SIDE), -0.5)
-        limit_N = torch.where(w_ND[:, FRAIL] > 1, self.frail_limit, self.limit)
-        images_NHW[:, :2] = torch.where(w_ND[:, FADES].abs() <= limit_N, 1.0, -1.0)[:, None, None]
+        images_NHW[:, :2] = torch.where(w_ND[:, FADES].abs() <= self.limit, 1.0, -1.0)[:, None, None]
         images_NHW[:, 29:] = torch.tanh(w_ND[:, LIGHT] / 4)[:, None, None]
         place_W = torch.arange(SIDE)
         for row, trait in ((4, BROW), (24, MOUTH)):

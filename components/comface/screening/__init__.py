@@ -4,7 +4,7 @@
     scales.py    what measures an attribute: a published scorer, or a parameter of the renderer
     measure.py   images -> faces found, scores, whose face it still is
     figures.py   per attribute: shares, effects, entanglement (pure)
-    verdict.py   thresholds -> kept in which range of alpha, or dropped and why; the drop list (pure)
+    verdict.py   thresholds -> kept in which range of alpha, or dropped and why (pure)
     picture.py   one picture of it all
     step.py      -> an artifact of kind `screening`
 

@@ -1,8 +1,8 @@
 """What was measured of one attribute, as figures: pure functions of arrays.
 
-In: Measured. Out: Figures. Only tracks whose unedited image shows a face count (others are named in the drop list). A
-change of a score is given in standard deviations of that score between identities, per 5 of alpha, along the range of
-alpha in which face and identity hold.
+In: Measured. Out: Figures. Only tracks whose unedited image shows a face count. A change of a score is given in
+standard deviations of that score between identities, per 5 of alpha, along the range of alpha in which face and
+identity hold.
 
 Legend: N tracks, A alphas.
 """

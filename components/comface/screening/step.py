@@ -1,7 +1,7 @@
 """Screen: measure a sample of tracks, judge every attribute, publish what was found.
 
 In: ScreeningConfig, and either a composition (rendered now, nothing stored yet) or `tracks` artifacts. Out: an artifact
-of kind `screening`: screening.json (every figure, verdicts, the drop list) and screening.png.
+of kind `screening`: screening.json (every figure, verdicts) and screening.png.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 from comface.scorers import SCORERS, score
 from comface.screening.figures import Figures, figures
 from comface.screening.identity import embedder
-from comface.screening.measure import Instruments, Measured, measure
+from comface.screening.measure import Instruments, measure
 from comface.screening.picture import draw_screening
 from comface.screening.sample import RenderedSample, Sample, StoredSample
-from comface.screening.verdict import Verdict, also_moves, drop_list, verdict
+from comface.screening.verdict import Verdict, also_moves, verdict
 from comface.store import Store
 from comface.synthesize.composition import check_names
 from comface.synthesize.sources import Load, open_sources
@@ -100,9 +100,8 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
         raise DataError("No track was found to screen: no identity of the composition shows a face.")
     found = figures(measured, config)
     judged = [verdict(each, config) for each in found]
-    lists = [drop_list(*each, config) for each in zip(measured, found, judged, strict=True)]
-    records = [_record(*each) for each in zip(measured, found, judged, lists, strict=True)]
-    draft.write_json("screening.json", {"attributes": records, "dropped_tracks": _merged(lists)})
+    records = [_record(*each) for each in zip(found, judged, strict=True)]
+    draft.write_json("screening.json", {"attributes": records})
     draft.write("screening.png", draw_screening(measured, found, judged, config))
     facts = [{name: value for name, value in record.items() if not isinstance(value, list)} for record in records]
     return draft.publish(
@@ -110,14 +109,13 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
             "attributes": facts,
             "method": config.method,
             "others": config.others,
-            "dropped_tracks": len(_merged(lists)),
             "faces_by_lightness": sample.faces_by_lightness(),
             "rehearsal": any(each.kind[0] == "procedural" for each in measured),
         }
     )
 
 
-def _record(measured: Measured, found: Figures, judged: Verdict, dropped: Mapping[str, str]) -> dict[str, Any]:
+def _record(found: Figures, judged: Verdict) -> dict[str, Any]:
     inside = slice(found.range.low, found.range.high + 1)
     return {
         "generator": found.kind[0],
@@ -127,7 +125,6 @@ def _record(measured: Measured, found: Figures, judged: Verdict, dropped: Mappin
         "high": judged.high,
         "reason": judged.reason,
         "tracks": found.tracks,
-        "tracks_dropped": len(dropped),
         "face_found_unedited": found.found,
         "face_found_least": float(np.min(found.face_A[inside])) if found.found else 0.0,
         "identity_least": float(np.min(found.identity_A[inside])) if found.found else 0.0,
@@ -142,7 +139,3 @@ def _record(measured: Measured, found: Figures, judged: Verdict, dropped: Mappin
         "identity_distance": found.distance_A.tolist(),
         "own_quartiles_sd": found.own_quartiles_3A.tolist(),
     }
-
-
-def _merged(lists: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    return {key: reason for each in lists for key, reason in each.items()}

@@ -34,10 +34,8 @@ def text_table(facts: Mapping[str, Any]) -> str:
         text.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         text += [f"{'':{widths[0]}}  {reason}"] if reason else []
     kept = sum(row["kept"] for row in rows(facts))
-    said = (
-        f"{kept} of {len(lines) - 1} attributes hold; identity is told by '{facts['method']}' among {facts['others']} "
-        f"others; {facts['dropped_tracks']} of the tracks measured are on the drop list"
-    )
+    said = f"{kept} of {len(lines) - 1} attributes hold"
+    said += f"; identity is told by '{facts['method']}' among {facts['others']} others"
     return "\n".join([*text, "", LEGEND, said, *lightness(facts)])
 
 

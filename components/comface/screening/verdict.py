@@ -1,7 +1,6 @@
 """Thresholds to verdicts: an attribute is kept, in the range of alpha in which it holds, or dropped and why.
 
-In: Measured, Figures, ScreeningConfig. Out: a Verdict per attribute, and the drop list: tracks of kept attributes that
-miss by themselves, in that range, what is asked of the attribute.
+In: Figures, ScreeningConfig. Out: a Verdict per attribute.
 """
 
 from __future__ import annotations
@@ -10,11 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from comface.config import ScreeningConfig
-from comface.screening.figures import Figures, rank_correlation
-from comface.screening.measure import Measured
+from comface.screening.figures import Figures
 
 
 @dataclass(frozen=True)
@@ -32,32 +28,6 @@ def verdict(figures: Figures, config: ScreeningConfig) -> Verdict:
     ends = _ends(figures)
     why = _too_few_faces(figures, config) or _too_narrow(low, high, ends, config) or _not_its_own(figures, config)
     return Verdict(not why, low, high, why or ends)
-
-
-def drop_list(measured: Measured, figures: Figures, judged: Verdict, config: ScreeningConfig) -> dict[str, str]:
-    """Key -> reason, of the measured tracks of a kept attribute."""
-    if not judged.kept:
-        return {}
-    part = slice(figures.range.low, figures.range.high + 1)
-    face_NA = measured.faces[:, part]
-    seen_N = np.maximum(face_NA.sum(axis=1), 1)
-    identity_N = np.where(face_NA, measured.own_nearest_NA[:, part], 0).sum(axis=1) / seen_N
-    scale = figures.scale
-    values = {**measured.parameters, **measured.scores}
-    steady_N = np.full(len(face_NA), np.nan)
-    if scale is not None:
-        steady_N = rank_correlation(scale.sign * values[scale.name][:, part], figures.alphas_A[part])
-    dropped = {}
-    for n, track in enumerate(measured.tracks):
-        if not measured.faces[n, measured.reference]:
-            dropped[track.key] = "no face is found in its unedited image"
-        elif face_NA[n].mean() < config.min_face:
-            dropped[track.key] = f"a face is found in {face_NA[n].mean():.0%} of its images"
-        elif identity_N[n] < config.min_identity:
-            dropped[track.key] = f"it is nearest to its own unedited image with probability {identity_N[n]:.2f}"
-        elif steady_N[n] < 0:
-            dropped[track.key] = f"'{scale.name if scale else ''}' goes backwards (rank correlation {steady_N[n]:.2f})"
-    return dropped
 
 
 def described(alpha: float) -> str:

@@ -1,4 +1,4 @@
-"""What a screening lets into the shards: which tracks stay, and which of their alphas pre-training may use.
+"""What a screening lets into the shards: which attributes stay, and which of their alphas pre-training may use.
 
 In: an artifact of kind `screening`. Out: a Screened. An attribute that the screening did not see stays as it is.
 """
@@ -18,12 +18,10 @@ from comface.tracks import Track
 class Screened:
     verdicts: Mapping[tuple[str, str], Mapping[str, Any]]
     """(generator, attribute) -> its figures, among them kept, low and high."""
-    dropped_tracks: Mapping[str, str]
 
     @classmethod
     def read(cls, screening: Artifact) -> Screened:
-        verdicts = {(each["generator"], each["attribute"]): each for each in screening.facts["attributes"]}
-        return cls(verdicts, screening.read_json("screening.json")["dropped_tracks"])
+        return cls({(each["generator"], each["attribute"]): each for each in screening.facts["attributes"]})
 
     def check(self) -> None:
         """Raises DataError when an attribute is dropped."""
@@ -36,7 +34,7 @@ class Screened:
 
     def keeps(self, track: Track) -> bool:
         figures = self.verdicts.get((track.generator, track.attribute))
-        return track.key not in self.dropped_tracks and (figures is None or bool(figures["kept"]))
+        return figures is None or bool(figures["kept"])
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """generator -> attribute -> [lowest, highest alpha] of what is kept."""
