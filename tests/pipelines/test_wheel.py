@@ -1,42 +1,93 @@
-"""The package as it is installed elsewhere: its wheel brings the compiled pipeline, and runs from any folder."""
+"""The package as it is installed elsewhere: sdist and wheel bring the compiled pipeline, and run from any folder."""
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_run import ROOT, TINY, comface, sets
+from PIL import Image, ImageEnhance
+from tiny_run import ROOT, TINY, bare_environment, comface, sets
 
 from comface.errors import ConfigurationError
 from comface.local_run import find_pipeline
+from comface.models import FACE_RECOGNITION, LANDMARKS, available, models_folder, provenance_path
 
 COMPILED = ROOT / "pipelines" / "comface.yaml"
+APART = {"PYTHONPATH": ""}
+"""Without the checkout's sources, which tests otherwise run."""
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy: setuptools writes beside the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+    source = tmp_path_factory.mktemp("source")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "components", source / "components", symlinks=True, ignore=ignored)
     (source / "pipelines").mkdir()
     for name in ("pipelines/comface.yaml", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
-    build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, source]
-    subprocess.run([sys.executable, "-m", "pip", *build], check=True, capture_output=True)
-    (found,) = folder.glob("*.whl")
+    build = "import setuptools.build_meta as backend; backend.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (found,) = source.glob("dist/*.tar.gz")
     return found
 
 
-def test_the_wheel_holds_the_compiled_pipeline(wheel: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """Built from the sdist alone, as an index's users build it."""
+    build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", sdist.parent, sdist]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True, capture_output=True)
+    (found,) = sdist.parent.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment with the wheel, the packages of this one, and what photos need."""
+    taken = [models_folder() / name for name in (LANDMARKS, FACE_RECOGNITION) if name in available()]
+    models = [*taken, *map(provenance_path, taken)]
+    python = bare_environment(tmp_path_factory.mktemp("elsewhere") / "venv", models)
+    install = ["--python", python, "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
+    return python
+
+
+def test_the_sdist_and_the_wheel_hold_the_compiled_pipeline_and_not_a_link_to_it(sdist: Path, wheel: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        (member,) = (entry for entry in archive.getmembers() if entry.name.endswith("comface/comface.yaml"))
+        assert member.isfile()
+        assert archive.extractfile(member).read() == COMPILED.read_bytes()
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("comface/comface.yaml") == COMPILED.read_bytes()
+
+
+def test_an_installed_wheel_imports_without_reading_anything_beside_the_package(
+    installed: Path, tmp_path: Path
+) -> None:
+    """In a checkout docker/images.lock lies two folders above the package; elsewhere that is a folder of others."""
+    code = """if True:
+        import importlib, sys
+        opened = []
+        sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+        for name in ("cli", "pretrain.component", "register.component", "resolve.component"):
+            importlib.import_module("comface." + name)
+        print(*opened, sep=chr(10))
+    """
+    site = next(installed.parents[1].glob("lib/*/site-packages"))
+    foreign = site.parent / "docker" / "images.lock"
+    foreign.parent.mkdir()
+    foreign.write_text("foreign")
+    command = [installed, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=APART, capture_output=True, text=True, check=True)
+    ours = {path for path in map(Path, done.stdout.splitlines()) if path.is_relative_to(installed.parents[1])}
+    assert any(path.is_relative_to(site / "comface") for path in ours)
+    assert {path for path in ours if not path.is_relative_to(site)} == set()
 
 
 def test_a_pipeline_in_the_current_folder_is_taken_only_when_it_is_named(
@@ -53,15 +104,18 @@ def test_a_pipeline_in_the_current_folder_is_taken_only_when_it_is_named(
 
 
 @pytest.mark.system
-def test_an_installed_wheel_runs_the_whole_pipeline_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    target, empty = tmp_path / "target", tmp_path / "empty"
-    empty.mkdir()
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
-    environment = {**os.environ, "PYTHONPATH": str(target)}
-    where = [sys.executable, "-c", "import comface; print(comface.__file__)"]
-    found = subprocess.run(where, env=environment, cwd=empty, capture_output=True, text=True, check=True)
-    assert found.stdout.startswith(str(target))
-    done = comface("run", *sets(TINY), environment=environment, folder=empty)
+@pytest.mark.skipif(LANDMARKS not in available(), reason="needs the face model, which `comface fetch` takes")
+def test_an_installed_wheel_runs_the_whole_pipeline_and_compares_photos_from_any_folder(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "comface.yaml").write_text("foreign")
+    done = comface("run", *sets(TINY), python=installed, environment=APART, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (empty / "runs" / "laptop" / "report.html").is_file()
+    assert (tmp_path / "runs" / "laptop" / "report.html").is_file()
+    photo = Image.open(ROOT / "tests" / "data" / "astronaut.jpg")
+    photo.save(tmp_path / "before.png")
+    ImageEnhance.Brightness(photo).enhance(0.9).save(tmp_path / "after.png")
+    done = comface("compare", "before.png", "after.png", "--json", python=installed, environment=APART, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["changes"]) == ["age"]
