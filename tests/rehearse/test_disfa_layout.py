@@ -8,7 +8,7 @@ from comface.config import DataSource, RehearseConfig
 from comface.faces import find_face
 from comface.rehearse.disfa import intensities, subject_name, write_disfa
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import read_dataset
+from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(disfa_subjects=4, disfa_frames=20)
 
@@ -56,7 +56,7 @@ def test_there_is_a_label_for_every_frame_counted_from_one(folder):
 
 
 def test_the_reader_of_real_data_reads_it(folder):
-    photos = read_dataset(DataSource(layout="disfa"), folder)
+    photos = open_dataset(DataSource(layout="disfa"), folder).photos
     assert {photo.subject for photo in photos} == {"SN001", "SN002", "SN003", "SN004"}
 
 

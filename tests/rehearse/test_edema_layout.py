@@ -10,7 +10,7 @@ from comface.faces import find_face
 from comface.photos import read_photo
 from comface.rehearse.edema import weighings_of, write_edema
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import read_dataset
+from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(edema_a_patients=4, edema_b_patients=4, edema_sessions=2, edema_frames=2)
 
@@ -44,7 +44,7 @@ def test_patients_are_heavier_before_dialysis_by_one_to_four_kilograms(folder):
 
 
 def test_the_reader_of_real_data_reads_it_and_finds_the_faces(folder):
-    photos = read_dataset(DataSource(layout="edema"), folder)
+    photos = open_dataset(DataSource(layout="edema"), folder).photos
     assert len(photos) == len(list(folder.rglob("*.jpg")))
     for photo in photos[::5]:
         assert find_face(read_photo(photo.path)).confidence > -0.5

@@ -11,7 +11,7 @@ from comface.faces import find_face
 from comface.photos import read_photo
 from comface.rehearse.fgnet import ages, names, write_fgnet
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import read_dataset
+from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(fgnet_subjects=5, fgnet_images=6)
 
@@ -48,7 +48,7 @@ def test_some_photos_are_gray(folder):
 
 
 def test_the_shipped_points_lie_where_the_detector_finds_the_eyes(folder):
-    photos = read_dataset(DataSource(layout="fgnet"), folder)
+    photos = open_dataset(DataSource(layout="fgnet"), folder).photos
     errors = []
     for photo in photos[::3]:
         found = find_face(read_photo(photo.path)).points_52

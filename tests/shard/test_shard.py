@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tar_tracks import Stored, tracks_in
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.config import ShardConfig, Share, SynthesizeConfig
@@ -25,7 +26,7 @@ from comface.shard.reader import ShardReader
 from comface.shard.step import shard
 from comface.store import FileStore, open_store
 from comface.synthesize.step import synthesize
-from comface.tracks import IndexedTrack, Track, TrackTar, read_tracks
+from comface.tracks import IndexedTrack, Track, TrackTar
 from comface.verify import verify
 
 SMALL = ShardConfig(shard_size_mb=0.15)
@@ -49,12 +50,8 @@ def store(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path / "store")
 
 
-def contents(artifact: Artifact, split: str) -> dict[str, tuple[Track, list[bytes]]]:
-    return {
-        track.key: (track, jpegs)
-        for name in artifact.facts[split]["shards"]
-        for track, jpegs in read_tracks(artifact.read(name), name)
-    }
+def contents(artifact: Artifact, split: str) -> Stored:
+    return tracks_in(artifact, artifact.facts[split]["shards"])
 
 
 def flip_bit(path: Path, offset: int) -> None:
@@ -71,14 +68,8 @@ def test_every_track_is_in_one_shard_and_no_identity_is_on_both_sides(store: Fil
     parts = parts_of(store, config())
     artifact = shard(store, SMALL, parts)
     train, validation = contents(artifact, "train"), contents(artifact, "validation")
-    made = {
-        track.key: (track, jpegs)
-        for part in parts
-        for name in part.manifest.objects
-        if name.endswith(".tar")
-        for track, jpegs in read_tracks(part.read(name), name)
-    }
-    assert train | validation == made
+    first, second = (tracks_in(part, (n for n in part.manifest.objects if n.endswith(".tar"))) for part in parts)
+    assert train | validation == first | second
     sides = [{track.identity for track, _ in side.values()} for side in (train, validation)]
     assert not sides[0] & sides[1]
     assert len(sides[1]) == 5  # a tenth of 50

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from tar_tracks import Stored, tracks_in
 from torch import nn
 from weights_location import WIDTH, fill, put
 
@@ -26,14 +27,13 @@ from comface.resolve.weights import find_generators
 from comface.store import FileStore, Store, open_store
 from comface.synthesize.composition import totals
 from comface.synthesize.entry import synthesize_part
-from comface.tracks import Track, read_tracks
+from comface.tracks import Track
 
 COMPOSITION = (
     "synthesize.composition=[{generator: stylegan, identities: 2, attributes: [age, smile, weight],"
     " attributes_per_identity: 3}, {generator: stylegan3, identities: 8, attributes: [Smiling, Wearing_Hat, young]}]"
 )
 SETTINGS = (COMPOSITION, "synthesize.alpha_step=5", "synthesize.image_size_px=32", "synthesize.screen_faces=false")
-Stored = dict[str, tuple[Track, list[bytes]]]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,7 @@ def make(plans: Plans, part: int, tmp_path: Path) -> Artifact:
 
 
 def stored(artifact: Artifact) -> Stored:
-    names = [name for name in artifact.manifest.objects if name.endswith(".tar")]
-    return {track.key: (track, jpegs) for name in names for track, jpegs in read_tracks(artifact.read(name), name)}
+    return tracks_in(artifact, (name for name in artifact.manifest.objects if name.endswith(".tar")))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 import simplejpeg
 import torch
 from PIL import Image
+from tar_tracks import Stored, tracks_in
 from tiny_generator import ATTRIBUTES, TinyGenerator, is_bright, load_tiny
 
 from comface.config import Share, SynthesizeConfig
@@ -26,7 +27,6 @@ from comface.synthesize import chunk as chunk_module
 from comface.synthesize.composition import totals, tracks
 from comface.synthesize.step import preflight, synthesize
 from comface.synthesize.sweep import to_uint8
-from comface.tracks import Track, read_tracks
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -45,9 +45,8 @@ def config(parts: int = 1, **changes: object) -> SynthesizeConfig:
     return SynthesizeConfig.model_validate(values)
 
 
-def stored(artifact: Artifact) -> dict[str, tuple[Track, list[bytes]]]:
-    names = [name for name in artifact.manifest.objects if name.endswith(".tar")]
-    return {track.key: (track, jpegs) for name in names for track, jpegs in read_tracks(artifact.read(name), name)}
+def stored(artifact: Artifact) -> Stored:
+    return tracks_in(artifact, (name for name in artifact.manifest.objects if name.endswith(".tar")))
 
 
 def make(store: FileStore, settings: SynthesizeConfig, part: int = 0) -> Artifact:
@@ -64,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_parts_made_in_any_order_hold_the_tracks_that_one_part_holds_bit_for_bit(tmp_path: Path) -> None:
     whole = stored(make(FileStore(tmp_path), config()))
-    together: dict[str, tuple[Track, list[bytes]]] = {}
+    together: Stored = {}
     for part in (2, 0, 1):
         made = stored(make(FileStore(tmp_path), config(parts=3), part))
         assert not together.keys() & made.keys()

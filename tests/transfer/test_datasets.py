@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from comface.config import DataSource
 from comface.errors import ConfigurationError, DataError
-from comface.transfer.datasets import open_dataset, read_dataset
+from comface.transfer.datasets import Photo, open_dataset
 from comface.transfer.datasets.disfa import read_labels, spread
 from comface.transfer.datasets.media import pictures, video_length
 
@@ -23,11 +23,15 @@ def source(layout: str, folder: Path, **fields) -> DataSource:
     return DataSource(layout=layout, uri=folder.as_uri(), **fields)
 
 
+def photos_of(source: DataSource) -> list[Photo]:
+    return list(open_dataset(source, quick=True).photos)
+
+
 # --- DISFA
 
 
 def test_disfa_gives_frames_with_intensity_one_to_five_of_either_camera_whatever_the_case(disfa):
-    photos = read_dataset(source("disfa", disfa))
+    photos = photos_of(source("disfa", disfa))
     assert {photo.subject for photo in photos} == {"SN001", "SN003"}
     first = [photo for photo in photos if photo.subject == "SN001"]
     assert [photo.frame for photo in first] == list(range(2, 12))
@@ -36,15 +40,15 @@ def test_disfa_gives_frames_with_intensity_one_to_five_of_either_camera_whatever
 
 
 def test_label_n_belongs_to_the_nth_decoded_frame(disfa):
-    photos = [photo for photo in read_dataset(source("disfa", disfa)) if photo.subject == "SN001"]
+    photos = [photo for photo in photos_of(source("disfa", disfa)) if photo.subject == "SN001"]
     for photo, image in pictures(photos):
         assert image.shape == (48, 64, 3)
         assert abs(float(image.mean()) - (10 + 15 * photo.frame)) < 4
 
 
 def test_few_frames_are_chosen_alike_every_time_and_over_all_intensities(disfa):
-    chosen = read_dataset(source("disfa", disfa, labels=("au6",), frames_per_subject=3))
-    assert chosen == read_dataset(source("disfa", disfa, labels=("au6",), frames_per_subject=3))
+    chosen = photos_of(source("disfa", disfa, labels=("au6",), frames_per_subject=3))
+    assert chosen == photos_of(source("disfa", disfa, labels=("au6",), frames_per_subject=3))
     assert [photo.labels["au6"] for photo in chosen if photo.subject == "SN003"] == [1.0, 3.0, 5.0]
     assert spread({10: 1, 20: 1, 30: 5}, None) == [10, 20, 30]
 
@@ -52,7 +56,7 @@ def test_few_frames_are_chosen_alike_every_time_and_over_all_intensities(disfa):
 def test_a_video_one_frame_short_of_its_labels_is_used_as_far_as_it_goes(disfa):
     labels = disfa / "ActionUnit_Labels/SN001/SN001_au6.txt"
     labels.write_text(labels.read_text() + "13,5\n")
-    frames = [photo.frame for photo in read_dataset(source("disfa", disfa)) if photo.subject == "SN001"]
+    frames = [photo.frame for photo in photos_of(source("disfa", disfa)) if photo.subject == "SN001"]
     assert max(frames) == 11
 
 
@@ -64,12 +68,12 @@ def test_a_video_longer_or_shorter_than_its_labels_is_refused_with_both_numbers(
     with pytest.raises(
         DataError, match=f"'SN001_au6.txt' labels {labelled} frames, but 'LeftVideoSN001_comp.avi' has 12"
     ):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 def test_videos_that_were_converted_to_30_frames_a_second_are_refused():
     with pytest.raises(DataError, match=r"'SN001_au6.txt' labels 24 frames, but 'LeftVideoSN001_comp.avi' has 36; use"):
-        read_dataset(source("disfa", CASES / "disfa/30fps"))
+        photos_of(source("disfa", CASES / "disfa/30fps"))
 
 
 @pytest.mark.parametrize("write", [lambda n: f"SN001_{n - 1:04d}_lm.mat", lambda n: f"l{n:05d}_lm.mat"])
@@ -83,7 +87,7 @@ def test_landmarks_of_both_names_belong_to_the_left_camera_and_are_counted(tmp_p
             points[36:42], points[42:48] = [[10 + n, 20]], [[30 + n, 20]]
             points[36], points[39], points[42], points[45] = [8 + n, 20], [12 + n, 20], [28 + n, 20], [32 + n, 20]
             savemat(folder / write(n).replace("SN001", subject), {"pts": points})
-    photos = read_dataset(source("disfa", disfa))
+    photos = photos_of(source("disfa", disfa))
     assert all(photo.eyes[0] == (8 + photo.frame + 1, 20) for photo in photos if photo.subject == "SN001")
     assert not any(photo.eyes for photo in photos if photo.subject == "SN003"), "its video is the right camera's"
     assert "the landmarks of SN003 are the left camera's" in open_dataset(source("disfa", disfa)).remarks[0]
@@ -101,14 +105,14 @@ def test_files_with_odd_names_are_counted(disfa, save_video):
 def test_two_videos_of_one_subject_and_side_are_refused(disfa, save_video):
     save_video(disfa / "converted/LeftVideoSN001_comp.avi")
     with pytest.raises(DataError, match="are the same file of DISFA; keep one"):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 def test_a_video_that_is_no_video_is_refused_before_a_decoder_sees_it(disfa):
     video = disfa / "Videos_LeftCamera/LeftVideoSN001_comp.avi"
     video.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
     with pytest.raises(DataError, match=r"'LeftVideoSN001_comp.avi' is not an AVI, MP4, MOV or MKV file"):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
     for special in ("fifo", "zero"):
         video.unlink()
         os.mkfifo(video) if special == "fifo" else video.symlink_to("/dev/zero")
@@ -121,19 +125,19 @@ def test_a_missing_label_file_is_named(disfa):
     with pytest.raises(
         DataError, match=r"lacks the label file SN003_au12.txt for the video 'RightVideoSN003_Comp.avi'"
     ):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 def test_a_missing_video_is_named(disfa):
     (disfa / "Video_RightCamera/RightVideoSN003_Comp.avi").unlink()
     with pytest.raises(DataError, match="labels but no video for SN003"):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 def test_a_video_that_cannot_be_decoded_is_named(disfa):
     (disfa / "Videos_LeftCamera/LeftVideoSN001_comp.avi").write_bytes(b"RIFF\0\0\0\0AVI " + bytes(3000))
     with pytest.raises(DataError, match=r"video 'LeftVideoSN001_comp.avi' is damaged"):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_a_video_that_cannot_be_decoded_is_named(disfa):
 def test_a_label_line_that_makes_no_sense_is_named(disfa, line):
     (disfa / "ActionUnit_Labels/SN001/SN001_au6.txt").write_text(f"1,1\n{line}\n")
     with pytest.raises(DataError, match=r"Line 2 of 'SN001_au6\.txt'"):
-        read_dataset(source("disfa", disfa))
+        photos_of(source("disfa", disfa))
 
 
 def test_labels_with_a_byte_order_mark_and_any_line_ends_are_read(disfa):
@@ -167,18 +171,18 @@ def test_fgnet_reads_subject_and_age_from_the_name_and_the_landmarks_beside_it(t
     (tmp_path / "points").mkdir()
     body = "".join(f"{x} {y}\n" for x, y in points)
     (tmp_path / "points/001a02.pts").write_text(f"version: 1\nn_points: 68\n{{\n{body}}}\n")
-    photos = read_dataset(source("fgnet", tmp_path))
+    photos = photos_of(source("fgnet", tmp_path))
     assert [(photo.subject, photo.labels["age"]) for photo in photos] == [("001", 2.0), ("001", 43.0)]
     assert photos[0].eyes == ((20, 40), (30, 40), (60, 41), (70, 41))
     assert photos[1].eyes == ()
     assert open_dataset(source("fgnet", tmp_path)).left_out == {"photos whose name is not like 001A02.JPG": 1}
     save_jpeg(tmp_path / "crops/001A02.jpg")
     with pytest.raises(DataError, match=r"'crops/001A02.jpg' and 'images/001A02.JPG' .* have one name; keep one"):
-        read_dataset(source("fgnet", tmp_path))
+        photos_of(source("fgnet", tmp_path))
     (tmp_path / "crops/001A02.jpg").unlink()
     (tmp_path / "points/001a02.pts").write_text("version: 1\n{\n1 2\n}\n")
     with pytest.raises(DataError, match=r"'001a02.pts' holds 1 of 68 points"):
-        read_dataset(source("fgnet", tmp_path))
+        photos_of(source("fgnet", tmp_path))
 
 
 # --- edema
@@ -196,7 +200,7 @@ def write_edema(folder: Path, save_jpeg) -> None:
 
 def test_edema_gives_frames_with_weight_session_and_phase(tmp_path, save_jpeg):
     write_edema(tmp_path, save_jpeg)
-    photos = read_dataset(source("edema", tmp_path))
+    photos = photos_of(source("edema", tmp_path))
     assert [(p.subject, p.session, p.phase, p.labels["weight"]) for p in photos][:2] == [
         ("Jane Doe", "s1", "after", 61.0),
         ("Jane Doe", "s1", "before", 63.5),
@@ -222,7 +226,7 @@ def test_errors_in_patient_data_name_a_line_or_a_count_and_no_patient(tmp_path, 
     write_edema(tmp_path, save_jpeg)
     break_it(tmp_path)
     with pytest.raises(DataError, match=sentence) as raised:
-        read_dataset(source("edema", tmp_path))
+        photos_of(source("edema", tmp_path))
     assert "Jane" not in str(raised.value)
 
 
@@ -234,15 +238,15 @@ def edema_case(tmp_path: Path, table: str = "") -> Path:
 
 
 def test_tables_as_spreadsheets_write_them_give_the_same_photos_and_say_what_was_assumed(tmp_path, capfd):
-    wanted = [(p.subject, p.phase, p.labels) for p in read_dataset(source("edema", CASES / "edema/base"))]
+    wanted = [(p.subject, p.phase, p.labels) for p in photos_of(source("edema", CASES / "edema/base"))]
     folder = edema_case(tmp_path, "weights_semicolon_comma.csv")
-    assert [(p.subject, p.phase, p.labels) for p in read_dataset(source("edema", folder))] == wanted
+    assert [(p.subject, p.phase, p.labels) for p in photos_of(source("edema", folder))] == wanted
     said = capfd.readouterr().err
     assert "was read with ';' between its columns" in said
     assert "was read with decimal commas" in said
     shutil.copy(CASES / "edema/weights_cp1252.csv", folder / "weights.csv")
     (folder / "p0").rename(folder / "Mu\N{COMBINING DIAERESIS}ller")  # as macOS writes it
-    assert sorted({p.subject for p in read_dataset(source("edema", folder))}) == ["Müller", "p1", "p2", "p3", "p4"]
+    assert sorted({p.subject for p in photos_of(source("edema", folder))}) == ["Müller", "p1", "p2", "p3", "p4"]
     said = capfd.readouterr().err
     assert "was read as Windows-1252, as it is not UTF-8" in said
     assert "ller" not in said
@@ -295,7 +299,7 @@ def test_a_damaged_photo_is_found_by_its_header_and_called_by_its_number(tmp_pat
         DataError,
         match=r"Photo 2 of 10 \(in order of subject and file; line 2 of its table\) is damaged, truncated or not",
     ):
-        read_dataset(source("edema", folder))
+        photos_of(source("edema", folder))
 
 
 def test_one_picture_before_and_after_is_refused(tmp_path):
@@ -304,7 +308,7 @@ def test_one_picture_before_and_after_is_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"Photos 1 and 2 of 10 .*lines 2 and 3.* the same picture with different labels"
     ):
-        read_dataset(source("edema", folder))
+        photos_of(source("edema", folder))
 
 
 # --- pairs
@@ -314,10 +318,10 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
     save_jpeg(tmp_path / "a/1.jpg")
     save_jpeg(tmp_path / "a/2.jpg", drawn_face(96, 3))
     (tmp_path / "labels.csv").write_text("subject,file,smile,apparent-age\na,a/1.jpg,0.5,30\na,a/2.jpg,,31\n\n")
-    photos = read_dataset(source("pairs", tmp_path))
+    photos = photos_of(source("pairs", tmp_path))
     assert [dict(photo.labels) for photo in photos] == [{"smile": 0.5, "apparent-age": 30.0}, {"apparent-age": 31.0}]
     with pytest.raises(DataError, match=r"labels.csv of .* has no column 'weight'; it has: smile, apparent-age"):
-        read_dataset(source("pairs", tmp_path, labels=("weight",)))
+        photos_of(source("pairs", tmp_path, labels=("weight",)))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +346,7 @@ def test_a_wrong_line_of_labels_is_named_without_its_content(tmp_path, save_jpeg
     save_jpeg(tmp_path / "a/1.jpg")
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=sentence) as raised:
-        read_dataset(source("pairs", tmp_path))
+        photos_of(source("pairs", tmp_path))
     assert "Jane" not in str(raised.value)
 
 
@@ -358,15 +362,15 @@ def test_a_photo_under_two_subjects_is_refused_by_line(tmp_path, save_jpeg):
     folder = pairs_case(tmp_path, save_jpeg)
     shutil.copy(CASES / "tables/labels_same_photo_two_subjects.csv", folder / "labels.csv")
     with pytest.raises(DataError, match=r"Lines 2 and 17 of labels.csv .* name the same photo; delete one"):
-        read_dataset(source("pairs", folder))
+        photos_of(source("pairs", folder))
     text = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg", "s1,photos/copy.jpg"))
     shutil.copy(folder / "photos/s0-0.jpg", folder / "photos/copy.jpg")
     with pytest.raises(DataError, match=r"lines 2 and 17 .* are the same picture under two subjects"):
-        read_dataset(source("pairs", folder))
+        photos_of(source("pairs", folder))
     (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg,2", "s0,photos/copy.jpg,2"))
     with pytest.raises(DataError, match="the same picture with different labels"):
-        read_dataset(source("pairs", folder))
+        photos_of(source("pairs", folder))
     (folder / "labels.csv").write_text(text.replace("s1,photos/s0-0.jpg,2", "s0,photos/copy.jpg,-2"))
     found = open_dataset(source("pairs", folder))
     assert len(found.photos) == 15
@@ -399,7 +403,7 @@ def test_a_table_of_labels_as_excel_writes_it_is_read(tmp_path, save_jpeg):
     folder = pairs_case(tmp_path, save_jpeg)
     text = "Subject ; FILE;Smile;;\r\nA;PHOTOS\\s0-0.JPG;0,5;;\r\n;;;;\r\na;photos/s0-1.jpg;;;\r\n"
     (folder / "Labels.csv").write_bytes(text.encode("utf-16"))
-    photos = read_dataset(source("pairs", folder))
+    photos = photos_of(source("pairs", folder))
     assert [(photo.subject, photo.labels, photo.path.name) for photo in photos] == [
         ("A", {"smile": 0.5}, "s0-0.jpg"),
         ("A", {}, "s0-1.jpg"),
@@ -417,7 +421,7 @@ def test_what_may_not_be_read_is_a_matter_of_configuration_and_names_no_patient(
     os.seteuid(65534)
     try:
         with pytest.raises(ConfigurationError, match="may not be read; check its owner and mode") as raised:
-            read_dataset(source("edema", folder))
+            photos_of(source("edema", folder))
         assert "p0" not in str(raised.value)
     finally:
         os.seteuid(0)
@@ -427,9 +431,9 @@ def test_what_may_not_be_read_is_a_matter_of_configuration_and_names_no_patient(
 @pytest.mark.parametrize("layout", ["disfa", "fgnet", "edema", "pairs"])
 def test_an_empty_folder_and_a_missing_one_are_each_said_in_a_sentence(tmp_path, layout):
     with pytest.raises(DataError, match=r"lies in|lacks"):
-        read_dataset(source(layout, tmp_path))
+        photos_of(source(layout, tmp_path))
     with pytest.raises(DataError, match="does not exist; mount it"):
-        read_dataset(source(layout, tmp_path / "nowhere"))
+        photos_of(source(layout, tmp_path / "nowhere"))
 
 
 def test_columns_of_words_and_dates_are_said_and_not_read(tmp_path, save_jpeg):

@@ -14,7 +14,7 @@ from comface.config import DataSource
 from comface.errors import ConfigurationError, DataError
 from comface.execution import cache_folder
 from comface.store import Store, open_store
-from comface.transfer.datasets import read_dataset
+from comface.transfer.datasets import open_dataset
 from comface.transfer.datasets.place import local_folder
 
 CASE = Path(__file__).parents[1] / "data/cases/edema/base"
@@ -33,7 +33,7 @@ def clinic(s3_environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 def photos(store: Store) -> dict[str, float]:
-    read = read_dataset(DataSource(layout="edema", uri=store.uri))
+    read = open_dataset(DataSource(layout="edema", uri=store.uri)).photos
     return {f"{photo.subject} {photo.phase}": photo.labels["weight"] for photo in read}
 
 

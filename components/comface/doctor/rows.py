@@ -39,9 +39,6 @@ class Check:
     todo: str = "look at the server's log; then ask again"
     """What to do when nothing answers."""
 
-    def ok(self, found: str) -> Row:
-        return Row(self.section, self.name, "ok", found)
-
 
 def run_checks(checks: Sequence[Check], deadline_s: float = DEADLINE_S) -> list[Row]:
     """Rows in the order of the checks."""

@@ -105,7 +105,6 @@ class _Config(_Closed):
     register_: dict[str, Any] = Field(alias="register", default={})
 
 
-_Heads = dict[Name, Task]
 S = TypeVar("S", bound=BaseModel)
 
 

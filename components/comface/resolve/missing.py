@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from comface.config import RunConfig, Share
 from comface.errors import ConfigurationError
-from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, model_digest, models_folder
+from comface.models import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, available, model_digest
 from comface.transfer.methods import can_finetune
 
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
@@ -23,10 +23,10 @@ STAND_IN = ("age", "smile", "weight")
 
 def missing_models() -> set[str]:
     """Raises DataError where one that is here is not the file that was fetched."""
-    missing = {name for name in ALL if not (models_folder() / name).is_file()}
-    for name in (name for name in ALL if name not in missing):
+    there = available()
+    for name in there:
         model_digest(name)
-    return missing
+    return set(ALL) - set(there)
 
 
 def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:

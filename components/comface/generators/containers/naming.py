@@ -16,6 +16,7 @@ from comface.generators.containers.machine import Refused
 
 Arrays = dict[str, np.ndarray]
 FUSED_FROM_PX = 128
+"""From here on upsampling and convolution are one step in StyleGAN's published network."""
 BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 
 

@@ -19,8 +19,6 @@ from torch.nn import functional
 from comface.generators.stylegan.equalized import EPS, SQRT2, laid_out, leaky_relu, normalised, truncated
 
 MAPPING_RATE = 0.01
-FUSED_FROM_PX = 128
-"""From here on upsampling and convolution are one step in the published network."""
 TRUNCATED_LAYERS = 8
 
 

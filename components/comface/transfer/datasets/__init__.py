@@ -56,11 +56,6 @@ class DataSet:
         return ", ".join(f"{reason} ({count:,})" for reason, count in sorted(self.left_out.items()) if count)
 
 
-def read_dataset(source: DataSource, folder: Path | None = None) -> list[Photo]:
-    """The photos of `open_dataset`, quickly."""
-    return list(open_dataset(source, folder, quick=True).photos)
-
-
 def open_dataset(source: DataSource, folder: Path | None = None, place: str = "", quick: bool = False) -> DataSet:
     """A data set with at least one photo; `folder` is where it lies on this machine, if it is there already, and
     `place` how it is called (default: its uri). `quick`: no video is decoded. What was left out is said.
