@@ -1,4 +1,4 @@
-"""The tar format of tracks: one sample per track, readable by the `webdataset` library (design: Shards).
+"""The tar format of tracks: one sample per track, readable by the `webdataset` library (docs/architecture.md).
 
     KEY.json        the track (Track below)
     KEY.000.jpg …   its images in alpha order

@@ -24,8 +24,8 @@ class ComFace(nn.Module):
         """z (2N,P) of equation (1), or None without `x2_NCHW`; d (N,) of l(ReLU(h_y - h_x)), or None without
         `y_NCHW`.
 
-        All views go through f in one batch: BatchNorm then sees x and y alike (facts: no difference in quality,
-        one kernel launch instead of three)."""
+        All views go through f in one batch: BatchNorm then sees x and y alike, and one pass
+        launches fewer kernels than three (docs/reproduction.md)."""
         count = x1_NCHW.shape[0]
         views = [x1_NCHW, *(v for v in (x2_NCHW, y_NCHW) if v is not None)]
         h = self.backbone(cat(views)).split(count)

@@ -1,4 +1,4 @@
-"""Which identities validate: a keyed hash of identity and seed, and an exact count (design: split 90/10 by identity).
+"""Which identities validate: a keyed hash of identity and seed, and an exact count (90/10 by identity: section 4.1).
 
 An identity's side depends on the set of identities and the seed alone: not on parts, order or number of its tracks.
 """

@@ -1,4 +1,4 @@
-"""Shard: the tracks of all parts, split 90/10 by identity, mixed, in tar files with an index each (design: Shards).
+"""Shard: the tracks of all parts, split 90/10 by identity, mixed, in tar files with an index (docs/architecture.md).
 
 In: ShardConfig and every `tracks` artifact; a screening, which may leave tracks out and narrow the range of alpha. Out:
 an artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …. Two passes: the

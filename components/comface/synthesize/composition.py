@@ -1,7 +1,7 @@
 """Which tracks a configuration asks for: pure functions from SynthesizeConfig to identities, parts and chunks.
 
-The default composition (design: 350,000 tracks = 35.35 M images) is 50,000 StyleGAN identities x 3 attributes and
-200,000 StyleGAN3 identities x 1 of 40 attributes (section 4.1). Identity number n of a generator is drawn from
+The default composition (350,000 tracks = 35.35 M images; docs/reproduction.md) is 50,000 StyleGAN identities x 3
+attributes and 200,000 StyleGAN3 identities x 1 of 40 attributes. Identity number n of a generator is drawn from
 derive_seed(seed, "identity", generator, n) alone, so that any part can be made anywhere, in any order, and a larger
 composition keeps the identities of a smaller one. Nothing here holds more than one identity at a time.
 """

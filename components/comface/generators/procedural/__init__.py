@@ -1,4 +1,4 @@
-"""The procedural generator: a parametric face renderer with known physical truth (design: the embedded generators).
+"""The procedural generator: a parametric face renderer with known physical truth (docs/rehearsal.md).
 
 In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any size, nine named directions, truth (kg,
 years, action units), and landmarks. Figures that come from it are rehearsals and say so.
