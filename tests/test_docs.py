@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from comface.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TREES = ("benchmarks", "components", "docker", "docs", "k8s", "pipelines", "tests")
 PLANNED: set[str] = set()
 """Commands that the pages may name before they are there."""
 
@@ -62,6 +64,19 @@ def test_every_target_of_make_that_a_page_shows_exists(page: Path) -> None:
 def test_every_page_and_picture_that_a_page_links_to_exists(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pages
+def test_every_module_and_file_that_a_page_names_exists(page: Path) -> None:
+    """Between backticks: Python modules and their names by import, files of this repository by path or by name."""
+    known = {path.name for folder in TREES for path in (ROOT / folder).rglob("*")}
+    for word in {word for code in re.findall(r"`([^`\n]+)`", page.read_text()) for word in code.split()}:
+        if re.fullmatch(r"comface(\.\w+)+", word) and word != "comface.yaml":
+            assert pkgutil.resolve_name(word), word
+        elif re.fullmatch(rf"({'|'.join(TREES)})/[\w./*-]+(?<!\.lock)", word):
+            assert list(ROOT.glob(word.rstrip("/"))), word
+        elif re.fullmatch(r"[\w./-]+\.(py|html)", word):
+            assert (ROOT / "components/comface" / word).exists() if "/" in word else word in known, word
 
 
 def test_every_place_of_the_readmes_file_tree_exists() -> None:
