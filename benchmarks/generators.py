@@ -36,7 +36,6 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from comface.config import Share, SynthesizeConfig  # noqa: E402
 from comface.generators import edit  # noqa: E402
 from comface.generators.stylegan.build import build  # noqa: E402
 from comface.generators.stylegan.generator import StyleGanGenerator  # noqa: E402
@@ -44,10 +43,11 @@ from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config  # 
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config  # noqa: E402
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config  # noqa: E402
 from comface.store import FileStore  # noqa: E402
-from comface.synthesize.composition import totals  # noqa: E402
 from comface.synthesize.step import synthesize  # noqa: E402
-from comface.synthesize.sweep import encode, render_track  # noqa: E402
-from comface.tracks import Track, TrackTar  # noqa: E402
+from comface.tracks.composition import totals  # noqa: E402
+from comface.tracks.config import Share, SynthesizeConfig  # noqa: E402
+from comface.tracks.sweep import encode, render_track  # noqa: E402
+from comface.tracks.tar import Track, TrackTar  # noqa: E402
 
 Render = Callable[[Tensor], Tensor]
 State = dict[str, Tensor]

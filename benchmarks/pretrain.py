@@ -30,18 +30,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
-from comface.manifest import Artifact, open_artifact
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.plan.configuration import resolve
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch, PairImages, batches
 from comface.pretrain.loop import Sums, build_optimizer, train_steps
 from comface.pretrain.losses import inter_personal_loss
 from comface.pretrain.network import ComFace
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
 
 PHASES = ("load", "augment", "forward", "backward", "optimizer")
 """Read and decode; to float, three views; network; losses and their gradients; update of the weights."""

@@ -1,6 +1,6 @@
 """What projecting conditions out buys: `dcgan`'s shipped directions against raw ones, screened on the same tracks.
 
-    python -m comface.catalogue --generator dcgan --samples 20000 --output directions-dcgan
+    python -m comface.directions.shipping --generator dcgan --samples 20000 --output directions-dcgan
     python benchmarks/screening.py --sample directions-dcgan --output screening-dcgan
 
 In: the folder that the first command fills (latents, scores). Out: a table and a picture for either kind; the raw ones
@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comface.catalogue import RECIPES, raw_direction
-from comface.config import ScreeningConfig, Share, SynthesizeConfig
+from comface.directions.shipping import RECIPES, raw_direction
 from comface.execution import set_threads_passive
 from comface.generators.dcgan import DcganGenerator
+from comface.screening.config import ScreeningConfig
 from comface.screening.step import screen_composition
 from comface.screening.table import text_table
 from comface.store import FileStore
+from comface.tracks.config import Share, SynthesizeConfig
 
 
 class RawDirections(DcganGenerator):
@@ -41,7 +42,7 @@ class RawDirections(DcganGenerator):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=Path, help="what comface.catalogue wrote (without it: the shipped ones alone)")
+    parser.add_argument("--sample", type=Path, help="what directions/shipping.py wrote; without it: the shipped ones")
     parser.add_argument("--output", type=Path, default=Path("runs/screening-dcgan"), help="of pictures and artifacts")
     parser.add_argument("--tracks", type=int, default=60, help="per attribute")
     parser.add_argument("--alphas", type=int, default=7, help="measured along each")

@@ -22,9 +22,9 @@ import torch
 from comface.errors import ComfaceError
 from comface.generators import FaceGenerator, edit, load_generator
 from comface.store import FileStore
-from comface.synthesize.screen import face_found
-from comface.synthesize.sweep import encode, render_track, to_uint8
-from comface.tracks import Track, TrackTar
+from comface.tracks.screen import face_found
+from comface.tracks.sweep import encode, render_track, to_uint8
+from comface.tracks.tar import Track, TrackTar
 
 QUALITY = 90
 TRACKS_STORED = 16

@@ -14,15 +14,15 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
-from comface.image import locked
+from comface.execution.container_image import locked
 from comface.launch.place import FIELD_PATHS, STORE_KEYS, STORE_SECRET
 from comface.launch.podspec import STAYS
 from comface.launch.request import METRICS_PORT
-from comface.monitoring import METRICS_LABEL, PORT
+from comface.plan.component import resolve
+from comface.plan.finish import finish
 from comface.pretrain.component import pretrain
 from comface.register.component import gate, register
-from comface.resolve.component import resolve
-from comface.resolve.finish import finish
+from comface.runtime.monitoring import METRICS_LABEL, PORT
 from comface.shard.component import shard
 from comface.synthesize.component import synthesize
 from comface.transfer.component import align, complete, transfer

@@ -73,7 +73,7 @@ def _with_user(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> dic
         "AWS_SECRET_ACCESS_KEY": re.search("<SecretAccessKey>(.*?)<", keys)[1],
         "AWS_REGION": "us-east-1",
     }
-    from comface.store_s3 import access_from, minio_client
+    from comface.store.s3 import access_from, minio_client
 
     minio_client(access_from(environment), os.getpid()).make_bucket(BUCKET)
     return environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from comface.store_s3 import access_from, minio_client
+from comface.store.s3 import access_from, minio_client
 
 
 def set_versioning(bucket: str, status: str) -> None:

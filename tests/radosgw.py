@@ -17,7 +17,7 @@ from pathlib import Path
 
 from free_port import free_port
 
-from comface.store_s3 import access_from, minio_client
+from comface.store.s3 import access_from, minio_client
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "monmaptool", "ceph", "radosgw", "radosgw-admin")
 ACCESS_KEY, SECRET_KEY = "comface-on-ceph", "a-secret-word-of-this-test-alone"

@@ -6,8 +6,8 @@ import io
 import tarfile
 from collections.abc import Iterable
 
-from comface.manifest import Artifact
-from comface.tracks import Track
+from comface.artifacts.manifest import Artifact
+from comface.tracks.tar import Track
 
 Stored = dict[str, tuple[Track, list[bytes]]]
 

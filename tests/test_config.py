@@ -6,21 +6,15 @@ import json
 
 import pytest
 
-from comface.config import (
-    CELEBA,
-    TASKS,
-    PretrainConfig,
-    RegisterConfig,
-    RunConfig,
-    ShardConfig,
-    SynthesizeConfig,
-    Threshold,
-    TransferConfig,
-    parse,
-    profiles,
-    resolve,
-)
+from comface.config.reading import parse
 from comface.errors import ConfigurationError
+from comface.plan.configuration import RunConfig, profiles, resolve
+from comface.pretrain.config import PretrainConfig
+from comface.register.config import RegisterConfig, Threshold
+from comface.shard.config import ShardConfig
+from comface.tasks.config import TASKS
+from comface.tracks.config import CELEBA, SynthesizeConfig
+from comface.transfer.config import TransferConfig
 
 
 def refused(call, *arguments, **options) -> str:

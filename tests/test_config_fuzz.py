@@ -13,10 +13,10 @@ from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
 from comface.cli import main
-from comface.config import RunConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError
-from comface.resolve.checks import configuration_checks
-from comface.resolve.sizes import sizes_of
+from comface.plan.checks import configuration_checks
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.sizes import sizes_of
 
 ANSWER_S = 2.0
 KEYS = {"data": "fgnet", "tasks": "age", "directions": "stylegan3.smiling"}

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comface.catalogue import FRACTION, RECIPES, SOFTNESS, figures, fit_all, shipped_folder
-from comface.directions import fit, fit_files, project
+from comface.directions.interfacegan import fit, fit_files, project
+from comface.directions.samples import Sampling, score_samples
+from comface.directions.shipping import FRACTION, RECIPES, SOFTNESS, figures, fit_all, shipped_folder
 from comface.errors import ConfigurationError, DataError
-from comface.samples import Sampling, score_samples
-from comface.scorers import SCORERS, score
+from comface.faces.scorers import SCORERS, score
 
 D = 12
 
@@ -201,7 +201,7 @@ def test_scoring_goes_on_where_it_was_interrupted_and_marks_images_without_a_fac
 def test_every_shipped_direction_was_fitted_by_the_catalogue_that_made_it() -> None:
     catalogue = json.loads((shipped_folder("dcgan") / "catalogue.json").read_text())
     assert catalogue["directions"].keys() == RECIPES.keys()
-    assert catalogue["command"].startswith("python -m comface.catalogue --generator dcgan")
+    assert catalogue["command"].startswith("python -m comface.directions.shipping --generator dcgan")
     for name, entry in catalogue["directions"].items():
         assert entry["scorer"] in SCORERS
         assert entry["without"] == list(RECIPES[name].without)

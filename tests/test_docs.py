@@ -11,7 +11,7 @@ import pytest
 
 from comface.cli import build_parser
 from comface.commands.settings import fields_page
-from comface.config import RunConfig
+from comface.plan.configuration import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, TryAgain
 from comface.execution import RETRIES_END_S, execute, recorded_failure
-from comface.sealed import sealed, unsealed
 from comface.store import FileStore
 
 KINDS = (ConfigurationError, DataError, GateRefused, TryAgain, Preempted)

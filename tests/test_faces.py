@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from comface.errors import DataError
-from comface.faces import align, alignment, eye_centres, faces_in, find_face
-from comface.models import LANDMARKS, available
-from comface.photos import read_photo
+from comface.faces.detection import align, alignment, eye_centres, faces_in, find_face
+from comface.faces.photos import read_photo
+from comface.weights.fetched import LANDMARKS, available
 
 PHOTO = Path(__file__).parent / "data" / "astronaut.jpg"
 fetched = pytest.mark.skipif(LANDMARKS not in available(), reason="the face model is not fetched (make setup)")

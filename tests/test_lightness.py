@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comface.lightness import added, counted, skin_lightness, tenths
+from comface.faces.lightness import added, counted, skin_lightness, tenths
 
 
 def test_lightness_is_that_of_the_skin_and_runs_from_black_to_white() -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 import comface
-from comface.code_digest import digest_of
+from comface.artifacts.code_digest import digest_of
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.sealed import sealed, unsealed
+from comface.artifacts.verify import verify
+from comface.config.canonical import canonical_json
 from comface.errors import DataError
-from comface.manifest import Artifact, Draft, canonical_json, open_artifact
-from comface.sealed import sealed, unsealed
 from comface.store import FileStore, open_store
-from comface.verify import verify
 
 STEP = "comface.seeds"
 SPAWN = multiprocessing.get_context("spawn")
@@ -72,7 +73,7 @@ def test_the_address_is_a_function_of_step_configuration_and_inputs(store: FileS
         Draft(store, "tracks", {"x": 1, "y": [1, 2]}, {"tracks": a}, STEP),
         Draft(store, "shards", {"x": 2, "y": [1, 2]}, {"tracks": a}, STEP),
         Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": b}, STEP),
-        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, "comface.tracks"),
+        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, "comface.tracks.tar"),
     ]
     assert len({one.uri, *(other.uri for other in others)}) == 5
 
@@ -95,7 +96,7 @@ def test_an_object_of_an_interrupted_run_is_adopted(store: FileStore) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from comface.manifest import Draft
+from comface.artifacts.manifest import Draft
 from comface.store import FileStore
 
 draft = Draft(FileStore(Path(sys.argv[1])), "backbone", {"epochs": 1}, {}, "comface.seeds")
@@ -310,7 +311,8 @@ def test_the_code_digest_ignores_what_the_step_cannot_reach(package: Path, name:
 def test_the_code_digest_is_the_same_wherever_the_package_lies(tmp_path: Path) -> None:
     here = Path(comface.__file__).parent
     shutil.copytree(here, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
-    assert digest_of("comface.manifest", here) == digest_of("comface.manifest", tmp_path / "elsewhere")
+    module = "comface.artifacts.manifest"
+    assert digest_of(module, here) == digest_of(module, tmp_path / "elsewhere")
 
 
 def test_canonical_json_is_one_text_per_value_and_refuses_nan() -> None:

@@ -11,12 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from comface.config import RunConfig, resolve
 from comface.doctor.places import place_checks
 from comface.doctor.rows import Row, answer
 from comface.errors import ConfigurationError, DataError
-from comface.models import ALL, DCGAN, LANDMARKS, available, model_digest, model_path, models_folder, provenance_path
-from comface.resolve.missing import missing_models
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.missing import missing_models
+from comface.weights.fetched import (
+    ALL,
+    DCGAN,
+    LANDMARKS,
+    available,
+    model_digest,
+    model_path,
+    models_folder,
+    provenance_path,
+)
 
 CHANGED = "is not the file that was fetched (its sha256 is not that of"
 
@@ -81,7 +90,7 @@ def embedded_row(config: RunConfig) -> Row:
 @pytest.mark.parametrize("name", ALL)
 def test_resolve_and_doctor_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path)
-    monkeypatch.setattr("comface.models.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("comface.weights.fetched.models_folder", lambda: tmp_path)
     config = resolve("laptop")
     assert missing_models() == set()
     assert embedded_row(config).state == "ok"

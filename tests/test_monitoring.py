@@ -17,14 +17,17 @@ import pytest
 from free_port import free_port
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
+from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact
-from comface.monitoring import ADDRESS, METRICS, PORT, Monitor, open_monitor
+from comface.plan.configuration import resolve
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.step import pretrain
+from comface.runtime.monitoring import ADDRESS, METRICS, PORT, Monitor, open_monitor
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
 
 WAIT = "comface_pretrain_data_wait_seconds_total"
 
@@ -44,7 +47,7 @@ def served(tmp_path: Path) -> tuple[int, Monitor]:
 
 def test_without_a_port_nothing_is_served_and_nothing_is_imported() -> None:
     code = (
-        "import sys, threading\nfrom comface.monitoring import open_monitor\nm = open_monitor({})\n"
+        "import sys, threading\nfrom comface.runtime.monitoring import open_monitor\nm = open_monitor({})\n"
         "m.set('comface_pretrain_step', 1); m.add('anything'); m.linger(); items = iter([1])\n"
         "assert m.waiting('anything', items) is items and not m and threading.active_count() == 1\n"
         "assert 'prometheus_client' not in sys.modules"
@@ -116,7 +119,7 @@ def test_a_port_that_is_none_is_said_in_one_sentence(port: str) -> None:
 
 
 def test_a_port_that_is_taken_is_said_in_one_sentence(served: tuple[int, Monitor], tmp_path: Path) -> None:
-    code = "import sys; from comface.monitoring import open_monitor; open_monitor()"
+    code = "import sys; from comface.runtime.monitoring import open_monitor; open_monitor()"
     environment = {**os.environ, PORT: str(served[0])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert f"The metrics port {served[0]} cannot be opened (Address already in use)" in done.stderr
@@ -129,7 +132,7 @@ def test_one_process_serves_once_however_often_it_asks(served: tuple[int, Monito
 IDLE = """
 import resource, sys, threading, time, urllib.request
 resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
-from comface.monitoring import open_monitor
+from comface.runtime.monitoring import open_monitor
 open_monitor({"COMFACE_METRICS_PORT": sys.argv[1]})
 sys.stdin.readline()
 time.sleep(0.5)
@@ -161,7 +164,7 @@ def test_idle_connections_take_neither_the_steps_files_nor_the_metrics() -> None
 
 
 def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comface.monitoring.IDLE_S", 0.3)
+    monkeypatch.setattr("comface.runtime.monitoring.IDLE_S", 0.3)
     port = free_port()
     open_monitor({PORT: str(port)}, tmp_path)
     with socket.create_connection(("127.0.0.1", port), 5) as connection:

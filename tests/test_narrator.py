@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from comface.narrator import Narrator
+from comface.run.narrator import Narrator
 
 RUN = (
     "22:54:33.400 - INFO - Running pipeline: \x1b[95m'comface'\x1b[0m\n"

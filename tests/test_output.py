@@ -13,7 +13,7 @@ from tiny_run import command
 
 from comface.cli import main
 from comface.errors import OutputLost
-from comface.output import Output
+from comface.runtime.output import Output
 
 PRINTING = (
     "--help",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from comface.errors import ConfigurationError, DataError
-from comface.photos import MAX_PIXELS, check_photo, decode_photo, exif_orientation, is_picture, read_photo
+from comface.faces.photos import MAX_PIXELS, check_photo, decode_photo, exif_orientation, is_picture, read_photo
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "cases"
@@ -74,7 +74,8 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
     (tmp_path / "gs").chmod(0o755)
-    code = "from PIL import Image; Image.init(); from pathlib import Path; from comface.photos import read_photo; "
+    code = "from PIL import Image; Image.init(); from pathlib import Path; "
+    code += "from comface.faces.photos import read_photo; "
     code += f"read_photo(Path({str(CASES / 'attack/eps_loop.jpg')!r}))"
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from comface.config import RunConfig, resolve
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.plans import KEY, hand_on, handed, item_of, kept, located, read_plan
 from comface.errors import ConfigurationError
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.plans import KEY, hand_on, handed, item_of, kept, located, read_plan
-from comface.resolve.entry import FIELDS, stored
-from comface.resolve.step import make_plans
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.from_parameters import FIELDS, stored
+from comface.plan.step import make_plans
 from comface.store import FileStore
-from comface.transfer.entry import complete_items
+from comface.transfer.from_plan import complete_items
 
 MOST_BYTES = 36 << 10
 TASKS, METHODS, MODES = 334, ("scratch", "imagenet", "comface"), ("linear", "finetune")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from test_store import forgetful_endpoint  # noqa: F401
 
-from comface.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.verify import verify
 from comface.store import FileStore, Store
-from comface.store_s3 import S3Store, access_from
-from comface.verify import verify
+from comface.store.s3 import S3Store, access_from
 
 STEP = "comface.seeds"
 SPAWN = multiprocessing.get_context("spawn")

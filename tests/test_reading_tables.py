@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comface.errors import ConfigurationError, DataError
-from comface.tables import Table, read_table
+from comface.files.tables import Table, read_table
 
 CASES = Path(__file__).parent / "data" / "cases"
 TEXT = "seed,score\n1,0.5\n2,\n"

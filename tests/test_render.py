@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_generator import TinyGenerator, load_tiny
 
 from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.render import parse_alphas, parse_seeds, render
+from comface.tracks.render import parse_alphas, parse_seeds, render
 
 
 def call(output: Path, **options: object) -> Path:
@@ -37,7 +37,7 @@ def test_raw_output_holds_for_every_latent_every_alpha_the_networks_float32(tmp_
 
 def test_raw_output_of_many_batches_equals_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.load(call(tmp_path / "a.npy", seeds=range(9), attribute="age", alphas=(-1, 1)))
-    monkeypatch.setattr("comface.render.AT_ONCE_PX", 32 * 32 * 4)
+    monkeypatch.setattr("comface.tracks.render.AT_ONCE_PX", 32 * 32 * 4)
     pieces = np.load(call(tmp_path / "b.npy", seeds=range(9), attribute="age", alphas=(-1, 1)))
     np.testing.assert_allclose(pieces, whole, atol=1e-6)
 

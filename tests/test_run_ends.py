@@ -110,7 +110,7 @@ def test_no_process_outlives_a_run_that_was_killed_or_stopped(start: Start, ways
 def test_nothing_is_left_when_the_runner_itself_is_killed(start: Start) -> None:
     run = start("sleep")
     run.wait_for_the_step()
-    (runner,) = [p for p in run.living() if b"comface.runner" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    (runner,) = [p for p in run.living() if b"comface.run.kfp_runner" in Path(f"/proc/{p}/cmdline").read_bytes()]
     os.kill(runner, signal.SIGKILL)
     said = run.process.communicate(timeout=30)[1]
     assert run.process.returncode == 75

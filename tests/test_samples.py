@@ -14,15 +14,15 @@ from PIL import Image
 from tiny_generator import TinyGenerator
 from weights_location import GOLDEN, SOURCES
 
+from comface.artifacts.manifest import file_sha256
 from comface.cli import main
-from comface.directions import sample_facts
+from comface.directions.interfacegan import sample_facts
+from comface.directions.samples import Sampling, own_scorer, score_samples, score_table
 from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.faces.scorers import score
 from comface.generators import load_generator
-from comface.manifest import file_sha256
-from comface.models import AGE, LANDMARKS, available, provenance_path
-from comface.samples import Sampling, own_scorer, score_samples, score_table
-from comface.scorers import score
 from comface.seeds import derive_seed
+from comface.weights.fetched import AGE, LANDMARKS, available, provenance_path
 
 SCORER = """
 import numpy as np

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from comface.sheet import (
+from comface.faces.sheet import (
     CELL_PX,
     MAX_WIDTH_PX,
     Row,

@@ -24,8 +24,8 @@ import pytest
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 from comface.files import failure
 from comface.store import FileStore, Store, open_store
-from comface.store_s3 import S3Store, access_from
-from comface.store_s3_http import Patience
+from comface.store.s3 import S3Store, access_from
+from comface.store.s3_http import Patience
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -16,18 +16,20 @@ import pytest
 from faulty_proxy import KINDS, FaultyProxy, faulty
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import ShardConfig, Share, SynthesizeConfig, resolve
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.verify import verify
 from comface.errors import TryAgain
-from comface.manifest import Artifact, Draft, open_artifact
+from comface.plan.configuration import resolve
 from comface.pretrain.step import pretrain
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore, Store, open_store
-from comface.store_s3 import S3Store, access_from
-from comface.store_s3_answers import Passing
-from comface.store_s3_http import GaveUp, Patience, PatientPool
+from comface.store.s3 import S3Store, access_from
+from comface.store.s3_answers import Passing
+from comface.store.s3_http import GaveUp, Patience, PatientPool
 from comface.synthesize.step import synthesize
-from comface.verify import verify
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
 
 HASTY = Patience(
     within_s=1.0, first_s=0.3, silence_s=0.3, tell_s=0.4, pause_s=0.02, longest_pause_s=0.05, bytes_per_s=2_000

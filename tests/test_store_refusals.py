@@ -27,9 +27,9 @@ from free_port import free_port
 
 from comface.errors import ConfigurationError, TryAgain
 from comface.store import open_store
-from comface.store_s3 import S3Store, access_from
-from comface.store_s3_answers import no_access
-from comface.store_s3_http import Patience
+from comface.store.s3 import S3Store, access_from
+from comface.store.s3_answers import no_access
+from comface.store.s3_http import Patience
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAHUSHHUSH", "AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_REGION": "us-east-1"}
 SOON = Patience(within_s=0.4, first_s=0.2, silence_s=0.3)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.plans import PlanPlace, fetched, kept, read_plan
+from comface.artifacts.sealed import sealed, unsealed
+from comface.artifacts.verify import verify
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.plans import PlanPlace, fetched, kept, read_plan
-from comface.register.registry import Registry
-from comface.sealed import sealed, unsealed
+from comface.models.registry import Registry
 from comface.store import FileStore
-from comface.verify import verify
 
 STEP = "comface.seeds"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -200,7 +200,7 @@ def test_an_input_of_another_store_is_followed_and_said(
 def test_verify_compares_weight_files_and_data_sets_at_hand(
     store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from comface.transfer.datasets.place import fingerprint
+    from comface.datasets.place import fingerprint
 
     folder = tmp_path / "photos"
     folder.mkdir()

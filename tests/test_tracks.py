@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from comface.tracks import Track, TrackTar
+from comface.tracks.tar import Track, TrackTar
 
 ALPHAS = (-5.0, 0.0, 5.0)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from comface.arrays import array_in, read_numbers
 from comface.errors import ComfaceError, DataError
+from comface.files.arrays import array_in, read_numbers
 from comface.pretrain.checkpoint import CHECKPOINT, load, save
 from comface.store import FileStore
 

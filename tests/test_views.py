@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from comface.config import Augmentation
+from comface.faces.framing import shown, view_of
 from comface.pretrain.augment import augment
-from comface.views import shown, view_of
+from comface.pretrain.config import Augmentation
 
 PLAIN = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, saturation=0, hue=0, grayscale=0)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from comface.config import CELEBA
-from comface.generators.containers.converted import convert
-from comface.generators.published import catalogue
+from comface.directions.published import catalogue
+from comface.generators.conversion import convert
 from comface.store import FileStore, Store
+from comface.tracks.config import CELEBA
 
 GOLDEN = Path(__file__).parent / "data" / "generators"
 SOURCES = {"stylegan": "sg1_tiny_tfpkl_old.pkl", "stylegan3": "sg3t_tiny_nvpkl_old.pkl"}

@@ -34,19 +34,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from comface.artifacts.manifest import open_artifact
 from comface.commands.configured import add_configuration, configuration
-from comface.config import RunConfig
+from comface.config.canonical import canonical_json
 from comface.errors import ComfaceError
 from comface.evaluate.tables import title
-from comface.manifest import canonical_json, open_artifact
-from comface.pretrain.entry import pretrain_backbone
-from comface.progress import say
-from comface.resolve.missing import missing_models, without_missing
-from comface.resolve.step import Plans, make_plans
-from comface.shard.entry import shard_tracks
+from comface.plan.configuration import RunConfig
+from comface.plan.missing import missing_models, without_missing
+from comface.plan.step import Plans, make_plans
+from comface.pretrain.from_plan import pretrain_backbone
+from comface.runtime.progress import say
+from comface.shard.from_plan import shard_tracks
 from comface.store import FileStore
-from comface.synthesize.entry import synthesize_part
-from comface.transfer.entry import align_faces, completed, transfer_item
+from comface.synthesize.from_plan import synthesize_part
+from comface.transfer.from_plan import align_faces, completed, transfer_item
 
 
 class Row(NamedTuple):

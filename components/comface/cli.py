@@ -15,25 +15,14 @@ from functools import partial
 from typing import NoReturn
 
 from comface import __version__
-from comface.commands import (
-    cluster,
-    data,
-    directions,
-    doctor,
-    photos,
-    registry,
-    runs,
-    settings,
-    steps,
-    verification,
-    weights,
-)
-from comface.defects import as_failure, keep_traceback
+from comface.commands import data, directions, doctor, photos, registry, runs, settings, steps, verification, weights
+from comface.commands import submit as cluster
 from comface.errors import ConfigurationError, Preempted, TryAgain
 from comface.execution import set_threads_passive
 from comface.files import NO_ROOM
-from comface.output import prepared
-from comface.progress import say
+from comface.runtime.defects import as_failure, keep_traceback
+from comface.runtime.output import prepared
+from comface.runtime.progress import say
 
 EPILOGUE = """exit codes: 0 done, 64 wrong configuration, 65 data that cannot be trusted, 66 gate refused, 75 try again,
 141 nobody reads the output, 143 preempted. Start with: comface run"""

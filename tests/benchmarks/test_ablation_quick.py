@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from comface.config import resolve
+from comface.plan.configuration import resolve
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "ablation" / "run.py"
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from comface.errors import ConfigurationError
-from comface.image import GPU_IMAGE, IMAGE, locked
+from comface.execution.container_image import GPU_IMAGE, IMAGE, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = "registry.example:5000/team"
@@ -66,7 +66,7 @@ def test_steps_in_the_small_image_start_with_the_packages_that_it_has() -> None:
     small = [container for container in containers if "comface-gpu-python" not in str(container["image"])]
     sources = "\n".join(str(word) for container in small for word in container["command"])  # type: ignore[attr-defined]
     modules = sorted(set(re.findall(r"from (comface\.[\w.]+) import", sources)))
-    assert {"comface.evaluate.entry", "comface.register.entry"} <= set(modules)
+    assert {"comface.evaluate.from_plan", "comface.register.from_plan"} <= set(modules)
     code = (
         "import importlib, json, sys\n"
         "sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))\n"

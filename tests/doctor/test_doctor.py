@@ -16,14 +16,14 @@ from kube_api_server import KubeServer, gpu_node, gpu_pod, status
 from moto_versioning import set_versioning
 
 from comface.cli import main
-from comface.cluster import NoAnswer, open_cluster
-from comface.config import resolve
+from comface.cluster.client import NoAnswer, open_cluster
 from comface.doctor import rows
 from comface.doctor.kubernetes import cluster_checks
 from comface.doctor.rows import Check, Row, answer, run_checks, table
 from comface.errors import ConfigurationError, TryAgain
 from comface.launch.api import connect
-from comface.resolve.gpus import check_gpus, check_gpus_of_pod
+from comface.plan.configuration import resolve
+from comface.plan.gpus import check_gpus, check_gpus_of_pod
 
 NAMESPACE = "/api/v1/namespaces/comface"
 QUOTAS = f"{NAMESPACE}/resourcequotas"

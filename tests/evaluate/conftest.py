@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from comface.manifest import Artifact, Draft
-from comface.predictions import metrics_of
+from comface.artifacts.manifest import Artifact, Draft
 from comface.store import FileStore
+from comface.tasks.predictions import metrics_of
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def results(tmp_path) -> Callable[..., list[Artifact]]:
     store = FileStore(tmp_path / "store")
 
     def publish(kind: str, config: dict, inputs: dict, facts: dict, columns: dict | None = None) -> Artifact:
-        draft = Draft(store, kind, config, inputs, step="comface.metrics")
+        draft = Draft(store, kind, config, inputs, step="comface.tasks.metrics")
         draft.write_json("predictions.json" if columns else "data.json", columns or {})
         return draft.publish(facts)
 

@@ -10,11 +10,11 @@ import xml.dom.minidom
 
 import pytest
 
-from comface.config import EvaluateConfig
+from comface.config.names import csv_cell, markdown_cell, printable
 from comface.evaluate import plots, report, tables
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
-from comface.names import csv_cell, markdown_cell, printable
 from comface.register.card import CardFacts, card
 from comface.register.gate import GateDecision, Metric
 from comface.register.origins import Origins

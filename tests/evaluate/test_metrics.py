@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from comface.metrics import (
+from comface.tasks.metrics import (
     advantage,
     direction_accuracy,
     estimates,

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from comface.config import EvaluateConfig
 from comface.errors import DataError
 from comface.evaluate import plots
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import Origin, pretraining
 from comface.evaluate.report import verdict
 from comface.evaluate.results import compare, read_results

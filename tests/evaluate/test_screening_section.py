@@ -7,11 +7,11 @@ import io
 import pytest
 from PIL import Image
 
-from comface.config import EvaluateConfig
-from comface.evaluate.entry import contact_sheet, screening
+from comface.artifacts.manifest import Artifact, Draft
+from comface.evaluate.config import EvaluateConfig
+from comface.evaluate.from_plan import contact_sheet, screening
 from comface.evaluate.step import evaluate
-from comface.lightness import counted
-from comface.manifest import Artifact, Draft
+from comface.faces.lightness import counted
 from comface.store import FileStore
 
 VERDICTS = [
@@ -45,7 +45,7 @@ def store(tmp_path) -> FileStore:
 
 
 def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects: bytes) -> Artifact:
-    draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, step="comface.metrics")
+    draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, step="comface.tasks.metrics")
     for name, data in objects.items():
         draft.write(name.replace("_", "."), data)
     return draft.publish(facts)
@@ -62,7 +62,7 @@ def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
 
 def report(store: FileStore, trained: Artifact, results) -> str:
     made = results(("smile",), ("scratch", "comface"), ("linear",))
-    mine = Draft(store, "transfer", {}, {"backbone": trained}, step="comface.metrics")
+    mine = Draft(store, "transfer", {}, {"backbone": trained}, step="comface.tasks.metrics")
     mine.write("predictions.json", made[1].read("predictions.json"))
     made[1] = mine.publish(made[1].facts)
     pictures = {"contact_sheet": contact_sheet(trained)} | screening(trained)

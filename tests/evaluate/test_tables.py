@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from comface.config import EvaluateConfig
 from comface.errors import DataError
 from comface.evaluate import tables
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.tables import Column
 

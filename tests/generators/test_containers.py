@@ -22,9 +22,9 @@ from weight_files import (
 
 from comface.errors import ConfigurationError, DataError
 from comface.generators import load_generator
-from comface.generators.containers import parse, read_container
-from comface.generators.containers.machine import Refused
 from comface.generators.stylegan.build import build
+from comface.weights.container import parse, read_container
+from comface.weights.pickle_machine import Refused
 
 
 def assert_same(content: bytes, family: str, state: State) -> None:

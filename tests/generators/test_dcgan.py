@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from comface.errors import ConfigurationError, DataError
 from comface.generators import load_generator
 from comface.generators.dcgan import WIDTHS, DcganGenerator
-from comface.models import DCGAN, available, models_folder
+from comface.weights.fetched import DCGAN, available, models_folder
 
 fetched = pytest.mark.skipif(DCGAN not in available(), reason="the weights of dcgan are not fetched (make setup)")
 
@@ -134,8 +134,8 @@ def test_the_published_weights_render_the_same_face_again() -> None:
 def test_a_direction_raises_its_own_score_on_identities_that_did_not_fit_it(attribute: str) -> None:
     import numpy as np
 
+    from comface.faces.scorers import score
     from comface.generators import edit, to_uint8
-    from comface.scorers import score
 
     generator = load_generator("dcgan")
     edited_NAD = edit(generator.latents(range(16)), generator.direction(attribute), (-3.0, 0.0, 3.0))

@@ -11,22 +11,14 @@ import pytest
 import torch
 from weight_files import GOLDEN
 
+from comface.artifacts.manifest import file_sha256
+from comface.directions.edits import Edit, make_edit, pose, published_edit, read_direction, swept
+from comface.directions.provenance import check_fitted_for, fitted_for
+from comface.directions.published import Entry
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.generators import load_generator
-from comface.generators.edits import (
-    Edit,
-    check_fitted_for,
-    fitted_for,
-    make_edit,
-    pose,
-    published_edit,
-    read_direction,
-    swept,
-)
-from comface.generators.published import Entry
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
-from comface.manifest import file_sha256
-from comface.models import provenance_path
+from comface.weights.fetched import provenance_path
 
 WIDTH, ROWS = 32, {"stylegan": 12, "stylegan3": 16}
 FILES = {"stylegan": "sg1_tiny_tfpkl_old.pkl", "stylegan3": "sg3t_tiny_nvpkl_old.pkl"}

@@ -20,10 +20,10 @@ import torch
 from weight_files import SOURCE, nvidia_pickle, published_modules, stylegan1_state, stylegan2_state, torch_file
 
 from comface.errors import DataError
-from comface.generators.containers import parse, read_container
-from comface.generators.containers.converted import convert
-from comface.generators.containers.machine import Refused
+from comface.generators.conversion import convert
 from comface.generators.stylegan.build import build
+from comface.weights.container import parse, read_container
+from comface.weights.pickle_machine import Refused
 
 P4 = b"\x80\x04"
 
@@ -225,7 +225,7 @@ def test_what_claims_to_be_huge_is_refused_in_little_memory(case: str, tmp_path:
 
 
 def test_a_pickle_of_endless_opcodes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comface.generators.containers.machine.MOST_OPCODES", 1000)
+    monkeypatch.setattr("comface.weights.pickle_machine.MOST_OPCODES", 1000)
     (tmp_path / "weights.pkl").write_bytes(P4 + b"N" * 2000)
     refuse(tmp_path / "weights.pkl", "more than 1,000 opcodes")
 

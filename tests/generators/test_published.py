@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from comface.config import CELEBA, DirectionUse
-from comface.errors import ConfigurationError
-from comface.generators.published import (
+from comface.directions.config import DirectionUse
+from comface.directions.published import (
     attribute_name,
     catalogue,
     check_published_name,
@@ -15,6 +14,8 @@ from comface.generators.published import (
     weight_files,
     weights_origin,
 )
+from comface.errors import ConfigurationError
+from comface.tracks.config import CELEBA
 
 
 def test_the_catalogue_has_the_papers_43_attributes_of_its_two_generators() -> None:

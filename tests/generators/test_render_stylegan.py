@@ -11,8 +11,8 @@ import torch
 from weights_location import GOLDEN, WIDTH, fill, put
 
 from comface.cli import main
+from comface.directions.edits import make_edit, swept
 from comface.generators import load_generator
-from comface.generators.edits import make_edit, swept
 from comface.store import FileStore, open_store
 
 

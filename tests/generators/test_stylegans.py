@@ -14,12 +14,13 @@ import torch
 from weight_files import GOLDEN
 
 from comface.generators import edit, load_generator, to_uint8
-from comface.generators.containers import naming, read_container
 from comface.generators.stylegan.build import build
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config, layer_plans, user_transform
-from comface.render import render
+from comface.tracks.render import render
+from comface.weights import stylegan_names as naming
+from comface.weights.container import read_container
 
 FILES = {
     "sg3t_tiny": "sg3t_tiny_nvpkl_old.pkl",

@@ -19,11 +19,11 @@ import pytest
 import torch
 from weight_files import GOLDEN, nvidia_pickle, rosinality_file, stylegan1_state, stylegan2_state, torch_file
 
-from comface.generators.containers import Container, parse
-from comface.generators.containers.converted import serialized
-from comface.generators.containers.machine import Refused
+from comface.generators.conversion import serialized
 from comface.generators.stylegan.build import build
 from comface.seeds import numpy_rng
+from comface.weights.container import Container, parse
+from comface.weights.pickle_machine import Refused
 
 Random = np.random.Generator
 EVIL = pickle.dumps(os.system, 2)[2:-1], b"cbuiltins\neval\n", b"\x8c\x05torch\x8c\x04load\x93"

@@ -31,9 +31,9 @@ from weight_files import (
 
 from comface.cli import main
 from comface.generators import load_generator
-from comface.generators.containers import Container, parse, read_container
-from comface.generators.containers.machine import Refused
 from comface.generators.stylegan.build import build
+from comface.weights.container import Container, parse, read_container
+from comface.weights.pickle_machine import Refused
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "weights"
 

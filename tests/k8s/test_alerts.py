@@ -13,7 +13,7 @@ import yaml
 from overlays import K8S, ROOT
 
 from comface.launch.request import METRICS_PORT
-from comface.monitoring import METRICS
+from comface.runtime.monitoring import METRICS
 
 MONITORING = K8S / "components" / "monitoring"
 LIVES = sorted(Path(__file__).parent.glob("alerts*.test.yaml"))

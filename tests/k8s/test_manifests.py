@@ -30,7 +30,7 @@ from overlays import (
 )
 from restricted import violations
 
-from comface.monitoring import METRICS_LABEL
+from comface.runtime.monitoring import METRICS_LABEL
 
 pytestmark = needs_kubectl
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
@@ -300,8 +300,8 @@ def test_the_role_of_the_launcher_allows_what_the_launcher_asks_for() -> None:
 def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() -> None:
     from kubernetes.utils.quantity import parse_quantity
 
-    from comface.config import JobConfig
     from comface.launch import podspec, pytorchjob
+    from comface.launch.config import JobConfig
     from comface.launch.place import Forwarded, Place
     from comface.launch.request import JobRequest
 
@@ -334,8 +334,8 @@ def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() 
 
 @pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name not in ("dev", "monitoring")])
 def test_the_paper_run_has_room_wherever_it_may_run(overlay: str) -> None:
-    from comface.config import resolve
     from comface.launch.quota import room
+    from comface.plan.configuration import resolve
 
     found = room(resolve("paper", []).pretrain, of_kind(overlay, "ResourceQuota"))
     assert found.never == []

@@ -12,10 +12,10 @@ from kubernetes_api import NAMESPACE, KubernetesApi
 from launching import FAST, launcher_for, work_for
 from playing import Operator, Played, Script, own_pod
 
-from comface.config import JobConfig
 from comface.errors import ComfaceError
 from comface.launch.api import Timing
-from comface.launch.cluster import make_request
+from comface.launch.cluster_launcher import make_request
+from comface.launch.config import JobConfig
 from comface.launch.place import Forwarded, Place
 from comface.launch.quota import KINDS
 

@@ -12,12 +12,13 @@ from typing import Any
 from kubernetes import client as kubernetes
 from kubernetes_api import NAMESPACE
 
-from comface.config import JobConfig, PretrainConfig
 from comface.execution import execute
 from comface.launch import Work
 from comface.launch.api import Timing
-from comface.launch.cluster import ClusterLauncher
+from comface.launch.cluster_launcher import ClusterLauncher
+from comface.launch.config import JobConfig
 from comface.launch.place import Forwarded, Place
+from comface.pretrain.config import PretrainConfig
 
 FAST = Timing(
     poll_s=0.05, request_s=5, backoff_s=0.02, patience_s=20, forbidden_s=0.3, unseen_s=20, stuck_s=20, tell_s=0.5,

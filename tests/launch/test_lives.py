@@ -21,7 +21,7 @@ from playing import Operator, Played, own_pod, told
 
 from comface.launch import pytorchjob
 from comface.launch.api import Api
-from comface.launch.cluster import end_jobs
+from comface.launch.cluster_launcher import end_jobs
 from comface.launch.place import Place
 
 KINDS = ("pytorchjob", "trainjob")

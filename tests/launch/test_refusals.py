@@ -21,7 +21,7 @@ from launching import FAST, launcher_for
 from playing import WORKFLOW, Operator, Played, own_pod
 
 from comface.launch import GOES_ON
-from comface.launch.cluster import end_jobs
+from comface.launch.cluster_launcher import end_jobs
 from comface.launch.place import Place
 
 KINDS = ("pytorchjob", "trainjob")
@@ -388,7 +388,7 @@ def test_a_job_belongs_to_the_runs_workflow_and_its_next_attempt_changes_nothing
     api.cluster.put("pods", with_workflow("launcher-2"))
     from launching import work_for
 
-    from comface.config import JobConfig
+    from comface.launch.config import JobConfig
 
     launcher_for(api.url, tmp_path, pod="launcher-2", uid="uid-2").train(work_for(JobConfig(), done=lambda: True))
     assert count(api, "PATCH") == 0

@@ -16,9 +16,9 @@ from kubernetes_api import NAMESPACE
 from launching import SECRET, work_for
 from playing import WORKFLOW, own_pod
 
-from comface.config import JobConfig
 from comface.errors import ConfigurationError
-from comface.launch.cluster import KINDS, make_request
+from comface.launch.cluster_launcher import KINDS, make_request
+from comface.launch.config import JobConfig
 from comface.launch.place import FIELD_PATHS, STORE_KEYS, Forwarded, Place, forwarded, place_of
 from comface.launch.request import job_name, label_value, owner_reference, work_digest
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import ShardConfig, Share, SynthesizeConfig, resolve
-from comface.manifest import Artifact, open_artifact
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.plan.configuration import resolve
+from comface.plan.step import make_plans
 from comface.pretrain.draft import draft_backbone
-from comface.resolve.step import make_plans
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
 
 pytestmark = pytest.mark.system
 OVERRIDES = (
@@ -40,7 +42,7 @@ def start(tmp_path: Path, shards: Artifact, *overrides: str, result: str = "") -
     config = resolve("laptop", [f"store={(tmp_path / 'store').as_uri()}", *OVERRIDES, *overrides])
     expected = draft_backbone(FileStore(tmp_path / "store"), config.pretrain, shards).uri
     code = (
-        "import sys\nfrom comface.config import PretrainConfig\nfrom comface.execution import execute\n"
+        "import sys\nfrom comface.pretrain.config import PretrainConfig\nfrom comface.execution import execute\n"
         "from comface.launch import Work\nfrom comface.launch.local import Torchrun\n"
         "plan, shards, result = sys.argv[1:]\n"
         "work = Work('run-7', plan, shards, result, PretrainConfig(), lambda: False)\n"

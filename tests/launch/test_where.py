@@ -15,20 +15,21 @@ from kubernetes_api import NAMESPACE, KubernetesApi
 from launching import SECRET
 from playing import Operator, Played, own_pod
 
-from comface.config import PretrainConfig, resolve
+from comface.artifacts.manifest import Draft
+from comface.artifacts.sealed import sealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
 from comface.launch import GOES_ON
 from comface.launch.causes import find_cause, last_words
 from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
 from comface.launch.place import FIELD_PATHS
-from comface.manifest import Draft
+from comface.plan.configuration import resolve
+from comface.plan.from_parameters import ending
+from comface.plan.step import make_plans
 from comface.pretrain import worker
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import draft_backbone
-from comface.pretrain.entry import NO_JOB, pretrain_backbone
-from comface.resolve.entry import ending
-from comface.resolve.step import make_plans
-from comface.sealed import sealed
+from comface.pretrain.from_plan import NO_JOB, pretrain_backbone
 from comface.store import FileStore
 
 
@@ -55,8 +56,8 @@ def publish(store: FileStore, config: PretrainConfig, shards: Any) -> str:
 
 def test_on_a_laptop_the_step_trains_itself_and_kubernetes_is_never_imported(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom comface.pretrain.entry import choose_launcher\n"
-        "from comface.config import PretrainConfig\n"
+        "import sys\nfrom comface.pretrain.from_plan import choose_launcher\n"
+        "from comface.pretrain.config import PretrainConfig\n"
         "print(type(choose_launcher(None, PretrainConfig(nodes=1, gpus_per_node=0), None, None, '')).__name__)\n"
         "print(sorted({'kubernetes', 'torch', 'kfp'} & sys.modules.keys()))\n"
     )

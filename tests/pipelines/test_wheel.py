@@ -15,8 +15,8 @@ from PIL import Image, ImageEnhance
 from tiny_run import ROOT, TINY, bare_environment, comface, sets
 
 from comface.errors import ConfigurationError
-from comface.local_run import find_pipeline
-from comface.models import FACE_RECOGNITION, LANDMARKS, available, models_folder, provenance_path
+from comface.run.local import find_pipeline
+from comface.weights.fetched import FACE_RECOGNITION, LANDMARKS, available, models_folder, provenance_path
 
 COMPILED = ROOT / "pipelines" / "comface.yaml"
 APART = {"PYTHONPATH": ""}
@@ -75,7 +75,7 @@ def test_an_installed_wheel_imports_without_reading_anything_beside_the_package(
         import importlib, sys
         opened = []
         sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
-        for name in ("cli", "pretrain.component", "register.component", "resolve.component"):
+        for name in ("cli", "pretrain.component", "register.component", "plan.component"):
             importlib.import_module("comface." + name)
         print(*opened, sep=chr(10))
     """

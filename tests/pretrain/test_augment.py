@@ -2,8 +2,8 @@
 
 import torch
 
-from comface.config import Augmentation
 from comface.pretrain.augment import augment
+from comface.pretrain.config import Augmentation
 
 NOTHING = {"crop_min_area": 1.0, "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
            "grayscale": 0.0}  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comface.config import PretrainConfig
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curriculum import change_range, choose_partner
 
 PAPER_ENDS = PretrainConfig().curriculum_ends

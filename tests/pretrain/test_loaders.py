@@ -16,18 +16,19 @@ import pytest
 import torch
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import ShardConfig, Share, SynthesizeConfig
+from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError, TryAgain
-from comface.manifest import Artifact
 from comface.pretrain.data import PairImages, batches, check_shared_memory, loader_failures
 from comface.pretrain.draft import loader_bytes
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes
 from comface.pretrain.step import StopRequested, stop_requests
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
 
 HERE = Processes(0, 1, torch.device("cpu"))
 STEPS = 6

@@ -22,20 +22,24 @@ from tiny_generator import ATTRIBUTES, load_tiny
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from comface.backbones import build_backbone
-from comface.config import Backbone, PretrainConfig, ShardConfig, Share, SynthesizeConfig, resolve
+from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, open_artifact
+from comface.networks.backbones import build_backbone
+from comface.networks.names import Backbone
+from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
 from comface.pretrain.draft import draft_backbone
 from comface.pretrain.loop import Sums, build_optimizer, train_steps
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.processes import Processes
 from comface.pretrain.step import StopRequests, Training, pretrain
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
 
 OVERRIDES = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=2",

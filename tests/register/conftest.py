@@ -18,12 +18,13 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from comface.config import PretrainConfig, RegisterConfig
-from comface.manifest import Artifact, Draft
-from comface.predictions import metrics_of
+from comface.artifacts.manifest import Artifact, Draft
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.network import ComFace
+from comface.register.config import RegisterConfig
 from comface.register.step import RegisterResult, register
 from comface.store import FileStore, Store
+from comface.tasks.predictions import metrics_of
 from comface.transfer.heads import Head
 
 STEP = "comface.seeds"

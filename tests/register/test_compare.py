@@ -17,18 +17,18 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from comface import faces
-from comface.backbones import build_backbone
-from comface.config import RegisterConfig
+from comface import methods
+from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import DataError
-from comface.manifest import Draft, open_artifact
-from comface.models import DCGAN, FACE_RECOGNITION, LANDMARKS, available
-from comface.register.compare import Caveats, Change, Comparison, caveats_of, changes_of, compare, notes, table
-from comface.register.estimator import change, load_estimator
-from comface.register.picture import picture
+from comface.faces import detection as faces
+from comface.models.compare import Caveats, Change, Comparison, caveats_of, changes_of, compare, notes, table
+from comface.models.estimator import change, load_estimator
+from comface.models.picture import picture
+from comface.networks.backbones import build_backbone
+from comface.register.config import RegisterConfig
 from comface.register.step import register
-from comface.transfer import methods
 from comface.transfer.heads import head_of
+from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
 
 needs_models = pytest.mark.skipif(
     not {DCGAN, LANDMARKS} <= set(available()), reason="needs what `comface fetch` takes from packages"
@@ -248,7 +248,7 @@ def test_one_person_smiling_is_one_person(registered, photos: dict[str, Path]) -
 def test_without_the_network_it_is_said_that_nobody_checked(
     registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("comface.identity.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("comface.faces.identity.models_folder", lambda: tmp_path)
     caveats = caveats_of(None, None)
     assert not caveats.refused
     assert "was not checked" in caveats.reasons[0]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from comface import first_comparison
-from comface.first_comparison import compare_first_pair
-from comface.manifest import Artifact, Draft
-from comface.models import DCGAN, FACE_RECOGNITION, LANDMARKS, available
-from comface.register.compare import Comparison
+from comface.artifacts.manifest import Artifact, Draft
+from comface.models.compare import Comparison
+from comface.run import first_comparison
+from comface.run.first_comparison import compare_first_pair
 from comface.store import Store
+from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
 
 pytestmark = pytest.mark.skipif(
     not {DCGAN, LANDMARKS, FACE_RECOGNITION} <= set(available()),

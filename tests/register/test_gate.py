@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from comface.config import RegisterConfig, Threshold
+from comface.register.config import RegisterConfig, Threshold
 from comface.register.gate import Metric, decide
 
 CONFIG = RegisterConfig()

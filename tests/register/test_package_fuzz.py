@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import DataError
-from comface.manifest import Artifact, open_artifact
-from comface.register.compare import changes_of
-from comface.register.estimator import load_estimator
-from comface.register.listing import model_text, show_model
-from comface.sealed import sealed, unsealed
+from comface.models.compare import changes_of
+from comface.models.estimator import load_estimator
+from comface.models.listing import model_text, show_model
 from comface.store import FileStore
 
 VALUES: tuple[Any, ...] = (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from comface.cli import main
-from comface.models import DCGAN, FACE_RECOGNITION, LANDMARKS, available
+from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
 
 pytestmark = pytest.mark.skipif(
     not {DCGAN, LANDMARKS, FACE_RECOGNITION} <= set(available()),

@@ -10,22 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.sealed import sealed, unsealed
+from comface.artifacts.verify import verify
 from comface.commands.verification import starting_points
-from comface.config import RegisterConfig, Threshold
 from comface.errors import DataError, GateRefused
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.register.listing import (
-    list_models,
-    model_text,
-    models_text,
-    promote_model,
-    show_model,
-)
-from comface.register.registry import Registry
+from comface.models.listing import list_models, model_text, models_text, promote_model, show_model
+from comface.models.registry import Registry
+from comface.register.config import RegisterConfig, Threshold
 from comface.register.step import gate, register
-from comface.sealed import sealed, unsealed
 from comface.store import Store, open_store
-from comface.verify import verify
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.register.registry import Registry, names, resolve_backbone, resolve_model
-from comface.sealed import sealed, unsealed
+from comface.models.registry import Registry, names, resolve_backbone, resolve_model
 from comface.store import Store, open_store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

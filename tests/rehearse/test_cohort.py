@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comface.config import RehearseConfig
+from comface.datasets.config import RehearseConfig
+from comface.datasets.rehearsal.cohort import Likeness, people, photograph, write_cohort
 from comface.errors import DataError
-from comface.faces import align, faces_in, find_face
+from comface.faces.detection import align, faces_in, find_face
+from comface.faces.photos import read_photo
 from comface.generators import load_generator, to_uint8
-from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
-from comface.photos import read_photo
-from comface.rehearse.cohort import Likeness, people, photograph, write_cohort
-from comface.screening.identity import embedder, unit
+from comface.methods.gallery import embedder, unit
+from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
 
 fetched = pytest.mark.skipif(
     not all((models_folder() / name).is_file() for name in (AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS)),

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from comface.config import DataSource, RehearseConfig
-from comface.faces import find_face
-from comface.rehearse.disfa import intensities, subject_name, write_disfa
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource, RehearseConfig
+from comface.datasets.rehearsal.disfa import intensities, subject_name, write_disfa
+from comface.faces.detection import find_face
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(disfa_subjects=4, disfa_frames=20)
 

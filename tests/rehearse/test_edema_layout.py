@@ -5,12 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-from comface.config import DataSource, RehearseConfig
-from comface.faces import find_face
-from comface.photos import read_photo
-from comface.rehearse.edema import weighings_of, write_edema
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource, RehearseConfig
+from comface.datasets.rehearsal.edema import weighings_of, write_edema
+from comface.faces.detection import find_face
+from comface.faces.photos import read_photo
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(edema_a_patients=4, edema_b_patients=4, edema_sessions=2, edema_frames=2)
 

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from comface.config import DataSource, RehearseConfig
-from comface.faces import find_face
-from comface.photos import read_photo
-from comface.rehearse.fgnet import ages, names, write_fgnet
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource, RehearseConfig
+from comface.datasets.rehearsal.fgnet import ages, names, write_fgnet
+from comface.faces.detection import find_face
+from comface.faces.photos import read_photo
 from comface.seeds import numpy_rng
-from comface.transfer.datasets import open_dataset
 
 CONFIG = RehearseConfig(fgnet_subjects=5, fgnet_images=6)
 

@@ -7,10 +7,10 @@ import json
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from comface.config import resolve
 from comface.errors import ConfigurationError
-from comface.resolve.entry import configure
-from comface.resolve.parameters import names, override_lines, override_mapping
+from comface.plan.configuration import resolve
+from comface.plan.from_parameters import configure
+from comface.plan.parameters import names, override_lines, override_mapping
 
 LINES = [
     "pretrain.epochs=4", "pretrain.curriculum_ends=[1, 4]", "pretrain.seed=9007199254740993", "register.must_beat=null",

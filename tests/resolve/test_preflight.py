@@ -13,17 +13,19 @@ from PIL import Image
 from weights_location import ATTRIBUTES, fill
 
 from comface.cli import main
-from comface.config import NOT_BUILT, RunConfig, TransferConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
-from comface.models import IMAGENET
+from comface.methods import METHODS
+from comface.methods.names import NOT_BUILT
+from comface.plan.checks import check_configuration
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.datasets import check_dataset
+from comface.plan.missing import absent_methods, rival_problems, without_missing
+from comface.plan.sizes import room_problems, sizes_of
+from comface.plan.step import make_plans, plan_run
 from comface.pretrain.draft import loader_bytes
-from comface.resolve.checks import check_configuration
-from comface.resolve.datasets import check_dataset
-from comface.resolve.missing import absent_methods, rival_problems, without_missing
-from comface.resolve.sizes import room_problems, sizes_of
-from comface.resolve.step import make_plans, plan_run
 from comface.store import FileStore
-from comface.transfer.methods import METHODS
+from comface.transfer.config import TransferConfig
+from comface.weights.fetched import IMAGENET
 
 SECONDS = 20
 COMPOSITION = "synthesize.composition"
@@ -316,7 +318,7 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
 def test_what_cannot_fit_is_refused_with_both_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
 ) -> None:
-    monkeypatch.setattr("comface.resolve.sizes.machine_memory_bytes", lambda: 16 * 2**30)
+    monkeypatch.setattr("comface.plan.sizes.machine_memory_bytes", lambda: 16 * 2**30)
     found = [str(problem) for problem in room_problems(laptop(*overrides), FileStore(tmp_path), {})]
     assert any(words in sentence for sentence in found), found
     assert list(room_problems(laptop(), FileStore(tmp_path), {})) == []

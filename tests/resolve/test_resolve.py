@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from comface.config import RunConfig, resolve
+from comface.artifacts.manifest import Draft
+from comface.artifacts.plans import read_plan
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Draft
-from comface.models import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
-from comface.plans import read_plan
-from comface.register.registry import Registry
-from comface.resolve.checks import check_store
-from comface.resolve.consistency import composition_problems, items
-from comface.resolve.datasets import check_dataset
-from comface.resolve.entry import FIELDS, configure, ending, resolve_parameters
-from comface.resolve.missing import without_missing
-from comface.resolve.step import make_plans, plan_run
-from comface.resolve.weights import check_screening, find_generators
+from comface.models.registry import Registry
+from comface.plan.checks import check_store
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.consistency import composition_problems, items
+from comface.plan.datasets import check_dataset
+from comface.plan.from_parameters import FIELDS, configure, ending, resolve_parameters
+from comface.plan.missing import without_missing
+from comface.plan.step import make_plans, plan_run
+from comface.plan.weights import check_screening, find_generators
 from comface.store import FileStore, open_store
+from comface.weights.fetched import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
 
 PROCEDURAL = "synthesize.composition=[{generator: procedural, identities: 80, attributes: [weight, age]}]"
 BOTH = (

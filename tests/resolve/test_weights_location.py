@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from weights_location import ATTRIBUTES, GOLDEN, SOURCES, WIDTH, converted, fill, put
 
-from comface.config import RunConfig, resolve
 from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.generators.location import find_file, open_supplies
-from comface.resolve.step import make_plans, plan_run
-from comface.resolve.weights import find_generators
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.step import make_plans, plan_run
+from comface.plan.weights import find_generators
 from comface.store import FileStore, open_store
+from comface.tracks.supplies import find_file, open_supplies
 
 BATCH = "pretrain.pairs_per_step=4"
 SMALL = (

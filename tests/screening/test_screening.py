@@ -13,19 +13,21 @@ import torch
 from PIL import Image
 from planted import INSTRUMENTS, PlantedGenerator, along, found
 
-from comface.config import ScreeningConfig, ShardConfig, Share, SynthesizeConfig
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.verify import verify
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, open_artifact
-from comface.models import ALL, available
 from comface.pretrain.pairs import PairSampler
+from comface.screening.config import ScreeningConfig
 from comface.screening.step import screen_composition, screen_tracks
 from comface.screening.table import text_table
-from comface.shard.entry import shard_tracks
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
+from comface.shard.from_plan import shard_tracks
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
-from comface.verify import verify
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
+from comface.weights.fetched import ALL, available
 
 CONFIG = ScreeningConfig(tracks=20, others=5)
 SETTINGS = SynthesizeConfig(

@@ -18,16 +18,18 @@ from hypothesis import strategies as st
 from tar_tracks import Stored, tracks_in
 from tiny_generator import ATTRIBUTES, load_tiny
 
-from comface.config import ShardConfig, Share, SynthesizeConfig
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
+from comface.artifacts.verify import verify
 from comface.errors import DataError
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.shard.plan import closed_at, locate, plan
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
+from comface.shard.plan import closed_at, plan
 from comface.shard.step import shard
 from comface.store import FileStore, open_store
 from comface.synthesize.step import synthesize
-from comface.tracks import IndexedTrack, Track, TrackTar
-from comface.verify import verify
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.located import locate
+from comface.tracks.shard_reader import ShardReader
+from comface.tracks.tar import IndexedTrack, Track, TrackTar
 
 SMALL = ShardConfig(shard_size_mb=0.15)
 
@@ -174,8 +176,8 @@ def test_a_shard_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(store
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from comface.config import ShardConfig\n"
-        "from comface.manifest import open_artifact\n"
+        "from comface.shard.config import ShardConfig\n"
+        "from comface.artifacts.manifest import open_artifact\n"
         "from comface.shard.step import shard\n"
         "from comface.store import FileStore\n"
         "class Slow(FileStore):\n"
@@ -319,7 +321,7 @@ def test_more_shards_than_may_be_open_are_read_too(
     every = ShardReader(sharded, "train", tmp_path)
     assert len({item.shard for item in every.tracks}) > 2
     wanted = [every.jpeg(number, 1) for number in range(len(every))]
-    monkeypatch.setattr("comface.shard.reader.OPEN_FILES", 2)
+    monkeypatch.setattr("comface.tracks.shard_reader.OPEN_FILES", 2)
     reader, before = ShardReader(sharded, "train", tmp_path), len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(2):
         assert [reader.jpeg(number, 1) for number in range(len(reader))] == wanted

@@ -12,9 +12,9 @@ from certificates import server_context
 from kfp_api_server import KfpServer, Moved
 
 from comface.cli import main
-from comface.credentials import carries_credentials
+from comface.config.credentials import carries_credentials
 from comface.errors import ConfigurationError
-from comface.resolve.entry import configure
+from comface.plan.from_parameters import configure
 
 AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 

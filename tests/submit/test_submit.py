@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from kfp_api_server import KfpServer, Refused
 
+from comface.artifacts.sealed import sealed
 from comface.cli import main
 from comface.errors import ConfigurationError
-from comface.sealed import sealed
 from comface.store import open_store
 from comface.submit.connection import IN_CLUSTER, connect, endpoint_from
 from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults

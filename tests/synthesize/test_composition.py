@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comface.config import CELEBA, Share, SynthesizeConfig, parse
+from comface.config.reading import parse
 from comface.errors import ConfigurationError
-from comface.synthesize.composition import (
+from comface.tracks.composition import (
     TRACKS_PER_CHUNK,
     check_names,
     chunks,
@@ -21,7 +21,8 @@ from comface.synthesize.composition import (
     totals,
     tracks,
 )
-from comface.tracks import Track
+from comface.tracks.config import CELEBA, Share, SynthesizeConfig
+from comface.tracks.tar import Track
 
 
 @st.composite

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from comface.config import ShardConfig, Share, SynthesizeConfig
+from comface.artifacts.verify import verify
 from comface.errors import ConfigurationError
 from comface.generators import load_generator
-from comface.models import DCGAN, LANDMARKS, available
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
-from comface.synthesize.screen import face_found, finder_for
 from comface.synthesize.step import preflight, synthesize
-from comface.synthesize.sweep import to_uint8
-from comface.verify import verify
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.screen import face_found, finder_for
+from comface.tracks.shard_reader import ShardReader
+from comface.tracks.sweep import to_uint8
+from comface.weights.fetched import DCGAN, LANDMARKS, available
 
 needs_models = pytest.mark.skipif(
     not {DCGAN, LANDMARKS} <= set(available()), reason="the published models are not fetched (comface fetch)"

@@ -18,16 +18,16 @@ from tar_tracks import Stored, tracks_in
 from torch import nn
 from weights_location import WIDTH, fill, put
 
-from comface.config import RunConfig, resolve
+from comface.artifacts.manifest import Artifact, open_artifact
 from comface.generators import load_generator
 from comface.generators.stylegan.generator import z_of
-from comface.manifest import Artifact, open_artifact
-from comface.resolve.step import Plans, make_plans
-from comface.resolve.weights import find_generators
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.step import Plans, make_plans
+from comface.plan.weights import find_generators
 from comface.store import FileStore, Store, open_store
-from comface.synthesize.composition import totals
-from comface.synthesize.entry import synthesize_part
-from comface.tracks import Track
+from comface.synthesize.from_plan import synthesize_part
+from comface.tracks.composition import totals
+from comface.tracks.tar import Track
 
 COMPOSITION = (
     "synthesize.composition=[{generator: stylegan, identities: 2, attributes: [age, smile, weight],"
@@ -124,12 +124,13 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(
     weights: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smaller = "synthesize.composition=[{generator: stylegan3, identities: 8, attributes: [Bald, Male]}]"
-    monkeypatch.setattr("comface.synthesize.composition.TRACKS_PER_CHUNK", 2)
+    monkeypatch.setattr("comface.tracks.composition.TRACKS_PER_CHUNK", 2)
     undisturbed = make(planned(tmp_path / "undisturbed", weights, 1, smaller), 0, tmp_path)
     plans = planned(tmp_path / "killed", weights, 1, smaller)
     script = (
-        "import sys; from comface.synthesize import composition, entry; composition.TRACKS_PER_CHUNK = 2; "
-        "entry.synthesize_part(sys.argv[1], 0, sys.argv[2])"
+        "import sys; from comface.tracks import composition; from comface.synthesize import from_plan; "
+        "composition.TRACKS_PER_CHUNK = 2; "
+        "from_plan.synthesize_part(sys.argv[1], 0, sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", script, plans.synthesize, str(tmp_path / "page.html")])
     until = time.monotonic() + 100

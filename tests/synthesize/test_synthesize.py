@@ -18,15 +18,15 @@ from PIL import Image
 from tar_tracks import Stored, tracks_in
 from tiny_generator import ATTRIBUTES, TinyGenerator, is_bright, load_tiny
 
-from comface.config import Share, SynthesizeConfig
+from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.generators import edit
-from comface.manifest import Artifact
 from comface.store import FileStore
 from comface.synthesize import chunk as chunk_module
-from comface.synthesize.composition import totals, tracks
 from comface.synthesize.step import preflight, synthesize
-from comface.synthesize.sweep import to_uint8
+from comface.tracks.composition import totals, tracks
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.sweep import to_uint8
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -140,7 +140,7 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(tmp_pa
         f"sys.path.insert(0, {str(TESTS)!r})\n"
         "from pathlib import Path\n"
         "from tiny_generator import is_bright, load_tiny\n"
-        "from comface.config import SynthesizeConfig\n"
+        "from comface.tracks.config import SynthesizeConfig\n"
         "from comface.store import FileStore\n"
         "from comface.synthesize.step import synthesize\n"
         "def find(image):\n"

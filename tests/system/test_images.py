@@ -14,11 +14,11 @@ import pytest
 import yaml
 from tiny_run import ROOT, TINY, sets
 
-from comface.local_run import for_one_machine
-from comface.models import ALL
-from comface.register.registry import resolve_model
-from comface.resolve.parameters import override_mapping
+from comface.models.registry import resolve_model
+from comface.plan.parameters import override_mapping
+from comface.run.local import for_one_machine
 from comface.store import open_store
+from comface.weights.fetched import ALL
 
 WHICH = os.environ.get("COMFACE_TEST_IMAGES", "")
 pytestmark = [
@@ -151,7 +151,7 @@ def test_nothing_in_an_image_can_be_changed_by_its_user(image: str) -> None:
 
 @pytest.mark.parametrize(("image", "whole"), [(CPU, False), (GPU, True), (SERVING, True)])
 def test_models_are_baked_into_the_larger_images_and_the_bill_of_materials_names_all(image: str, whole: bool) -> None:
-    ask = "from comface.models import available; print(*available())"
+    ask = "from comface.weights.fetched import available; print(*available())"
     assert set(inside(image, "-c", ask, entry="python3").split()) == (set(ALL) if whole else set())
     bill = json.loads(inside(image, "/opt/comface/share/sbom.cdx.json", entry="cat"))
     names = {component["name"] for component in bill["components"]}

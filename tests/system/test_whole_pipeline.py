@@ -17,9 +17,9 @@ import radosgw
 from faulty_proxy import KINDS, faulty
 from tiny_run import bare_environment, comface, command, manifests, run_arguments
 
-from comface.manifest import open_artifact
-from comface.models import ALL, DCGAN, available, models_folder
+from comface.artifacts.manifest import open_artifact
 from comface.store import open_store
+from comface.weights.fetched import ALL, DCGAN, available, models_folder
 
 pytestmark = pytest.mark.system
 needs_models = pytest.mark.skipif(set(available()) != set(ALL), reason="needs what `comface fetch` takes from packages")

@@ -10,11 +10,12 @@ from drawing import drawn_face
 from PIL import Image
 from scipy.io import savemat
 
-from comface.config import DataSource
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource
+from comface.datasets.dataset import Photo
+from comface.datasets.disfa import read_labels, spread
+from comface.datasets.media import pictures, video_length
 from comface.errors import ConfigurationError, DataError
-from comface.transfer.datasets import Photo, open_dataset
-from comface.transfer.datasets.disfa import read_labels, spread
-from comface.transfer.datasets.media import pictures, video_length
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from comface import models
-from comface.config import DataSource
+from comface.artifacts.arrays import read_array
+from comface.artifacts.manifest import Draft, open_artifact
+from comface.datasets.config import DataSource
 from comface.errors import DataError
-from comface.manifest import Draft, open_artifact
 from comface.store import FileStore
-from comface.transfer.arrays import read_array
-from comface.transfer.entry import align_faces
-from comface.transfer.faces import align_dataset
+from comface.transfer.align import align_dataset
+from comface.transfer.from_plan import align_faces
+from comface.weights import fetched as models
 
 EYES = np.array([[20, 40], [25, 37], [30, 40], [25, 42], [25, 40], [70, 40], [65, 37], [60, 40], [65, 43], [65, 40]])
 
@@ -71,7 +71,7 @@ def test_aligning_again_finds_the_same_artifact_and_changed_data_make_another(tm
 
 def test_a_rehearsal_artifact_is_read_where_it_lies_and_says_that_it_is_one(tmp_path, fgnet):
     store = FileStore(tmp_path / "store")
-    draft = Draft(store, "dataset", {}, {}, step="comface.transfer.faces")
+    draft = Draft(store, "dataset", {}, {}, step="comface.transfer.align")
     for path in sorted(p for p in fgnet.rglob("*") if p.is_file()):
         draft.write(path.relative_to(fgnet).as_posix(), path.read_bytes())
     dataset = draft.publish({"rehearsal": True, "layout": "fgnet"})

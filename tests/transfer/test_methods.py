@@ -5,11 +5,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from comface import models
-from comface.backbones import build_backbone
 from comface.errors import ConfigurationError, DataError
-from comface.transfer.imagenet import lite0_to_timm, load_imagenet
-from comface.transfer.methods import METHODS, Sources, encode, load_method
+from comface.methods import METHODS, load_method
+from comface.methods.encoder import Sources, encode
+from comface.methods.imagenet import lite0_to_timm, load_imagenet
+from comface.networks.backbones import build_backbone
+from comface.weights import fetched as models
 
 
 def faces(count: int = 3, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -131,7 +132,7 @@ def test_features_do_not_depend_on_the_batch(monkeypatch):
     encoder = load_method("scratch", Sources(network="narrow", image_size_px=64))
     images = faces(5)
     whole = encode(encoder, images)
-    monkeypatch.setattr("comface.transfer.methods.BATCH", 2)
+    monkeypatch.setattr("comface.methods.encoder.BATCH", 2)
     assert np.allclose(encode(encoder, images), whole, atol=1e-5)
 
 

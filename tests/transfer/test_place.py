@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from comface.config import DataSource
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource
+from comface.datasets.place import local_folder
 from comface.errors import ConfigurationError, DataError
-from comface.execution import cache_folder
+from comface.runtime.folders import cache_folder
 from comface.store import Store, open_store
-from comface.transfer.datasets import open_dataset
-from comface.transfer.datasets.place import local_folder
 
 CASE = Path(__file__).parents[1] / "data/cases/edema/base"
 

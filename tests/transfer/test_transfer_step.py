@@ -11,13 +11,15 @@ import safetensors.torch
 import torch
 from drawing import drawn_face
 
-from comface.backbones import ChangeHead, build_backbone
-from comface.config import PretrainConfig, Task, TransferConfig
+from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.manifest import Draft
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Draft
-from comface.predictions import read_predictions
+from comface.networks.backbones import ChangeHead, build_backbone
+from comface.pretrain.config import PretrainConfig
 from comface.store import FileStore
-from comface.transfer.arrays import array_bytes, read_array
+from comface.tasks.config import Task
+from comface.tasks.predictions import read_predictions
+from comface.transfer.config import TransferConfig
 from comface.transfer.heads import head_of
 from comface.transfer.pairs import draw_pairs
 from comface.transfer.step import transfer
@@ -40,7 +42,7 @@ def drawn_faces(store, name="drawn", subjects=8, photos=8, seed=0):
             row = {"subject": f"Jane {subject}", "labels": {"smile": smile}, "session": "", "phase": ""}
             rows.append(row | {"sha256": hashlib.sha256(image.tobytes()).hexdigest()})
             images.append(image)
-    draft = Draft(store, "faces", {"name": name}, {}, step="comface.transfer.faces")
+    draft = Draft(store, "faces", {"name": name}, {}, step="comface.transfer.align")
     draft.write("faces.npy", array_bytes(np.stack(images)))
     draft.write_json("photos.json", rows)
     return draft.publish({"dataset": name, "rehearsal": True, "found": len(rows), "missed": {"no face": 2}})
@@ -200,7 +202,7 @@ def test_the_digest_of_the_test_set_is_equal_across_methods_and_modes_and_follow
     assert run(world, config=CONFIG.model_copy(update={"folds": 3})).facts["test_sha256"] not in digests
     assert run(world, task=ACROSS).facts["test_sha256"] not in digests
     faces = world[1]
-    repainted = Draft(store, "faces", {"name": "repainted"}, {}, step="comface.transfer.faces")
+    repainted = Draft(store, "faces", {"name": "repainted"}, {}, step="comface.transfer.align")
     rows = faces.read_json("photos.json")
     rows[0]["sha256"] = "0" * 64
     repainted.write("faces.npy", faces.read("faces.npy"))
@@ -232,8 +234,9 @@ def test_linear_evaluation_with_features_at_hand_does_not_import_torch(world):
     run(world, "scratch")
     code = f"""
 import sys
-from comface.config import Task, TransferConfig
-from comface.manifest import open_artifact
+from comface.tasks.config import Task
+from comface.transfer.config import TransferConfig
+from comface.artifacts.manifest import open_artifact
 from comface.store import open_store
 from comface.transfer.step import transfer
 config = TransferConfig.model_validate_json('''{CONFIG.model_copy(update={"seed": 0, "folds": 3}).model_dump_json()}''')

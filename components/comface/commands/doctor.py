@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from comface.commands.configured import add_configuration, default_store
-from comface.config import resolve
 from comface.errors import ConfigurationError
+from comface.plan.configuration import resolve
 
 
 def add_commands(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """0 only when nothing is red."""
-    from comface.cluster import Cluster, NoAnswer, open_cluster
+    from comface.cluster.client import Cluster, NoAnswer, open_cluster
     from comface.doctor.rows import Row, as_json, run_checks, table
 
     cluster: Cluster | None = None
@@ -54,7 +54,7 @@ def _checks(arguments: argparse.Namespace, cluster: Any) -> list[Any]:
     from comface.doctor.pipelines import SECTION, kfp_row
     from comface.doctor.places import place_checks
     from comface.doctor.rows import Check, Row
-    from comface.local_run import find_pipeline
+    from comface.run.local import find_pipeline
     from comface.submit.package import read_package
 
     store = arguments.store or (None if cluster else default_store(arguments))

@@ -43,9 +43,9 @@ def add_commands(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    from comface.register import compare as comparing
-    from comface.register.picture import picture
-    from comface.register.registry import resolve_model
+    from comface.models import compare as comparing
+    from comface.models.picture import picture
+    from comface.models.registry import resolve_model
     from comface.store import open_store
 
     if arguments.picture is not None:
@@ -67,11 +67,12 @@ def compare(arguments: argparse.Namespace) -> None:
 def features(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from comface.photos import read_photo
-    from comface.register.registry import resolve_backbone, resolve_model
+    from comface.artifacts.arrays import array_bytes
+    from comface.faces.photos import read_photo
+    from comface.methods import METHODS, WITH_WEIGHTS, load_method
+    from comface.methods.encoder import Sources, encode
+    from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
-    from comface.transfer.arrays import array_bytes
-    from comface.transfer.methods import METHODS, WITH_WEIGHTS, Sources, encode, load_method
 
     if arguments.method in METHODS:
         if arguments.weights is not None and arguments.method not in WITH_WEIGHTS:

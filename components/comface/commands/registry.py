@@ -37,21 +37,21 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 
 def list_(arguments: argparse.Namespace) -> None:
-    from comface.register.listing import list_models, models_text
+    from comface.models.listing import list_models, models_text
 
     rows = list_models(_store(arguments))
     print(json.dumps(rows, indent=1) if arguments.json else models_text(rows))
 
 
 def show(arguments: argparse.Namespace) -> None:
-    from comface.register.listing import model_text, show_model
+    from comface.models.listing import model_text, show_model
 
     shown = show_model(_store(arguments), arguments.reference)
     print(json.dumps(shown, indent=1) if arguments.json else model_text(shown))
 
 
 def promote(arguments: argparse.Namespace) -> None:
-    from comface.register.listing import promote_model
+    from comface.models.listing import promote_model
 
     done = promote_model(_store(arguments), arguments.reference, datetime.now(UTC))
     before = f" (before: {done['before']})" if done["before"] else ""

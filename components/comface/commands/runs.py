@@ -8,7 +8,7 @@ from typing import Any
 
 from comface.commands.configured import add_configuration, configuration, output_folder
 from comface.errors import GateRefused
-from comface.progress import say
+from comface.runtime.progress import say
 
 
 def add_commands(commands: Any) -> None:
@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from comface.files import check_output_folder
-    from comface.local_run import ONE_MACHINE, find_pipeline, run_pipeline
+    from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline
 
     check_output_folder(output_folder(arguments))
     config = configuration(arguments, {"pretrain": ONE_MACHINE})

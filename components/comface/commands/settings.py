@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from comface.commands.configured import add_configuration, configuration
-from comface.config import RunConfig
+from comface.plan.configuration import RunConfig
 
 HEAD = """# Configuration
 

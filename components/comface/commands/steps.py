@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from comface.artifacts.manifest import split_pin
 from comface.commands.configured import add_configuration, configuration
 from comface.errors import ConfigurationError, raise_any
-from comface.manifest import split_pin
-from comface.resolve.sizes import memory_problems
-from comface.resolve.step import Plans, make_plans
-from comface.resolve.weights import find_generators, screening_of
+from comface.plan.sizes import memory_problems
+from comface.plan.step import Plans, make_plans
+from comface.plan.weights import find_generators, screening_of
 
 BACKBONE = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
 
@@ -80,7 +80,7 @@ def _plans(arguments: argparse.Namespace, **narrowed: str) -> Plans:
 
 def _backbone(arguments: argparse.Namespace) -> str:
     """The URI of the backbone that --backbone names; of the default model's without it."""
-    from comface.register.registry import resolve_backbone, resolve_model
+    from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
 
     store = open_store(configuration(arguments).store)
@@ -95,7 +95,7 @@ def _scratch_file() -> str:
 
 
 def synthesize(arguments: argparse.Namespace) -> None:
-    from comface.synthesize.entry import synthesize_part
+    from comface.synthesize.from_plan import synthesize_part
 
     config = configuration(arguments)
     raise_any(memory_problems(config, ["synthesize"]))
@@ -109,13 +109,13 @@ def synthesize(arguments: argparse.Namespace) -> None:
 def screen(arguments: argparse.Namespace) -> None:
     import torch
 
-    from comface.execution import cache_folder
+    from comface.artifacts.manifest import open_artifact
     from comface.files import check_output, write_file
-    from comface.generators.location import open_supplies
-    from comface.manifest import open_artifact
+    from comface.runtime.folders import cache_folder
     from comface.screening.step import screen_composition, screen_tracks
     from comface.screening.table import text_table
     from comface.store import open_store
+    from comface.tracks.supplies import open_supplies
 
     check_output(arguments.picture, [], "--picture")
     config = configuration(arguments)
@@ -134,20 +134,20 @@ def screen(arguments: argparse.Namespace) -> None:
 
 
 def shard(arguments: argparse.Namespace) -> None:
-    from comface.shard.entry import shard_tracks
+    from comface.shard.from_plan import shard_tracks
 
     print(split_pin(shard_tracks(_plans(arguments).shard, arguments.tracks, _scratch_file()))[0])
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
-    from comface.pretrain.entry import pretrain_backbone
+    from comface.pretrain.from_plan import pretrain_backbone
 
     pinned, _ = pretrain_backbone(_plans(arguments).pretrain, arguments.shards, _scratch_file())
     print(split_pin(pinned)[0])
 
 
 def align(arguments: argparse.Namespace) -> None:
-    from comface.transfer.entry import align_faces
+    from comface.transfer.from_plan import align_faces
 
     for plan in _plans(arguments).datasets:
         if json.loads(plan)["dataset"] == arguments.dataset:
@@ -159,8 +159,9 @@ def align(arguments: argparse.Namespace) -> None:
 
 
 def transfer(arguments: argparse.Namespace) -> None:
-    from comface.manifest import canonical_json, open_artifact
-    from comface.transfer.entry import completed, transfer_item
+    from comface.artifacts.manifest import open_artifact
+    from comface.config.canonical import canonical_json
+    from comface.transfer.from_plan import completed, transfer_item
 
     plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
     if not plans.items:
@@ -173,7 +174,7 @@ def transfer(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    from comface.evaluate.entry import evaluate_results
+    from comface.evaluate.from_plan import evaluate_results
     from comface.files import check_output
 
     check_output(arguments.report, [], "--report")
@@ -185,7 +186,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def register(arguments: argparse.Namespace) -> int:
     from comface.errors import GateRefused
-    from comface.register.entry import decide, register_model
+    from comface.register.from_plan import decide, register_model
 
     plan = _plans(arguments).register
     decision = _scratch_file()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from comface.artifacts.manifest import Artifact, file_sha256, open_artifact
 from comface.commands.configured import add_configuration, configuration
 from comface.commands.registry import REFERENCE
 from comface.errors import ComfaceError, DataError
-from comface.manifest import Artifact, file_sha256, open_artifact
 from comface.store import FileStore, Store, open_store
+from comface.weights.fetched import DCGAN, IMAGENET, models_folder
 
 DESCRIPTION = """Walk an artifact's manifests back to its inputs and check every hash. A model brings its decision
 and the evaluation with it. References are followed inside the store that is named, so that a copy of a store verifies
@@ -32,7 +34,8 @@ def add_commands(commands: Any) -> None:
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    from comface.verify import used, verify
+    from comface.artifacts.verify import verify
+    from comface.commands.verification import used
 
     config = configuration(arguments)
     starts = starting_points(open_store(config.store), arguments.reference)
@@ -60,7 +63,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
     """The artifact that is named, and with a registered model the decision of its gate."""
-    from comface.register.registry import Registry, place_of, resolve_model
+    from comface.models.registry import Registry, place_of, resolve_model
 
     if reference is not None and (uri := place_of(reference)) is not None:
         return [open_artifact(uri)]
@@ -72,7 +75,7 @@ def starting_points(store: Store, reference: str | None) -> list[Artifact]:
 
 
 def made_by(artifact: Artifact) -> str:
-    from comface.code_digest import code_digest
+    from comface.artifacts.code_digest import code_digest
 
     code = artifact.manifest.code
     present = code_digest(code.get("step", "")) == code["digest"]
@@ -88,7 +91,7 @@ def _compared(what: str, sha256: str, place: str) -> bool:
 
 
 def _digest(place: str) -> str | None:
-    from comface.transfer.datasets.place import fingerprint
+    from comface.datasets.place import fingerprint
 
     try:
         store = open_store(place) if "://" in place else FileStore(Path(place)) if place else None
@@ -99,3 +102,39 @@ def _digest(place: str) -> str | None:
     if store.root.is_dir():
         return fingerprint(store.root)
     return file_sha256(store.root) if store.root.is_file() else None
+
+
+def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
+    """(what, sha256, where it would be at hand) of each weight file and data set that an artifact's manifest records.
+    `weights`: the weights location of the StyleGANs."""
+    config, facts = artifact.manifest.config, artifact.facts
+    for generator, record in config.get("generators", {}).items():
+        if record.get("weights_sha256"):
+            yield f"The weight file of '{generator}'", record["weights_sha256"], _generator_file(generator, weights)
+    instruments = config.get("instruments", {})
+    for record in (config, instruments):
+        if record.get("weights_sha256"):
+            yield f"The weight file of '{record['method']}'", record["weights_sha256"], _packaged(IMAGENET)
+    rows = [(row["file"], row["sha256"]) for row in config.get("provenance", ())]
+    for name, sha256 in [*instruments.get("scorers_sha256", {}).items(), *rows]:
+        if sha256:
+            yield f"The file '{name}'", sha256, _packaged(name)
+    if config.get("fingerprint"):
+        yield f"The data set '{config['dataset']}'", config["fingerprint"], str(facts.get("source", ""))
+
+
+def _packaged(name: str) -> str:
+    return str(models_folder() / name)
+
+
+def _generator_file(generator: str, weights: str) -> str:
+    if generator == "dcgan":
+        return _packaged(DCGAN)
+    from comface.tracks.supplies import find_weights
+
+    try:
+        location = open_store(weights)
+        key = find_weights(location, location.keys(), generator) if isinstance(location, FileStore) else None
+    except ComfaceError:
+        return ""
+    return str(location.path(key)) if isinstance(location, FileStore) and key else ""

@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    from comface.generators.containers.converted import convert
+    from comface.generators.conversion import convert
 
     facts = convert(arguments.file, arguments.output, arguments.licence)
     print(

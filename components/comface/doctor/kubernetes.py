@@ -12,12 +12,12 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from comface.cluster import NETWORK, Cluster, NotPermitted, part, parts
-from comface.config import RunConfig
+from comface.cluster.client import NETWORK, Cluster, NotPermitted, part, parts
 from comface.doctor.room import SECTION, dry_run_rows, gpu_rows, operator_rows, queue_rows, quota_rows, served
 from comface.doctor.rows import Check, Row, State
 from comface.launch.place import STORE_SECRET
 from comface.launch.quota import launches_job
+from comface.plan.configuration import RunConfig
 
 TESTED = (32, 36)
 """Minor versions of Kubernetes 1 that the manifests are validated for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from comface.cluster import Cluster, NoAnswer, NotPermitted, Refused, part, parts
+from comface.cluster.client import Cluster, NoAnswer, NotPermitted, Refused, part, parts
 from comface.doctor.rows import Row
 from comface.submit.connection import connect
 

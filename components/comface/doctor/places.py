@@ -5,13 +5,13 @@ In: the configuration; credentials from the environment. Out: checks. Nothing la
 
 from __future__ import annotations
 
-from comface.config import RunConfig
 from comface.doctor.rows import Check, Row
 from comface.errors import ComfaceError
-from comface.resolve.checks import Check as RunCheck
-from comface.resolve.checks import check_store, survey_run
+from comface.plan.checks import Check as RunCheck
+from comface.plan.checks import check_store, survey_run
+from comface.plan.configuration import RunConfig
 from comface.store import open_store
-from comface.store_s3 import S3Store
+from comface.store.s3 import S3Store
 
 SECTION = "run"
 REACH = "check AWS_ENDPOINT_URL and the network"

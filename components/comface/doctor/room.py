@@ -6,12 +6,12 @@ every check of the API server (schema, quota, webhooks) and is not kept.
 
 from __future__ import annotations
 
-from comface.cluster import Cluster, NoAnswer, NotPermitted, Refused, gpu_nodes, gpus_in_use, part, parts
-from comface.config import RunConfig
+from comface.cluster.client import Cluster, NoAnswer, NotPermitted, Refused, gpu_nodes, gpus_in_use, part, parts
 from comface.doctor.rows import Row, State
 from comface.launch.answers import never_fits
 from comface.launch.quota import KINDS, room, sample_request
-from comface.resolve.gpus import free_nodes, shortage
+from comface.plan.configuration import RunConfig
+from comface.plan.gpus import free_nodes, shortage
 
 SECTION = "cluster"
 QUEUE = ("kueue.x-k8s.io/v1beta2", "localqueues")

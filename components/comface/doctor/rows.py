@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from comface.cluster import NoAnswer, NotPermitted, Refused
+from comface.cluster.client import NoAnswer, NotPermitted, Refused
 from comface.errors import ComfaceError
 
 DEADLINE_S = 15.0

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from comface.image import IMAGE
+from comface.execution.container_image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -15,7 +15,7 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Put all transfers into tables, pictures and one report; returns the URI of the `evaluation` artifact."""
-    from comface.evaluate.entry import evaluate_results
+    from comface.evaluate.from_plan import evaluate_results
 
     uri, values = evaluate_results(plan, results, backbone, report.path, table.path)
     for name, value in values.items():

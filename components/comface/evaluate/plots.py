@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.config.names import printable
 from comface.evaluate.results import METHODS, MODES, OURS, Result
 from comface.evaluate.tables import groups_of, methods_of, title
-from comface.names import printable
 from comface.seeds import numpy_rng
 
 INK = "#0a0b0c"

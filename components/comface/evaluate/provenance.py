@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.manifest import Artifact
+from comface.artifacts.manifest import Artifact
 from comface.screening.table import HEADINGS, lightness, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")

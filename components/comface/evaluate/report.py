@@ -14,12 +14,12 @@ from typing import Any
 
 import jinja2
 
-from comface.config import EvaluateConfig
+from comface.config.names import markdown_cell
 from comface.errors import DataError
 from comface.evaluate import plots, provenance, tables
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import METHODS, MODES, OURS, Comparison, Result
-from comface.metrics import mean_absolute_error
-from comface.names import markdown_cell
+from comface.tasks.metrics import mean_absolute_error
 
 REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
 CAPTIONS = {

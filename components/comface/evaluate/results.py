@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.config import EvaluateConfig
+from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
-from comface.manifest import Artifact
-from comface.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
-from comface.predictions import read_predictions
+from comface.evaluate.config import EvaluateConfig
+from comface.tasks.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
+from comface.tasks.predictions import read_predictions
 
 OURS = "comface"
 METHODS = {

@@ -16,12 +16,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comface.config import EvaluateConfig
+from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate import report, tables
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
 from comface.evaluate.results import OURS, compare, read_results
-from comface.manifest import Artifact, Draft
-from comface.progress import say
+from comface.runtime.progress import say
 from comface.store import Store
 
 

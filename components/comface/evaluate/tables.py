@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comface.config.names import csv_cell
 from comface.evaluate.results import METHODS, MODES, Comparison, Result
-from comface.metrics import SMALLER_IS_BETTER, Estimate
-from comface.names import csv_cell
+from comface.tasks.metrics import SMALLER_IS_BETTER, Estimate
 
 HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
 

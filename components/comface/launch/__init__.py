@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from comface.config import PretrainConfig
+from comface.launch.config import Placement
 
 TOLD = "/dev/termination-log"
 """Where Kubernetes looks for a container's last words (terminationMessagePath), 4 KiB at most."""
 
 
 GOES_ON = "what runs there goes on"
-"""Said where a launcher ends and its job does not: the exit handler leaves such a job alone (resolve/entry.py)."""
+"""Said where a launcher ends and its job goes on: the exit handler (plan/from_parameters.py) keeps that job."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Work:
     """URI of the shards."""
     result: str
     """URI where the backbone will be published; its processes refuse to work for another."""
-    config: PretrainConfig
+    config: Placement
     done: Callable[[], bool]
     """Whether the backbone is published."""
 

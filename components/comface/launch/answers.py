@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from comface.cluster import answered, cleaned, is_page, part, parts, words_of
+from comface.cluster.client import answered, cleaned, is_page, part, parts, words_of
 from comface.errors import ConfigurationError
 
 AWAY = (401, 408, 410, 429, 500, 502, 503, 504)

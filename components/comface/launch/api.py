@@ -20,7 +20,7 @@ from kubernetes import client as kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from comface.cluster import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
+from comface.cluster.client import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.launch import GOES_ON
 from comface.launch.answers import (
@@ -36,7 +36,7 @@ from comface.launch.answers import (
     whole,
     whole_items,
 )
-from comface.progress import say
+from comface.runtime.progress import say
 
 T = TypeVar("T")
 NO_ANSWER = (HTTPError, OSError, ValueError)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from comface.cluster import part
+from comface.cluster.client import part
 from comface.errors import ComfaceError, ConfigurationError, Preempted, TryAgain
 from comface.launch.api import Api
 from comface.launch.causes import Cause, find_cause, is_stuck, restarts, taken_away, waiting
@@ -23,7 +23,7 @@ from comface.launch.logs import LogFollower
 from comface.launch.refusals import Refusals, create_when_room
 from comface.launch.request import WORK_ANNOTATION, JobRequest
 from comface.launch.termination import termination_as_preempted
-from comface.progress import say
+from comface.runtime.progress import say
 
 TAIL_LINES, SHOWN_LINES = 400, 40
 """torchrun's frame and C++'s stack can be a hundred lines long; what was wrong stands before them."""

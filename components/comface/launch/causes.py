@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from comface.cluster import part, parts
+from comface.cluster.client import part, parts
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
 from comface.launch.crash import last_error, signal_in
 

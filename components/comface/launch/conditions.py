@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from comface.cluster import part, parts
+from comface.cluster.client import part, parts
 
 
 class Phase(Enum):

@@ -20,7 +20,7 @@ from pathlib import Path
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
 from comface.launch import Work
 from comface.launch.crash import last_error
-from comface.progress import say
+from comface.runtime.progress import say
 
 GRACE_S, LAST_LINES = 60, 400
 """torchrun itself waits 30 s for its processes."""

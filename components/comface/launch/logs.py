@@ -13,9 +13,9 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from comface.cluster import part
+from comface.cluster.client import part
 from comface.launch.api import NO_ANSWER, Api
-from comface.progress import say
+from comface.runtime.progress import say
 
 
 class LogFollower:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comface.cluster import parts
+from comface.cluster.client import parts
 from comface.errors import ConfigurationError
 
 FIELD_PATHS = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from comface.launch.place import CREDENTIALS, STORE_KEYS, STORE_SECRET
 from comface.launch.request import METRICS_PORT, JobRequest
-from comface.monitoring import METRICS_LABEL, PORT
+from comface.runtime.monitoring import METRICS_LABEL, PORT
 
 GPU = "nvidia.com/gpu"
 TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]

@@ -12,9 +12,9 @@ from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
-from comface.cluster import part, parts
-from comface.config import PretrainConfig
+from comface.cluster.client import part, parts
 from comface.launch import podspec, pytorchjob, trainjob
+from comface.launch.config import Placement
 from comface.launch.place import Forwarded, Place
 from comface.launch.request import JobRequest
 
@@ -25,12 +25,12 @@ NEVER_OURS = {"Terminating", "BestEffort", "CrossNamespacePodAffinity"}
 """Scopes of quotas that count other pods than those of a training."""
 
 
-def launches_job(config: PretrainConfig) -> bool:
+def launches_job(config: Placement) -> bool:
     """Whether pre-training becomes a job where it runs in a cluster."""
     return config.nodes > 1 or config.gpus_per_node > 0
 
 
-def sample_request(config: PretrainConfig, namespace: str, image: str = "sample") -> JobRequest:
+def sample_request(config: Placement, namespace: str, image: str = "sample") -> JobRequest:
     """A job of the right size that trains nothing: for questions about it."""
     place = Place("doctor", "0", namespace)
     owner = {"apiVersion": "v1", "kind": "Pod", "name": place.pod, "uid": "00000000-0000-4000-8000-000000000000"}
@@ -41,7 +41,7 @@ def sample_request(config: PretrainConfig, namespace: str, image: str = "sample"
     )  # fmt: skip
 
 
-def needs(config: PretrainConfig) -> dict[str, Decimal]:
+def needs(config: Placement) -> dict[str, Decimal]:
     """Name in a quota -> what the whole job takes of it."""
     from kubernetes.utils.quantity import parse_quantity
 
@@ -62,7 +62,7 @@ class Room:
     now: list[str] = field(default_factory=list)
 
 
-def room(config: PretrainConfig, quotas: Iterable[Mapping[str, Any]]) -> Room:
+def room(config: Placement, quotas: Iterable[Mapping[str, Any]]) -> Room:
     found, wanted = Room(), needs(config)
     for quota in quotas:
         if not _counts(quota, config.job.priority_class):

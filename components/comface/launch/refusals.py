@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from comface.cluster import part
+from comface.cluster.client import part
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.launch.answers import OverQuota, never_fits
 from comface.launch.api import Api
 from comface.launch.logs import comparable
 from comface.launch.request import JobRequest
-from comface.progress import say
+from comface.runtime.progress import say
 
 REFUSED = {"FailedCreatePod", "FailedCreate"}
 """Of the training operator, and of the Job controller below a JobSet."""

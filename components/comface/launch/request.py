@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from comface.cluster import part, parts
-from comface.config import JobConfig
+from comface.cluster.client import part, parts
+from comface.config.canonical import canonical_json
 from comface.launch import Work
+from comface.launch.config import JobConfig
 from comface.launch.place import Forwarded, Place
-from comface.manifest import canonical_json
 
 RUN_LABEL = "comface.io/run"
 WORK_ANNOTATION = "comface.io/work"

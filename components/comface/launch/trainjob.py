@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comface.cluster import part, parts
+from comface.cluster.client import part, parts
 from comface.launch import podspec
 from comface.launch.conditions import Phase, Reading, ended, holding
 from comface.launch.request import JobRequest

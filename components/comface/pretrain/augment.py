@@ -1,8 +1,8 @@
 """Augmentation of views: flip, random crop, colour jitter, grayscale (section 3.2), batched on the device.
 
 One grid_sample carries crop, flip and rotation; one 3x3 matrix and offset carry brightness, contrast, saturation,
-hue and grayscale. Strengths are `Augmentation` in config.py. Every view draws its own: the same draw for x and y, or
-none at all, lets pixel differences solve the pretext task, and nothing transfers.
+hue and grayscale. Strengths are `Augmentation` in pretrain/config.py. Every view draws its own: the same draw for x
+and y, or none at all, lets pixel differences solve the pretext task, and nothing transfers.
 
 Legend: N views, H = W = side length. Images float32 (N,3,H,W) in [-1, 1].
 """
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from comface.config import Augmentation
-from comface.views import view_drop
+from comface.faces.framing import view_drop
+from comface.pretrain.config import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -45,7 +45,7 @@ def augment(
     view_share: float = 1.0,
 ) -> Tensor:
     """One augmented view per image: (N,3,size_px,size_px) in [-1, 1], of the `view_share` of the frame that
-    comface.views names. `draws`: a generator alone draws for these images only."""
+    comface.faces.framing names. `draws`: a generator alone draws for these images only."""
     count = x_NCHW.shape[0]
     device = x_NCHW.device
     draws = draws if isinstance(draws, Draws) else Draws(draws, count)

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from comface.errors import DataError
-from comface.generators.containers.machine import Refused
-from comface.generators.containers.torch_files import DAMAGED, check_zip
 from comface.pretrain.loop import Sums
 from comface.store import Store
+from comface.weights.pickle_machine import Refused
+from comface.weights.torch_files import DAMAGED, check_zip
 
 CHECKPOINT = "checkpoint"
 ANEW = f"delete its object '{CHECKPOINT}' to start anew"

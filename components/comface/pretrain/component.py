@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from comface.image import GPU_IMAGE
+from comface.execution.container_image import GPU_IMAGE
 
 TO_THE_JOB = [
     dsl.TaskConfigField.RESOURCES,
@@ -26,7 +26,7 @@ def pretrain(
     task_config: dsl.TaskConfig,
 ) -> str:
     """Learn backbone and change head from the shards; returns the URI of the `backbone` artifact."""
-    from comface.pretrain.entry import pretrain_backbone
+    from comface.pretrain.from_plan import pretrain_backbone
 
     uri, values = pretrain_backbone(plan, shards, curve.path, job.path, task_config)
     for name, value in values.items():

@@ -28,7 +28,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes
-from comface.shard.reader import ShardReader
+from comface.tracks.shard_reader import ShardReader
 
 SHARED_MEMORY = "/dev/shm"
 

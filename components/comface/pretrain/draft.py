@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from comface.config import PretrainConfig
-from comface.manifest import Artifact, Draft
+from comface.artifacts.manifest import Artifact, Draft
+from comface.pretrain.config import PretrainConfig
 from comface.store import Store
 
 STEP = "comface.pretrain.step"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comface.config import Augmentation, PretrainConfig
 from comface.pretrain.augment import Draws, augment
+from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch, to_device
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.processes import Processes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, cat, nn
 
-from comface.backbones import ChangeHead, build_backbone
+from comface.networks.backbones import ChangeHead, build_backbone
 
 
 class ComFace(nn.Module):

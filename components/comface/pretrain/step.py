@@ -20,11 +20,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from comface.config import PretrainConfig
+from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError, Preempted, TryAgain
-from comface.manifest import Artifact, Draft
-from comface.monitoring import Monitor, open_monitor
 from comface.pretrain import checkpoint
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.curve import draw_curve
 from comface.pretrain.data import Batch, PairImages, batches, check_shared_memory, loader_failures
@@ -33,10 +32,11 @@ from comface.pretrain.loop import Sums, build_optimizer, train_steps, validate
 from comface.pretrain.network import ComFace
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes, joined
-from comface.progress import say, track
+from comface.runtime.monitoring import Monitor, open_monitor
+from comface.runtime.progress import say, track
 from comface.seeds import derive_seed
-from comface.shard.reader import ShardReader
 from comface.store import Store
+from comface.tracks.shard_reader import ShardReader
 
 AGREE_EVERY = 10
 """Steps between two looks, together, whether one process was asked to stop."""

@@ -12,13 +12,15 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from comface.config import PretrainConfig, parse
+from comface.artifacts.manifest import open_artifact
+from comface.artifacts.plans import open_place
+from comface.config.reading import parse
 from comface.errors import ComfaceError, ConfigurationError
-from comface.execution import FAILURES, cache_folder, execute, read_failure
+from comface.execution import FAILURES, execute, read_failure
 from comface.launch.causes import last_words
-from comface.manifest import open_artifact
-from comface.plans import open_place
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import draft_backbone, process_count
+from comface.runtime.folders import cache_folder
 from comface.store import Store
 
 

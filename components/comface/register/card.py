@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from comface.names import markdown_cell
+from comface.config.names import markdown_cell
+from comface.models.format import Task
 from comface.register.gate import CHALLENGER, Metric
 from comface.register.origins import Origins
-from comface.register.package import Task
 
 GENERATOR_LIMITS = {
     "procedural": "Its faces are parametric drawings with known physical truth, not photographs of anybody.",

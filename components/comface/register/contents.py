@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from comface.artifacts.manifest import Artifact, Reference
 from comface.errors import DataError
-from comface.manifest import Artifact, Reference
-from comface.predictions import read_predictions
+from comface.models.format import FRAMING, Preprocessing, Task
 from comface.register.card import CardFacts
 from comface.register.gate import CHALLENGER, Metric
 from comface.register.interval import half_width
 from comface.register.origins import Origins
-from comface.register.package import FRAMING, Preprocessing, Task
+from comface.tasks.predictions import read_predictions
 
 FINETUNE_GAIN = 0.02
 """By how much the correlation of fine-tuning must be ahead before `compare` uses it: it costs a network of its own per

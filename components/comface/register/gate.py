@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from comface.config import RegisterConfig
+from comface.register.config import RegisterConfig
 
 CHALLENGER = "comface"
 

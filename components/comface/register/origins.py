@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comface.lightness import added, tenths
-from comface.manifest import Artifact, file_sha256
-from comface.models import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
+from comface.artifacts.manifest import Artifact, file_sha256
+from comface.faces.lightness import added, tenths
+from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
 
 COHORT = "cohort"
 COHORT_FILES = (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET)

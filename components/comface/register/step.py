@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from comface.config import RegisterConfig
+from comface.artifacts.manifest import Artifact, Draft
+from comface.config.names import markdown_cell
 from comface.errors import GateRefused
-from comface.manifest import Artifact, Draft
-from comface.models import models_folder
-from comface.names import markdown_cell
+from comface.models.format import read_facts
+from comface.models.registry import Registry, Version
 from comface.register.card import card
+from comface.register.config import RegisterConfig
 from comface.register.contents import (
     card_facts,
     heads_record,
@@ -28,9 +29,8 @@ from comface.register.contents import (
 )
 from comface.register.gate import CHALLENGER, Check, GateDecision, Metric, decide
 from comface.register.origins import origins
-from comface.register.package import read_facts
-from comface.register.registry import Registry, Version
 from comface.store import Store
+from comface.weights.fetched import models_folder
 
 STEP = "comface.register.step"
 

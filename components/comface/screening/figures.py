@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from comface.config import ScreeningConfig
+from comface.screening.config import ScreeningConfig
 from comface.screening.measure import Measured
 from comface.screening.sample import Kind
 from comface.screening.scales import Scale, own_scale

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.config import ScreeningConfig
 from comface.errors import DataError
-from comface.progress import track as shown
-from comface.screening.identity import LEAST_GALLERY, Gallery, gallery_of, own_nearest, unit
+from comface.faces.sheet import spread
+from comface.methods.gallery import LEAST_GALLERY, Gallery, gallery_of, own_nearest, unit
+from comface.runtime.progress import track as shown
+from comface.screening.config import ScreeningConfig
 from comface.screening.sample import Kind, Pixels, Sample, sampled_identities
-from comface.sheet import spread
-from comface.tracks import Track
+from comface.tracks.tar import Track
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from comface.config import ScreeningConfig
+from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures
 from comface.screening.measure import Measured
 from comface.screening.verdict import Verdict, alpha_range, described

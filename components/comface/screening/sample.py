@@ -16,19 +16,18 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from comface.config import SynthesizeConfig
+from comface.artifacts.manifest import Artifact
+from comface.directions.edits import swept
+from comface.faces.lightness import Counts, added, counted, skin_lightness
 from comface.generators import FaceGenerator, draw, edit
-from comface.generators.edits import swept
-from comface.lightness import Counts, added, counted, skin_lightness
-from comface.manifest import Artifact
 from comface.seeds import derive_seed
-from comface.shard.plan import Located
-from comface.shard.step import located_tracks, track_jpegs
-from comface.synthesize.composition import Identity, identities, totals, tracks_of
-from comface.synthesize.screen import LARGEST_SIDE_PX, Finder, finder_for
-from comface.synthesize.sources import Load, Source
-from comface.synthesize.sweep import render_track, to_uint8
-from comface.tracks import Track
+from comface.tracks.composition import Identity, identities, totals, tracks_of
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.located import Located, located_tracks, track_jpegs
+from comface.tracks.screen import LARGEST_SIDE_PX, Finder, finder_for
+from comface.tracks.sources import Load, Source
+from comface.tracks.sweep import render_track, to_uint8
+from comface.tracks.tar import Track
 
 if TYPE_CHECKING:
     import torch

@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from comface.config import ScreeningConfig, SynthesizeConfig
+from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
+from comface.faces.scorers import SCORERS, score
 from comface.generators import load_generator
-from comface.generators.location import Files
-from comface.manifest import Artifact, Draft, open_artifact
-from comface.models import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
-from comface.scorers import SCORERS, score
+from comface.methods.gallery import embedder
+from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures, figures
-from comface.screening.identity import embedder
 from comface.screening.measure import Instruments, measure
 from comface.screening.picture import draw_screening
 from comface.screening.sample import RenderedSample, Sample, StoredSample
 from comface.screening.verdict import Verdict, also_moves, verdict
 from comface.store import Store
-from comface.synthesize.composition import check_names
-from comface.synthesize.sources import Load, open_sources
+from comface.tracks.composition import check_names
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.sources import Load, open_sources
+from comface.tracks.supplies import Files
+from comface.weights.fetched import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 
 STEP = "comface.screening.step"
 SAID_FROM_SD = 0.5

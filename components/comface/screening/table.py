@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comface.lightness import tenths
+from comface.faces.lightness import tenths
 
 HEADINGS = ("generator", "attribute", "verdict", "face", "identity", "own", "steady", "also moves")
 LEGEND = (

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from comface.config import ScreeningConfig
+from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures
 
 

@@ -13,44 +13,11 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from comface.config import ShardConfig
 from comface.errors import DataError
 from comface.seeds import derive_seed
+from comface.shard.config import ShardConfig
 from comface.shard.split import validation_identities
-from comface.tracks import IndexedTrack, Track
-
-BLOCK = tarfile.BLOCKSIZE
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A track and the run of bytes in a chunk that holds its images."""
-
-    track: Track
-    part: int
-    """Which of the artifacts given."""
-    chunk: str
-    offset: int
-    """Of its first image; each further one follows at the next block but one (its header lies between)."""
-    sizes_A: np.ndarray
-    crc32_A: np.ndarray
-
-    @property
-    def starts(self) -> np.ndarray:
-        """Where each image starts, from `offset` on."""
-        return np.concatenate([[0], np.cumsum(_blocks(self.sizes_A) + BLOCK)[:-1]])
-
-    @property
-    def span_bytes(self) -> int:
-        return int(self.starts[-1] + self.sizes_A[-1])
-
-    @property
-    def tar_bytes(self) -> int:
-        """What it takes in a shard, headers and padding included."""
-        listing = BLOCK + int(_blocks(np.array([len(self.track.model_dump_json().encode())]))[0])
-        return listing + int((_blocks(self.sizes_A) + BLOCK).sum())
+from comface.tracks.located import Located
 
 
 @dataclass(frozen=True)
@@ -63,23 +30,6 @@ class Plan:
         for split, shards in self.shards.items():
             for number, tracks in enumerate(shards):
                 yield split, f"{split}-{number:05d}", tracks
-
-
-def locate(indexed: IndexedTrack, part: int, chunk: str) -> Located:
-    """Raises DataError when the images do not follow each other as TrackTar writes them."""
-    members = indexed.images
-    located = Located(
-        indexed.track,
-        part,
-        chunk,
-        members[0].offset if members else 0,
-        np.array([m.size_bytes for m in members], dtype=np.uint32),
-        np.array([m.crc32 for m in members], dtype=np.uint32),
-    )
-    offsets_A = np.array([m.offset for m in members], dtype=np.int64)
-    if len(members) != len(indexed.track.alphas) or not members or (located.starts + located.offset != offsets_A).any():
-        raise DataError(f"The index of '{chunk}' does not fit track '{indexed.track.key}'; synthesize it again.")
-    return located
 
 
 def plan(tracks: Iterable[Located], config: ShardConfig) -> Plan:
@@ -112,8 +62,3 @@ def closed_at(tracks: Sequence[Located], limit_bytes: int) -> list[list[Located]
         shards[-1].append(located)
         size_bytes += more
     return shards
-
-
-def _blocks(sizes: np.ndarray) -> np.ndarray:
-    """Sizes rounded up to whole tar blocks."""
-    return -(-sizes.astype(np.int64) // BLOCK) * BLOCK

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
-from comface.manifest import Artifact
-from comface.tracks import Track
+from comface.tracks.tar import Track
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from comface import progress
-from comface.config import ShardConfig
-from comface.errors import DataError
-from comface.manifest import Artifact, Draft
-from comface.shard.plan import Located, Plan, locate, plan
+from comface.artifacts.manifest import Artifact, Draft
+from comface.runtime import progress
+from comface.shard.config import ShardConfig
+from comface.shard.plan import Plan, plan
 from comface.shard.screened import Screened
-from comface.store import READINGS, Store
-from comface.tracks import IndexedTrack, Track, TrackTar
+from comface.store import Store
+from comface.tracks.located import INDEX, Located, check_parts, located_tracks, track_jpegs
+from comface.tracks.tar import TrackTar
 
 STEP = "comface.shard.step"
-INDEX = TypeAdapter(list[IndexedTrack])
 READERS = 8
 """Ranges asked for at once: a track is one request of about 1.2 MB, whose price at a store is its latency."""
 
@@ -68,31 +67,6 @@ def shard(
     return draft.publish(facts)
 
 
-def check_parts(parts: Sequence[Artifact]) -> None:
-    """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
-    if not parts:
-        raise DataError("No part was given to shard; run synthesize first.")
-    first = parts[0]
-    for part in parts[1:]:
-        for fact in ("alphas", "image_size_px"):
-            if part.facts[fact] != first.facts[fact]:
-                raise DataError(
-                    f"{part.uri} has other {fact} than {first.uri} ({_short(part.facts[fact])} against "
-                    f"{_short(first.facts[fact])}); synthesize all parts with one configuration."
-                )
-    sets: dict[str, list[Artifact]] = {}
-    for part in parts:
-        sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(part)
-    for members in sets.values():
-        count = members[0].facts["parts"]
-        seen = Counter(part.facts["part"] for part in members)
-        missing = sorted(set(range(count)) - set(seen))
-        if missing:
-            raise DataError(
-                f"Part {missing[0]} of {count} is missing ({len(missing)} in all); synthesize it, then shard again."
-            )
-
-
 def facts_of(planned: Plan, parts: Sequence[Artifact]) -> dict[str, Any]:
     """What the manifest says: the contract of `shards` and what is in it."""
     alphas = parts[0].facts["alphas"]
@@ -115,25 +89,6 @@ def facts_of(planned: Plan, parts: Sequence[Artifact]) -> dict[str, Any]:
         "embedded": all(part.facts["embedded"] for part in parts),
         "rehearsal": any(part.facts["rehearsal"] for part in parts),
     }
-
-
-def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
-    """Every track of every part, from the chunks' indices."""
-    for number, part in enumerate(progress.track(parts, "read the parts' indices", unit="part")):
-        alphas = tuple(part.facts["alphas"])
-        for name in part.manifest.objects:
-            if not name.endswith(".index.json"):
-                continue
-            chunk = name.removesuffix(".index.json") + ".tar"
-            try:
-                index = INDEX.validate_json(part.read(name))
-            except ValidationError:
-                raise DataError(f"'{name}' of {part.uri} is not an index of tracks; synthesize it again.") from None
-            for indexed in index:
-                if indexed.track.alphas != alphas:
-                    raise DataError(f"Track '{indexed.track.key}' of {part.uri} has alphas of its own; make it again.")
-                shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
-                yield locate(indexed.model_copy(update={"track": shared}), number, chunk)
 
 
 def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:
@@ -169,21 +124,6 @@ def _write(
     draft.write(f"{name}.index.json", INDEX.dump_json(tar.index))
 
 
-def track_jpegs(part: Artifact, item: Located) -> list[bytes]:
-    """The track's images by one range read. Raises DataError when one is not what its index names."""
-    for _ in range(READINGS):
-        run = part.read_range(item.chunk, item.offset, item.span_bytes)
-        images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
-        pairs = enumerate(zip(images, item.crc32_A, strict=True))
-        wrong = next((alpha for alpha, (image, crc32) in pairs if zlib.crc32(image) != int(crc32)), None)
-        if wrong is None:
-            return images
-    raise DataError(
-        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{item.chunk}' of {part.uri} is not what was "
-        "written (crc32 differs); delete that artifact and synthesize the part again."
-    )
-
-
 def _by_attribute(located: Sequence[Located]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for (generator, attribute), count in sorted(
@@ -191,7 +131,3 @@ def _by_attribute(located: Sequence[Located]) -> dict[str, dict[str, int]]:
     ):
         counts.setdefault(generator, {})[attribute] = count
     return counts
-
-
-def _short(value: Any) -> str:
-    return f"{len(value)} from {value[0]} to {value[-1]}" if isinstance(value, list) else str(value)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comface.credentials import carries_credentials
+from comface.config.credentials import carries_credentials
+from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.names import quoted
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"

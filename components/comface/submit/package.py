@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
+from comface.config.names import quoted
+from comface.config.reading import plain_yaml
 from comface.errors import ConfigurationError
-from comface.names import quoted
-from comface.reading import plain_yaml
-from comface.resolve.parameters import data_sources, names, override_lines, override_mapping
+from comface.plan.parameters import data_sources, names, override_lines, override_mapping
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same in C, where PyYAML was built with it: 0.05 s instead of 0.5 s."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comface.errors import ConfigurationError, TryAgain
-from comface.progress import say
+from comface.runtime.progress import say
 from comface.submit.connection import Connection
 from comface.submit.package import Package
 

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, TryAgain
-from comface.manifest import canonical_json
-from comface.progress import say
+from comface.runtime.progress import say
 from comface.submit.connection import Connection
 from comface.submit.cron import Cron, parse_cron
 from comface.submit.package import Package

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from comface.manifest import Draft
-from comface.tracks import IndexedTrack, Track, TrackTar
+from comface.artifacts.manifest import Draft
+from comface.tracks.tar import IndexedTrack, Track, TrackTar
 
 INDEX = TypeAdapter(list[IndexedTrack])
 
@@ -26,7 +26,7 @@ class LookedAt(BaseModel):
     generator: str
     identity: str
     lightness: float
-    """Of its skin, L* (comface.lightness)."""
+    """Of its skin, L* (comface.faces.lightness)."""
     face: bool
 
 

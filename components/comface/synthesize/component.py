@@ -2,12 +2,12 @@
 
 from kfp import dsl
 
-from comface.image import GPU_IMAGE
+from comface.execution.container_image import GPU_IMAGE
 
 
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def synthesize(plan: str, part: int, contact_sheet: dsl.Output[dsl.HTML]) -> str:
     """Make one part of the synthetic faces; returns the key of its `tracks` artifact."""
-    from comface.synthesize.entry import synthesize_part
+    from comface.synthesize.from_plan import synthesize_part
 
     return synthesize_part(plan, part, contact_sheet.path)

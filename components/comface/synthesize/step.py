@@ -16,30 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from comface import progress
-from comface.config import SynthesizeConfig
+from comface.artifacts.manifest import Artifact, Draft
+from comface.directions.edits import swept
+from comface.faces.lightness import skin_lightness
 from comface.generators import draw, load_generator
-from comface.generators.edits import swept
-from comface.generators.location import Files
-from comface.lightness import skin_lightness
-from comface.manifest import Artifact, Draft
-from comface.monitoring import Monitor, open_monitor
+from comface.runtime import progress
+from comface.runtime.monitoring import Monitor, open_monitor
 from comface.store import Store
 from comface.synthesize.chunk import Chunk, LookedAt, adopt_chunk, make_chunk
-from comface.synthesize.composition import (
-    Identity,
-    check_names,
-    chunks,
-    identities,
-    part_identities,
-    tracks,
-    tracks_of,
-)
-from comface.synthesize.screen import LARGEST_SIDE_PX, Finder, finder_for
-from comface.synthesize.sources import Load, Source, open_sources
-from comface.synthesize.sweep import encode, render_track, to_uint8
 from comface.synthesize.tally import Tally
-from comface.tracks import Track
+from comface.tracks.composition import Identity, check_names, chunks, identities, part_identities, tracks, tracks_of
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.screen import LARGEST_SIDE_PX, Finder, finder_for
+from comface.tracks.sources import Load, Source, open_sources
+from comface.tracks.supplies import Files
+from comface.tracks.sweep import encode, render_track, to_uint8
+from comface.tracks.tar import Track
 
 T = TypeVar("T")
 STEP = "comface.synthesize.step"

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from comface.config import SynthesizeConfig
-from comface.lightness import counted
-from comface.photos import decode_photo
-from comface.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
+from comface.faces.lightness import counted
+from comface.faces.photos import decode_photo
+from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
 from comface.synthesize.chunk import Chunk
-from comface.synthesize.composition import Identity
-from comface.synthesize.sources import EMBEDDED
+from comface.tracks.composition import Identity
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.sources import EMBEDDED
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 9
 

@@ -2,13 +2,13 @@
 
 from kfp import dsl
 
-from comface.image import GPU_IMAGE, IMAGE
+from comface.execution.container_image import GPU_IMAGE, IMAGE
 
 
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
     """Find and align the faces of one data set (without a URI: of its rehearsal); returns the key of its `faces`."""
-    from comface.transfer.entry import align_faces
+    from comface.transfer.from_plan import align_faces
 
     return align_faces(plan, summary.path)
 
@@ -16,7 +16,7 @@ def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 def complete(items: str, faces: list, backbone: str) -> list:
     """Give each planned transfer just the faces and the backbone that it reads; returns their keys."""
-    from comface.transfer.entry import complete_items
+    from comface.transfer.from_plan import complete_items
 
     return complete_items(items, faces, backbone)
 
@@ -24,8 +24,8 @@ def complete(items: str, faces: list, backbone: str) -> list:
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def transfer(plan: str, item: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     """Evaluate one method on one task in one mode; returns the key of its `transfer` artifact."""
-    from comface.plans import item_of
-    from comface.transfer.entry import transfer_item
+    from comface.artifacts.plans import item_of
+    from comface.transfer.from_plan import transfer_item
 
     key, values = transfer_item(item_of(plan, item))
     for name, value in values.items():

@@ -7,18 +7,18 @@ that is already published nothing heavy is imported: linear evaluation then runs
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.config import TransferConfig
+from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
-from comface.manifest import Artifact, Draft, file_sha256
-from comface.progress import say
+from comface.methods import load_method, method_inputs
+from comface.methods.encoder import Sources, best_device, encode
+from comface.runtime.progress import say
 from comface.store import Store
-from comface.transfer.arrays import array_bytes, read_array
-from comface.transfer.methods import Sources, best_device, default_weights, encode, load_method
+from comface.transfer.config import TransferConfig
 
 
 def features(
@@ -37,24 +37,6 @@ def features(
 
 def read_features(artifact: Artifact) -> NDArray[np.float32]:
     return read_array(artifact, "features.npy")
-
-
-def method_inputs(
-    method: str, backbone: Artifact | None, weights: Path | None, config: TransferConfig
-) -> tuple[dict[str, Any], dict[str, Artifact]]:
-    """What a method's network depends on, no more, so that as much as can be is shared: part of the configuration, and
-    input artifacts."""
-    if method == "comface":
-        return {}, {"backbone": backbone} if backbone is not None else {}
-    if method == "pixels":
-        return {"view_share": config.view_share}, {}
-    if method == "scratch":
-        fields = {"backbone", "image_size_px", "view_share", "seed"}
-        return {f"network_{name}": value for name, value in config.model_dump(include=fields).items()}, {}
-    path = weights or default_weights(method)
-    if not path.is_file():
-        raise DataError(f"The weights of '{method}' are not at '{path}'; run `comface fetch`, or give their place.")
-    return {"weights_sha256": file_sha256(path)}, {}
 
 
 def _make(

@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from comface.backbones import ChangeHead
-from comface.config import TransferConfig
 from comface.errors import DataError
-from comface.progress import say
+from comface.methods.encoder import Encoder
+from comface.networks.backbones import ChangeHead
+from comface.runtime.progress import say
 from comface.seeds import derive_seed, numpy_rng
 from comface.transfer import heads
-from comface.transfer.methods import Encoder
+from comface.transfer.config import TransferConfig
 from comface.transfer.pairs import Pairs
 
 PATIENCE = 6

@@ -23,17 +23,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.config import Task, TransferConfig
+from comface.artifacts.arrays import read_array
+from comface.artifacts.manifest import Artifact, Draft
+from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
-from comface.manifest import Artifact, Draft, canonical_json
-from comface.predictions import NAME, metrics_of
-from comface.progress import say
+from comface.methods import can_finetune, method_inputs
+from comface.methods.encoder import Sources
+from comface.runtime.progress import say
 from comface.store import Store
+from comface.tasks.config import Task
+from comface.tasks.predictions import NAME, metrics_of
 from comface.transfer import heads
-from comface.transfer.arrays import read_array
-from comface.transfer.features import features, method_inputs, read_features
+from comface.transfer.config import TransferConfig
+from comface.transfer.features import features, read_features
 from comface.transfer.folds import Fold, hold_out, subject_folds
-from comface.transfer.methods import Sources, can_finetune
 from comface.transfer.pairs import Pairs, draw_pairs
 
 REGISTERED = "comface"
@@ -172,8 +175,8 @@ def _finetuned(
     subjects, for as many epochs as the middle fold took."""
     import torch
 
+    from comface.methods import load_method
     from comface.transfer.finetune import Batches, finetune, finetune_all, predict
-    from comface.transfer.methods import load_method
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     predicted, epochs, began = [], [], []

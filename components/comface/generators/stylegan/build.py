@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from comface.errors import DataError
-from comface.generators.containers import Container
-from comface.generators.containers.machine import Refused
 from comface.generators.stylegan.absent import MEANS, NOISE, W_AVG, drawn_noise, mean_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config, layer_plans
+from comface.weights.container import Container
+from comface.weights.pickle_machine import Refused
 
 Arrays = Mapping[str, np.ndarray]
 StyleGan = StyleGan1 | StyleGan2 | StyleGan3

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators.containers import read_container
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
-from comface.progress import say
+from comface.runtime.progress import say
+from comface.weights.container import read_container
 
 AT_ONCE_PX = 2**20
 """Rendered together, in pixels of the native size: one image of 1024 px."""

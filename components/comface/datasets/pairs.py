@@ -1,0 +1,92 @@
+"""Any data set of photos with numbers: the layout 'pairs'.
+
+    labels.csv     subject,file,<label>,<label>…    one row per photo; an empty cell: not labelled
+    …              the photos, at the paths that `file` gives, relative to the folder
+
+In: the folder. Out: photos with all other columns as labels. These may be patients: errors name the line of labels.csv,
+never the file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from comface.datasets.config import DataSource
+from comface.datasets.dataset import DataSet, Photo
+from comface.datasets.files import file_called, files_in, split_pictures, table_called
+from comface.errors import DataError
+from comface.files.tables import Row, Table, assume, normal, read_table
+
+TABLE = "labels.csv"
+COLUMNS = ("subject", "file")
+LARGEST = 1e9
+"""The square of an error must be a number still."""
+NO_LINE = "photos without a line in labels.csv"
+
+
+def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
+    path = table_called(folder, TABLE, "subject,file,<label>…", place)
+    table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
+    others = [column for column in table.columns if column not in COLUMNS]
+    if not others:
+        raise DataError(f"{table.what} has no column beside subject and file; add one per label.")
+    labels = [column for column in others if column in source.labels or not table.is_text(column)] or others
+    texts = [column for column in others if column not in labels]
+    remarks = [f"columns of {TABLE} without numbers, which are not read: {', '.join(texts)}"] if texts else []
+    values = {label: table.numbers(label) for label in labels}
+    for label, numbers in values.items():
+        for row, value in zip(table.rows, numbers, strict=True):
+            if value is not None and abs(value) > LARGEST:
+                raise DataError(
+                    f"Line {row.line} of {table.what} has a number beyond {LARGEST:,.0f} in the column '{label}'; "
+                    "correct it, or choose a larger unit."
+                )
+    subjects = _subjects(table)
+    photos: dict[Path, Photo] = {}
+    for number, row in enumerate(table.rows):
+        photo_path = _photo_path(folder, row, table)
+        of = {label: value for label in labels if (value := values[label][number]) is not None}
+        photo = Photo(subjects[number], of, photo_path, line=row.line)
+        other = photos.setdefault(photo_path.resolve(), photo)
+        if other is not photo:
+            raise DataError(f"Lines {other.line} and {row.line} of {table.what} name the same photo; delete one.")
+    pictures, _ = split_pictures(files_in(folder))
+    unnamed = sum(picture.resolve() not in photos for picture in pictures)
+    ordered = sorted(photos.values(), key=lambda photo: (photo.subject, photo.path))
+    return DataSet(ordered, labels, Counter({NO_LINE: unnamed}), remarks)
+
+
+def _subjects(table: Table) -> list[str]:
+    """Names that differ in case alone are one person: half of one's photos on either side of a fold would be worse than
+    two people taken for one."""
+    spelled: dict[str, str] = {}
+    for row in table.rows:
+        subject = row.cells["subject"]
+        if not subject or not row.cells["file"]:
+            raise DataError(
+                f"Line {row.line} of {table.what} lacks a subject or a file; fill it in, or delete the line."
+            )
+        if spelled.setdefault(normal(subject), subject) != subject:
+            assume(f"{table.what} was read with subjects whose names differ in case alone as one person")
+    return [spelled[normal(row.cells["subject"])] for row in table.rows]
+
+
+def _photo_path(folder: Path, row: Row, table: Table) -> Path:
+    where, name = f"Line {row.line} of {table.what}", row.cells["file"]
+    try:
+        relative = PurePosixPath(name.replace("\\", "/"))
+        plain = (
+            not relative.is_absolute() and ".." not in relative.parts
+        )  # links of the folder's owner may lead out of it
+        inside = plain or (folder / relative).resolve().is_relative_to(folder.resolve())
+        path = file_called(folder, name) if inside else None
+    except PermissionError:
+        raise
+    except (DataError, OSError):  # several names that differ in case; a name too long
+        inside, path = True, None
+    if not inside:
+        raise DataError(f"{where} names a file outside the data set; use a path relative to its folder.")
+    if path is None:
+        raise DataError(f"{where} names a photo that does not exist; add the photo, or delete the line.")
+    return path

@@ -1,0 +1,206 @@
+"""The scored cohort: photos of generated persons whose labels are changes of published scorers, in the layout `pairs`.
+
+    photos/SUBJECT/NN.jpg
+    labels.csv             subject,file,smile,apparent-age
+
+Each subject is an identity of the generator `dcgan` that pre-training does not see. Each photo edits it along several
+directions at once, as far as it still looks like its subject, and is then photographed: its own crop, rotation, side
+light, colour cast, gamma, blur and noise.
+The labels are what the scorers say of the clean render, mean of the image and its mirror, and never alpha: `smile` in
+nats (log-odds of 'happy'), `apparent-age` in years.
+
+Legend: N photos, D latent width, H = W side length.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comface.datasets.config import RehearseConfig
+from comface.errors import DataError
+from comface.faces.detection import faces_in
+from comface.faces.scorers import score
+from comface.generators import FaceGenerator, load_generator, to_uint8
+from comface.methods.gallery import Embed, embedder, gallery_of, own_nearest, unit
+from comface.runtime.progress import track
+from comface.seeds import derive_seed, numpy_rng
+
+LABELS = {"smile": "smile", "apparent-age": "age"}
+"""Column of labels.csv -> scorer."""
+EDITS = {
+    "smile": 2.6, "age": 2.6, "surprise": 1.6, "male": 0.4, "glasses": 1.4, "fringe": 1.4, "yaw": 1.6, "roll": 1.2,
+}  # fmt: skip
+"""Direction -> largest alpha of a photo's edit, either way. Most change the picture beside what is labelled. With edits
+half as large again, and RANDOM_CHANGE .3, nearly half of the photos showed somebody else (docs/rehearsal.md)."""
+RANDOM_CHANGE = 0.15
+"""Standard deviation, per latent coordinate, of what changes beside the edits: hair, background, pose, light."""
+GALLERY = 40
+"""Unedited faces of this many people: a photo whose face is nearer to one of the others than to its own is not used."""
+GENTLER = 0.8
+"""Edits of a photo that cannot be used are drawn again, smaller by this factor each time."""
+ATTEMPTS = 12
+SUBJECT_CONFIDENCE = 0.5
+"""Of the detector, in the unedited face: fainter ones are turned or blurred, and lost under edits and poor light."""
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity of the generator: its latent (1,D), its number among the candidates, its unedited face (H,W,3)."""
+
+    w_1D: torch.Tensor
+    number: int
+    face_HW3: NDArray[np.uint8]
+
+
+def write_cohort(folder: Path, config: RehearseConfig) -> None:
+    """Write config.cohort_subjects x config.cohort_photos photos and their labels. labels.csv is written last."""
+    generator = load_generator("dcgan")
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["subject", "file", *LABELS])
+    candidates = people(generator, config.seed)
+    crowd = list(itertools.islice(candidates, GALLERY))
+    likeness = Likeness(embedder("imagenet")[0], crowd)
+    subjects = itertools.islice(itertools.chain(crowd, candidates), config.cohort_subjects)
+    for index, person in enumerate(track(subjects, "cohort", config.cohort_subjects, "subjects")):
+        subject = f"S{index + 1:03d}"
+        faces, labels = _photos(generator, person, config, likeness)
+        (folder / "photos" / subject).mkdir(parents=True, exist_ok=True)
+        for number, face_HW3 in enumerate(faces):
+            rng = numpy_rng(config.seed, "cohort-camera", person.number, number)
+            name = f"photos/{subject}/{number + 1:02d}.jpg"
+            _write_jpeg(folder / name, photograph(face_HW3, rng, config.image_size_px))
+            rows.writerow([subject, name, *(f"{labels[column][number]:.4f}" for column in LABELS)])
+    (folder / "labels.csv").write_text(table.getvalue())
+
+
+def people(generator: FaceGenerator, seed: int) -> Iterator[Person]:
+    """The identities whose unedited face is surely one (it stays one under edits). Their names keep them apart from the
+    seeds of pre-training and of the directions. Raises DataError where none is found in 1,000 renders."""
+    since = 0
+    for number in itertools.count():
+        w_1D = generator.latents([derive_seed(seed, "cohort", number)])
+        face_HW3 = to_uint8(generator.render(w_1D))[0]
+        found = faces_in(face_HW3)
+        if found and found[0].confidence >= SUBJECT_CONFIDENCE:
+            since = number
+            yield Person(w_1D, number, face_HW3)
+        if number - since > 1000:
+            raise DataError(
+                "No face was found in 1,000 renders of 'dcgan'; its weights are damaged: run `comface fetch`."
+            )
+
+
+class Likeness:
+    """Tells whether an edited face is still that of its person, by the measure of screening."""
+
+    def __init__(self, embed: Embed, crowd: Sequence[Person]) -> None:
+        self.embed = embed
+        self.gallery = gallery_of(
+            [str(person.number) for person in crowd], embed(np.stack([p.face_HW3 for p in crowd]))
+        )
+
+    def kept(self, person: Person, images_NHW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(N,): no other person's unedited face is as near as the own one."""
+        feature_AD = self.embed(np.concatenate([person.face_HW3[None], images_NHW3]))
+        unit_AD = unit(feature_AD - self.gallery.mean_D)
+        others = [i for i, name in enumerate(self.gallery.names) if name != str(person.number)]
+        others_AG = self.gallery.distances(feature_AD[1:])[:, others]
+        return own_nearest(1 - unit_AD[1:] @ unit_AD[0], others_AG, len(others)) == 1
+
+
+def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """The labels of clean renders: each scorer's mean of the image and its mirror; NaN where either shows no face."""
+    names = list(LABELS.values())
+    straight, mirrored = (score(images, names) for images in (images_NHW3, images_NHW3[:, :, ::-1]))
+    return {column: (straight[name] + mirrored[name]) / 2 for column, name in LABELS.items()}
+
+
+def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
+    """The face as a casual photo (S,S,3): its own crop, rotation, light, colour, sharpness and noise."""
+    side = face_HW3.shape[0]
+    scale = size_px / side * rng.uniform(0.84, 1.0)
+    matrix_23 = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-9, 9), scale)
+    matrix_23[:, 2] += size_px / 2 - side / 2 + rng.uniform(-0.06, 0.06, 2) * size_px
+    photo = _lit(_framed((face_HW3.astype(np.float32) / 255) ** 2.2, matrix_23, size_px), rng)
+    encoded = photo.clip(0, 1) ** (np.exp(rng.uniform(-0.25, 0.25)) / 2.2)
+    gray = encoded @ np.array([0.299, 0.587, 0.114], np.float32)
+    encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.6, 1.25)
+    encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 1.2))
+    noisy = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> NDArray[Any]:
+    """The warped picture; what lies beyond its edge is a blurred continuation, like a background out of focus."""
+    size = (size_px, size_px)
+    warped = cv2.warpAffine(linear_HW3, matrix_23, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    warped = warped.clip(0, 1)
+    inside = cv2.warpAffine(np.ones(linear_HW3.shape[:2], np.float32), matrix_23, size)
+    soft = cv2.GaussianBlur(cv2.erode(inside, np.ones((3, 3), np.uint8)), (0, 0), size_px / 80)[..., None]
+    return warped * soft + cv2.GaussianBlur(warped, (0, 0), size_px / 16) * (1 - soft)
+
+
+def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light from one side, its strength in stops across the picture, and a colour cast."""
+    size = linear_HW3.shape[0]
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    turn = rng.uniform(0, 2 * np.pi)
+    stops = rng.uniform(0, 1.2) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.5, 0.5)
+    cast_3 = np.exp(rng.normal(0, 0.1, 3))
+    return (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
+
+
+def _photos(
+    generator: FaceGenerator, person: Person, config: RehearseConfig, likeness: Likeness
+) -> tuple[NDArray[np.uint8], Mapping[str, NDArray[np.float64]]]:
+    """The clean renders (N,H,W,3) of a subject's photos and their labels: in each a face is found, and it is still that
+    of the subject."""
+    count = config.cohort_photos
+    directions_ED = torch.cat([generator.direction(name) for name in EDITS]).cpu().numpy()
+    faces: list[NDArray[np.uint8]] = [np.zeros(0, np.uint8)] * count
+    labels = {column: np.full(count, np.nan) for column in LABELS}
+    missing = list(range(count))
+    for attempt in range(ATTEMPTS):
+        changes_ND = np.stack(
+            [_change(numpy_rng(config.seed, "cohort-edit", person.number, n, attempt), directions_ED) for n in missing]
+        )
+        w_ND = person.w_1D + torch.from_numpy(changes_ND * GENTLER**attempt).to(person.w_1D)
+        images_NHW3 = to_uint8(generator.render(w_ND))
+        scores = clean_scores(images_NHW3)
+        used = np.all([np.isfinite(scores[column]) for column in LABELS], axis=0) & likeness.kept(person, images_NHW3)
+        for row in np.flatnonzero(used):
+            faces[missing[row]] = images_NHW3[row]
+            for column in LABELS:
+                labels[column][missing[row]] = scores[column][row]
+        missing = [number for row, number in enumerate(missing) if not used[row]]
+        if not missing:
+            return np.stack(faces), labels
+    raise DataError(f"Identity {person.number} of the scored cohort loses its face under edits; choose another seed.")
+
+
+def _change(rng: np.random.Generator, directions_ED: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What sets one photo's latent apart from its subject's (D,): mixed edits, and a random part."""
+    largest_E = np.array(list(EDITS.values()))
+    random_D = rng.standard_normal(directions_ED.shape[1]) * RANDOM_CHANGE
+    return rng.uniform(-largest_E, largest_E) @ directions_ED + random_D
+
+
+def _write_jpeg(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
+    import simplejpeg
+
+    partial = path.with_suffix(".part")
+    partial.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(photo_HW3), JPEG_QUALITY, colorsubsampling="444"))
+    partial.rename(path)

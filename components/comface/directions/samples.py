@@ -1,0 +1,194 @@
+"""Scored samples of a generator: the first half of the InterFaceGAN procedure, which directions.fit goes on from.
+
+In: a generator, and a scorer: a bundled one (faces/scorers.py), a function of one's own, or a table with a score per
+seed.
+Out: latents.npy (N,D), scores.npy (N,) with NaN for what was not scored, sample.json with where they are from. Images
+are truncated as the data set's are. The latents kept are those in which published directions were fitted: truncated w
+of StyleGAN2 and StyleGAN3 (StyleGAN3-editing: ws[:, 0]), w itself of StyleGAN (InterFaceGAN), z of `dcgan`.
+
+Legend: N samples, D latent width, H, W size of the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.directions.interfacegan import SAMPLE, save_array
+from comface.errors import ComfaceError, ConfigurationError, DataError
+from comface.files import write_file
+from comface.files.arrays import read_numbers
+from comface.files.tables import read_table
+from comface.generators import FaceGenerator, draw, to_uint8
+from comface.runtime.progress import track
+from comface.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+
+Scorer = Callable[[NDArray[np.uint8]], Any]
+"""RGB images (N,H,W,3) uint8 -> one number each, NaN for one that cannot be scored."""
+PSI = 0.7
+PART = 250
+"""Samples scored between two writes: what an interruption can cost at most."""
+LARGEST_SIDE_PX = 256
+"""Of the images that are scored, as in StyleGAN3-editing; more pixels only cost time."""
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is sampled, how, and by whom it is scored."""
+
+    samples: int
+    seed: int = 0
+    psi: float = PSI
+    scorer: str = ""
+    """A bundled scorer, `module:function`; empty: the bundled scorer called as the attribute."""
+    weights_sha256: str = ""
+    """Of the generator's weight file; another file makes another sample."""
+
+
+def score_samples(
+    generator: FaceGenerator,
+    attributes: str | Sequence[str],
+    folder: Path,
+    sampling: Sampling,
+    part: int = PART,
+) -> dict[str, Path]:
+    """Sample latents, render and score them: what `fit` reads. Interrupted, it goes on where it was.
+
+    Writes latents.npy and scores.npy into `folder` (scores-NAME.npy for several attributes) and returns their paths by
+    name ('latents', then each attribute)."""
+    names = [attributes] if isinstance(attributes, str) else list(attributes)
+    if sampling.samples < 1:
+        raise ConfigurationError(f"{sampling.samples} samples were asked for; ask for at least one.")
+    score = _scores_of(sampling.scorer, names)
+    parts = folder / f"parts-{_work_digest(generator, names, sampling, part)}"
+    starts = range(0, sampling.samples, part)
+    missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
+    for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{part} faces"):
+        seeds = [derive_seed(sampling.seed, "directions", i) for i in range(start, start + part)]
+        save_array(parts / f"{start:07d}.npy", _score_part(generator, seeds, sampling.psi, score))
+    rows = np.concatenate([read_numbers(parts / f"{start:07d}.npy", "sample", finite=False) for start in starts])[
+        : sampling.samples
+    ]
+    return _write(folder, generator, names, rows, vars(sampling) | {"scorer": sampling.scorer or ", ".join(names)})
+
+
+def score_table(
+    generator: FaceGenerator, attribute: str, table: Path, folder: Path, psi: float = PSI, weights_sha256: str = ""
+) -> dict[str, Path]:
+    """As score_samples, with scores from a CSV of the columns `seed` and `score` (empty: not scored). Its seeds are
+    those of `comface render --seeds`, so the images can be scored anywhere."""
+    seeds, scores = zip(*_table_rows(table), strict=True)
+    pieces = [
+        _kept(generator, generator.latents(seeds[first : first + ROWS_AT_ONCE]), psi).cpu().numpy()
+        for first in range(0, len(seeds), ROWS_AT_ONCE)
+    ]
+    rows = np.column_stack([np.concatenate(pieces), np.array(scores)]).astype(np.float32)
+    facts = {"samples": len(seeds), "psi": psi, "scorer": table.name, "weights_sha256": weights_sha256}
+    return _write(folder, generator, [attribute], rows, facts)
+
+
+def own_scorer(text: str) -> Scorer:
+    """The function that `module:function` names; modules of the working directory are found.
+
+    Raises ConfigurationError when there is none, DataError when it does not give one number per image."""
+    module_name, _, function_name = text.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"The scorer '{text}' cannot be imported ({error}); name a module:function.") from None
+    if not callable(function):
+        raise ConfigurationError(f"The scorer '{text}' is no function; name one that takes images (N,H,W,3).")
+
+    def scorer(images_NHW3: NDArray[np.uint8]) -> NDArray[np.float64]:
+        try:
+            scores_N = np.asarray(function(images_NHW3), dtype=np.float64)
+        except ComfaceError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"The scorer '{text}' failed ({type(error).__name__}: {error}); correct its code."
+            ) from error
+        if scores_N.shape != images_NHW3.shape[:1] or np.isinf(scores_N).any():
+            raise DataError(
+                f"The scorer '{text}' gave {scores_N.shape} for {len(images_NHW3)} images; it must give one finite "
+                "number (or NaN) each."
+            )
+        return scores_N
+
+    return scorer
+
+
+def _scores_of(scorer: str, names: Sequence[str]) -> Scorer:
+    """Images -> columns (N,S), one per name."""
+    if ":" in scorer:
+        return own_scorer(scorer)
+    from comface.faces.scorers import check_names, score
+
+    wanted = [scorer] if scorer else list(names)
+    check_names(wanted)
+
+    def bundled(images_NHW3: NDArray[np.uint8]) -> NDArray[np.float64]:
+        scores = score(images_NHW3, wanted)
+        return np.stack([scores[name] for name in wanted], 1)
+
+    return bundled
+
+
+def _score_part(generator: FaceGenerator, seeds: Sequence[int], psi: float, score: Scorer) -> NDArray[np.float32]:
+    """Latents and scores side by side (n, D + scores)."""
+    size_px = LARGEST_SIDE_PX if generator.image_size_px > LARGEST_SIDE_PX else None
+    images_NHW3 = to_uint8(generator.render(draw(generator, seeds, psi), size_px))
+    latents_ND = _kept(generator, generator.latents(seeds), psi).cpu().numpy()
+    return np.column_stack([latents_ND, score(images_NHW3)]).astype(np.float32)
+
+
+def _kept(generator: FaceGenerator, w_ND: torch.Tensor, psi: float) -> torch.Tensor:
+    truncate = getattr(generator, "truncate", None)
+    truncated = w_ND if truncate is None else truncate(w_ND, psi)
+    return truncated if truncated.ndim == 2 else w_ND
+
+
+def _write(
+    folder: Path, generator: FaceGenerator, names: Sequence[str], rows: NDArray[Any], facts: dict[str, Any]
+) -> dict[str, Path]:
+    width = rows.shape[1] - len(names)
+    paths = {"latents": folder / "latents.npy"}
+    save_array(paths["latents"], rows[:, :width])
+    for i, name in enumerate(names):
+        paths[name] = folder / ("scores.npy" if len(names) == 1 else f"scores-{name}.npy")
+        save_array(paths[name], rows[:, width + i])
+    scored = {name: int(np.isfinite(rows[:, width + i]).sum()) for i, name in enumerate(names)}
+    told = {"generator": generator.name, "attribute": ", ".join(names), "scored": scored, **facts}
+    write_file(folder / SAMPLE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
+    return paths
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, float]]:
+    table, lines = read_table(path, "The table", ("seed", "score"), ConfigurationError), dict[int, int]()
+    for row, seed, score in zip(table.rows, table.numbers("seed"), table.numbers("score"), strict=True):
+        if seed is None or not 0 <= seed <= 2**53 or seed != int(seed):
+            raise DataError(f"Line {row.line} of '{path}' has no seed, a whole number of at least 0; write it.")
+        if (line := lines.setdefault(int(seed), row.line)) != row.line:
+            raise DataError(f"Line {row.line} of '{path}' scores the seed of line {line} again; delete one.")
+        yield int(seed), np.nan if score is None else score
+
+
+def _work_digest(generator: FaceGenerator, names: Sequence[str], sampling: Sampling, part: int) -> str:
+    posed = bool(getattr(generator, "pseudo_aligned", False))
+    made_from = [generator.name, names, vars(sampling) | {"samples": 0}, part, posed]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]

@@ -1,0 +1,13 @@
+"""The section `evaluate`: intervals of the report's figures."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from comface.config.section import Section, Seed
+
+
+class EvaluateConfig(Section):
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap intervals over subjects")
+    bootstrap: int = Field(default=500, ge=50, le=100_000, description="bootstrap resamples of subjects")
+    seed: Seed = Field(default=0, description="decides the bootstrap resamples")

@@ -1,0 +1,54 @@
+"""Evaluate as a component calls it: a plan and all results in, the report and what the UI shows out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.plans import handed
+from comface.config.reading import parse
+from comface.evaluate.config import EvaluateConfig
+from comface.execution import execute
+from comface.execution.pages import write_text
+from comface.store import Store
+
+
+def evaluate_results(
+    plan: str, results: list[str], backbone: str, report_path: str, table_path: str
+) -> tuple[str, dict[str, float]]:
+    """(URI of the evaluation, ComFace's figures for the UI)."""
+
+    def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
+        from comface.evaluate.step import evaluate
+
+        trained = open_artifact(backbone, "backbone")
+        context = {"profile": values["profile"], "notes": " ".join(values["notes"])}
+        evaluation = evaluate(
+            store,
+            parse(EvaluateConfig, values["evaluate"]),
+            handed(store, values["run"], results, "transfer"),
+            {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
+            {name: text for name, text in context.items() if text},
+            values.get("absent", {}),
+        )
+        write_text(report_path, evaluation.read("report.html").decode())
+        write_text(table_path, evaluation.read("summary.md").decode())
+        metrics = {name.replace("/", "_"): value for name, value in evaluation.facts["metrics"].items()}
+        return evaluation.pinned, metrics
+
+    return execute("evaluate", plan, work)
+
+
+def contact_sheet(backbone: Artifact) -> bytes:
+    """The contact sheet of the first part of the faces that `backbone` learned from, found through its manifests."""
+    shards = backbone.input("shards", "shards")
+    parts = sorted(name for name in shards.manifest.inputs if name.startswith("tracks-"))
+    return shards.input(parts[0], "tracks").read("sheet.jpg")
+
+
+def screening(backbone: Artifact) -> dict[str, bytes]:
+    """The picture of the screening of those faces, where there was one."""
+    shards = backbone.input("shards", "shards")
+    if "screening" not in shards.manifest.inputs:
+        return {}
+    return {"screening": shards.input("screening", "screening").read("screening.png")}

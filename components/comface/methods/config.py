@@ -1,0 +1,31 @@
+"""Settings that methods take."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from comface.config.section import Section, Seed
+from comface.networks.names import Backbone
+
+
+class UntrainedConfig(Section):
+    """The network of the method 'scratch', and what it and 'pixels' are shown: part of the section `transfer`."""
+
+    backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
+    image_size_px: int = Field(
+        default=224, ge=32, le=512, description="side length in pixels of the input of 'scratch'"
+    )
+    view_share: float = Field(
+        default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' are shown"
+    )
+    seed: Seed = Field(
+        default=0, description="decides folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
+    )
+
+
+class TrainedConfig(Section):
+    """What a pre-trained backbone's manifest says of its network: enough to build it and to show it faces."""
+
+    backbone: Backbone
+    image_size_px: int = Field(ge=32, le=512, description="side length of a view in pixels")
+    view_share: float = Field(gt=0.3, le=1, description="share of the aligned frame that a view shows")

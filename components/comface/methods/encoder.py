@@ -1,0 +1,113 @@
+"""An encoder: a method at work, which turns aligned faces into features with its own preprocessing (section 4.3).
+
+In: uint8 RGB faces (N,S,S,3). Out: features (N,D). The framing of faces is the same for all methods.
+
+Legend: N images, S = H = W side length, C = 3 channels, D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.errors import DataError
+from comface.faces.framing import shown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from comface.artifacts.manifest import Artifact
+    from comface.methods.config import UntrainedConfig
+
+Faces = NDArray[np.uint8]
+BATCH = 16
+"""Small enough for the maps of a 224 px network to stay in a core's cache: 32 took 1.7 times as long per face."""
+GPU_BATCH = 256
+"""Two gigabytes of maps of a ResNet-50 at 224 px."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a method may be loaded from. `backbone` is a pre-training artifact, `weights` a file of a published method;
+    `network`, `image_size_px`, `view_share` and `seed` describe the network with random weights (and the pixels)."""
+
+    backbone: Artifact | None = None
+    weights: Path | None = None
+    network: str = "resnet50"
+    image_size_px: int = 224
+    view_share: float = 1.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, backbone: Artifact | None, weights: Path | None, config: UntrainedConfig) -> Sources:
+        return cls(backbone, weights, config.backbone, config.image_size_px, config.view_share, config.seed)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """`preprocess` makes the network's input of faces; `network` maps it to features (N,D)."""
+
+    width: int
+    preprocessing: Mapping[str, Any]
+    preprocess: Callable[[Faces], torch.Tensor]
+    network: nn.Module
+    head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
+
+
+def best_device() -> str:
+    """The GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[np.float32]:
+    """Features (N,D) of faces, in batches, without gradients; BatchNorm with its stored statistics. In full float32 on
+    a GPU too: TF32 would change the third digit."""
+    import torch
+
+    from comface.networks.backbones import folded
+
+    network = folded(encoder.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    size = BATCH if device == "cpu" else GPU_BATCH
+    parts = [np.empty((0, encoder.width), dtype=np.float32)]
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for start in range(0, len(faces_NSSC), size):
+            x_NCHW = encoder.preprocess(np.asarray(faces_NSSC[start : start + size]))
+            x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
+            parts.append(network(x_NCHW).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def normalising(
+    side_px: int, mean: tuple[float, ...], std: tuple[float, ...], view_share: float = 1.0
+) -> tuple[dict[str, Any], Any]:
+    """(description, preprocess): RGB, the view resized to `side_px`, (x / 255 - mean) / std per channel."""
+    import torch
+
+    def preprocess(faces_NSSC: Faces) -> torch.Tensor:
+        x_NSSC = torch.from_numpy(np.ascontiguousarray(shown(faces_NSSC, view_share, side_px))).float() / 255
+        return ((x_NSSC - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2).contiguous()
+
+    described = {"view_share": view_share, "size_px": side_px, "channels": "RGB", "mean": list(mean), "std": list(std)}
+    return described, preprocess
+
+
+def load_whole(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    """Load all of `state` into all of `network`, or say what does not fit."""
+    wanted = network.state_dict()
+    lacking = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    wrong = [k for k in state if k not in wanted or state[k].shape != wanted[k].shape]
+    if lacking or wrong:
+        raise DataError(
+            f"The weights of {where} do not fit the network ({len(lacking)} missing, {len(wrong)} unknown or of "
+            f"another shape, first '{(lacking + wrong)[0]}'); pass the weights that belong to it."
+        )
+    network.load_state_dict(dict(state), strict=False)

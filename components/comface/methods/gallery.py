@@ -1,0 +1,82 @@
+"""Whose face it still is: an edited image is compared with its own unedited one and with those of other people.
+
+In: features of faces by a backbone. Out: how probably the own face is the nearest one. ImageNet's features see looks,
+not persons: hair or a turned head can count as somebody else (docs/screening.md).
+
+Legend: A images, G gallery of other people, D feature width, N images, H = W side length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.artifacts.manifest import Artifact
+from comface.methods import load_method, method_inputs
+from comface.methods.config import UntrainedConfig
+from comface.methods.encoder import Sources, encode
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+Embed = Callable[[Pixels], Floats]
+LEAST_GALLERY = 3
+"""People of a generator without whom identity is not told."""
+FACE_SHARE = 0.75
+"""Forehead to chin: hair and background stay along a track and would be recognised instead of the face."""
+
+
+def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict[str, Any], Mapping[str, Artifact]]:
+    """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it."""
+    made, inputs = method_inputs(method, backbone, None, UntrainedConfig())
+    from comface.faces.framing import view_of
+    from comface.networks.backbones import folded  # torch
+
+    encoder = load_method(method, Sources(backbone))
+    encoder = dataclasses.replace(encoder, network=folded(encoder.network))  # once, not at every call
+    whole = float(encoder.preprocessing.get("view_share", 1.0)) == 1.0
+
+    def embed(images_NHW3: Pixels) -> Floats:
+        return np.asarray(encode(encoder, view_of(images_NHW3, FACE_SHARE) if whole else images_NHW3), np.float64)
+
+    return embed, made, inputs
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Features of other people at alpha 0, centred on their mean; `between`: the median distance of two of them."""
+
+    names: tuple[str, ...]
+    unit_GD: Floats
+    mean_D: Floats
+    between: float
+
+    def distances(self, feature_AD: NDArray[np.floating]) -> Floats:
+        """Cosine distance of images to everybody, (A,G)."""
+        return 1 - unit(np.asarray(feature_AD, np.float64) - self.mean_D) @ self.unit_GD.T
+
+
+def gallery_of(names: Sequence[str], feature_GD: NDArray[np.floating]) -> Gallery:
+    """The gallery of the people `names`, by the features of their unedited faces."""
+    mean_D = np.asarray(feature_GD, np.float64).mean(axis=0)
+    unit_GD = unit(feature_GD - mean_D)
+    apart = np.triu_indices(len(names), 1)
+    return Gallery(tuple(names), unit_GD, mean_D, float(np.median((1 - unit_GD @ unit_GD.T)[apart])))
+
+
+def own_nearest(own_A: Floats, others_AG: Floats, among: int) -> Floats:
+    """The probability that none of `among` others, drawn from the gallery, is as near as the own image (A,): with r of
+    G as near, C(G - r, among) / C(G, among)."""
+    count = others_AG.shape[1]
+    among = min(among, count)
+    nearer_A = (others_AG <= own_A[:, None]).sum(axis=1)
+    left_AK = count - nearer_A[:, None] - np.arange(among)[None, :]
+    return (np.maximum(left_AK, 0) / (count - np.arange(among))[None, :]).prod(axis=1)
+
+
+def unit(feature_ND: Floats) -> Floats:
+    return feature_ND / np.maximum(np.linalg.norm(feature_ND, axis=-1, keepdims=True), 1e-12)

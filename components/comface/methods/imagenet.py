@@ -1,0 +1,95 @@
+"""Supervised ImageNet backbones as published, recognised by what the file holds, not by its name.
+
+| layout | keys | input at 224 px | feature |
+|---|---|---|---|
+| EfficientNet-Lite0 as its package names it | `_conv_stem.weight` … | (x - 127) / 128 | mean of 1280 maps |
+| EfficientNet-Lite0 as timm names it | `conv_stem.weight` … | the same | the same |
+| ResNet-50 as torchvision names it | `conv1.weight` … | ImageNet mean and std | mean of 2048 maps |
+
+In: a safetensors or torch file, told by its content (`state_dict` around the tensors and `module.` before their names
+are taken off). Out: an Encoder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comface.errors import DataError
+from comface.methods.encoder import Encoder, load_whole, normalising
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE_PX = 224
+LITE0_WIDTH = 1280
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks per stage of EfficientNet-Lite0, whose file counts them through."""
+TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+BLOCK = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+"""The first block does not expand."""
+
+
+def load_imagenet(path: Path) -> Encoder:
+    """Raises DataError when the file is absent, damaged or of no known layout."""
+    state = read_tensors(path)
+    if "_conv_stem.weight" in state:
+        return _lite0(lite0_to_timm(state), path)
+    if "conv_stem.weight" in state and "bn2.weight" in state:
+        return _lite0(state, path)
+    if "conv1.weight" in state and "layer4.2.conv3.weight" in state:
+        return _resnet50(state, path)
+    raise DataError(
+        f"'{path.name}' holds neither EfficientNet-Lite0 (_conv_stem.weight …) nor torchvision's ResNet-50 "
+        "(conv1.weight, layer4.2.conv3.weight …); give the weights of one of these as `imagenet`."
+    )
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a file, without running anything in it."""
+    import torch
+
+    from comface.weights.tensor_tables import read_table
+
+    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}
+
+
+def lite0_to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's names for the package's names."""
+    places = [f"{stage}.{block}" for stage, count in enumerate(LITE0_BLOCKS) for block in range(count)]
+    renamed = {}
+    for key, tensor in state.items():
+        if match := re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)$", key):
+            index, part, rest = int(match[1]), match[2], match[3]
+            names = FIRST_BLOCK if index == 0 else BLOCK
+            if index >= len(places) or part not in names:
+                raise DataError(f"EfficientNet-Lite0 has no '{key}'; give the published file.")
+            renamed[f"blocks.{places[index]}.{names[part]}.{rest}"] = tensor
+        else:
+            part, _, rest = key.partition(".")
+            renamed[f"{TOP.get(part, part)}.{rest}"] = tensor
+    return renamed
+
+
+def _lite0(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
+    import timm
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    load_whole(network, {k: v for k, v in state.items() if not k.startswith("classifier.")}, f"'{path.name}'")
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    return Encoder(LITE0_WIDTH, *normalising(SIDE_PX, mean, std), network)
+
+
+def _resnet50(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
+    from comface.networks.backbones import build_backbone
+
+    network, width = build_backbone("resnet50")
+    load_whole(network, {k: v for k, v in state.items() if not k.startswith("fc.")}, f"'{path.name}'")
+    return Encoder(width, *normalising(SIDE_PX, IMAGENET_MEAN, IMAGENET_STD), network)

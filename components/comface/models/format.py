@@ -1,0 +1,205 @@
+"""The format of a `model` artifact: closed schemas of what register writes and compare reads.
+
+In: a `model` artifact. Out: values of known kinds, finite and bounded, or one sentence (DataError): who edits a package
+consistently, hashes included, gets another model or a refusal, never a traceback or a figure that is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from comface.artifacts.manifest import Artifact
+from comface.config.names import Word
+from comface.errors import DataError
+from comface.networks.names import Backbone
+
+if TYPE_CHECKING:
+    import torch
+
+FRAMING = {"size_px": 64, "eye_distance_px": 19.2, "eyes_centre_px": [32.0, 30.1]}
+"""Of every aligned face, at 64 px; other sizes scale."""
+LARGEST_JSON_BYTES = 1 << 20
+LARGEST_CARD_BYTES = 1 << 20
+SPARE_BYTES = 1 << 18
+"""Header and small tensors of a weight file, beside what its network needs."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Mode = Literal["linear", "finetune"]
+Correlation = Annotated[float, Field(ge=-1.001, le=1.001)]
+Side = Annotated[int, Field(ge=16, le=1024)]
+Channel = Annotated[float, Field(ge=-100, le=100)]
+Spread = Annotated[float, Field(ge=1e-3, le=100)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class _Measured(_Closed):
+    mode: Mode = "linear"
+    unit: Word = ""
+    dataset: Word = ""
+    rehearsal: bool = False
+    corr: Correlation | None
+    mae: Annotated[float, Field(ge=0)] | None = None
+    acc: Annotated[float, Field(ge=0, le=1)] | None = None
+    test_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
+        default="", description="digest of the test set; empty in models of earlier versions"
+    )
+
+
+class Task(_Measured):
+    """One task of heads.json: what its estimates are in, how they were measured, how far they may be off."""
+
+    subjects: Annotated[int, Field(ge=1)]
+    pairs: Annotated[int, Field(ge=1)]
+    coverage: Annotated[float, Field(gt=0.5, lt=1)]
+    interval_half_width: Annotated[float, Field(ge=0, le=1e12)] | None
+
+
+class Measurement(_Measured):
+    """One figure that register recorded, of any mode."""
+
+    task: Name
+    method: Name
+
+
+class ModelFacts(_Closed):
+    """The facts in the manifest of a model."""
+
+    name: Name
+    tasks: dict[Name, Task] = Field(min_length=1, max_length=1000)
+    metrics: list[Measurement] = Field(max_length=10_000)
+
+
+class Preprocessing(_Closed):
+    framing: dict[str, Any]
+    aligned_px: Side
+    view_share: Annotated[float, Field(gt=0.3, le=1)]
+    size_px: Side
+    channels: Literal["RGB"]
+    mean: list[Channel] = Field(min_length=3, max_length=3)
+    std: list[Spread] = Field(min_length=3, max_length=3)
+    mirrored: bool
+
+    @model_validator(mode="after")
+    def _same_framing(self) -> Preprocessing:
+        if self.framing != FRAMING:
+            raise ValueError("the framing is not the one that this version aligns faces in")
+        return self
+
+
+class _Pretrained(BaseModel):
+    """The rest tells how the backbone was trained; nothing here depends on it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    backbone: Backbone
+
+
+class _Config(_Closed):
+    pretrain: _Pretrained
+    register_: dict[str, Any] = Field(alias="register", default={})
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_tasks(model: Artifact) -> dict[str, Task]:
+    record = _json(model, "heads.json")
+    if not isinstance(record, dict) or not 1 <= len(record) <= 1000:
+        raise _wrong(model, "heads.json", "it names no task, or too many")
+    return {task: _valid(Task, values, model, f"heads.json, {_quoted(task)}") for task, values in record.items()}
+
+
+def read_preprocessing(model: Artifact) -> Preprocessing:
+    return _valid(Preprocessing, _json(model, "preprocessing.json"), model, "preprocessing.json")
+
+
+def read_backbone_name(model: Artifact) -> str:
+    return _valid(_Config, _json(model, "config.json"), model, "config.json").pretrain.backbone
+
+
+def read_facts(model: Artifact) -> ModelFacts:
+    return _valid(ModelFacts, model.facts, model, "manifest.json, facts")
+
+
+def read_card(model: Artifact) -> str:
+    """The card, without characters that steer a terminal."""
+    text = _bounded(model, "card.md", LARGEST_CARD_BYTES).decode("utf-8", errors="replace")
+    return "".join(character for character in text if character == "\n" or character.isprintable())
+
+
+def read_tensors(model: Artifact, name: str, limit_bytes: int) -> dict[str, torch.Tensor]:
+    """The tensors of a weight file of at most `limit_bytes`, all finite."""
+    import safetensors.torch
+    import torch
+
+    data = _bounded(model, name, limit_bytes)
+    try:
+        tensors = safetensors.torch.load(data)
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+    except Exception as error:  # the reader raises types of its own, and others for odd kinds of numbers
+        raise _wrong(model, name, f"it is not a safetensors file that can be read ({type(error).__name__})") from None
+    if not finite:
+        raise _wrong(model, name, "it holds numbers that are not finite")
+    return tensors
+
+
+def head_of(model: Artifact, task: str, width: int) -> Mapping[str, Any]:
+    """mean, scale, weight (D,), bias and antisymmetric (1,) as arrays."""
+    import torch
+
+    name = f"heads/{task}.safetensors"
+    tensors = read_tensors(model, name, 12 * width + SPARE_BYTES)
+    vector, one = (torch.float32, (width,)), (torch.float32, (1,))
+    wanted = {"mean": vector, "scale": vector, "weight": vector, "bias": one, "antisymmetric": (torch.uint8, (1,))}
+    found = {key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in tensors.items()}
+    if found != wanted:
+        raise _wrong(model, name, "it does not fit the backbone")
+    if not bool((tensors["scale"] > 0).all()):
+        raise _wrong(model, name, "it holds a scale that is not above zero")
+    if int(tensors["antisymmetric"][0]) > 1:
+        raise _wrong(model, name, "its mark of antisymmetry is neither 0 nor 1")
+    return {key: tensor.numpy() for key, tensor in tensors.items()}
+
+
+def _bounded(model: Artifact, name: str, limit_bytes: int) -> bytes:
+    entry = model.manifest.objects.get(name)
+    if entry is not None and entry.size_bytes > limit_bytes:
+        raise _wrong(model, name, f"it has {entry.size_bytes / 1e6:,.1f} MB, of at most {limit_bytes / 1e6:,.1f} MB")
+    return model.read(name)
+
+
+def _json(model: Artifact, name: str) -> Any:
+    try:
+        return json.loads(_bounded(model, name, LARGEST_JSON_BYTES))
+    except (ValueError, RecursionError):
+        raise _wrong(model, name, "it is not JSON") from None
+
+
+def _valid(schema: type[S], values: Any, model: Artifact, name: str) -> S:
+    try:
+        return schema.model_validate_json(json.dumps(values))
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise _wrong(model, name, _first(error)) from None
+
+
+def _first(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return "its values are not JSON"
+    first = error.errors()[0]
+    where = ".".join(_quoted(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where or 'it'}: {message[:1].lower()}{message[1:120]}"
+
+
+def _quoted(part: object) -> str:
+    return ascii(str(part)[:60])
+
+
+def _wrong(model: Artifact, name: str, why: str) -> DataError:
+    return DataError(f"The model at {model.uri} cannot be used: in {name}, {why}; register it again.")

@@ -1,0 +1,149 @@
+"""The one list of what is checked before a run: resolve raises all that is wrong, doctor prints a row for each check.
+
+In: a RunConfig. Out: a Survey: the configuration that can run here, what is left out of it and why, and the checks,
+none of them asked yet. Each ends in seconds and says in one line what it found.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comface.errors import ComfaceError, DataError, raise_any
+from comface.plan import consistency
+from comface.plan.configuration import RunConfig
+from comface.plan.datasets import check_dataset
+from comface.plan.gpus import check_gpus_of_pod
+from comface.plan.missing import absent_methods, missing_models, rival_problems, without_missing
+from comface.plan.sizes import room_problems, sizes_of
+from comface.plan.weights import check_screening, find_generators
+from comface.store import Store, open_store
+from comface.tracks.composition import totals
+
+
+@dataclass(frozen=True)
+class Check:
+    """`ask` says what was found, or raises every problem of its kind as one error."""
+
+    name: str
+    ask: Callable[[], str]
+    told: bool = False
+    """Whether a run says what was found, too."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    config: RunConfig
+    """What can be run here: without what needs published files that are not on this machine."""
+    notes: list[str]
+    """What is left out, for the log and the report."""
+    absent: Mapping[str, str]
+    """Method -> why it is not run; a row of the report."""
+    checks: list[Check]
+    supplies: dict[str, Any] = field(default_factory=dict)
+    """What the plan of synthesize carries; filled in by the check 'weights'."""
+
+
+def survey_run(config: RunConfig) -> Survey:
+    asked = config
+    notes: list[str] = []
+    absent: dict[str, str] = {}
+    wrong: list[ComfaceError] = []
+    try:
+        missing = missing_models()
+        absent = absent_methods(asked, missing)
+        wrong += rival_problems(asked, absent)
+        config, notes = without_missing(asked, missing)
+    except ComfaceError as error:
+        wrong.append(error)
+    survey = Survey(config, notes, absent, [])
+
+    def models() -> str:
+        raise_any(wrong)
+        return " ".join(notes) or "all that is needed is here"
+
+    def generators() -> str:
+        survey.supplies.update(find_generators(config))
+        names = sorted({share.generator for share in config.synthesize.composition})
+        return f"{', '.join(names)}: weights and all directions are there"
+
+    survey.checks.extend(
+        [
+            *configuration_checks(config, asked),
+            Check("embedded models", models),
+            Check("weights", generators),
+            Check("screening", lambda: check_screening(config)),
+            *(
+                Check(f"data set {name}", functools.partial(check_dataset, config, name))
+                for name in consistency.dataset_names(config)
+            ),
+            Check("store", lambda: check_store(open_store(config.store))),
+            Check("plan", lambda: _room(config), told=True),
+            Check("GPUs", lambda: check_gpus_of_pod(config) or "", told=True),
+        ]
+    )
+    return survey
+
+
+def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> list[Check]:
+    """Those that open nothing; `asked`: the configuration before anything was left out."""
+
+    def check(name: str, problems: Callable[[RunConfig], Iterable[ComfaceError]], of: RunConfig, found: str) -> Check:
+        def ask() -> str:
+            raise_any(problems(of))
+            return found
+
+        return Check(name, ask)
+
+    wanted = config.pretrain
+    processes = wanted.nodes * max(1, wanted.gpus_per_node)
+    methods = ", ".join(config.transfer.methods)
+    return [
+        check(
+            "composition",
+            consistency.composition_problems,
+            config,
+            f"{totals(config.synthesize).identities:,} identities for batches of {wanted.pairs_per_step} pairs",
+        ),
+        check(
+            "batch",
+            consistency.batch_problems,
+            config,
+            f"{wanted.pairs_per_step} pairs for {processes} process{'es' if processes > 1 else ''}",
+        ),
+        check("views", consistency.view_problems, config, f"{wanted.image_size_px} px for {wanted.backbone}"),
+        check("methods and gate", consistency.gate_problems, asked or config, methods),
+    ]
+
+
+def check_configuration(config: RunConfig) -> None:
+    """What the configuration alone tells, all of it. Raises ConfigurationError."""
+    found = []
+    for check in configuration_checks(config):
+        try:
+            check.ask()
+        except ComfaceError as error:
+            found.append(error)
+    raise_any(found)
+
+
+def check_store(store: Store) -> str:
+    """Write, read and delete one object. Raises what the store refuses with, in one sentence."""
+    key, data = f"checks/{uuid.uuid4().hex}", b"comface"
+    store.write(key, data)
+    if store.read(key) != data:
+        raise DataError(f"{store.uri} did not give back what was written to it; check the store.")
+    store.delete(key)
+    return f"{store.uri}: written, read and deleted"
+
+
+def _room(config: RunConfig) -> str:
+    try:
+        store = open_store(config.store)
+    except ComfaceError:
+        store = None  # said by its own check
+    raise_any(room_problems(config, store))
+    return sizes_of(config).sentence()

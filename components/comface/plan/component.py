@@ -1,0 +1,42 @@
+"""The typed KFP face of resolve: a few parameters in, one plan per step out."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from comface.execution.container_image import GPU_IMAGE
+
+
+@dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
+def resolve(
+    profile: str,
+    overrides: dict,
+    run_name: str,
+    run_id: str,
+    store: str,
+    weights: str,
+    data: dict,
+    tasks: list,
+    methods: list,
+    nodes: int,
+    gpus_per_node: int,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Plans",
+    [
+        ("synthesize", str),
+        ("parts", list),
+        ("shard", str),
+        ("pretrain", str),
+        ("datasets", list),
+        ("items", str),
+        ("evaluate", str),
+        ("register", str),
+        ("gpus", str),
+    ],
+):
+    """Check the whole run and plan its steps before anything expensive starts."""
+    from comface.plan.from_parameters import resolve_parameters
+
+    return resolve_parameters(
+        profile, overrides, run_name, run_id, store, weights, data, tasks, methods, nodes, gpus_per_node
+    )

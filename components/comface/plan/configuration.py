@@ -1,0 +1,130 @@
+"""A run's configuration: defaults, a profile, then overrides.
+
+Each section stands beside the thing that it configures (for example `pretrain/config.py`). Profiles are YAML files
+that override defaults; `--set pretrain.epochs=4` overrides a profile. A step receives its section as one canonical JSON
+string, so that caching is exact per step. What a whole run needs is checked in `plan/sizes.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from comface.config.credentials import override_values, refuse_credentials
+from comface.config.names import Name, quoted
+from comface.config.reading import merge, parse, read_override
+from comface.config.section import Section, StorePlace
+from comface.datasets.config import DataSource, RehearseConfig
+from comface.errors import ConfigurationError, gathered
+from comface.evaluate.config import EvaluateConfig
+from comface.pretrain.config import PretrainConfig
+from comface.register.config import RegisterConfig
+from comface.screening.config import ScreeningConfig
+from comface.shard.config import ShardConfig
+from comface.tasks.config import TASKS, Task
+from comface.tracks.config import SynthesizeConfig
+from comface.transfer.config import TransferConfig
+
+
+class RunConfig(Section):
+    """A whole run. Each step sees only its own section (and the artifacts it reads)."""
+
+    profile: Name = Field(default="paper", description="the profile it started from")
+    store: StorePlace = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
+    weights: StorePlace = Field(default="s3://comface/weights", description="where generator and method weights lie")
+    check_gpus: bool = Field(
+        default=True,
+        description="on a cluster, refuse a run whose GPUs no node has; false where nodes are added on demand",
+    )
+    data: dict[Name, DataSource] = Field(
+        default={
+            "disfa": DataSource(layout="disfa"),
+            "fgnet": DataSource(layout="fgnet"),
+            "edema-a": DataSource(layout="edema"),
+            "edema-b": DataSource(layout="edema"),
+            "cohort": DataSource(layout="pairs"),
+        },
+        max_length=200,
+        description="data sets by name",
+    )
+    tasks: dict[Name, Task] = Field(default=TASKS, max_length=200, description="tasks by name")
+    rehearse: RehearseConfig = Field(default=RehearseConfig(), description="the rehearsal data sets")
+    synthesize: SynthesizeConfig = Field(
+        default=SynthesizeConfig(), description="the tracks: generators, identities, attributes and alphas"
+    )
+    screening: ScreeningConfig = Field(
+        default=ScreeningConfig(), description="what an attribute must show on a sample of tracks"
+    )
+    shard: ShardConfig = Field(default=ShardConfig(), description="the training and validation files")
+    pretrain: PretrainConfig = Field(
+        default=PretrainConfig(), description="the training of f, g and l (sections 3 and 4.1)"
+    )
+    transfer: TransferConfig = Field(
+        default=TransferConfig(), description="tasks, methods and cross-validation (section 4.1)"
+    )
+    evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="the intervals of the report")
+    register_model: RegisterConfig = Field(
+        default=RegisterConfig(), alias="register", description="the gate, and the registered model"
+    )
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> RunConfig:
+        for name in self.transfer.tasks:
+            if name not in self.tasks:
+                raise ValueError(f"transfer.tasks names '{name}', which `tasks` does not define")
+            for dataset in (self.tasks[name].dataset, self.tasks[name].train_dataset):
+                if dataset and dataset not in self.data:
+                    raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
+        for threshold in self.register_model.thresholds:
+            if threshold.task not in self.tasks:
+                raise ValueError(f"register.thresholds names '{threshold.task}', which `tasks` does not define")
+        return self
+
+
+def profiles() -> tuple[str, ...]:
+    folder = importlib.resources.files("comface") / "plan" / "profiles"
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+@functools.cache
+def _profile_values(profile: str) -> dict[str, Any]:
+    text = (importlib.resources.files("comface") / "plan" / "profiles" / f"{profile}.yaml").read_text("utf-8")
+    values = RunConfig().model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
+    merge(values, yaml.safe_load(text) or {})
+    return values | {"profile": profile}
+
+
+def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
+
+    `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, a sentence for each problem:
+    an unknown profile or field, a value out of range."""
+    overrides = list(overrides)
+    refuse_credentials({**override_values(overrides), **(extra or {})})
+    if profile not in profiles():
+        raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
+    values: dict[str, Any] = copy.deepcopy(_profile_values(profile))
+    merge(values, extra or {})
+    wrong: list[ConfigurationError] = []
+    for override in overrides:
+        try:
+            parts, nested = read_override(override)
+        except ConfigurationError as error:
+            wrong.append(error)
+            continue
+        for part in reversed(parts):
+            nested = {part: nested}
+        merge(values, nested)
+    try:
+        config: RunConfig = parse(RunConfig, values)
+    except ConfigurationError as error:
+        wrong.append(error)
+    if wrong:
+        raise gathered(wrong)
+    return config

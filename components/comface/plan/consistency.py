@@ -1,0 +1,250 @@
+"""What the configuration alone tells of a run that cannot succeed: methods, gate, batch, views, rehearsals.
+
+In: a RunConfig. Out: errors, one per problem, none where all is well. Nothing is opened; milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from comface.config.names import place_uri
+from comface.datasets.rehearsal.step import REHEARSALS
+from comface.directions.published import attribute_name
+from comface.errors import ConfigurationError
+from comface.generators import own_attributes
+from comface.methods import can_finetune
+from comface.methods.gallery import LEAST_GALLERY
+from comface.plan.configuration import RunConfig
+from comface.tracks.composition import check_names, totals
+from comface.tracks.supplies import needed
+
+OURS = "comface"
+SHOW_A_FACE = 0.9
+"""Of the identities, at least, as the embedded generators and the StyleGANs make them."""
+VIT_SIDE_PX = 224
+"""torchvision's vit_b_16 has positions for this side alone."""
+LEAST_SUBJECTS = 3
+"""One to train on, one to validate on, one to test on."""
+
+
+def items(config: RunConfig) -> list[tuple[str, str, str]]:
+    """(task, method, mode) of every transfer. First one task of every data set, then the tasks that share its features:
+    two that run side by side do not make the same features twice (minutes, for the ImageNet backbone)."""
+    transfer = config.transfer
+    first = {config.tasks[task].dataset: task for task in reversed(transfer.tasks)}
+    tasks = sorted(transfer.tasks, key=lambda task: first[config.tasks[task].dataset] != task)
+    return [
+        (task, method, mode)
+        for mode in transfer.modes
+        for task in tasks
+        for method in transfer.methods
+        if mode == "linear" or can_finetune(method)
+    ]
+
+
+def dataset_names(config: RunConfig) -> list[str]:
+    """The data sets that the run's tasks read."""
+    tasks = [config.tasks[name] for name in config.transfer.tasks]
+    return sorted({name for task in tasks for name in (task.dataset, task.train_dataset) if name})
+
+
+def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    try:
+        check_names(config.synthesize)
+    except ConfigurationError as error:
+        yield error
+    identities, parts, pairs = (
+        totals(config.synthesize).identities,
+        config.synthesize.parts,
+        config.pretrain.pairs_per_step,
+    )
+    yield from _direction_problems(config)
+    yield from _screening_problems(config)
+    if parts > identities:
+        yield ConfigurationError(
+            f"synthesize.parts asks for {parts} parts of {identities} identities; lower it to {identities} or less."
+        )
+    left = int(identities * (SHOW_A_FACE - config.shard.validation_fraction))
+    if left < pairs:
+        there = f"only {identities}"
+        if identities >= pairs:
+            there = f"{identities}, of which about {left} are left (some validate, in some no face is found)"
+        yield ConfigurationError(
+            f"A batch of {pairs} pairs needs as many identities for training, but the composition has {there}; lower "
+            "pretrain.pairs_per_step or raise synthesize.composition."
+        )
+
+
+def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """The embedded generators have the attributes that are asked of them, and every change of the catalogue is used."""
+    for share in config.synthesize.composition:
+        known = own_attributes(share.generator)
+        missing = [name for name in share.attributes if name not in known] if known else []
+        if missing:
+            yield ConfigurationError(
+                f"The generator '{share.generator}' has no direction for {', '.join(missing)}; "
+                f"it has {', '.join(known)}."
+            )
+    used = needed(config.synthesize)
+    for generator, changes in config.synthesize.directions.items():
+        for attribute in changes:
+            if attribute_name(attribute) not in used.get(generator, {}):
+                yield ConfigurationError(
+                    f"synthesize.directions changes '{attribute}' of '{generator}', which synthesize.composition does "
+                    "not sweep; correct the name, or take the change out."
+                )
+
+
+def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """What no attribute can show, whatever is rendered."""
+    wanted, sweep = config.screening, 2 * config.synthesize.alpha_max
+    if wanted.action == "skip":
+        return
+    if wanted.min_range > sweep:
+        yield ConfigurationError(
+            f"screening.min_range asks for a range of {wanted.min_range:g} of alpha, but tracks are {sweep:g} wide "
+            "(2 * synthesize.alpha_max); lower it."
+        )
+    people = Counter[str]()
+    for share in config.synthesize.composition:
+        people[share.generator] += share.identities
+    for generator, count in people.items():
+        if count < LEAST_GALLERY:
+            yield ConfigurationError(
+                f"The screening tells identity from {LEAST_GALLERY} people at least, but the composition has {count} "
+                f"of '{generator}'; raise its identities, or set screening.action to skip."
+            )
+
+
+def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    wanted = config.pretrain
+    processes, pairs = wanted.nodes * max(1, wanted.gpus_per_node), wanted.pairs_per_step
+    if pairs % processes:
+        below, above = pairs // processes * processes, -(-pairs // processes) * processes
+        nearest = f"{below} or {above}" if below else str(above)
+        yield ConfigurationError(
+            f"pretrain.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} "
+            f"node{'s' if wanted.nodes > 1 else ''} with {max(1, wanted.gpus_per_node)} each); use {nearest}."
+        )
+
+
+def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    sections = [("pretrain", config.pretrain.backbone, config.pretrain.image_size_px)]
+    if "scratch" in config.transfer.methods:
+        sections.append(("transfer", config.transfer.backbone, config.transfer.image_size_px))
+    for section, backbone, side_px in sections:
+        if backbone == "vit_b_16" and side_px != VIT_SIDE_PX:
+            yield ConfigurationError(
+                f"The network vit_b_16 takes views of {VIT_SIDE_PX} px alone; {section}.image_size_px is {side_px}: "
+                f"set it to {VIT_SIDE_PX}, or choose another {section}.backbone."
+            )
+
+
+def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """The tasks can be evaluated, and the gate be satisfied: ComFace takes part, and what it must beat is run."""
+    yield from _task_problems(config)
+    wanted, run = config.register_model, set(items(config))
+    if OURS not in config.transfer.methods:
+        yield ConfigurationError(
+            f"transfer.methods lacks '{OURS}', the method that the run trains and registers, so the gate would refuse "
+            "it; add it."
+        )
+    for threshold in wanted.thresholds:
+        if (threshold.task, OURS, threshold.mode) not in run and OURS in config.transfer.methods:
+            yield ConfigurationError(
+                f"register.thresholds asks for '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "
+                "add it to transfer.tasks and transfer.modes, or take the threshold out."
+            )
+    rival = wanted.must_beat
+    if rival == OURS:
+        yield ConfigurationError(f"register.must_beat names '{OURS}', which cannot beat itself; name another method.")
+    elif rival and rival not in config.transfer.methods:
+        yield ConfigurationError(
+            f"register.must_beat names '{rival}', which is not among transfer.methods "
+            f"({', '.join(config.transfer.methods)}); add it, or name one of them."
+        )
+    elif rival and not any(method == rival for _, method, _ in run):
+        yield ConfigurationError(
+            f"register.must_beat names '{rival}', which transfer.modes ({', '.join(config.transfer.modes)}) leaves "
+            "out; add linear, or name another method."
+        )
+
+
+def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """Nobody is tested whom the task was trained on, and rehearsals have what tasks ask for."""
+    for task in config.transfer.tasks:
+        definition = config.tasks[task]
+        if definition.train_dataset == definition.dataset:
+            yield ConfigurationError(
+                f"The task '{task}' would train on the people that it tests on ('{definition.dataset}'); leave "
+                f"tasks.{task}.train_dataset out for cross-validation, or name another data set."
+            )
+    for name in dataset_names(config):
+        place = config.data[name].uri
+        if not place:
+            yield from rehearsal_problems(config, name)
+        elif config.store.rstrip("/") == place_uri(place).rstrip("/"):
+            yield ConfigurationError(
+                f"The store {config.store} is the folder of the data set '{name}', which every run would change; name "
+                "another store."
+            )
+
+
+def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationError]:
+    """A data set without a place is one that can be rehearsed, with the labels and the people that the tasks need."""
+    source, known = config.data[name], REHEARSALS.get(name)
+    if known is None or known.layout != source.layout:
+        what = f"of the layout {source.layout}" if known else "of that name"
+        yield ConfigurationError(
+            f"The data set '{name}' has no `uri`, and there is no rehearsal {what}; give data.{name}.uri."
+        )
+        return
+    absent = [label for label in source.labels if label not in known.labels]
+    if absent:
+        yield ConfigurationError(
+            f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only {', '.join(known.labels)}."
+        )
+    read = [label for label in known.labels if not source.labels or source.layout != "disfa" or label in source.labels]
+    people = getattr(config.rehearse, known.people)
+    for task in config.transfer.tasks:
+        definition = config.tasks[task]
+        if name not in (definition.dataset, definition.train_dataset):
+            continue
+        label = definition.label or (read[0] if len(read) == 1 else "")
+        if label not in read:
+            yield no_label(config, task, name, read)
+        elif definition.min_change > known.labels[label]:
+            yield ConfigurationError(
+                f"tasks.{task}.min_change is {definition.min_change:g}, but '{label}' of the rehearsal of '{name}' "
+                f"changes by {known.labels[label]:g} at most; lower it."
+            )
+        if people < needed_subjects(config, task, name):
+            yield ConfigurationError(
+                f"The task '{task}' needs {needed_subjects(config, task, name)} people of '{name}' (transfer.folds), "
+                f"but rehearse.{known.people} is {people}; raise it, or lower transfer.folds."
+            )
+
+
+def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
+    """How many people with a change the task needs of `dataset`: one per fold; where it trains on one data set and
+    tests on another, two to train on and one to test on."""
+    definition = config.tasks[task]
+    if not definition.train_dataset:
+        return max(config.transfer.folds, LEAST_SUBJECTS)
+    return 2 if dataset == definition.train_dataset else 1
+
+
+def no_label(config: RunConfig, task: str, name: str, known: Sequence[str]) -> ConfigurationError:
+    label, source, there = config.tasks[task].label, config.data[name], ", ".join(known) or "none"
+    if not label:
+        return ConfigurationError(
+            f"The task '{task}' names no label, and the data set '{name}' has several: {there}; set tasks.{task}.label."
+        )
+    what = (
+        f"labels.csv has no column '{label}'"
+        if source.layout == "pairs" and source.uri
+        else f"the data set has no label '{label}'"
+    )
+    hint = f"; name others in data.{name}.labels" if source.layout == "disfa" and source.uri else ""
+    return ConfigurationError(f"The task '{task}' cannot use the data set '{name}': {what}; it has: {there}{hint}.")

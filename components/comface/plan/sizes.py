@@ -1,0 +1,266 @@
+"""What a run needs, computed before it starts: images, disk, memory of the largest step, shared memory of the loader.
+
+In: a RunConfig. Out: Sizes, and errors where it cannot fit what is known: the free disk of a file:// store, the memory
+of this machine (outside a cluster), and what the training job asks for. Estimates: within a factor of two, on the low
+side, so that no run is refused that would fit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comface.errors import ConfigurationError
+from comface.plan.configuration import RunConfig
+from comface.plan.consistency import dataset_names, items
+from comface.pretrain.draft import PREFETCH, loader_bytes
+from comface.store import FileStore, Store
+from comface.tracks.composition import TRACKS_PER_CHUNK, totals
+
+GIB = 2**30
+BESIDES = 16 * 2**20
+"""Of disk, for what every run writes besides images: manifests, tables, pages, a backbone and heads."""
+WAITING_TRACKS = 10
+"""Of synthesize: rendered tracks that wait for an encoder."""
+ACTIVATIONS = {"narrow": 12, "resnet18": 35, "resnet50": 130, "resnet101": 190, "vit_b_16": 120}
+"""Bytes that training keeps per byte of a float32 view."""
+FEATURES = {"narrow": 1440, "resnet18": 512, "resnet50": 2048, "resnet101": 2048, "vit_b_16": 768}
+STEP_BASE = GIB // 2
+"""What torch and a step's code take by themselves."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    tracks: int
+    images: int
+    identities: int
+    transfers: int
+    shards_bytes: int
+    """The tracks take as much again."""
+    photos_bytes: int
+    memory_bytes: Mapping[str, int]
+    """Per step: of one process."""
+    shared_bytes: int
+    """/dev/shm of one training node."""
+    training: str
+    """How long it is, a sentence."""
+
+    @property
+    def disk_bytes(self) -> int:
+        return 2 * self.shards_bytes + self.photos_bytes + BESIDES
+
+    def sentence(self) -> str:
+        step, most = max(self.memory_bytes.items(), key=lambda each: each[1])
+        return (
+            f"The run makes {self.images:,} images ({self.tracks:,} tracks of {self.identities:,} identities) and "
+            f"{self.transfers:,} transfers; it needs about {amount(self.disk_bytes)} of disk in the store, and "
+            f"{amount(most)} of memory for one process of {step}. {self.training}"
+        )
+
+
+def sizes_of(config: RunConfig) -> Sizes:
+    count, side = totals(config.synthesize), config.synthesize.image_size_px
+    stored = count.images * _jpeg_bytes(side, config.synthesize.jpeg_quality)
+    photos, rehearse_bytes = _rehearsed(config)
+    memory = {
+        "synthesize": _synthesize_bytes(config),
+        "pretrain": _pretrain_bytes(config),
+        "rehearse": STEP_BASE + rehearse_bytes,
+        "align": STEP_BASE
+        + max((2 * n * config.data[name].face_size_px ** 2 * 3 for name, n in photos.items()), default=0),
+        "transfer": _transfer_bytes(config, max(photos.values(), default=0)),
+        "evaluate": STEP_BASE + config.evaluate.bootstrap * _people(config) * 8 * 4,
+    }
+    photo_bytes = _jpeg_bytes(config.rehearse.image_size_px, 80)
+    faces = sum(n * (photo_bytes + config.data[name].face_size_px ** 2 * 3) for name, n in photos.items())
+    return Sizes(
+        tracks=count.tracks,
+        images=count.images,
+        identities=count.identities,
+        transfers=len(items(config)),
+        shards_bytes=stored,
+        photos_bytes=faces,
+        memory_bytes=memory,
+        shared_bytes=max(1, config.pretrain.gpus_per_node)
+        * loader_bytes(config.pretrain.loader_workers, _local_pairs(config), config.synthesize.image_size_px),
+        training=_training(config, count.images),
+    )
+
+
+def _training(config: RunConfig, images: int) -> str:
+    wanted = config.pretrain
+    whole = max(1, int(images * (1 - config.shard.validation_fraction)) // wanted.pairs_per_step)
+    steps = f"{wanted.steps_per_epoch:,}" if wanted.steps_per_epoch else f"about {whole:,}"
+    said = f"Pre-training takes {wanted.epochs} epochs of {steps} steps"
+    stages = wanted.curriculum_ends
+    reached = sum(end < wanted.epochs for end in stages) + 1
+    early = wanted.curriculum and reached < len(stages)
+    return f"{said}; it ends in stage {reached} of {len(stages)} of the curriculum." if early else f"{said}."
+
+
+def room_problems(
+    config: RunConfig, store: Store | None, environment: Mapping[str, str] = os.environ
+) -> Iterator[ConfigurationError]:
+    sizes, wanted = sizes_of(config), config.pretrain
+    in_pod = "KUBERNETES_SERVICE_HOST" in environment
+    if isinstance(store, FileStore) and (free := _short_of_disk(store.root, sizes.disk_bytes)) is not None:
+        yield ConfigurationError(
+            f"The run needs about {amount(sizes.disk_bytes)} in {store.uri}, whose disk has {amount(free)} free; make "
+            "room, name another store, or lower synthesize.composition, image_size_px or the number of alphas."
+        )
+    if wanted.nodes > 1 or wanted.gpus_per_node:
+        yield from _job_problems(config, sizes)
+    elif not in_pod and wanted.loader_workers and (most := _disk("/dev/shm")) and sizes.shared_bytes > most.total:
+        yield ConfigurationError(
+            f"The loader of pre-training holds {amount(sizes.shared_bytes)} in /dev/shm, which has "
+            f"{amount(most.total)}; lower pretrain.loader_workers or pretrain.pairs_per_step."
+        )
+    if not in_pod and wanted.nodes == 1:
+        yield from memory_problems(config, tuple(sizes.memory_bytes))
+
+
+def memory_problems(config: RunConfig, steps: Sequence[str]) -> Iterator[ConfigurationError]:
+    """Where `steps`, run on this machine, need more memory than it has."""
+    machine, memory = machine_memory_bytes(), sizes_of(config).memory_bytes
+    for step, needed in ((step, memory[step]) for step in steps):
+        if needed > machine and not (step == "pretrain" and config.pretrain.gpus_per_node):
+            yield ConfigurationError(
+                f"The step {step} needs about {amount(needed)} of memory, and this machine has {amount(machine)}; "
+                f"{LOWER[step]}."
+            )
+
+
+LOWER = {
+    "synthesize": "lower synthesize.image_size_px or the number of alphas",
+    "pretrain": "lower pretrain.pairs_per_step, image_size_px or the width of the projection",
+    "rehearse": "lower rehearse.image_size_px or the photos per person",
+    "align": "lower the photos of rehearse or face_size_px of the data set",
+    "transfer": "lower transfer.pairs_per_subject or batch_pairs",
+    "evaluate": "lower evaluate.bootstrap",
+}
+
+
+def amount(size_bytes: float) -> str:
+    unit, name = next(((10**e, n) for e, n in ((12, "TB"), (9, "GB")) if size_bytes >= 10**e), (10**6, "MB"))
+    return f"{size_bytes / unit:.{0 if size_bytes >= 10 * unit else 1}f} {name}"
+
+
+def machine_memory_bytes() -> int:
+    """Of this machine, or of the container that this process is in."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdigit() else whole
+
+
+def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationError]:
+    job = config.pretrain.job
+    if sizes.shared_bytes > job.shared_memory_gib * GIB:
+        yield ConfigurationError(
+            f"The loaders of a training node hold {amount(sizes.shared_bytes)} in /dev/shm "
+            f"({config.pretrain.loader_workers} workers, {PREFETCH + 1} batches each, of every process), and "
+            f"pretrain.job.shared_memory_gib is {job.shared_memory_gib}; raise it, or lower pretrain.loader_workers."
+        )
+    if sizes.shards_bytes > job.scratch_gib * GIB:
+        yield ConfigurationError(
+            f"The shards take about {amount(sizes.shards_bytes)}, and pretrain.job.scratch_gib, where a node keeps its "
+            f"copies, is {job.scratch_gib}; raise it."
+        )
+
+
+def _local_pairs(config: RunConfig) -> int:
+    wanted = config.pretrain
+    return -(-wanted.pairs_per_step // (wanted.nodes * max(1, wanted.gpus_per_node)))
+
+
+def _jpeg_bytes(side_px: int, quality: int) -> int:
+    """With its tar header: 12 KB at 256 px and quality 90."""
+    return 900 + int(0.17 * side_px**2 * (1 + max(0, quality - 90) / 5))
+
+
+def _synthesize_bytes(config: RunConfig) -> int:
+    side, alphas = config.synthesize.image_size_px, len(config.synthesize.alphas)
+    track = alphas * side**2 * 3
+    chunk = TRACKS_PER_CHUNK * alphas * _jpeg_bytes(side, config.synthesize.jpeg_quality)
+    return STEP_BASE + track * (4 + WAITING_TRACKS) + 2 * chunk
+
+
+def _pretrain_bytes(config: RunConfig) -> int:
+    """Weights, gradient and Adam's two moments of the projection; the batches ahead; the similarities of equation (1);
+    on a CPU also what the backward pass keeps."""
+    wanted, pairs = config.pretrain, _local_pairs(config)
+    width = FEATURES[wanted.backbone]
+    hidden = wanted.projection_hidden or width
+    projection = 4 * 4 * hidden * (width + wanted.projection_width)
+    batches = (1 + wanted.loader_workers * PREFETCH) * pairs * 2 * config.synthesize.image_size_px**2 * 3
+    similarities = 4 * (2 * pairs) * (2 * wanted.pairs_per_step) * 2
+    kept = 0 if wanted.gpus_per_node else 3 * pairs * wanted.image_size_px**2 * 3 * 4 * ACTIVATIONS[wanted.backbone]
+    return STEP_BASE + projection + batches + similarities + kept
+
+
+def _transfer_bytes(config: RunConfig, photos: int) -> int:
+    wanted = config.transfer
+    pairs = _people(config) * wanted.pairs_per_subject
+    linear = photos * max(FEATURES.values()) * 4 * 2 + pairs * 40 + max(FEATURES.values()) ** 2 * 8 * 4
+    finetune = 0
+    if "finetune" in wanted.modes and not config.pretrain.gpus_per_node:
+        side, backbone = max(
+            (wanted.image_size_px, wanted.backbone), (config.pretrain.image_size_px, config.pretrain.backbone)
+        )
+        finetune = 2 * wanted.batch_pairs * side**2 * 3 * 4 * ACTIVATIONS[backbone]
+    return STEP_BASE + max(linear, finetune)
+
+
+def _people(config: RunConfig) -> int:
+    wanted = config.rehearse
+    return max(
+        wanted.disfa_subjects, wanted.fgnet_subjects, wanted.edema_a_patients, wanted.edema_b_patients,
+        wanted.cohort_subjects,
+    )  # fmt: skip
+
+
+def _rehearsed(config: RunConfig) -> tuple[dict[str, int], int]:
+    """Photos per rehearsed data set, and the memory of the largest person's renders."""
+    wanted = config.rehearse
+    per_person = {
+        "disfa": wanted.disfa_frames,
+        "fgnet": wanted.fgnet_images,
+        "edema-a": 2 * wanted.edema_sessions * wanted.edema_frames,
+        "edema-b": 2 * wanted.edema_sessions * wanted.edema_frames,
+        "cohort": wanted.cohort_photos,
+    }
+    people = {
+        "disfa": wanted.disfa_subjects, "fgnet": wanted.fgnet_subjects, "edema-a": wanted.edema_a_patients,
+        "edema-b": wanted.edema_b_patients, "cohort": wanted.cohort_subjects,
+    }  # fmt: skip
+    names = [name for name in dataset_names(config) if name in people and not config.data[name].uri]
+    largest = max((per_person[name] for name in names), default=0)
+    used = {name: config.data[name].frames_per_subject or per_person[name] for name in names}
+    return {
+        name: min(used[name], per_person[name]) * people[name] for name in names
+    }, largest * wanted.image_size_px**2 * 3 * 8
+
+
+def _short_of_disk(root: Path, needed_bytes: int) -> int | None:
+    """The free bytes where they, with what the store holds already, are too few."""
+    disk = _disk(root)
+    if disk is None or needed_bytes <= disk.free:
+        return None
+    held = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    return None if needed_bytes <= disk.free + held else disk.free
+
+
+def _disk(path: Path | str) -> shutil._ntuple_diskusage | None:
+    """Of the disk on which `path` lies or would lie."""
+    place = Path(path)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return shutil.disk_usage(place)
+    except OSError:
+        return None

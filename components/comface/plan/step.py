@@ -1,0 +1,107 @@
+"""Resolve: profile and overrides -> one plan per step, after checking that the run can succeed.
+
+In: the pipeline's few parameters. Out: the plans, each one canonical JSON string that holds the store and just the
+configuration its step needs, so that caching is exact per step. Raises ConfigurationError, DataError or TryAgain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comface.config.canonical import canonical_json
+from comface.errors import ComfaceError, raise_any
+from comface.plan.checks import survey_run
+from comface.plan.configuration import RunConfig
+from comface.plan.consistency import dataset_names, items
+from comface.plan.weights import screening_of
+from comface.runtime.progress import say
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What each step of the pipeline receives."""
+
+    synthesize: str
+    parts: list[int]
+    shard: str
+    pretrain: str
+    datasets: list[str]
+    items: list[str]
+    evaluate: str
+    register: str
+    gpus: str
+    """How many each pod of a step that renders or computes features asks for: "0" or "1"."""
+
+
+def plan_run(config: RunConfig, run: str) -> Plans:
+    """The plans of a run named `run` (unique; failures are recorded under it), after every check. Raises all that the
+    checks find as one error."""
+    survey = survey_run(config)
+    found: list[ComfaceError] = []
+    for check in survey.checks:
+        try:
+            told = check.ask()
+        except ComfaceError as error:
+            found.append(error)
+        else:
+            if check.told and told:
+                say(told)
+    raise_any(found)
+    for note in survey.notes:
+        say(note)
+    return make_plans(survey.config, run, survey.notes, survey.supplies, survey.absent)
+
+
+def make_plans(
+    config: RunConfig,
+    run: str,
+    notes: Sequence[str] = (),
+    supplies: Mapping[str, Any] | None = None,
+    absent: Mapping[str, str] | None = None,
+) -> Plans:
+    """Configuration -> what each step receives; nothing is checked. `notes` are said in the report; `supplies` are the
+    StyleGANs' files (find_generators), `absent` the methods that were asked for and cannot be run, and why."""
+    transfer = config.transfer
+
+    def envelope(**sections: Any) -> str:
+        return canonical_json({"store": config.store, "run": run, **sections})
+
+    names = dataset_names(config)
+    screening = config.screening if config.screening.action == "skip" else screening_of(config)
+    return Plans(
+        synthesize=envelope(
+            synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights, supplies=supplies or {}
+        ),
+        parts=list(range(config.synthesize.parts)),
+        shard=envelope(shard=config.shard.model_dump(mode="json"), screening=screening.model_dump(mode="json")),
+        pretrain=envelope(pretrain=config.pretrain.model_dump(mode="json")),
+        datasets=[
+            envelope(
+                dataset=name,
+                source=config.data[name].model_dump(mode="json"),
+                rehearse=config.rehearse.model_dump(mode="json") if not config.data[name].uri else None,
+            )
+            for name in names
+        ],
+        items=[
+            envelope(
+                task=task,
+                definition=config.tasks[task].model_dump(mode="json"),
+                method=method,
+                mode=mode,
+                transfer=transfer.model_dump(mode="json", exclude={"tasks", "methods", "modes"}),
+                weights=config.weights,
+            )
+            for task, method, mode in items(config)
+        ],
+        evaluate=envelope(
+            evaluate=config.evaluate.model_dump(mode="json"),
+            profile=config.profile,
+            notes=list(notes),
+            absent=dict(absent or {}),
+        ),
+        register=envelope(register=config.register_model.model_dump(mode="json")),
+        gpus=str(min(config.pretrain.gpus_per_node, 1)),
+    )

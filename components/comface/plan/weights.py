@@ -1,0 +1,79 @@
+"""Generators, methods and scorers before anything is rendered: which files they need, and whether these are there.
+
+In: a RunConfig. Out: what the plan of synthesize carries; raises every missing file together, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from comface.directions.published import weight_files
+from comface.errors import ComfaceError, ConfigurationError, raise_any
+from comface.plan.configuration import RunConfig
+from comface.runtime.folders import cache_folder
+from comface.screening.config import ScreeningConfig
+from comface.store import Store, open_store
+from comface.tracks.supplies import find_file, find_supplies, find_weights, local_files, needed
+
+
+def find_generators(config: RunConfig) -> dict[str, Any]:
+    """Every generator can be loaded and has a direction that fits for every attribute it is asked for. Returns what
+    the plan of synthesize carries: which files of the weights location are used."""
+    from comface.synthesize.step import preflight
+
+    supplies, files = {}, {}
+    names = sorted(needed(config.synthesize))
+    if names:
+        try:
+            location, cache = open_store(config.weights), cache_folder()
+            keys = list(location.keys())
+        except ComfaceError as error:
+            told = (
+                f"The weights of {', '.join(names)} are looked for in '{config.weights}', which cannot be read: {error}"
+            )
+            raise type(error)(told) from None
+        raise_any(_missing(config, location, keys))
+        supplies = find_supplies(location, config.synthesize, cache)
+        files = local_files(location, supplies, cache)
+    preflight(config.synthesize, files=files)
+    return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
+
+
+def check_screening(config: RunConfig) -> str:
+    """The backbone by which screening tells identity is at hand."""
+    if config.screening.action != "skip":
+        screening_of(config)
+    return f"{config.screening.action}, by {config.screening.method}"
+
+
+def screening_of(config: RunConfig) -> ScreeningConfig:
+    """The screening, its backbone as the artifact that the reference means now (`comface@champion` moves)."""
+    from comface.models.registry import resolve_backbone
+
+    if not config.screening.backbone:
+        return config.screening
+    backbone = resolve_backbone(open_store(config.store), config.screening.backbone)
+    return config.screening.model_copy(update={"backbone": backbone.pinned})
+
+
+def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterator[ComfaceError]:
+    """One error per generator that names every file it lacks, as its publisher calls it."""
+    for generator, entries in needed(config.synthesize).items():
+        lacking: list[str] = []
+        try:
+            if find_weights(location, keys, generator) is None:
+                lacking.append(f"its weights ({weight_files(generator)[1]})")
+            files = [e.file for e in entries.values() if find_file(location, keys, e.file, generator) is None]
+        except ComfaceError as error:
+            yield error
+            continue
+        if files:
+            lacking.append(
+                f"{len(files)} directions ({', '.join(files)})" if files[1:] else f"a direction ({files[0]})"
+            )
+        if lacking:
+            yield ConfigurationError(
+                f"{location.uri} lacks for '{generator}' {' and '.join(lacking)}; put the published files (or what "
+                "`comface convert` makes of them) there, or leave the attributes out (docs/generators.md)."
+            )

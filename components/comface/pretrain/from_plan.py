@@ -1,0 +1,67 @@
+"""Pretrain as a component calls it: a plan and shards in, an artifact's URI, a picture and metrics out.
+
+Here or in a job? In a pod that asks for GPUs or several nodes the step launches a job (docs/launcher.md); everywhere
+else it trains on the machine it is on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.config.reading import parse
+from comface.errors import DataError
+from comface.execution import execute
+from comface.execution.pages import picture_page, write_text
+from comface.launch import Launcher, Work
+from comface.launch.local import local_launcher
+from comface.launch.place import forwarded, place_of
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.draft import draft_backbone
+from comface.runtime.folders import cache_folder
+from comface.store import Store
+
+NO_JOB = "# Trained by the step itself: there is no job.\n"
+
+
+def pretrain_backbone(
+    plan: str, shards: str, curve_path: str, job_path: str = "", task: Any = None
+) -> tuple[str, dict[str, float]]:
+    """(URI of the backbone, figures for the UI). `job_path`: where the rendered job is kept; `task`: the
+    `dsl.TaskConfig` that a cluster's KFP fills in."""
+
+    def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
+        config = parse(PretrainConfig, values["pretrain"])
+        source = open_artifact(shards, "shards")
+        draft = draft_backbone(store, config, source)
+        if job_path:
+            write_text(job_path, NO_JOB)
+        if draft.published() is None:
+            wanted = Work(values["run"], plan, shards, draft.uri, config, lambda: draft.published() is not None)
+            choose_launcher(store, config, source, task, job_path).train(wanted)
+        backbone = draft.published()
+        if backbone is None:
+            raise DataError(f"The training ended well but left no backbone at {draft.uri}; see its log.")
+        validation = backbone.facts["validation"]
+        note = f"{config.backbone}, {backbone.facts['steps']} steps of {config.pairs_per_step} pairs"
+        write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
+        return backbone.pinned, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
+
+    return execute("pretrain", plan, work, shares_cores=False)
+
+
+def choose_launcher(store: Store, config: PretrainConfig, shards: Artifact, task: Any, job_path: str) -> Launcher:
+    place = place_of(os.environ)
+    if place is not None and (config.nodes > 1 or config.gpus_per_node > 0):
+        from comface.launch.cluster_launcher import ClusterLauncher
+
+        return ClusterLauncher(place, forwarded(task), Path(job_path) if job_path else None)
+
+    def pretrain() -> None:
+        from comface.pretrain.step import pretrain
+
+        pretrain(store, config, shards, cache_folder())
+
+    return local_launcher(config.nodes, config.gpus_per_node, pretrain)

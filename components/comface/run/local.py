@@ -1,0 +1,270 @@
+"""A whole run on this machine: the compiled pipeline through KFP's local runner, shown as a person wants to see it.
+
+In: pipelines/comface.yaml (the file that a cluster gets; only what is for pods is left out), a configuration, a folder.
+Out: in that folder report.html, comparison.png, run.log and the store. A run that was interrupted, by whatever, goes on
+when started again: finished artifacts are found by their address, the unfinished step goes on from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from comface.artifacts.manifest import open_artifact
+from comface.config.names import quoted
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.execution import FAILURES, recorded_failure
+from comface.launch.local import local_launcher
+from comface.models.registry import DEFAULT_NAME, resolve_model
+from comface.plan.configuration import RunConfig
+from comface.plan.parameters import override_mapping
+from comface.plan.step import plan_run
+from comface.register.step import decision_markdown, gate
+from comface.run.first_comparison import compare_first_pair
+from comface.run.kfp_runner import FAILED, end_group
+from comface.run.narrator import ENDED_WITH, Narrator
+from comface.runtime.progress import say
+from comface.store import Store, open_store
+from comface.submit.package import read_package
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+SENT = {"profile", "overrides", "run_name", "store", "nodes", "gpus_per_node"}
+TASKS = "COMFACE_TASKS"
+"""Names, for the shells of the steps, the folder that they may fill."""
+ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
+"""What a profile's training job becomes here, where overrides say nothing else."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run's results lie. `model` is None when the gate refused it."""
+
+    report: Path
+    verdict: str
+    decision: str
+    model: str | None
+    comparison: Path | None
+    seconds: float
+    rehearsal: bool = False
+    """Whether a task of the model was learned from generated faces."""
+
+    def lines(self) -> list[str]:
+        lines = [f"Done in {self.seconds / 60:.1f} minutes. {self.verdict}", f"  report      {self.report}"]
+        if self.model is None:
+            return [*lines, "  model       not registered, the gate refused it:", self.decision]
+        lines.append(f"  model       {self.model}")
+        if self.comparison:
+            lines.append(f"  comparison  {self.comparison}")
+        name = self.model.partition("@")[0]
+        option = "" if name == DEFAULT_NAME else f" --model {name}"
+        return [
+            *lines,
+            f"Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg{option}{self.caveat}",
+        ]
+
+    @property
+    def caveat(self) -> str:
+        """The last line carries it too: what a person reads last."""
+        return " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
+
+
+def find_pipeline(path: Path | None) -> Path:
+    """The compiled pipeline: as given, else the package's own; never one that happens to lie in the current folder."""
+    place = path or Path(__file__).parents[1] / "comface.yaml"
+    if not place.is_file():
+        raise ConfigurationError(f"There is no compiled pipeline at '{place}'; name it with --pipeline.")
+    return place
+
+
+def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool) -> Outcome:
+    """Run `pipeline` with `config` (its first step resolves the same from profile and `overrides`).
+
+    Raises what a step failed with: the same sentence and exit code."""
+    started = time.monotonic()
+    _check_parameters(pipeline)
+    _as_utf8(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        store = open_store(config.store)
+        local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
+        plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
+        evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
+        return _collect(evaluation, model, config, store, folder, started)
+
+
+def _as_utf8(folder: Path) -> str:
+    """The path as KFP's runner, which runs with UTF-8 whatever the locale is, hands it on."""
+    try:
+        return os.fsencode(folder).decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"The name of the folder {quoted(str(folder))} of --output is not UTF-8, and KFP's runner hands on no "
+            "other; choose another."
+        ) from None
+
+
+def _check_parameters(pipeline: Path) -> None:
+    package = read_package(pipeline)
+    kinds = {name: definition.get("parameterType") for name, definition in package.parameters.items()}
+    if SENT - kinds.keys() or kinds["overrides"] != "STRUCT":
+        raise ConfigurationError(
+            f"'{pipeline}' does not take what `comface run` gives ({', '.join(sorted(SENT))}; overrides as a mapping); "
+            "compile it with this version (`make compile`), or leave out --pipeline."
+        )
+
+
+def _execute(
+    pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool, store: Store
+) -> tuple[str, str | None]:
+    """The URI of the evaluation, and the reference of the model (None: refused)."""
+    root = folder / "kfp"
+    shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
+    tasks = root / "tasks"
+    tasks.mkdir(parents=True)
+    arguments = {
+        "profile": config.profile,
+        "overrides": override_mapping(overrides),
+        "run_name": config.register_model.name,
+        "store": config.store,
+        **ONE_MACHINE,
+    }
+    request = {
+        "pipeline": for_one_machine(pipeline.read_text("utf-8")),
+        "arguments": arguments,
+        "folder": _as_utf8(root),
+    }
+    before = set(store.keys(FAILURES))
+    with (folder / "run.log").open("w", encoding="utf-8") as log:
+        narrator = Narrator(log, say, verbose)
+        try:
+            code = _run_apart(request, narrator, {**os.environ, TASKS: str(tasks), "PYTHONUTF8": "1"})
+        finally:
+            shutil.rmtree(tasks, ignore_errors=True)
+    evaluation = _output(root, "evaluate")
+    if code or evaluation is None:
+        raise _failure(store, before, folder, narrator, code)
+    return evaluation, _output(root, "register")
+
+
+def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[str, str]) -> int:
+    """The exit code of KFP's runner. However this ends (an error, a signal), no process of the run is left. Neither the
+    runner nor a step imports what lies in the current folder (a checkout's `docker/` is no Python package)."""
+    environment = {**environment, "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-u", "-m", "comface.run.kfp_runner"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env=environment, text=True, encoding="utf-8", errors="replace", bufsize=1,
+    ) as runner:  # fmt: skip
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; its code and its output say why
+                runner.stdin.write(json.dumps(request) + "\n")
+                runner.stdin.flush()
+            for line in runner.stdout:
+                narrator.write(line)
+            return runner.wait()
+        finally:
+            end_group(runner.pid)
+            for line in runner.stdout:
+                narrator.write(line)
+
+
+def for_one_machine(text: str) -> str:
+    """The compiled pipeline without what is for a cluster's pods: requests (the runner warns of each), secrets, and
+    retries. Here a retry meets what the first attempt met, while a person waits: the runner would keep the backoff,
+    140 s, before it told why. Started again by hand, a run goes on where it was.
+
+    Each step's shell leaves its folder where the run can remove it, not in /tmp, and says how a step that failed ended,
+    which the runner does not."""
+    pipeline = next(yaml.load_all(text, LOADER))
+    for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    for executor in pipeline.get("deploymentSpec", {}).get("executors", {}).values():
+        container = executor.get("container", {})
+        container.pop("resources", None)
+        container["command"] = [_for_shell(word) for word in container.get("command", [])]
+    return str(yaml.dump(pipeline, Dumper=DUMPER, sort_keys=False))
+
+
+def _for_shell(word: str) -> str:
+    if not word.startswith("program_path=$(mktemp -d)"):
+        return word
+    placed = word.replace("mktemp -d", f'mktemp -d -p "${TASKS}"', 1)
+    return f'{placed.rstrip()} || {{ code=$?; echo "{ENDED_WITH}$code"; exit "$code"; }}\n'
+
+
+def _output(root: Path, task: str) -> str | None:
+    """What a task returned, from the runner's files: a pipeline with an exit handler cannot return values itself."""
+    for path in root.glob(f"*/{task}/executor_output.json"):
+        return str(json.loads(path.read_text("utf-8"))["parameterValues"]["Output"])
+    return None
+
+
+def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, code: int) -> ComfaceError:
+    """The error of the step that failed, as the step recorded it; else as far as it can be told from outside."""
+    for key in sorted(set(store.keys(FAILURES)) - before):
+        found = recorded_failure(store, key.split("/")[1])
+        if found:
+            return _error(*found)
+    log = folder / "run.log"
+    if code == FAILED and narrator.sentences and narrator.exit_codes:
+        return _error(narrator.sentences[0], narrator.exit_codes[0])
+    killed = code if code < 0 else -narrator.exit_codes[0] + 128 if narrator.exit_codes else 0
+    if killed < 0:
+        name = signal.Signals(-killed).name
+        return TryAgain(
+            f"The run stopped, since a process of it was ended by {name} (the kernel does so when memory is short); "
+            "free some memory, then run the same command to resume."
+        )
+    what = (
+        f"the run stopped with {narrator.exception}"
+        if narrator.exception
+        else "the run stopped without an error message"
+    )
+    return _error(f"This is a defect of comface: {what}; please report it with '{log}'.", 1)
+
+
+def _error(sentence: str, exit_code: int) -> ComfaceError:
+    error = ComfaceError(sentence)
+    error.exit_code = exit_code
+    return error
+
+
+def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
+    evaluation = open_artifact(uri, "evaluation")
+    report = folder / "report.html"
+    report.write_bytes(evaluation.read("report.html"))
+    decision, comparison = "", None
+    if model is None:
+        decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
+    else:
+        comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
+    seconds, rehearsal = time.monotonic() - started, bool(evaluation.facts["rehearsal"])
+    return Outcome(report, evaluation.facts["verdict"], decision, model, comparison, seconds, rehearsal)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would do the same work twice; the second is told to wait."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TryAgain(f"Another run is under way in '{folder}'; wait for it, or name another --output.") from None
+        yield

@@ -1,0 +1,71 @@
+"""What nobody expected, as one sentence: a defect of ours asks to be reported, a full disk does not.
+
+In: any exception that reached the end of a command or a step. Out: an error of the tree (errors.py). A traceback is
+kept for the report, in a file or in the step's log, and not shown to a person who asked for something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from comface.config.names import printable
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.files import NO_ROOM, NOT_ALLOWED, failure
+
+NO_SUCH_PATH = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
+FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN)
+PACKAGE = Path(__file__).parents[1]
+
+
+def as_failure(error: Exception, report_with: Callable[[], str]) -> ComfaceError:
+    """`error` itself where it is of the tree. `report_with` keeps the traceback of a defect, and says where."""
+    if isinstance(error, ComfaceError):
+        return error
+    if isinstance(error, MemoryError):
+        return TryAgain("There is not enough memory; close other programs, or make the run smaller, then run again.")
+    if isinstance(error, OSError) and (known := _of_the_machine(error)):
+        return known
+    text = " ".join(printable(str(error)).split())[:200]
+    told = f" ({text})" if text else ""
+    return ComfaceError(
+        f"This is a defect of comface: {type(error).__name__} in {_place(error)}{told}; please report it with "
+        f"{report_with()}."
+    )
+
+
+def keep_traceback(error: Exception) -> str:
+    """A new file with the traceback that only its owner may read, or the traceback itself where none can be written."""
+    text = "".join(traceback.format_exception(error))
+    for folder in (None, "."):
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(".txt", "comface-defect-", folder)  # 0600
+            with os.fdopen(descriptor, "w", errors="replace") as file:
+                file.write(text)
+            return os.path.abspath(name)
+    return f"this traceback: {text}"
+
+
+def _of_the_machine(error: OSError) -> ComfaceError | None:
+    what = f"'{error.filename}'" if error.filename else "a temporary file"
+    if error.errno in (*NO_ROOM, *NOT_ALLOWED, *FOR_NOW):
+        return failure(error, what)
+    if error.errno in NO_SUCH_PATH and error.filename:
+        return ConfigurationError(f"The path {what} cannot be used ({error.strerror}); name another.")
+    if "No usable temporary directory" in (error.strerror or ""):
+        return TryAgain("No folder for temporary files can be written; free some room, or set TMPDIR to another one.")
+    return None
+
+
+def _place(error: Exception) -> str:
+    """File and line of our own code in which it was raised, or that called what raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
+    if not ours:
+        return "code that is not ours"
+    return f"{Path(ours[-1].filename).relative_to(PACKAGE).as_posix()}:{ours[-1].lineno}"

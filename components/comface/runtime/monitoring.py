@@ -1,0 +1,178 @@
+"""What a running step tells Prometheus: /metrics on the port in COMFACE_METRICS_PORT; without that nothing, at no cost.
+
+In: what happens in a step, told by name. Out: the metrics in METRICS and no others; the alert rules and the dashboard
+of k8s/components/monitoring read them (a test compares the names).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from comface.errors import ConfigurationError
+from comface.runtime.folders import scratch_folder
+
+T = TypeVar("T")
+PORT = "COMFACE_METRICS_PORT"
+METRICS_LABEL = "comface-metrics-port"
+"""Pods that serve metrics carry it; its value is the port."""
+ADDRESS = "COMFACE_METRICS_ADDRESS"
+"""Where the port is opened: unset, on all interfaces of a pod (Prometheus comes from outside it), else on loopback."""
+MOST_CONNECTIONS = 8
+"""A scrape needs one. When more are open the oldest is closed: none of them can keep Prometheus, or a step, from a file
+descriptor."""
+IDLE_S = 5.0
+"""How long a connection may say nothing, or read nothing."""
+LINGER_S = 45.0
+"""Three scrapes of the PodMonitor: how long a process that is about to end waits for its last word to be read."""
+
+
+class Metric(NamedTuple):
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Mapping[str, Metric] = {
+    "comface_pretrain_epoch": Metric("gauge", "epoch under way, from 1"),
+    "comface_pretrain_step": Metric("gauge", "steps done of the epoch under way"),
+    "comface_pretrain_loss": Metric("gauge", "mean loss of the epoch so far, of one process", ("kind",)),
+    "comface_pretrain_pairs_total": Metric("counter", "pairs trained on by the whole job since this process started"),
+    "comface_pretrain_data_wait_seconds_total": Metric("counter", "time that training waited for images"),
+    "comface_pretrain_last_step_timestamp_seconds": Metric("gauge", "when the last step ended, or training started"),
+    "comface_pretrain_last_checkpoint_timestamp_seconds": Metric("gauge", "when the last checkpoint was written"),
+    "comface_pretrain_checkpoint_every_seconds": Metric("gauge", "how often a checkpoint is due"),
+    "comface_pretrain_nonfinite_losses_total": Metric("counter", "losses that were infinite or not a number"),
+    "comface_synthesize_tracks_total": Metric("counter", "tracks rendered"),
+    "comface_synthesize_images_total": Metric("counter", "images rendered"),
+    "comface_scratch_free_bytes": Metric("gauge", "free room on the scratch disk"),
+    "comface_scratch_size_bytes": Metric("gauge", "size of the scratch disk"),
+}
+
+
+class Monitor:
+    """The metrics of this process. One without metrics serves nothing and ignores what it is told."""
+
+    def __init__(self, metrics: Mapping[str, Any] | None = None, scraped: threading.Event | None = None) -> None:
+        self._metrics, self._scraped = metrics or {}, scraped
+
+    def __bool__(self) -> bool:
+        return bool(self._metrics)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        if self:
+            metric = self._metrics[name]
+            (metric.labels(**labels) if labels else metric).set(value)
+
+    def add(self, name: str, amount: float = 1) -> None:
+        if self:
+            self._metrics[name].inc(amount)
+
+    def now(self, name: str) -> None:
+        self.set(name, time.time())
+
+    def waiting(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """`items`; the seconds that each of them was waited for are added to `name`."""
+        return self._timed(name, items) if self else items
+
+    def _timed(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        while True:
+            started = time.monotonic()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self.add(name, time.monotonic() - started)
+            yield item
+
+    def linger(self, longest_s: float = LINGER_S) -> None:
+        """Waits until the metrics as they are now have been read: a process that ends takes them with it."""
+        if self._scraped is not None:
+            self._scraped.clear()
+            if self._scraped.wait(longest_s):
+                time.sleep(0.5)  # the answer is under way
+
+
+def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | None = None) -> Monitor:
+    """This process's monitor; serves from now on where a port is set. Raises ConfigurationError for a port that is
+    none, or taken."""
+    port = environment.get(PORT, "")
+    if not port:
+        return Monitor()
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ConfigurationError(f"{PORT} is '{port}', which is no port; set a number from 1 to 65535, or unset it.")
+    address = environment.get(ADDRESS) or ("0.0.0.0" if "KUBERNETES_SERVICE_HOST" in environment else "127.0.0.1")
+    return _serve(address, int(port), scratch or scratch_folder())
+
+
+@functools.cache
+def _serve(address: str, port: int, scratch: Path) -> Monitor:
+    import prometheus_client
+
+    prometheus_client.disable_created_metrics()
+    registry = prometheus_client.CollectorRegistry()
+    scraped = threading.Event()
+    registry.register(_Scrapes(scraped))  # first: what is told before it is set is in that answer
+    metrics = {
+        name: getattr(prometheus_client, metric.kind.title())(name, metric.text, metric.labels, registry=registry)
+        for name, metric in METRICS.items()
+    }
+    metrics["comface_scratch_free_bytes"].set_function(lambda: shutil.disk_usage(scratch).free)
+    metrics["comface_scratch_size_bytes"].set_function(lambda: shutil.disk_usage(scratch).total)
+    try:
+        server = _Server(address, port, prometheus_client.MetricsHandler.factory(registry))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; set {PORT} to another or unset "
+            f"it, and {ADDRESS} to an address of this machine."
+        ) from None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return Monitor(metrics, scraped)
+
+
+class _Server(ThreadingHTTPServer):
+    """A few connections at a time, each for a moment."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        super().__init__((address, port), type("Handler", (handler,), {"timeout": IDLE_S}))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+            for oldest in self._open[:-MOST_CONNECTIONS]:
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke off is no news for the step's log."""
+
+
+class _Scrapes:
+    """A collector that has no metrics and notes that it was asked."""
+
+    def __init__(self, scraped: threading.Event) -> None:
+        self._scraped = scraped
+
+    def collect(self) -> Iterable[Any]:
+        self._scraped.set()
+        return ()

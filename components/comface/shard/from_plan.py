@@ -1,0 +1,45 @@
+"""Shard as a component calls it: a plan and the URIs of all parts in, an artifact's URI and a summary out.
+
+Where the configuration asks for it, the tracks are screened before: here, so that it costs no pod of its own, and is
+done before pre-training spends anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comface.artifacts.manifest import Artifact
+from comface.artifacts.plans import handed
+from comface.config.reading import parse
+from comface.execution import execute
+from comface.execution.pages import write_text
+from comface.screening.config import ScreeningConfig
+from comface.shard.config import ShardConfig
+from comface.store import Store
+
+
+def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
+    def work(store: Store, values: dict[str, Any]) -> str:
+        from comface.screening.table import markdown_table
+        from comface.shard.step import shard
+        from comface.tracks.located import check_parts
+
+        parts = handed(store, values["run"], tracks, "tracks")
+        screening = parse(ScreeningConfig, values["screening"])
+        screened: Artifact | None = None
+        if screening.action != "skip":
+            from comface.screening.step import screen_tracks
+
+            check_parts(parts)
+            screened = screen_tracks(store, screening, parts)
+        shards = shard(store, parse(ShardConfig, values["shard"]), parts, screened, screening.action)
+        rows = [
+            f"| {split} | {facts['identities']} | {facts['tracks']} | {facts['images']} | {len(facts['shards'])} |"
+            for split, facts in ((name, shards.facts[name]) for name in ("train", "validation"))
+        ]
+        head = ["| split | identities | tracks | images | shards |", "|---|---|---|---|---|"]
+        verdicts = ["", *markdown_table(screened.facts)] if screened is not None else []
+        write_text(summary_path, "\n".join([*head, *rows, *verdicts, ""]))
+        return shards.pinned
+
+    return execute("shard", plan, work)

@@ -1,0 +1,77 @@
+"""What every object store offers, and the sentences that all of them say.
+
+Keys are relative to the store's root. A write is atomic: a reader sees the old object, the new one, or none, never a
+part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from comface.errors import ConfigurationError, DataError
+
+REMAKE = "delete its artifact and make it again"
+LARGEST_BYTES = 1 << 30
+"""Of an object that is read whole where nothing says how large it is."""
+READINGS = 5
+"""How often content that does not hold is read before anyone says so: a bit may change on the way."""
+
+
+class TooLargeError(DataError):
+    """An object is larger than its reader takes; nothing of it was read."""
+
+
+class Store(Protocol):
+    """Keys are relative POSIX paths. Errors: DataError (no such object), TryAgain (unreachable, full),
+    ConfigurationError (credentials or bucket refused)."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
+        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`. `is_checked`:
+        the reader has a digest, and reads again where it does not hold, so the store need not look at the content."""
+        ...
+
+    def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
+        """Exactly `size_bytes` bytes. Raises DataError when the object ends before."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None: ...
+    def create(self, key: str, data: bytes) -> bool:
+        """Write `data` only where there is no such object yet; False when there is one. Of several processes that
+        try at the same time exactly one is told True, provided that their data differ."""
+        ...
+
+    def upload(self, key: str, path: Path) -> None: ...
+    def download(self, key: str, path: Path, limit_bytes: int | None = None, is_checked: bool = False) -> None: ...
+    def exists(self, key: str) -> bool: ...
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Keys in the folder `prefix` and below it, sorted, relative to the store's root."""
+        ...
+
+    def delete(self, key: str) -> None: ...
+    def child(self, prefix: str) -> Store: ...
+
+
+def checked_key(key: str) -> str:
+    path = PurePosixPath(key)
+    if path.is_absolute() or ".." in path.parts or not path.parts or min(map(ord, key)) < 32:
+        raise ConfigurationError(f"The object key {key!r} is not a relative path below the store; rename it.")
+    return str(path)
+
+
+def missing(uri: str, key: str) -> DataError:
+    return DataError(f"There is no object '{key}' in {uri}; run the step that makes it.")
+
+
+def ends_early(uri: str, key: str, offset: int, size_bytes: int) -> DataError:
+    return DataError(f"The object '{key}' of {uri} ends before byte {offset + size_bytes}; {REMAKE}.")
+
+
+def too_large(uri: str, key: str, size_bytes: int, limit_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"The object '{key}' of {uri} has {size_bytes:,} bytes, but at most {limit_bytes:,} may lie there; {REMAKE}."
+    )

@@ -1,0 +1,112 @@
+"""The content of an object while it arrives: where an attempt broke off, and whether all of it is what was put.
+
+In: answers of S3 and pieces of their bodies. Out: a sink that holds the object, or Passing: read it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from comface.store.interface import READINGS
+from comface.store.s3_answers import Passing
+
+PART_BYTES = 5 << 20
+"""The client's parts of a large upload; the ETag of such an object is made of theirs."""
+LARGE_BYTES = 1 << 20
+
+
+class Body:
+    """The content of an object as it arrives in `sink`, perhaps in several attempts. `is_checked`: by the reader, so
+    not here; `refusal`: of an object with more than `limit_bytes`, of which no more is read."""
+
+    def __init__(
+        self, sink: Any, is_checked: bool, limit_bytes: int | None, refusal: Callable[[int], Exception]
+    ) -> None:
+        self.is_checked, self.limit_bytes, self.refusal = is_checked, limit_bytes, refusal
+        self.sink, self.etag, self.size_bytes, self._seen, self._read = sink, "", -1, "", 0
+        self._digest: EtagDigest | None = None
+
+    def anew(self, why: str) -> Passing:
+        """Drop what is here; the reason to give for reading it again."""
+        self.sink.seek(0)
+        self.sink.truncate()
+        self._digest, self._read = None, self._read + 1
+        return Passing(why, final=self._read >= READINGS)
+
+    def expect(self, response: Any, at: int) -> None:
+        """Note what the answer promises. One that starts at the beginning though `at` bytes are here begins anew, and
+        so does content that is unpacked on the way: its bytes are not the object's."""
+        headers = response.headers
+        packed = "content-encoding" in headers
+        if at and (response.status != 206 or packed):
+            again = self.anew("breaks off")
+            if response.status == 206 or again.final:
+                raise again
+            at = 0
+        if not at:
+            self._check_size(int(headers.get("content-length") or 0))
+            self.etag = "" if packed else (headers.get("etag") or "").strip('"')
+            size = headers.get("content-length") or ""
+            self.size_bytes = int(size) if size.isdigit() and not packed else -1
+            own_kind = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"  # no digest of the content
+            is_told = response.status == 200 and not own_kind and not self.is_checked
+            if is_told and re.fullmatch("[0-9a-f]{32}(-[0-9]+)?", self.etag):
+                self._digest = EtagDigest(self.size_bytes > LARGE_BYTES, "-" in self.etag)
+
+    def write(self, chunk: bytes) -> None:
+        self.sink.write(chunk)
+        self._check_size(self.sink.tell())
+        if self._digest is not None:
+            self._digest.add(chunk)
+
+    def check(self) -> None:
+        """Raises Passing for content that is not what the ETag says. What arrives twice alike is believed: some
+        servers make ETags of their own, and some objects were uploaded in parts of another size."""
+        seen = self._digest.etag() if self._digest is not None else self.etag
+        if seen not in (self.etag, self._seen):
+            self._seen = seen
+            raise self.anew("gives content that changes on the way")
+
+    def _check_size(self, size_bytes: int) -> None:
+        if self.limit_bytes is not None and size_bytes > self.limit_bytes:
+            raise self.refusal(size_bytes)
+
+
+class EtagDigest:
+    """The ETag of content: its MD5, or the MD5 of its parts' MD5s and their number. `beside`: in a thread of its own,
+    since MD5 takes as long as receiving; the order stays."""
+
+    def __init__(self, beside: bool, in_parts: bool) -> None:
+        self._in_parts, self._parts, self._part, self._room = in_parts, b"", _md5(), PART_BYTES
+        self._thread = ThreadPoolExecutor(1) if beside else None
+
+    def add(self, chunk: bytes) -> None:
+        if self._thread is not None:
+            self._thread.submit(self._add, chunk)
+        else:
+            self._add(chunk)
+
+    def etag(self) -> str:
+        if self._thread is not None:
+            self._thread.shutdown()
+        if not self._in_parts:
+            return self._part.hexdigest()
+        parts = self._parts + (self._part.digest() if self._room < PART_BYTES else b"")
+        return f"{_md5(parts).hexdigest()}-{len(parts) // 16}"
+
+    def _add(self, chunk: bytes) -> None:
+        rest = memoryview(chunk)
+        while self._in_parts and len(rest) >= self._room:
+            self._part.update(rest[: self._room])
+            rest, self._parts = rest[self._room :], self._parts + self._part.digest()
+            self._part, self._room = _md5(), PART_BYTES
+        self._part.update(rest)
+        self._room -= len(rest)
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)

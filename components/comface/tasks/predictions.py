@@ -1,0 +1,127 @@
+"""Predictions of a transfer's test pairs, from which every figure is computed: of report, gate and interval.
+
+In: a `transfer` artifact. Out: its columns (predictions.json), checked to be whole, finite, and what the artifact's
+facts say of them. Recorded figures are never trusted by themselves: they must be those of the predictions.
+
+Legend: P pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comface.artifacts.manifest import Artifact
+from comface.errors import DataError
+from comface.tasks.metrics import direction_accuracy, mean_absolute_error, pearson
+
+NAME = "predictions.json"
+LARGEST_BYTES = 1 << 29
+"""Of predictions.json: some eight million pairs."""
+TOLERANCE = 1e-6
+"""Relative; between processors the last digits of a sum differ."""
+
+
+class _Columns(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    subject: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1)
+    fold: list[int]
+    change: list[float]
+    predicted: list[float]
+
+
+class Facts(BaseModel):
+    """What a `transfer` artifact says of itself, as far as others read it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    task: str
+    method: str
+    mode: str
+    unit: str = ""
+    dataset: str | None = ""
+    rehearsal: bool | None = False
+    direction_accuracy: bool = False
+    subjects: int
+    pairs: int
+    test_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`facts` and the columns; `metrics` are computed from the columns."""
+
+    facts: Facts
+    subjects: tuple[str, ...]
+    change_P: NDArray[np.float64]
+    predicted_P: NDArray[np.float64]
+    metrics: dict[str, float | None]
+
+
+def read_predictions(artifact: Artifact) -> Predictions:
+    """Raises DataError where the predictions are incomplete, not finite, or not those that the facts are about."""
+    try:
+        facts = Facts.model_validate(artifact.facts)
+    except ValidationError as error:
+        raise _unreadable(artifact, "facts", error) from None
+    if (size := artifact.manifest.objects.get(NAME)) is not None and size.size_bytes > LARGEST_BYTES:
+        raise DataError(f"The predictions of {artifact.uri} have {size.size_bytes / 1e6:,.0f} MB; run it again.")
+    try:
+        columns = _Columns.model_validate_json(artifact.read(NAME))
+    except ValidationError as error:
+        raise _unreadable(artifact, "predictions", error) from None
+    lengths = {len(column) for column in (columns.subject, columns.fold, columns.change, columns.predicted)}
+    if len(lengths) > 1:
+        raise DataError(f"The predictions of {artifact.uri} are incomplete; run that transfer again.")
+    change_P, predicted_P = np.array(columns.change), np.array(columns.predicted)
+    metrics = metrics_of(change_P, predicted_P, facts.direction_accuracy)
+    _check(artifact, facts, columns, metrics)
+    return Predictions(facts, tuple(columns.subject), change_P, predicted_P, metrics)
+
+
+def metrics_of(
+    change_P: NDArray[np.float64], predicted_P: NDArray[np.float64], direction: bool
+) -> dict[str, float | None]:
+    """MAE, correlation and, where it means something, accuracy of direction; None where one cannot be computed."""
+    with np.errstate(all="ignore"):
+        found = {"mae": mean_absolute_error(change_P, predicted_P), "corr": pearson(change_P, predicted_P)}
+        if direction:
+            found["acc"] = direction_accuracy(change_P, predicted_P)
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _check(artifact: Artifact, facts: Facts, columns: _Columns, metrics: dict[str, float | None]) -> None:
+    counts: dict[str, tuple[Any, Any]] = {
+        "number of pairs": (facts.pairs, len(columns.subject)),
+        "number of subjects": (facts.subjects, len(set(columns.subject))),
+    }
+    counts |= {name: (facts.metrics.get(name), value) for name, value in metrics.items()}
+    for name, (recorded, found) in counts.items():
+        if not _equal(recorded, found):
+            raise DataError(
+                f"The transfer at {artifact.uri} was changed: its recorded {name} is {_shown(recorded)}, but its "
+                f"predictions give {_shown(found)}; run that transfer again."
+            )
+
+
+def _equal(recorded: float | None, found: float | None) -> bool:
+    if recorded is None or found is None:
+        return recorded is found
+    return math.isclose(recorded, found, rel_tol=TOLERANCE, abs_tol=1e-9)
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.6g}"
+
+
+def _unreadable(artifact: Artifact, what: str, error: ValidationError) -> DataError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])[:80]
+    return DataError(
+        f"The {what} of {artifact.uri} cannot be used ({where}: {first['msg'][:80]}); run that transfer again."
+    )

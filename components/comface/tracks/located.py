@@ -1,0 +1,139 @@
+"""Where the images of each track lie: read from the indices of all parts, and fetched by one range read a track.
+
+Legend: T tracks, A alphas.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from comface.artifacts.manifest import Artifact
+from comface.errors import DataError
+from comface.runtime import progress
+from comface.store import READINGS
+from comface.tracks.tar import IndexedTrack, Track
+
+BLOCK = tarfile.BLOCKSIZE
+INDEX = TypeAdapter(list[IndexedTrack])
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A track and the run of bytes in a chunk that holds its images."""
+
+    track: Track
+    part: int
+    """Which of the artifacts given."""
+    chunk: str
+    offset: int
+    """Of its first image; each further one follows at the next block but one (its header lies between)."""
+    sizes_A: np.ndarray
+    crc32_A: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each image starts, from `offset` on."""
+        return np.concatenate([[0], np.cumsum(_blocks(self.sizes_A) + BLOCK)[:-1]])
+
+    @property
+    def span_bytes(self) -> int:
+        return int(self.starts[-1] + self.sizes_A[-1])
+
+    @property
+    def tar_bytes(self) -> int:
+        """What it takes in a shard, headers and padding included."""
+        listing = BLOCK + int(_blocks(np.array([len(self.track.model_dump_json().encode())]))[0])
+        return listing + int((_blocks(self.sizes_A) + BLOCK).sum())
+
+
+def check_parts(parts: Sequence[Artifact]) -> None:
+    """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
+    if not parts:
+        raise DataError("No part was given to shard; run synthesize first.")
+    first = parts[0]
+    for part in parts[1:]:
+        for fact in ("alphas", "image_size_px"):
+            if part.facts[fact] != first.facts[fact]:
+                raise DataError(
+                    f"{part.uri} has other {fact} than {first.uri} ({_short(part.facts[fact])} against "
+                    f"{_short(first.facts[fact])}); synthesize all parts with one configuration."
+                )
+    sets: dict[str, list[Artifact]] = {}
+    for part in parts:
+        sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(part)
+    for members in sets.values():
+        count = members[0].facts["parts"]
+        seen = Counter(part.facts["part"] for part in members)
+        missing = sorted(set(range(count)) - set(seen))
+        if missing:
+            raise DataError(
+                f"Part {missing[0]} of {count} is missing ({len(missing)} in all); synthesize it, then shard again."
+            )
+
+
+def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
+    """Every track of every part, from the chunks' indices."""
+    for number, part in enumerate(progress.track(parts, "read the parts' indices", unit="part")):
+        alphas = tuple(part.facts["alphas"])
+        for name in part.manifest.objects:
+            if not name.endswith(".index.json"):
+                continue
+            chunk = name.removesuffix(".index.json") + ".tar"
+            try:
+                index = INDEX.validate_json(part.read(name))
+            except ValidationError:
+                raise DataError(f"'{name}' of {part.uri} is not an index of tracks; synthesize it again.") from None
+            for indexed in index:
+                if indexed.track.alphas != alphas:
+                    raise DataError(f"Track '{indexed.track.key}' of {part.uri} has alphas of its own; make it again.")
+                shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
+                yield locate(indexed.model_copy(update={"track": shared}), number, chunk)
+
+
+def locate(indexed: IndexedTrack, part: int, chunk: str) -> Located:
+    """Raises DataError when the images do not follow each other as TrackTar writes them."""
+    members = indexed.images
+    located = Located(
+        indexed.track,
+        part,
+        chunk,
+        members[0].offset if members else 0,
+        np.array([m.size_bytes for m in members], dtype=np.uint32),
+        np.array([m.crc32 for m in members], dtype=np.uint32),
+    )
+    offsets_A = np.array([m.offset for m in members], dtype=np.int64)
+    if len(members) != len(indexed.track.alphas) or not members or (located.starts + located.offset != offsets_A).any():
+        raise DataError(f"The index of '{chunk}' does not fit track '{indexed.track.key}'; synthesize it again.")
+    return located
+
+
+def track_jpegs(part: Artifact, item: Located) -> list[bytes]:
+    """The track's images by one range read. Raises DataError when one is not what its index names."""
+    for _ in range(READINGS):
+        run = part.read_range(item.chunk, item.offset, item.span_bytes)
+        images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
+        pairs = enumerate(zip(images, item.crc32_A, strict=True))
+        wrong = next((alpha for alpha, (image, crc32) in pairs if zlib.crc32(image) != int(crc32)), None)
+        if wrong is None:
+            return images
+    raise DataError(
+        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{item.chunk}' of {part.uri} is not what was "
+        "written (crc32 differs); delete that artifact and synthesize the part again."
+    )
+
+
+def _blocks(sizes: np.ndarray) -> np.ndarray:
+    """Sizes rounded up to whole tar blocks."""
+    return -(-sizes.astype(np.int64) // BLOCK) * BLOCK
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} from {value[0]} to {value[-1]}" if isinstance(value, list) else str(value)

@@ -1,0 +1,284 @@
+"""What `comface render` does: show, or hand out raw, what a generator makes of latents edited along a direction.
+
+In: a generator's name, seeds or a file of latents, an attribute or a file with a direction, alphas. Out: a contact
+sheet (.png; rows: latents, columns: alphas) or the raw network output (.npy, float32 NCHW in [-1, 1]; for every latent,
+every alpha). Nothing is left half-written.
+
+Legend: N latents, L layers of W+, D latent width, A alphas, H = W side length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from comface.directions.config import DirectionUse
+from comface.directions.edits import (
+    Edit,
+    Space,
+    Truncate,
+    check_psi,
+    make_edit,
+    pose,
+    published_edit,
+    read_direction,
+    swept,
+)
+from comface.directions.provenance import check_fitted_for, fitted_for
+from comface.directions.published import STYLEGANS, check_published_name, entry_for, named_space
+from comface.errors import ConfigurationError, DataError
+from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
+from comface.files import check_output, read_facts, write_file
+from comface.files.arrays import read_numbers
+from comface.generators import FaceGenerator, edit, load_generator
+from comface.runtime import progress
+from comface.store import FileStore
+from comface.tracks.supplies import find_file
+from comface.weights.fetched import provenance_path
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_ALPHAS = (-5.0, 0.0, 5.0)
+MOST_SEEDS = 100_000
+LARGEST_LATENT = 1e6
+MOST_ROWS_ON_SHEET = 200
+"""More would make a picture that no viewer opens."""
+AT_ONCE_PX = 2**24
+"""Rendered together, in pixels: bounds memory."""
+
+
+def render(
+    generator: str,
+    output: Path,
+    *,
+    weights: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    latents: Path | None = None,
+    direction: Path | None = None,
+    attribute: str | None = None,
+    alphas: Sequence[float] | None = None,
+    psi: float = 0.7,
+    size_px: int | None = None,
+    device: str = "cpu",
+    space: Space | None = None,
+    layers: Sequence[int] | None = None,
+    truncate: Truncate | None = None,
+    pseudo_aligned: bool = False,
+    transform: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    load: Callable[[str, Path | None, str], FaceGenerator] = load_generator,
+) -> Path:
+    """Writes `output` and returns it. Exactly one of `seeds` and `latents` (.npy, taken as they are: no truncation);
+    at most one of `direction` (.npy, (1,D) or W+ (L,D)) and `attribute` (for a StyleGAN as the catalogue says, its file
+    beside `weights`); without either, alpha is 0 alone. `space`, `layers`, `truncate`: how it is used (edits.py).
+    `pseudo_aligned`, `transform`: how StyleGAN3's picture lies.
+
+    Raises ConfigurationError or DataError before anything is rendered or written."""
+    inputs = [path for path in (weights, latents, direction) if path is not None]
+    _check(output, psi, size_px, inputs)
+    if (seeds is None) == (latents is None):
+        raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
+    if direction is not None and attribute is not None:
+        raise ConfigurationError("Both a direction and an attribute are given; give one of the two.")
+    steps = _steps(alphas, direction is not None or attribute is not None)
+    faces = load(generator, weights, device)
+    if pseudo_aligned or any(transform):
+        pose(faces, pseudo_aligned, transform)
+    change = _change(faces, weights, direction, attribute, space, layers, truncate, output)
+    if latents is not None:
+        if change.space == "Z" or truncate is not None:
+            raise ConfigurationError(
+                "Latents are of W and taken as they are, so neither the space Z nor truncation fits them; give seeds."
+            )
+        w = _read_latents(latents, faces)
+        captions = [f"latent {i}" for i in range(len(w))]
+    else:
+        captions = [f"seed {seed}" for seed in seeds or ()]
+
+    def edited(some: slice) -> torch.Tensor:
+        """(n,A,…) of some of the rows."""
+        if seeds is not None:
+            return swept(faces, seeds[some], change, steps, psi)
+        return edit(w[some], change.direction_KD, steps)
+
+    if output.suffix == ".png" and len(captions) > MOST_ROWS_ON_SHEET:
+        raise ConfigurationError(
+            f"A sheet of {len(captions)} rows is too long to look at; ask for at most {MOST_ROWS_ON_SHEET}, or .npy."
+        )
+    what = attribute or (direction.stem if direction else "")
+    pieces = _rendered(faces, edited, len(captions), len(steps), size_px)
+    _write(output, pieces, captions, steps, f"{generator}: {what}" if what else generator)
+    return output
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """'0-7,9' -> (0, …, 7, 9). Raises ConfigurationError for anything else, and for more than MOST_SEEDS."""
+    seeds: list[int] = []
+    for piece in text.split(","):
+        first, dash, last = piece.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first) > 18 or len(last) > 18:
+            raise ConfigurationError(f"The seeds '{text}' are not of the form 0-7,9 (at '{piece}'); correct them.")
+        start, stop = int(first), int(last) if dash else int(first)
+        if stop < start:
+            raise ConfigurationError(f"The seeds '{piece}' run backwards; write {stop}-{start}.")
+        if stop - start + len(seeds) >= MOST_SEEDS:
+            raise ConfigurationError(f"The seeds '{text}' are more than {MOST_SEEDS:,}; ask for fewer at a time.")
+        seeds.extend(range(start, stop + 1))
+    return tuple(seeds)
+
+
+def parse_alphas(text: str) -> tuple[float, ...]:
+    """'-5,0,5' -> (-5.0, 0.0, 5.0). Raises ConfigurationError for anything else."""
+    try:
+        alphas = tuple(float(piece) for piece in text.split(","))
+    except ValueError:
+        raise ConfigurationError(f"The alphas '{text}' are not numbers with commas between, as in -5,0,5.") from None
+    if not all(np.isfinite(alphas)):
+        raise ConfigurationError(f"The alphas '{text}' are not all finite; correct them.")
+    return alphas
+
+
+def parse_transform(text: str) -> tuple[float, float, float]:
+    """'15,0.1,-0.2' -> (15.0, 0.1, -0.2): degrees, x, y. Raises ConfigurationError for anything else."""
+    try:
+        rotate_deg, x, y = (float(piece) for piece in text.split(","))
+    except ValueError:
+        rotate_deg = x = y = float("nan")
+    if not np.isfinite([rotate_deg, x, y]).all():
+        raise ConfigurationError(f"The transform '{text}' is not three numbers, degrees, x and y, as in 15,0.1,-0.2.")
+    return rotate_deg, x, y
+
+
+def weights_name(weights: Path | None) -> str:
+    """The name of a weight file and, of a converted one, that of the file it was made of."""
+    if weights is None:
+        return ""
+    source = read_facts(provenance_path(weights)).get("source", "")
+    return f"{weights.name} {source}"
+
+
+def _check(output: Path, psi: float, size_px: int | None, inputs: Sequence[Path]) -> None:
+    if output.suffix not in (".png", ".npy"):
+        raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
+    check_output(output, inputs)
+    check_psi(psi)
+    if size_px is not None and not 16 <= size_px <= 4096:
+        raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
+
+
+def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
+    if not edited:
+        if alphas is not None and tuple(alphas) != (0,):
+            raise ConfigurationError("Alphas are given, but neither direction nor attribute to go along; add one.")
+        return (0.0,)
+    steps = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
+    if not steps or not all(np.isfinite(steps)):
+        raise ConfigurationError("The alphas are empty or not finite; give numbers, as in -5,0,5.")
+    return steps
+
+
+def _change(
+    faces: FaceGenerator,
+    weights: Path | None,
+    path: Path | None,
+    attribute: str | None,
+    space: Space | None,
+    layers: Sequence[int] | None,
+    truncate: Truncate | None,
+    output: Path,
+) -> Edit:
+    """What is asked for; an edit along nothing where that is nothing. `output` must not be the direction's file."""
+    import torch
+
+    if path is not None:
+        check_published_name(path.name, faces.name, weights_name(weights))
+        if space is None and named_space(path.name) == "Z":
+            space = "Z"
+            progress.say(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
+        direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
+        check_fitted_for(path.name, fitted_for(path), faces.name)
+        return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
+    if attribute is None:
+        return Edit(torch.zeros(1, faces.latent_width))
+    if weights is not None and faces.name in STYLEGANS:
+        entry = entry_for(faces.name, attribute, DirectionUse(space=space, truncate=truncate))
+        location = FileStore(weights.parent)
+        key = find_file(location, location.keys(), entry.file, faces.name)
+        if key is None:
+            raise ConfigurationError(
+                f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {weights.parent}, beside the "
+                "weights; put it there, or give a file with --direction."
+            )
+        check_output(output, [location.path(key)])
+        return published_edit(faces, entry, location.path(key), {}, layers)
+    if attribute not in faces.attributes():
+        raise ConfigurationError(
+            f"The generator '{faces.name}' has no direction '{attribute}'; "
+            f"it has {', '.join(faces.attributes()) or 'none'}."
+        )
+    return make_edit(faces, faces.direction(attribute), f"direction '{attribute}'", space, layers, truncate)
+
+
+def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
+    """w (N,D), or W+ (N,L,D) where the generator has that many layers."""
+    import torch
+
+    array = read_numbers(path, "latents").astype(np.float32)
+    layers = getattr(faces, "layers", None)
+    fits = array.ndim == 2 or (array.ndim == 3 and layers is not None and array.shape[1] == layers)
+    if not fits or array.shape[-1] != faces.latent_width or not len(array):
+        wanted = f"(N, {faces.latent_width})" + (f" or (N, {layers}, {faces.latent_width})" if layers else "")
+        raise DataError(f"The latents '{path}' have shape {array.shape}, but '{faces.name}' takes {wanted}.")
+    return torch.from_numpy(array)
+
+
+def _rendered(
+    faces: FaceGenerator, edited: Callable[[slice], torch.Tensor], count: int, alphas: int, size_px: int | None
+) -> Iterator[np.ndarray]:
+    """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
+    at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // alphas)
+    for first in progress.track(range(0, count, at_once), "render", unit="batch"):
+        w = edited(slice(first, first + at_once)).flatten(0, 1)
+        if not bool((w.abs() <= LARGEST_LATENT).all()):
+            raise DataError(
+                f"Latents beyond {LARGEST_LATENT:,.0f} show no face; give smaller alphas, or other latents."
+            )
+        images_NCHW = faces.render(w, size_px).float().cpu().numpy()
+        if not np.isfinite(images_NCHW).all():
+            raise DataError("These latents give pictures that are not finite; give smaller alphas, or other latents.")
+        yield images_NCHW
+
+
+def _write(
+    output: Path, pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str
+) -> None:
+    """Pictures of faces are for their owner alone."""
+    if output.suffix == ".npy":
+        write_file(output, lambda file: _write_raw(file, pieces, len(captions) * len(steps)), private=True)
+        return
+    if ":" in title:
+        title += "; columns: alpha" if len(steps) > 1 else f"; alpha {steps[0]:g}"
+    write_file(output, _sheet(pieces, captions, steps, title), private=True)
+
+
+def _write_raw(file: BinaryIO, pieces: Iterator[np.ndarray], count: int) -> None:
+    """Piece by piece into the file, so that memory holds one piece."""
+    for number, piece_NCHW in enumerate(pieces):
+        if number == 0:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (count, *piece_NCHW.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(piece_NCHW, "<f4").data)
+
+
+def _sheet(pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str) -> bytes:
+    images: list[np.ndarray] = []
+    for piece_NCHW in pieces:
+        grey_NHWC = ((piece_NCHW + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        images.extend(np.ascontiguousarray(image) for image in grey_NHWC)
+    if len(steps) == 1:
+        return png_bytes(gallery(images, captions, title))
+    rows = [Row((caption,), images[i * len(steps) : (i + 1) * len(steps)]) for i, caption in enumerate(captions)]
+    return png_bytes(contact_sheet(rows, alpha_captions(steps), title))

@@ -1,0 +1,158 @@
+"""Reading shards: any image of any track, checked, from a file on this machine.
+
+A shard is read, not mapped into memory: where its file is cut or its disk goes away, a mapped page ends the process
+with SIGBUS, and a reading is an error that can be said.
+
+In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every read is checked against the index's
+crc32, and each shard's sha256 when it is first opened: by one of the processes that were forked from this one, while
+the others wait. The reader can be pickled too; then each process checks for itself.
+
+Legend: T tracks of the split, A alphas.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from tarfile import BLOCKSIZE
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from comface.artifacts.manifest import Artifact, open_artifact
+from comface.errors import DataError
+from comface.files import failure, open_regular
+from comface.tracks.tar import Track
+
+Split = Literal["train", "validation"]
+
+
+OPEN_FILES = 256
+"""Shards that a process keeps open: the paper's 4,000 are more than the 1,024 files that most systems allow."""
+
+
+class ShardedTrack(NamedTuple):
+    track: Track
+    shard: str
+    """Name of the tar object that holds its images."""
+
+
+class CheckedOnce:
+    """Which shards some process has checked: a byte each in a temporary file that forked processes share."""
+
+    def __init__(self, count: int) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
+        self._file.truncate(max(1, count))
+        self._byte = mmap.mmap(self._file.fileno(), 0)
+
+    @contextlib.contextmanager
+    def checking(self, number: int) -> Iterator[bool]:
+        """Whether shard `number` has been checked already; waits for a process that is about it. Leaving without an
+        error says that it has been checked now."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)  # by process and byte; a process that dies lets it go
+        try:
+            yield bool(self._byte[number])
+            self._byte[number] = 1
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
+
+
+class ShardReader:
+    """The tracks of one split, in the order of the shards. `cache` holds local copies of an s3:// store's shards."""
+
+    def __init__(self, artifact: Artifact, split: Split, cache: Path) -> None:
+        self.uri, self.pinned, self.cache, self.split = artifact.uri, artifact.pinned, cache, split
+        self.alphas: tuple[float, ...] = tuple(artifact.facts["alphas"])
+        self.image_size_px: int = artifact.facts["image_size_px"]
+        self._ranges: dict[str, dict[str, list[float]]] = artifact.facts.get("alpha_ranges", {})
+        self.tracks: list[ShardedTrack] = []
+        self._artifact: Artifact | None = artifact
+        self._owner = os.getpid()
+        self._files: dict[str, BufferedReader] = {}
+        self._number = {name: number for number, name in enumerate(artifact.facts[split]["shards"])}
+        self._checked: CheckedOnce | None = CheckedOnce(len(self._number))
+        pieces = [self._index(artifact, name) for name in self._number]
+        self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.uint32)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def usable(self) -> np.ndarray:
+        """The alphas of each track that may be learned from, as first and behind last index (T,2): all, but where a
+        screening narrowed them."""
+        alpha_A = np.array(self.alphas)
+        everything = (0, len(alpha_A))
+        spans = []
+        for track, _ in self.tracks:
+            bounds = self._ranges.get(track.generator, {}).get(track.attribute)
+            if bounds is None:
+                spans.append(everything)
+            else:
+                inside = np.flatnonzero((alpha_A >= bounds[0] - 1e-6) & (alpha_A <= bounds[1] + 1e-6))
+                spans.append((int(inside[0]), int(inside[-1]) + 1))
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+    def jpeg(self, track: int, alpha: int) -> bytes:
+        """The JPEG of one image. Raises DataError when its bytes are not those that were written."""
+        sharded = self.tracks[track]
+        block, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
+        file = self._open(sharded.shard)
+        try:
+            data = os.pread(file.fileno(), size_bytes, block * BLOCKSIZE)  # forked processes share the file's place
+        except OSError as error:
+            raise failure(error, f"the shard '{sharded.shard}' of {self.uri}") from None
+        if zlib.crc32(data) != crc32:
+            raise DataError(
+                f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is not what was "
+                "written (crc32 differs); delete the artifact and shard again."
+            )
+        return data
+
+    def _index(self, artifact: Artifact, shard: str) -> np.ndarray:
+        """Adds the shard's tracks; gives block number, size and crc32 of their images (T,A,3)."""
+        name = shard.removesuffix(".tar") + ".index.json"
+        try:
+            entries = json.loads(artifact.read(name))
+            for entry in entries:
+                track = Track.model_validate({**entry["track"], "alphas": self.alphas})
+                if tuple(entry["track"]["alphas"]) != self.alphas:
+                    raise ValueError(f"'{track.key}' has other alphas")
+                self.tracks.append(ShardedTrack(track, shard))
+            rows = [[(m["offset"], m["size_bytes"], m["crc32"]) for m in entry["images"]] for entry in entries]
+            members_TA3 = np.array(rows, dtype=np.int64).reshape(len(entries), len(self.alphas), 3)
+            if (members_TA3[..., 0] % BLOCKSIZE).any():
+                raise ValueError("an image does not begin at a tar block")
+            members_TA3[..., 0] //= BLOCKSIZE
+            return members_TA3.astype(np.uint32)
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"The index '{name}' of {self.uri} cannot be read ({why}); shard again.") from None
+
+    def _open(self, shard: str) -> BufferedReader:
+        file = self._files.get(shard)
+        if file is None:
+            if self._checked is None:
+                self._checked = CheckedOnce(len(self._number))
+            with self._checked.checking(self._number[shard]) as checked:
+                path = self._source().local(shard, self.cache, checked)
+            if len(self._files) >= OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            file = self._files[shard] = open_regular(path, "The shard")
+        return file
+
+    def _source(self) -> Artifact:
+        """The artifact, opened anew in a forked or unpickled process: a store's connections cannot be shared."""
+        if self._artifact is None or self._owner != os.getpid():
+            self._artifact, self._owner = open_artifact(self.pinned, "shards"), os.getpid()
+        return self._artifact
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_artifact": None, "_files": {}, "_checked": None}

@@ -1,0 +1,103 @@
+"""What a part renders with: generators and edits, loaded and checked before anything is rendered.
+
+In: SynthesizeConfig; for the StyleGANs files of weights and directions. Out: a Source per generator, and a fingerprint
+that goes into the artifact's address, so that other weights, directions or edits make another artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comface.artifacts.manifest import file_sha256
+from comface.directions.edits import Edit, make_edit, pose, published_edit
+from comface.directions.published import STYLEGANS
+from comface.errors import ConfigurationError
+from comface.generators import FaceGenerator
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.supplies import Files, entry_of
+
+if TYPE_CHECKING:
+    import torch
+
+Load = Callable[[str, Path | None, str], FaceGenerator]
+EMBEDDED = ("dcgan", "procedural")
+"""Generators that come with the set-up and are not the paper's."""
+
+
+@dataclass(frozen=True)
+class Source:
+    generator: FaceGenerator
+    edits: Mapping[str, Edit]
+    """By attribute, as the composition spells it."""
+    fingerprint: Mapping[str, Any]
+
+
+def open_sources(
+    config: SynthesizeConfig,
+    names: Iterable[str],
+    weights: Mapping[str, Path],
+    device: str,
+    load: Load,
+    files: Mapping[str, Files] | None = None,
+) -> dict[str, Source]:
+    """The sources called `names`; `files`: what the weights location holds for the StyleGANs, else `weights` may name
+    a weight file. Raises ConfigurationError for an attribute without a direction, DataError for a direction that does
+    not fit."""
+    found = files or {}
+    return {
+        name: _open(config, name, weights.get(name), device, load, found.get(name)) for name in dict.fromkeys(names)
+    }
+
+
+def _open(
+    config: SynthesizeConfig, name: str, weights: Path | None, device: str, load: Load, files: Files | None
+) -> Source:
+    weights = files.weights if files is not None else weights
+    if weights is not None and not weights.is_file():
+        raise ConfigurationError(f"The weights of '{name}' are not at {weights}; give the path of the file.")
+    generator = load(name, weights, device)
+    if name == "stylegan3" and (config.pseudo_aligned or any(config.input_transform)):
+        pose(generator, config.pseudo_aligned, config.input_transform)
+    wanted = dict.fromkeys(a for share in config.composition if share.generator == name for a in share.attributes)
+    if name in STYLEGANS and files is not None:
+        edits = {a: _from_files(config, generator, files, a) for a in wanted}
+    else:
+        edits = _own(generator, list(wanted))
+    fingerprint = {
+        "weights_sha256": _weights_sha256(name, weights),
+        "directions_sha256": {a: _tensor_sha256(change.direction_KD) for a, change in edits.items()},
+        "edits": {a: [change.space, change.truncate] for a, change in edits.items()},
+    }
+    return Source(generator, edits, fingerprint)
+
+
+def _from_files(config: SynthesizeConfig, generator: FaceGenerator, files: Files, attribute: str) -> Edit:
+    entry = entry_of(config, generator.name, attribute)
+    return published_edit(generator, entry, files.directions[entry.attribute], files.directions)
+
+
+def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
+    """Along the directions that come with the generator."""
+    missing = [attribute for attribute in wanted if attribute not in generator.attributes()]
+    if missing:
+        raise ConfigurationError(
+            f"The generator '{generator.name}' has no direction for {', '.join(missing)}; "
+            f"it has {', '.join(generator.attributes()) or 'none'}."
+        )
+    return {a: make_edit(generator, generator.direction(a), f"direction '{a}' of '{generator.name}'") for a in wanted}
+
+
+def _weights_sha256(name: str, weights: Path | None) -> str:
+    if weights is None and name == "dcgan":
+        from comface.weights.fetched import DCGAN, model_digest
+
+        return model_digest(DCGAN)[1]
+    return file_sha256(weights) if weights is not None and weights.is_file() else ""
+
+
+def _tensor_sha256(direction_1D: torch.Tensor) -> str:
+    return hashlib.sha256(direction_1D.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,133 @@
+"""The faces of a data set, found and aligned once for all tasks and methods.
+
+In: a data set in its layout. Out: an artifact `faces`:
+
+    faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.detection)
+    photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels)
+
+Photos without a usable face are counted by reason and left out, as is what the data set's reader leaves out. Landmarks
+that a data set ships are used as they are.
+These may be photos of patients: only counts are logged or recorded besides the rows themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.artifacts.arrays import array_bytes
+from comface.artifacts.manifest import Artifact, Draft
+from comface.datasets import open_dataset
+from comface.datasets.config import DataSource
+from comface.datasets.copies import check_pixels, near_copies
+from comface.datasets.dataset import PATIENTS, Photo
+from comface.datasets.media import pictures
+from comface.datasets.place import artifact_folder, fingerprint, local_folder
+from comface.errors import DataError
+from comface.faces.detection import NoUsableFace, align, find_face
+from comface.runtime.progress import say, track
+from comface.store import Store
+
+
+def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact | None = None) -> Artifact:
+    """The faces of the data set called `name`, which lies at `source.uri` or is the artifact `dataset` (a rehearsal).
+
+    Raises DataError for a data set that cannot be trusted, or in which no face is found at all."""
+    address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name}
+    if dataset is not None:
+        folder, inputs = None, {"dataset": dataset}
+    else:
+        folder, inputs = local_folder(source.uri), {}
+        address["fingerprint"] = fingerprint(folder, source.uri)
+    draft = Draft(store, "faces", address, inputs, step=__name__)
+    if (done := draft.published()) is not None:
+        return done
+    place = source.uri if dataset is None else dataset.uri
+    data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
+    photos = data.photos
+    found, faces_NSSC, missed = _aligned(photos, name, source)
+    remarks = list(data.remarks)
+    if source.layout != "disfa":  # frames of a video may stand still
+        hidden = source.layout in PATIENTS
+        check_pixels(found, faces_NSSC, hidden, place)
+        remarks += near_copies(found, faces_NSSC, hidden, among_one=source.layout != "edema")
+        for remark in remarks[len(data.remarks) :]:
+            say(f"The data set at '{place}': {remark}")
+    draft.write("faces.npy", array_bytes(faces_NSSC))
+    draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
+    rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
+    say(f"faces: {name}: {len(found)} of {len(photos)} photos have a face that can be used")
+    return draft.publish(
+        {
+            "dataset": name,
+            "layout": source.layout,
+            "rehearsal": rehearsal,
+            "source": place,
+            "photos": len(photos),
+            "found": len(found),
+            "missed": dict(sorted(missed.items())),
+            "left_out": dict(sorted(data.left_out.items())),
+            "remarks": remarks,
+            "with_own_landmarks": sum(bool(photo.eyes) for photo in found),
+            "subjects": len({photo.subject for photo in found}),
+        }
+    )
+
+
+def _aligned(
+    photos: Sequence[Photo], name: str, source: DataSource
+) -> tuple[list[Photo], NDArray[np.uint8], Counter[str]]:
+    found: list[Photo] = []
+    faces: list[NDArray[np.uint8]] = []
+    missed: Counter[str] = Counter()
+    read = pictures(photos, hidden=source.layout in PATIENTS)
+    for photo, image_HW3 in track(read, f"faces of {name}", len(photos), "photos"):
+        if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
+            photo = dataclasses.replace(photo, eyes=())
+        points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
+        if points_P2 is not None:
+            found.append(photo)
+            faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px))
+    if not found:
+        raise DataError(f"No face was found in any of the {len(photos)} photos of '{name}'; check what lies there.")
+    return found, np.stack(faces), missed
+
+
+def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
+    try:
+        if not _lies_within(photo.eyes, image_HW3):
+            raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
+        return align(image_HW3, points_P2, size_px)
+    except DataError as error:  # landmarks that a data set ships; those of patients' layouts are found
+        frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
+        raise DataError(f"A face of '{photo.path.name}'{frame} cannot be aligned: {error}") from None
+
+
+def _lies_within(eyes: tuple[tuple[float, float], ...], image_HW3: NDArray[np.uint8]) -> bool:
+    """Whether landmarks that a data set ships lie in the picture; true where there are none."""
+    height, width = image_HW3.shape[:2]
+    return all(0 <= x <= width and 0 <= y <= height for x, y in eyes)
+
+
+def _points(image_HW3: NDArray[np.uint8], missed: Counter[str]) -> NDArray[np.float64] | None:
+    try:
+        return find_face(image_HW3).points_52
+    except NoUsableFace as error:
+        missed[error.reason] += 1
+        return None
+
+
+def _row(photo: Photo, face_SSC: NDArray[np.uint8]) -> dict[str, Any]:
+    return {
+        "sha256": hashlib.sha256(face_SSC.tobytes()).hexdigest(),
+        "subject": photo.subject,
+        "labels": dict(photo.labels),
+        "session": photo.session,
+        "phase": photo.phase,
+    }

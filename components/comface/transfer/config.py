@@ -1,0 +1,60 @@
+"""The section `transfer`: tasks, methods, folds and both ways of evaluation (sections 3.4 and 4.2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from comface.config.names import Name
+from comface.config.section import Once, Small
+from comface.methods.config import UntrainedConfig
+from comface.methods.names import Method
+from comface.tasks.config import Mode
+
+
+class TransferConfig(UntrainedConfig):
+    tasks: Annotated[tuple[Name, ...], Once] = Field(
+        default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"),
+        min_length=1,
+        max_length=100,
+        description="tasks that are learned and evaluated, by their names in `tasks`",
+    )
+    methods: Annotated[tuple[Method, ...], Once] = Field(
+        default=("scratch", "pixels", "imagenet", "comface"),
+        min_length=1,
+        description="what is built of the paper's (docs/reproduction.md), and pixels",
+    )
+    modes: Annotated[tuple[Mode, ...], Once] = Field(
+        default=("linear", "finetune"),
+        min_length=1,
+        description="linear: f is frozen and a linear head is fitted to its features; finetune: f and l are trained "
+        "(section 4.1)",
+    )
+    folds: int = Field(default=4, ge=2, le=100, description="cross-validation folds by subject")
+    validation_fraction: float = Field(
+        default=0.1, ge=0.001, lt=0.5, description="share of the training subjects that validate (section 4.1: 10 %)"
+    )
+    validation_turns: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="linear evaluation: groups of training subjects that validate in turn; 1: only that fraction does",
+    )
+    pairs_per_subject: int = Field(default=200, ge=1, le=100_000, description="random pairs drawn within a subject")
+    head: Literal["fresh", "transferred"] = Field(
+        default="transferred",
+        description="fine-tuning starts from the pre-trained l, as the paper does (a method without one starts from a "
+        "new head), or from a new head",
+    )
+    antisymmetric: bool = Field(
+        default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"
+    )
+    epochs: Small = Field(default=30, description="longest fine-tuning; it stops early on the validation subjects")
+    batch_pairs: int = Field(default=64, ge=1, le=4096, description="pairs per step of fine-tuning")
+    backbone_rate: float = Field(
+        default=1e-4, ge=1e-12, le=100, description="learning rate (Adam) of the backbone f in fine-tuning"
+    )
+    head_rate: float = Field(
+        default=1e-3, ge=1e-12, le=100, description="learning rate (Adam) of the head l in fine-tuning"
+    )

