@@ -31,10 +31,11 @@ run: setup  ## the whole pipeline on this machine: a registered model and its re
 test: setup-dev  ## the default test suite
 	$(BIN)/pytest
 
-check: setup-dev  ## format, lint, types
+check: setup-dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: setup  ## what backs each performance claim, side by side
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
