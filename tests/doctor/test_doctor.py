@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from kfp_api_server import KfpServer
-from kube_api_server import KubeServer, gpu_node, gpu_pod, status
+from kubernetes_api import REVIEW, Cluster, Fault, KubernetesApi, refused
 from moto_versioning import set_versioning
 
 from comface.cli import main
@@ -27,7 +28,6 @@ from comface.plan.gpus import check_gpus, check_gpus_of_pod
 
 NAMESPACE = "/api/v1/namespaces/comface"
 QUOTAS = f"{NAMESPACE}/resourcequotas"
-QUEUE = "/apis/kueue.x-k8s.io/v1beta2/namespaces/comface/localqueues/gpus"
 OPERATOR = "/apis/apps/v1/namespaces/kubeflow/deployments/training-operator"
 SECRET = "/api/v1/namespaces/comface/secrets/comface-store"
 KFP_DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
@@ -40,6 +40,20 @@ deploymentSpec: {executors: {exec-a: {container: {image: "%s"}}, exec-b: {contai
 GPUS = ("--set", "pretrain.nodes=2", "--set", "pretrain.gpus_per_node=8", "--set", "pretrain.pairs_per_step=48")
 
 
+def gpu_node(name: str, gpus: int, images: tuple[str, ...] = (), ready: str = "True", **spec: Any) -> dict[str, Any]:
+    """A node as the API shows it: quantities are text."""
+    allocatable = {"cpu": "96", "memory": "1056Gi", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+    conditions = [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}]
+    status = {"allocatable": allocatable, "images": [{"names": list(images)}], "conditions": conditions}
+    return {"metadata": {"name": name}, "spec": spec, "status": status}
+
+
+def gpu_pod(node: str, gpus: int) -> dict[str, Any]:
+    limits = {"nvidia.com/gpu": str(gpus)}
+    spec = {"nodeName": node, "containers": [{"resources": {"limits": limits}}, {}]}
+    return {"metadata": {"name": f"on-{node}"}, "spec": spec}
+
+
 def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "room"}, "spec": {"hard": hard, **spec}, "status": {"hard": hard, "used": used or {}}}
 
@@ -47,9 +61,9 @@ def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any)
 class Desk:
     """All that is asked, in good order; a test breaks one thing."""
 
-    def __init__(self, kube: KubeServer, kfp: KfpServer, pipeline: Path) -> None:
+    def __init__(self, kube: Cluster, kfp: KfpServer, pipeline: Path) -> None:
         self.kube, self.kfp, self.pipeline = kube, kfp, pipeline
-        kube.nodes = [gpu_node("gpu-0", 8, (DIGEST,)), gpu_node("gpu-1", 8), gpu_node("cpu-0", 0)]
+        self.nodes(gpu_node("gpu-0", 8, (DIGEST,)), gpu_node("gpu-1", 8), gpu_node("cpu-0", 0))
         keys = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "c2VjcmV0LXdvcmQ=")
         kube.things[SECRET] = {"data": keys}
         image = {"image": "ghcr.io/kubeflow/kfp-api-server:2.17.0"}
@@ -58,6 +72,15 @@ class Desk:
         kube.things[OPERATOR] = {"status": {"availableReplicas": 1}}
         kube.things[QUOTAS] = {"items": [quota({"requests.nvidia.com/gpu": "48", "pods": "600"}, {"pods": "3"})]}
         self.named(DIGEST)
+
+    def nodes(self, *nodes: dict[str, Any]) -> None:
+        """They are there, or changed."""
+        for node in nodes:
+            self.kube.put("nodes", node)
+
+    def answers(self, request: str, code: int, data: bytes) -> None:
+        """These bytes, whenever it is asked that."""
+        self.kube.faults.append(Fault(request, 10**6, code, body=data))
 
     def named(self, image: str) -> None:
         self.pipeline.write_text(PIPELINE % (image, image))
@@ -76,9 +99,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_environment: dict[s
     for name in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_EXISTING_TOKEN", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     set_versioning("comface", "Enabled")
-    with KubeServer() as kube, KfpServer() as kfp:
-        monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig(tmp_path / "kubeconfig")))
-        yield Desk(kube, kfp, tmp_path / "small.yaml")
+    api = KubernetesApi()
+    api.cluster.token = "kube-token-word"
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+    with KfpServer() as kfp:
+        yield Desk(api.cluster, kfp, tmp_path / "small.yaml")
+    api.stop()
 
 
 def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,15 +127,15 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
 
 
 def break_version(desk: Desk) -> None:
-    desk.kube.version = "v1.27.3"
+    desk.kube.release = "v1.27.3"
 
 
 def break_kind(desk: Desk) -> None:
-    desk.kube.served.clear()
+    desk.kube.kinds -= {"pytorchjobs", "trainjobs"}
 
 
 def break_permission(desk: Desk) -> None:
-    desk.kube.refused = {("create", "pytorchjobs"), ("get", "pods")}
+    desk.kube.denied = {("create", "pytorchjobs"), ("get", "pods")}
 
 
 def break_secret(desk: Desk) -> None:
@@ -129,23 +155,24 @@ def break_secret_key(desk: Desk) -> None:
 
 
 def break_gpus(desk: Desk) -> None:
-    desk.kube.nodes[1] = gpu_node("gpu-1", 4)
+    desk.nodes(gpu_node("gpu-1", 4))
 
 
 def break_free(desk: Desk) -> None:
-    desk.kube.pods = [gpu_pod("gpu-0", 6), gpu_pod("gpu-1", 1), gpu_pod("cpu-0", 0)]
+    for pod in (gpu_pod("gpu-0", 6), gpu_pod("gpu-1", 1), gpu_pod("cpu-0", 0)):
+        desk.kube.put("pods", pod)
 
 
 def break_nodes_permission(desk: Desk) -> None:
-    desk.kube.forbidden = {"/api/v1/nodes"}
+    desk.kube.forbidden = {"GET nodes"}
 
 
 def break_pods_permission(desk: Desk) -> None:
-    desk.kube.forbidden = {"/api/v1/pods"}
+    desk.kube.forbidden = {"GET pods"}
 
 
 def break_secret_permission(desk: Desk) -> None:
-    desk.kube.forbidden = {SECRET}
+    desk.kube.forbidden = {"GET secrets"}
 
 
 def break_kfp_version(desk: Desk) -> None:
@@ -165,20 +192,20 @@ def break_namespace(desk: Desk) -> None:
 
 
 def break_cordoned(desk: Desk) -> None:
-    desk.kube.nodes[1] = gpu_node("gpu-1", 8, unschedulable=True)
+    desk.nodes(gpu_node("gpu-1", 8, unschedulable=True))
 
 
 def break_not_ready(desk: Desk) -> None:
-    desk.kube.nodes[1] = gpu_node("gpu-1", 8, ready="Unknown")
+    desk.nodes(gpu_node("gpu-1", 8, ready="Unknown"))
 
 
 def break_tainted(desk: Desk) -> None:
     taints = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "team", "value": "b", "effect": "NoSchedule"}]
-    desk.kube.nodes[1] = gpu_node("gpu-1", 8, taints=taints)
+    desk.nodes(gpu_node("gpu-1", 8, taints=taints))
 
 
 def break_some_nodes(desk: Desk) -> None:
-    desk.kube.nodes += [gpu_node("gpu-2", 8, unschedulable=True), gpu_node("gpu-3", 8, ready="False")]
+    desk.nodes(gpu_node("gpu-2", 8, unschedulable=True), gpu_node("gpu-3", 8, ready="False"))
 
 
 def break_quota(desk: Desk) -> None:
@@ -196,7 +223,7 @@ def break_operator(desk: Desk) -> None:
 
 def refuse_creation(code: int, words: str) -> Any:
     def refuse(desk: Desk) -> None:
-        desk.kube.creation = (code, status(code, "Forbidden", words))
+        desk.answers("^POST .*dryRun", code, json.dumps(refused(code, words, "Forbidden")[1]).encode())
 
     return refuse
 
@@ -281,7 +308,7 @@ def test_what_would_keep_a_training_from_starting_has_its_line(
 
 def test_the_job_of_the_dry_run_is_the_size_of_the_run(desk: Desk) -> None:
     asked(desk, "dry run")
-    (job,) = desk.kube.created
+    (job,) = desk.kube.dry_runs
     replicas = job["spec"]["pytorchReplicaSpecs"]
     assert (replicas["Worker"]["replicas"], job["spec"]["nprocPerNode"]) == (1, "8")
     container = replicas["Master"]["template"]["spec"]["containers"][0]
@@ -315,9 +342,9 @@ def test_a_quota_counts_where_it_counts_the_pods_of_a_training(desk: Desk, spec:
     ],
 )  # fmt: skip
 def test_a_queue_is_there_and_active(desk: Desk, queue: Any, state: str, expected: str) -> None:
-    desk.kube.served["kueue.x-k8s.io/v1beta2"] = ["localqueues"]
+    desk.kube.kinds.add("localqueues")
     if queue:
-        desk.kube.things[QUEUE] = queue
+        desk.kube.put("localqueues", {"metadata": {"name": "gpus"}, **queue})
     row = asked(desk, "queue", "pretrain.job.queue=gpus")["queue"]
     assert (row.state, row.found) == (state, expected)
 
@@ -339,7 +366,7 @@ ODD = [
 
 @pytest.mark.parametrize(("code", "data", "state", "expected"), ODD, ids=[str(number) for number in range(len(ODD))])
 def test_an_odd_answer_about_nodes_is_a_sentence(desk: Desk, code: int, data: bytes, state: str, expected: str) -> None:
-    desk.kube.answers["/api/v1/nodes"] = (code, data)
+    desk.answers("^GET /api/v1/nodes", code, data)
     row = asked(desk, "GPUs")["GPUs"]
     assert row.state == state
     assert expected in row.found
@@ -351,11 +378,10 @@ def test_an_odd_answer_about_nodes_is_a_sentence(desk: Desk, code: int, data: by
 def test_whatever_is_answered_every_row_is_a_sentence(
     desk: Desk, capsys: pytest.CaptureFixture[str], data: bytes
 ) -> None:
-    kube = desk.kube
     for path in ("/version", "/apis/kubeflow.org/v1", "/api/v1/nodes", "/api/v1/pods", NAMESPACE, SECRET, QUOTAS,
-                 OPERATOR, KFP_DEPLOYMENT, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                 OPERATOR, KFP_DEPLOYMENT, REVIEW,
                  "/apis/kubeflow.org/v1/namespaces/comface/pytorchjobs"):  # fmt: skip
-        kube.answers[path] = (200, data)
+        desk.answers(rf"{path}(\?|$)", 200, data)
     _, found = desk(capsys)
     assert not [row for row in found.values() if "unexpected" in row["found"] or "no answer within" in row["found"]]
 
@@ -395,7 +421,7 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     assert "no kubeconfig is here" in text
     assert "no server is named (--endpoint or KFP_ENDPOINT)" in text
     assert text.rstrip().endswith("All checks passed")
-    assert desk.kube.asked == []
+    assert desk.kube.requests == []
 
 
 @pytest.mark.parametrize(
@@ -444,8 +470,8 @@ def test_a_server_that_is_not_there_or_refuses_the_token_is_told_apart(
     code, found = desk(capsys)
     assert (code, found["version"]["found"]) == (64, "the API server refused the token (401)")
     assert "log in again" in found["version"]["todo"]
-    desk.kube.address = "http://127.0.0.1:9"
-    desk.kube.kubeconfig(tmp_path / "kubeconfig")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(re.sub(r"127.0.0.1:\d+", "127.0.0.1:9", kubeconfig.read_text()))
     code, found = desk(capsys)
     assert (code, found["version"]["found"]) == (64, "no answer: the connection was refused")
     assert found["version"]["todo"] == "check the kubeconfig and the network"
@@ -546,7 +572,8 @@ def test_a_run_whose_gpus_are_nowhere_is_refused_before_it_starts(desk: Desk) ->
     assert check_gpus(gpu_run("check_gpus=false"), cluster) is None
     assert check_gpus(gpu_run("pretrain.gpus_per_node=0"), cluster) is None
     assert check_gpus(gpu_run(), None) is None
-    desk.kube.nodes = []
+    for name in ("gpu-0", "gpu-1", "cpu-0"):
+        desk.kube.remove("nodes", name)
     with pytest.raises(ConfigurationError, match="no node has a GPU"):
         check_gpus(gpu_run(), cluster)
 
@@ -580,7 +607,7 @@ def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Des
 def test_a_run_whose_api_server_answers_oddly_goes_on_and_says_so(
     desk: Desk, tmp_path: Path, code: int, data: bytes
 ) -> None:
-    desk.kube.answers["/api/v1/nodes"] = (code, data)
+    desk.answers("^GET /api/v1/nodes", code, data)
     environment = {"KUBERNETES_SERVICE_HOST": "x", "KUBECONFIG": str(tmp_path / "kubeconfig")}
     note = check_gpus_of_pod(gpu_run(), environment)
     assert note is not None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes_api import NAMESPACE, KubernetesApi
-from launching import FAST, launcher_for, work_for
+from kubernetes_api import KubernetesApi
+from launching import FAST, NAMESPACE, launcher_for, work_for
 from playing import Operator, Played, Script, own_pod
 
 from comface.errors import ComfaceError

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kubernetes import client as kubernetes
-from kubernetes_api import NAMESPACE
 
 from comface.execution import execute
 from comface.launch import Work
@@ -25,6 +24,7 @@ FAST = Timing(
     gone_s=20, last_words_s=1, cleanup_s=1,
 )  # fmt: skip
 """What a test is about it shortens further; everything else must not end a life on a busy machine."""
+NAMESPACE = "research"
 PLAN = '{"store":"s3://bucket/artifacts"}'
 SECRET = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "comface-store", "key": "secret"}}}
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernetes_api import NAMESPACE, Cluster
+from kubernetes_api import Cluster
+from launching import NAMESPACE
 
 FALSE_FOR = {"Running": "Restarting", "Restarting": "Running"}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes_api import NAMESPACE, Fault, KubernetesApi
-from launching import FAST, launcher_for
+from kubernetes_api import Fault, KubernetesApi
+from launching import FAST, NAMESPACE, launcher_for
 from playing import Operator, Played, own_pod, told
 
 from comface.launch import pytorchjob

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes_api import NAMESPACE, Fault, KubernetesApi, refused
-from launching import FAST, launcher_for
+from kubernetes_api import Fault, KubernetesApi, refused
+from launching import FAST, NAMESPACE, launcher_for
 from playing import WORKFLOW, Operator, Played, own_pod
 
 from comface.launch import GOES_ON

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kubernetes_api import NAMESPACE
-from launching import SECRET, work_for
+from launching import NAMESPACE, SECRET, work_for
 from playing import WORKFLOW, own_pod
 
 from comface.errors import ConfigurationError

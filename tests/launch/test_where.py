@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes_api import NAMESPACE, KubernetesApi
-from launching import SECRET
+from kubernetes_api import KubernetesApi
+from launching import NAMESPACE, SECRET
 from playing import Operator, Played, own_pod
 
 from comface.artifacts.manifest import Draft
@@ -108,13 +108,7 @@ def test_where_it_trains_does_not_change_what_it_makes_but_for_the_number_of_pro
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     server = KubernetesApi()
     server.cluster.put("pods", own_pod())
-    kubeconfig = tmp_path / "kubeconfig"
-    context = {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}
-    kubeconfig.write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test", "contexts": [context],
-        "clusters": [{"name": "test", "cluster": {"server": server.url}}], "users": [{"name": "test", "user": {}}],
-    }))  # fmt: skip
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig", NAMESPACE)))
     for name, value in zip(FIELD_PATHS, ("launcher-1", "uid-1", NAMESPACE), strict=True):
         monkeypatch.setenv(name, value)
     yield server

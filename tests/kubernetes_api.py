@@ -1,9 +1,10 @@
-"""A small HTTP server that behaves like the Kubernetes API, for one namespace: what the launcher's tests talk to.
+"""A small HTTP server that behaves like the Kubernetes API: what the tests of the launcher and of doctor talk to.
 
 Stateful: objects with uid and resourceVersion, watches from a version on (410 when that is too old), conflicts (409) on
-names, preconditions and stale patches, label and field selectors, pods' logs with `follow`, and faults on demand: any
-status, slow answers, cut connections, and a whole restart on the same port. (kmock 0.8 was looked at first: its objects
-have no resourceVersion, it knows no 410, selectors, preconditions or logs.)
+names, preconditions and stale patches, label and field selectors, lists in pages, pods' logs with `follow`, discovery,
+access reviews, dry runs, and faults on demand: any status, any bytes, slow answers, cut connections, and a whole
+restart on the same port. All namespaces hold the same objects. (kmock 0.8 has no resourceVersion, 410, selectors,
+preconditions or logs.)
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-NAMESPACE = "research"
-PLURALS = {"pytorchjobs": "kubeflow.org/v1", "trainjobs": "trainer.kubeflow.org/v1alpha1", "pods": "v1", "events": "v1"}
-PATH = re.compile(r"/(?:api|apis)/(?P<version>.+?)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)"
+PLURALS = {
+    "pytorchjobs": "kubeflow.org/v1", "trainjobs": "trainer.kubeflow.org/v1alpha1", "pods": "v1", "events": "v1",
+    "nodes": "v1", "localqueues": "kueue.x-k8s.io/v1beta2",
+}  # fmt: skip
+PATH = re.compile(r"/(?:api|apis)/(?P<version>.+?)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
                   r"(?:/(?P<name>[^/]+))?(?P<log>/log)?")  # fmt: skip
+REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+PAGE = 2
+"""Items in a page of a list, whatever limit was asked for: an API server may give fewer."""
 
 
 @dataclass
@@ -41,7 +48,7 @@ class Fault:
     cut: bool = False
     """The connection is closed without an answer; `after` does the work first, as when an answer is lost."""
     after: bool = False
-    body: bytes = b""
+    body: bytes | None = None
 
 
 class Cluster:
@@ -60,8 +67,18 @@ class Cluster:
         self.ended: set[str] = set()
         self.requests: list[str] = []
         self.faults: list[Fault] = []
-        self.kinds = set(PLURALS)
+        self.kinds = set(PLURALS) - {"localqueues"}
+        """Which of them are served; Kueue is not in every cluster."""
+        self.things: dict[str, dict[str, Any]] = {}
+        """Further objects and lists, by path."""
+        self.release = "v1.33.1"
+        self.token = ""
+        """What every request has to bear; empty: nothing."""
         self.forbidden: set[str] = set()
+        """"VERB plural"."""
+        self.denied: set[tuple[str, str]] = set()
+        """(verb, plural) that an access review denies."""
+        self.dry_runs: list[dict[str, Any]] = []
         self.finalizers = False
         self.operator: Callable[[dict[str, Any]], None] | None = None
 
@@ -171,10 +188,26 @@ def merged(value: Any, change: Any) -> Any:
 
 def matches(value: dict[str, Any], query: dict[str, str]) -> bool:
     labels = value["metadata"].get("labels", {})
-    wanted = dict(item.split("=", 1) for item in query.get("labelSelector", "").split(",") if item)
-    fields = dict(item.split("=", 1) for item in query.get("fieldSelector", "").split(",") if item)
-    known = {"type": value.get("type"), "metadata.name": value["metadata"].get("name")}
-    return all(labels.get(k) == v for k, v in wanted.items()) and all(known[k] == v for k, v in fields.items())
+    known = {
+        "type": value.get("type"),
+        "metadata.name": value["metadata"].get("name"),
+        "status.phase": (value.get("status") or {}).get("phase"),
+    }
+    return chosen_by(query.get("labelSelector", ""), labels) and chosen_by(query.get("fieldSelector", ""), known)
+
+
+def chosen_by(selector: str, values: dict[str, Any]) -> bool:
+    terms = (re.fullmatch(r"(.+?)(!?=)(.*)", term) for term in selector.split(",") if term)
+    return all((values.get(term[1]) == term[3]) == (term[2] == "=") for term in terms if term)
+
+
+def paged(items: list[dict[str, Any]], query: dict[str, str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """A list's metadata and items."""
+    if "limit" not in query:
+        return {}, items
+    start = int(query.get("continue", "0"))
+    end = start + PAGE
+    return {"continue": str(end)} if end < len(items) else {}, items[start:end]
 
 
 def refused(status: int, message: str, reason: str = "") -> tuple[int, dict[str, Any]]:
@@ -211,8 +244,8 @@ class Handler(BaseHTTPRequestHandler):
                     self.connection.shutdown(socket.SHUT_RDWR)
                 return
             if fault.status:
-                data = fault.body or json.dumps(refused(fault.status, "a fault", "Fault")[1]).encode()
-                self._send(fault.status, data, fault.headers)
+                words = json.dumps(refused(fault.status, "a fault", "Fault")[1]).encode()
+                self._send(fault.status, words if fault.body is None else fault.body, fault.headers)
                 return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._answer(body)
@@ -223,10 +256,14 @@ class Handler(BaseHTTPRequestHandler):
         cluster, url = self.server.cluster, urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         found = PATH.fullmatch(url.path)
-        if found is None or found["plural"] not in cluster.kinds or found["version"] != PLURALS[found["plural"]]:
-            status, value = 404, {"message": "404 page not found"}
-        elif f"{self.command} {found['plural']}" in cluster.forbidden:
+        if cluster.token and self.headers.get("Authorization") != f"Bearer {cluster.token}":
+            status, value = refused(401, "Unauthorized", "Unauthorized")
+        elif found is not None and f"{self.command} {found['plural']}" in cluster.forbidden:
             status, value = refused(403, f'{found["plural"]} is forbidden: User "launcher" cannot do that', "Forbidden")
+        elif (known := self._about_itself(url.path, body)) is not None:
+            status, value = 200, known
+        elif found is None or found["plural"] not in cluster.kinds or found["version"] != PLURALS[found["plural"]]:
+            status, value = 404, {"message": "404 page not found"}
         elif found["log"]:
             self._log(found["name"], query)
             return
@@ -238,10 +275,27 @@ class Handler(BaseHTTPRequestHandler):
         if not silent:
             self._send(status, json.dumps(value).encode(), {})
 
+    def _about_itself(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Release, what is served, what this account may do, and objects that are kept by path."""
+        cluster = self.server.cluster
+        if path == "/version":
+            return {"gitVersion": cluster.release}
+        if path == REVIEW:
+            asked = body["spec"]["resourceAttributes"]
+            return {**body, "status": {"allowed": (asked["verb"], asked["resource"]) not in cluster.denied}}
+        served = [each for each in sorted(cluster.kinds) if path == f"/apis/{PLURALS[each]}"]
+        if served:
+            return {"kind": "APIResourceList", "resources": [{"name": each} for each in served]}
+        return cluster.things.get(path)
+
     def _object(
         self, plural: str, name: str | None, query: dict[str, str], body: dict[str, Any]
     ) -> tuple[int, dict[str, Any]]:
         cluster = self.server.cluster
+        if query.get("dryRun") == "All":
+            assert (self.command, query["fieldValidation"]) == ("POST", "Strict")
+            cluster.dry_runs.append(body)
+            return 201, body
         if self.command == "POST":
             return cluster.create(plural, body)
         if self.command == "PATCH":
@@ -251,10 +305,8 @@ class Handler(BaseHTTPRequestHandler):
             return cluster.delete(plural, name or "", body)
         if name is None:
             with cluster.changed:
-                return 200, {
-                    "metadata": {"resourceVersion": str(cluster.version)},
-                    "items": cluster.chosen(plural, query),
-                }
+                more, items = paged(cluster.chosen(plural, query), query)
+                return 200, {"metadata": {"resourceVersion": str(cluster.version), **more}, "items": items}
         value = cluster.get(plural, name)
         return (200, value) if value is not None else refused(404, f'{plural} "{name}" not found', "NotFound")
 
@@ -379,6 +431,17 @@ class KubernetesApi:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def kubeconfig(self, path: Path, namespace: str = "default") -> Path:
+        """A file that leads here, as `kubectl config view` shows it (JSON is YAML)."""
+        values = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "here", "cluster": {"server": self.url}}],
+            "users": [{"name": "me", "user": {"token": self.cluster.token}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": namespace}}],
+        }  # fmt: skip
+        path.write_text(json.dumps(values))
+        return path
 
     def stop(self) -> None:
         self._server.stop()
