@@ -22,34 +22,30 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from comface.config import (
-    DataSource,
-    EvaluateConfig,
-    PretrainConfig,
-    RegisterConfig,
-    RehearseConfig,
-    ScreeningConfig,
-    ShardConfig,
-    Share,
-    SynthesizeConfig,
-    Task,
-    TransferConfig,
-)
+from comface.artifacts.manifest import Artifact
+from comface.datasets.config import DataSource, RehearseConfig
+from comface.datasets.rehearsal.step import rehearse
+from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.step import evaluate
 from comface.generators import draw, load_generator
-from comface.manifest import Artifact
-from comface.models import ALL, models_folder
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.step import pretrain
+from comface.register.config import RegisterConfig
 from comface.register.step import gate, register
-from comface.rehearse.step import rehearse
+from comface.screening.config import ScreeningConfig
 from comface.screening.step import screen_tracks
-from comface.shard.reader import ShardReader
+from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
-from comface.transfer.faces import align_dataset
+from comface.tasks.config import Task
+from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
+from comface.transfer.align import align_dataset
+from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
 from comface.transfer.step import transfer
+from comface.weights.fetched import ALL, models_folder
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLES = 8
