@@ -17,10 +17,11 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from comface import methods
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import DataError
-from comface.faces import detection as faces
+from comface.faces import framing
+from comface.methods import load_method
+from comface.methods.encoder import Sources, encode
 from comface.models.compare import Caveats, Change, Comparison, caveats_of, changes_of, compare, notes, table
 from comface.models.estimator import change, load_estimator
 from comface.models.picture import picture
@@ -63,9 +64,9 @@ def test_a_head_estimates_as_transfer_does(antisymmetric: bool) -> None:
 @pytest.mark.parametrize("side_px", [64, 96])
 def test_features_are_those_that_the_heads_were_fitted_on(registered, side_px: int) -> None:
     result, chain = registered
-    encoder = methods.load_method("comface", methods.Sources(backbone=chain.backbone))
+    encoder = load_method("comface", Sources(backbone=chain.backbone))
     faces_NSS3 = noise_faces(3, side_px)
-    expected_ND = methods.encode(encoder, faces_NSS3)
+    expected_ND = encode(encoder, faces_NSS3)
     np.testing.assert_allclose(load_estimator(result.model).features(faces_NSS3), expected_ND, atol=1e-5)
 
 
@@ -75,10 +76,10 @@ def test_a_change_is_the_mean_over_the_faces_and_their_mirror_images(registered)
     before, after = noise_faces(2)
     found = estimator.changes(before, after)
     assert found == pytest.approx(estimator.changes(before[:, ::-1], after[:, ::-1]), abs=1e-5)
-    encoder = methods.load_method("comface", methods.Sources(backbone=chain.backbone))
+    encoder = load_method("comface", Sources(backbone=chain.backbone))
     for task, value in found.items():
         head = head_of(safetensors.numpy.load(result.model.read(f"heads/{task}.safetensors")))
-        h_ND = methods.encode(encoder, np.stack([before, after, before[:, ::-1], after[:, ::-1]]))
+        h_ND = encode(encoder, np.stack([before, after, before[:, ::-1], after[:, ::-1]]))
         there = head(h_ND[:1], h_ND[1:2])[0] + head(h_ND[2:3], h_ND[3:])[0]
         back = head(h_ND[1:2], h_ND[:1])[0] + head(h_ND[3:], h_ND[2:3])[0]
         expected = (there - back) / 4
@@ -248,7 +249,7 @@ def test_one_person_smiling_is_one_person(registered, photos: dict[str, Path]) -
 def test_without_the_network_it_is_said_that_nobody_checked(
     registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("comface.faces.identity.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("comface.weights.fetched.models_folder", lambda: tmp_path)
     caveats = caveats_of(None, None)
     assert not caveats.refused
     assert "was not checked" in caveats.reasons[0]
@@ -278,9 +279,8 @@ def test_a_fine_tuned_task_is_estimated_by_its_own_network(tmp_path: Path, make_
 
 def test_the_framing_in_the_model_is_the_one_of_the_module_that_aligns(registered) -> None:
     result, _ = registered
-    framing = result.model.read_json("preprocessing.json")["framing"]
-    assert framing == {
-        "size_px": faces.FRAME_PX,
-        "eye_distance_px": faces.EYE_DISTANCE_PX,
-        "eyes_centre_px": list(faces.EYES_MIDPOINT_PX),
+    assert result.model.read_json("preprocessing.json")["framing"] == {
+        "size_px": framing.FRAME_PX,
+        "eye_distance_px": framing.EYE_DISTANCE_PX,
+        "eyes_centre_px": list(framing.EYES_MIDPOINT_PX),
     }

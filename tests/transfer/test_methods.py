@@ -62,7 +62,7 @@ def test_efficientnet_sees_rgb_less_127_over_128_at_224_pixels(tmp_path, lite0_s
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file(package_names(lite0_state), path)
     images = faces(1, 224)
-    x = load_imagenet(path).preprocess(images)
+    x = load_imagenet(path).preprocessing(images)
     assert x.shape == (1, 3, 224, 224)
     assert np.allclose(x[0].permute(1, 2, 0).numpy(), (images[0].astype(float) - 127) / 128, atol=1e-6)
 
@@ -74,9 +74,9 @@ def test_a_torchvision_resnet50_is_recognised_and_normalised_as_imagenet_is(tmp_
     encoder = load_imagenet(path)
     images = faces(1, 224)
     expected = (images[0] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    assert np.allclose(encoder.preprocess(images)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+    assert np.allclose(encoder.preprocessing(images)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
     with torch.no_grad():
-        expected = network.eval()(encoder.preprocess(images)).numpy()
+        expected = network.eval()(encoder.preprocessing(images)).numpy()
     np.testing.assert_allclose(encode(encoder, images), expected, rtol=1e-4, atol=1e-4)  # features reach 80
 
 

@@ -1,9 +1,7 @@
 """Faces in photos: find the face, bring it into the project's framing. The one place that does so.
 
 In: RGB uint8 images (H,W,3) as people take them; photos.py reads them. Out: five points (two corners per eye, base of
-the nose) and aligned faces (S,S,3). Framing: at 64 px the eyes' centres are 19.2 px apart and their midpoint lies at
-(32.0, 30.1), counted from the image's corner, so that a mirrored face is framed alike; other sizes scale. That is
-how the generator `dcgan` frames its faces.
+the nose) and aligned faces (S,S,3), framed as framing.py says.
 
 Detector: dlib's frontal HOG (Boost licence); points: dlib's five-point model (CC0). Both look at one image alone,
 so a face is found, and lies, the same in any batch.
@@ -23,15 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import DataError
-from comface.faces.framing import resized
+from comface.faces.framing import EYE_DISTANCE_PX, EYES_MIDPOINT_PX, FRAME_PX, resized
 from comface.weights.fetched import LANDMARKS, model_path
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
-
-FRAME_PX = 64.0
-EYE_DISTANCE_PX = 19.2
-EYES_MIDPOINT_PX = (32.0, 30.1)
 
 THRESHOLD = -0.5
 """Confidence from which a lone face counts. Generated faces of 64 px need it: 91 % are found, 70 % from 0 on."""

@@ -1,7 +1,9 @@
-"""Which part of an aligned face a network is shown: all of the frame, or a square around eyes, nose and mouth.
+"""The project's framing: where the eyes lie in an aligned face, and which part of the frame a network is shown.
 
-The frame (faces/detection.py) holds hair and background as well, in which photos of different days differ most. A share
-of 0.75 keeps forehead to chin.
+Framing: at 64 px the eyes' centres are 19.2 px apart and their midpoint lies at (32.0, 30.1), counted from the image's
+corner, so that a mirrored face is framed alike; other sizes scale. That is how the generator `dcgan` frames its faces.
+The frame holds hair and background as well, in which photos of different days differ most. So a network may be shown
+only a square around eyes, nose and mouth.
 """
 
 from __future__ import annotations
@@ -9,6 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+FRAME_PX = 64.0
+EYE_DISTANCE_PX = 19.2
+EYES_MIDPOINT_PX = (32.0, 30.1)
+FRAMING = {"size_px": int(FRAME_PX), "eye_distance_px": EYE_DISTANCE_PX, "eyes_centre_px": list(EYES_MIDPOINT_PX)}
+"""As a registered model records it."""
+FACE_SHARE = 0.75
+"""The share of the frame that keeps forehead to chin."""
 DROP = 0.2
 """How far below the frame's centre the square's centre lies, in half frames: eyes lie above the centre, chins at the
 edge."""

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError
 from comface.faces.detection import Face, Pixels, align, alignment, faces_in
-from comface.faces.framing import resized
+from comface.faces.framing import EYE_DISTANCE_PX, EYES_MIDPOINT_PX, resized
 from comface.weights.fetched import AGE, EXPRESSION, GENDER, model_path
 
 Floats = NDArray[np.float64]
@@ -135,7 +135,7 @@ def _chip(sight: _Sight, size_px: int) -> NDArray[np.float32]:
 def _yaw(sight: _Sight) -> float:
     points_52 = sight.face.points_52
     matrix_23 = alignment(points_52, FACE_PX)
-    return float((matrix_23[0, :2] @ points_52[4] + matrix_23[0, 2] - 31.5) / 19.2)
+    return float((matrix_23[0, :2] @ points_52[4] + matrix_23[0, 2] - (EYES_MIDPOINT_PX[0] - 0.5)) / EYE_DISTANCE_PX)
 
 
 def _roll(sight: _Sight) -> float:

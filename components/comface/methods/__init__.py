@@ -8,20 +8,18 @@ Legend: N images, S = H = W side length, C = 3 channels, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface.artifacts.manifest import file_sha256
 from comface.errors import ConfigurationError, DataError
-from comface.faces.framing import shown
-from comface.methods.config import UntrainedConfig
-from comface.methods.encoder import Encoder, Faces, Sources, load_whole, normalising
+from comface.faces.preprocessing import Preprocessing
+from comface.methods.config import TrainedConfig, UntrainedConfig
+from comface.methods.encoder import Encoder, Sources, load_whole
 from comface.seeds import derive_seed
 
 if TYPE_CHECKING:
-    import torch
-
     from comface.artifacts.manifest import Artifact
 
 PIXELS_SIDE_PX = 12
@@ -69,21 +67,19 @@ def _scratch(sources: Sources) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(sources.seed, "scratch", sources.network))
         network, width = build_backbone(sources.network)
-    return Encoder(width, *normalising(sources.image_size_px, (0.5,) * 3, (0.5,) * 3, sources.view_share), network)
+    return Encoder(width, Preprocessing(view_share=sources.view_share, size_px=sources.image_size_px), network)
 
 
 def _comface(sources: Sources) -> Encoder:
     """A backbone pre-trained here, and its change head."""
     import torch
 
-    from comface.config.reading import parse
-    from comface.methods.config import TrainedConfig
     from comface.networks.backbones import build_backbone
     from comface.weights.tensor_tables import tensors_in
 
     if sources.backbone is None:
         raise ConfigurationError("The method 'comface' needs the backbone of a pre-training; pass its artifact.")
-    config = parse(TrainedConfig, _known_fields(TrainedConfig, sources.backbone.manifest.config))
+    config = TrainedConfig.of(sources.backbone)
     name = "model.safetensors"
     content = sources.backbone.read(name)
     state = {k: torch.from_numpy(v) for k, v in tensors_in(content, f"'{name}' of {sources.backbone.uri}").items()}
@@ -91,12 +87,7 @@ def _comface(sources: Sources) -> Encoder:
     load_whole(network, {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")},
           sources.backbone.uri)  # fmt: skip
     head = {part: state[f"head.linear.{part}"].numpy() for part in ("weight", "bias") if f"head.linear.{part}" in state}
-    return Encoder(width, *normalising(config.image_size_px, (0.5,) * 3, (0.5,) * 3, config.view_share), network, head)
-
-
-def _known_fields(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The step may record more than its configuration (what it read, on how many processes)."""
-    return {name: values[name] for name in model.model_fields if name in values}
+    return Encoder(width, config.preprocessing, network, head)
 
 
 def _imagenet(sources: Sources) -> Encoder:
@@ -108,20 +99,12 @@ def _imagenet(sources: Sources) -> Encoder:
 
 def _pixels(sources: Sources) -> Encoder:
     """The face itself at 12 x 12 pixels: what can be done without having learned anything."""
-    import torch
     from torch import nn
 
-    def preprocess(faces_NSSC: Faces) -> torch.Tensor:
-        return torch.from_numpy(shown(faces_NSSC, sources.view_share, PIXELS_SIDE_PX)).float().permute(0, 3, 1, 2) / 255
-
-    description = {
-        "view_share": sources.view_share,
-        "size_px": PIXELS_SIDE_PX,
-        "channels": "RGB",
-        "mean": [0.0] * 3,
-        "std": [1.0] * 3,
-    }
-    return Encoder(3 * PIXELS_SIDE_PX**2, description, preprocess, nn.Flatten())
+    shown = Preprocessing(
+        view_share=sources.view_share, size_px=PIXELS_SIDE_PX, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+    )
+    return Encoder(3 * PIXELS_SIDE_PX**2, shown, nn.Flatten())
 
 
 METHODS: dict[str, Callable[[Sources], Encoder]] = {

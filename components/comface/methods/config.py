@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
+from comface.config.reading import parse
 from comface.config.section import Section, Seed
+from comface.faces.preprocessing import Preprocessing
 from comface.networks.names import Backbone
+
+if TYPE_CHECKING:
+    from comface.artifacts.manifest import Artifact
 
 
 class UntrainedConfig(Section):
@@ -29,3 +36,14 @@ class TrainedConfig(Section):
     backbone: Backbone
     image_size_px: int = Field(ge=32, le=512, description="side length of a view in pixels")
     view_share: float = Field(gt=0.3, le=1, description="share of the aligned frame that a view shows")
+
+    @classmethod
+    def of(cls, backbone: Artifact) -> TrainedConfig:
+        """The step may record more than its configuration (what it read, on how many processes)."""
+        recorded = backbone.manifest.config
+        return parse(cls, {name: recorded[name] for name in cls.model_fields if name in recorded})
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Faces as pre-training showed them, without its augmentation."""
+        return Preprocessing(view_share=self.view_share, size_px=self.image_size_px)

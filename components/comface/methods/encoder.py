@@ -7,7 +7,7 @@ Legend: N images, S = H = W side length, C = 3 channels, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import DataError
-from comface.faces.framing import shown
+from comface.faces.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from comface.artifacts.manifest import Artifact
@@ -51,11 +50,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Encoder:
-    """`preprocess` makes the network's input of faces; `network` maps it to features (N,D)."""
+    """`preprocessing` makes the network's input of faces; `network` maps it to features (N,D)."""
 
     width: int
-    preprocessing: Mapping[str, Any]
-    preprocess: Callable[[Faces], torch.Tensor]
+    preprocessing: Preprocessing
     network: nn.Module
     head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
@@ -80,24 +78,10 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     parts = [np.empty((0, encoder.width), dtype=np.float32)]
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(faces_NSSC), size):
-            x_NCHW = encoder.preprocess(np.asarray(faces_NSSC[start : start + size]))
+            x_NCHW = encoder.preprocessing(np.asarray(faces_NSSC[start : start + size]))
             x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
             parts.append(network(x_NCHW).float().cpu().numpy())
     return np.concatenate(parts)
-
-
-def normalising(
-    side_px: int, mean: tuple[float, ...], std: tuple[float, ...], view_share: float = 1.0
-) -> tuple[dict[str, Any], Any]:
-    """(description, preprocess): RGB, the view resized to `side_px`, (x / 255 - mean) / std per channel."""
-    import torch
-
-    def preprocess(faces_NSSC: Faces) -> torch.Tensor:
-        x_NSSC = torch.from_numpy(np.ascontiguousarray(shown(faces_NSSC, view_share, side_px))).float() / 255
-        return ((x_NSSC - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2).contiguous()
-
-    described = {"view_share": view_share, "size_px": side_px, "channels": "RGB", "mean": list(mean), "std": list(std)}
-    return described, preprocess
 
 
 def load_whole(network: nn.Module, state: Mapping[str, Any], where: str) -> None:

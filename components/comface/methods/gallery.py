@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
+from comface.faces.framing import FACE_SHARE
 from comface.methods import load_method, method_inputs
 from comface.methods.config import UntrainedConfig
 from comface.methods.encoder import Sources, encode
@@ -26,22 +27,22 @@ Pixels = NDArray[np.uint8]
 Embed = Callable[[Pixels], Floats]
 LEAST_GALLERY = 3
 """People of a generator without whom identity is not told."""
-FACE_SHARE = 0.75
-"""Forehead to chin: hair and background stay along a track and would be recognised instead of the face."""
 
 
 def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict[str, Any], Mapping[str, Artifact]]:
-    """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it."""
+    """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it. A network that sees
+    the whole frame is shown the face alone: hair and background stay along a track and would be recognised instead."""
     made, inputs = method_inputs(method, backbone, None, UntrainedConfig())
-    from comface.faces.framing import view_of
     from comface.networks.backbones import folded  # torch
 
     encoder = load_method(method, Sources(backbone))
-    encoder = dataclasses.replace(encoder, network=folded(encoder.network))  # once, not at every call
-    whole = float(encoder.preprocessing.get("view_share", 1.0)) == 1.0
+    seen = encoder.preprocessing
+    if seen.view_share == 1:
+        seen = seen.model_copy(update={"view_share": FACE_SHARE})
+    encoder = dataclasses.replace(encoder, preprocessing=seen, network=folded(encoder.network))  # folded once
 
     def embed(images_NHW3: Pixels) -> Floats:
-        return np.asarray(encode(encoder, view_of(images_NHW3, FACE_SHARE) if whole else images_NHW3), np.float64)
+        return np.asarray(encode(encoder, images_NHW3), np.float64)
 
     return embed, made, inputs
 

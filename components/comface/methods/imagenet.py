@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface.errors import DataError
-from comface.methods.encoder import Encoder, load_whole, normalising
+from comface.faces.preprocessing import Preprocessing
+from comface.methods.encoder import Encoder, load_whole
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +84,8 @@ def _lite0(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     load_whole(network, {k: v for k, v in state.items() if not k.startswith("classifier.")}, f"'{path.name}'")
-    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    return Encoder(LITE0_WIDTH, *normalising(SIDE_PX, mean, std), network)
+    shown = Preprocessing(size_px=SIDE_PX, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    return Encoder(LITE0_WIDTH, shown, network)
 
 
 def _resnet50(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
@@ -92,4 +93,4 @@ def _resnet50(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
 
     network, width = build_backbone("resnet50")
     load_whole(network, {k: v for k, v in state.items() if not k.startswith("fc.")}, f"'{path.name}'")
-    return Encoder(width, *normalising(SIDE_PX, IMAGENET_MEAN, IMAGENET_STD), network)
+    return Encoder(width, Preprocessing(size_px=SIDE_PX, mean=IMAGENET_MEAN, std=IMAGENET_STD), network)

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from comface.artifacts.manifest import Artifact
 from comface.config.names import Word
 from comface.errors import DataError
+from comface.faces import preprocessing
+from comface.faces.framing import FRAMING
 from comface.networks.names import Backbone
 
 if TYPE_CHECKING:
     import torch
 
-FRAMING = {"size_px": 64, "eye_distance_px": 19.2, "eyes_centre_px": [32.0, 30.1]}
-"""Of every aligned face, at 64 px; other sizes scale."""
 LARGEST_JSON_BYTES = 1 << 20
 LARGEST_CARD_BYTES = 1 << 20
 SPARE_BYTES = 1 << 18
@@ -31,8 +31,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Mode = Literal["linear", "finetune"]
 Correlation = Annotated[float, Field(ge=-1.001, le=1.001)]
 Side = Annotated[int, Field(ge=16, le=1024)]
-Channel = Annotated[float, Field(ge=-100, le=100)]
-Spread = Annotated[float, Field(ge=1e-3, le=100)]
 
 
 class _Closed(BaseModel):
@@ -76,14 +74,12 @@ class ModelFacts(_Closed):
     metrics: list[Measurement] = Field(max_length=10_000)
 
 
-class Preprocessing(_Closed):
+class Preprocessing(preprocessing.Preprocessing):
+    """That of the network; and how large faces are aligned before, whether their mirror images are estimated too."""
+
+    model_config = ConfigDict(strict=True)
     framing: dict[str, Any]
     aligned_px: Side
-    view_share: Annotated[float, Field(gt=0.3, le=1)]
-    size_px: Side
-    channels: Literal["RGB"]
-    mean: list[Channel] = Field(min_length=3, max_length=3)
-    std: list[Spread] = Field(min_length=3, max_length=3)
     mirrored: bool
 
     @model_validator(mode="after")

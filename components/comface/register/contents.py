@@ -18,7 +18,9 @@ from pydantic import ValidationError
 
 from comface.artifacts.manifest import Artifact, Reference
 from comface.errors import DataError
-from comface.models.format import FRAMING, Preprocessing, Task
+from comface.faces.framing import FRAMING
+from comface.methods.config import TrainedConfig
+from comface.models.format import Preprocessing, Task
 from comface.register.card import CardFacts
 from comface.register.gate import CHALLENGER, Metric
 from comface.register.interval import half_width
@@ -118,19 +120,10 @@ def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, Ta
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> Preprocessing:
     """As ComFace's features are made: the face aligned at `aligned_px` (the largest, should data sets differ), its view
     brought to `size_px`, normalised."""
-    config = backbone.manifest.config
-    size_px = int(config["image_size_px"])
+    seen = TrainedConfig.of(backbone).preprocessing
     sources = [head.input("faces").manifest.config for head in heads.values()]
-    return Preprocessing(
-        framing=FRAMING,
-        aligned_px=max(int(source.get("face_size_px") or size_px) for source in sources),
-        view_share=float(config.get("view_share", 1.0)),
-        size_px=size_px,
-        channels="RGB",
-        mean=[0.5] * 3,
-        std=[0.5] * 3,
-        mirrored=True,
-    )
+    aligned_px = max(int(source.get("face_size_px") or seen.size_px) for source in sources)
+    return Preprocessing(**seen.model_dump(), framing=FRAMING, aligned_px=aligned_px, mirrored=True)
 
 
 def card_facts(

@@ -59,7 +59,7 @@ def _make(
     return draft.publish(
         {
             "method": method,
-            "preprocessing": dict(encoder.preprocessing),
+            "preprocessing": encoder.preprocessing.described(),
             "photos": len(h_ND),
             "width": int(h_ND.shape[1]),
         }

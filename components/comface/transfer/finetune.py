@@ -14,7 +14,7 @@ Legend: P pairs, N photos, S side length.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comface.errors import DataError
+from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder
 from comface.networks.backbones import ChangeHead
 from comface.runtime.progress import say
@@ -59,16 +60,16 @@ class Batches:
 
     def __init__(
         self,
-        preprocess: Callable[[NDArray[np.uint8]], Tensor],
+        preprocessing: Preprocessing,
         faces_NSSC: NDArray[np.uint8],
         pairs: Pairs,
         device: str,
     ) -> None:
-        self.preprocess, self.faces_NSSC, self.pairs, self.device = preprocess, faces_NSSC, pairs, device
+        self.preprocessing, self.faces_NSSC, self.pairs, self.device = preprocessing, faces_NSSC, pairs, device
 
     def __call__(self, which_P: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         x_PCSS, y_PCSS = (
-            self.preprocess(self.faces_NSSC[side_P[which_P]]).to(self.device)
+            self.preprocessing(self.faces_NSSC[side_P[which_P]]).to(self.device)
             for side_P in (self.pairs.x_P, self.pairs.y_P)
         )
         return x_PCSS, y_PCSS

@@ -182,10 +182,10 @@ def _finetuned(
     predicted, epochs, began = [], [], []
     for number, fold in enumerate(folds):
         encoder = load_method(words[1], sources)
-        data = Batches(encoder.preprocess, training.rows_N, training.pairs, device)
+        data = Batches(encoder.preprocessing, training.rows_N, training.pairs, device)
         parts = training.pairs.of(fold.train), training.pairs.of(fold.validation)
         tuned = finetune(encoder, data, *parts, config, (*words, number))
-        data = Batches(encoder.preprocess, tested.rows_N, tested.pairs, device)
+        data = Batches(encoder.preprocessing, tested.rows_N, tested.pairs, device)
         predicted.append(predict(tuned.network, data, tested.pairs.of(fold.test), config))
         epochs.append(tuned.epoch)
         began.append(tuned.head)
@@ -194,7 +194,7 @@ def _finetuned(
         return Estimates(predicted, facts)
     final_epochs = sorted(epochs)[len(epochs) // 2]
     encoder = load_method(words[1], sources)
-    data = Batches(encoder.preprocess, training.rows_N, training.pairs, device)
+    data = Batches(encoder.preprocessing, training.rows_N, training.pairs, device)
     final = finetune_all(encoder, data, final_epochs, config, (*words, "all"))
     backbone, head = final.tensors(config.antisymmetric)
     files = {"head.safetensors": _safetensors(head), "backbone.safetensors": _safetensors(backbone)}

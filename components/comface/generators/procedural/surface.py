@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from comface.faces.framing import EYES_MIDPOINT_PX, FRAME_PX
 from comface.generators.procedural.parameters import FaceParameters
 
 SPAN_CM = 21.0  # of the picture's side: 6.3 cm between the eyes are 19.2 of 64 pixels
-CENTRE_X, CENTRE_Y = 32.0 / 64, 30.1 / 64  # where the eyes' midpoint lies, from the picture's corner
+CENTRE_X, CENTRE_Y = (px / FRAME_PX for px in EYES_MIDPOINT_PX)  # of the eyes, from the picture's corner
 AXIS_CM = 7.6  # the head's axis lies this far behind the eyes
 BROADEST_CM = 1.2  # height at which the head is broadest
 
