@@ -16,6 +16,7 @@ from comface.plan.configuration import RunConfig
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TREES = ("benchmarks", "components", "docker", "docs", "k8s", "pipelines", "tests")
+PACKAGE = "components/comface/"
 PLANNED: set[str] = set()
 """Commands that the pages may name before they are there."""
 
@@ -70,23 +71,29 @@ def test_every_page_and_picture_that_a_page_links_to_exists(page: Path) -> None:
 def test_every_module_and_file_that_a_page_names_exists(page: Path) -> None:
     """Between backticks: Python modules and their names by import, files of this repository by path or by name."""
     known = {path.name for folder in TREES for path in (ROOT / folder).rglob("*")}
-    for word in {word for code in re.findall(r"`([^`\n]+)`", page.read_text()) for word in code.split()}:
+    text = page.read_text()
+    words = {word for code in re.findall(r"`([^`\n]+)`", text) for word in code.split()}
+    for word in words | set(re.findall(r"-m\s+(comface\.[\w.]+)", text)):
         if re.fullmatch(r"comface(\.\w+)+", word) and word != "comface.yaml":
             assert pkgutil.resolve_name(word), word
         elif re.fullmatch(rf"({'|'.join(TREES)})/[\w./*-]+(?<!\.lock)", word):
             assert list(ROOT.glob(word.rstrip("/"))), word
-        elif re.fullmatch(r"[\w./-]+\.(py|html)", word):
+        elif re.fullmatch(r"[\w./-]+\.(py|html|yaml)", word):
             assert (ROOT / "components/comface" / word).exists() if "/" in word else word in known, word
 
 
-def test_every_place_of_the_readmes_file_tree_exists() -> None:
+def test_the_file_tree_of_the_readme_names_existing_places_and_every_package() -> None:
     tree = (ROOT / "README.md").read_text().partition("## Where things are")[2].split("```")[1]
-    above = ""
+    above, named = "", set()
     for line in tree.strip().splitlines():
+        if line.startswith(" " * 20):  # a heading within the tree
+            continue
         names = re.match(r"( *)((?:[\w.-]+/?(?:[\w.-]+/)* )+)(?: |$)", line + "  ")
         assert names is not None, line
         above = above if names[1] else ""
-        for name in names[2].split():
-            assert (ROOT / above / name).exists(), f"{above}{name}"
-        if not names[1] and names[2].strip() == "components/comface/":
-            above = "components/comface/"
+        named |= {above + name for name in names[2].split()}
+        if not names[1] and names[2].strip() == PACKAGE:
+            above = PACKAGE
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    packages = {f"{PACKAGE}{path.parent.name}/" for path in (ROOT / PACKAGE).glob("*/__init__.py")}
+    assert packages - named == set()

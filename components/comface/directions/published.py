@@ -1,6 +1,6 @@
 """The catalogue of published directions and weight files: which file an attribute's direction is, and how it is used.
 
-In: directions/published/catalogue.json, and what a configuration changes of it. Out: an Entry per generator and
+In: directions/catalogue.json, and what a configuration changes of it. Out: an Entry per generator and
 attribute. It covers the paper's 43 attributes (section 4.1); a file ATTRIBUTE.npy of one's own adds any other.
 """
 
