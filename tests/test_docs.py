@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
-from comface.cli import build_parser
-from comface.commands.settings import fields_page
+from comface.commands.program import comface
 from comface.plan.configuration import RunConfig
+from comface.plan.fields_page import fields_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -24,8 +23,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 def commands() -> set[str]:
-    groups = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    return {name for group in groups for name in group.choices}
+    return set(comface.commands)
 
 
 def test_the_page_of_the_configuration_is_what_the_command_prints() -> None:

@@ -35,11 +35,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from comface.artifacts.manifest import open_artifact
-from comface.commands.configured import add_configuration, configuration
 from comface.config.canonical import canonical_json
 from comface.errors import ComfaceError
 from comface.evaluate.tables import title
-from comface.plan.configuration import RunConfig
+from comface.plan.configuration import RunConfig, resolve
 from comface.plan.missing import missing_models, without_missing
 from comface.plan.step import Plans, make_plans
 from comface.pretrain.from_plan import pretrain_backbone
@@ -116,7 +115,11 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_configuration(parser)
+    parser.add_argument("--profile", default="laptop", metavar="NAME", help="where the configuration starts from")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE", help="override one field"
+    )
+    parser.add_argument("--store", metavar="URI", help="object store of artifacts (default: runs/PROFILE/store)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--variants", nargs="+", choices=ROWS, default=list(ROWS), help="rows (default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
@@ -127,13 +130,14 @@ def parsed() -> argparse.Namespace:
     if options.quick:
         options.overrides = [*QUICK, *options.overrides]
         options.store = options.store or (options.results / "store").as_uri()
+    options.store = options.store or (Path("runs") / options.profile / "store").absolute().as_uri()
     return options
 
 
 def planned(options: argparse.Namespace, *more: str) -> tuple[Plans, RunConfig, list[str]]:
     """What each step receives under further overrides; what cannot run on this machine is left out, and noted."""
     chosen = [*options.overrides, "transfer.modes=[linear]", *more]
-    config = configuration(argparse.Namespace(profile=options.profile, store=options.store, overrides=chosen))
+    config = resolve(options.profile, chosen, {"store": options.store})
     config, notes = without_missing(config, missing_models())
     return make_plans(config, ""), config, notes
 

@@ -25,6 +25,7 @@ MOST_LINES = 40
 
 class ComfaceError(Exception):
     exit_code = 1
+    meaning = "a defect of comface, please report it"
 
     def __init__(self, sentence: str = "", problems: Iterable[ComfaceError] = ()) -> None:
         super().__init__(UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), sentence))
@@ -53,25 +54,42 @@ def raise_any(errors: Iterable[ComfaceError]) -> None:
 
 class ConfigurationError(ComfaceError):
     exit_code = 64
+    meaning = "wrong configuration"
 
 
 class DataError(ComfaceError):
     exit_code = 65
+    meaning = "data that cannot be trusted"
 
 
 class GateRefused(ComfaceError):
     exit_code = 66
+    meaning = "gate refused"
 
 
 class TryAgain(ComfaceError):
     exit_code = 75
+    meaning = "try again"
 
 
 class OutputLost(ComfaceError):
     """No word is needed, but it is no success: the code is what a shell says of `cat` in `cat FILE | head`."""
 
     exit_code = 141
+    meaning = "nobody reads the output"
 
 
 class Preempted(ComfaceError):
     exit_code = 143
+    meaning = "preempted"
+
+
+EXIT_CODES: dict[int, type[ComfaceError]] = {
+    kind.exit_code: kind for kind in (ConfigurationError, DataError, GateRefused, TryAgain, OutputLost, Preempted)
+}
+"""The one table: what a process ended with, or a record says, and the error that it stands for."""
+
+
+def error_of(exit_code: int, sentence: str) -> ComfaceError:
+    """The error that another process recorded."""
+    return EXIT_CODES.get(exit_code, ComfaceError)(sentence)

@@ -124,7 +124,7 @@ def test_a_number_that_a_server_would_change_goes_as_text(server: KfpServer) -> 
     assert submit(server, "--param", "store=s3://b/x", "--param", seeds) == 0
     (run,) = server.all("runs")
     assert run["runtime_config"]["parameters"]["overrides"] == {
-        "pretrain.seed": "9007199254740993", "shard": '{"seed": 9007199254740993}', "screening.seed": 5,
+        "pretrain.seed": "9007199254740993", "shard.seed": "9007199254740993", "screening.seed": 5,
     }  # fmt: skip
 
 

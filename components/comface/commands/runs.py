@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
-from comface.commands.configured import add_configuration, configuration, output_folder
+import click
+
+from comface.commands.options import PIPELINE, Chosen, configured
+from comface.commands.surface import PATH, Command
 from comface.errors import GateRefused
 from comface.runtime.progress import say
 
 
-def add_commands(commands: Any) -> None:
-    text = "run the whole pipeline on this machine: from synthetic faces to a registered model and its report"
-    parser = commands.add_parser("run", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_configuration(parser)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
-    )
-    parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
-    )
-    parser.add_argument("--verbose", action="store_true", help="show all that KFP's runner says, not only in run.log")
-    parser.set_defaults(action=run)
+@click.command(
+    cls=Command, example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml --output runs/study"
+)
+@configured()
+@click.option(
+    "--output",
+    type=PATH,
+    metavar="DIR",
+    help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
+)
+@PIPELINE
+@click.option("--verbose", is_flag=True, help="show all that KFP's runner says, not only in run.log")
+def run(chosen: Chosen, output: Path | None, pipeline: Path | None, verbose: bool) -> int:
+    """Run the whole pipeline on this machine: from synthetic faces to a registered model and its report.
 
-
-def run(arguments: argparse.Namespace) -> int:
+    It is the pipeline that a cluster runs, with the same components. Run the same command again to resume a run that
+    was interrupted: what is finished is reused.
+    """
     from comface.files import check_output_folder
     from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline
 
-    check_output_folder(output_folder(arguments))
-    config = configuration(arguments, {"pretrain": ONE_MACHINE})
-    outcome = run_pipeline(
-        find_pipeline(arguments.pipeline), config, arguments.overrides, output_folder(arguments), arguments.verbose
-    )
+    folder = chosen.folder(output)
+    check_output_folder(folder)
+    config = chosen.configuration({"pretrain": ONE_MACHINE}, output)
+    outcome = run_pipeline(find_pipeline(pipeline), config, chosen.overrides(), folder, verbose)
     say("")
     for line in outcome.lines():
         say(line)

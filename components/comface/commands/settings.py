@@ -1,132 +1,24 @@
-"""`comface config`: the configuration that a profile and overrides give, and every field with its meaning."""
+"""`comface config`: the configuration that a profile, a file and overrides give, and every field with its meaning."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+import click
 
-import yaml
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
-from comface.commands.configured import add_configuration, configuration
-from comface.plan.configuration import RunConfig
-
-HEAD = """# Configuration
-
-Every field, its default (the paper's, section 4.1, where the paper says), what it may be, and its meaning; this page is
-what `comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field
-with `--set section.field=value`, or in the KFP UI in the parameter `overrides`, a mapping: `{"section.field": value}`.
-A value is YAML: text, numbers, true and false, lists and mappings. In the UI a text means what it means after `--set`
-(`"null"` is no value); KFP keeps numbers as doubles, so a whole number above 2^53 is written as text there.
-
-The first step of a run, and `comface doctor`, check everything that can be known before the first image and say all of
-it at once: the fields, methods and their weights, generators and their directions, data sets and their labels, whether
-the batch can be shared by the processes, and what the run needs of disk and memory.
-
-Data sets, tasks and models are named with lowercase letters, digits, `-` and `_`, at most 63. A label is called as its
-column, without `/`; a unit is any printable text.
-"""
+from comface.commands.options import Chosen, configured
+from comface.commands.surface import Command
 
 
-def add_commands(commands: Any) -> None:
-    text = "print the configuration that a profile and overrides give (YAML), or every field with its meaning"
-    parser = commands.add_parser("config", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_configuration(parser)
-    parser.add_argument("--fields", action="store_true", help="every field with default and meaning (Markdown)")
-    parser.set_defaults(action=show)
+@click.command(cls=Command, example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")
+@configured()
+@click.option("--fields", is_flag=True, help="every field with default and meaning (Markdown)")
+def config(chosen: Chosen, fields: bool) -> None:
+    """Print the configuration that a profile, a file and overrides give (YAML), or every field with its meaning."""
+    if fields:
+        from comface.plan.fields_page import fields_page
 
-
-def show(arguments: argparse.Namespace) -> None:
-    if arguments.fields:
         print(fields_page(), end="")
         return
-    values = configuration(arguments).model_dump(mode="json", by_alias=True)
+    import yaml
+
+    values = chosen.configuration().model_dump(mode="json", by_alias=True)
     print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")
-
-
-def fields_page() -> str:
-    lines = [HEAD, *_table("", RunConfig)]
-    for name, field in RunConfig.model_fields.items():
-        model = field.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            section = field.alias or name
-            lines += ["", f"## {section}", *_section_text(model), "", *_table(f"{section}.", model)]
-    return "\n".join(lines) + "\n"
-
-
-def _section_text(model: type[BaseModel]) -> list[str]:
-    return ["", " ".join(model.__doc__.split())] if model.__doc__ else []
-
-
-def _table(prefix: str, model: type[BaseModel]) -> list[str]:
-    rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            if prefix:
-                rows += _table(f"{prefix}{name}.", kind)[2:]
-            continue
-        path = f"{prefix}{field.alias or name}"
-        text = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{path}` | {_default(field)} | {_allowed(field)} | {text} |")
-        place, item = _item(path, kind)
-        if item:
-            rows += _table(f"{place}.", item)[2:]
-    return rows
-
-
-def _item(path: str, kind: Any) -> tuple[str, type[BaseModel] | None]:
-    """Where an entry of a list or mapping lies, and its model; None where entries are plain values."""
-    while get_origin(kind) in (dict, tuple):
-        path, kind = (
-            (f"{path}.NAME", get_args(kind)[1]) if get_origin(kind) is dict else (f"{path}[i]", get_args(kind)[0])
-        )
-    return path, kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _allowed(field: FieldInfo) -> str:
-    """The range of a number, the choices of a word; of a list, those of its items; empty for other text."""
-    choices, bounds = [], {}
-    for part in _parts(field):
-        if isinstance(part, (Ge, Gt)):
-            bounds["low"] = f"{part.ge:,}" if isinstance(part, Ge) else f"above {part.gt:,}"
-        elif isinstance(part, (Le, Lt)):
-            bounds["high"] = f"{part.le:,}" if isinstance(part, Le) else f"below {part.lt:,}"
-        elif get_origin(part) is Literal:
-            choices += [str(choice) for choice in get_args(part)]
-    if choices:
-        return ", ".join(choices)
-    return f"{bounds['low']} to {bounds['high']}" if len(bounds) == 2 else ""
-
-
-def _parts(field: FieldInfo) -> Iterator[Any]:
-    """Types and limits that a field's annotation is made of, at any depth but not inside mappings."""
-    todo = [field.annotation, *field.metadata]
-    while todo:
-        part = todo.pop(0)
-        yield part
-        if isinstance(part, FieldInfo):
-            todo += part.metadata
-        elif get_origin(part) is Annotated:
-            todo += [part.__origin__, *part.__metadata__]
-        elif get_origin(part) in (tuple, Union, UnionType):
-            todo += get_args(part)
-
-
-def _default(field: Any) -> str:
-    value = field.default
-    if value is PydanticUndefined:
-        return "(required)"
-    if isinstance(value, dict):
-        return f"{len(value)} entries: {', '.join(value)}"
-    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return "; ".join(f"{share.identities:,} {share.generator} × {share.attributes_per_identity} of "
-                         f"{len(share.attributes)} attributes" for share in value)  # fmt: skip
-    if isinstance(value, tuple):
-        return f"`[{', '.join(map(str, value))}]`"
-    return "unset" if value is None else f"`{value}`" if value != "" else "empty"

@@ -2,89 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from comface.artifacts.manifest import split_pin
-from comface.commands.configured import add_configuration, configuration
-from comface.errors import ConfigurationError, raise_any
-from comface.plan.sizes import memory_problems
-from comface.plan.step import Plans, make_plans
-from comface.plan.weights import find_generators, screening_of
+import click
 
-BACKBONE = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
+from comface.commands.options import Chosen, configured
+from comface.commands.surface import PATH, Command
+from comface.errors import ConfigurationError, GateRefused, raise_any
 
+if TYPE_CHECKING:
+    from comface.plan.step import Plans
 
-def add_commands(commands: Any) -> None:
-    parser = _step(
-        commands, "synthesize", "make synthetic faces: tracks of one identity swept along one attribute", synthesize
-    )
-    parser.add_argument("--part", type=int, help="make one part only (default: all, one after the other)")
-    parser = _step(
-        commands,
-        "screen",
-        "measure on a sample whether each direction does what it is named for, and how far face and identity hold",
-        screen,
-    )
-    parser.add_argument(
-        "tracks", nargs="*", metavar="URI", help="tracks artifacts (default: render a sample of the composition now)"
-    )
-    parser.add_argument(
-        "--picture", type=Path, default=Path("screening.png"), metavar="FILE.png", help="where the picture goes"
-    )
-    parser = _step(commands, "shard", "pack tracks into shards, split 90/10 by identity", shard)
-    parser.add_argument("tracks", nargs="+", metavar="URI", help="tracks artifacts, of all parts")
-    parser = _step(commands, "pretrain", "learn backbone and change head from shards (also under torchrun)", pretrain)
-    parser.add_argument("shards", metavar="URI", help="the shards artifact")
-    parser = _step(commands, "align", "find and align the faces of a data set (without a URI: of its rehearsal)", align)
-    parser.add_argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
-    parser = _step(commands, "transfer", "evaluate one method on one task, linearly or fine-tuned", transfer)
-    parser.add_argument("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
-    parser.add_argument("--method", default="comface", metavar="NAME", help="e.g. comface, scratch, pixels, imagenet")
-    parser.add_argument(
-        "--mode",
-        default="linear",
-        choices=("linear", "finetune"),
-        help="a head on frozen features, or all weights (default: linear)",
-    )
-    parser.add_argument(
-        "--faces", nargs="+", required=True, metavar="URI", help="faces artifacts of the task's data sets"
-    )
-    parser.add_argument("--backbone", default="", metavar="REF", help=f"{BACKBONE} (method comface)")
-    parser = _step(commands, "evaluate", "put transfers into tables, pictures and one report", evaluate)
-    parser.add_argument("results", nargs="+", metavar="URI", help="transfer artifacts")
-    parser.add_argument("--backbone", required=True, metavar="REF", help=BACKBONE)
-    parser.add_argument("--report", type=Path, default=Path("report.html"), help="where to write the report")
-    parser = _step(commands, "register", "gate an evaluation and register its model", register)
-    parser.add_argument("evaluation", metavar="URI", help="the evaluation artifact")
-    parser.add_argument("--backbone", required=True, metavar="REF", help=BACKBONE)
+NAMED = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
+BACKBONE = click.option("--backbone", required=True, metavar="REF", help=NAMED)
+URI_OF_TRACKS = "file:///runs/laptop/store/tracks/0f3a"
+"""In examples."""
 
 
-def _step(commands: Any, name: str, text: str, action: Any) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_configuration(parser)
-    parser.set_defaults(action=action)
-    return parser
+def _plans(chosen: Chosen, **narrowed: str) -> Plans:
+    from comface.plan.step import make_plans
+
+    more = [f"transfer.{field}=[{value}]" for field, value in narrowed.items()]
+    return make_plans(chosen.configuration(more=more), "")
 
 
-def _plans(arguments: argparse.Namespace, **narrowed: str) -> Plans:
-    for field, value in narrowed.items():
-        arguments.overrides.append(f"transfer.{field}=[{value}]")
-    return make_plans(configuration(arguments), "")
-
-
-def _backbone(arguments: argparse.Namespace) -> str:
-    """The URI of the backbone that --backbone names; of the default model's without it."""
+def _backbone(chosen: Chosen, reference: str) -> str:
+    """The URI of the backbone that `reference` names; of the default model's where it is empty."""
     from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
 
-    store = open_store(configuration(arguments).store)
-    return resolve_backbone(store, arguments.backbone or resolve_model(store, None)[0]).uri
+    store = open_store(chosen.configuration().store)
+    return resolve_backbone(store, reference or resolve_model(store, None)[0]).uri
+
+
+def _print_plain(reference: str) -> None:
+    from comface.artifacts.manifest import split_pin
+
+    print(split_pin(reference)[0])
 
 
 def _scratch_file() -> str:
@@ -94,104 +53,163 @@ def _scratch_file() -> str:
     return str(Path(folder) / "page")
 
 
-def synthesize(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example="comface synthesize --set synthesize.parts=4 --part 0")
+@configured()
+@click.option("--part", type=int, help="make one part only (default: all, one after the other)")
+def synthesize(chosen: Chosen, part: int | None) -> None:
+    """Make synthetic faces: tracks of one identity swept along one attribute."""
+    from comface.plan.sizes import memory_problems
+    from comface.plan.step import make_plans
+    from comface.plan.weights import find_generators
     from comface.synthesize.from_plan import synthesize_part
 
-    config = configuration(arguments)
+    config = chosen.configuration()
     raise_any(memory_problems(config, ["synthesize"]))
     plans = make_plans(config, "", supplies=find_generators(config))
-    if arguments.part is not None and arguments.part not in plans.parts:
-        raise ConfigurationError(f"There is no part {arguments.part}; parts run from 0 to {plans.parts[-1]}.")
-    for part in plans.parts if arguments.part is None else [arguments.part]:
-        print(split_pin(synthesize_part(plans.synthesize, part, _scratch_file()))[0])
+    if part is not None and part not in plans.parts:
+        raise ConfigurationError(f"There is no part {part}; parts run from 0 to {plans.parts[-1]}.")
+    for each in plans.parts if part is None else [part]:
+        _print_plain(synthesize_part(plans.synthesize, each, _scratch_file()))
 
 
-def screen(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
+@configured()
+@click.argument(
+    "tracks", nargs=-1, metavar="[URI...]", help="tracks artifacts (default: render a sample of the composition now)"
+)
+@click.option(
+    "--picture",
+    type=PATH,
+    default=Path("screening.png"),
+    show_default=True,
+    metavar="FILE.png",
+    help="where the picture goes",
+)
+def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
+    """Measure on a sample whether each direction does what it is named for, and how far face and identity hold."""
     import torch
 
     from comface.artifacts.manifest import open_artifact
     from comface.files import check_output, write_file
+    from comface.plan.weights import find_generators, screening_of
     from comface.runtime.folders import cache_folder
     from comface.screening.step import screen_composition, screen_tracks
     from comface.screening.table import text_table
     from comface.store import open_store
     from comface.tracks.supplies import open_supplies
 
-    check_output(arguments.picture, [], "--picture")
-    config = configuration(arguments)
+    check_output(picture, [], "--picture")
+    config = chosen.configuration()
     store = open_store(config.store)
-    if arguments.tracks:
-        parts = [open_artifact(uri, "tracks") for uri in arguments.tracks]
+    if tracks:
+        parts = [open_artifact(uri, "tracks") for uri in tracks]
         screening = screen_tracks(store, screening_of(config), parts)
     else:
         files = open_supplies(config.weights, find_generators(config), cache_folder())
         device = "cuda" if torch.cuda.is_available() else "cpu"
         screening = screen_composition(store, screening_of(config), config.synthesize, files, device=device)
-    picture = screening.read("screening.png")
-    write_file(arguments.picture, picture, private=True)
+    write_file(picture, screening.read("screening.png"), private=True)
     print(text_table(screening.facts))
-    print(f"picture: {arguments.picture}\n{screening.uri}")
+    print(f"picture: {picture}\n{screening.uri}")
 
 
-def shard(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example=f"comface shard {URI_OF_TRACKS}")
+@configured()
+@click.argument("tracks", nargs=-1, required=True, metavar="URI...", help="tracks artifacts, of all parts")
+def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
+    """Pack tracks into shards, split 90/10 by identity."""
     from comface.shard.from_plan import shard_tracks
 
-    print(split_pin(shard_tracks(_plans(arguments).shard, arguments.tracks, _scratch_file()))[0])
+    _print_plain(shard_tracks(_plans(chosen).shard, list(tracks), _scratch_file()))
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
+@click.command(
+    cls=Command, example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a"
+)
+@configured()
+@click.argument("shards", metavar="URI", help="the shards artifact")
+def pretrain(chosen: Chosen, shards: str) -> None:
+    """Learn backbone and change head from shards (also under torchrun)."""
     from comface.pretrain.from_plan import pretrain_backbone
 
-    pinned, _ = pretrain_backbone(_plans(arguments).pretrain, arguments.shards, _scratch_file())
-    print(split_pin(pinned)[0])
+    _print_plain(pretrain_backbone(_plans(chosen).pretrain, shards, _scratch_file())[0])
 
 
-def align(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
+@configured()
+@click.argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
+def align(chosen: Chosen, dataset: str) -> None:
+    """Find and align the faces of a data set (without a URI: of its rehearsal)."""
     from comface.transfer.from_plan import align_faces
 
-    for plan in _plans(arguments).datasets:
-        if json.loads(plan)["dataset"] == arguments.dataset:
-            print(split_pin(align_faces(plan, _scratch_file()))[0])
+    for plan in _plans(chosen).datasets:
+        if json.loads(plan)["dataset"] == dataset:
+            _print_plain(align_faces(plan, _scratch_file()))
             return
-    raise ConfigurationError(
-        f"No task of this configuration reads a data set '{arguments.dataset}'; see transfer.tasks."
-    )
+    raise ConfigurationError(f"No task of this configuration reads a data set '{dataset}'; see transfer.tasks.")
 
 
-def transfer(arguments: argparse.Namespace) -> None:
-    from comface.artifacts.manifest import open_artifact
+@click.command(
+    cls=Command,
+    lists=["--faces"],
+    example="comface transfer --task age --method scratch --faces s3://comface/artifacts/faces/0f3a",
+)
+@configured()
+@click.option("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
+@click.option(
+    "--method", default="comface", show_default=True, metavar="NAME", help="e.g. comface, scratch, pixels, imagenet"
+)
+@click.option(
+    "--mode",
+    type=click.Choice(("linear", "finetune")),
+    default="linear",
+    show_default=True,
+    help="a head on frozen features, or all weights",
+)
+@click.option("--faces", multiple=True, required=True, metavar="URI...", help="faces artifacts of the task's data sets")
+@click.option("--backbone", default="", metavar="REF", help=f"{NAMED} (method comface)")
+def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str, ...], backbone: str) -> None:
+    """Evaluate one method on one task, linearly or fine-tuned."""
+    from comface.artifacts.manifest import open_artifact, split_pin
     from comface.config.canonical import canonical_json
     from comface.transfer.from_plan import completed, transfer_item
 
-    plans = _plans(arguments, tasks=arguments.task, methods=arguments.method, modes=arguments.mode)
+    plans = _plans(chosen, tasks=task, methods=method, modes=mode)
     if not plans.items:
-        raise ConfigurationError(f"The method '{arguments.method}' cannot be evaluated by '{arguments.mode}'.")
-    backbone = _backbone(arguments) if arguments.method == "comface" else ""
-    faces = [open_artifact(uri, "faces") for uri in arguments.faces]
-    (item,) = completed([json.loads(plans.items[0])], faces, backbone)
+        raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'.")
+    uri = _backbone(chosen, backbone) if method == "comface" else ""
+    (item,) = completed([json.loads(plans.items[0])], [open_artifact(each, "faces") for each in faces], uri)
     pinned, metrics = transfer_item(canonical_json(item))
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
+@click.command(cls=Command, example="comface evaluate s3://comface/artifacts/transfer/0f3a --backbone comface@v3")
+@configured()
+@click.argument("results", nargs=-1, required=True, metavar="URI...", help="transfer artifacts")
+@BACKBONE
+@click.option("--report", type=PATH, default=Path("report.html"), show_default=True, help="where to write the report")
+def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Path) -> None:
+    """Put transfers into tables, pictures and one report."""
     from comface.evaluate.from_plan import evaluate_results
     from comface.files import check_output
 
-    check_output(arguments.report, [], "--report")
-    pinned, _ = evaluate_results(
-        _plans(arguments).evaluate, arguments.results, _backbone(arguments), str(arguments.report), _scratch_file()
-    )
-    print(split_pin(pinned)[0])
+    check_output(report, [], "--report")
+    plan, uri = _plans(chosen).evaluate, _backbone(chosen, backbone)
+    _print_plain(evaluate_results(plan, list(results), uri, str(report), _scratch_file())[0])
 
 
-def register(arguments: argparse.Namespace) -> int:
-    from comface.errors import GateRefused
+@click.command(cls=Command, example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3")
+@configured()
+@click.argument("evaluation", metavar="URI", help="the evaluation artifact")
+@BACKBONE
+def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
+    """Gate an evaluation and register its model."""
     from comface.register.from_plan import decide, register_model
 
-    plan = _plans(arguments).register
+    plan = _plans(chosen).register
     decision = _scratch_file()
-    if decide(plan, arguments.evaluation, decision) != "passed":
+    if decide(plan, evaluation, decision) != "passed":
         print(Path(decision).read_text("utf-8"))
         return GateRefused.exit_code
-    print(register_model(plan, arguments.evaluation, _backbone(arguments), _scratch_file())[0])
+    print(register_model(plan, evaluation, _backbone(chosen, backbone), _scratch_file())[0])
     return 0

@@ -1,140 +1,111 @@
-"""`comface submit` and `comface schedule`: runs of the compiled pipeline on a Kubeflow Pipelines (KFP) server."""
+"""`comface submit`: one run of the compiled pipeline on a Kubeflow Pipelines (KFP) server, after every check."""
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface.config.names import quoted
+import click
+
+from comface.commands.options import ENDPOINT, NAMESPACE, PIPELINE, Chosen, configured
+from comface.commands.surface import Command, together
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.plan.configuration import profiles, resolve
-from comface.plan.parameters import override_lines, override_mapping
 from comface.runtime.progress import say
 
 if TYPE_CHECKING:
+    from comface.plan.configuration import RunConfig
     from comface.submit.connection import Connection
     from comface.submit.package import Package
-    from comface.submit.schedules import Schedule
 
 LONGEST_WORD = 100
 """Of what KFP shows as the name of a run, a schedule or an experiment."""
 
 
-def add_commands(commands: Any) -> None:
-    text = "start a run of the pipeline on a KFP server; prints its page"
-    parser = commands.add_parser("submit", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    _add_pipeline(parser)
-    parser.add_argument("--name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
-    parser.add_argument("--wait", action="store_true", help="wait for the run's end; exit code as `comface run`")
-    parser.add_argument(
-        "--upload", action="store_true", help="start nothing: put the pipeline into the UI, as a new version"
-    )
-    _add_server(parser)
-    parser.set_defaults(action=submit)
-    schedule = commands.add_parser(
-        "schedule",
-        help="recurring runs: create, list, pause, resume, delete",
-        description="Recurring runs, one per name (docs/scheduling.md).",
-    )
-    verbs = schedule.add_subparsers(metavar="VERB", required=True)
-    creating = _verb(verbs, "create", "keep a recurring run; one of that name is replaced, no tick missed or doubled")
-    creating.add_argument("name", metavar="NAME", help="name of the schedule")
-    creating.add_argument(
-        "--cron", required=True, metavar="CRON", help="six fields, seconds first, UTC: '0 0 2 * * 1' is Mondays at 2:00"
-    )
-    _add_pipeline(creating)
-    _add_server(creating)
-    creating.set_defaults(action=create_schedule)
-    listing = _verb(verbs, "list", "all schedules, with their next tick")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    _add_server(listing)
-    listing.set_defaults(action=list_schedules)
-    for verb, what in (
-        ("pause", "start no more runs; one that is under way goes on"),
-        ("resume", "start runs again; the latest tick that passed meanwhile is made up for"),
-        ("delete", "delete a schedule, but never a run that is under way"),
-    ):
-        changing = _verb(verbs, verb, what)
-        changing.add_argument("name", metavar="NAME", help="name of the schedule")
-        _add_server(changing)
-        changing.set_defaults(action=change_schedule, verb=verb)
+@dataclass(frozen=True)
+class Sent:
+    """What a run of the pipeline is made of, besides its configuration."""
+
+    parameters: tuple[str, ...]
+    experiment: str
+    service_account: str
+    pipeline: Path | None
 
 
-def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    return parser
+@dataclass(frozen=True)
+class Server:
+    endpoint: str | None
+    namespace: str | None
+
+    def connect(self) -> Connection:
+        from comface.submit.connection import connect
+
+        return connect(self.endpoint, self.namespace)
 
 
-def _add_pipeline(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile", metavar="NAME", help=f"where the configuration starts from: {', '.join(profiles())}"
-    )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="override one field, e.g. pretrain.epochs=4; may be given again (docs/configuration.md lists all)",
-    )
-    parser.add_argument(
+SENT = together(
+    "sent",
+    Sent,
+    click.option(
         "--param",
-        dest="parameters",
-        action="append",
-        default=[],
+        "parameters",
+        multiple=True,
         metavar="NAME=VALUE",
-        help="a parameter of the pipeline, e.g. nodes=2 or store=s3://bucket/prefix; may be given again",
-    )
-    parser.add_argument("--experiment", default="comface", metavar="NAME", help="experiment of its runs")
-    parser.add_argument(
+        help="a parameter of the pipeline, e.g. nodes=2 or store=s3://bucket/prefix; may be repeated",
+    ),
+    click.option("--experiment", default="comface", show_default=True, metavar="NAME", help="experiment of its runs"),
+    click.option(
         "--service-account", default="", metavar="NAME", help="Kubernetes account of its pods (default: the server's)"
-    )
-    parser.add_argument(
-        "--pipeline", type=Path, metavar="FILE", help="compiled pipeline (default: the one that the package brings)"
-    )
+    ),
+    PIPELINE,
+)
+SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--endpoint", metavar="URL", help="the KFP API (default: KFP_ENDPOINT; in a pod, the cluster's own)"
-    )
-    parser.add_argument(
-        "--namespace", metavar="NAME", help="your namespace, where KFP has several users (default: KFP_NAMESPACE)"
-    )
+@click.command(cls=Command, example="comface submit --profile paper --param store=s3://comface/artifacts --wait")
+@configured(store=False)
+@SENT
+@click.option("--name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
+@click.option("--wait", is_flag=True, help="wait for the run's end; exit code as `comface run`")
+@click.option("--upload", is_flag=True, help="start nothing: put the pipeline into the UI, as a new version")
+@SERVER
+def submit(chosen: Chosen, sent: Sent, name: str | None, wait: bool, upload: bool, server: Server) -> None:
+    """Start a run of the pipeline on a KFP server; prints its page.
 
+    Everything that can be known is checked before anything is sent.
+    """
+    from comface.submit import runs
 
-def submit(arguments: argparse.Namespace) -> int | None:
-    from comface.submit.runs import run_page, start_run, upload, wait_for_run
-
-    package, values, full = _checked(arguments)
-    connection = _connect(arguments)
-    if arguments.upload:
-        from comface import __version__
-
-        version = f"{__version__}-{package.sha256[:12]}"
-        pipeline, new = upload(connection, package, version)
-        say(f"{package.name} {version} {'is uploaded' if new else 'was there already'}")
-        print(f"{connection.page}/#/pipelines/details/{pipeline}")
-        return None
-    name = arguments.name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    run = start_run(connection, package, values, arguments.experiment, name, arguments.service_account)
-    page = run_page(connection, run)
+    package, values, full = checked(chosen, sent, name)
+    connection = server.connect()
+    if upload:
+        print(_uploaded(connection, package))
+        return
+    name = name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    run = runs.start_run(connection, package, values, sent.experiment, name, sent.service_account)
+    page = runs.run_page(connection, run)
     print(page, flush=True)
-    if arguments.wait:
-        state = wait_for_run(connection, run)
-        if state != "SUCCEEDED":
-            raise _failure(full, run, state, page)
-    return None
+    if wait and (state := runs.wait_for_run(connection, run)) != "SUCCEEDED":
+        raise _failure(full, run, state, page)
+
+
+def _uploaded(connection: Connection, package: Package) -> str:
+    """The page of the pipeline."""
+    from comface import __version__
+    from comface.submit.runs import upload
+
+    version = f"{__version__}-{package.sha256[:12]}"
+    pipeline, new = upload(connection, package, version)
+    say(f"{package.name} {version} {'is uploaded' if new else 'was there already'}")
+    return f"{connection.page}/#/pipelines/details/{pipeline}"
 
 
 def _failure(full: dict[str, Any], run: str, state: str, page: str) -> ComfaceError:
-    """The sentence and the code that the failed step recorded, where the store can be read from here."""
+    """The error that the failed step recorded, where the store can be read from here."""
     from comface.execution import recorded_failure
     from comface.plan.from_parameters import configure
     from comface.store import open_store
@@ -143,70 +114,73 @@ def _failure(full: dict[str, Any], run: str, state: str, page: str) -> ComfaceEr
         found = recorded_failure(open_store(configure(full["profile"], "", full["store"]).store), run)
     except (ComfaceError, KeyError):
         found = None
-    if found is None:
-        return TryAgain(f"The run ended as {state.lower()}; {page} says why.")
-    error = ComfaceError(found[0])
-    error.exit_code = found[1]
-    return error
+    return found or TryAgain(f"The run ended as {state.lower()}; {page} says why.")
 
 
-def create_schedule(arguments: argparse.Namespace) -> None:
-    from comface.submit.cron import checked_cron
-    from comface.submit.schedules import Wanted, create
+def checked(chosen: Chosen, sent: Sent, name: str | None) -> tuple[Package, dict[str, Any], dict[str, Any]]:
+    """The package, the arguments to send, and all of them with the defaults. Raises ConfigurationError for a parameter
+    or a configuration that the run's first step would refuse."""
+    from comface.config.credentials import override_values, refuse_credentials
+    from comface.plan.checks import check_configuration
+    from comface.run.local import find_pipeline
+    from comface.submit.package import read_package, split_arguments, with_defaults
 
-    now = datetime.now(UTC)
-    cron = checked_cron(arguments.cron, now)
-    package, values, _ = _checked(arguments)
-    wanted = Wanted(arguments.name, cron, package, values, arguments.experiment, arguments.service_account)
-    done = create(_connect(arguments), wanted)
-    say(f"{done}; next tick {cron.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")
-
-
-def list_schedules(arguments: argparse.Namespace) -> None:
-    from comface.submit.schedules import schedules
-
-    found, now = schedules(_connect(arguments)), datetime.now(UTC)
-    if arguments.json:
-        print(json.dumps([_row(schedule, now) for schedule in found], indent=1))
-        return
-    for row in (_row(schedule, now) for schedule in found):
-        values = " ".join(f"{name}={_shown(value)}" for name, value in row["parameters"].items())
-        when = f"next {row['next']}" if row["next"] else "paused"
-        print(f"{row['name']:<20} {row['cron']:<18} {when:<28} {values}".rstrip())
-    if not found:
-        say("there is no schedule")
-    twice = {s.name for s in found if sum(o.enabled and o.name == s.name for o in found) > 1}
-    for name in sorted(twice):
-        say(f"{name} would tick twice; run its `comface schedule create` again")
+    words = {"name": name, "experiment": sent.experiment, "account": sent.service_account}
+    words = {what: word for what, word in words.items() if word is not None}
+    refuse_credentials({**override_values([*sent.parameters, *chosen.overrides()]), **words})
+    _check_words(words)
+    package = read_package(find_pipeline(sent.pipeline))
+    values = _values(package, chosen, split_arguments(sent.parameters))
+    full = with_defaults(package, values)
+    config = _configuration(chosen, full)
+    check_configuration(config)
+    if config.store.startswith("file:"):
+        raise ConfigurationError(
+            f"The store {config.store} would be on each pod's own disk, where no other step finds it; "
+            "give --param store=s3://bucket/prefix."
+        )
+    return package, values, full
 
 
-def change_schedule(arguments: argparse.Namespace) -> None:
-    from comface.submit import schedules
+def _values(package: Package, chosen: Chosen, given: dict[str, str]) -> dict[str, Any]:
+    """The arguments: those of --param, and what the configuration's options mean as parameters. `given` beats what a
+    file says."""
+    from comface.plan.parameters import override_lines, override_mapping
+    from comface.submit.package import typed_arguments, with_defaults
 
-    actions: dict[str, Callable[[Connection, str], str]]
-    actions = {"pause": schedules.pause, "resume": schedules.resume, "delete": schedules.delete}
-    say(actions[arguments.verb](_connect(arguments), arguments.name))
+    values = typed_arguments(package, given)
+    options = {"profile": chosen.profile_option, "overrides": override_mapping(chosen.overrides(without=["store"]))}
+    for name, value in options.items():
+        if value and name in given:
+            raise ConfigurationError(f"The parameter '{name}' is given twice, as an option and with --param; drop one.")
+        if value:
+            values[name] = value
+    if chosen.file:
+        values = {name: v for name in ("profile", "store") if (v := chosen.file.values.get(name))} | values
+    if "overrides" in values:  # what KFP would not hand on unchanged goes as text
+        values["overrides"] = override_mapping(override_lines(values["overrides"]))
+    return values | _sizes_of_profile(with_defaults(package, values), given)
 
 
-def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:
-    tick = schedule.next(now)
-    return {
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "enabled": schedule.enabled,
-        "next": f"{tick:%Y-%m-%d %H:%M:%S} UTC" if tick else None,
-        "parameters": schedule.parameters,
-        "id": schedule.id,
-    }
+def _configuration(chosen: Chosen, full: dict[str, Any]) -> RunConfig:
+    """What the run's first step will make of the arguments; where that is wrong by what a file says, its line."""
+    from comface.plan.from_parameters import configure
 
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    known = inspect.signature(configure).parameters
+    try:
+        return configure(**{name: value for name, value in full.items() if name in known})
+    except ConfigurationError:
+        if chosen.file:
+            chosen.resolve()
+        raise
 
 
 def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
     """`nodes` and `gpus_per_node` where the profile has others than the pipeline's defaults, which are the paper's: a
     laptop's run would ask for 32 GPUs."""
+    from comface.plan.configuration import resolve
+    from comface.plan.parameters import override_lines
+
     if "profile" not in full:
         return {}
     own = resolve(full["profile"], override_lines(full.get("overrides", {}))).pretrain
@@ -214,14 +188,10 @@ def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, 
     return {name: value for name, value in sizes.items() if name not in given and full.get(name, value) != value}
 
 
-def _connect(arguments: argparse.Namespace) -> Connection:
-    from comface.submit.connection import connect
-
-    return connect(arguments.endpoint, arguments.namespace)
-
-
 def _check_words(words: Mapping[str, str]) -> None:
     """What a server would take, and a pod or a page not."""
+    from comface.config.names import quoted
+
     for what, text in words.items():
         if what == "account":
             if text and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text):
@@ -234,40 +204,3 @@ def _check_words(words: Mapping[str, str]) -> None:
                 f"The {what} {quoted(text)} is not one that KFP can show; use 1 to {LONGEST_WORD} printable "
                 "characters, without spaces at the ends."
             )
-
-
-def _checked(arguments: argparse.Namespace) -> tuple[Package, dict[str, Any], dict[str, Any]]:
-    """The package, the arguments to send, and all of them with the defaults. Raises ConfigurationError for a parameter
-    or a configuration that the run's first step would refuse."""
-    from comface.config.credentials import override_values, refuse_credentials
-    from comface.plan.checks import check_configuration
-    from comface.plan.from_parameters import configure
-    from comface.run.local import find_pipeline
-    from comface.submit.package import read_package, split_arguments, typed_arguments, with_defaults
-
-    words = {"name": arguments.name, "experiment": arguments.experiment, "account": arguments.service_account}
-    given = {what: word for what, word in words.items() if word is not None}
-    refuse_credentials({**override_values([*arguments.parameters, *arguments.overrides]), **given})
-    _check_words(given)
-    package = read_package(find_pipeline(arguments.pipeline))
-    given = split_arguments(arguments.parameters)
-    values = typed_arguments(package, given)
-    options = {"profile": arguments.profile, "overrides": override_mapping(arguments.overrides)}
-    for name, value in options.items():
-        if value and name in given:
-            raise ConfigurationError(f"The parameter '{name}' is given twice, as an option and with --param; drop one.")
-        if value:
-            values[name] = value
-    if "overrides" in values:  # what KFP would not hand on unchanged goes as text
-        values["overrides"] = override_mapping(override_lines(values["overrides"]))
-    values |= _sizes_of_profile(with_defaults(package, values), given)
-    full = with_defaults(package, values)
-    known = inspect.signature(configure).parameters
-    config = configure(**{name: value for name, value in full.items() if name in known})
-    check_configuration(config)
-    if config.store.startswith("file:"):
-        raise ConfigurationError(
-            f"The store {config.store} would be on each pod's own disk, where no other step finds it; "
-            "give --param store=s3://bucket/prefix."
-        )
-    return package, values, full

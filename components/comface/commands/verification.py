@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from comface.artifacts.manifest import Artifact, file_sha256, open_artifact
-from comface.commands.configured import add_configuration, configuration
-from comface.commands.registry import REFERENCE
+import click
+
+from comface.commands.options import REFERENCE, Chosen, configured
+from comface.commands.surface import Command
 from comface.errors import ComfaceError, DataError
-from comface.store import FileStore, Store, open_store
-from comface.weights.fetched import DCGAN, IMAGENET, models_folder
 
-DESCRIPTION = """Walk an artifact's manifests back to its inputs and check every hash. A model brings its decision
-and the evaluation with it. References are followed inside the store that is named, so that a copy of a store verifies
-itself. Then the weight files and data sets that were used are compared with those at hand, and the code that made each
-artifact with the present one (that it is another is no error). Example: comface verify comface@v3 --store
-file:///backup/store"""
+if TYPE_CHECKING:
+    from comface.artifacts.manifest import Artifact
+    from comface.store import Store
 
 
-def add_commands(commands: Any) -> None:
-    parser = commands.add_parser(
-        "verify",
-        help="walk an artifact's manifests back to its inputs and check every hash",
-        description=DESCRIPTION,
-    )
-    parser.add_argument("reference", nargs="?", metavar="REF", help=f"{REFERENCE}; also of any other artifact")
-    add_configuration(parser)
-    parser.set_defaults(action=verify)
+@click.command(cls=Command, example="comface verify comface@v3 --store file:///backup/store")
+@click.argument("reference", required=False, metavar="REF", help=f"{REFERENCE}; also of any other artifact")
+@configured()
+def verify(reference: str | None, chosen: Chosen) -> None:
+    """Walk an artifact's manifests back to its inputs and check every hash.
 
-
-def verify(arguments: argparse.Namespace) -> None:
+    A model brings its decision and the evaluation with it. References are followed inside the store that is named, so
+    that a copy of a store verifies itself. Then the weight files and data sets that were used are compared with those
+    at hand, and the code that made each artifact with the present one (that it is another is no error).
+    """
     from comface.artifacts.verify import verify
-    from comface.commands.verification import used
+    from comface.store import open_store
 
-    config = configuration(arguments)
-    starts = starting_points(open_store(config.store), arguments.reference)
+    config = chosen.configuration()
+    starts = starting_points(open_store(config.store), reference)
     artifacts = objects = 0
     files: dict[tuple[str, str], str] = {}
     code: Counter[str] = Counter()
@@ -63,6 +57,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
     """The artifact that is named, and with a registered model the decision of its gate."""
+    from comface.artifacts.manifest import open_artifact
     from comface.models.registry import Registry, place_of, resolve_model
 
     if reference is not None and (uri := place_of(reference)) is not None:
@@ -91,7 +86,9 @@ def _compared(what: str, sha256: str, place: str) -> bool:
 
 
 def _digest(place: str) -> str | None:
+    from comface.artifacts.manifest import file_sha256
     from comface.datasets.place import fingerprint
+    from comface.store import FileStore, open_store
 
     try:
         store = open_store(place) if "://" in place else FileStore(Path(place)) if place else None
@@ -107,6 +104,8 @@ def _digest(place: str) -> str | None:
 def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
     """(what, sha256, where it would be at hand) of each weight file and data set that an artifact's manifest records.
     `weights`: the weights location of the StyleGANs."""
+    from comface.weights.fetched import IMAGENET
+
     config, facts = artifact.manifest.config, artifact.facts
     for generator, record in config.get("generators", {}).items():
         if record.get("weights_sha256"):
@@ -124,12 +123,17 @@ def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _packaged(name: str) -> str:
+    from comface.weights.fetched import models_folder
+
     return str(models_folder() / name)
 
 
 def _generator_file(generator: str, weights: str) -> str:
+    from comface.weights.fetched import DCGAN
+
     if generator == "dcgan":
         return _packaged(DCGAN)
+    from comface.store import FileStore, open_store
     from comface.tracks.supplies import find_weights
 
     try:

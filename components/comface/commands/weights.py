@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+
+import click
+
+from comface.commands.options import output_option
+from comface.commands.surface import PATH, Command
 
 
-def add_commands(commands: Any) -> None:
-    parser = commands.add_parser(
-        "convert",
-        help="turn a public StyleGAN weight file into safetensors with provenance",
-        description="Read a StyleGAN weight file (.pkl, .pth, .pt, .safetensors) without running anything that it "
-        "carries, and write safetensors with its provenance beside it (NAME.safetensors.json).",
-        epilog="example: comface convert stylegan3-r-ffhq-1024x1024.pkl --output stylegan3-r.safetensors "
-        "--licence 'Nvidia Source Code License, non-commercial'",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the weight file as it was published")
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="OUT.safetensors", help="where to write the safetensors file"
-    )
-    parser.add_argument("--licence", metavar="TEXT", help="under which you may use the weights; kept with them")
-    parser.set_defaults(action=convert)
+@click.command(
+    name="convert",
+    cls=Command,
+    example="comface convert stylegan3-r-ffhq-1024x1024.pkl --output stylegan3-r.safetensors "
+    "--licence 'Nvidia Source Code License, non-commercial'",
+)
+@click.argument("file", type=PATH, metavar="FILE", help="the weight file as it was published")
+@output_option("OUT.safetensors", "where to write the safetensors file")
+@click.option("--licence", metavar="TEXT", help="under which you may use the weights; kept with them")
+def convert(file: Path, output: Path, licence: str | None) -> None:
+    """Turn a public StyleGAN weight file into safetensors with provenance.
 
+    Reads .pkl, .pth, .pt and .safetensors without running anything that the file carries, and writes the provenance
+    beside the output (NAME.safetensors.json).
+    """
+    from comface.generators import conversion as converted
 
-def convert(arguments: argparse.Namespace) -> None:
-    from comface.generators.conversion import convert
-
-    facts = convert(arguments.file, arguments.output, arguments.licence)
+    facts = converted.convert(file, output, licence)
     print(
-        f"{arguments.output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} numbers, "
+        f"{output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} numbers, "
         f"licence {facts['licence']}"
     )
     for part in ("w_avg", "noise"):

@@ -6,8 +6,9 @@ data of a bounded size: text, numbers, true and false, lists, mappings; no other
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -52,11 +53,12 @@ class PlainLoader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias")
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=mark)
         self.depth += 1
         if self.depth > DEEPEST:
-            raise yaml.YAMLError("too deep")
+            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels", problem_mark=mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -64,7 +66,8 @@ class PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
-            raise yaml.YAMLError("a key twice, or one that is not text")
+            problem = "a key twice, or one that is not text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -83,14 +86,68 @@ for tag, pattern, first in (
 PlainLoader.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
+class NotPlain(ValueError):
+    """What is wrong, not yet a sentence; `line` is 0 where it is not known."""
+
+    def __init__(self, problem: str, line: int = 0) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
 def plain_yaml(text: str) -> Any:
-    """The value that `text` writes. Raises ValueError, without a sentence, for anything but plain YAML data."""
+    """The value that `text` writes. Raises NotPlain for anything but plain YAML data."""
+    return plain_document(text)[0]
+
+
+def plain_document(text: str) -> tuple[Any, dict[str, int]]:
+    """The value that `text` writes, and the line of each of its fields, by dotted path. Raises as `plain_yaml`."""
     if len(text) > LONGEST_CHARACTERS:
-        raise ValueError(f"more than {LONGEST_CHARACTERS:,} characters")
+        raise NotPlain(f"more than {LONGEST_CHARACTERS:,} characters")
     try:
-        return yaml.load(text, PlainLoader)
+        loader = PlainLoader(text)
+        node = loader.get_single_node()
+        return (None, {}) if node is None else (loader.construct_document(node), dict(_lines(node)))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotPlain(error.problem or str(error), mark.line + 1 if mark else 0) from None
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, RecursionError, KeyError) as error:
-        raise ValueError(str(error)) from None
+        raise NotPlain(" ".join(str(error).split())) from None
+
+
+def _lines(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int]]:
+    """Plain documents only: keys are text, and there is no alias."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield f"{path}{key.value}", key.start_mark.line + 1
+            yield from _lines(value, f"{path}{key.value}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield f"{path}{index}", item.start_mark.line + 1
+            yield from _lines(item, f"{path}{index}.")
+
+
+def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted field, value) of what nested mappings hold; a mapping with keys that no path can name stays whole."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value and all(re.fullmatch(r"[\w-]+", name) for name in value):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def override(field: str, value: Any) -> str:
+    """`field=value` that `read_override` reads as just that. Text stands without quotes where it means itself so."""
+    return f"{field}={written(value)}"
+
+
+def written(value: Any) -> str:
+    if isinstance(value, str) and value == value.strip() and len(value.splitlines()) == 1:
+        try:
+            if plain_yaml(value) == value:
+                return value
+        except NotPlain:
+            pass
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_override(text: str) -> tuple[list[str], Any]:
@@ -111,16 +168,16 @@ def read_override(text: str) -> tuple[list[str], Any]:
         raise ConfigurationError(f"The override {quoted(text)} is not a field; see docs/configuration.md.")
     try:
         return parts, plain_yaml(value)
-    except ValueError:
+    except NotPlain:
         raise ConfigurationError(
             f"The value of {quoted(text)} is not valid YAML of plain data (text, numbers, lists, mappings; "
             f"{LONGEST_CHARACTERS:,} characters at most); quote it."
         ) from None
 
 
-def parse(model: type[Any], values: Any) -> Any:
+def parse(model: type[Any], values: Any, places: Mapping[str, str] | None = None) -> Any:
     """`values` (a mapping or a JSON string) as `model`, or ConfigurationError that names every wrong field, a sentence
-    each."""
+    each. `places`: in which file and line a field stands, by dotted path."""
     try:
         if isinstance(values, str):
             return model.model_validate_json(values)
@@ -128,7 +185,9 @@ def parse(model: type[Any], values: Any) -> Any:
     except ValidationError as error:
         found = error.errors(include_url=False)
         inner = {each["loc"][:-1] for each in found}  # a list with a wrong item is also said to be too short
-        sentences = [_sentence(each) for each in found if each["type"] != "too_short" or each["loc"] not in inner]
+        sentences = [
+            _sentence(each, places or {}) for each in found if each["type"] != "too_short" or each["loc"] not in inner
+        ]
         raise gathered(map(ConfigurationError, dict.fromkeys(sentences))) from None
 
 
@@ -141,9 +200,14 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _sentence(error: ErrorDetails) -> str:
-    path = ".".join(printable(str(part))[:80] for part in error["loc"] if part != "[key]")
+def _sentence(error: ErrorDetails, places: Mapping[str, str]) -> str:
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    path = ".".join(printable(part)[:80] for part in parts)
     field = f"configuration's '{path}'" if path else "configuration"
+    for count in range(len(parts), 0, -1):
+        if place := places.get(".".join(parts[:count])):
+            field = f"{field} ({place})"
+            break
     what = WRONG.get(error["type"])
     if what is None:
         message = error["msg"].removeprefix("Value error, ")

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from comface.artifacts.plans import open_place, read_plan
 from comface.artifacts.sealed import read_sealed, sealed
-from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted
+from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, error_of
 from comface.runtime.defects import as_failure, keep_traceback
 from comface.runtime.progress import say
 from comface.store import Store
@@ -104,15 +104,15 @@ def _share_cores() -> None:
             os.environ.setdefault(name, "1")
 
 
-def recorded_failure(store: Store, run: str) -> tuple[str, int] | None:
-    """Sentence and exit code of the first step that failed in `run`, if one left a record. Raises DataError where no
+def recorded_failure(store: Store, run: str) -> ComfaceError | None:
+    """The error of the first step that failed in `run`, if one left a record. Raises DataError where no
     record can be trusted."""
     keys = list(store.keys(f"{FAILURES}/{run}"))
     records = [record for key in keys if (record := read_failure(store, key))]
     if keys and not records:
         raise DataError(f"The record '{keys[0]}' of {store.uri} is damaged or was changed; delete it.")
     first = min(records, key=lambda record: record["at"], default=None)
-    return (f"{first['step']}: {first['sentence']}", first["exit_code"]) if first else None
+    return error_of(first["exit_code"], f"{first['step']}: {first['sentence']}") if first else None
 
 
 def read_failure(store: Store, key: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comface.cluster.client import part, parts
-from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
+from comface.errors import EXIT_CODES, ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
 from comface.launch.crash import last_error, signal_in
 
 EVICTED = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "NodeAffinity",
@@ -21,7 +21,6 @@ EVICTED = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Te
 STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
          "CreateContainerError", "RunContainerError"}  # fmt: skip
 """A container that waits for one of these waits for a person."""
-TOLD_AS = {kind.exit_code: kind for kind in (ConfigurationError, DataError, TryAgain, Preempted)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
     """What a process of ours wrote, see `last_words`."""
     try:
         found = json.loads(message)
-        return found["sentence"], TOLD_AS[found["exit_code"]]
+        return found["sentence"], EXIT_CODES[found["exit_code"]]
     except (ValueError, KeyError, TypeError):
         return None
 

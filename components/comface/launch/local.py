@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted, TryAgain
+from comface.errors import ComfaceError, ConfigurationError, error_of
 from comface.launch import Work
 from comface.launch.crash import last_error
 from comface.runtime.progress import say
@@ -67,10 +67,9 @@ class Torchrun:
 
 def failure(told: str, last: str) -> ComfaceError:
     """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last lines that were said."""
-    kinds = {kind.exit_code: kind for kind in (ConfigurationError, DataError, TryAgain, Preempted)}
     if told:
         words = json.loads(told)
-        return kinds.get(words["exit_code"], ComfaceError)(words["sentence"])
+        return error_of(words["exit_code"], words["sentence"])
     return ComfaceError(
         f"A process of the training failed: {last_error(last) or 'it said nothing'}; see the log above."
     )

@@ -100,11 +100,16 @@ def _profile_values(profile: str) -> dict[str, Any]:
     return values | {"profile": profile}
 
 
-def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
+def resolve(
+    profile: str,
+    overrides: Iterable[str] = (),
+    extra: Mapping[str, Any] | None = None,
+    places: Mapping[str, str] | None = None,
+) -> RunConfig:
     """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
 
-    `overrides` are `dotted.field=value` with a YAML value. Raises ConfigurationError, a sentence for each problem:
-    an unknown profile or field, a value out of range."""
+    `overrides` are `dotted.field=value` with a YAML value, `places` says where a file gives them. Raises
+    ConfigurationError, a sentence for each problem: an unknown profile or field, a value out of range."""
     overrides = list(overrides)
     refuse_credentials({**override_values(overrides), **(extra or {})})
     if profile not in profiles():
@@ -122,7 +127,7 @@ def resolve(profile: str, overrides: Iterable[str] = (), extra: Mapping[str, Any
             nested = {part: nested}
         merge(values, nested)
     try:
-        config: RunConfig = parse(RunConfig, values)
+        config: RunConfig = parse(RunConfig, values, places)
     except ConfigurationError as error:
         wrong.append(error)
     if wrong:

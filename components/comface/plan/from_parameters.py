@@ -78,7 +78,7 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
         try:
             place = store or (resolve(profile).store if profile in profiles() else "")
             failure = recorded_failure(open_store(place), run_id) if place else None
-            line += f" in {failure[0]}" if failure else ""
+            line += f" in {failure}" if failure else ""
             goes_on = _goes_on(open_store(place), run_id) if place else False
         except ComfaceError as error:
             say(f"which step failed is not known: {error}")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from comface.config.reading import plain_yaml, read_override
+from comface.config.reading import leaves, merge, plain_yaml, read_override, written
 from comface.errors import ConfigurationError
 
 LARGEST_EXACT = 2**53 - 1
@@ -30,13 +30,17 @@ def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
 
 def override_mapping(lines: Iterable[str]) -> dict[str, Any]:
     """The same fields with typed values, as the KFP UI shows them and a server takes them; as text what KFP would not
-    hand on unchanged. A later line wins."""
-    found = {}
+    hand on unchanged. A later line wins, also where one names a section and another a field of it."""
+    nested: dict[str, Any] = {}
     for line in lines:
         path, value = read_override(line)
-        text = line.partition("=")[2].strip()
-        found[".".join(path)] = value if _portable(value) and not isinstance(value, str) else text
-    return found
+        for part in reversed(path):
+            value = {part: value}
+        merge(nested, value)
+    return {
+        field: value if _portable(value) and not isinstance(value, str) else written(value)
+        for field, value in leaves(nested)
+    }
 
 
 def data_sources(data: Mapping[str, Any] | str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from comface.artifacts.manifest import open_artifact
 from comface.artifacts.plans import open_place
 from comface.config.reading import parse
-from comface.errors import ComfaceError, ConfigurationError
+from comface.errors import ComfaceError, ConfigurationError, error_of
 from comface.execution import FAILURES, execute, read_failure
 from comface.launch.causes import last_words
 from comface.pretrain.config import PretrainConfig
@@ -82,9 +82,7 @@ def _tell_record(path: Path, plan: str, code: object) -> None:
         if is_silent(path) and place.run:
             record = read_failure(store, f"{FAILURES}/{place.run}/pretrain.json")
             if record and record["exit_code"] == code:
-                error = ComfaceError(record["sentence"])
-                error.exit_code = record["exit_code"]
-                tell(path, error)
+                tell(path, error_of(record["exit_code"], record["sentence"]))
 
 
 if __name__ == "__main__":

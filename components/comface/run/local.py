@@ -25,7 +25,7 @@ import yaml
 
 from comface.artifacts.manifest import open_artifact
 from comface.config.names import quoted
-from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
 from comface.execution import FAILURES, recorded_failure
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, resolve_model
@@ -221,10 +221,10 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
     for key in sorted(set(store.keys(FAILURES)) - before):
         found = recorded_failure(store, key.split("/")[1])
         if found:
-            return _error(*found)
+            return found
     log = folder / "run.log"
     if code == FAILED and narrator.sentences and narrator.exit_codes:
-        return _error(narrator.sentences[0], narrator.exit_codes[0])
+        return error_of(narrator.exit_codes[0], narrator.sentences[0])
     killed = code if code < 0 else -narrator.exit_codes[0] + 128 if narrator.exit_codes else 0
     if killed < 0:
         name = signal.Signals(-killed).name
@@ -237,13 +237,7 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
         if narrator.exception
         else "the run stopped without an error message"
     )
-    return _error(f"This is a defect of comface: {what}; please report it with '{log}'.", 1)
-
-
-def _error(sentence: str, exit_code: int) -> ComfaceError:
-    error = ComfaceError(sentence)
-    error.exit_code = exit_code
-    return error
+    return ComfaceError(f"This is a defect of comface: {what}; please report it with '{log}'.")
 
 
 def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:

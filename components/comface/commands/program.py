@@ -1,0 +1,175 @@
+"""One command, from its words to its exit code: one sentence per error, and no traceback (docs/errors.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import click
+from click.exceptions import Exit, NoArgsIsHelpError, NoSuchCommand, NoSuchOption
+from click.shell_completion import shell_complete
+
+from comface import __version__
+from comface.commands import (
+    data,
+    directions,
+    doctor,
+    photos,
+    registry,
+    runs,
+    schedule,
+    settings,
+    steps,
+    submit,
+    verification,
+    weights,
+)
+from comface.commands.surface import Group
+from comface.errors import EXIT_CODES, ConfigurationError, Preempted
+from comface.runtime.defects import as_failure, keep_traceback
+from comface.runtime.output import prepared
+from comface.runtime.progress import say
+
+COMPLETE = "_COMFACE_COMPLETE"
+"""Set by the shell when it completes a word."""
+SECTIONS = {
+    "Run the pipeline": (runs.run, settings.config, doctor.doctor, data.fetch),
+    "On a cluster": (submit.submit, schedule.schedule),
+    "One step alone": (
+        steps.synthesize,
+        steps.screen,
+        steps.shard,
+        steps.pretrain,
+        data.rehearse,
+        steps.align,
+        steps.transfer,
+        steps.evaluate,
+        steps.register,
+    ),
+    "Photos and models": (photos.compare, photos.features, registry.models, verification.verify),
+    "Generators": (directions.render, directions.directions, weights.convert),
+}
+
+
+class Stopped(SystemExit):
+    """SIGTERM, or SIGHUP of a terminal that was closed. Not among the errors: nothing that catches those catches it."""
+
+
+class Comface(Group):
+    """`comface`: its commands stand in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str()) for command in commands])
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        print(f"comface {__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=Comface,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Exit codes: 0 done, {', '.join(f'{code} {kind.meaning}' for code, kind in EXIT_CODES.items())}, "
+    "1 a defect of comface. Completion of commands and options by the shell: docs/completion.md.",
+    example="comface run",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+@click.pass_context
+def comface(context: click.Context) -> None:
+    """Learn from synthetic faces how a face changes, and estimate the change between two photos."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        comface.add_command(_command)
+
+
+def run_program(words: Sequence[str]) -> int:
+    """The exit code of the command that `words` are."""
+    try:
+        with prepared(), _stop_signals():
+            if instruction := os.environ.get(COMPLETE):
+                return shell_complete(comface, {}, "comface", COMPLETE, instruction)
+            return _run(_filled(words))
+    except Stopped:
+        say("comface: stopped by a signal; finished work is kept, run the same command to resume.")
+        return Preempted.exit_code
+    except SystemExit as ended:  # a step says itself how it ended (execution.py)
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
+    except KeyboardInterrupt:
+        say("comface: interrupted; finished work is kept, run the same command to resume.")
+        return Preempted.exit_code
+    except Exception as error:
+        failure = as_failure(error, partial(keep_traceback, error))
+        if str(failure):
+            say(f"comface: {failure}")
+        return failure.exit_code
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        with comface.make_context("comface", list(words)) as context:
+            return comface.invoke(context) or 0
+    except Exit as ended:
+        return ended.exit_code
+    except click.UsageError as error:
+        wrong = ConfigurationError(_usage_sentence(error))
+        say(str(wrong))
+        return wrong.exit_code
+
+
+def _usage_sentence(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "comface"
+    what = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, NoArgsIsHelpError) and error.ctx and isinstance(error.ctx.command, Group):
+        what = f"name one of its commands, {', '.join(error.ctx.command.commands)}"
+    elif isinstance(error, (NoSuchCommand, NoSuchOption)) and error.possibilities:
+        what = f"{error.message.rstrip('.')} (did you mean '{error.possibilities[0]}'?)"
+    return f"{path}: {what}; see `{path} --help`."
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that what it started and its temporary files end with it. SIGHUP is
+    SIGTERM, also to a training, which has a handler of its own for that. What is ignored (nohup) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Stopped(Preempted.exit_code)
+
+    handlers = {signal.SIGTERM: stop, signal.SIGHUP: lambda *_: os.kill(os.getpid(), signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] == signal.SIG_DFL:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _filled(words: Sequence[str]) -> Sequence[str]:
+    """The arguments. An empty one is what a shell makes of a variable that is not set: no folder, store or name."""
+    for before, word in zip(["", *words], words, strict=False):
+        option = re.fullmatch("(--[a-z-]+)=", word)
+        if not word or option:
+            place = option[1] if option else before
+            raise ConfigurationError(f"There is nothing after '{place or 'comface'}'; give a value, or leave it out.")
+    return words

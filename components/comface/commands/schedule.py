@@ -1,0 +1,105 @@
+"""`comface schedule`: recurring runs of the pipeline on a KFP server, one per name (docs/scheduling.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from comface.commands.options import AS_JSON, Chosen, configured
+from comface.commands.submit import SENT, SERVER, Sent, Server, checked
+from comface.commands.surface import Group
+from comface.runtime.progress import say
+
+if TYPE_CHECKING:
+    from comface.submit.schedules import Schedule
+
+NAME = click.argument("name", metavar="NAME", help="name of the schedule")
+
+
+@click.group(cls=Group)
+def schedule() -> None:
+    """Recurring runs: create, list, pause, resume, delete.
+
+    There is one schedule per name (docs/scheduling.md).
+    """
+
+
+@schedule.command(example="comface schedule create weekly --cron '0 0 2 * * 1' --param store=s3://comface/artifacts")
+@NAME
+@click.option(
+    "--cron",
+    required=True,
+    metavar="CRON",
+    help="six fields, seconds first, UTC: '0 0 2 * * 1' is Mondays at 2:00",
+)
+@configured(store=False)
+@SENT
+@SERVER
+def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> None:
+    """Keep a recurring run; one of that name is replaced, no tick missed or doubled."""
+    from comface.submit.cron import checked_cron
+    from comface.submit.schedules import Wanted, create
+
+    ticks = checked_cron(cron, datetime.now(UTC))
+    package, values, _ = checked(chosen, sent, name)
+    wanted = Wanted(name, ticks, package, values, sent.experiment, sent.service_account)
+    done = create(server.connect(), wanted)
+    say(f"{done}; next tick {ticks.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")
+
+
+@schedule.command("list", example="comface schedule list --json")
+@AS_JSON
+@SERVER
+def list_(as_json: bool, server: Server) -> None:
+    """All schedules, with their next tick."""
+    from comface.submit.schedules import schedules
+
+    found, now = schedules(server.connect()), datetime.now(UTC)
+    if as_json:
+        print(json.dumps([_row(schedule, now) for schedule in found], indent=1))
+        return
+    for row in (_row(schedule, now) for schedule in found):
+        values = " ".join(f"{name}={_shown(value)}" for name, value in row["parameters"].items())
+        when = f"next {row['next']}" if row["next"] else "paused"
+        print(f"{row['name']:<20} {row['cron']:<18} {when:<28} {values}".rstrip())
+    if not found:
+        say("there is no schedule")
+    twice = {s.name for s in found if sum(o.enabled and o.name == s.name for o in found) > 1}
+    for name in sorted(twice):
+        say(f"{name} would tick twice; run its `comface schedule create` again")
+
+
+def _changing(verb: str, text: str) -> None:
+    def change(name: str, server: Server) -> None:
+        from comface.submit import schedules
+
+        actions: dict[str, Callable[..., str]]
+        actions = {"pause": schedules.pause, "resume": schedules.resume, "delete": schedules.delete}
+        say(actions[verb](server.connect(), name))
+
+    schedule.command(verb, help=text, example=f"comface schedule {verb} weekly")(NAME(SERVER(change)))
+
+
+_changing("pause", "Start no more runs; one that is under way goes on.")
+_changing("resume", "Start runs again; the latest tick that passed meanwhile is made up for.")
+_changing("delete", "Delete a schedule, but never a run that is under way.")
+
+
+def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:
+    tick = schedule.next(now)
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "enabled": schedule.enabled,
+        "next": f"{tick:%Y-%m-%d %H:%M:%S} UTC" if tick else None,
+        "parameters": schedule.parameters,
+        "id": schedule.id,
+    }
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

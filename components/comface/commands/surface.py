@@ -1,0 +1,151 @@
+"""How every command looks: its help ends with an example, and names that the program knows are listed and completed.
+
+The text of a command's help is the docstring of its function; the first paragraph is its line in `comface --help`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from comface.errors import ConfigurationError, TryAgain
+from comface.files import NO_ROOM
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path, readable=False)
+"""A path as it is given: whoever reads or writes it says what is wrong with it."""
+
+
+class Shown(click.Command):
+    """What a command and a group of commands share."""
+
+    def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.examples = example.splitlines()
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+            option.help = "Show this help."
+        return option
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first paragraph, whatever its length: the list of commands has room for several lines."""
+        return " ".join(inspect.cleandoc(self.help or "").partition("\n\n")[0].split())
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+                for line in self.examples:  # not wrapped: a line is copied as it is
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _show_help(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """As click does, but through sys.stdout, which knows what to say of a full disk (output.py)."""
+    if wanted and not context.resilient_parsing:
+        print(context.get_help())
+        context.exit()
+
+
+class Command(Shown):
+    """A command. An option in `lists` takes several words: `--faces A B` is `--faces A --faces B`."""
+
+    def __init__(self, *arguments: Any, lists: Iterable[str] = (), **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.lists = frozenset(lists)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(self._one_word_each(args)))
+
+    def _one_word_each(self, words: Iterable[str]) -> Iterator[str]:
+        option = ""
+        for word in words:
+            if word.startswith("-"):
+                option = word if word in self.lists else ""
+            elif option:
+                yield option
+            if word not in self.lists:
+                yield word
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from comface.execution import set_threads_passive
+
+        set_threads_passive()
+        _check_scratch()
+        return super().invoke(ctx)
+
+
+class Group(Shown, click.Group):
+    """A command that has commands."""
+
+    command_class = Command
+
+
+class Names(click.ParamType[str, str]):
+    """A name out of those that the program knows; they are asked for only when a help text, a completion or a value
+    needs them, since they may lie in modules that take time to load. Where it is not `closed`, other names are for the
+    command to judge."""
+
+    name = "name"
+
+    def __init__(self, known: Callable[[], Iterable[str]], closed: bool = True) -> None:
+        self.known, self.closed = known, closed
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self.known())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self.closed and value not in (known := tuple(self.known())):
+            self.fail(f"'{value}' is not one of {', '.join(known)}", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.known() if name.startswith(incomplete)]
+
+
+def together(argument: str, kind: type, *options: Callable[[F], F]) -> Callable[[F], F]:
+    """`options`, whose values a command takes as one `argument`: a `kind`, whose fields are called as they are."""
+    names = [field.name for field in fields(kind)]
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def taken(**values: Any) -> Any:
+            one = kind(**{name: values.pop(name) for name in names if name in values})
+            return function(**values, **{argument: one})
+
+        for option in reversed(options):
+            taken = option(taken)  # type: ignore[assignment, arg-type]
+        return taken  # type: ignore[return-value]
+
+    return decorate
+
+
+def _check_scratch() -> None:
+    """A TMPDIR that cannot be used, or a folder that is gone, is said before whatever needs it fails deep inside."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigurationError(f"The current folder cannot be used ({error.strerror}); change to another.") from None
+    folder = os.environ.get("TMPDIR")
+    if not folder:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise TryAgain(f"TMPDIR, '{folder}', is full; free some room there, or set it to another folder.") from None
+        raise ConfigurationError(
+            f"TMPDIR, '{folder}', cannot be written ({error.strerror}); set it to a folder that can, or unset it."
+        ) from None
