@@ -110,7 +110,7 @@ def test_the_module_is_the_command_and_says_its_version() -> None:
     assert re.fullmatch(r"comface \d+\.\d+\.\d+\n", done.stdout)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["dance"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["dance"], ["models", "--help"]])
 def test_help_and_version_load_no_library_that_takes_time(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom comface.cli import main\nmain(sys.argv[1:])\n"
