@@ -93,6 +93,10 @@ NAMED = {
     "makes a function": (lambda: P4 + named("torch._utils", "_rebuild_parameter") + b")\x81.", "no class"),
     "calls a class": (lambda: P4 + named("numpy", "ndarray") + b")R.", "not to be called"),
     "state for a dictionary": (lambda: P4 + b"}}b.", "takes none"),
+    "state for a tensor": (
+        lambda: record((1,), (1,), 1, state=b"}" + text("shape") + b"J" + struct.pack("<i", 2**20) + b"\x85sb"),
+        "takes none",
+    ),
 }
 
 
@@ -148,8 +152,8 @@ def test_good_files_are_read_without_any_unpickler(tmp_path: Path, request: pyte
         assert build(container.family, container.arrays, container.facts)
 
 
-def record(shape: tuple[int, ...], stride: tuple[int, ...], count: int, offset: int = 0) -> bytes:
-    """A zipped torch file of one float whose pickle claims `shape` of a storage of `count`."""
+def record(shape: tuple[int, ...], stride: tuple[int, ...], count: int, offset: int = 0, state: bytes = b"") -> bytes:
+    """A zipped torch file of one float whose pickle claims `shape` of a storage of `count`; `state` comes behind it."""
 
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", value) for value in values) + b"t"
@@ -157,7 +161,7 @@ def record(shape: tuple[int, ...], stride: tuple[int, ...], count: int, offset: 
     storage = b"(" + text("storage") + named("torch", "FloatStorage") + text("0") + text("cpu")
     storage += b"\x8a\x08" + struct.pack("<q", count) + b"tQ"
     tensor = named("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + b"\x8a\x08" + struct.pack("<q", offset)
-    tensor += numbers(shape) + numbers(stride) + b"\x89Nt" + b"R"
+    tensor += numbers(shape) + numbers(stride) + b"\x89Nt" + b"R" + state
     content = P4 + b"}" + text("synthesis.layer0.first_layer") + tensor + b"s."
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

