@@ -67,9 +67,9 @@ def log(code: int, *said: str) -> str:
         (log(-11), "ended by SIGSEGV"),
         (log(-11, "Fatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"),
          "Fatal Python error: Segmentation fault (ended by SIGSEGV)"),
-        (log(-9), "ended by SIGKILL (as when the memory of its pod or machine is used up: raise "
+        (log(-9), "ended by SIGKILL (for example because memory ran out: raise "
          "pretrain.job.memory_gib)"),
-        (log(-7), "ended by SIGBUS (as when /dev/shm is full: raise pretrain.job.shared_memory_gib)"),
+        (log(-7), "ended by SIGBUS (for example because /dev/shm is full: raise pretrain.job.shared_memory_gib)"),
         (log(1, OWN.format("torch.OutOfMemoryError: CUDA out of memory."), PEER),
          "torch.OutOfMemoryError: CUDA out of memory."),
         (log(1, PEER, OWN.format("StopIteration")), "StopIteration"),

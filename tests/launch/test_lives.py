@@ -308,7 +308,7 @@ def test_pods_that_wait_for_a_node_are_waited_for_and_said(launch) -> None:
 
     ending = launch(crowded)
     assert ending.code == 0
-    assert ending.said.count("waits: Unschedulable: 0/9 nodes") == 1
+    assert ending.said.count("is waiting: Unschedulable: 0/9 nodes") == 1
 
 
 # Taking up one's own job
@@ -320,7 +320,7 @@ def test_a_started_again_launcher_takes_up_its_job_and_owns_it(launch, api, left
     when(api, lambda: api.cluster.asked("^PATCH"), job.succeed)
     ending = launch(success)
     assert ending.code == 0
-    assert "taking up the job" in ending.said
+    assert "reattaching to the job" in ending.said
     assert creations(api) == 0
     owner = api.cluster.get("pytorchjobs", job.name)["metadata"]["ownerReferences"]
     assert [(each["name"], each["uid"]) for each in owner] == [("launcher-1", "uid-1")]
@@ -342,7 +342,7 @@ def test_somebody_elses_job_of_the_same_name_is_refused_and_left_alone(launch, a
     job = left_behind(lambda made: {**made, "metadata": {**made["metadata"], "annotations": {}}})
     ending = launch(success)
     assert ending.code == 64
-    assert f"a PyTorchJob '{job.name}' that is not this run's" in ending.sentence
+    assert f"The PyTorchJob '{job.name}' belongs to another run" in ending.sentence
     assert deletions(api) == 0
     assert jobs(api) == [job.name]
 
@@ -362,7 +362,7 @@ def test_a_job_that_never_goes_ends_the_step_with_try_again(launch, left_behind)
     left_behind(deleting)
     ending = launch(success, timing=replace(FAST, gone_s=0.5))
     assert ending.code == 75
-    assert "does not go" in ending.sentence
+    assert "does not finish" in ending.sentence
 
 
 def test_a_stale_patch_is_made_again(launch, api, left_behind) -> None:
@@ -384,7 +384,7 @@ def test_a_job_that_somebody_deletes_ends_the_step_and_stays_deleted(launch, api
 
     ending = launch(deleted)
     assert ending.code == 75
-    assert "Somebody else deleted the job" in ending.sentence
+    assert "was deleted from outside" in ending.sentence
     assert creations(api) == 1
 
 
@@ -429,7 +429,7 @@ def test_a_deletion_is_of_that_very_job(api, left_behind, tmp_path) -> None:
 def test_a_training_past_its_deadline_is_ended(launch, api) -> None:
     ending = launch(forever, deadline_s=1)
     assert ending.code == 75
-    assert "past its deadline of 1 s" in ending.sentence
+    assert "exceeded its deadline of 1 s" in ending.sentence
     assert jobs(api) == []
 
 
@@ -443,7 +443,7 @@ def test_a_training_past_its_deadline_is_ended(launch, api) -> None:
 def test_a_deadline_that_the_operator_noticed_is_one_too(launch, kind, reason, message) -> None:
     ending = launch(lambda job: (job.start(), job.fail(reason, message)), kind=kind)
     assert ending.code == 75
-    assert "past its deadline" in ending.sentence
+    assert "exceeded its deadline" in ending.sentence
 
 
 def test_a_job_that_no_operator_takes_up_is_not_waited_for(launch, api) -> None:
@@ -491,7 +491,7 @@ def test_an_api_server_that_stays_away_ends_the_step_but_not_the_job(launch, api
 
     ending = launch(gone, timing=replace(FAST, patience_s=0.5))
     assert ending.code == 75
-    assert "what runs there goes on" in ending.sentence
+    assert "the job keeps running" in ending.sentence
     assert len(jobs(api)) == 1
 
 
@@ -558,7 +558,7 @@ def test_a_token_that_is_being_renewed_is_no_end(launch, api) -> None:
     api.cluster.faults.append(Fault("^GET", 3, 401))
     ending = launch(success)
     assert ending.code == 0
-    assert "refuses the token to 'get pods'" in ending.said
+    assert "refuses the token for 'get pods'" in ending.said
 
 
 @pytest.mark.parametrize(
@@ -568,7 +568,7 @@ def test_a_missing_permission_is_named(launch, api, what, verb) -> None:
     api.cluster.forbidden.add(what)
     ending = launch(success)
     assert ending.code == 64
-    assert f"Kubernetes forbids to {verb}" in ending.sentence
+    assert f"Kubernetes has denied '{verb}" in ending.sentence
     assert "docs/launcher.md" in ending.sentence
 
 
@@ -652,7 +652,7 @@ def test_a_launcher_that_is_asked_to_stop_takes_its_job_along(api, tmp_path) -> 
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
     assert child.returncode == 143
-    assert said.splitlines()[-1].startswith("error in pretrain: The step was asked to stop; its job is deleted")
+    assert said.splitlines()[-1].startswith("error in pretrain: The step was asked to stop; its job is checkpointed")
     assert jobs(api) == []
 
 

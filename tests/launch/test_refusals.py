@@ -20,7 +20,7 @@ from kubernetes_api import Fault, KubernetesApi, refused
 from launching import FAST, NAMESPACE, launcher_for
 from playing import WORKFLOW, Operator, Played, own_pod
 
-from comface.launch import GOES_ON
+from comface.launch import KEEPS_RUNNING
 from comface.launch.cluster_launcher import end_jobs
 from comface.launch.place import Place
 
@@ -88,7 +88,7 @@ def test_a_quota_that_is_too_small_for_one_job_is_not_waited_for(launch, api) ->
     api.cluster.faults.append(Fault("^POST", 9, 403, body=body(403, COUNT.format(0, 0))))
     ending = launch(success)
     assert ending.code == 64
-    assert "never has room for the job" in ending.sentence
+    assert "is too small for the job" in ending.sentence
     assert "limited: count/pytorchjobs.kubeflow.org=0" in ending.sentence
     assert "Role" not in ending.sentence
 
@@ -100,7 +100,7 @@ def test_an_api_server_that_has_not_loaded_its_roles_yet_is_waited_for(launch, a
     api.cluster.faults.append(Fault("", 5, 403, body=body(403, ROLE)))
     ending = launch(success)
     assert ending.code == 0
-    assert "forbids to" in ending.said
+    assert "denies" in ending.said
     assert len(jobs(api)) == 1
 
 
@@ -133,7 +133,7 @@ def test_what_stays_forbidden_ends_the_launcher_but_leaves_its_job_and_says_so(l
     assert api.cluster.asked(own) > 2, "asked again before it is believed"
     assert ending.code == 64
     assert "give the step's service account the Role of docs/launcher.md" in ending.sentence
-    assert GOES_ON in ending.sentence
+    assert KEEPS_RUNNING in ending.sentence
     assert len(jobs(api)) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_namespace_that_is_not_there_is_named(launch, api) -> None:
     api.cluster.faults.append(Fault("^POST", 9, 404, body=body(404, f'namespaces "{NAMESPACE}" not found')))
     ending = launch(success)
     assert ending.code == 64
-    assert f"There is no namespace '{NAMESPACE}'" in ending.sentence
+    assert f"The cluster has no namespace '{NAMESPACE}'" in ending.sentence
 
 
 # The operator that is down
@@ -183,8 +183,8 @@ def test_a_webhook_that_stays_away_says_that_the_operator_does_not_run(launch, a
         (GPUS.format(8, 8), "raise the quota"),  # two nodes of 8 never fit into 8, whoever uses them
         (SECURITY, "docs/cluster.md"),
         ('Error creating: pods "x" is forbidden: maximum memory usage per Container is 8Gi', "LimitRange"),
-        ('Error creating: admission webhook "policy.example.com" denied the request: no', "ask who runs that webhook"),
-        ('Error creating: pods "x" is forbidden: error looking up service account research/x', "remove the reason"),
+        ('Error creating: admission webhook "policy.example.com" denied the request: no', "ask the owner of that webhook"),
+        ('Error creating: pods "x" is forbidden: error looking up service account research/x', "remove the cause"),
     ],
 )  # fmt: skip
 def test_a_pod_that_is_refused_ends_the_job_with_the_reason(launch, api, kind, message, advice) -> None:
@@ -260,7 +260,9 @@ def test_why_a_pod_does_not_start_is_said_also_where_only_an_event_tells(launch)
 
     ending = launch(unmounted)
     assert ending.code == 0
-    assert ending.said.count("waits: FailedScheduling: 0/9 nodes are available: 9 Insufficient nvidia.com/gpu.") == 1
+    assert (
+        ending.said.count("is waiting: FailedScheduling: 0/9 nodes are available: 9 Insufficient nvidia.com/gpu.") == 1
+    )
 
 
 @pytest.mark.parametrize(("again", "code"), [(True, 64), (False, 0)], ids=["again and again", "once"])
@@ -280,7 +282,7 @@ def test_a_pod_that_holds_its_gpus_and_cannot_mount_is_given_up_while_that_is_to
 
     ending = launch(unmounted, timing=replace(FAST, stuck_s=0.4))
     assert ending.code == code
-    assert "waits: FailedMount: MountVolume.SetUp failed" in ending.said
+    assert "is waiting: FailedMount: MountVolume.SetUp failed" in ending.said
     if code:
         assert 'cannot start (FailedMount: MountVolume.SetUp failed: secret "x" not found)' in ending.sentence
 
@@ -294,7 +296,7 @@ def test_a_job_that_ended_while_no_operator_looked_is_not_waited_for(launch, api
 
     ending = launch(unsaid, done=lambda: published, timing=replace(FAST, unseen_s=0.3))
     assert ending.code == code
-    assert "the training operator does not say" in (ending.sentence or ending.said)
+    assert "the training operator" in (ending.sentence or ending.said)
 
 
 def test_an_account_that_may_not_list_events_trains_all_the_same(launch, api) -> None:
@@ -421,7 +423,7 @@ def test_the_exit_handler_says_nothing_of_kinds_that_it_may_not_list(api, left_b
     api.cluster.forbidden.add("GET trainjobs")
     end_jobs("run-7", Place("finish-1", "uid-9", NAMESPACE), launcher_for(api.url, tmp_path).client, FAST)
     assert jobs(api) == []
-    assert capfd.readouterr().err == f"deleting the job '{job.name}', which outlived its step\n"
+    assert capfd.readouterr().err == f"deleting the job '{job.name}', which still runs after its step\n"
 
 
 def test_the_exit_handler_asks_again_where_it_may_list_nothing_and_then_says_so(api, tmp_path, capfd) -> None:
@@ -431,4 +433,4 @@ def test_the_exit_handler_asks_again_where_it_may_list_nothing_and_then_says_so(
     assert "not looked for" not in capfd.readouterr().err, "its Roles came late"
     api.cluster.forbidden |= {"GET trainjobs", "GET pytorchjobs"}
     end_jobs("run-7", place, client, FAST)
-    assert "jobs of the run were not looked for, since this account may list none" in capfd.readouterr().err
+    assert "jobs of the run were not searched, because this account may list none" in capfd.readouterr().err

@@ -18,7 +18,7 @@ from playing import Operator, Played, own_pod
 from comface.artifacts.manifest import Draft
 from comface.artifacts.sealed import sealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
-from comface.launch import GOES_ON
+from comface.launch import KEEPS_RUNNING
 from comface.launch.causes import find_cause, last_words
 from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
@@ -75,9 +75,9 @@ def test_under_torchrun_already_a_process_trains_its_share() -> None:
 
 
 def test_more_than_one_machine_has_is_refused_with_what_to_set() -> None:
-    with pytest.raises(ConfigurationError, match="asks for 4 nodes, but this is one machine"):
+    with pytest.raises(ConfigurationError, match="requests 4 nodes, but this is one machine"):
         local_launcher(4, 8, lambda: None, {})
-    with pytest.raises(ConfigurationError, match="asks for 99 GPUs, but this machine has"):
+    with pytest.raises(ConfigurationError, match="requests 99 GPUs, but this machine has"):
         local_launcher(1, 99, lambda: None, {})
 
 
@@ -177,7 +177,7 @@ def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
 ) -> None:
     body = {"metadata": {"name": "left", "labels": {"comface.io/run": "run-7"}}, "kind": "PyTorchJob", "spec": {}}
     cluster.cluster.create("pytorchjobs", body)
-    sentence = f"The Kubernetes API did not answer; {GOES_ON}, run the step again."
+    sentence = f"The Kubernetes API did not answer; {KEEPS_RUNNING}, run the step again."
     record = {"step": "pretrain", "sentence": sentence, "exit_code": 75, "at": time.time() - ago_s}
     FileStore(tmp_path / "store").write(RECORD, sealed(record))
     ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
@@ -203,7 +203,7 @@ def test_the_exit_handler_says_in_one_line_what_it_could_not_ask(
     assert ending("FAILED", "laptop", "s3://no_such bucket", "run-7") == "run-7: failed"
     said = capfd.readouterr().err
     assert "which step failed is not known: " in said
-    assert "jobs of the run were not looked for: The kubeconfig" in said or "KUBECONFIG names" in said
+    assert "jobs of the run were not searched: The kubeconfig" in said or "KUBECONFIG names" in said
     assert "Traceback" not in said
     assert said.endswith("run-7: failed\n")
 

@@ -1,8 +1,8 @@
 """Where pre-training runs: in this process, under torchrun on this machine, or as a job of the cluster.
 
-In: a `Work` (plan, shards, where the backbone will lie). Out: nothing; when `train` returns, the training processes
-have published the backbone. The three launchers: `local.py` (one machine), `attend.py` with `pytorchjob.py`
-(kubeflow.org/v1) or `trainjob.py` (trainer.kubeflow.org/v1alpha1). What a job does in which case: docs/launcher.md.
+In: a `Work` (plan, shards, URI of the backbone). Out: nothing; when `train` returns, the training processes have
+published the backbone. There are three launchers: `local.py` (one machine), and `attend.py` with `pytorchjob.py`
+(kubeflow.org/v1) or `trainjob.py` (trainer.kubeflow.org/v1alpha1). docs/launcher.md lists how each failure ends.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Protocol
 from comface.launch.config import Placement
 
 TOLD = "/dev/termination-log"
-"""Where Kubernetes looks for a container's last words (terminationMessagePath), 4 KiB at most."""
+"""The file of a container's termination message (terminationMessagePath): at most 4 KiB."""
 
 
-GOES_ON = "what runs there goes on"
-"""Said where a launcher ends and its job goes on: the exit handler (plan/from_parameters.py) keeps that job."""
+KEEPS_RUNNING = "the job keeps running"
+"""Part of an error after which the job still runs: the exit handler keeps such a job (plan/from_parameters.py)."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Work:
     shards: str
     """URI of the shards."""
     result: str
-    """URI where the backbone will be published; its processes refuse to work for another."""
+    """URI where the backbone will be published. The processes refuse to compute another one."""
     config: Placement
     done: Callable[[], bool]
     """Whether the backbone is published."""
 
     def arguments(self, told: str = TOLD) -> list[str]:
-        """What comface.pretrain.worker is given; `told`: file for the sentence of the process that fails first."""
+        """Arguments of comface.pretrain.worker. `told`: file for the message of the process that fails first."""
         return ["--result", self.result, "--told", told, self.plan, self.shards]
 
 
 class Launcher(Protocol):
     def train(self, work: Work) -> None:
-        """Returns when the processes have ended well. Raises a ComfaceError, one sentence, otherwise."""
+        """Returns when the processes have succeeded. Otherwise raises a ComfaceError with one message."""
         ...

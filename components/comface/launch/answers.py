@@ -1,8 +1,8 @@
-"""What the Kubernetes API's answers mean to the launcher: whole objects, and what a refusal is.
+"""What the Kubernetes API's answers mean to the launcher: complete objects, and the reason of a refusal.
 
-In: answers and ApiExceptions of the client. Out: objects that have what every object has, or ValueError; exceptions of
-our own. A 403 is many things: a Role that lacks a verb, an API server that has not loaded its Roles yet, a quota that
-is used up, a webhook that says no. Only its words tell.
+In: answers and ApiExceptions of the client. Out: objects with the fields that every object has, or ValueError; our own
+exceptions. A 403 has many causes: a Role without the verb, an API server that has not loaded its Roles yet, an
+exhausted quota, a webhook that denies the request. Only its text distinguishes them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Conflict(Exception):
 
 
 class OverQuota(Exception):
-    """A quota of the namespace has no room for it, now; says so in the server's words."""
+    """A quota of the namespace has no room for the object now. The text is the server's."""
 
 
 def whole(data: bytes) -> dict[str, Any]:
-    """One object. Raises ValueError for half of one."""
+    """One object. Raises ValueError for an incomplete one."""
     found = answered(data)
     if not is_whole(found):
         raise ValueError("not an object of Kubernetes")
@@ -49,7 +49,7 @@ def whole_items(data: bytes) -> list[dict[str, Any]]:
 
 
 def is_whole(value: dict[str, Any]) -> bool:
-    """Has what every object has; a specification and a status that are not there are empty from here on."""
+    """Whether it has the fields that every object has. Adds an empty specification and status if they are missing."""
     for field in ("spec", "status"):
         value[field] = part(value, field)
     metadata = part(value, "metadata")
@@ -59,30 +59,30 @@ def is_whole(value: dict[str, Any]) -> bool:
 
 
 def is_away(error: Any) -> bool:
-    """Whether the same question may get another answer soon."""
+    """Whether the same request may succeed soon."""
     if not error.status:
         return "CERTIFICATE_VERIFY_FAILED" not in words_of(error)
     return error.status in AWAY or is_page(error)
 
 
 def is_forbidden(error: Any) -> bool:
-    """Whether this is a 403 of permissions, which an API server that has just started gives as well."""
+    """Whether this is a 403 because of permissions. An API server that has just started answers the same."""
     words = words_of(error)
     return error.status == 403 and not re.search(r"exceeded quota|denied (the )?request", words)
 
 
 def is_webhook_down(error: Any) -> bool:
-    """Whether creation fails because a webhook (most often the operator's own) does not answer."""
+    """Whether creation fails because a webhook (usually the operator's own) does not answer."""
     return error.status in (500, 503, 504) and "calling webhook" in words_of(error)
 
 
 def refusal(error: Any, verb: str, namespace: str) -> Exception:
-    """What a final answer means."""
+    """The exception for an answer that a retry does not change."""
     words = words_of(error)
     if error.status == 404:
         if re.search(r'namespaces? "', words):
             return ConfigurationError(
-                f"There is no namespace '{namespace}' in the cluster; create it (docs/cluster.md), or use another."
+                f"The cluster has no namespace '{namespace}'; create it (docs/cluster.md), or use another."
             )
         return NotFound(words)
     if error.status == 409:
@@ -99,14 +99,14 @@ def refusal(error: Any, verb: str, namespace: str) -> Exception:
 
 
 def webhook_advice(words: str, kind: ModuleType) -> str:
-    """Whose webhook it is, and where to look."""
+    """Whose webhook it is, and what to check."""
     if kind.DEPLOYMENT in words:
         return f"{kind.OPERATOR} does not run: kubectl get deployments --all-namespaces | grep {kind.DEPLOYMENT}"
-    return "see that the service which the webhook names runs"
+    return "check that the service of the webhook runs"
 
 
 def never_fits(words: str, objects: int) -> bool:
-    """Whether a quota, in whose words this is, is too small for so many equal objects even when nobody else uses it."""
+    """Whether the quota of this message is too small for so many equal objects, even if nothing else uses it."""
     from kubernetes.utils.quantity import parse_quantity
 
     found = QUOTA.search(words)
@@ -122,7 +122,7 @@ def never_fits(words: str, objects: int) -> bool:
 
 
 def lines_of(answer: Any) -> Iterator[bytes]:
-    """Lines of a streamed answer, as soon as each is whole; the last one also without its end."""
+    """Lines of a streamed answer, each as soon as it is complete; the last one also without a newline."""
     buffer = b""
     for piece in answer.stream(amt=None, decode_content=False):
         *complete, buffer = (buffer + piece).split(b"\n")
@@ -132,6 +132,6 @@ def lines_of(answer: Any) -> Iterator[bytes]:
 
 
 def is_change(line: bytes) -> bool:
-    """Whether a line of a watch tells of a change; an ERROR event (mostly 410) does not."""
+    """Whether a line of a watch reports a change; an ERROR event (usually 410) does not."""
     event = cleaned(answered(line))
     return event.get("type") in ("ADDED", "MODIFIED", "DELETED")

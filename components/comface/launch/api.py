@@ -1,9 +1,9 @@
-"""The Kubernetes API as the launcher needs it: every call patient with a server that is away, and one sentence where
-it refuses.
+"""The Kubernetes API as the launcher needs it: every call retries while the server is unreachable, and raises one
+message if the server refuses.
 
-In: names in one namespace. Out: objects as plain dictionaries, as Kubernetes spells them. Retried: no answer, half an
-answer, 429 (as its Retry-After says), 5xx, 401 (a token is renewed while a training runs), and for a while 403 (an API
-server that has just started forbids everything); nothing that would be refused again.
+In: names in one namespace. Out: objects as plain dictionaries with Kubernetes' field names. Retried: no answer, a
+truncated answer, 429 (as its Retry-After says), 5xx, 401 (a token is renewed while a training runs), and for a limited
+time 403 (an API server that has just started denies everything). A final refusal is not retried.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from comface.cluster.client import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.launch import GOES_ON
+from comface.launch import KEEPS_RUNNING
 from comface.launch.answers import (
     Conflict,
     NotFound,
@@ -40,38 +40,38 @@ from comface.runtime.progress import say
 
 T = TypeVar("T")
 NO_ANSWER = (HTTPError, OSError, ValueError)
-"""Connection refused or cut, time-out, half an answer, a proxy's page instead of JSON."""
+"""Connection refused or reset, time-out, truncated answer, a proxy's page instead of JSON."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How the launcher waits, in seconds. Tests make it short; nothing else changes it."""
+    """Waiting times of the launcher, in seconds. Only tests change them."""
 
     poll_s: float = 20.0
-    """Longest time between two looks at the job and its pods."""
+    """Longest time between two checks of the job and its pods."""
     request_s: float = 30.0
     backoff_s: float = 1.0
-    """First wait after an unanswered call; doubles up to `poll_s`."""
+    """First pause after an unanswered call; doubles up to `poll_s`."""
     patience_s: float = 1800.0
-    """How long the API may be away: control planes are upgraded in less."""
+    """How long the API may be unreachable: an upgrade of a control plane takes less."""
     forbidden_s: float = 120.0
-    """How long what was never allowed before may be forbidden: an API server loads its Roles in less."""
+    """How long a verb that was never allowed before may be denied: an API server loads its Roles in less."""
     unseen_s: float = 300.0
-    """How long an operator may take to notice a job, or its webhook to answer."""
+    """How long an operator may take to accept a job, or its webhook to answer."""
     stuck_s: float = 900.0
-    """How long a container may be waiting for an image or a secret that cannot be had, or a pod be refused."""
+    """How long a container may wait for an image or a secret that is not available, or a pod may be refused."""
     tell_s: float = 300.0
-    """How often a wait for a quota is said."""
+    """How often the log reports a wait for a quota."""
     gone_s: float = 300.0
-    """How long a deleted job may take to be gone."""
+    """How long the deletion of a job may take."""
     last_words_s: float = 5.0
-    """How long an ended job's log may still come in."""
+    """How long the log of an ended job may still arrive."""
     cleanup_s: float = 5.0
-    """KFP's own process around the step ends at once when it is asked to; what is not done by then is not done."""
+    """KFP's wrapper process ends at once when it is asked to stop, so the cleanup has only this time."""
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> kubernetes.ApiClient:
-    """As the service account of this pod, or with the kubeconfig of a person. Raises ConfigurationError without."""
+    """As the service account of this pod, or with a kubeconfig. Raises ConfigurationError if there is neither."""
     try:
         settings = configure(environment)
     except NoAnswer as error:
@@ -79,9 +79,9 @@ def connect(environment: Mapping[str, str] = os.environ) -> kubernetes.ApiClient
         raise ConfigurationError(f"{told[0].upper()}{told[1:]}; {error.todo}.") from None
     if settings is None:
         raise ConfigurationError(
-            "There is no way to Kubernetes from here; give the pod a service account, or set KUBECONFIG."
+            "There are no credentials for Kubernetes; give the pod a service account, or set KUBECONFIG."
         )
-    return kubernetes.ApiClient(settings)  # without retries: this module retries, and says so
+    return kubernetes.ApiClient(settings)  # without retries: this module retries, and logs them
 
 
 class Api:
@@ -92,7 +92,7 @@ class Api:
         self._jobs, self._core = kubernetes.CustomObjectsApi(client), kubernetes.CoreV1Api(client)
         self._place = (kind.GROUP, kind.VERSION, namespace, kind.PLURAL)
         self._worked: set[str] = set()
-        """What this account may do, as it did it in this life."""
+        """Verbs that have succeeded in this attempt, so this account is allowed them."""
         self._told_blind = False
 
     def job(self, name: str) -> dict[str, Any] | None:
@@ -102,15 +102,15 @@ class Api:
         return None
 
     def jobs(self, selector: str) -> list[dict[str, Any]]:
-        """None where the cluster knows no such kind."""
+        """Empty if the kind is not installed."""
         verb, call = f"list {self.kind.PLURAL}", self._jobs.list_namespaced_custom_object
         with contextlib.suppress(NotFound):
             return self._ask(verb, whole_items, call, *self._place, label_selector=selector)
         return []
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The new job; None where one of that name is there (perhaps ours: an answer may have been lost). Raises
-        OverQuota where the namespace has no room for it now."""
+        """The new job; None if one of that name exists (perhaps ours: an answer may have been lost). Raises OverQuota
+        if the namespace has no room for it now."""
         verb, call = f"create {self.kind.PLURAL}", self._jobs.create_namespaced_custom_object
         try:
             return self._ask(verb, whole, call, *self._place, body)
@@ -118,19 +118,19 @@ class Api:
             return None
         except NotFound:
             raise ConfigurationError(
-                f"The cluster knows no {self.kind.KIND} ({self.kind.GROUP}/{self.kind.VERSION}); install "
-                f"{self.kind.OPERATOR}, or choose another pretrain.job.kind."
+                f"The kind {self.kind.KIND} ({self.kind.GROUP}/{self.kind.VERSION}) is not installed in the cluster; "
+                f"install {self.kind.OPERATOR}, or choose another pretrain.job.kind."
             ) from None
 
     def patch(self, name: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The changed job; None where it has changed since it was read, or is gone."""
+        """The changed job; None if it has changed since it was read, or no longer exists."""
         verb, call = f"patch {self.kind.PLURAL}", self._jobs.patch_namespaced_custom_object
         with contextlib.suppress(Conflict, NotFound):
             return self._ask(verb, whole, call, *self._place, name, body)
         return None
 
     def delete(self, name: str, uid: str, patience_s: float | None = None) -> None:
-        """Deletes that very job and its pods; quiet where it is gone, or another has its name."""
+        """Deletes the job with this uid and its pods; does nothing if it no longer exists."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         verb, call = f"delete {self.kind.PLURAL}", self._jobs.delete_namespaced_custom_object
         with contextlib.suppress(NotFound, Conflict):
@@ -142,8 +142,8 @@ class Api:
             return self._ask("get pods", whole, call, name, self.namespace, patience_s=patience_s)
         except NotFound:
             raise ConfigurationError(
-                f"There is no pod '{name}' in the namespace '{self.namespace}', which should own the job; see what "
-                "sets COMFACE_POD_NAME."
+                f"The pod '{name}', which should own the job, does not exist in the namespace '{self.namespace}'; "
+                "check what sets COMFACE_POD_NAME."
             ) from None
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ class Api:
         return []
 
     def warnings(self) -> list[dict[str, Any]]:
-        """Events of the namespace that warn. They explain, no more: without an answer there are none."""
+        """Warning events of the namespace. They only explain a failure, so without an answer the list is empty."""
         try:
             answer = self._core.list_namespaced_event(
                 self.namespace, field_selector="type=Warning", _preload_content=False,
@@ -163,14 +163,14 @@ class Api:
         except ApiException as error:
             if error.status == 403 and not self._told_blind:
                 self._told_blind = True
-                say(f"why a pod is refused cannot be said, since this account may not list events ({words_of(error)})")
+                say(f"this account may not list events, so the log cannot say why a pod is refused ({words_of(error)})")
         except NO_ANSWER:
             pass
         return []
 
     def log_tail(self, pod: str, lines: int, previous: bool) -> str:
-        """The last lines of a pod's log (`previous`: before its container was restarted); empty where none are to be
-        had."""
+        """The last lines of a pod's log (`previous`: before its container was restarted); empty if it is not
+        available."""
         try:
             answer = self._core.read_namespaced_pod_log(
                 pod, self.namespace, container=self.kind.CONTAINER, tail_lines=lines, previous=previous,
@@ -182,7 +182,7 @@ class Api:
             return ""
 
     def follow_log(self, pod: str, since_s: int | None) -> Iterator[str]:
-        """Lines with their time, as they come. Raises what the client raises: the caller opens it again."""
+        """Lines with their time, as they arrive. Raises the client's exceptions: the caller opens the log again."""
         answer = self._core.read_namespaced_pod_log(
             pod, self.namespace, container=self.kind.CONTAINER, follow=True, timestamps=True, since_seconds=since_s,
             _preload_content=False, _request_timeout=(self.timing.request_s, self.timing.poll_s),
@@ -192,8 +192,8 @@ class Api:
                 yield line.decode(errors="replace")
 
     def wait_for_change(self, name: str, version: str) -> None:
-        """Returns when the job may have changed since `version`, or after `poll_s`. A watch is but a hint: whatever it
-        fails with (410, cut, refused), the caller looks again."""
+        """Returns when the job may have changed since `version`, or after `poll_s`. A watch is only a hint: if it fails
+        (410, reset, refused), the caller checks again."""
         started = time.monotonic()
         try:
             answer = self._jobs.list_namespaced_custom_object(
@@ -213,7 +213,7 @@ class Api:
     def _ask(
         self, verb: str, read: Callable[[bytes], T], call: Callable[..., Any], *arguments: Any, **options: Any
     ) -> T:
-        """What `read` makes of the answer, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
+        """The answer, parsed by `read`, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
         patience_s = options.pop("patience_s", None) or self.timing.patience_s
         request_s = min(self.timing.request_s, patience_s)
         options |= {"_preload_content": False, "_request_timeout": (request_s, request_s)}
@@ -229,49 +229,49 @@ class Api:
             except NO_ANSWER as error:
                 new, asked_s = Trouble("does not answer", network_fault(error), patience_s), None
             now_s = time.monotonic()
-            if new.what != trouble.what:  # forbidden after it was away: that is another wait
+            if new.what != trouble.what:  # another kind of failure has its own time limit
                 since_s = now_s
             trouble, pause_s = new, wait_s if asked_s is None else asked_s
             if now_s - since_s + pause_s > trouble.longest_s:
                 raise self._lasting(trouble, verb)
-            say(f"the Kubernetes API {trouble.what} '{verb}' ({trouble.why}); again in {pause_s:.1f} s")
+            say(f"the Kubernetes API {trouble.what} '{verb}' ({trouble.why}); retrying in {pause_s:.1f} s")
             time.sleep(pause_s)
             wait_s = min(2 * wait_s, self.timing.poll_s)
 
     def _trouble(self, error: ApiException, verb: str, patience_s: float) -> Trouble:
-        """What may pass; raises what does not."""
+        """A failure that may be temporary; raises a final one."""
         words = words_of(error)
         if is_forbidden(error):
             longest_s = patience_s if verb in self._worked else min(patience_s, self.timing.forbidden_s)
-            return Trouble("forbids to", words, longest_s)
+            return Trouble("denies", words, longest_s)
         if is_webhook_down(error):
-            return Trouble("finds no webhook to", words, min(patience_s, self.timing.unseen_s))
+            return Trouble("gets no answer from a webhook for", words, min(patience_s, self.timing.unseen_s))
         if error.status == 401:  # a pod's token is renewed while it is used
-            return Trouble("refuses the token to", words, patience_s)
+            return Trouble("refuses the token for", words, patience_s)
         if is_away(error):
             return Trouble("does not answer", f"{error.status or 'no connection'} {words}", patience_s)
         raise refusal(error, verb, self.namespace) from None
 
     def _lasting(self, trouble: Trouble, verb: str) -> ComfaceError:
         lasted = f"for {trouble.longest_s:.0f} s ({trouble.why})"
-        if trouble.what == "finds no webhook to":
+        if trouble.what == "gets no answer from a webhook for":
             advice = webhook_advice(trouble.why, self.kind)
             return TryAgain(f"Kubernetes could not {verb} {lasted}; {advice}. Then run the step again.")
-        if trouble.what == "forbids to" and verb not in self._worked:
+        if trouble.what == "denies" and verb not in self._worked:
             return Forbidden(
-                f"Kubernetes forbids to {verb} in the namespace '{self.namespace}', {lasted}; give the step's service "
-                f"account the Role of docs/launcher.md ({GOES_ON})."
+                f"Kubernetes has denied '{verb}' in the namespace '{self.namespace}' {lasted}; give the step's service "
+                f"account the Role of docs/launcher.md ({KEEPS_RUNNING})."
             )
-        what = {"refuses the token to": "refused the token to", "forbids to": "forbade to"}.get(trouble.what)
+        what = {"refuses the token for": "refused the token for", "denies": "denied"}.get(trouble.what)
         return TryAgain(
-            f"The Kubernetes API {what or 'did not answer'} '{verb}' {lasted}; {GOES_ON}, run the step again to "
-            "take it up."
+            f"The Kubernetes API {what or 'did not answer'} '{verb}' {lasted}; {KEEPS_RUNNING}, and running the "
+            "step again reattaches to it."
         )
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a call came to nothing, and for how long that may be so."""
+    """Why a call failed, and how long to retry it."""
 
     what: str
     why: str
@@ -279,4 +279,4 @@ class Trouble:
 
 
 class Forbidden(ConfigurationError):
-    """A permission that is missing, and stays missing."""
+    """A permission is missing, and not only while the API server starts."""

@@ -1,8 +1,8 @@
-"""The life of a job as its launcher sees it: obtained (made or taken up), attended to its end, cleaned up.
+"""A job from the launcher's side: create it or reattach to it, watch it to its end, clean up.
 
-In: a JobRequest and an Api. Out: nothing when the job has done its work; else the error that ended it. The job does
-not need its launcher: a launcher that is started again, for whatever reason, takes its own job up and goes on.
-docs/launcher.md has the table of lives.
+In: a JobRequest and an Api. Out: nothing if the job succeeds; otherwise the error that ended it. The job runs without
+its launcher: a launcher that is started again, for whatever reason, reattaches to its job. docs/launcher.md lists how
+each failure ends.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from comface.launch.termination import termination_as_preempted
 from comface.runtime.progress import say
 
 TAIL_LINES, SHOWN_LINES = 400, 40
-"""torchrun's frame and C++'s stack can be a hundred lines long; what was wrong stands before them."""
+"""The output of torchrun and a C++ stack can take a hundred lines; the error message is above them."""
 
 
 class Disrupted(Exception):
-    """The job failed, but not by a fault of the training: a new one goes on from the last checkpoint."""
+    """The job failed, but not because of the training: a new job resumes from the last checkpoint."""
 
 
 class JobLauncher:
-    """Attends one job. `done`: whether the result is published. Its lifetime is one attempt of the step."""
+    """Watches one job. `done`: whether the result is published. Its lifetime is one attempt of the step."""
 
     def __init__(self, api: Api, request: JobRequest, body: dict[str, Any], done: Callable[[], bool]) -> None:
         self.api, self.request, self.body, self.done = api, request, body, done
@@ -46,8 +46,8 @@ class JobLauncher:
         self._forget()
 
     def run(self) -> None:
-        """Raises Preempted after SIGTERM, with the job deleted: a run that is terminated takes its GPUs with it. Where
-        only this step's pod is taken from its node, the job stays, and the next attempt takes it up."""
+        """Raises Preempted after SIGTERM, with the job deleted: terminating a run frees its GPUs. If only this step's
+        pod is taken from its node, the job keeps running, and the next attempt reattaches to it."""
         with termination_as_preempted():
             try:
                 for attempt in range(1 + self.request.job.resubmissions):
@@ -56,24 +56,24 @@ class JobLauncher:
                         return self._attend(job)
                     except Disrupted as disrupted:
                         left = self.request.job.resubmissions - attempt
-                        say(f"{disrupted} Training goes on from its last checkpoint ({left} new jobs left).")
+                        say(f"{disrupted} Training resumes from its last checkpoint ({left} new jobs left).")
                 raise TryAgain(
-                    f"The job '{self.request.name}' was disrupted {attempt + 1} times; look at the nodes, then run the "
-                    "step again: it goes on from the last checkpoint."
+                    f"The job '{self.request.name}' was disrupted {attempt + 1} times; check the nodes, then run the "
+                    "step again: it resumes from the last checkpoint."
                 )
             except Preempted:
                 started_s = time.monotonic()
                 if why := self._is_evicted():
                     raise Preempted(
-                        f"The step's pod was taken from its node ({why}); its job '{self.request.name}' goes on, and "
-                        "the next attempt of the step takes it up."
+                        f"The step's pod was taken from its node ({why}); its job '{self.request.name}' keeps running, "
+                        "and the next attempt of the step reattaches to it."
                     ) from None
                 self._delete_at_once(started_s + self.api.timing.cleanup_s)
                 raise
 
     def _obtain(self) -> dict[str, Any]:
-        """The own job, running or new. One that has ended but left no result, or failed before anybody looked, makes
-        room: who starts the step again wants another try."""
+        """This work's job, running or new. A job that has ended without a result is replaced: whoever starts the step
+        again wants another attempt."""
         name = self.request.name
         while True:
             found = self.api.job(name)
@@ -88,7 +88,7 @@ class JobLauncher:
             if found["metadata"].get("deletionTimestamp"):
                 self._wait_gone(found)
             elif self.api.kind.read(found).phase in (Phase.FAILED, Phase.SUCCEEDED) and not self.done():
-                say(f"the job '{name}' of an earlier attempt has ended; it makes room for a new one")
+                say(f"the job '{name}' of an earlier attempt has ended without a result; replacing it")
                 self._remove(found)
             elif (adopted := self._adopt(found)) is not None:
                 self.uid = adopted["metadata"]["uid"]
@@ -97,15 +97,16 @@ class JobLauncher:
     def _refuse_other(self, found: dict[str, Any]) -> None:
         if part(found["metadata"], "annotations").get(WORK_ANNOTATION) != self.request.digest:
             raise ConfigurationError(
-                f"There is a {self.api.kind.KIND} '{self.request.name}' that is not this run's; delete or rename it."
+                f"The {self.api.kind.KIND} '{self.request.name}' belongs to another run; delete or rename it."
             )
 
     def _adopt(self, found: dict[str, Any]) -> dict[str, Any] | None:
-        """The job with this attempt's owner: a pod that made it may go at any time, and would take it along."""
+        """The job with this attempt's owner: a pod that created it may be deleted at any time, and the job with it."""
         owner = self.request.owner
         if found["metadata"].get("ownerReferences") == [owner]:
             return found
-        say(f"taking up the job '{self.request.name}' of an earlier attempt ({self.api.kind.read(found).phase.value})")
+        phase = self.api.kind.read(found).phase.value
+        say(f"reattaching to the job '{self.request.name}' of an earlier attempt ({phase})")
         version = found["metadata"]["resourceVersion"]
         return self.api.patch(self.request.name, {"metadata": {"ownerReferences": [owner], "resourceVersion": version}})
 
@@ -132,14 +133,14 @@ class JobLauncher:
                     if self.done():
                         return
                     raise TryAgain(
-                        f"Somebody else deleted the job '{self.request.name}'; run the step again to go on from its "
-                        "last checkpoint."
+                        f"The job '{self.request.name}' was deleted from outside; run the step again to resume from "
+                        "its last checkpoint."
                     )
                 assert seen is not None
                 job = seen
 
     def _pods_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        """Those of an earlier job of the same name may take a while to leave."""
+        """Without those of an earlier job of the same name, which may still be terminating."""
         made = job["metadata"].get("creationTimestamp", "")
         pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
         return [pod for pod in pods if pod["metadata"].get("creationTimestamp", "") >= made]
@@ -150,7 +151,7 @@ class JobLauncher:
         return not seen["metadata"].get("deletionTimestamp")
 
     def _forget(self) -> None:
-        """A job that starts, or was queued again, begins anew: none of that counts."""
+        """Resets the counters: a job that starts, or was queued again, starts from zero."""
         self._counts: dict[str, int] = {}
         self._started_s = time.monotonic()
         self._stuck_since_s: float | None = None
@@ -163,11 +164,11 @@ class JobLauncher:
             say(f"the job '{self.request.name}' is {reading.phase.value}")
         waits = {**self.refused.waiting(self.pods), **waiting(self.pods)}
         for pod, why in sorted(waits.items() - self._told_waits.items()):
-            say(f"the pod '{pod}' waits: {why}")
+            say(f"the pod '{pod}' is waiting: {why}")
         self._told_waits = waits
 
     def _check_life(self, job: dict[str, Any], reading: Reading) -> None:
-        """Ends a job that cannot, or must not, go on. Queued time does not count for anything."""
+        """Ends a job that cannot, or must not, continue. Queued time does not count."""
         if reading.phase is Phase.QUEUED:
             self._forget()
             return
@@ -182,19 +183,19 @@ class JobLauncher:
             and alive_s > self.api.timing.unseen_s
         ):
             self._give_up(job, TryAgain(
-                f"No operator accepted the job '{self.request.name}' for {alive_s:.0f} s; see that "
+                f"No operator accepted the job '{self.request.name}' for {alive_s:.0f} s; check that "
                 f"{self.api.kind.OPERATOR} runs, then run the step again."
             ))  # fmt: skip
         self._check_stuck(job)
         self._check_restarts(job, cause)
         if alive_s > self.request.job.deadline_s:
             self._give_up(job, TryAgain(
-                f"The job '{self.request.name}' is past its deadline of {self.request.job.deadline_s} s; run the step "
-                "again to go on from its last checkpoint, or raise pretrain.job.deadline_s."
+                f"The job '{self.request.name}' exceeded its deadline of {self.request.job.deadline_s} s; run the step "
+                "again to resume from its last checkpoint, or raise pretrain.job.deadline_s."
             ))  # fmt: skip
 
     def _is_done_unsaid(self, job: dict[str, Any]) -> bool:
-        """Whether all pods have ended well and the result is there, though no operator says so: it may not run."""
+        """Whether all pods have succeeded and the result exists, although no operator reports it: it may not run."""
         phases = [part(pod, "status").get("phase") for pod in self.pods]
         if phases.count("Succeeded") < self.request.nodes:
             self._ended_since_s = None
@@ -205,10 +206,10 @@ class JobLauncher:
         kind = self.api.kind
         if not self.done():
             self._give_up(job, TryAgain(
-                f"The pods of the job '{self.request.name}' have ended and left no result, and {kind.OPERATOR} does "
-                "not say why; see that it runs, then run the step again."
+                f"The pods of the job '{self.request.name}' ended without a result, and {kind.OPERATOR} reports no "
+                "reason; check that it runs, then run the step again."
             ))  # fmt: skip
-        say(f"{kind.OPERATOR} does not say that the job '{self.request.name}' has ended; its result is there")
+        say(f"{kind.OPERATOR} does not report that the job '{self.request.name}' has ended; its result is published")
         return True
 
     def _check_stuck(self, job: dict[str, Any]) -> None:
@@ -221,13 +222,11 @@ class JobLauncher:
             pod, why = next(iter(stuck.items()))
             self._give_up(
                 job,
-                ConfigurationError(
-                    f"The pod '{pod}' cannot start ({why}); remove the reason, then run the step again."
-                ),
+                ConfigurationError(f"The pod '{pod}' cannot start ({why}); remove the cause, then run the step again."),
             )
 
     def _check_restarts(self, job: dict[str, Any], cause: Cause | None) -> None:
-        """The operator counts restarts of running pods only; pods that it makes anew count here too."""
+        """The operator counts only restarts within a pod; pods that it recreates count here too."""
         for uid, count in restarts(self.pods).items():
             self._counts[uid] = max(count, self._counts.get(uid, 0))
         made_anew = max(0, len(self._counts) - self.request.nodes)
@@ -236,23 +235,25 @@ class JobLauncher:
             why = f" ({self._tail(cause)})" if cause is not None else ""
             error = TryAgain if cause is None or cause.taken_away else ComfaceError
             self._give_up(job, error(
-                f"The job '{self.request.name}' was restarted {total} times and is given up{why}; remove the reason, "
-                "then run the step again: it goes on from the last checkpoint."
+                f"The job '{self.request.name}' was restarted {total} times, the limit{why}; remove the cause, then run "
+                "the step again: it resumes from the last checkpoint."
             ))  # fmt: skip
 
     def _fail(self, job: dict[str, Any], reading: Reading) -> None:
-        if self.done():  # its last word was lost, its work was not
+        if self.done():  # the result was published before the failure
             return
         cause = find_cause(self.pods)
         told = f"{reading.reason}: {reading.message}".strip(": ")
         late = "DeadlineExceeded" in reading.reason or "longer than specified deadline" in reading.message
         if late:
             raise TryAgain(
-                f"The job '{self.request.name}' is past its deadline ({told}); run the step again to go on from its "
+                f"The job '{self.request.name}' exceeded its deadline ({told}); run the step again to resume from its "
                 "last checkpoint, or raise pretrain.job.deadline_s."
             )
         if cause is None:
-            raise ComfaceError(f"The job '{self.request.name}' failed ({told}) and left no pod that says why.")
+            raise ComfaceError(
+                f"The job '{self.request.name}' failed ({told}), and no pod is left with its log; run the step again."
+            )
         sentence = self._tail(cause)
         if cause.final:
             raise cause.error(sentence)
@@ -264,7 +265,7 @@ class JobLauncher:
         )
 
     def _tail(self, cause: Cause) -> str:
-        """Shows the end of the failing pod's log; the cause in one sentence."""
+        """Logs the end of the failing pod's log, and returns the cause."""
         tail = self.api.log_tail(cause.pod, TAIL_LINES, cause.restarted)
         for line in tail.splitlines()[-SHOWN_LINES:]:
             say(f"[{cause.pod}] {line}")
@@ -289,13 +290,13 @@ class JobLauncher:
         ):
             if time.monotonic() - started > self.api.timing.gone_s:
                 raise TryAgain(
-                    f"The job '{self.request.name}' is being deleted and does not go; look at its finalizers, then run "
+                    f"The deletion of the job '{self.request.name}' does not finish; check its finalizers, then run "
                     "the step again."
                 )
             self.api.wait_for_change(self.request.name, found["metadata"]["resourceVersion"])
 
     def _is_evicted(self) -> str | None:
-        """Why this step's own pod is taken away, where the job outlives that pod (it is owned by the workflow)."""
+        """Why this step's own pod is taken away, if the job outlives that pod (the workflow owns it)."""
         if self.request.owner["kind"] == "Pod":
             return None
         with contextlib.suppress(ComfaceError):
@@ -303,8 +304,8 @@ class JobLauncher:
         return None
 
     def _delete_at_once(self, until_s: float) -> None:
-        """The pods are asked to stop and write a checkpoint. What cannot be done in time is left to the exit handler,
-        the owner reference and the deadline."""
+        """Deletes the job, so that its pods write a checkpoint and stop. What cannot be done in time is left to the
+        exit handler, the owner reference and the deadline."""
         with contextlib.suppress(ComfaceError):
             found = None if self.uid else self.api.job(self.request.name)
             if found is not None and part(found["metadata"], "annotations").get(WORK_ANNOTATION) == self.request.digest:
@@ -314,7 +315,7 @@ class JobLauncher:
 
 
 def _running_for_s(job: dict[str, Any]) -> float:
-    """How long a job that is taken up has been running already (the operator starts anew after a queue)."""
+    """How long an existing job has been running (the operator resets the time after a queue)."""
     try:
         start = datetime.fromisoformat(part(job, "status")["startTime"])
         return max(0.0, (datetime.now(UTC) - start).total_seconds())

@@ -1,7 +1,7 @@
-"""Why a job failed, as its pods tell: the one that failed first, in words a person can act on.
+"""Why a job failed, according to its pods: the pod that failed first, and a message that a person can act on.
 
-In: pods as the API shows them. Out: a `Cause` or None. A process of ours that ends with an error writes its sentence
-and exit code where Kubernetes reads a container's last words (worker.py); torchrun itself always ends with 1.
+In: pods as the API shows them. Out: a `Cause` or None. Our processes write their message and exit code to the
+container's termination message (worker.py); torchrun itself always ends with 1.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from comface.launch.crash import last_error, signal_in
 
 EVICTED = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "NodeAffinity",
            "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods"}  # fmt: skip
-"""status.reason of a pod that its node or the scheduler took away."""
+"""status.reason of a pod that was evicted by its node or the scheduler."""
 STUCK = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
          "CreateContainerError", "RunContainerError"}  # fmt: skip
-"""A container that waits for one of these waits for a person."""
+"""Only a person can end these waits."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,19 @@ class Cause:
     sentence: str
     error: type[ComfaceError]
     rank: int
-    """How well it explains the failure, 0 best: where one process ends, its peers lose their connections and end."""
+    """How well it explains the failure, 0 is best: when one process ends, its peers lose their connections and end."""
     at: str = ""
     restarted: bool = False
-    """Its container has been started again since."""
+    """Whether its container has been restarted since."""
 
     @property
     def final(self) -> bool:
-        """The same would come again."""
+        """Whether a restart would fail in the same way."""
         return self.error in (ConfigurationError, DataError)
 
     @property
     def taken_away(self) -> bool:
-        """Nothing is wrong with the training: its pod was evicted, preempted, or asked to stop."""
+        """Whether the pod was evicted, preempted or asked to stop: nothing is wrong with the training."""
         return self.error in (TryAgain, Preempted)
 
 
@@ -59,7 +59,7 @@ def _causes(pod: Mapping[str, Any]) -> Iterator[Cause]:
             sentence, error = told
             yield Cause(name, sentence, error, 0 if error in (ConfigurationError, DataError) else 3, at, restarted)
         elif end.get("reason") == "OOMKilled":
-            sentence = f"The pod '{name}' needed more memory than its limit (OOMKilled); raise pretrain.job.memory_gib."
+            sentence = f"The pod '{name}' exceeded its memory limit (OOMKilled); raise pretrain.job.memory_gib."
             yield Cause(name, sentence, ConfigurationError, 1, at, restarted)
         else:
             code = end["exitCode"]
@@ -71,7 +71,7 @@ def _causes(pod: Mapping[str, Any]) -> Iterator[Cause]:
 
 
 def _ends(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """Ends with an error, of the containers as they are or (True) were before their last restart."""
+    """Terminations with an error: of the current containers, and (True) of those before their last restart."""
     for field in ("initContainerStatuses", "containerStatuses"):
         for container in parts(status, field):
             for when in ("state", "lastState"):
@@ -81,7 +81,7 @@ def _ends(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], b
 
 
 def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
-    """What a process of ours wrote, see `last_words`."""
+    """What one of our processes wrote, see `last_words`."""
     try:
         found = json.loads(message)
         return found["sentence"], EXIT_CODES[found["exit_code"]]
@@ -90,12 +90,12 @@ def _told(message: str) -> tuple[str, type[ComfaceError]] | None:
 
 
 def last_words(error: ComfaceError) -> str:
-    """One JSON object of less than the 4 KiB that Kubernetes keeps, in UTF-8."""
+    """One JSON object in UTF-8, shorter than the 4 KiB that Kubernetes keeps."""
     return json.dumps({"exit_code": error.exit_code, "sentence": str(error)[:1000]}, ensure_ascii=False)
 
 
 def taken_away(status: Mapping[str, Any]) -> str | None:
-    """Why a pod was, or is being, taken from its node."""
+    """Why a pod was, or is being, removed from its node."""
     if (reason := status.get("reason")) in EVICTED:
         return str(reason)
     for condition in parts(status, "conditions"):
@@ -105,7 +105,7 @@ def taken_away(status: Mapping[str, Any]) -> str | None:
 
 
 def waiting(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Pod -> why it does not start, for those that say so."""
+    """Pod -> why it does not start, for pods whose status gives a reason."""
     found = {}
     for pod in pods:
         status = part(pod, "status")

@@ -1,7 +1,7 @@
 """The two launchers of a cluster: a PyTorchJob or a TrainJob, made from the step's own pod.
 
-In: place, what KFP forwards, a Work. Out: the rendered job as YAML (the step's artifact), then what `attend.py` says.
-The only module that brings the parts together; imported in a cluster only.
+In: place, what KFP forwards, a Work. Out: the rendered job as YAML (the step's artifact), then the result of
+`attend.py`. Only this module combines the parts. It is imported only in a cluster.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CALM, HURRIED = Timing(), Timing(patience_s=60)
 
 
 class ClusterLauncher:
-    """`job_path`: where the rendered job is written before it is created, if anywhere."""
+    """`job_path`: where the rendered job is written before it is created; None: nowhere."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ def make_request(work: Work, place: Place, forwarded: Forwarded, own_pod: dict[s
 
 
 def end_jobs(run: str, place: Place, client: Callable[[], Any] = connect, timing: Timing = HURRIED) -> None:
-    """Deletes what a run that has ended still has running; for the exit handler. An account may well be allowed one
-    kind of job only: the others are said nothing of, unless none may be looked for."""
+    """Deletes the jobs that a run leaves when it ends; for the exit handler. An account may be allowed only one kind of
+    job: a warning appears only if it may list none."""
     try:
         forbidden = [
             kind for kind in KINDS.values() if not _end(kind, run, place, client(), replace(timing, forbidden_s=0))
@@ -85,13 +85,13 @@ def end_jobs(run: str, place: Place, client: Callable[[], Any] = connect, timing
             for kind in KINDS.values():
                 if _end(kind, run, place, client(), timing):
                     return
-            say("jobs of the run were not looked for, since this account may list none (docs/launcher.md)")
+            say("jobs of the run were not searched, because this account may list none (docs/launcher.md)")
     except ComfaceError as error:
-        say(f"jobs of the run were not looked for: {error}")
+        say(f"jobs of the run were not searched: {error}")
 
 
 def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) -> bool:
-    """Whether jobs of this kind may be looked for; those of the run that still go on are deleted."""
+    """Deletes the jobs of this kind that the run still has. False if this account may not list them."""
     api = Api(client, place.namespace, kind, timing)
     try:
         found = api.jobs(f"{RUN_LABEL}={label_value(run)}")
@@ -99,6 +99,6 @@ def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) 
         return False
     for job in found:
         if kind.read(job).phase not in (Phase.SUCCEEDED, Phase.FAILED):
-            say(f"deleting the job '{job['metadata']['name']}', which outlived its step")
+            say(f"deleting the job '{job['metadata']['name']}', which still runs after its step")
             api.delete(job["metadata"]["name"], job["metadata"]["uid"])
     return True

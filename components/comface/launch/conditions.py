@@ -1,4 +1,4 @@
-"""What a job's conditions say. A condition holds when its status is "True", wherever it stands in the list."""
+"""Reads a job's conditions. A condition holds if its status is "True", whatever its position in the list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comface.cluster.client import part, parts
 
 
 class Phase(Enum):
-    UNSEEN = "not taken up"
+    UNSEEN = "not accepted yet"
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
@@ -27,13 +27,13 @@ class Reading:
 
 
 def holding(job: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Type -> condition, of the conditions that hold."""
+    """Type -> condition, for the conditions that hold."""
     conditions = parts(part(job, "status"), "conditions")
     return {str(each.get("type")): each for each in conditions if each.get("status") == "True"}
 
 
 def ended(holds: Mapping[str, Mapping[str, Any]], success: str) -> Reading | None:
-    """Failed is final, whatever else still holds."""
+    """Failed is final, whatever other condition still holds."""
     for name, phase in (("Failed", Phase.FAILED), (success, Phase.SUCCEEDED)):
         if name in holds:
             return Reading(phase, str(holds[name].get("reason", "")), str(holds[name].get("message", "")))

@@ -1,7 +1,7 @@
-"""What was wrong, from the end of a training process's log: the cause, in one line, and not torchrun's frame around it.
+"""The cause of a crash in one line, from the end of a training process's log, without torchrun's own lines.
 
-In: text. Out: one line; empty where there is none. A process that ends by itself says so in Python; one that C++ or
-the kernel ends says `what():`, or nothing at all, and then torchrun's frame knows its signal.
+In: text. Out: one line; empty if there is none. An error in Python leaves a traceback. A process that C++ or the kernel
+ends leaves `what():` or nothing; then torchrun's lines name its signal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 LONGEST = 500
 OURS = re.compile(r"error in \w+: (.+)")
 LINE = re.compile(r"(?:\[(?:rank|default)(?P<rank>\d+)\]: ?)?(?P<text>.*)")
-"""torch and torchrun write in front of a line whose it is."""
+"""torch and torchrun prefix a line with its rank."""
 EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b: .+")
 NATIVE = (
     re.compile(r"\bwhat\(\): +(.+)"),
@@ -24,7 +24,7 @@ NATIVE = (
 )
 FRAME = re.compile(r"ChildFailedError|^[=\-*]{5,}$|^<.*>$|^(?:Failures|Root Cause \(.*\)|\[\d+\]):$|^\S+ FAILED$"
                    r"|^(?:time|host|rank|exitcode|error_file|traceback) *:|torch/distributed/elastic")  # fmt: skip
-"""Lines that torchrun prints around any failure."""
+"""Lines that torchrun prints for every failure."""
 FIRST = (
     re.compile(
         r"Root Cause \(first observed failure\):.+?rank *: (?P<rank>\d+).+?exitcode *: (?P<code>-?\d+)", re.DOTALL
@@ -32,15 +32,15 @@ FIRST = (
     re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)"),
 )
 HINTS = {
-    "SIGKILL": "as when the memory of its pod or machine is used up: raise pretrain.job.memory_gib",
-    "SIGBUS": "as when /dev/shm is full: raise pretrain.job.shared_memory_gib",
+    "SIGKILL": "for example because memory ran out: raise pretrain.job.memory_gib",
+    "SIGBUS": "for example because /dev/shm is full: raise pretrain.job.shared_memory_gib",
 }
 
 
 def last_error(log: str) -> str:
-    """The line of a log that says what was wrong. Our own sentence, if there is one. Where a signal ended the process
-    that failed first: what C++ or the driver said, and the signal. Else its last exception, or anybody's; else the last
-    line that says anything."""
+    """The line of a log that names the cause: our own message, if there is one. If a signal ended the process that
+    failed first: the message of C++ or the driver, and the signal. Otherwise the last exception of that process or of
+    any other; otherwise the last line that is not torchrun's."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if found := OURS.search(line):
@@ -59,7 +59,7 @@ def last_error(log: str) -> str:
 
 
 def signal_in(code: int) -> str:
-    """What an exit code (128 + signal of a container, or minus the signal of a process) tells of a signal, if any."""
+    """The signal of an exit code (128 + signal of a container, or minus the signal of a process), if there is one."""
     number = -code if code < 0 else code - 128
     try:
         name = signal.Signals(number).name
@@ -69,7 +69,7 @@ def signal_in(code: int) -> str:
 
 
 def _first_failure(log: str) -> tuple[str | None, int]:
-    """Rank and exit code of the process that failed first, as torchrun has it."""
+    """Rank and exit code of the process that failed first, according to torchrun."""
     for pattern in FIRST:
         if found := pattern.search(log):
             return found["rank"], int(found["code"])
@@ -77,7 +77,7 @@ def _first_failure(log: str) -> tuple[str | None, int]:
 
 
 def _exceptions(log: str) -> Iterator[tuple[str | None, str]]:
-    """(rank, last line) of every traceback, and every line that looks like one, but torchrun's own."""
+    """(rank, last line) of every traceback, and every line that looks like one, except torchrun's own."""
     inside = False
     for line in log.splitlines():
         found = LINE.match(line)
@@ -93,7 +93,7 @@ def _exceptions(log: str) -> Iterator[tuple[str | None, str]]:
 
 
 def _native(lines: list[str]) -> Iterator[str]:
-    """What C++ and the driver said, the most telling first."""
+    """Messages of C++ and the driver, the most specific first."""
     for pattern in NATIVE:
         for line in lines:
             if (found := pattern.search(line)) and not EXCEPTION.match(line):

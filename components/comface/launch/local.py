@@ -1,6 +1,6 @@
 """Pre-training on this machine: in this process, or with torchrun and one process per GPU.
 
-In: a Work. Out: what its processes say, on stderr. Nothing of Kubernetes is imported here.
+In: a Work. Out: the log of its processes, on stderr. Kubernetes is not imported here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from comface.launch.crash import last_error
 from comface.runtime.progress import say
 
 GRACE_S, LAST_LINES = 60, 400
-"""torchrun itself waits 30 s for its processes."""
+"""Seconds; torchrun itself waits 30 s for its processes."""
 
 
 class InProcess:
@@ -41,7 +41,7 @@ class Torchrun:
         self.processes = processes
 
     def train(self, work: Work) -> None:
-        """Raises what the process that failed first has told; Preempted after SIGTERM, with a checkpoint written."""
+        """Raises the error of the process that failed first; Preempted after SIGTERM, with a checkpoint written."""
         with tempfile.TemporaryDirectory(prefix="comface-") as folder:
             told = Path(folder, "told")
             told.touch()
@@ -49,7 +49,7 @@ class Torchrun:
                 sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes),
                 "-m", "comface.pretrain.worker", *work.arguments(str(told)),
             ]  # fmt: skip
-            # Through a pipe: the processes end when nobody reads it any more, as when this one is killed.
+            # Through a pipe: the processes end when its reader ends, for example because this process is killed.
             child = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env={**os.environ, "PYTHONSAFEPATH": "1"},
@@ -66,18 +66,18 @@ class Torchrun:
 
 
 def failure(told: str, last: str) -> ComfaceError:
-    """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last lines that were said."""
+    """`told`: what `comface.launch.causes.last_words` wrote, or nothing; `last`: the last lines of the log."""
     if told:
         words = json.loads(told)
         return error_of(words["exit_code"], words["sentence"])
     return ComfaceError(
-        f"A process of the training failed: {last_error(last) or 'it said nothing'}; see the log above."
+        f"A process of the training failed: {last_error(last) or 'it left no message'}; see the log above."
     )
 
 
 @contextlib.contextmanager
 def stopping(child: subprocess.Popen[str]) -> Iterator[None]:
-    """SIGTERM to this process goes to torchrun, which hands it on; the child is not left behind."""
+    """Forwards SIGTERM to torchrun, which forwards it to its processes; the child never outlives this process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -96,18 +96,18 @@ def stopping(child: subprocess.Popen[str]) -> Iterator[None]:
 def local_launcher(
     nodes: int, gpus_per_node: int, pretrain: Callable[[], object], environment: Mapping[str, str] = os.environ
 ) -> InProcess | Torchrun:
-    """Raises ConfigurationError for more than this machine has."""
+    """Raises ConfigurationError if this machine has fewer nodes or GPUs."""
     if "TORCHELASTIC_RUN_ID" in environment or gpus_per_node <= 1 >= nodes:
         return InProcess(pretrain)
     if nodes > 1:
         raise ConfigurationError(
-            f"Pre-training asks for {nodes} nodes, but this is one machine; set pretrain.nodes=1 and "
-            "pretrain.gpus_per_node to what it has (0: its CPU)."
+            f"Pre-training requests {nodes} nodes, but this is one machine; set pretrain.nodes=1 and "
+            "pretrain.gpus_per_node to the number of its GPUs (0: train on the CPU)."
         )
     from torch.cuda import device_count
 
     if (found := device_count()) < gpus_per_node:
         raise ConfigurationError(
-            f"Pre-training asks for {gpus_per_node} GPUs, but this machine has {found}; set pretrain.gpus_per_node."
+            f"Pre-training requests {gpus_per_node} GPUs, but this machine has {found}; set pretrain.gpus_per_node."
         )
     return Torchrun(gpus_per_node)

@@ -1,6 +1,6 @@
-"""Rank 0's log, line by line, as it comes: what the training says is what the step says.
+"""Rank 0's log, line by line, as it arrives: the log of the training becomes the log of the step.
 
-In: the pods of a job. Out: lines on stderr, each once, whatever is cut on the way (a stream, the container, the pod).
+In: the pods of a job. Out: lines on stderr, each once, even if the stream, the container or the pod is interrupted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LogFollower:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """An ended container's log is read to its end, but a log that does not end is not waited for."""
+        """Reads the log of an ended container to its end, but waits only `last_words_s` for it."""
         self._ending.set()
         self._thread.join(self._api.timing.last_words_s)
 
@@ -56,7 +56,7 @@ class LogFollower:
                     self._last, self._last_at = moment, time.monotonic()
                     say(f"[rank 0] {text}")
         except (ApiException, *NO_ANSWER):
-            pass  # it is opened again; what is shown of it is no reason to end a training
+            pass  # the log is opened again; a failure to show it must not end a training
 
 
 def _has_log(pod: Mapping[str, Any]) -> bool:
@@ -64,6 +64,6 @@ def _has_log(pod: Mapping[str, Any]) -> bool:
 
 
 def comparable(stamp: str) -> str:
-    """An RFC 3339 time whose fraction lost its zeros at the end (as Go prints it), so that text compares as time."""
+    """An RFC 3339 time with nine digits of fraction (Go drops trailing zeros), so that texts compare as times."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
     return f"{whole}.{fraction:0<9}"

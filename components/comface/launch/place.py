@@ -1,7 +1,7 @@
 """What a step knows of the pod it runs in, and what KFP forwards from its task to the job.
 
 In: environment variables that pipelines/comface.py sets by field path, the pod as the API shows it, and
-`dsl.TaskConfig` (KFP 2.15 and newer). Out: `Place`, `Forwarded`. Outside of such a pod there is no Place.
+`dsl.TaskConfig` (KFP 2.15 and newer). Out: `Place`, `Forwarded`. Outside such a pod, `place_of` returns None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIELD_PATHS = {
 """Environment variable -> field of the pod."""
 STORE_SECRET = "comface-store"
 STORE_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""What every step takes as environment, and every pod of a job that is launched from elsewhere."""
+"""Environment of every step, and of every pod of a job that is launched from outside the pipeline."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 STEP_CONTAINER = "main"
 """KFP's (that is, Argo's) name of a step's own container."""
@@ -55,13 +55,13 @@ class Forwarded:
 
 
 def forwarded(task: Any) -> Forwarded:
-    """What a `dsl.TaskConfig` holds (KFP's local runner leaves its fields None). Raises ConfigurationError for a
-    credential that is a plain value: it would stand in the pipeline, in the job and in its artifact."""
+    """The content of a `dsl.TaskConfig` (KFP's local runner leaves its fields None). Raises ConfigurationError for a
+    credential that is a plain value: it would be visible in the pipeline, in the job and in its artifact."""
     env = [item for item in getattr(task, "env", None) or [] if item["name"] not in FIELD_PATHS]
     for item in env:
         if item["name"] in CREDENTIALS and item.get("value"):
             raise ConfigurationError(
-                f"The pretrain task carries {item['name']} as a plain value; take it from a secret "
+                f"The pretrain task has {item['name']} as a plain value; take it from a secret "
                 "(kubernetes.use_secret_as_env)."
             )
     names = ("resources", "node_selector", "tolerations", "affinity", "volumes", "volume_mounts")
@@ -73,7 +73,7 @@ def _empty(names: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 
 def image_of(pod: Mapping[str, Any]) -> str:
-    """The image of the step's own container, so that the job runs the same code, by digest where the pipeline does."""
+    """The image of the step's own container, so that the job runs the same code; by digest if the pipeline uses one."""
     images = {container.get("name"): container.get("image") for container in parts(pod["spec"], "containers")}
     image = images.get(STEP_CONTAINER) or next(iter(images.values()), None)
     if not image:

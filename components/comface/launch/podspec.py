@@ -1,7 +1,7 @@
-"""The parts of a job's pods that both kinds of job have: security, resources, volumes, environment.
+"""The parts of a job's pods that both kinds of job share: security, resources, volumes, environment.
 
-In: a JobRequest. Out: fragments of a pod's specification (Pod Security `restricted`, but for RDMA's IPC_LOCK). What the
-pipeline's task forwards goes before what the configuration says.
+In: a JobRequest. Out: fragments of a pod's specification (Pod Security `restricted`, except RDMA's IPC_LOCK). Settings
+of the pipeline's task take precedence over the configuration.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from comface.runtime.monitoring import METRICS_LABEL, PORT
 GPU = "nvidia.com/gpu"
 TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
 GRACE_S = 90
-"""A process that is asked to stop ends its step and writes a checkpoint; torchrun gives it 30 s."""
+"""Seconds for a process to finish its step and write a checkpoint after SIGTERM; torchrun gives it 30 s."""
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 SHARED_MEMORY, SCRATCH = "comface-shm", "comface-scratch"
 
 
 def pod_metadata(request: JobRequest) -> dict[str, Any]:
-    """Labels that the NetworkPolicies and the PodMonitor select by. A service mesh's sidecar would keep a finished pod
-    alive and stand between the processes. An autoscaler that tidies its nodes leaves a training alone."""
+    """Labels for the NetworkPolicies and the PodMonitor. No service mesh: its sidecar would keep a finished pod alive
+    and intercept the traffic between the processes. STAYS keeps an autoscaler from moving the pods."""
     labels = {**request.labels(), METRICS_LABEL: str(METRICS_PORT), "sidecar.istio.io/inject": "false"}
     return {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false", **STAYS}}
 
@@ -42,8 +42,8 @@ def container_security(request: JobRequest) -> dict[str, Any]:
 
 
 def resources(request: JobRequest) -> dict[str, Any]:
-    """Per node. An extended resource that the task asks for names the accelerator; how many is the configuration's
-    word, since the processes are as many."""
+    """Per node. An extended resource of the task names the accelerator. Its number comes from the configuration: it is
+    the number of processes."""
     job, asked = request.job, request.forwarded.resources
     limits, requests = (dict(asked.get(part) or {}) for part in ("limits", "requests"))
     accelerators = [name for name in limits if "/" in name and name != job.rdma]
@@ -77,15 +77,15 @@ def volume_mounts(request: JobRequest) -> list[dict[str, Any]]:
 
 def _own_mounts(request: JobRequest) -> list[dict[str, Any]]:
     """/dev/shm (NCCL and the decoding processes need more than the 64 MiB of a container) and a writable /tmp, unless
-    the task brings its own."""
+    the task mounts its own."""
     taken = {mount["mountPath"] for mount in request.forwarded.volume_mounts}
     own = [(SHARED_MEMORY, "/dev/shm"), (SCRATCH, "/tmp")]
     return [{"name": name, "mountPath": path} for name, path in own if path not in taken]
 
 
 def environment(request: JobRequest) -> list[dict[str, Any]]:
-    """What the task forwards (credentials as references to a secret), a home that can be written, the metrics' port.
-    Where no task forwards a key to the store, as from a laptop, it is that of the pipeline's own secret."""
+    """What the task forwards (credentials as references to a secret), a writable home, the metrics' port. If no task
+    forwards a key to the store, as from a laptop, the key comes from the pipeline's own secret."""
     own = {"HOME": "/tmp", PORT: str(METRICS_PORT)}
     given = {item["name"] for item in request.forwarded.env}
     keys = () if CREDENTIALS & given else (key for key in STORE_KEYS if key not in given)
@@ -96,13 +96,13 @@ def environment(request: JobRequest) -> list[dict[str, Any]]:
 
 
 def arguments(request: JobRequest) -> list[str]:
-    """Kubernetes replaces $(NAME) in arguments; a plan is taken as it is."""
+    """Escapes $(NAME), which Kubernetes would replace in arguments."""
     return [argument.replace("$(", "$$(") for argument in request.arguments]
 
 
 def placement(request: JobRequest) -> dict[str, Any]:
-    """Where the pods may run. Empty parts are left out. The pipeline's task tolerates the taint of GPU nodes; so does a
-    job that no task made."""
+    """Where the pods may run, without empty fields. The pipeline's task tolerates the taint of GPU nodes; so does a job
+    without a task."""
     found = {
         "nodeSelector": request.forwarded.node_selector,
         "tolerations": request.forwarded.tolerations or (TOLERATIONS if request.gpus_per_node else []),

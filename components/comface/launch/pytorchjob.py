@@ -1,7 +1,7 @@
-"""PyTorchJob of kubeflow.org/v1, as training-operator 1.9 takes and reports it.
+"""PyTorchJob of kubeflow.org/v1, as training-operator 1.9 reads and reports it.
 
-In: a JobRequest. Out: the job to create; and what a job that the API shows has come to. The operator injects PET_*
-into the container `pytorch`, so that a bare `torchrun` finds its peers.
+In: a JobRequest. Out: the job to create; and the phase of a job that the API shows. The operator injects PET_*
+into the container `pytorch`, so that `torchrun` without arguments finds its peers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _template(request: JobRequest) -> dict[str, Any]:
 
 
 def read(job: Mapping[str, Any]) -> Reading:
-    """A suspended job is queued, also while its conditions still tell of the time before."""
+    """A suspended job is queued, even if its conditions still describe the time before."""
     holds = holding(job)
     if (end := ended(holds, "Succeeded")) is not None:
         return end

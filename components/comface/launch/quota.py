@@ -1,7 +1,7 @@
-"""Does the namespace have room for the training job? What the job asks for, beside the ResourceQuotas of its namespace.
+"""Does the namespace have room for the training job? Compares the job's requests with the ResourceQuotas.
 
-In: the configuration of pre-training, quotas as the API shows them. Out: what no quota of this size ever lets in, and
-what has to wait until others are done; both in words.
+In: the configuration of pre-training, quotas as the API shows them. Out: in words, what a quota never allows, and what
+has to wait until others are done.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from comface.launch.request import JobRequest
 
 KINDS: dict[str, ModuleType] = {"pytorchjob": pytorchjob, "trainjob": trainjob}
 STANDARD = ("cpu", "memory", "ephemeral-storage")
-"""Resources that a quota may also name without `requests.`, and whose limits it may bound."""
+"""Resources that a quota may also name without `requests.`, and whose limits it may restrict."""
 NEVER_OURS = {"Terminating", "BestEffort", "CrossNamespacePodAffinity"}
-"""Scopes of quotas that count other pods than those of a training."""
+"""Scopes of quotas that do not count the pods of a training."""
 
 
 def launches_job(config: Placement) -> bool:
-    """Whether pre-training becomes a job where it runs in a cluster."""
+    """Whether pre-training becomes a job when it runs in a cluster."""
     return config.nodes > 1 or config.gpus_per_node > 0
 
 
 def sample_request(config: Placement, namespace: str, image: str = "sample") -> JobRequest:
-    """A job of the right size that trains nothing: for questions about it."""
+    """A job of the right size that trains nothing: for checks before a run."""
     place = Place("doctor", "0", namespace)
     owner = {"apiVersion": "v1", "kind": "Pod", "name": place.pod, "uid": "00000000-0000-4000-8000-000000000000"}
     return JobRequest(
@@ -42,7 +42,7 @@ def sample_request(config: Placement, namespace: str, image: str = "sample") -> 
 
 
 def needs(config: Placement) -> dict[str, Decimal]:
-    """Name in a quota -> what the whole job takes of it."""
+    """Name in a quota -> how much of it the whole job uses."""
     from kubernetes.utils.quantity import parse_quantity
 
     asked, kind = podspec.resources(sample_request(config, "")), KINDS[config.job.kind]
@@ -56,7 +56,7 @@ def needs(config: Placement) -> dict[str, Decimal]:
 
 @dataclass
 class Room:
-    """`never`: too small a quota; `now`: one that others use. Each a phrase, e.g. "requests.cpu: …"."""
+    """`never`: the quota is too small; `now`: others use it. Phrases, e.g. "32 of requests.cpu, of which …"."""
 
     never: list[str] = field(default_factory=list)
     now: list[str] = field(default_factory=list)

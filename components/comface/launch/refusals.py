@@ -1,7 +1,7 @@
-"""Pods that a job should have and that the cluster refuses to make: quota, Pod Security, LimitRange, a webhook.
+"""Pods of a job that the cluster refuses to create: quota, Pod Security, LimitRange, a webhook.
 
 In: events of the namespace, as the API shows them. Out: the newest refusal of a job's pods, and the error that ends the
-wait for them. The operator sets no condition for it: who watches the job alone waits for ever.
+wait for them. The operator sets no condition for a refusal, so watching the job alone would wait forever.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from comface.launch.request import JobRequest
 from comface.runtime.progress import say
 
 REFUSED = {"FailedCreatePod", "FailedCreate"}
-"""Of the training operator, and of the Job controller below a JobSet."""
+"""Reasons of events from the training operator, and from the Job controller of a JobSet."""
 HOLDING = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
-"""A pod that waits for these holds its GPUs; they come again every few minutes as long as it does."""
+"""A pod with these events waits and holds its GPUs; the events repeat every few minutes."""
 INFORMING = {*HOLDING, "FailedScheduling", "NotTriggerScaleUp"}
 ADVICE = (
     ("exceeded quota", "raise the quota, or lower pretrain.nodes, pretrain.gpus_per_node or the sizes in pretrain.job"),
     ("must specify", "give the namespace a LimitRange with defaults, or name the resource on the pretrain task"),
-    ("violates PodSecurity", "see step 3 of docs/cluster.md, and the component rdma where pretrain.job.rdma is set"),
-    ("denied the request", "ask who runs that webhook"),
-    ("denied request", "change that ValidatingAdmissionPolicy, or what it refuses"),
+    ("violates PodSecurity", "see step 3 of docs/cluster.md, and the component rdma if pretrain.job.rdma is set"),
+    ("denied the request", "ask the owner of that webhook"),
+    ("denied request", "change that ValidatingAdmissionPolicy, or the field that it refuses"),
     ("usage per", "change the LimitRange of the namespace, or the sizes in pretrain.job"),
 )
 
 
 def create_when_room(api: Api, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What `api.create` gives, as soon as the quota of the namespace has room for the job."""
+    """The result of `api.create`, as soon as the quota of the namespace has room for the job."""
     told_s = -api.timing.tell_s
     while True:
         try:
@@ -42,7 +42,7 @@ def create_when_room(api: Api, body: Mapping[str, Any]) -> dict[str, Any] | None
         except OverQuota as full:
             if never_fits(str(full), 1):
                 raise ConfigurationError(
-                    f"A quota of the namespace '{api.namespace}' never has room for the job ({full}); raise it."
+                    f"A quota of the namespace '{api.namespace}' is too small for the job ({full}); raise it."
                 ) from None
             if time.monotonic() - told_s >= api.timing.tell_s:
                 told_s = time.monotonic()
@@ -51,7 +51,7 @@ def create_when_room(api: Api, body: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 class Refusals:
-    """What events tell of the pods of one job. Its lifetime is one attempt of the step."""
+    """The events about the pods of one job. Its lifetime is one attempt of the step."""
 
     def __init__(self, api: Api, request: JobRequest) -> None:
         self.api, self.request = api, request
@@ -61,13 +61,13 @@ class Refusals:
         self.events: list[Mapping[str, Any]] = []
         self.why, self.there = "", 0
         self.since_s: float | None = None
-        """When a refusal that still stands was seen first."""
+        """When the current refusal was seen first."""
         self._told_s = -self.api.timing.tell_s
         self._came: dict[str, tuple[str, float]] = {}
         """Pod -> when the newest of its HOLDING events happened, and when that was seen first."""
 
     def look(self, job: Mapping[str, Any], pods: list[dict[str, Any]]) -> None:
-        """Events are asked for only while a pod is not there, or does not start."""
+        """Reads events only while a pod is missing or does not start."""
         phases = [part(pod, "status").get("phase") for pod in pods]
         missing = self.request.nodes - sum(phase != "Failed" for phase in phases)
         self.events = of_job(self.api.warnings(), job) if missing > 0 or "Pending" in phases else []
@@ -85,8 +85,8 @@ class Refusals:
             say(f"a pod of the job '{self.request.name}' is refused: {self.why}")
 
     def final(self) -> ComfaceError | None:
-        """What ends a job of which a pod cannot be made, rather than let the others hold their GPUs. Where there are
-        none, and only a quota is used up, it waits as for a queue."""
+        """The error that ends a job if one of its pods cannot be created, so that the others do not hold their GPUs. If
+        no pod exists and only a quota is exhausted, the job waits as in a queue."""
         if self.since_s is None or time.monotonic() - self.since_s <= self.api.timing.stuck_s:
             return None
         passes = "exceeded quota" in self.why and not never_fits(self.why, self.request.nodes)
@@ -98,13 +98,13 @@ class Refusals:
         )
 
     def waiting(self, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        """Pod -> why it does not start, for those of which only an event tells."""
+        """Pod -> why it does not start, if only an event gives the reason."""
         told = informing(self.events)
         names = (pod["metadata"]["name"] for pod in pods if part(pod, "status").get("phase") == "Pending")
         return {name: f"{told[name]['reason']}: {words(told[name])}" for name in names if name in told}
 
     def holding(self, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        """Those of them that hold GPUs and wait in vain: what is told of them is told again and again."""
+        """Those that hold GPUs and wait in vain: their events repeat."""
         until_s = time.monotonic() - self.api.timing.stuck_s / 2
         return {pod: why for pod, why in self.waiting(pods).items() if self._came.get(pod, ("", until_s))[1] > until_s}
 
@@ -114,7 +114,7 @@ def words(event: Mapping[str, Any]) -> str:
 
 
 def of_job(events: Iterable[Mapping[str, Any]], job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Those of a job and of what is made for it (whose names begin with its own), since it was made; newest first."""
+    """Events of a job and of its objects (their names start with its name) since it was created; newest first."""
     name, made = job["metadata"]["name"], comparable(str(job["metadata"].get("creationTimestamp", "")))
     found = []
     for event in events:
@@ -139,11 +139,11 @@ def informing(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 
 
 def advice(message: str) -> str:
-    return next((advice for sign, advice in ADVICE if sign in message), "remove the reason")
+    return next((advice for sign, advice in ADVICE if sign in message), "remove the cause")
 
 
 def happened(event: Mapping[str, Any]) -> str:
-    """When it happened last; which field says so depends on who made it."""
+    """When it last happened; the field depends on the component that reports it."""
     times = [event.get("lastTimestamp"), part(event, "series").get("lastObservedTime"), event.get("eventTime"),
              part(event, "metadata").get("creationTimestamp")]  # fmt: skip
     return max((comparable(str(time)) for time in times if time), default="~")

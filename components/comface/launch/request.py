@@ -1,7 +1,7 @@
-"""What is asked of the cluster, before it takes the shape of one kind of job; and the job's name.
+"""What the launcher requests from the cluster, independent of the kind of job; and the job's name.
 
-In: work, place, configuration. Out: a `JobRequest`; the same work of the same run always has the same name and digest,
-so that a launcher that was started again finds its job.
+In: work, place, configuration. Out: a `JobRequest`. The same work of the same run always has the same name and digest,
+so that a restarted launcher finds its job.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ WORK_ANNOTATION = "comface.io/work"
 MODULE = "comface.pretrain.worker"
 METRICS_PORT = 9400
 SAFE = 50
-"""Longest name of a job: its pods and services add `-worker-31`, and all of it is a DNS label (63)."""
+"""Longest name of a job: its pods and services add `-worker-31`, and the whole is a DNS label (63)."""
 
 
 @dataclass(frozen=True)
 class JobRequest:
     name: str
     digest: str
-    """Which work it is: what tells the own job from another of the same name."""
+    """Identifies the work: it distinguishes this job from another of the same name."""
     run: str
     place: Place
     owner: dict[str, Any]
-    """A reference to what the job goes with."""
+    """Reference to the owner: the job is deleted with it."""
     image: str
     pull_secrets: list[dict[str, str]]
     user: int
@@ -59,7 +59,7 @@ class JobRequest:
         return self.nodes * self.job.restarts
 
     def metadata(self) -> dict[str, Any]:
-        """The job goes when its owner goes."""
+        """With the owner reference: the job is deleted with its owner."""
         queue = {"kueue.x-k8s.io/queue-name": self.job.queue} if self.job.queue else {}
         return {
             "name": self.name,
@@ -78,8 +78,8 @@ class JobRequest:
 
 
 def owner_reference(place: Place, pod: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's workflow, where KFP started the step: its pods come and go, and a node that is drained must not take a
-    training of days along. Elsewhere the pod itself."""
+    """The run's workflow if KFP started the step: draining the node of the step's pod must not delete a training of
+    days. Otherwise the pod itself."""
     for owner in parts(part(pod, "metadata"), "ownerReferences"):
         if owner.get("kind") == "Workflow" and {"apiVersion", "name", "uid"} <= owner.keys():
             return {field: owner[field] for field in ("apiVersion", "kind", "name", "uid")}
@@ -97,5 +97,5 @@ def job_name(run: str, digest: str) -> str:
 
 
 def label_value(run: str) -> str:
-    """`run` as a label may hold it: 63 characters at most, alphanumeric at both ends."""
+    """`run` as a label value: at most 63 characters, alphanumeric at both ends."""
     return re.sub("[^A-Za-z0-9_.-]+", "-", run)[:63].strip("-_.")

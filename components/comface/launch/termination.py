@@ -1,6 +1,6 @@
-"""SIGTERM to a launcher: an exception that its cleanup can take its time over.
+"""Turns SIGTERM to a launcher into an exception, so that its cleanup can run.
 
-In: a signal. Out: Preempted, raised wherever the launcher stands.
+In: a signal. Out: Preempted, raised at the current line of the launcher.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from comface.errors import Preempted
 
 @contextlib.contextmanager
 def termination_as_preempted() -> Iterator[None]:
-    """SIGTERM raises Preempted, wherever the launcher stands. In a thread that gets no signals nothing changes."""
+    """SIGTERM raises Preempted at the current line. In a thread that receives no signals nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the cleanup is not to be interrupted
-        raise Preempted("The step was asked to stop; its job is deleted and checkpointed, run the step again to go on.")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
+        raise Preempted(
+            "The step was asked to stop; its job is checkpointed and deleted. Run the step again to resume."
+        )
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

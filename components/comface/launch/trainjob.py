@@ -1,7 +1,7 @@
 """TrainJob of trainer.kubeflow.org/v1alpha1 (Kubeflow Trainer 2.3), on a runtime with the replicated job `node`.
 
-In: a JobRequest. Out: the job to create; and what a job that the API shows has come to. What a TrainJob cannot say
-(restart policy, priority, how long a finished job is kept) is its runtime's word.
+In: a JobRequest. Out: the job to create; and the phase of a job that the API shows. A TrainJob has no fields for the
+restart policy, the priority, and how long a finished job is kept: its runtime sets them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def render(request: JobRequest) -> dict[str, Any]:
 
 
 def read(job: Mapping[str, Any]) -> Reading:
-    """Running has no condition of its own: the job sets below tell."""
+    """There is no condition for a running job: the status of its job sets shows it."""
     holds = holding(job)
     if (end := ended(holds, "Complete")) is not None:
         return end

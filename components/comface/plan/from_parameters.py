@@ -13,7 +13,7 @@ from comface.artifacts.plans import PlanPlace, kept
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, execute, read_failure, recorded_failure
-from comface.launch import GOES_ON
+from comface.launch import KEEPS_RUNNING
 from comface.launch.place import place_of
 from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.plan.parameters import data_sources, names, override_lines
@@ -91,7 +91,7 @@ def _goes_on(store: Store, run: str) -> bool:
     """Whether the training's step has just said that its job goes on: nothing is wrong with that job, its launcher lost
     the API server or its permission. What an earlier attempt said counts no more."""
     record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
-    return record is not None and GOES_ON in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
+    return record is not None and KEEPS_RUNNING in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
 
 
 def _end_jobs(run_id: str, goes_on: bool) -> None:
