@@ -183,7 +183,7 @@ def test_a_webhook_that_stays_away_says_that_the_operator_does_not_run(launch, a
         (GPUS.format(8, 8), "raise the quota"),  # two nodes of 8 never fit into 8, whoever uses them
         (SECURITY, "docs/cluster.md"),
         ('Error creating: pods "x" is forbidden: maximum memory usage per Container is 8Gi', "LimitRange"),
-        ('Error creating: admission webhook "policy.example.com" denied the request: no', "ask the owner of that webhook"),
+        ('Error creating: admission webhook "policy.example.com" denied the request: no', "ask the owner"),
         ('Error creating: pods "x" is forbidden: error looking up service account research/x', "remove the cause"),
     ],
 )  # fmt: skip

@@ -235,8 +235,8 @@ class JobLauncher:
             why = f" ({self._tail(cause)})" if cause is not None else ""
             error = TryAgain if cause is None or cause.taken_away else ComfaceError
             self._give_up(job, error(
-                f"The job '{self.request.name}' was restarted {total} times, the limit{why}; remove the cause, then run "
-                "the step again: it resumes from the last checkpoint."
+                f"The job '{self.request.name}' was restarted {total} times, the limit{why}; remove the cause, then "
+                "run the step again: it resumes from the last checkpoint."
             ))  # fmt: skip
 
     def _fail(self, job: dict[str, Any], reading: Reading) -> None:
