@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from comface.artifacts.manifest import Artifact, Draft
+from comface.networks.head import Head
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.network import ComFace
 from comface.register.config import RegisterConfig
 from comface.register.step import RegisterResult, register
 from comface.store import FileStore, Store
 from comface.tasks.predictions import metrics_of
-from comface.transfer.heads import Head
 
 STEP = "comface.seeds"
 SURE_FACES = (15, 16, 19, 22)

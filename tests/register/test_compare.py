@@ -23,12 +23,12 @@ from comface.faces import framing
 from comface.methods import load_method
 from comface.methods.encoder import Sources, encode
 from comface.models.compare import Caveats, Change, Comparison, caveats_of, changes_of, compare, notes, table
-from comface.models.estimator import change, load_estimator
+from comface.models.estimator import load_estimator
 from comface.models.picture import picture
 from comface.networks.backbones import build_backbone
+from comface.networks.head import Head
 from comface.register.config import RegisterConfig
 from comface.register.step import register
-from comface.transfer.heads import head_of
 from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
 
 needs_models = pytest.mark.skipif(
@@ -44,32 +44,6 @@ def noise_faces(count: int, side_px: int = 64) -> NDArray[np.uint8]:
 # Numbers
 
 
-@pytest.mark.parametrize("antisymmetric", [False, True])
-def test_a_head_estimates_as_transfer_does(antisymmetric: bool) -> None:
-    rng = np.random.default_rng(3)
-    tensors = {
-        "mean": rng.normal(size=20).astype(np.float32),
-        "scale": rng.uniform(0.5, 2, 20).astype(np.float32),
-        "weight": rng.normal(size=20).astype(np.float32),
-        "bias": np.array([0.0 if antisymmetric else 0.3], np.float32),
-        "antisymmetric": np.array([antisymmetric], np.uint8),
-    }
-    tensors = safetensors.numpy.load(safetensors.numpy.save(tensors))
-    h_x_ND, h_y_ND = rng.normal(size=(2, 50, 20))
-    expected_N = head_of(tensors)(h_x_ND, h_y_ND)
-    found_N = [change(tensors, h_x_D, h_y_D) for h_x_D, h_y_D in zip(h_x_ND, h_y_ND, strict=True)]
-    np.testing.assert_allclose(found_N, expected_N, atol=1e-6)
-
-
-@pytest.mark.parametrize("side_px", [64, 96])
-def test_features_are_those_that_the_heads_were_fitted_on(registered, side_px: int) -> None:
-    result, chain = registered
-    encoder = load_method("comface", Sources(backbone=chain.backbone))
-    faces_NSS3 = noise_faces(3, side_px)
-    expected_ND = encode(encoder, faces_NSS3)
-    np.testing.assert_allclose(load_estimator(result.model).features(faces_NSS3), expected_ND, atol=1e-5)
-
-
 def test_a_change_is_the_mean_over_the_faces_and_their_mirror_images(registered) -> None:
     result, chain = registered
     estimator = load_estimator(result.model)
@@ -78,7 +52,7 @@ def test_a_change_is_the_mean_over_the_faces_and_their_mirror_images(registered)
     assert found == pytest.approx(estimator.changes(before[:, ::-1], after[:, ::-1]), abs=1e-5)
     encoder = load_method("comface", Sources(backbone=chain.backbone))
     for task, value in found.items():
-        head = head_of(safetensors.numpy.load(result.model.read(f"heads/{task}.safetensors")))
+        head = Head.read(safetensors.numpy.load(result.model.read(f"heads/{task}.safetensors")))
         h_ND = encode(encoder, np.stack([before, after, before[:, ::-1], after[:, ::-1]]))
         there = head(h_ND[:1], h_ND[1:2])[0] + head(h_ND[2:3], h_ND[3:])[0]
         back = head(h_ND[1:2], h_ND[:1])[0] + head(h_ND[3:], h_ND[2:3])[0]
@@ -262,7 +236,7 @@ def test_a_fine_tuned_task_is_estimated_by_its_own_network(tmp_path: Path, make_
     now = datetime(2026, 3, 1, tzinfo=UTC)
     result = register(chain.store, RegisterConfig(), chain.evaluation, chain.backbone, chain.transfers, now, tmp_path)
     estimator = load_estimator(result.model)
-    assert estimator.network_of == {"age": "backbones/age.safetensors", "smile": "model.safetensors"}
+    assert estimator.encoder_of == {"age": "backbones/age.safetensors", "smile": "model.safetensors"}
     before, after = noise_faces(2)
     network, _ = build_backbone("narrow")
     state = safetensors.torch.load(result.model.read("backbones/age.safetensors"))
@@ -272,7 +246,7 @@ def test_a_fine_tuned_task_is_estimated_by_its_own_network(tmp_path: Path, make_
     )
     with torch.no_grad():
         h_ND = network.eval()(x_NCHW.float()).double().numpy()
-    head = head_of(safetensors.numpy.load(result.model.read("heads/age.safetensors")))
+    head = Head.read(safetensors.numpy.load(result.model.read("heads/age.safetensors")))
     expected = np.mean(head(h_ND[::2], h_ND[1::2]) - head(h_ND[1::2], h_ND[::2])) / 2
     assert estimator.changes(before, after)["age"] == pytest.approx(expected, rel=1e-4)
 

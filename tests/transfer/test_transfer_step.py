@@ -15,12 +15,12 @@ from comface.artifacts.arrays import array_bytes, read_array
 from comface.artifacts.manifest import Draft
 from comface.errors import ConfigurationError, DataError
 from comface.networks.backbones import ChangeHead, build_backbone
+from comface.networks.head import Head
 from comface.pretrain.config import PretrainConfig
 from comface.store import FileStore
 from comface.tasks.config import Task
 from comface.tasks.predictions import read_predictions
 from comface.transfer.config import TransferConfig
-from comface.transfer.heads import head_of
 from comface.transfer.pairs import draw_pairs
 from comface.transfer.step import transfer
 
@@ -107,7 +107,7 @@ def test_all_methods_and_modes_are_tested_on_the_same_pairs(world):
 
 def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself(world):
     result, faces = run(world), world[1]
-    head = head_of(safetensors.numpy.load(result.read("head.safetensors")))
+    head = Head.read(safetensors.numpy.load(result.read("head.safetensors")))
     features = result.input("features", "features")
     h = read_array(features, "features.npy")
     pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
@@ -181,7 +181,7 @@ def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_c
     assert all(v.dtype == (torch.float16 if v.dim() > 1 else v.dtype) for v in state.values())
     network, _ = build_backbone("narrow")
     network.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in state.items()})
-    head = head_of(safetensors.numpy.load(result.read("head.safetensors")))
+    head = Head.read(safetensors.numpy.load(result.read("head.safetensors")))
     faces = torch.from_numpy(read_array(many, "faces.npy")).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         h = network.eval()(faces).double().numpy()

@@ -7,7 +7,6 @@ consistently, hashes included, gets another model or a refusal, never a tracebac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +16,7 @@ from comface.config.names import Word
 from comface.errors import DataError
 from comface.faces import preprocessing
 from comface.faces.framing import FRAMING
+from comface.networks.head import Head
 from comface.networks.names import Backbone
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ def read_tensors(model: Artifact, name: str, limit_bytes: int) -> dict[str, torc
     return tensors
 
 
-def head_of(model: Artifact, task: str, width: int) -> Mapping[str, Any]:
-    """mean, scale, weight (D,), bias and antisymmetric (1,) as arrays."""
+def read_head(model: Artifact, task: str, width: int) -> Head:
+    """The head of a task, on features of `width`."""
     import torch
 
     name = f"heads/{task}.safetensors"
@@ -160,7 +160,7 @@ def head_of(model: Artifact, task: str, width: int) -> Mapping[str, Any]:
         raise _wrong(model, name, "it holds a scale that is not above zero")
     if int(tensors["antisymmetric"][0]) > 1:
         raise _wrong(model, name, "its mark of antisymmetry is neither 0 nor 1")
-    return {key: tensor.numpy() for key, tensor in tensors.items()}
+    return Head.read({key: tensor.numpy() for key, tensor in tensors.items()})
 
 
 def _bounded(model: Artifact, name: str, limit_bytes: int) -> bytes:

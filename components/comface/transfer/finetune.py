@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +27,9 @@ from comface.errors import DataError
 from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder
 from comface.networks.backbones import ChangeHead
+from comface.networks.head import Head
 from comface.runtime.progress import say
 from comface.seeds import derive_seed, numpy_rng
-from comface.transfer import heads
 from comface.transfer.config import TransferConfig
 from comface.transfer.pairs import Pairs
 
@@ -83,16 +84,15 @@ class Finetuned:
     epoch: int
     head: str
 
-    def tensors(self, antisymmetric: bool) -> tuple[dict[str, Tensor], dict[str, NDArray[np.float32]]]:
-        """f, and l as the linear heads are kept (heads.Head.tensors): the same reader serves both. Weights of layers
+    def tensors(self, antisymmetric: bool) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
+        """f, and l as a Head is kept: the same reader serves both modes. Weights of layers
         are kept in half precision (half the size; estimates differ in the fourth digit), vectors as they are."""
         state = {f"backbone.{key}": value.cpu() for key, value in self.network.backbone.state_dict().items()}
         kept = {k: (v.half() if v.dim() > 1 else v).contiguous() for k, v in state.items()}
         linear = self.network.head.linear
         weight_D = linear.weight.detach().double().cpu().numpy()[0] * self.network.spread
         bias = float(linear.bias.detach().cpu()) * self.network.spread
-        still_D = np.zeros_like(weight_D)
-        return kept, heads.Head(still_D, still_D + 1, weight_D, 0.0 if antisymmetric else bias, antisymmetric).tensors()
+        return kept, Head.of_layer(weight_D, bias, antisymmetric).tensors()
 
 
 def finetune(

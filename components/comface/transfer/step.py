@@ -29,11 +29,12 @@ from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
 from comface.methods import can_finetune, method_inputs
 from comface.methods.encoder import Sources
+from comface.networks.head import Head
 from comface.runtime.progress import say
 from comface.store import Store
 from comface.tasks.config import Task
 from comface.tasks.predictions import NAME, metrics_of
-from comface.transfer import heads
+from comface.transfer import ridge
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features, read_features
 from comface.transfer.folds import Fold, hold_out, subject_folds
@@ -52,9 +53,9 @@ class Side:
     rows_N: NDArray[Any]
     pairs: Pairs
 
-    def samples(self, subjects: Sequence[str]) -> heads.Samples:
+    def samples(self, subjects: Sequence[str]) -> ridge.Samples:
         of_P = self.pairs.of(subjects)
-        return heads.Samples(self.rows_N, self.pairs.x_P[of_P], self.pairs.y_P[of_P], self.pairs.change_P[of_P])
+        return ridge.Samples(self.rows_N, self.pairs.x_P[of_P], self.pairs.y_P[of_P], self.pairs.change_P[of_P])
 
 
 @dataclass(frozen=True)
@@ -147,20 +148,20 @@ def _linear(config: TransferConfig, tested: Side, training: Side, folds: list[Fo
         predicted.append(tested.samples(fold.test).predicted(head))
         penalties.append(penalty)
     final_penalty = sorted(penalties)[len(penalties) // 2]
-    final = heads.fit(training.samples(training.pairs.subjects), final_penalty, config.antisymmetric)
+    final = ridge.fit(training.samples(training.pairs.subjects), final_penalty, config.antisymmetric)
     files = {"head.safetensors": _safetensors(final.tensors())}
     return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, files)
 
 
-def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[heads.Head, float]:
+def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[Head, float]:
     """The head of one fold and its penalty, chosen on the validation subjects, or by all training subjects in turn."""
     if config.validation_turns == 1:
         parts = training.samples(fold.train), training.samples(fold.validation)
-        return heads.fit_validated(*parts, config.antisymmetric)
+        return ridge.fit_validated(*parts, config.antisymmetric)
     subjects = fold.validation + fold.train
     turns = min(config.validation_turns, len(subjects))
     groups = [training.samples(subjects[turn::turns]) for turn in range(turns)]
-    return heads.fit_in_turns(groups, config.antisymmetric)
+    return ridge.fit_in_turns(groups, config.antisymmetric)
 
 
 def _finetuned(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from comface.transfer.heads import PENALTIES, Moments, Samples, fit, fit_in_turns, fit_validated, head_of
+from comface.networks.head import Head
+from comface.transfer.ridge import PENALTIES, Moments, Samples, fit, fit_in_turns, fit_validated
 
 
 def samples(count: int = 300, width: int = 7, seed: int = 0) -> Samples:
@@ -121,6 +122,6 @@ def test_a_feature_that_hardly_varies_in_training_does_not_rule_a_test_subject_i
 def test_a_head_comes_back_from_safetensors_as_it_was():
     data = samples()
     head = fit(data, 1e-2, antisymmetric=True)
-    again = head_of(safetensors.numpy.load(safetensors.numpy.save(head.tensors())))
+    again = Head.read(safetensors.numpy.load(safetensors.numpy.save(head.tensors())))
     assert again.antisymmetric
     assert np.allclose(data.predicted(again), data.predicted(head), rtol=1e-4, atol=1e-4)

@@ -1,10 +1,10 @@
-"""The change head in linear evaluation: d = l(ReLU(h_y - h_x)) on frozen features (section 3.4, 4.2).
+"""Linear evaluation: the head d = l(ReLU(h_y - h_x)) is fitted to frozen features (section 3.4, 4.2).
 
-In: features and pairs. Out: l by closed-form ridge regression over that function class, its penalty chosen on the
+In: features and pairs. Out: a Head by closed-form ridge regression over that function class, its penalty chosen on the
 validation subjects. (Adam at 4e-4, the rate of pre-training, is far from converged after the same work.) Where few
 subjects validate, their choice is a lottery (two people of DISFA: AU6 from pixels .39 instead of .51); then groups
 of training subjects can take turns to validate.
-With `antisymmetric` the estimate is (d(x,y) - d(y,x)) / 2, which is linear in h_y - h_x; l is fitted to that estimate.
+With `antisymmetric` l is fitted to the estimate (d(x,y) - d(y,x)) / 2.
 
 Legend: P pairs, N photos, D feature width.
 """
@@ -15,54 +15,17 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from comface.networks.head import Head, rectified
+
 Floats = NDArray[np.float64]
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 4, 17))
 """Penalties tried, relative to the mean eigenvalue of the covariance of the inputs."""
 ROWS = 2048
-
-
-@dataclass(frozen=True)
-class Head:
-    """l and the standardisation of the features it was fitted on."""
-
-    mean_D: Floats
-    scale_D: Floats
-    weight_D: Floats
-    bias: float
-    antisymmetric: bool = False
-
-    def __call__(self, h_x_PD: NDArray[np.floating], h_y_PD: NDArray[np.floating]) -> Floats:
-        """The estimated change of every pair (P,)."""
-        z_x_PD, z_y_PD = (h_x_PD - self.mean_D) / self.scale_D, (h_y_PD - self.mean_D) / self.scale_D
-        return rectified(z_x_PD, z_y_PD, self.antisymmetric) @ self.weight_D + self.bias
-
-    def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """What head.safetensors holds; `head_of` reads it."""
-        return {
-            "mean": self.mean_D.astype(np.float32),
-            "scale": self.scale_D.astype(np.float32),
-            "weight": self.weight_D.astype(np.float32),
-            "bias": np.array([self.bias], dtype=np.float32),
-            "antisymmetric": np.array([self.antisymmetric], dtype=np.uint8),
-        }
-
-
-def head_of(tensors: dict[str, NDArray[np.generic]]) -> Head:
-    """The inverse of `Head.tensors`."""
-    mean_D, scale_D, weight_D = (tensors[name].astype(np.float64) for name in ("mean", "scale", "weight"))
-    return Head(mean_D, scale_D, weight_D, float(tensors["bias"][0]), bool(tensors["antisymmetric"][0]))
-
-
-def rectified(z_x_PD: Any, z_y_PD: Any, antisymmetric: bool) -> Any:
-    """What l sees: ReLU(z_y - z_x), or half of it minus that of the turned pair (= half the difference)."""
-    difference_PD = z_y_PD - z_x_PD
-    return difference_PD / 2 if antisymmetric else np.maximum(difference_PD, 0)
 
 
 def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:

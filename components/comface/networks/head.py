@@ -1,0 +1,64 @@
+"""The change head l at work: d = l(ReLU(h_y - h_x)) on standardised features (section 3.4).
+
+In: features of both photos of every pair. Out: the estimated change. Linear evaluation fits a Head, fine-tuning makes
+one of its trained layer, a registered model reads one. numpy only: linear evaluation needs no torch.
+
+With `antisymmetric` the estimate is (d(x,y) - d(y,x)) / 2, which is linear in h_y - h_x.
+
+Legend: P pairs, D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """l and the standardisation of the features it was fitted on."""
+
+    mean_D: Floats
+    scale_D: Floats
+    weight_D: Floats
+    bias: float
+    antisymmetric: bool = False
+
+    @classmethod
+    def of_layer(cls, weight_D: Floats, bias: float, antisymmetric: bool) -> Head:
+        """A trained layer on features as they are; where the estimate is antisymmetric, the bias cancels."""
+        zero_D = np.zeros_like(weight_D)
+        return cls(zero_D, zero_D + 1, weight_D, 0.0 if antisymmetric else bias, antisymmetric)
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, NDArray[Any]]) -> Head:
+        """The inverse of `tensors`."""
+        mean_D, scale_D, weight_D = (tensors[name].astype(np.float64) for name in ("mean", "scale", "weight"))
+        return cls(mean_D, scale_D, weight_D, float(tensors["bias"][0]), bool(tensors["antisymmetric"][0]))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What head.safetensors holds."""
+        return {
+            "mean": self.mean_D.astype(np.float32),
+            "scale": self.scale_D.astype(np.float32),
+            "weight": self.weight_D.astype(np.float32),
+            "bias": np.array([self.bias], dtype=np.float32),
+            "antisymmetric": np.array([self.antisymmetric], dtype=np.uint8),
+        }
+
+    def __call__(self, h_x_PD: NDArray[np.floating], h_y_PD: NDArray[np.floating]) -> Floats:
+        """The estimated change of every pair (P,)."""
+        z_x_PD, z_y_PD = (h_x_PD - self.mean_D) / self.scale_D, (h_y_PD - self.mean_D) / self.scale_D
+        return rectified(z_x_PD, z_y_PD, self.antisymmetric) @ self.weight_D + self.bias
+
+
+def rectified(z_x_PD: Any, z_y_PD: Any, antisymmetric: bool) -> Any:
+    """What l sees: ReLU(z_y - z_x), or half of it minus that of the reversed pair (= half the difference)."""
+    difference_PD = z_y_PD - z_x_PD
+    return difference_PD / 2 if antisymmetric else np.maximum(difference_PD, 0)

@@ -1,0 +1,132 @@
+"""What is evaluated is what is shipped: a registered model estimates what transfer predicts, in both modes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.manifest import Artifact, Draft
+from comface.methods import load_method
+from comface.methods.encoder import Sources
+from comface.models.estimator import Estimator, load_estimator
+from comface.networks.head import Head
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.network import ComFace
+from comface.register.config import RegisterConfig
+from comface.register.step import make_model
+from comface.store import FileStore, Store
+from comface.tasks.config import Task
+from comface.transfer.config import TransferConfig
+from comface.transfer.features import read_features
+from comface.transfer.finetune import Batches, finetune_all, predict
+from comface.transfer.pairs import Pairs, draw_pairs
+from comface.transfer.ridge import Samples
+from comface.transfer.step import transfer
+
+SUBJECTS, PHOTOS, ALIGNED_PX = 6, 4, 40
+TASK = Task(dataset="noise", label="smile", unit="points")
+STEP = "comface.seeds"
+
+
+def config_of(antisymmetric: bool) -> TransferConfig:
+    return TransferConfig(pairs_per_subject=6, folds=2, epochs=1, batch_pairs=8, antisymmetric=antisymmetric)
+
+
+def noise(store: Store) -> Artifact:
+    """Faces of noise whose brightness is the label; larger than the network's input, so that they are resized."""
+    rng = np.random.default_rng(0)
+    rows, images = [], []
+    for person in range(SUBJECTS):
+        for _ in range(PHOTOS):
+            smile = float(rng.uniform(0, 5))
+            image = rng.integers(0, 150 + int(20 * smile), (ALIGNED_PX, ALIGNED_PX, 3), np.uint8)
+            digest = hashlib.sha256(image.tobytes()).hexdigest()
+            rows.append({"subject": f"s{person}", "labels": {"smile": smile}, "phase": "", "sha256": digest})
+            images.append(image)
+    draft = Draft(store, "faces", {"face_size_px": ALIGNED_PX}, {}, STEP)
+    draft.write("faces.npy", array_bytes(np.stack(images)))
+    draft.write_json("photos.json", rows)
+    return draft.publish({"dataset": "noise"})
+
+
+def untrained(store: Store) -> Artifact:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = ComFace("narrow", None, 16).state_dict()
+    config = PretrainConfig(backbone="narrow", image_size_px=32, view_share=0.8).model_dump(mode="json")
+    draft = Draft(store, "backbone", config, {}, STEP)
+    kept = {k: v.contiguous() for k, v in state.items() if k.startswith(("backbone.", "head."))}
+    draft.write("model.safetensors", safetensors.torch.save(kept))
+    return draft.publish({})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artifact, Artifact]:
+    store = FileStore(tmp_path_factory.mktemp("store"))
+    return store, noise(store), untrained(store)
+
+
+def transferred(world: tuple[Store, Artifact, Artifact], mode: str, antisymmetric: bool) -> Artifact:
+    store, faces, backbone = world
+    return transfer(store, config_of(antisymmetric), "t", TASK, "comface", mode, faces, None, backbone, None)
+
+
+def registered(world: tuple[Store, Artifact, Artifact], result: Artifact, folder: Path) -> Estimator:
+    store, _, backbone = world
+    return load_estimator(make_model(store, RegisterConfig(), backbone, {"t": result}, [result], folder))
+
+
+def pairs_of(faces: Artifact) -> Pairs:
+    return draw_pairs(faces.read_json("photos.json"), "smile", 6, 0.0, 0, "t")
+
+
+def estimated(estimator: Estimator, faces_NSS3: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """The change of every pair, of the faces alone, without their mirror images."""
+    alone = replace(estimator, preprocessing=estimator.preprocessing.model_copy(update={"mirrored": False}))
+    sides = zip(pairs.x_P, pairs.y_P, strict=True)
+    return np.array([alone.changes(faces_NSS3[x], faces_NSS3[y])["t"] for x, y in sides])
+
+
+@pytest.mark.parametrize("antisymmetric", [True, False])
+def test_the_model_of_a_linear_head_estimates_what_transfer_predicts(world, tmp_path: Path, antisymmetric) -> None:
+    result, faces = transferred(world, "linear", antisymmetric), world[1]
+    head, pairs = Head.read(safetensors.numpy.load(result.read("head.safetensors"))), pairs_of(faces)
+    h_ND = read_features(result.input("features"))
+    there_P = Samples(h_ND, pairs.x_P, pairs.y_P, pairs.change_P).predicted(head)
+    back_P = Samples(h_ND, pairs.y_P, pairs.x_P, -pairs.change_P).predicted(head)
+    found_P = estimated(registered(world, result, tmp_path), read_array(faces, "faces.npy"), pairs)
+    assert found_P.std() > 0.5
+    if antisymmetric:
+        np.testing.assert_array_equal(there_P, -back_P)
+    np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("antisymmetric", [True, False])
+def test_the_model_of_a_fine_tuned_network_estimates_what_transfer_predicts(
+    world, tmp_path: Path, antisymmetric
+) -> None:
+    """The trained network is that of the artifact, its matrices in half precision as the artifact keeps them."""
+    result, (_, faces, backbone) = transferred(world, "finetune", antisymmetric), world
+    config, pairs, faces_NSS3 = config_of(antisymmetric), pairs_of(faces), read_array(faces, "faces.npy")
+    encoder = load_method("comface", Sources(backbone))
+    there, back = (
+        Batches(encoder.preprocessing, faces_NSS3, each, "cpu")
+        for each in (pairs, replace(pairs, x_P=pairs.y_P, y_P=pairs.x_P))
+    )
+    tuned = finetune_all(encoder, there, result.facts["final_epochs"], config, ("t", "comface", "all"))
+    kept, head = tuned.tensors(antisymmetric)
+    assert safetensors.numpy.save(head) == result.read("head.safetensors")
+    tuned.network.backbone.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in kept.items()})
+    everyone_P = np.arange(len(pairs.change_P))
+    there_P, back_P = (predict(tuned.network, data, everyone_P, config) for data in (there, back))
+    found_P = estimated(registered(world, result, tmp_path), faces_NSS3, pairs)
+    assert found_P.std() > 0.1
+    np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=1e-5, atol=1e-4)
