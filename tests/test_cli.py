@@ -68,6 +68,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--profile", "desk"], "There is no profile 'desk'; choose one of laptop, paper."),
         (["--store", "ftp://host/x"], "is neither file:///absolute/path nor s3://bucket/prefix"),
         (["--store", "s3://key:secret@host/x"], "carries credentials"),
+        (["--set", "store=s3://key:secret@host/x"], "The value of store carries credentials"),
         (["--pipeline", "nowhere.yaml"], "There is no compiled pipeline at 'nowhere.yaml'"),
         (["--pipeline", str(ROOT / "constraints.txt")], "constraints.txt' is not a compiled pipeline"),
         (["--set", "pretrain.pairs_per_step=3000"], "A batch of 3000 pairs needs as many identities"),

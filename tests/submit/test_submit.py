@@ -105,6 +105,31 @@ def test_options_become_parameters_and_text_stays_text(server: KfpServer) -> Non
     assert (run["display_name"], run["service_account"]) == ("mine", "runner")
 
 
+def test_a_configuration_file_becomes_parameters_and_overrides_and_the_command_line_beats_it(
+    server: KfpServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("profile: laptop\nstore: s3://b/x\npretrain: {epochs: 2, seed: 5}\nregister: {must_beat: null}\n")
+    assert submit(server, "--config", str(file), "--set", "pretrain={epochs: 3}") == 0
+    assert submit(server, "--config", str(file), "--profile", "paper", "--param", "store=s3://b/y") == 0
+    first, second = (run["runtime_config"]["parameters"] for run in server.all("runs"))
+    assert first == {
+        "profile": "laptop", "store": "s3://b/x", "nodes": 1, "gpus_per_node": 0,
+        "overrides": {"pretrain.epochs": 3, "pretrain.seed": 5, "register.must_beat": "null"},
+    }  # fmt: skip
+    assert (second["profile"], second["store"]) == ("paper", "s3://b/y")
+
+
+def test_a_wrong_field_of_a_configuration_file_is_named_with_its_line(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("store: s3://b/x\npretrain:\n  epochs: 0\n")
+    sentence = refused(capsys, 64, "submit", "--endpoint", server.endpoint, "--config", str(file))
+    assert f"'pretrain.epochs' ({file}, line 3) is wrong" in sentence
+    assert server.requests == []
+
+
 def test_what_a_person_types_becomes_the_lists_and_mappings_of_the_form(server: KfpServer) -> None:
     typed = (
         "tasks=age, smile", "methods=[scratch, comface]", "data={fgnet: {layout: fgnet, uri: s3://b/fgnet}}",

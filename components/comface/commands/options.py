@@ -59,7 +59,7 @@ class Chosen:
     def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:
         from comface.plan.configuration import resolve
 
-        places = self.file.places_without(self.sets) if self.file else {}
+        places = self.file.places([*self.sets, *more]) if self.file else {}
         return resolve(self.profile, [*self.overrides(), *more], extra, places)
 
 

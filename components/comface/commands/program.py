@@ -80,7 +80,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit codes: 0 done, {', '.join(f'{code} {kind.meaning}' for code, kind in EXIT_CODES.items())}, "
-    "1 a defect of comface. Completion of commands and options by the shell: docs/completion.md.",
+    "1 a defect of comface. docs/command-line.md tells how a shell completes commands and options.",
     example="comface run",
 )
 @click.option(

@@ -122,17 +122,25 @@ def checked(chosen: Chosen, sent: Sent, name: str | None) -> tuple[Package, dict
     or a configuration that the run's first step would refuse."""
     from comface.config.credentials import override_values, refuse_credentials
     from comface.plan.checks import check_configuration
+    from comface.plan.from_parameters import configure
     from comface.run.local import find_pipeline
     from comface.submit.package import read_package, split_arguments, with_defaults
 
     words = {"name": name, "experiment": sent.experiment, "account": sent.service_account}
     words = {what: word for what, word in words.items() if word is not None}
-    refuse_credentials({**override_values([*sent.parameters, *chosen.overrides()]), **words})
+    for given in (override_values(sent.parameters), override_values(chosen.overrides()), words):
+        refuse_credentials(given)
     _check_words(words)
     package = read_package(find_pipeline(sent.pipeline))
-    values = _values(package, chosen, split_arguments(sent.parameters))
-    full = with_defaults(package, values)
-    config = _configuration(chosen, full)
+    known = inspect.signature(configure).parameters
+    try:
+        values = _values(package, chosen, split_arguments(sent.parameters))
+        full = with_defaults(package, values)
+        config = configure(**{name: value for name, value in full.items() if name in known})
+    except ConfigurationError:
+        if chosen.file:
+            chosen.resolve()  # where a field of the file is wrong, this says its line
+        raise
     check_configuration(config)
     if config.store.startswith("file:"):
         raise ConfigurationError(
@@ -160,19 +168,6 @@ def _values(package: Package, chosen: Chosen, given: dict[str, str]) -> dict[str
     if "overrides" in values:  # what KFP would not hand on unchanged goes as text
         values["overrides"] = override_mapping(override_lines(values["overrides"]))
     return values | _sizes_of_profile(with_defaults(package, values), given)
-
-
-def _configuration(chosen: Chosen, full: dict[str, Any]) -> RunConfig:
-    """What the run's first step will make of the arguments; where that is wrong by what a file says, its line."""
-    from comface.plan.from_parameters import configure
-
-    known = inspect.signature(configure).parameters
-    try:
-        return configure(**{name: value for name, value in full.items() if name in known})
-    except ConfigurationError:
-        if chosen.file:
-            chosen.resolve()
-        raise
 
 
 def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:

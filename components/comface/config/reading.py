@@ -205,8 +205,9 @@ def _sentence(error: ErrorDetails, places: Mapping[str, str]) -> str:
     path = ".".join(printable(part)[:80] for part in parts)
     field = f"configuration's '{path}'" if path else "configuration"
     for count in range(len(parts), 0, -1):
-        if place := places.get(".".join(parts[:count])):
-            field = f"{field} ({place})"
+        place = places.get(".".join(parts[:count]))
+        if place is not None:  # the nearest; empty where an override says the field again
+            field += f" ({place})" if place else ""
             break
     what = WRONG.get(error["type"])
     if what is None:

@@ -35,14 +35,14 @@ class ConfigFile:
             if field not in without and field != "profile"
         ]
 
-    def places_without(self, overrides: Iterable[str]) -> dict[str, str]:
-        """Where the file says each field, but for fields that one of `overrides` says again."""
+    def places(self, overrides: Iterable[str]) -> dict[str, str]:
+        """Where the file says each field; empty for fields that one of `overrides` says again."""
         again = [line.partition("=")[0].strip() for line in overrides]
         return {
             field: f"{self.path}, line {line}"
             for field, line in self.lines.items()
-            if not any(f"{field}.".startswith(f"{each}.") for each in again)
-        }
+            if not any(field.startswith(f"{each}.") for each in again)
+        } | dict.fromkeys(again, "")
 
 
 def read_config(path: Path) -> ConfigFile:

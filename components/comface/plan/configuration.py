@@ -111,7 +111,8 @@ def resolve(
     `overrides` are `dotted.field=value` with a YAML value, `places` says where a file gives them. Raises
     ConfigurationError, a sentence for each problem: an unknown profile or field, a value out of range."""
     overrides = list(overrides)
-    refuse_credentials({**override_values(overrides), **(extra or {})})
+    refuse_credentials(override_values(overrides))
+    refuse_credentials(extra or {})
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
     values: dict[str, Any] = copy.deepcopy(_profile_values(profile))
