@@ -96,7 +96,7 @@ def test_the_yaml_of_the_page_is_a_configuration(study: Path, capsys: pytest.Cap
     [
         ("pretrain:\n  epoch: 3\n", "The configuration's 'pretrain.epoch' (wrong.yaml, line 2) is not a field; see"),
         ("pretain: {epochs: 3}\n", "The configuration's 'pretain' (wrong.yaml, line 1) is not a field"),
-        ("\n\ntransfer:\n  tasks:\n  - age\n  - 3\n", "'transfer.tasks.1' (wrong.yaml, line 6) is wrong: it takes text"),
+        ("\n\ntransfer:\n  tasks:\n  - age\n  - 3\n", "'transfer.tasks.1' (wrong.yaml, line 6) is wrong"),
         ("data: {x: {layout: cube}}\n", "'data.x.layout' (wrong.yaml, line 1) is wrong"),
         ("shard: {seed: yes}\n", "'shard.seed' (wrong.yaml, line 1) is wrong"),
         ("shard: {seed: 1}\nshard: {seed: 2}\n", "'wrong.yaml', line 1 is not YAML of plain data (a key twice"),

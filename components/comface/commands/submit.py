@@ -18,7 +18,6 @@ from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.runtime.progress import say
 
 if TYPE_CHECKING:
-    from comface.plan.configuration import RunConfig
     from comface.submit.connection import Connection
     from comface.submit.package import Package
 
