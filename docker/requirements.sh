@@ -24,9 +24,9 @@ compile() { # FILE SOURCE [option...]
     --generate-hashes --no-annotate --constraint constraints.txt --output-file "$file" "$@"
 }
 
-compile gpu pyproject.toml --override "$folder/gpu"
+compile gpu pyproject.toml --extra train --extra cluster --override "$folder/gpu"
 compile dev pyproject.toml --extra dev --override "$folder/gpu"
-compile cpu pyproject.toml --override "$folder/cpu"
+compile cpu pyproject.toml --extra train --extra cluster --override "$folder/cpu"
 { # what builds, and what installs
   sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml
   echo pip

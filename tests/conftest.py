@@ -23,6 +23,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 BUCKET = "comface"
+SYSTEM_TIMEOUT_S = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit of pyproject.toml is for default tests; the long proofs have this one."""
+    for item in items:
+        if item.get_closest_marker("system") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SYSTEM_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,3 +92,45 @@ def bare_environment(folder: Path, models: Sequence[Path] = ()) -> Path:
     for path in models:
         shutil.copy(path, share)
     return folder / "bin" / "python"
+
+
+def without_extras(folder: Path, *extras: str) -> dict[str, str]:
+    """The environment of a Python that finds no package which only these extras of pyproject.toml bring, directly or
+    not, as if they were not installed. `folder` gets the file that hides them."""
+    kept = installed_with(["comface", *(f"comface[{extra}]" for extra in {"train", "cluster"} - {*extras})])
+    hidden = [module for module, by in metadata.packages_distributions().items() if not {*map(normal, by)} & kept]
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        f"HIDDEN = {hidden}\n"
+        "class Hiding(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        "        return None if path is None and name in HIDDEN else PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "components")])}
+
+
+def installed_with(wanted: Sequence[str]) -> set[str]:
+    """The names of the packages that `pip install` of these requirements brings here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    own = {"": project["dependencies"], **project["optional-dependencies"]}
+    todo, found = [Requirement(each) for each in wanted], set()
+    while todo:
+        requirement = todo.pop()
+        name, extras = normal(requirement.name), {"", *requirement.extras}
+        for extra in extras:
+            if (name, extra) in found:
+                continue
+            found.add((name, extra))
+            if name == "comface":
+                todo += map(Requirement, own[extra])
+            else:
+                needs = map(Requirement, metadata.requires(name) or [])
+                todo += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
+    return {name for name, _ in found}
+
+
+def normal(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()

@@ -197,6 +197,7 @@ def test_what_loaders_hold_fits_into_what_is_asked_for(shards: Artifact, tmp_pat
 def test_a_request_to_stop_ends_a_wait_for_data_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comface.pretrain.step.WAIT_S", 0.3)
     never = threading.Event()
+    before = signal.getsignal(signal.SIGALRM)
     with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested
@@ -204,7 +205,7 @@ def test_a_request_to_stop_ends_a_wait_for_data_that_do_not_come(monkeypatch: py
         with pytest.raises(StopRequested), stop.waiting():
             never.wait(20)
         assert 0.2 < time.monotonic() - started < 10
-    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGALRM) == before
 
 
 def test_a_request_to_stop_does_not_interrupt_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

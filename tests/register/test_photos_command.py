@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_run import comface, without_extras
 
 from comface.cli import main
 from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
@@ -109,3 +110,17 @@ def test_an_option_that_a_method_does_not_read_is_refused(
     _, err = said(capfd, 64, *words, option, tmp_path / "x.pt")
     assert f"The method 'pixels' takes no {option}; leave it out." in err
     assert not (tmp_path / "f.npy").exists()
+
+
+def test_photos_are_compared_without_the_packages_of_any_extra_which_a_picture_asks_for(
+    photos: dict[str, Path], store: str, tmp_path: Path
+) -> None:
+    environment = without_extras(tmp_path, "train", "cluster")
+    words = ["compare", photos["one"], photos["smiling"], "--store", store]
+    done = comface(*words, "--json", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["changes"]
+    done = comface(*words, "--picture", tmp_path / "out.png", environment=environment)
+    assert (done.returncode, done.stdout) == (64, "")
+    asked = "comface: `comface compare --picture` needs matplotlib; install it with `pip install 'comface[train]'`.\n"
+    assert done.stderr == asked

@@ -30,7 +30,7 @@ def fetch(wheels: Path | None) -> int:
     return report.exit_code()
 
 
-@click.command(cls=Command, example="comface rehearse disfa --output /tmp/disfa")
+@click.command(cls=Command, needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
 @click.argument("dataset", type=click.Choice(REHEARSED), metavar="NAME", help=", ".join(REHEARSED))
 @output_option("DIR", "a folder that is empty or does not exist yet")
 @configured(store=False)

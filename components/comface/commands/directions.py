@@ -105,7 +105,9 @@ def fit(
     print(json.dumps(fit_files(latents, scores, fraction, list(condition), output, softness, seed), indent=1))
 
 
-@directions.command(example="comface directions score --generator dcgan --attribute smile --output smile")
+@directions.command(
+    needs=["train"], example="comface directions score --generator dcgan --attribute smile --output smile"
+)
 @GENERATOR
 @WEIGHTS
 @click.option("--attribute", required=True, metavar="NAME", help="what the scores are of, e.g. smile, age, male")

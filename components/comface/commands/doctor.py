@@ -30,13 +30,17 @@ def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline
     """
     from comface.cluster.client import Cluster, NoAnswer, open_cluster
     from comface.doctor import rows
+    from comface.runtime.extras import check_extras
 
     cluster: Cluster | None = None
     found: list[rows.Row] = []
     try:
+        check_extras("comface doctor", "cluster")
         cluster = open_cluster()
         if cluster is None:
             found = [rows.Row("cluster", "all", "skipped", "no kubeconfig is here (KUBECONFIG or ~/.kube/config)")]
+    except ConfigurationError as error:
+        found = [rows.Row("cluster", "all", "skipped", str(error))]
     except NoAnswer as error:
         found = [rows.Row("cluster", "kubeconfig", "red", str(error), error.todo)]
     # Without --store it is the profile's own where a cluster is at hand, and the folder of `comface run` where not.

@@ -12,6 +12,7 @@ from comface.commands.options import AS_JSON, REFERENCE, Chosen, configured, out
 from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
+from comface.runtime.extras import check_extras
 
 
 @click.command(cls=Command, example="comface compare before.jpg after.jpg --picture change.png")
@@ -32,6 +33,7 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
     from comface.store import open_store
 
     if picture is not None:
+        check_extras("comface compare --picture", "train")
         check_output(picture, (before, after), "--picture")
         if picture.suffix.lower() != ".png":
             raise ConfigurationError(f"--picture '{picture}' does not end in .png; rename it.")

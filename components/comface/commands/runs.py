@@ -13,7 +13,9 @@ from comface.runtime.progress import say
 
 
 @click.command(
-    cls=Command, example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml --output runs/study"
+    cls=Command,
+    needs=["cluster", "train"],
+    example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml --output runs/study",
 )
 @configured()
 @click.option(

@@ -28,7 +28,10 @@ def schedule() -> None:
     """
 
 
-@schedule.command(example="comface schedule create weekly --cron '0 0 2 * * 1' --param store=s3://comface/artifacts")
+@schedule.command(
+    needs=["cluster"],
+    example="comface schedule create weekly --cron '0 0 2 * * 1' --param store=s3://comface/artifacts",
+)
 @NAME
 @click.option(
     "--cron",
@@ -51,7 +54,7 @@ def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> 
     say(f"{done}; next tick {ticks.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")
 
 
-@schedule.command("list", example="comface schedule list --json")
+@schedule.command("list", needs=["cluster"], example="comface schedule list --json")
 @AS_JSON
 @SERVER
 def list_(as_json: bool, server: Server) -> None:
@@ -81,7 +84,9 @@ def _changing(verb: str, text: str) -> None:
         actions = {"pause": schedules.pause, "resume": schedules.resume, "delete": schedules.delete}
         say(actions[verb](server.connect(), name))
 
-    schedule.command(verb, help=text, example=f"comface schedule {verb} weekly")(NAME(SERVER(change)))
+    schedule.command(verb, needs=["cluster"], help=text, example=f"comface schedule {verb} weekly")(
+        NAME(SERVER(change))
+    )
 
 
 _changing("pause", "Start no more runs; one that is under way goes on.")

@@ -53,7 +53,7 @@ def _scratch_file() -> str:
     return str(Path(folder) / "page")
 
 
-@click.command(cls=Command, example="comface synthesize --set synthesize.parts=4 --part 0")
+@click.command(cls=Command, needs=["train"], example="comface synthesize --set synthesize.parts=4 --part 0")
 @configured()
 @click.option("--part", type=int, help="make one part only (default: all, one after the other)")
 def synthesize(chosen: Chosen, part: int | None) -> None:
@@ -72,7 +72,9 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
         _print_plain(synthesize_part(plans.synthesize, each, _scratch_file()))
 
 
-@click.command(cls=Command, example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
+@click.command(
+    cls=Command, needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png"
+)
 @configured()
 @click.argument(
     "tracks", nargs=-1, metavar="[URI...]", help="tracks artifacts (default: render a sample of the composition now)"
@@ -113,7 +115,7 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     print(f"picture: {picture}\n{screening.uri}")
 
 
-@click.command(cls=Command, example=f"comface shard {URI_OF_TRACKS}")
+@click.command(cls=Command, needs=["train"], example=f"comface shard {URI_OF_TRACKS}")
 @configured()
 @click.argument("tracks", nargs=-1, required=True, metavar="URI...", help="tracks artifacts, of all parts")
 def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
@@ -124,7 +126,9 @@ def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
 
 
 @click.command(
-    cls=Command, example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a"
+    cls=Command,
+    needs=["train"],
+    example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a",
 )
 @configured()
 @click.argument("shards", metavar="URI", help="the shards artifact")
@@ -135,7 +139,7 @@ def pretrain(chosen: Chosen, shards: str) -> None:
     _print_plain(pretrain_backbone(_plans(chosen).pretrain, shards, _scratch_file())[0])
 
 
-@click.command(cls=Command, example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
+@click.command(cls=Command, needs=["train"], example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
 @configured()
 @click.argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
 def align(chosen: Chosen, dataset: str) -> None:
@@ -151,6 +155,7 @@ def align(chosen: Chosen, dataset: str) -> None:
 
 @click.command(
     cls=Command,
+    needs=["train"],
     lists=["--faces"],
     example="comface transfer --task age --method scratch --faces s3://comface/artifacts/faces/0f3a",
 )
@@ -183,7 +188,9 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 
-@click.command(cls=Command, example="comface evaluate s3://comface/artifacts/transfer/0f3a --backbone comface@v3")
+@click.command(
+    cls=Command, needs=["train"], example="comface evaluate s3://comface/artifacts/transfer/0f3a --backbone comface@v3"
+)
 @configured()
 @click.argument("results", nargs=-1, required=True, metavar="URI...", help="transfer artifacts")
 @BACKBONE
@@ -198,7 +205,11 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
     _print_plain(evaluate_results(plan, list(results), uri, str(report), _scratch_file())[0])
 
 
-@click.command(cls=Command, example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3")
+@click.command(
+    cls=Command,
+    needs=["train"],
+    example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3",
+)
 @configured()
 @click.argument("evaluation", metavar="URI", help="the evaluation artifact")
 @BACKBONE

@@ -65,7 +65,9 @@ SENT = together(
 SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 
 
-@click.command(cls=Command, example="comface submit --profile paper --param store=s3://comface/artifacts --wait")
+@click.command(
+    cls=Command, needs=["cluster"], example="comface submit --profile paper --param store=s3://comface/artifacts --wait"
+)
 @configured(store=False)
 @SENT
 @click.option("--name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")

@@ -59,11 +59,12 @@ def _show_help(context: click.Context, _: click.Parameter, wanted: bool) -> None
 
 
 class Command(Shown):
-    """A command. An option in `lists` takes several words: `--faces A B` is `--faces A --faces B`."""
+    """A command. An option in `lists` takes several words: `--faces A B` is `--faces A --faces B`. `needs`: extras of
+    pyproject.toml without which it does not begin."""
 
-    def __init__(self, *arguments: Any, lists: Iterable[str] = (), **options: Any) -> None:
+    def __init__(self, *arguments: Any, lists: Iterable[str] = (), needs: Iterable[str] = (), **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.lists = frozenset(lists)
+        self.lists, self.needs = frozenset(lists), tuple(needs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(self._one_word_each(args)))
@@ -80,7 +81,9 @@ class Command(Shown):
 
     def invoke(self, ctx: click.Context) -> Any:
         from comface.execution import set_threads_passive
+        from comface.runtime.extras import check_extras
 
+        check_extras(ctx.command_path, *self.needs)
         set_threads_passive()
         _check_scratch()
         return super().invoke(ctx)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from comface.cluster.client import NoAnswer, NotPermitted, Refused
 from comface.errors import ComfaceError
+from comface.runtime.extras import absent_extra
 
 DEADLINE_S = 15.0
 State = Literal["ok", "note", "red", "skipped"]
@@ -77,6 +78,9 @@ def answer(check: Check) -> list[Row]:
     except Refused as error:
         return [Row(check.section, check.name, "red", f"the API server refuses the question: {error}", check.todo)]
     except Exception as error:  # in a thread of its own, where nobody would see it
+        if lacking := absent_extra(error):
+            found, _, todo = str(lacking).rstrip(".").partition("; ")
+            return [Row(check.section, check.name, "red", found, todo)]
         found = f"an unexpected answer ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         return [Row(check.section, check.name, "red", found, "please report this")]
 

@@ -6,6 +6,7 @@ A row is usually a track (identity and attribute), a column an alpha.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 from collections.abc import Sequence
@@ -78,7 +79,8 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], title: str = 
 
 def alpha_captions(alphas: Sequence[float]) -> tuple[str, ...]:
     """'−5', '0', '+2.5'; the middle one of the sheet says what is shown."""
-    return tuple("0" if alpha == 0 else f"{alpha:+.4g}".replace("-", "\N{MINUS SIGN}") for alpha in alphas)
+    minus = "\N{MINUS SIGN}" if _dejavu() else "-"
+    return tuple("0" if alpha == 0 else f"{alpha:+.4g}".replace("-", minus) for alpha in alphas)
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -124,9 +126,13 @@ def _width(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int
 
 
 def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans, which matplotlib ships (Pillow's own font lacks the minus sign)."""
+    path = _dejavu()
+    return ImageFont.truetype(str(path), size_px) if path else ImageFont.load_default(size_px)
+
+
+@functools.cache
+def _dejavu() -> Path | None:
+    """DejaVu Sans, which matplotlib ships. None without it: Pillow's own font, which has no minus sign, does."""
     spec = importlib.util.find_spec("matplotlib")
     path = Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec and spec.origin else None
-    if path and path.is_file():
-        return ImageFont.truetype(str(path), size_px)
-    return ImageFont.load_default(size_px)
+    return path if path and path.is_file() else None

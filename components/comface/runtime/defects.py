@@ -17,6 +17,7 @@ from pathlib import Path
 from comface.config.names import printable
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.files import NO_ROOM, NOT_ALLOWED, failure
+from comface.runtime.extras import absent_extra
 
 NO_SUCH_PATH = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
 FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN)
@@ -31,6 +32,8 @@ def as_failure(error: Exception, report_with: Callable[[], str]) -> ComfaceError
         return TryAgain("There is not enough memory; close other programs, or make the run smaller, then run again.")
     if isinstance(error, OSError) and (known := _of_the_machine(error)):
         return known
+    if lacking := absent_extra(error):
+        return lacking
     text = " ".join(printable(str(error)).split())[:200]
     told = f" ({text})" if text else ""
     return ComfaceError(
