@@ -90,7 +90,8 @@ def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
     assert ended.value.code == 1
     said = capsys.readouterr().err
     sentence = (
-        r"This is a defect of comface: KeyError in execution\.py:\d+ \(.defect.*\); please report it with (\S+)\."
+        r"This is a defect of comface: KeyError in execution/__init__\.py:\d+ \(.defect.*\); "
+        r"please report it with (\S+)\."
     )
     found = re.fullmatch(f"error in shard: {sentence}\n", said)
     assert found is not None, said

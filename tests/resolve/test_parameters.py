@@ -10,7 +10,7 @@ from google.protobuf import json_format, struct_pb2
 from comface.errors import ConfigurationError
 from comface.plan.configuration import resolve
 from comface.plan.from_parameters import configure
-from comface.plan.parameters import names, override_lines, override_mapping
+from comface.plan.parameters import Parameters, names, override_lines, override_mapping
 
 LINES = [
     "pretrain.epochs=4", "pretrain.curriculum_ends=[1, 4]", "pretrain.seed=9007199254740993", "register.must_beat=null",
@@ -33,15 +33,15 @@ def test_overrides_mean_the_same_as_set_after_kfp_handed_them_on() -> None:
     handed_on = through_kfp(mapping)
     assert str(handed_on["pretrain.epochs"]) == "4.0" or handed_on["pretrain.epochs"] == 4
     wanted = resolve("laptop", LINES)
-    assert configure("laptop", handed_on) == wanted
+    assert configure(Parameters("laptop", handed_on)) == wanted
     doubles = {name: float(value) if type(value) is int else value for name, value in mapping.items()}
-    assert configure("laptop", doubles) == wanted
+    assert configure(Parameters("laptop", doubles)) == wanted
 
 
 def test_the_form_takes_nested_sections_fields_and_lists() -> None:
     form = {"pretrain.epochs": 3.0, "pretrain": {"epochs": 2.0, "curriculum_ends": [1.0, 3.0]}}
     found = configure(
-        "laptop", form, tasks=["age"], methods=["scratch", "comface"], data={"fgnet": {"layout": "fgnet"}}
+        Parameters("laptop", form, tasks=["age"], methods=["scratch", "comface"], data={"fgnet": {"layout": "fgnet"}})
     )
     assert (found.pretrain.epochs, found.pretrain.curriculum_ends) == (3, (1, 3)), "a field beats its section"
     assert found.transfer.tasks == ("age",)
@@ -49,7 +49,7 @@ def test_the_form_takes_nested_sections_fields_and_lists() -> None:
 
 
 def test_text_that_a_person_types_still_works() -> None:
-    found = configure("laptop", "pretrain.epochs=2\n\npretrain.curriculum_ends=[1,2]", tasks="age, smile")
+    found = configure(Parameters("laptop", "pretrain.epochs=2\n\npretrain.curriculum_ends=[1,2]", tasks="age, smile"))
     assert found.pretrain.epochs == 2
     assert found.transfer.tasks == ("age", "smile")
     assert names(["a", " b "]) == names("a, b,") == ["a", "b"]
@@ -64,15 +64,15 @@ def test_a_number_that_kfp_may_have_changed_is_refused() -> None:
 
 
 def test_a_number_of_nodes_that_means_nothing_is_refused() -> None:
-    assert configure("paper", {}, nodes=0, gpus_per_node=-1).pretrain.nodes == 4
+    assert configure(Parameters("paper", {}, nodes=0, gpus_per_node=-1)).pretrain.nodes == 4
     for sizes in ({"nodes": -1}, {"gpus_per_node": -2}):
         with pytest.raises(ConfigurationError, match="input should be greater than or equal to"):
-            configure("paper", {}, **sizes)
+            configure(Parameters("paper", {}, **sizes))
 
 
 def test_the_store_is_a_parameter_since_the_end_of_the_run_reads_it() -> None:
     with pytest.raises(ConfigurationError, match="'s3://b/y', but the end of the run looks into 's3://b/x' for what"):
-        configure("paper", {"store": "s3://b/y"}, store="s3://b/x")
+        configure(Parameters("paper", {"store": "s3://b/y"}, store="s3://b/x"))
     with pytest.raises(ConfigurationError, match="give the store with the parameter `store`"):
-        configure("paper", {"store": "s3://b/y"})
-    assert configure("paper", {"store": "s3://b/y"}, store="s3://b/y").store == "s3://b/y"
+        configure(Parameters("paper", {"store": "s3://b/y"}))
+    assert configure(Parameters("paper", {"store": "s3://b/y"}, store="s3://b/y")).store == "s3://b/y"

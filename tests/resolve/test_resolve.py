@@ -18,6 +18,7 @@ from comface.plan.consistency import composition_problems, items
 from comface.plan.datasets import check_dataset
 from comface.plan.from_parameters import FIELDS, configure, ending, resolve_parameters
 from comface.plan.missing import without_missing
+from comface.plan.parameters import Parameters
 from comface.plan.step import make_plans, plan_run
 from comface.plan.weights import check_screening, find_generators
 from comface.store import FileStore, open_store
@@ -251,10 +252,10 @@ def test_the_note_is_part_of_the_plan_of_the_report(tmp_path: Path, monkeypatch:
 
 
 def test_the_pipelines_parameters_mean_the_same_configuration_as_overrides_do() -> None:
-    config = configure(
+    config = configure(Parameters(
         "laptop", "pretrain.seed=3\n\n  \nevaluate.seed=4", "file:///s", "s3://w", "{fgnet: {layout: fgnet, uri: file:///f}}",
         "age, au6", "scratch,comface", 2, 0, "mine",
-    )  # fmt: skip
+    ))  # fmt: skip
     assert (config.pretrain.seed, config.evaluate.seed) == (3, 4)
     assert (config.store, config.weights) == ("file:///s", "s3://w")
     assert config.data["fgnet"].uri == "file:///f"
@@ -266,18 +267,19 @@ def test_the_pipelines_parameters_mean_the_same_configuration_as_overrides_do() 
 
 
 def test_empty_parameters_leave_the_profile_as_it_is() -> None:
-    assert configure("laptop", "") == resolve("laptop")
+    assert configure(Parameters("laptop", "")) == resolve("laptop")
 
 
 @pytest.mark.parametrize("data", ["[a, b]", "{a: [", "fgnet"])
 def test_a_parameter_data_that_is_no_mapping_is_refused(data: str) -> None:
     with pytest.raises(ConfigurationError, match="The parameter 'data' is not a mapping"):
-        configure("laptop", "", data=data)
+        configure(Parameters("laptop", "", data=data))
 
 
 def resolved(tmp_path: Path, profile: str = "laptop", overrides: str = "", tasks: str = "age") -> object:
     store = (tmp_path / "store").as_uri()
-    return resolve_parameters(profile, overrides, "comface", "run-7", store, "", "", tasks, "scratch,comface", 1, 0)
+    parameters = Parameters(profile, overrides, store, tasks=tasks, methods="scratch,comface", nodes=1, gpus_per_node=0)
+    return resolve_parameters(parameters, "run-7")
 
 
 def test_the_component_hands_out_one_value_per_output(tmp_path: Path) -> None:
@@ -303,7 +305,7 @@ def test_a_wrong_parameter_is_recorded_so_that_the_exit_handler_can_say_it(
 
 def test_an_unknown_profile_is_one_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        resolve_parameters("desk", "", "comface", "run-7", "", "", "", "", "", 1, 0)
+        resolve_parameters(Parameters("desk"), "run-7")
     assert ended.value.code == 64
     assert "There is no profile 'desk'" in capsys.readouterr().err
     assert ending("FAILED", "desk", "", "run-7") == "run-7: failed"

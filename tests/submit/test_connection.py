@@ -15,6 +15,7 @@ from comface.cli import main
 from comface.config.credentials import carries_credentials
 from comface.errors import ConfigurationError
 from comface.plan.from_parameters import configure
+from comface.plan.parameters import Parameters
 
 AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
@@ -134,10 +135,10 @@ def test_a_secret_in_any_parameter_is_refused_before_anything_is_sent_and_never_
 def test_the_first_step_refuses_a_secret_of_kfps_own_form() -> None:
     for values in ({"data.fgnet.uri": LEAKS[0]}, {"data": {"fgnet": {"uri": LEAKS[3]}}}):
         with pytest.raises(ConfigurationError, match="carries credentials") as caught:
-            configure("laptop", values)
+            configure(Parameters("laptop", values))
         assert SECRET not in str(caught.value)
     with pytest.raises(ConfigurationError, match="carries credentials"):
-        configure("laptop", {}, data={"fgnet": {"layout": "fgnet", "uri": LEAKS[0]}})
+        configure(Parameters("laptop", {}, data={"fgnet": {"layout": "fgnet", "uri": LEAKS[0]}}))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,10 +109,11 @@ def _failure(full: dict[str, Any], run: str, state: str, page: str) -> ComfaceEr
     """The error that the failed step recorded, where the store can be read from here."""
     from comface.execution import recorded_failure
     from comface.plan.from_parameters import configure
+    from comface.plan.parameters import Parameters
     from comface.store import open_store
 
     try:
-        found = recorded_failure(open_store(configure(full["profile"], "", full["store"]).store), run)
+        found = recorded_failure(open_store(configure(Parameters(full["profile"], store=full["store"])).store), run)
     except (ComfaceError, KeyError):
         found = None
     return found or TryAgain(f"The run ended as {state.lower()}; {page} says why.")
@@ -124,6 +125,7 @@ def checked(chosen: Chosen, sent: Sent, name: str | None) -> tuple[Package, dict
     from comface.config.credentials import override_values, refuse_credentials
     from comface.plan.checks import check_configuration
     from comface.plan.from_parameters import configure
+    from comface.plan.parameters import Parameters
     from comface.run.local import find_pipeline
     from comface.submit.package import read_package, split_arguments, with_defaults
 
@@ -133,11 +135,11 @@ def checked(chosen: Chosen, sent: Sent, name: str | None) -> tuple[Package, dict
         refuse_credentials(given)
     _check_words(words)
     package = read_package(find_pipeline(sent.pipeline))
-    known = inspect.signature(configure).parameters
+    known = {field.name for field in dataclasses.fields(Parameters)}
     try:
         values = _values(package, chosen, split_arguments(sent.parameters))
         full = with_defaults(package, values)
-        config = configure(**{name: value for name, value in full.items() if name in known})
+        config = configure(Parameters(**{name: value for name, value in full.items() if name in known}))
     except ConfigurationError:
         if chosen.file:
             chosen.resolve()  # where a field of the file is wrong, this says its line

@@ -36,7 +36,10 @@ def resolve(
 ):
     """Check the whole run and plan its steps before anything expensive starts."""
     from comface.plan.from_parameters import resolve_parameters
+    from comface.plan.parameters import Parameters
 
-    return resolve_parameters(
-        profile, overrides, run_name, run_id, store, weights, data, tasks, methods, nodes, gpus_per_node
-    )
+    parameters = Parameters(
+        profile=profile, overrides=overrides, store=store, weights=weights, data=data, tasks=tasks, methods=methods,
+        nodes=nodes, gpus_per_node=gpus_per_node, run_name=run_name,
+    )  # fmt: skip
+    return resolve_parameters(parameters, run_id)

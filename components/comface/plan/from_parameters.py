@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comface.artifacts.plans import PlanPlace, kept
@@ -16,7 +15,7 @@ from comface.execution import FAILURES, execute, read_failure, recorded_failure
 from comface.launch import KEEPS_RUNNING
 from comface.launch.place import place_of
 from comface.plan.configuration import RunConfig, profiles, resolve
-from comface.plan.parameters import data_sources, names, override_lines
+from comface.plan.parameters import Parameters, data_sources, names, override_lines
 from comface.plan.step import Plans, plan_run
 from comface.runtime.progress import say
 from comface.store import Store, open_store
@@ -27,29 +26,17 @@ JUST_NOW_S = 900.0
 """Longer than the attempts of a step that failed for good, and the start of the exit handler's pod, take."""
 
 
-def resolve_parameters(
-    profile: str,
-    overrides: Mapping[str, Any] | str,
-    run_name: str,
-    run_id: str,
-    store: str,
-    weights: str,
-    data: Mapping[str, Any] | str,
-    tasks: Sequence[str] | str,
-    methods: Sequence[str] | str,
-    nodes: int,
-    gpus_per_node: int,
-) -> Any:
+def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
     """What the component returns, in the order of its output fields. `run_id` names the run's failure records."""
 
     def work(*_: Any) -> Any:
-        config = configure(profile, overrides, store, weights, data, tasks, methods, nodes, gpus_per_node, run_name)
+        config = configure(parameters)
         plans = plan_run(config, run_id)
         handed = stored(plans, open_store(config.store), run_id)
         return namedtuple("Plans", FIELDS)(*(handed[name] for name in FIELDS))
 
     try:
-        place = store or resolve(profile).store
+        place = parameters.store or resolve(parameters.profile).store
     except ConfigurationError as error:  # no profile, so no store that could take a record of it
         say(f"error in resolve: {error}")
         raise SystemExit(error.exit_code) from None
@@ -107,37 +94,23 @@ def _end_jobs(run_id: str, goes_on: bool) -> None:
     end_jobs(run_id, pod)
 
 
-def configure(
-    profile: str,
-    overrides: Mapping[str, Any] | str,
-    store: str = "",
-    weights: str = "",
-    data: Mapping[str, Any] | str = "",
-    tasks: Sequence[str] | str = "",
-    methods: Sequence[str] | str = "",
-    nodes: int = 0,
-    gpus_per_node: int = -1,
-    run_name: str = "",
-) -> RunConfig:
-    """The configuration that the pipeline's parameters mean. Empty (0, -1) leaves the profile's value.
-
-    `overrides`: field -> value; `data`: name of a data set -> `{layout, uri}`; `tasks`, `methods`: names. Each of them
-    also as text (parameters.py). Raises ConfigurationError."""
+def configure(parameters: Parameters) -> RunConfig:
+    """The configuration that the pipeline's parameters mean. Raises ConfigurationError."""
     extra: dict[str, Any] = {}
-    if store:
-        extra["store"] = store
-    if weights:
-        extra["weights"] = weights
-    if data:
-        extra["data"] = data_sources(data)
-    chosen = {"tasks": names(tasks), "methods": names(methods)}
+    if parameters.store:
+        extra["store"] = parameters.store
+    if parameters.weights:
+        extra["weights"] = parameters.weights
+    if parameters.data:
+        extra["data"] = data_sources(parameters.data)
+    chosen = {"tasks": names(parameters.tasks), "methods": names(parameters.methods)}
     extra["transfer"] = {name: values for name, values in chosen.items() if values}
-    sizes = {"nodes": (nodes, 0), "gpus_per_node": (gpus_per_node, -1)}
+    sizes = {"nodes": (parameters.nodes, 0), "gpus_per_node": (parameters.gpus_per_node, -1)}
     extra["pretrain"] = {name: value for name, (value, empty) in sizes.items() if value != empty}
-    if run_name:
-        extra["register"] = {"name": run_name}
-    config = resolve(profile, override_lines(overrides), extra)
-    known = resolve(profile, (), {"store": store} if store else None).store
+    if parameters.run_name:
+        extra["register"] = {"name": parameters.run_name}
+    config = resolve(parameters.profile, override_lines(parameters.overrides), extra)
+    known = resolve(parameters.profile, (), {"store": parameters.store} if parameters.store else None).store
     if config.store != known:
         raise ConfigurationError(
             f"The override 'store' is {quoted(config.store)}, but the end of the run looks into {quoted(known)} for "

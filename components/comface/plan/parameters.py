@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comface.config.reading import leaves, merge, plain_yaml, read_override, written
@@ -17,6 +18,25 @@ from comface.errors import ConfigurationError
 
 LARGEST_EXACT = 2**53 - 1
 """The next one may have been another number before KFP made a double of it."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of the pipeline. Empty ones (0, -1) leave the profile's value."""
+
+    profile: str
+    overrides: Mapping[str, Any] | str = ""
+    """Field -> value, or `field=value` lines."""
+    store: str = ""
+    weights: str = ""
+    data: Mapping[str, Any] | str = ""
+    """Name of a data set -> `{layout, uri}`, or the same as YAML."""
+    tasks: Sequence[str] | str = ""
+    """Names, or names between commas; `methods` too."""
+    methods: Sequence[str] | str = ""
+    nodes: int = 0
+    gpus_per_node: int = -1
+    run_name: str = ""
 
 
 def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
