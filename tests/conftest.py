@@ -33,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SYSTEM_TIMEOUT_S))
 
 
+@pytest.fixture(autouse=True)
+def lines_are_shown() -> None:
+    """As in a program that was started: a library that is imported shows nothing."""
+    from comface.runtime.logs import configure
+
+    configure()
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a client of a real moto server that verifies signatures (its first three requests, which

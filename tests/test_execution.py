@@ -18,6 +18,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefu
 from comface.execution import RETRIES_END_S, execute, recorded_failure
 from comface.store import FileStore
 
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 KINDS = (ConfigurationError, DataError, GateRefused, TryAgain, Preempted)
 
 
@@ -48,7 +49,7 @@ def test_a_failure_is_said_recorded_and_ends_with_its_code(
     with pytest.raises(SystemExit) as ended:
         execute("shard", plan(store), work)
     assert ended.value.code == kind.exit_code
-    assert capsys.readouterr().err == "error in shard: The thing is wrong; mend it.\n"
+    assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong; mend it.\n", capsys.readouterr().err)
     found = recorded_failure(store, "run-1")
     assert (type(found), str(found)) == (kind, "shard: The thing is wrong; mend it.")
     assert recorded_failure(store, "run-2") is None
@@ -75,8 +76,8 @@ def test_a_store_that_cannot_take_the_record_hides_nothing(capsys: pytest.Captur
         execute("shard", plan(blocked), work)
     assert ended.value.code == 65
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "error in shard: The thing is wrong."
-    assert lines[1].startswith("the failure could not be recorded either: ")
+    assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong\\.", lines[0])
+    assert re.match(f"{TIME} WARNING shard: The failure could not be recorded either: ", lines[1])
 
 
 def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
@@ -93,7 +94,7 @@ def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
         r"This is a defect of comface: KeyError in execution/__init__\.py:\d+ \(.defect.*\); "
         r"please report it with (\S+)\."
     )
-    found = re.fullmatch(f"error in shard: {sentence}\n", said)
+    found = re.fullmatch(f"{TIME} ERROR shard: {sentence}\n", said)
     assert found is not None, said
     assert "\x1b" not in said
     kept = Path(found[1])
@@ -167,7 +168,7 @@ def test_what_failed_for_good_is_not_tried_again_in_the_same_run(
         assert attempt(store, kind("The thing is wrong; mend it."), calls) == kind.exit_code
     assert len(calls) == 1
     said = capsys.readouterr().err
-    assert said.count("error in shard: The thing is wrong; mend it.\n") == 3
+    assert said.count("ERROR shard: The thing is wrong; mend it.\n") == 3
     assert said.count("found by an earlier attempt") == 2
     assert attempt(store, None, calls, run="run-2") == 0, "another run is another matter"
 
@@ -237,7 +238,7 @@ def test_kfps_own_retries_repeat_only_what_may_pass(
     assert done.returncode == code, done.stderr
     assert (tmp_path / "tries").read_text() == "x" * tries
     if code:
-        assert done.stdout.count("error in shard: The thing is wrong; mend it.") == 4, "every attempt says it"
+        assert done.stdout.count("ERROR shard: The thing is wrong; mend it.") == 4, "every attempt says it"
     else:
         assert list(store.keys()) == []
 

@@ -15,6 +15,7 @@ KINDS = {
     "tracks": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "features": 2, "transfer": 2, "evaluation": 1,
     "decision": 1, "model": 1,
 }  # fmt: skip
+LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING) [a-z]+( [^ ]+| part \d)?: "
 STEPS = ("resolve", "synthesize", "shard", "pretrain", "align", "complete", "transfer", "evaluate", "gate", "register",
          "finish")  # fmt: skip
 
@@ -30,17 +31,23 @@ def test_it_ends_by_naming_the_report_and_the_registered_model(tiny_run) -> None
 
 
 def test_every_step_is_announced_and_says_something_of_itself(tiny_run) -> None:
-    told = re.findall(r"^▶ ([a-z]+)", tiny_run.stderr, re.MULTILINE)
-    assert set(told) == set(STEPS)
-    assert "epoch 2/2" in tiny_run.stderr
+    told = re.findall(r"^\S+Z INFO run: step (\d+) of 11: ([a-z]+)", tiny_run.stderr, re.MULTILINE)
+    assert [int(number) for number, _ in told] == list(range(1, 12))
+    assert {name for _, name in told} == set(STEPS)
+    assert re.search("INFO run: transfer 2 of 2$", tiny_run.stderr, re.MULTILINE)
+    assert "INFO pretrain: epoch 2/2" in tiny_run.stderr
     assert "Traceback" not in tiny_run.stderr
-    assert "KFP Executor" not in tiny_run.stderr, "the runner's own chatter is for run.log"
 
 
-def test_the_log_has_everything_that_the_runner_said(tiny_run) -> None:
-    log = (tiny_run.folder / "run.log").read_text()
-    assert "KFP Executor" in log
-    assert "epoch 2/2" in log
+def test_run_log_has_each_line_with_time_step_and_item_and_nothing_of_the_executor(tiny_run) -> None:
+    lines = (tiny_run.folder / "run.log").read_text().splitlines()
+    assert all(re.match(LINE, line) for line in lines), lines
+    assert [line[:20] for line in lines] == sorted(line[:20] for line in lines)
+    assert any("INFO transfer age/scratch/linear: " in line for line in lines)
+    assert set(lines) <= set(tiny_run.stderr.splitlines()), "where no terminal is, a person sees the same"
+    raw = (tiny_run.folder / "executor.log").read_text()
+    assert "[KFP Executor" in raw
+    assert '"executor_input"' not in "".join(lines)
 
 
 def test_each_step_published_its_artifacts_and_nothing_failed(tiny_run) -> None:

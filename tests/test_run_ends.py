@@ -65,7 +65,7 @@ def test_whatever_ends_a_step_its_own_sentence_is_the_last_one_and_no_folder_is_
         log = (run.folder / "out" / "run.log").read_text()
         assert ("Traceback" in log) == (does in ("defect", "import")), log
     assert deaf.process.wait(120) == 65, "a run whose reader left goes on to its end, and its code tells how that was"
-    assert "error in shard" in (deaf.folder / "out" / "run.log").read_text()
+    assert "ERROR shard: The" in (deaf.folder / "out" / "run.log").read_text()
 
 
 def test_a_run_in_a_folder_that_the_locale_cannot_spell(
@@ -123,7 +123,7 @@ def test_no_process_is_left_by_a_run_that_was_killed_at_any_moment_of_its_end(st
     """The steps of its last two seconds are those that ended without a trace of them before."""
     for tenth in range(12):
         run = start("data")
-        while "error in shard" not in _log(run) and run.process.poll() is None:
+        while "ERROR shard: The" not in _log(run) and run.process.poll() is None:
             time.sleep(0.01)
         time.sleep(tenth / 10)
         run.process.kill()

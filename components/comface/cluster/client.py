@@ -17,6 +17,7 @@ from typing import Any
 
 from comface.errors import ComfaceError
 from comface.files import read_bounded
+from comface.runtime.logs import in_pod
 
 GPU = "nvidia.com/gpu"
 CONNECT_AND_ANSWER_S = (3, 6)
@@ -190,7 +191,7 @@ def configure(environment: Mapping[str, str]) -> Any:
     named = environment.get("KUBECONFIG", "")
     place = named or str(Path(environment.get("HOME", "/")) / ".kube" / "config")
     try:
-        if not named and "KUBERNETES_SERVICE_HOST" in environment:
+        if not named and in_pod(environment):
             todo = "let the pod have a service account with its token (automountServiceAccountToken)"
             config.load_incluster_config(client_configuration=settings)
         elif named or os.path.lexists(place):

@@ -32,8 +32,8 @@ from comface.commands import (
 from comface.commands.surface import Group
 from comface.errors import EXIT_CODES, ConfigurationError, Preempted
 from comface.runtime.defects import as_failure, keep_traceback
-from comface.runtime.output import prepared
-from comface.runtime.progress import say
+from comface.runtime.logs import configure
+from comface.runtime.output import prepared, say
 
 COMPLETE = "_COMFACE_COMPLETE"
 """Set by the shell when it completes a word."""
@@ -102,6 +102,7 @@ def run_program(words: Sequence[str]) -> int:
     """The exit code of the command that `words` are."""
     try:
         with prepared(), _stop_signals():
+            configure()
             if instruction := os.environ.get(COMPLETE):
                 return shell_complete(comface, {}, "comface", COMPLETE, instruction)
             return _run(_filled(words))

@@ -9,7 +9,8 @@ import click
 from comface.commands.options import PIPELINE, Chosen, configured
 from comface.commands.surface import PATH, Command
 from comface.errors import GateRefused
-from comface.runtime.progress import say
+from comface.runtime.logs import configure
+from comface.runtime.output import say
 
 
 @click.command(
@@ -25,7 +26,7 @@ from comface.runtime.progress import say
     help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
 )
 @PIPELINE
-@click.option("--verbose", is_flag=True, help="show all that KFP's runner says, not only in run.log")
+@click.option("--verbose", is_flag=True, help="show details: debug lines, lines of every step, warnings of libraries")
 def run(chosen: Chosen, output: Path | None, pipeline: Path | None, verbose: bool) -> int:
     """Run the whole pipeline on this machine: from synthetic faces to a registered model and its report.
 
@@ -35,10 +36,12 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None, verbose: boo
     from comface.files import check_output_folder
     from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline
 
+    if verbose:
+        configure(1)
     folder = chosen.folder(output)
     check_output_folder(folder)
     config = chosen.configuration({"pretrain": ONE_MACHINE}, output)
-    outcome = run_pipeline(find_pipeline(pipeline), config, chosen.overrides(), folder, verbose)
+    outcome = run_pipeline(find_pipeline(pipeline), config, chosen.overrides(), folder)
     say("")
     for line in outcome.lines():
         say(line)

@@ -7,6 +7,7 @@ errors name a row or a count.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import ODD_ENTRIES, PATIENTS, DataSet
 from comface.errors import ConfigurationError, DataError
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 
 def open_dataset(source: DataSource, folder: Path | None = None, place: str = "", quick: bool = False) -> DataSet:
@@ -50,9 +52,9 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     found = DataSet(photos, found.labels, dict(left_out), (*found.remarks, *look_alikes(photos)))
     _require_labels(found, source, place)
     if told := found.told():
-        say(f"The data set at '{place}': left out: {told}")
+        logger.warning(f"The data set at '{place}': left out: {told}")
     for remark in found.remarks:
-        say(f"The data set at '{place}': {remark}")
+        logger.warning(f"The data set at '{place}': {remark}")
     return found
 
 

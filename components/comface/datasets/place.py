@@ -18,7 +18,7 @@ from comface.datasets.files import files_in, is_left_by_a_system
 from comface.errors import ComfaceError, DataError, TryAgain
 from comface.files import failure, make_private_folder, write_file
 from comface.runtime.folders import cache_folder
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 from comface.store import FileStore, open_store
 from comface.store.s3 import S3Store
 
@@ -58,7 +58,7 @@ def _synchronize(store: S3Store, folder: Path, record: Path) -> None:
     _drop(folder, {folder / key for key in kept})
     wanted = [key for key in listing if key not in kept]
     try:
-        for key in track(wanted, "copying the data set", unit="files") if wanted else ():
+        for key in shown(wanted, "copying the data set", unit="file") if wanted else ():
             kept[key] = _fetch(store, key, folder / key, listing[key])
     finally:
         write_file(record, json.dumps(kept).encode(), private=True)
@@ -124,7 +124,7 @@ def artifact_folder(artifact: Artifact) -> Path:
             artifact.local(name, artifact.store.root)
         return artifact.store.root
     folder = cache_folder() / "datasets" / artifact.sha256[:20]
-    for name, entry in track(artifact.manifest.objects.items(), "copying the data set", unit="files"):
+    for name, entry in shown(artifact.manifest.objects.items(), "copying the data set", unit="file"):
         path = folder / PurePosixPath(name)
         if not path.is_file() or file_sha256(path) != entry.sha256:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def fingerprint(folder: Path, place: str = "") -> str:
     try:
         if not folder.is_dir():
             raise DataError(f"The data set folder '{place or folder}' does not exist; mount it, or correct its `uri`.")
-        for path in track(files_in(folder), "reading the data set", unit="files"):
+        for path in shown(files_in(folder), "reading the data set", unit="file"):
             relative = path.relative_to(folder).as_posix()
             digest.update(f"{relative} {path.stat().st_size} {file_sha256(path)}\n".encode())
     except OSError as error:

@@ -29,7 +29,7 @@ from comface.files import write_file
 from comface.files.arrays import read_numbers
 from comface.files.tables import read_table
 from comface.generators import FaceGenerator, draw, to_uint8
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def score_samples(
     parts = folder / f"parts-{_work_digest(generator, names, sampling, part)}"
     starts = range(0, sampling.samples, part)
     missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
-    for start in track(missing, f"scoring {', '.join(names)}", unit=f"x{part} faces"):
+    for start in shown(missing, f"scoring {', '.join(names)}", unit="batch"):
         seeds = [derive_seed(sampling.seed, "directions", i) for i in range(start, start + part)]
         save_array(parts / f"{start:07d}.npy", _score_part(generator, seeds, sampling.psi, score))
     rows = np.concatenate([read_numbers(parts / f"{start:07d}.npy", "sample", finite=False) for start in starts])[

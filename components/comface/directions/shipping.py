@@ -28,7 +28,7 @@ from comface.faces.scorers import SCORERS, score
 from comface.files import check_output, write_file
 from comface.files.arrays import read_numbers
 from comface.generators import FaceGenerator, edit, load_generator, to_uint8
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 
 FRACTION = 0.3
@@ -74,9 +74,9 @@ def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: 
     """A fit per recipe; conditions are the raw directions of the attributes to leave alone. Directions are of all
     chosen samples, accuracies of the published split, which `seed` shuffles."""
     names = {recipe.scorer for recipe in RECIPES.values()} | {n for r in RECIPES.values() for n in r.without}
-    raw = {name: raw_direction(latents_ND, scores[name]) for name in track(sorted(names), "fitting", unit="directions")}
+    raw = {name: raw_direction(latents_ND, scores[name]) for name in shown(sorted(names), "fitting", unit="direction")}
     fits = {}
-    for name, recipe in track(list(RECIPES.items()), "testing", unit="directions"):
+    for name, recipe in shown(list(RECIPES.items()), "testing", unit="direction"):
         conditions = [raw[other] for other in recipe.without]
         split = fit(latents_ND, scores[recipe.scorer], FRACTION, conditions, SOFTNESS, seed)
         fits[name] = replace(split, direction_1D=project(raw[recipe.scorer], conditions).astype(np.float32))
@@ -119,7 +119,7 @@ def make_catalogue(generator: FaceGenerator, samples: int, folder: Path, seed: i
     scores = {name: read_numbers(paths[name], "scores", finite=False) for name in SCORERS}
     fits = fit_all(latents_ND, scores, seed)
     entries = {}
-    for name, fitted in track(list(fits.items()), "measuring", unit="directions"):
+    for name, fitted in shown(list(fits.items()), "measuring", unit="direction"):
         recipe = RECIPES[name]
         entries[name] = {
             "scorer": recipe.scorer,

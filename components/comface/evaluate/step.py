@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,10 @@ from comface.evaluate import report, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
 from comface.evaluate.results import OURS, compare, read_results
-from comface.runtime.progress import say
+from comface.runtime.progress import counted
 from comface.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -49,7 +52,7 @@ def evaluate(
     scored = read_results(results, config)
     comparisons = compare(scored, config)
     lines = origins(results)
-    say(f"evaluate: {len(scored)} results of {len({r.task for r in scored})} tasks")
+    logger.info(f"{counted(len(scored), 'result')} of {counted(len({r.task for r in scored}), 'task')}")
     for group in tables.groups_of(scored):
         text = tables.table_csv(group, scored, absent)
         draft.write(f"table-{group.name}.csv", text.encode())

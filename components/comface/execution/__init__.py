@@ -10,14 +10,15 @@ come again) finds its own record when it is started again in the same run, and e
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import select
 import signal
 import stat
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -26,10 +27,11 @@ from comface.artifacts.plans import open_place, read_plan
 from comface.artifacts.sealed import read_sealed, sealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, error_of
 from comface.runtime.defects import as_failure, keep_traceback
-from comface.runtime.progress import say
+from comface.runtime.logs import in_pod, labelled
 from comface.store import Store
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
 """Set where a step was started by KFP or by torchrun, not by a person."""
 ORPHAN_S = 2.0
@@ -57,49 +59,60 @@ def execute(
     work: Callable[[Store, dict[str, Any]], T],
     shares_cores: bool = True,
     words: Sequence[str] = (),
+    item: str = "",
 ) -> T:
-    """Run `work(store, plan)`. An error is printed, recorded below `failures/` of the store, and ends the process with
-    its exit code. `shares_cores`: other steps run beside this one on the same machine; `words`: fields of the plan that
-    tell the step from those beside it."""
+    """Run `work(store, plan)`. An error is logged, recorded below `failures/` of the store, and ends the process with
+    its exit code. `shares_cores`: other steps run beside this one on the same machine; `item`, or `words` (fields of
+    the plan), tell the step from those beside it."""
     set_threads_passive()
     if shares_cores:
         _share_cores()
     _end_with_parent()
     store: Store | None = None
     run = ""
-    try:
-        store, place = open_place(plan)
-        run = place.run
-        values = {"run": run, **read_plan(plan, store)}
-        step = "-".join([step, *(str(values[word]) for word in words)])
-        before = _record_before(store, run, step)
-        result = work(store, values)
-        if before:
-            store.delete(before)
-        return result
-    except Exception as error:
-        failed = as_failure(error, partial(_keep_traceback, error))
-        say(f"error in {step}: {failed}")
-        _record(store, run, step, failed)
-        raise SystemExit(failed.exit_code) from None
-    except KeyboardInterrupt:
-        if not RUNTIMES & os.environ.keys():
-            raise  # a person's: the command line says what is kept
-        raise SystemExit(128 + signal.SIGINT) from None
+    with labelled(step, item) as label:
+        try:
+            store, place = open_place(plan)
+            run = place.run
+            values = {"run": run, **read_plan(plan, store)}
+            item = item or "/".join(str(values[word]) for word in words)
+            label(item=item, run=run)
+            before = _record_before(store, run, _record_name(step, item))
+            result = work(store, values)
+            if before:
+                store.delete(before)
+            return result
+        except Exception as error:
+            failed = as_failure(error, partial(_keep_traceback, error))
+            is_defect = not isinstance(error, ComfaceError) and type(failed) is ComfaceError
+            logger.error(str(failed), exc_info=error if is_defect and _is_started_by_a_runtime() else None)
+            _record(store, run, _record_name(step, item), failed)
+            raise SystemExit(failed.exit_code) from None
+        except KeyboardInterrupt:
+            if not _is_started_by_a_runtime():
+                raise  # a person's: the command line says what is kept
+            raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _is_started_by_a_runtime() -> bool:
+    return bool(RUNTIMES & os.environ.keys())
+
+
+def _record_name(step: str, item: str) -> str:
+    return "-".join([step, *re.split("[ /]", item)]) if item else step
 
 
 def _keep_traceback(error: Exception) -> str:
     """In a pod, and below `comface run`, what a step says is its log; a person's terminal is none."""
-    if not RUNTIMES & os.environ.keys():
-        return keep_traceback(error)
-    say("".join(traceback.format_exception(error)).rstrip())
-    return "the traceback in the step's log (run.log of `comface run`)"
+    if _is_started_by_a_runtime():
+        return "the traceback in the step's log (run.log of `comface run`)"
+    return keep_traceback(error)
 
 
 def _share_cores() -> None:
     """On one machine (not in a pod, which has cores of its own) the runner's loops are two wide: one thread each,
     unless the user says otherwise; more get into each other's way. Must run before numpy and torch are imported."""
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+    if not in_pod():
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
 
@@ -131,8 +144,10 @@ def _record_before(store: Store, run: str, step: str) -> str | None:
         return None
     record = read_failure(store, key)
     if record and record["exit_code"] in FOR_GOOD and time.time() - record["at"] < RETRIES_END_S:
-        say(f"error in {step}: {record['sentence']}")
-        say("(found by an earlier attempt, so nothing was tried again; correct it, then start a new run)")
+        logger.error(record["sentence"])
+        logger.info(
+            "This was found by an earlier attempt, so nothing was tried again; correct it, then start a new run."
+        )
         raise SystemExit(record["exit_code"])
     return key
 
@@ -144,7 +159,7 @@ def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> No
     try:
         store.write(f"{FAILURES}/{run}/{step}.json", sealed(record))
     except ComfaceError as second:
-        say(f"the failure could not be recorded either: {second}")
+        logger.warning(f"The failure could not be recorded either: {second}")
 
 
 def _end_with_parent() -> None:
@@ -152,7 +167,7 @@ def _end_with_parent() -> None:
 
     KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not. SIGTERM is
     an exception here, as in the command line, so that temporary folders go; a step that has not ended then is ended."""
-    if not RUNTIMES & os.environ.keys():
+    if not _is_started_by_a_runtime():
         return
 
     def stop(*_: object) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import logging
 import math
 import re
 import unicodedata
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from comface.errors import ComfaceError, DataError
 from comface.files import read_bounded
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64_000_000
 HEAD_BYTES = 64
@@ -141,7 +143,7 @@ def assume(sentence: str) -> None:
     """Said once per process."""
     if sentence not in _said:
         _said.add(sentence)
-        say(sentence)
+        logger.warning(sentence)
 
 
 def normal(name: str) -> str:

@@ -9,6 +9,7 @@ time 403 (an API server that has just started denies everything). A final refusa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,8 @@ from comface.launch.answers import (
     whole,
     whole_items,
 )
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 NO_ANSWER = (HTTPError, OSError, ValueError)
@@ -163,7 +165,9 @@ class Api:
         except ApiException as error:
             if error.status == 403 and not self._told_blind:
                 self._told_blind = True
-                say(f"this account may not list events, so the log cannot say why a pod is refused ({words_of(error)})")
+                logger.warning(
+                    f"this account may not list events, so the log cannot say why a pod is refused ({words_of(error)})"
+                )
         except NO_ANSWER:
             pass
         return []
@@ -234,7 +238,7 @@ class Api:
             trouble, pause_s = new, wait_s if asked_s is None else asked_s
             if now_s - since_s + pause_s > trouble.longest_s:
                 raise self._lasting(trouble, verb)
-            say(f"the Kubernetes API {trouble.what} '{verb}' ({trouble.why}); retrying in {pause_s:.1f} s")
+            logger.warning(f"the Kubernetes API {trouble.what} '{verb}' ({trouble.why}); retrying in {pause_s:.1f} s")
             time.sleep(pause_s)
             wait_s = min(2 * wait_s, self.timing.poll_s)
 

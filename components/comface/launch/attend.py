@@ -8,6 +8,7 @@ each failure ends.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,8 +24,9 @@ from comface.launch.logs import LogFollower
 from comface.launch.refusals import Refusals, create_when_room
 from comface.launch.request import WORK_ANNOTATION, JobRequest
 from comface.launch.termination import termination_as_preempted
-from comface.runtime.progress import say
+from comface.runtime.logs import readable
 
+logger = logging.getLogger(__name__)
 TAIL_LINES, SHOWN_LINES = 400, 40
 """The output of torchrun and a C++ stack can take a hundred lines; the error message is above them."""
 
@@ -56,7 +58,7 @@ class JobLauncher:
                         return self._attend(job)
                     except Disrupted as disrupted:
                         left = self.request.job.resubmissions - attempt
-                        say(f"{disrupted} Training resumes from its last checkpoint ({left} new jobs left).")
+                        logger.warning(f"{disrupted} Training resumes from its last checkpoint ({left} new jobs left).")
                 raise TryAgain(
                     f"The job '{self.request.name}' was disrupted {attempt + 1} times; check the nodes, then run the "
                     "step again: it resumes from the last checkpoint."
@@ -78,7 +80,7 @@ class JobLauncher:
         while True:
             found = self.api.job(name)
             if found is None:
-                say(f"creating the {self.api.kind.KIND} '{name}'")
+                logger.info(f"creating the {self.api.kind.KIND} '{name}'")
                 found = create_when_room(self.api, self.body)
                 if found is not None:
                     self.uid = found["metadata"]["uid"]
@@ -88,7 +90,7 @@ class JobLauncher:
             if found["metadata"].get("deletionTimestamp"):
                 self._wait_gone(found)
             elif self.api.kind.read(found).phase in (Phase.FAILED, Phase.SUCCEEDED) and not self.done():
-                say(f"the job '{name}' of an earlier attempt has ended without a result; replacing it")
+                logger.info(f"the job '{name}' of an earlier attempt has ended without a result; replacing it")
                 self._remove(found)
             elif (adopted := self._adopt(found)) is not None:
                 self.uid = adopted["metadata"]["uid"]
@@ -106,7 +108,7 @@ class JobLauncher:
         if found["metadata"].get("ownerReferences") == [owner]:
             return found
         phase = self.api.kind.read(found).phase.value
-        say(f"reattaching to the job '{self.request.name}' of an earlier attempt ({phase})")
+        logger.info(f"reattaching to the job '{self.request.name}' of an earlier attempt ({phase})")
         version = found["metadata"]["resourceVersion"]
         return self.api.patch(self.request.name, {"metadata": {"ownerReferences": [owner], "resourceVersion": version}})
 
@@ -161,10 +163,10 @@ class JobLauncher:
     def _tell(self, reading: Reading) -> None:
         if reading.phase is not self._told_phase:
             self._told_phase = reading.phase
-            say(f"the job '{self.request.name}' is {reading.phase.value}")
+            logger.info(f"the job '{self.request.name}' is {reading.phase.value}")
         waits = {**self.refused.waiting(self.pods), **waiting(self.pods)}
         for pod, why in sorted(waits.items() - self._told_waits.items()):
-            say(f"the pod '{pod}' is waiting: {why}")
+            logger.info(f"the pod '{pod}' is waiting: {why}")
         self._told_waits = waits
 
     def _check_life(self, job: dict[str, Any], reading: Reading) -> None:
@@ -209,7 +211,9 @@ class JobLauncher:
                 f"The pods of the job '{self.request.name}' ended without a result, and {kind.OPERATOR} reports no "
                 "reason; check that it runs, then run the step again."
             ))  # fmt: skip
-        say(f"{kind.OPERATOR} does not report that the job '{self.request.name}' has ended; its result is published")
+        logger.warning(
+            f"{kind.OPERATOR} does not report that the job '{self.request.name}' has ended; its result is published"
+        )
         return True
 
     def _check_stuck(self, job: dict[str, Any]) -> None:
@@ -267,14 +271,14 @@ class JobLauncher:
     def _tail(self, cause: Cause) -> str:
         """Logs the end of the failing pod's log, and returns the cause."""
         tail = self.api.log_tail(cause.pod, TAIL_LINES, cause.restarted)
-        for line in tail.splitlines()[-SHOWN_LINES:]:
-            say(f"[{cause.pod}] {line}")
+        for line in readable(tail).splitlines()[-SHOWN_LINES:]:
+            logger.info(f"[{cause.pod}] {line}")
         if cause.error is ComfaceError and (found := last_error(tail)):
             return f"{cause.sentence.partition(':')[0]}: {found}"
         return cause.sentence
 
     def _give_up(self, job: dict[str, Any], error: ComfaceError) -> None:
-        say(f"deleting the job '{self.request.name}'")
+        logger.info(f"deleting the job '{self.request.name}'")
         self.api.delete(self.request.name, job["metadata"]["uid"])
         raise error
 

@@ -6,6 +6,7 @@ In: place, what KFP forwards, a Work. Out: the rendered job as YAML (the step's 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,8 @@ from comface.launch.conditions import Phase
 from comface.launch.place import Forwarded, Place, image_of, pull_secrets_of
 from comface.launch.quota import KINDS
 from comface.launch.request import RUN_LABEL, JobRequest, job_name, label_value, owner_reference, work_digest
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 CALM, HURRIED = Timing(), Timing(patience_s=60)
 
@@ -85,9 +87,9 @@ def end_jobs(run: str, place: Place, client: Callable[[], Any] = connect, timing
             for kind in KINDS.values():
                 if _end(kind, run, place, client(), timing):
                     return
-            say("jobs of the run were not searched, because this account may list none (docs/launcher.md)")
+            logger.warning("jobs of the run were not searched, because this account may list none (docs/launcher.md)")
     except ComfaceError as error:
-        say(f"jobs of the run were not searched: {error}")
+        logger.warning(f"jobs of the run were not searched: {error}")
 
 
 def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) -> bool:
@@ -99,6 +101,6 @@ def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) 
         return False
     for job in found:
         if kind.read(job).phase not in (Phase.SUCCEEDED, Phase.FAILED):
-            say(f"deleting the job '{job['metadata']['name']}', which still runs after its step")
+            logger.info(f"deleting the job '{job['metadata']['name']}', which still runs after its step")
             api.delete(job["metadata"]["name"], job["metadata"]["uid"])
     return True

@@ -10,8 +10,10 @@ import re
 import signal
 from collections.abc import Iterator
 
+from comface.runtime.logs import readable
+
 LONGEST = 500
-OURS = re.compile(r"error in \w+: (.+)")
+OURS = re.compile(r"error in [^:]+: (.+)")
 LINE = re.compile(r"(?:\[(?:rank|default)(?P<rank>\d+)\]: ?)?(?P<text>.*)")
 """torch and torchrun prefix a line with its rank."""
 EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b: .+")
@@ -41,6 +43,7 @@ def last_error(log: str) -> str:
     """The line of a log that names the cause: our own message, if there is one. If a signal ended the process that
     failed first: the message of C++ or the driver, and the signal. Otherwise the last exception of that process or of
     any other; otherwise the last line that is not torchrun's."""
+    log = readable(log)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if found := OURS.search(line):

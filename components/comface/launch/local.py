@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from pathlib import Path
 from comface.errors import ComfaceError, ConfigurationError, error_of
 from comface.launch import Work
 from comface.launch.crash import last_error
-from comface.runtime.progress import say
+from comface.runtime.logs import for_children, relay
 
+logger = logging.getLogger(__name__)
 GRACE_S, LAST_LINES = 60, 400
 """Seconds; torchrun itself waits 30 s for its processes."""
 
@@ -52,13 +54,13 @@ class Torchrun:
             # Through a pipe: the processes end when its reader ends, for example because this process is killed.
             child = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                env={**os.environ, "PYTHONSAFEPATH": "1", **for_children()},
             )  # fmt: skip
             with child, stopping(child):
                 assert child.stdout is not None
                 last: deque[str] = deque(maxlen=LAST_LINES)
                 for line in child.stdout:
-                    say(line.rstrip("\n"))
+                    relay(line.rstrip("\n"), logger)
                     last.append(line)
                 child.wait()
             if child.returncode:

@@ -1,10 +1,11 @@
 """Rank 0's log, line by line, as it arrives: the log of the training becomes the log of the step.
 
-In: the pods of a job. Out: lines on stderr, each once, even if the stream, the container or the pod is interrupted.
+In: the pods of a job. Out: log lines, each once, even if the stream, the container or the pod is interrupted.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -15,7 +16,9 @@ from kubernetes.client.exceptions import ApiException
 
 from comface.cluster.client import part
 from comface.launch.api import NO_ANSWER, Api
-from comface.runtime.progress import say
+from comface.runtime.logs import relay
+
+logger = logging.getLogger(__name__)
 
 
 class LogFollower:
@@ -54,7 +57,7 @@ class LogFollower:
                 stamp, _, text = line.partition(" ")
                 if (moment := comparable(stamp)) > self._last:
                     self._last, self._last_at = moment, time.monotonic()
-                    say(f"[rank 0] {text}")
+                    relay(text, logger, "[rank 0] ")
         except (ApiException, *NO_ANSWER):
             pass  # the log is opened again; a failure to show it must not end a training
 

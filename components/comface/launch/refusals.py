@@ -6,6 +6,7 @@ wait for them. The operator sets no condition for a refusal, so watching the job
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,7 +17,8 @@ from comface.launch.answers import OverQuota, never_fits
 from comface.launch.api import Api
 from comface.launch.logs import comparable
 from comface.launch.request import JobRequest
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 REFUSED = {"FailedCreatePod", "FailedCreate"}
 """Reasons of events from the training operator, and from the Job controller of a JobSet."""
@@ -46,7 +48,9 @@ def create_when_room(api: Api, body: Mapping[str, Any]) -> dict[str, Any] | None
                 ) from None
             if time.monotonic() - told_s >= api.timing.tell_s:
                 told_s = time.monotonic()
-                say(f"the job '{body['metadata']['name']}' waits for room in a quota of the namespace ({full})")
+                logger.warning(
+                    f"the job '{body['metadata']['name']}' waits for room in a quota of the namespace ({full})"
+                )
         time.sleep(api.timing.poll_s)
 
 
@@ -82,7 +86,7 @@ class Refusals:
         self.since_s = self.since_s or now_s
         if now_s - self._told_s >= self.api.timing.tell_s:
             self._told_s = now_s
-            say(f"a pod of the job '{self.request.name}' is refused: {self.why}")
+            logger.warning(f"a pod of the job '{self.request.name}' is refused: {self.why}")
 
     def final(self) -> ComfaceError | None:
         """The error that ends a job if one of its pods cannot be created, so that the others do not hold their GPUs. If

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import namedtuple
@@ -17,8 +18,10 @@ from comface.launch.place import place_of
 from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.plan.parameters import Parameters, data_sources, names, override_lines
 from comface.plan.step import Plans, plan_run
-from comface.runtime.progress import say
+from comface.runtime.logs import labelled
 from comface.store import Store, open_store
+
+logger = logging.getLogger(__name__)
 
 FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
 BY_REFERENCE = ("synthesize", "shard", "pretrain", "evaluate", "register")
@@ -38,7 +41,8 @@ def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
     try:
         place = parameters.store or resolve(parameters.profile).store
     except ConfigurationError as error:  # no profile, so no store that could take a record of it
-        say(f"error in resolve: {error}")
+        with labelled("resolve", run=run_id):
+            logger.error(str(error))
         raise SystemExit(error.exit_code) from None
     return execute("resolve", json.dumps({"store": place, "run": run_id}), work)
 
@@ -61,16 +65,17 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
     its step (KFP gives a step that it terminates no time) is deleted, unless its step said that it goes on. Whatever
     cannot be asked is said; an exit handler that fails itself would hide how the run ended."""
     line, goes_on = f"{run_id}: {state.lower()}", False
-    if state != "SUCCEEDED":
-        try:
-            place = store or (resolve(profile).store if profile in profiles() else "")
-            failure = recorded_failure(open_store(place), run_id) if place else None
-            line += f" in {failure}" if failure else ""
-            goes_on = _goes_on(open_store(place), run_id) if place else False
-        except ComfaceError as error:
-            say(f"which step failed is not known: {error}")
-        _end_jobs(run_id, goes_on)
-    say(line)
+    with labelled("finish", run=run_id):
+        if state != "SUCCEEDED":
+            try:
+                place = store or (resolve(profile).store if profile in profiles() else "")
+                failure = recorded_failure(open_store(place), run_id) if place else None
+                line += f" in {failure}" if failure else ""
+                goes_on = _goes_on(open_store(place), run_id) if place else False
+            except ComfaceError as error:
+                logger.warning(f"which step failed is not known: {error}")
+            _end_jobs(run_id, goes_on)
+        logger.info(line)
     return line
 
 
@@ -88,8 +93,10 @@ def _end_jobs(run_id: str, goes_on: bool) -> None:
     from comface.launch.cluster_launcher import end_jobs
 
     if goes_on:
-        say("the training job of the run goes on: retry the run to take it up, or delete the job "
-            f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)")  # fmt: skip
+        logger.warning(
+            "the training job of the run goes on: retry the run to take it up, or delete the job "
+            f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)"
+        )
         return
     end_jobs(run_id, pod)
 

@@ -25,11 +25,12 @@ from comface.cluster.client import (
 from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig
 from comface.pretrain.config import PretrainConfig
+from comface.runtime.logs import in_pod
 
 
 def check_gpus_of_pod(config: RunConfig, environment: Mapping[str, str] = os.environ) -> str | None:
     """Outside a pod nothing is checked: a person's kubeconfig says nothing about a run on the person's machine."""
-    if "KUBERNETES_SERVICE_HOST" not in environment:
+    if not in_pod(environment):
         return None
     try:
         return check_gpus(config, open_cluster(environment), own_namespace(environment))

@@ -17,6 +17,7 @@ from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names, items
 from comface.pretrain.draft import PREFETCH, loader_bytes
+from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store
 from comface.tracks.composition import TRACKS_PER_CHUNK, totals
 
@@ -105,7 +106,7 @@ def room_problems(
     config: RunConfig, store: Store | None, environment: Mapping[str, str] = os.environ
 ) -> Iterator[ConfigurationError]:
     sizes, wanted = sizes_of(config), config.pretrain
-    in_pod = "KUBERNETES_SERVICE_HOST" in environment
+    inside = in_pod(environment)
     if isinstance(store, FileStore) and (free := _short_of_disk(store.root, sizes.disk_bytes)) is not None:
         yield ConfigurationError(
             f"The run needs about {amount(sizes.disk_bytes)} in {store.uri}, whose disk has {amount(free)} free; make "
@@ -113,12 +114,12 @@ def room_problems(
         )
     if wanted.nodes > 1 or wanted.gpus_per_node:
         yield from _job_problems(config, sizes)
-    elif not in_pod and wanted.loader_workers and (most := _disk("/dev/shm")) and sizes.shared_bytes > most.total:
+    elif not inside and wanted.loader_workers and (most := _disk("/dev/shm")) and sizes.shared_bytes > most.total:
         yield ConfigurationError(
             f"The loader of pre-training holds {amount(sizes.shared_bytes)} in /dev/shm, which has "
             f"{amount(most.total)}; lower pretrain.loader_workers or pretrain.pairs_per_step."
         )
-    if not in_pod and wanted.nodes == 1:
+    if not inside and wanted.nodes == 1:
         yield from memory_problems(config, tuple(sizes.memory_bytes))
 
 

@@ -6,6 +6,7 @@ configuration its step needs, so that caching is exact per step. Raises Configur
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names, items
 from comface.plan.weights import screening_of
-from comface.runtime.progress import say
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ def plan_run(config: RunConfig, run: str) -> Plans:
             found.append(error)
         else:
             if check.told and told:
-                say(told)
+                logger.info(told)
     raise_any(found)
     for note in survey.notes:
-        say(note)
+        logger.info(note)
     return make_plans(survey.config, run, survey.notes, survey.supplies, survey.absent)
 
 

@@ -8,6 +8,7 @@ checkpoint and ends with the same bits.
 from __future__ import annotations
 
 import itertools
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -33,10 +34,12 @@ from comface.pretrain.network import ComFace
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes, joined
 from comface.runtime.monitoring import Monitor, open_monitor
-from comface.runtime.progress import say, track
+from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 from comface.store import Store
 from comface.tracks.shard_reader import ShardReader
+
+logger = logging.getLogger(__name__)
 
 AGREE_EVERY = 10
 """Steps between two looks, together, whether one process was asked to stop."""
@@ -142,7 +145,7 @@ class Training:
         steps = range(self.step, self.steps_per_epoch)
         feed = itertools.islice(feed, len(steps))
         if self.processes.first:
-            feed = track(feed, f"epoch {self.epoch}/{config.epochs}, S = {s:g}", total=len(steps), unit="step")
+            feed = shown(feed, f"epoch {self.epoch}/{config.epochs}, S = {s:g}", total=len(steps), unit="step")
         train_steps(
             self.wrapped, self.optimizer, feed, config, self.processes, self.epoch, steps, self.steps_per_epoch,
             self.sums, self._after_step,
@@ -152,7 +155,7 @@ class Training:
         checks = batches(self.held_out, range(self.held_out.steps_per_epoch), 0)
         validation = validate(self.network, checks, config, self.processes)
         self.curve.append({"epoch": self.epoch, "s": s, **self.sums.record(), "validation": validation})
-        say(f"epoch {self.epoch}/{config.epochs}: {describe(self.curve[-1])}")
+        logger.info(f"epoch {self.epoch}/{config.epochs}: {describe(self.curve[-1])}")
 
     def _after_step(self, step: int) -> None:
         self.step = step + 1
@@ -199,7 +202,7 @@ class Training:
             try:
                 checkpoint.save(self.store, state)
             except TryAgain as error:
-                say(f"The checkpoint was not saved, and the training continues without it: {error}")
+                logger.warning(f"The checkpoint was not saved, and the training continues without it: {error}")
                 self._is_saved = False
                 return
         self._is_saved = True
@@ -213,7 +216,7 @@ class Training:
             self.store, state, self.network, self.optimizer, self.config.epochs, self.steps_per_epoch
         )
         if self.processes.first:
-            say(f"Resuming pre-training at epoch {self.epoch}, step {self.step}, from its last checkpoint")
+            logger.info(f"Resuming pre-training at epoch {self.epoch}, step {self.step}, from its last checkpoint")
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """A whole run on this machine: the compiled pipeline through KFP's local runner, shown as a person wants to see it.
 
 In: pipelines/comface.yaml (the file that a cluster gets; only what is for pods is left out), a configuration, a folder.
-Out: in that folder report.html, comparison.png, run.log and the store. A run that was interrupted, by whatever, goes on
-when started again: finished artifacts are found by their address, the unfinished step goes on from its checkpoints.
+Out: in that folder report.html, comparison.png, the store, run.log (what a person wants to know) and executor.log (all
+that the runner printed). A run that was interrupted, by whatever, resumes when started again: finished artifacts are
+found by their address, the unfinished step continues from its checkpoints.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, resolve_model
 from comface.plan.configuration import RunConfig
 from comface.plan.parameters import override_mapping
-from comface.plan.step import plan_run
+from comface.plan.step import Plans, plan_run
 from comface.register.step import decision_markdown, gate
 from comface.run.first_comparison import compare_first_pair
 from comface.run.kfp_runner import FAILED, end_group
-from comface.run.narrator import ENDED_WITH, Narrator
-from comface.runtime.progress import say
+from comface.run.narrator import Course, Narrator
+from comface.runtime.logs import copied_to, for_children, labelled
 from comface.store import Store, open_store
 from comface.submit.package import read_package
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SENT = {"profile", "overrides", "run_name", "store", "nodes", "gpus_per_node"}
+LOG, EXECUTOR_LOG = "run.log", "executor.log"
 TASKS = "COMFACE_TASKS"
 """Names, for the shells of the steps, the folder that they may fill."""
 ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
@@ -90,7 +92,7 @@ def find_pipeline(path: Path | None) -> Path:
     return place
 
 
-def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool) -> Outcome:
+def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path) -> Outcome:
     """Run `pipeline` with `config` (its first step resolves the same from profile and `overrides`).
 
     Raises what a step failed with: the same sentence and exit code."""
@@ -98,11 +100,12 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     _check_parameters(pipeline)
     _as_utf8(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _alone(folder), copied_to(folder / LOG):
         store = open_store(config.store)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
-        plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
-        evaluation, model = _execute(pipeline, config, overrides, folder, verbose, store)
+        with labelled("run"):
+            plans = plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
+        evaluation, model = _execute(pipeline, config, plans, overrides, folder, store)
         return _collect(evaluation, model, config, store, folder, started)
 
 
@@ -128,7 +131,7 @@ def _check_parameters(pipeline: Path) -> None:
 
 
 def _execute(
-    pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path, verbose: bool, store: Store
+    pipeline: Path, config: RunConfig, plans: Plans, overrides: Sequence[str], folder: Path, store: Store
 ) -> tuple[str, str | None]:
     """The URI of the evaluation, and the reference of the model (None: refused)."""
     root = folder / "kfp"
@@ -142,17 +145,20 @@ def _execute(
         "store": config.store,
         **ONE_MACHINE,
     }
+    text = for_one_machine(pipeline.read_text("utf-8"))
     request = {
-        "pipeline": for_one_machine(pipeline.read_text("utf-8")),
+        "pipeline": text,
         "arguments": arguments,
         "folder": _as_utf8(root),
     }
     before = set(store.keys(FAILURES))
-    with (folder / "run.log").open("w", encoding="utf-8") as log:
-        narrator = Narrator(log, say, verbose)
+    with (folder / EXECUTOR_LOG).open("w", encoding="utf-8") as raw:
+        narrator = Narrator(raw, Course(task_counts(text, plans)))
+        environment = {**os.environ, TASKS: str(tasks), "PYTHONUTF8": "1", **for_children()}
         try:
-            code = _run_apart(request, narrator, {**os.environ, TASKS: str(tasks), "PYTHONUTF8": "1"})
+            code = _run_apart(request, narrator, environment)
         finally:
+            narrator.close()
             shutil.rmtree(tasks, ignore_errors=True)
     evaluation = _output(root, "evaluate")
     if code or evaluation is None:
@@ -184,29 +190,53 @@ def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[st
                 narrator.write(line)
 
 
+def task_counts(text: str, plans: Plans) -> dict[str, int]:
+    """Step -> how many tasks of it the pipeline `text` will run: loops go over what is planned."""
+    pipeline = next(yaml.load_all(text, LOADER))
+    components = pipeline.get("components", {})
+    loops = {"synthesize": len(plans.parts), "align": len(plans.datasets), "transfer": len(plans.items)}
+    counts: dict[str, int] = {}
+
+    def count(component: dict[str, Any]) -> None:
+        if "executorLabel" in component:
+            name = step_of(component["executorLabel"])
+            counts[name] = counts.get(name, 0) + loops.get(name, 1)
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            count(components.get(task.get("componentRef", {}).get("name"), {}))
+
+    count(pipeline.get("root", {}))
+    return counts
+
+
+def step_of(executor: str) -> str:
+    return executor.removeprefix("exec-")
+
+
 def for_one_machine(text: str) -> str:
     """The compiled pipeline without what is for a cluster's pods: requests (the runner warns of each), secrets, and
     retries. Here a retry meets what the first attempt met, while a person waits: the runner would keep the backoff,
     140 s, before it told why. Started again by hand, a run goes on where it was.
 
-    Each step's shell leaves its folder where the run can remove it, not in /tmp, and says how a step that failed ended,
-    which the runner does not."""
+    Each step's shell leaves its folder where the run can remove it, not in /tmp, and says when the step starts and how
+    it ended: the runner tells no exit code, and loses lines of steps that run side by side."""
     pipeline = next(yaml.load_all(text, LOADER))
     for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
-    for executor in pipeline.get("deploymentSpec", {}).get("executors", {}).values():
+    for name, executor in pipeline.get("deploymentSpec", {}).get("executors", {}).items():
         container = executor.get("container", {})
         container.pop("resources", None)
-        container["command"] = [_for_shell(word) for word in container.get("command", [])]
+        container["command"] = [_for_shell(word, step_of(name)) for word in container.get("command", [])]
     return str(yaml.dump(pipeline, Dumper=DUMPER, sort_keys=False))
 
 
-def _for_shell(word: str) -> str:
+def _for_shell(word: str, step: str) -> str:
     if not word.startswith("program_path=$(mktemp -d)"):
         return word
     placed = word.replace("mktemp -d", f'mktemp -d -p "${TASKS}"', 1)
-    return f'{placed.rstrip()} || {{ code=$?; echo "{ENDED_WITH}$code"; exit "$code"; }}\n'
+    said = f"comface run: {step}"  # as the narrator reads it
+    start, end = f'echo "{said} starts"; code=0', f'echo "{said} ended with exit code $code"; exit "$code"'
+    return f"{start}\n{placed.rstrip()} || code=$?\n{end}\n"
 
 
 def _output(root: Path, task: str) -> str | None:
@@ -222,7 +252,7 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
         found = recorded_failure(store, key.split("/")[1])
         if found:
             return found
-    log = folder / "run.log"
+    log = folder / LOG
     if code == FAILED and narrator.sentences and narrator.exit_codes:
         return error_of(narrator.exit_codes[0], narrator.sentences[0])
     killed = code if code < 0 else -narrator.exit_codes[0] + 128 if narrator.exit_codes else 0

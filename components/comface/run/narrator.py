@@ -1,36 +1,82 @@
 """What KFP's local runner prints, told to a person: steps as they start and end, and what they say of themselves.
 
-In: the runner's standard output. Out: everything, unchanged, to run.log; a quiet version to the terminal. What a step
-said last and how it ended is kept, for a step that could leave no record.
+In: the runner's standard output. Out: all of it, unchanged, to a file; what a person wants to know as log lines, and a
+bar on a terminal. What a step said last and how it ended is kept, for a step that could leave no record.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
-START = re.compile(r"Executing task '?([\w-]+)'?")
-END = re.compile(r"Task '?([\w-]+)'? finished with status (\w+)")
-ENDED_WITH = "exit code of the step: "
-"""What the shell of a step that failed says last (run/local.py)."""
-SENTENCE = re.compile(r"^error in ([\w-]+): (.*)$")
+from tqdm import tqdm
+
+from comface.runtime.logs import PACKAGE, label, labelled, record_of, shows_bars
+from comface.runtime.progress import duration
+
+MARK = re.compile(r"comface run: ([\w-]+) (starts|ended with exit code (\d+))")
+"""What the shell of a step says first and last (run/local.py); the runner loses lines of its own."""
 NOISE = re.compile(
-    rf"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{{20,}}$|^Looking for component|^Loading KFP component"
-    rf"|^Got executor_input|^INFO: Created|^\s*$|^[{{}}\]]|^\"|^Wrote executor output|^{ENDED_WITH}"
-    r"|^(During handling of|The above exception was)"
+    r"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{20,}$|^Looking for component|^Loading KFP component"
+    r"|^Got executor_input|^INFO: Created|^$|^Wrote executor output"
+    r"|^(During handling of|The above exception was)|^[{}\[\]\"]|^(-?[\d.]+(e[-+]?\d+)?|null|true|false),?$"
 )
+"""The runner's own lines, and those of the JSON that a step is given, whose lines may lie between others."""
 COLOUR = re.compile(r"\x1b\[\d+m")
+
+logger = logging.getLogger(__name__)
+unsaid = logging.getLogger("steps")
+unsaid.setLevel(logging.INFO)
+"""What a step printed without logging it: for run.log, and for --verbose."""
+
+
+class Course:
+    """How far a run is. `items`: how many tasks each step of the pipeline has, more than one where it is a loop."""
+
+    def __init__(self, items: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
+        self.items, self._clock = items, clock
+        self.started: dict[str, float] = {}
+        self.ended: Counter[str] = Counter()
+
+    def start(self, step: str) -> str | None:
+        """What to say of it; nothing of the further items of a loop."""
+        if step in self.started:
+            return None
+        self.started[step] = self._clock()
+        count = f" ({self.items[step]:,} items)" if self.items.get(step, 1) > 1 else ""
+        return f"step {len(self.started)} of {len(self.items)}: {step}{count}"
+
+    def end(self, step: str) -> str | None:
+        """What to say of an item of a loop that has ended."""
+        self.ended[step] += 1
+        done, total = self.ended[step], self.items.get(step, 1)
+        if total <= 1:
+            return None
+        now = self._clock()
+        left_s = (total - done) * (now - self.started.setdefault(step, now)) / done
+        rest = f", about {duration(left_s)} left for this step" if 1 < done < total else ""
+        return f"{step} {done:,} of {total:,}{rest}"
+
+    def is_running(self, step: str) -> bool:
+        return step in self.started and self.ended[step] < self.items.get(step, 1)
 
 
 class Narrator:
-    """`tell` takes the lines for a person."""
+    """`raw` gets every character."""
 
-    def __init__(self, log: TextIO, tell: Callable[[str], object], verbose: bool) -> None:
-        self._log, self._tell, self._verbose = log, tell, verbose
+    def __init__(self, raw: TextIO, course: Course) -> None:
+        self._raw, self._course = raw, course
         self._rest = ""
         self._in_outputs = False
         self._traceback: int | None = None
+        self._bar = tqdm(
+            total=sum(course.items.values()), disable=not shows_bars(), leave=False, dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {elapsed}{postfix}",
+        )  # fmt: skip
         self.sentences: list[str] = []
         """What the steps that failed said, each with its step: "shard: The index is damaged; …"."""
         self.exit_codes: list[int] = []
@@ -39,45 +85,86 @@ class Narrator:
         """The last line of the last traceback."""
 
     def write(self, text: str) -> None:
-        self._log.write(text)
-        self._log.flush()
+        self._raw.write(text)
+        self._raw.flush()
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            bare = COLOUR.sub("", line)
-            self._note(bare.strip())
-            trace = self._is_traceback(bare)
-            told = bare if self._verbose else None if trace else self._for_a_person(bare)
-            if told is not None:
-                self._tell(told)
+            self._tell(COLOUR.sub("", line))
 
-    def _note(self, line: str) -> None:
-        if match := SENTENCE.match(line):
-            self.sentences.append(f"{match[1]}: {match[2]}")
-        elif line.startswith(ENDED_WITH):
-            self.exit_codes.append(int(line.removeprefix(ENDED_WITH)))
+    def close(self) -> None:
+        self._bar.close()
+
+    def _tell(self, line: str) -> None:
+        if match := MARK.fullmatch(line.strip()):
+            self._in_outputs = False
+            if match[3] is None:
+                self._start(match[1])
+            else:
+                self._end(match[1], int(match[3]))
+        elif (record := record_of(line)) is not None:
+            self._relay(record)
+        elif not self._is_of_outputs(line):
+            self._unsaid(line)
+
+    def _start(self, step: str) -> None:
+        text = self._course.start(step)
+        if text is not None:
+            with labelled("run"):
+                logger.info(text, extra={"lead": "▶ "})
+            self._bar.set_description_str(text)
+            self._bar.set_postfix_str("")
+
+    def _end(self, step: str, code: int) -> None:
+        with labelled("run"):
+            if code:
+                self.exit_codes.append(code)
+                logger.info(f"{step} failed", extra={"lead": "✗ "})
+            elif text := self._course.end(step):
+                logger.info(text, extra={"on_the_bar": True})
+                self._bar.set_postfix_str(text)
+        self._bar.update()
+
+    def _relay(self, record: logging.LogRecord) -> None:
+        """A step's own words. On a terminal its progress is part of the bar."""
+        where, told = label(record), record.getMessage()
+        if record.levelno >= logging.ERROR and record.name.startswith(f"{PACKAGE}."):
+            self.sentences.append(f"{where}: {told}")
+        item = vars(record).get("item", "")
+        vars(record)["lead"] = "    " + (f"{item}: " if item and record.levelno < logging.ERROR else "")
+        vars(record)["brief"] = not logger.isEnabledFor(logging.DEBUG)
+        if "done" in vars(record):
+            vars(record)["on_the_bar"] = True
+            self._bar.set_postfix_str(told)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+
+    def _unsaid(self, line: str) -> None:
+        text = line.strip()
+        before = self._traceback
+        if self._is_traceback(line):
+            text = line[before if before is not None else self._traceback or 0 :].rstrip()
+        elif NOISE.search(text):
+            return
+        if text:
+            running = [step for step in self._course.started if self._course.is_running(step)]
+            with labelled(running[0] if len(running) == 1 else "a step"):
+                unsaid.info(text)
 
     def _is_traceback(self, line: str) -> bool:
-        """A defect's traceback is for the log. It ends with the exception, a line as far to the left as its first."""
+        """It ends with the exception, a line as far to the left as its first."""
         text = line.lstrip()
         indent = len(line) - len(text)
         if text.startswith("Traceback (most recent call last)"):
             self._traceback = indent
         elif self._traceback is not None and text and indent <= self._traceback:
-            self._traceback, self.exception = None, text
+            self._traceback, self.exception = None, text.rstrip()
             return True
         return self._traceback is not None
 
-    def _for_a_person(self, line: str) -> str | None:
-        if match := START.search(line):
-            self._in_outputs = False
-            return f"▶ {match[1]}"
-        if match := END.search(line):
-            return None if match[2] == "SUCCESS" else f"✗ {match[1]}"
+    def _is_of_outputs(self, line: str) -> bool:
+        """What a task returned, which the runner shows below its end."""
         if line.rstrip().endswith("outputs:"):
             self._in_outputs = True
-            return None
-        if self._in_outputs and line.startswith("    "):
-            return None
-        self._in_outputs = False
-        stripped = line.strip()
-        return None if NOISE.search(stripped) else f"    {stripped}"
+            return True
+        self._in_outputs = self._in_outputs and line.startswith("    ")
+        return self._in_outputs

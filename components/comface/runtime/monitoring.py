@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from comface.errors import ConfigurationError
 from comface.runtime.folders import scratch_folder
+from comface.runtime.logs import in_pod
 
 T = TypeVar("T")
 PORT = "COMFACE_METRICS_PORT"
@@ -110,7 +111,7 @@ def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | No
         return Monitor()
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ConfigurationError(f"{PORT} is '{port}', which is no port; set a number from 1 to 65535, or unset it.")
-    address = environment.get(ADDRESS) or ("0.0.0.0" if "KUBERNETES_SERVICE_HOST" in environment else "127.0.0.1")
+    address = environment.get(ADDRESS) or ("0.0.0.0" if in_pod(environment) else "127.0.0.1")
     return _serve(address, int(port), scratch or scratch_folder())
 
 

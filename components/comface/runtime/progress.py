@@ -1,62 +1,75 @@
-"""What a person sees while work is under way: a bar on a terminal, plain lines at a calm pace elsewhere."""
+"""How far work has come: a bar on a terminal, log lines at a calm pace elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
-from typing import TextIO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
 
 from tqdm import tqdm
 
+from comface.runtime.logs import shows_bars
+from comface.runtime.output import say as say
+
 T = TypeVar("T")
-LINE_EVERY_S = 10.0
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""All control characters but tab and newline, and what turns the direction of writing."""
+FIRST_LINE_S, PACE, LONGEST_PAUSE_S = 10.0, 0.1, 300.0
+"""A line after 10 s, then each time another tenth of the time has passed, but every 5 minutes: work of two minutes is
+told ten times, work of a day 300 times."""
+
+logger = logging.getLogger(__name__)
 
 
-def say(text: str) -> None:
-    """One line on stderr, flushed, so that logs of pods and of the local runner show it at once. When nobody reads it
-    any more (`comface run 2>&1 | head`), the work goes on without a word and the exit code tells its end."""
-    try:
-        sys.stderr.write(f"{without_codes(text)}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        silence(sys.stderr)
-
-
-def without_codes(text: str) -> str:
-    """`text` without characters that command a terminal (ESC and its kind), whoever wrote it."""
-    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def silence(stream: TextIO) -> None:
-    """Nothing more reaches the file behind `stream`; what waits in its buffer would fail again when Python ends."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
-def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Yield `items`, showing how far it is. `total` is taken from len() where the items have one."""
+def shown(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    unit: str = "item",
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[T]:
+    """Yield `items`, showing how far the work is. `total` is taken from len() where the items have one; `unit` is the
+    noun for one of them."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
+    if shows_bars():
+        yield from tqdm(items, desc=what, total=total, unit=f" {plural(unit)}", file=sys.stderr, dynamic_ncols=True)
         return
-    started = last = time.monotonic()
+    started = last = clock()
     done = 0
     for item in items:
         yield item
         done += 1
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_S:
+        now = clock()
+        if now - last >= min(max(FIRST_LINE_S, PACE * (now - started)), LONGEST_PAUSE_S):
             last = now
-            rate = done / (now - started)
-            rest = f", {(total - done) / rate:.0f} s left" if total else ""
-            say(f"{what}: {done}{f'/{total}' if total else ''} {unit}, {rate:.1f} {unit}/s{rest}")
-    say(f"{what}: {done} {unit} in {time.monotonic() - started:.1f} s")
+            so_far = (
+                f"{what}: {done:,}{f'/{total:,}' if total else ''} {plural(unit)}, {pace(done, now - started, unit)}"
+            )
+            rest = f", {duration((total - done) * (now - started) / done)} left" if total and total > done else ""
+            logger.info("%s%s", so_far, rest, extra={"done": done, "total": total})
+    logger.info("%s: %s in %s", what, counted(done, unit), duration(clock() - started))
+
+
+def pace(done: int, seconds: float, unit: str) -> str:
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.1f} {plural(unit)}/s" if rate >= 1 else f"{duration(1 / rate)} per {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time to two or three digits, in the unit that fits: "9.0 s", "4 min", "3.5 h"."""
+    if seconds < 120:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 step", "1,800 identities"."""
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    if re.search("[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if re.search("(s|x|z|ch|sh)$", noun) else f"{noun}s"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from comface.errors import DataError
 from comface.faces.sheet import spread
 from comface.methods.gallery import LEAST_GALLERY, Gallery, gallery_of, own_nearest, unit
-from comface.runtime.progress import track as shown
+from comface.runtime.progress import shown
 from comface.screening.config import ScreeningConfig
 from comface.screening.sample import Kind, Pixels, Sample, sampled_identities
 from comface.tracks.tar import Track
@@ -74,7 +74,7 @@ def measure(sample: Sample, config: ScreeningConfig, instruments: Instruments) -
     at, reference = measured_alphas(sample.alphas, config.alphas)
     found = []
     galleries: dict[str, Gallery] = {}
-    for kind in shown(sample.kinds, "screening", unit="attributes"):
+    for kind in shown(sample.kinds, "screening", unit="attribute"):
         if kind[0] not in galleries:
             galleries[kind[0]] = make_gallery(sample, kind[0], at[reference], config, instruments)
         measured = _measure_one(sample, kind, at, reference, galleries[kind[0]], config, instruments)

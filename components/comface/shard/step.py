@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from comface.artifacts.manifest import Artifact, Draft
-from comface.runtime import progress
+from comface.runtime.progress import shown
 from comface.shard.config import ShardConfig
 from comface.shard.plan import Plan, plan
 from comface.shard.screened import Screened
@@ -58,7 +58,7 @@ def shard(
     planned = plan(kept, config)
     items = list(planned.items())
     with ThreadPoolExecutor(READERS) as readers:
-        for _, name, located in progress.track(items, "shard", unit="shard"):
+        for _, name, located in shown(items, "packing", unit="shard"):
             if not _adopted(draft, name, located):
                 _write(draft, name, located, parts, readers)
     facts = facts_of(planned, parts)

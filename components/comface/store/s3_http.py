@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import io
 import itertools
+import logging
 import random
 import socket
 import ssl
@@ -32,8 +33,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from comface.runtime.progress import say
 from comface.store.s3_answers import Passing, no_address, no_tls, objection, untrusted
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CHUNK_BYTES = 1 << 20
@@ -60,7 +62,7 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     random: Callable[[], float] = random.SystemRandom().random
-    tell: Callable[[str], None] = say
+    tell: Callable[[str], None] = logger.warning
 
 
 PATIENCE = Patience()

@@ -18,6 +18,7 @@ from typing import Any
 from comface.config.credentials import carries_credentials
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.runtime.logs import in_pod
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
@@ -79,7 +80,7 @@ def connect(endpoint: str | None, namespace: str | None, environment: Mapping[st
 
 def endpoint_from(given: str | None, environment: Mapping[str, str]) -> str:
     address = (given or environment.get("KFP_ENDPOINT") or "").rstrip("/")
-    if not address and "KUBERNETES_SERVICE_HOST" in environment:
+    if not address and in_pod(environment):
         return IN_CLUSTER
     if not address:
         raise ConfigurationError(

@@ -6,14 +6,16 @@ In: a connection, a package, typed arguments. Out: ids and addresses. Raises Con
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from comface.errors import ConfigurationError, TryAgain
-from comface.runtime.progress import say
 from comface.submit.connection import Connection
 from comface.submit.package import Package
+
+logger = logging.getLogger(__name__)
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 POLL_S = 10.0
@@ -77,7 +79,7 @@ def wait_for_run(
                 raise
             state = shown
         if state != shown:
-            say(f"{run}: {state.lower()}")
+            logger.info(f"{run}: {state.lower()}")
             shown = state
         if state in ENDED:
             return str(state)

@@ -1,5 +1,7 @@
 """Recurring runs on a KFP server: one schedule per name, replaced without a missed or a doubled tick.
 
+logger = logging.getLogger(__name__)
+
 KFP cannot change a recurring run, so a new definition is a new recurring run. What KFP's scheduler does (read in its
 source, backend/src/crd/controller/scheduledworkflow): an enabled recurring run starts, late if need be, the latest tick
 since its creation or its last start; a disabled one starts nothing; deleting one kills its running run, unless the
@@ -22,6 +24,7 @@ kept, disabled, until the run has ended.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +33,12 @@ from typing import Any
 
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, TryAgain
-from comface.runtime.progress import say
 from comface.submit.connection import Connection
 from comface.submit.cron import Cron, parse_cron
 from comface.submit.package import Package
 from comface.submit.runs import ENDED, experiment_id
+
+logger = logging.getLogger(__name__)
 
 SERVICE = "RecurringRunServiceApi"
 MARK = "Kept by comface schedule; definition "
@@ -195,7 +199,9 @@ def _retire(connection: Connection, disabled: Sequence[Schedule]) -> list[str]:
         running = _running(connection, schedule)
         if running:
             kept.append(running)
-            say(f"{schedule.name}: the run {running} goes on; its old schedule stays, disabled, until the next create")
+            logger.warning(
+                f"{schedule.name}: the run {running} goes on; its old schedule stays, disabled, until the next create"
+            )
         else:
             connection.ask(
                 SERVICE, "recurring_run_service_delete_recurring_run", schedule.id, propagation_policy="ORPHAN"
@@ -226,7 +232,7 @@ def _wait_for_quiet(enabled: Sequence[Schedule], now: Callable[[], datetime], sl
                 f"The schedule '{enabled[0].name}' leaves no {2 * QUIET_S} s without a tick; pause it, then create it."
             )
         wait_s = (max(near) + margin - now()).total_seconds() + 1
-        say(f"{enabled[0].name}: waiting {wait_s:.0f} s, so that no tick falls into the replacement")
+        logger.info(f"{enabled[0].name}: waiting {wait_s:.0f} s, so that no tick falls into the replacement")
         sleep(wait_s)
 
 

@@ -30,4 +30,4 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
         return hand_on(store, values["run"], tracks)
 
-    return execute(f"synthesize-{part}", plan, work)
+    return execute("synthesize", plan, work, item=f"part {part}")

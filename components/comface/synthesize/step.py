@@ -8,6 +8,7 @@ stored as they are finished; a part that was killed keeps them, resumes, and end
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,8 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
 from comface.faces.lightness import skin_lightness
 from comface.generators import draw, load_generator
-from comface.runtime import progress
 from comface.runtime.monitoring import Monitor, open_monitor
+from comface.runtime.progress import counted, duration, shown
 from comface.store import Store
 from comface.synthesize.chunk import Chunk, LookedAt, adopt_chunk, make_chunk
 from comface.synthesize.tally import Tally
@@ -32,6 +33,8 @@ from comface.tracks.sources import Load, Source, open_sources
 from comface.tracks.supplies import Files
 from comface.tracks.sweep import encode, render_track, to_uint8
 from comface.tracks.tar import Track
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STEP = "comface.synthesize.step"
@@ -50,11 +53,12 @@ class Seconds:
     wait: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def say(self, part: int, facts: Mapping[str, object]) -> None:
+    def tell(self, tracks: int, images: int) -> None:
         total = time.monotonic() - self.started
-        progress.say(
-            f"synthesize part {part}: {facts['tracks']} tracks, {facts['images']} images in {total:.1f} s (render "
-            f"{self.render:.1f}, screen {self.screen:.1f}, waiting for encoder and store {self.wait:.1f})"
+        logger.info(
+            f"{counted(tracks, 'track')}, {counted(images, 'image')} in {duration(total)} (rendering "
+            f"{duration(self.render)}, screening {duration(self.screen)}, waiting for encoder and store "
+            f"{duration(self.wait)})"
         )
 
 
@@ -88,11 +92,11 @@ def synthesize(
         return published
     tally, seconds = Tally(config, part, identities(config, whole)), Seconds()
     work = _Work(config, draft, sources, find, seconds, tally).run(pieces)
-    for _ in progress.track(work, f"synthesize part {part}", total=len(whole), unit="identity"):
+    for _ in shown(work, "rendering", total=len(whole), unit="identity"):
         pass
     draft.write("sheet.jpg", tally.sheet())
     facts = tally.facts()
-    seconds.say(part, facts)
+    seconds.tell(facts["tracks"], facts["images"])
     return draft.publish(facts)
 
 

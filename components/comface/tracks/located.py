@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
-from comface.runtime import progress
+from comface.runtime.progress import shown
 from comface.store import READINGS
 from comface.tracks.tar import IndexedTrack, Track
 
@@ -81,7 +81,7 @@ def check_parts(parts: Sequence[Artifact]) -> None:
 
 def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
     """Every track of every part, from the chunks' indices."""
-    for number, part in enumerate(progress.track(parts, "read the parts' indices", unit="part")):
+    for number, part in enumerate(shown(parts, "reading the parts' indices", unit="part")):
         alphas = tuple(part.facts["alphas"])
         for name in part.manifest.objects:
             if not name.endswith(".index.json"):

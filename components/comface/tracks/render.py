@@ -9,6 +9,7 @@ Legend: N latents, L layers of W+, D latent width, A alphas, H = W side length.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -34,10 +35,12 @@ from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png
 from comface.files import check_output, read_facts, write_file
 from comface.files.arrays import read_numbers
 from comface.generators import FaceGenerator, edit, load_generator
-from comface.runtime import progress
+from comface.runtime.progress import shown
 from comface.store import FileStore
 from comface.tracks.supplies import find_file
 from comface.weights.fetched import provenance_path
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +200,7 @@ def _change(
         check_published_name(path.name, faces.name, weights_name(weights))
         if space is None and named_space(path.name) == "Z":
             space = "Z"
-            progress.say(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
+            logger.warning(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
         direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
         check_fitted_for(path.name, fitted_for(path), faces.name)
         return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
@@ -240,7 +243,7 @@ def _rendered(
 ) -> Iterator[np.ndarray]:
     """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
     at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // alphas)
-    for first in progress.track(range(0, count, at_once), "render", unit="batch"):
+    for first in shown(range(0, count, at_once), "render", unit="batch"):
         w = edited(slice(first, first + at_once)).flatten(0, 1)
         if not bool((w.abs() <= LARGEST_LATENT).all()):
             raise DataError(

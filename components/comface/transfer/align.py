@@ -1,5 +1,7 @@
 """The faces of a data set, found and aligned once for all tasks and methods.
 
+logger = logging.getLogger(__name__)
+
 In: a data set in its layout. Out: an artifact `faces`:
 
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.detection)
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +34,10 @@ from comface.datasets.media import pictures
 from comface.datasets.place import artifact_folder, fingerprint, local_folder
 from comface.errors import DataError
 from comface.faces.detection import NoUsableFace, align, find_face
-from comface.runtime.progress import say, track
+from comface.runtime.progress import counted, shown
 from comface.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact | None = None) -> Artifact:
@@ -58,11 +63,11 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
         check_pixels(found, faces_NSSC, hidden, place)
         remarks += near_copies(found, faces_NSSC, hidden, among_one=source.layout != "edema")
         for remark in remarks[len(data.remarks) :]:
-            say(f"The data set at '{place}': {remark}")
+            logger.warning(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))
     draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
-    say(f"faces: {name}: {len(found)} of {len(photos)} photos have a face that can be used")
+    logger.info(f"{len(found):,} of {counted(len(photos), 'photo')} of {name} have a face that can be used")
     return draft.publish(
         {
             "dataset": name,
@@ -87,7 +92,7 @@ def _aligned(
     faces: list[NDArray[np.uint8]] = []
     missed: Counter[str] = Counter()
     read = pictures(photos, hidden=source.layout in PATIENTS)
-    for photo, image_HW3 in track(read, f"faces of {name}", len(photos), "photos"):
+    for photo, image_HW3 in shown(read, f"aligning faces of {name}", len(photos), "photo"):
         if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
             photo = dataclasses.replace(photo, eyes=())
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)

@@ -6,6 +6,7 @@ that is already published nothing heavy is imported: linear evaluation then runs
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
 from comface.methods import load_method, method_inputs
 from comface.methods.encoder import Sources, best_device, encode
-from comface.runtime.progress import say
+from comface.runtime.progress import counted
 from comface.store import Store
 from comface.transfer.config import TransferConfig
+
+logger = logging.getLogger(__name__)
 
 
 def features(
@@ -51,7 +54,8 @@ def _make(
     encoder = load_method(method, Sources.of(backbone, weights, config))
     device = best_device()
     where = "on the GPU" if device == "cuda" else "on the CPU"
-    say(f"features: {method}, {len(images_NSSC)} faces of {faces.facts.get('dataset', 'a data set')}, {where}")
+    what = f"{counted(len(images_NSSC), 'face')} of {faces.facts.get('dataset', 'a data set')}"
+    logger.info(f"features of {method}: {what}, {where}")
     h_ND = encode(encoder, images_NSSC, device)
     if not np.isfinite(h_ND).all():
         raise DataError(f"The method '{method}' gives features that are not finite; its weights are damaged.")

@@ -1,5 +1,7 @@
 """Fine-tuning (section 3.4): backbone f and head l trained together on L_task, the squared error of the change.
 
+logger = logging.getLogger(__name__)
+
 In: an encoder, faces, pairs to train and to validate on. Out: the network of the epoch with the least validation error;
 or, of all subjects, the network after a given number of epochs. Choices where the paper is silent: Adam, with a higher
 rate for the head; both photos of a pair are mirrored together at random; the change is scaled to unit spread while
@@ -14,6 +16,7 @@ Legend: P pairs, N photos, S side length.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +31,12 @@ from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder
 from comface.networks.backbones import ChangeHead
 from comface.networks.head import Head
-from comface.runtime.progress import say
+from comface.runtime.progress import counted
 from comface.seeds import derive_seed, numpy_rng
 from comface.transfer.config import TransferConfig
 from comface.transfer.pairs import Pairs
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 6
 Floats = NDArray[np.float64]
@@ -118,7 +123,9 @@ def finetune(
         if epoch - best_epoch >= PATIENCE:
             break
     network.load_state_dict(best_state)
-    say(f"fine-tuning {'/'.join(map(str, words))}: best after {best_epoch} epochs, validation MSE {best_error:.3g}")
+    logger.info(
+        f"fine-tuning {'/'.join(map(str, words))}: best after {counted(best_epoch, 'epoch')}, MSE {best_error:.3g}"
+    )
     return Finetuned(network, best_epoch, began)
 
 
@@ -133,7 +140,7 @@ def finetune_all(
         _train_epoch(network, optimizer, data, rng.permutation(all_P), config, rng)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
         raise _diverged(words)
-    say(f"fine-tuning {'/'.join(map(str, words))}: {epochs} epochs on all subjects")
+    logger.info(f"fine-tuning {'/'.join(map(str, words))}: {counted(epochs, 'epoch')} on all subjects")
     return Finetuned(network, epochs, began)
 
 

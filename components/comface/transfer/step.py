@@ -1,5 +1,7 @@
 """Transfer: one task, one method, one way of evaluation (section 3.4 and 4.2), cross-validated by subject.
 
+logger = logging.getLogger(__name__)
+
 In: aligned faces (artifact `faces`), a backbone or the weights of a published method. Out: an artifact `transfer`:
 
     predictions.json        one column per field over all test pairs: subject (a pseudonym), fold, change, predicted
@@ -15,6 +17,7 @@ Legend: P pairs, N photos, D feature width.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +33,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.methods import can_finetune, method_inputs
 from comface.methods.encoder import Sources
 from comface.networks.head import Head
-from comface.runtime.progress import say
+from comface.runtime.progress import counted
 from comface.store import Store
 from comface.tasks.config import Task
 from comface.tasks.predictions import NAME, metrics_of
@@ -39,6 +42,8 @@ from comface.transfer.config import TransferConfig
 from comface.transfer.features import features, read_features
 from comface.transfer.folds import Fold, hold_out, subject_folds
 from comface.transfer.pairs import Pairs, draw_pairs
+
+logger = logging.getLogger(__name__)
 
 REGISTERED = "comface"
 """The method whose fine-tuned network is kept: no other becomes a model, and each costs one more training."""
@@ -97,7 +102,7 @@ def transfer(
     pairs = {name: _pairs(config, task_name, task, each, name) for name, each in sets.items()}
     folds = _folds(config, pairs["faces"], pairs.get("train_faces"))
     count, people = len(pairs["faces"].subjects), len(set(pairs["faces"].subjects))
-    say(f"transfer: {task_name}, {method}, {mode}: {count} pairs of {people} subjects")
+    logger.info(f"{counted(count, 'pair')} of {counted(people, 'subject')}")
     if mode == "linear":
         sides = {name: Side(read_features(made[name]), pairs[name]) for name in sets}
         estimates = _linear(config, sides["faces"], sides.get("train_faces", sides["faces"]), folds)

@@ -33,7 +33,7 @@ from comface.faces.detection import faces_in
 from comface.faces.scorers import score
 from comface.generators import FaceGenerator, load_generator, to_uint8
 from comface.methods.gallery import Embed, embedder, gallery_of, own_nearest, unit
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 from comface.seeds import derive_seed, numpy_rng
 
 LABELS = {"smile": "smile", "apparent-age": "age"}
@@ -74,7 +74,7 @@ def write_cohort(folder: Path, config: RehearseConfig) -> None:
     crowd = list(itertools.islice(candidates, GALLERY))
     likeness = Likeness(embedder("imagenet")[0], crowd)
     subjects = itertools.islice(itertools.chain(crowd, candidates), config.cohort_subjects)
-    for index, person in enumerate(track(subjects, "cohort", config.cohort_subjects, "subjects")):
+    for index, person in enumerate(shown(subjects, "cohort", config.cohort_subjects, "subject")):
         subject = f"S{index + 1:03d}"
         faces, labels = _photos(generator, person, config, likeness)
         (folder / "photos" / subject).mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from comface.datasets.rehearsal.subjects import Conditions, person, subject_rng,
 from comface.errors import TryAgain
 from comface.generators import to_uint8
 from comface.generators.procedural import FaceParameters, render_parameters
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 
 PUBLISHED = (*range(1, 14), 16, 17, 18, 21, *range(23, 33))
 FRAMES_PER_S = 20
@@ -41,7 +41,7 @@ def subject_name(number: int) -> str:
 
 def write_disfa(folder: Path, config: RehearseConfig) -> None:
     (folder / "Videos_LeftCamera").mkdir(parents=True, exist_ok=True)
-    for number in track(range(config.disfa_subjects), "disfa", unit="subjects"):
+    for number in shown(range(config.disfa_subjects), "disfa", unit="subject"):
         name = subject_name(number)
         frames_NHW3, au6_N, au12_N = video_of(number, config)
         _write_video(folder / "Videos_LeftCamera" / f"LeftVideo{name}_comp.avi", frames_NHW3)

@@ -28,7 +28,7 @@ from comface.datasets.rehearsal.subjects import Conditions, male, person, subjec
 from comface.generators import to_uint8
 from comface.generators.procedural import FaceParameters, render_parameters
 from comface.generators.procedural.physiology import swollen
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 
 LENS = {
     "a": Lens(stretch=0.04, gamma=0.3, cast=0.1, side_light=0.4, noise=4.0),
@@ -57,7 +57,7 @@ def write_edema(folder: Path, config: RehearseConfig, which: Literal["a", "b"]) 
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["patient", "session", "phase", "weight_kg"])
-    for number in track(range(patients), f"edema-{which}", unit="patients"):
+    for number in shown(range(patients), f"edema-{which}", unit="patient"):
         patient = f"patient-{number + 1:03d}"
         rng = subject_rng(config.seed, f"edema-{which}", number)
         weighings = weighings_of(number, config, which, rng)

@@ -22,7 +22,7 @@ from comface.datasets.rehearsal.camera import Lens, jpeg, moved, photograph, ren
 from comface.datasets.rehearsal.subjects import Conditions, person, subject_rng, under
 from comface.generators import to_uint8
 from comface.generators.procedural import FaceParameters, landmarks_68, render_parameters
-from comface.runtime.progress import track
+from comface.runtime.progress import shown
 
 LENS = Lens(stretch=0.05, gamma=0.4, cast=0.12, side_light=0.35, noise=7.0)
 CONDITIONS = Conditions(
@@ -35,7 +35,7 @@ def write_fgnet(folder: Path, config: RehearseConfig) -> None:
     images, points = folder / "FGNET" / "images", folder / "FGNET" / "points"
     images.mkdir(parents=True, exist_ok=True)
     points.mkdir(parents=True, exist_ok=True)
-    for number in track(range(config.fgnet_subjects), "fgnet", unit="subjects"):
+    for number in shown(range(config.fgnet_subjects), "fgnet", unit="subject"):
         rng = subject_rng(config.seed, "fgnet", number)
         ages_N = ages(config.fgnet_images, rng)
         photos_NHW3, points_NK2 = photos_of(number, ages_N, config, rng)

@@ -5,6 +5,7 @@ In: RehearseConfig. Out: an artifact `dataset` with the files of the data set un
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import NamedTuple
 from comface.artifacts.manifest import Artifact, Draft
 from comface.datasets.config import RehearseConfig
 from comface.errors import ConfigurationError
-from comface.runtime.progress import say
 from comface.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class Rehearsal(NamedTuple):
@@ -66,7 +68,7 @@ def rehearse(store: Store, name: str, layout: str, config: RehearseConfig) -> Ar
     draft = Draft(store, "dataset", address, {}, __name__)
     if (done := draft.published()) is not None:
         return done
-    say(f"rehearse: making the synthetic rehearsal data set '{name}'")
+    logger.info(f"making the synthetic rehearsal data set '{name}'")
     with tempfile.TemporaryDirectory(prefix="comface-rehearse-") as scratch:
         write(name, Path(scratch), config)
         files = sorted(path for path in Path(scratch).rglob("*") if path.is_file())

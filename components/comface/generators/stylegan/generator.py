@@ -8,6 +8,7 @@ Legend: N images, L layers of W+, D latent width, H = W side length.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from comface.errors import ConfigurationError, DataError
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
-from comface.runtime.progress import say
 from comface.weights.container import read_container
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE_PX = 2**20
 """Rendered together, in pixels of the native size: one image of 1024 px."""
@@ -133,5 +135,5 @@ def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> Style
         )
     network = network_of(container, weights)
     for part, made in network.computed.items():
-        say(f"{weights.name}: {part}: {made['how']} (seed {made['seed']})")
+        logger.info(f"{weights.name}: {part}: {made['how']} (seed {made['seed']})")
     return StyleGanGenerator(network, device)
