@@ -27,7 +27,7 @@ def written(capfd: pytest.CaptureFixture[str], code: int, *arguments: object) ->
     assert "Traceback" not in output.err
     assert output.out == ""
     lines = output.err.strip().splitlines()
-    assert re.match(r"(comface|error in)[ a-z0-9-]*: .*\.$", lines[-1]), lines[-1]
+    assert re.match(r"(comface|\S+Z ERROR)[ a-z0-9/-]*: .*\.$", lines[-1]), lines[-1]
     return lines
 
 

@@ -4,6 +4,7 @@ What is asserted: exit code, the one sentence, the requests that were made, and 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -67,7 +68,8 @@ def evicted(job: Played) -> None:
 def test_a_job_that_succeeds_ends_the_step_well_and_its_log_is_the_steps(launch, api, kind) -> None:
     ending = launch(success, kind=kind)
     assert (ending.code, ending.sentence) == (0, "")
-    assert "[rank 0] epoch 1/2\n[rank 0] epoch 2/2" in ending.said
+    said = [line.partition(" INFO ")[2] for line in ending.said.splitlines() if "[rank 0]" in line]
+    assert said[:2] == ["[rank 0] epoch 1/2", "[rank 0] epoch 2/2"]
     assert creations(api) == 1
     assert deletions(api) == 0
 
@@ -626,6 +628,35 @@ def test_the_log_of_rank_0s_next_pod_follows(launch) -> None:
     assert said.index("[rank 0] before") < said.index("[rank 0] behind")
 
 
+def test_json_lines_of_the_jobs_pods_are_shown_as_text_with_their_time_and_level(launch) -> None:
+    told = {"time": "2026-11-24T22:54:38.123Z", "level": "WARNING", "step": "pretrain", "logger": "comface.pretrain"}
+
+    def speaks(job: Played) -> None:
+        job.start()
+        job.cluster.log(job.pods[0], json.dumps({**told, "message": "The checkpoint was not saved."}))
+        job.succeed()
+
+    line = "2026-11-24T22:54:38Z WARNING pretrain: [rank 0] The checkpoint was not saved.\n"
+    assert line in launch(speaks).said
+
+
+def test_the_json_lines_of_a_pod_that_failed_are_shown_as_text_and_name_the_error(launch) -> None:
+    told = {"time": "2026-11-24T22:54:38.123Z", "level": "ERROR", "step": "pretrain", "logger": "comface.execution"}
+
+    def fails(job: Played) -> None:
+        job.start()
+        error = {"message": "The loss is not finite.", "exception": "Traceback (most recent call last):\nE: x"}
+        job.cluster.log(job.pods[0], json.dumps({**told, **error}))
+        job.end_container(0, 1)
+        job.fail()
+
+    ending = launch(fails)
+    assert "The loss is not finite." in ending.sentence
+    mark = f"[{ending.operator.jobs[0].pods[0]}] "
+    shown = [line.partition(mark)[2] for line in ending.said.splitlines() if mark in line]
+    assert shown == ["Traceback (most recent call last):", "E: x", "error in pretrain: The loss is not finite."]
+
+
 # The launcher itself: processes and signals that are real
 
 
@@ -652,7 +683,7 @@ def test_a_launcher_that_is_asked_to_stop_takes_its_job_along(api, tmp_path) -> 
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
     assert child.returncode == 143
-    assert said.splitlines()[-1].startswith("error in pretrain: The step was asked to stop; its job is checkpointed")
+    assert "Z ERROR pretrain: The step was asked to stop; its job is checkpointed" in said.splitlines()[-1]
     assert jobs(api) == []
 
 

@@ -205,7 +205,7 @@ def test_the_exit_handler_says_in_one_line_what_it_could_not_ask(
     assert "which step failed is not known: " in said
     assert "jobs of the run were not searched: The kubeconfig" in said or "KUBECONFIG names" in said
     assert "Traceback" not in said
-    assert said.endswith("run-7: failed\n")
+    assert said.endswith(" INFO finish: run-7: failed\n")
 
 
 # What the processes tell

@@ -44,12 +44,11 @@ def shown(
         now = clock()
         if now - last >= min(max(FIRST_LINE_S, PACE * (now - started)), LONGEST_PAUSE_S):
             last = now
-            so_far = (
-                f"{what}: {done:,}{f'/{total:,}' if total else ''} {plural(unit)}, {pace(done, now - started, unit)}"
-            )
+            so_far = f"{done:,}/{total:,} {plural(unit)}" if total else counted(done, unit)
             rest = f", {duration((total - done) * (now - started) / done)} left" if total and total > done else ""
-            logger.info("%s%s", so_far, rest, extra={"done": done, "total": total})
-    logger.info("%s: %s in %s", what, counted(done, unit), duration(clock() - started))
+            text = f"{what}: {so_far}, {pace(done, now - started, unit)}{rest}"
+            logger.info(text, extra={"done": done, "total": total})
+    logger.info(f"{what}: {counted(done, unit)} in {duration(clock() - started)}")
 
 
 def pace(done: int, seconds: float, unit: str) -> str:
