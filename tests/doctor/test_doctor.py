@@ -121,7 +121,7 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
         "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip
     assert found["version"]["found"] == "Kubernetes v1.33.1"
-    assert found["GPUs"]["found"] == "16 on 2 nodes; asked for are 2 × 8"
+    assert found["GPUs"]["found"] == "16 on 2 nodes; requested: 2 × 8"
     assert "KFP 2.17.0" in found["API"]["found"]
     assert found["image"]["found"].endswith("is on 1 nodes")
 
@@ -244,15 +244,15 @@ def break_versioning(desk: Desk) -> None:
         (break_permission, "permissions", "red", "in 'comface' you may not create pytorchjobs, get pods"),
         (break_secret, "secret", "red", "'comface-store' is not in the namespace 'comface'"),
         (give_an_identity, "secret", "note", "service account 'comface-pods' have a workload identity"),
-        (break_secret_key, "secret", "red", "'comface-store' lacks AWS_SECRET_ACCESS_KEY"),
+        (break_secret_key, "secret", "red", "'comface-store' has no AWS_SECRET_ACCESS_KEY"),
         (break_gpus, "GPUs", "red", "2 nodes with 8 GPUs each, and the cluster has 1 (gpu-0 has 8, gpu-1 has 4)"),
         (break_free, "free GPUs", "note", "9 of 16 on 2 nodes; a run would wait for more"),
-        (break_nodes_permission, "GPUs", "note", "you may not ask (403), so it is unknown"),
-        (break_pods_permission, "free GPUs", "note", "you may not list all pods, so it is unknown"),
-        (break_secret_permission, "secret", "note", "you may not ask (403), so it is unknown"),
+        (break_nodes_permission, "GPUs", "note", "unknown, because you may not read it (403)"),
+        (break_pods_permission, "free GPUs", "note", "unknown, because you may not list all pods"),
+        (break_secret_permission, "secret", "note", "unknown, because you may not read it (403)"),
         (break_kfp_version, "API", "red", "KFP 2.5.0"),
-        (break_kfp_login, "API", "red", "refused you (401"),
-        (break_image, "image", "note", "comface-python:0.1.0 is named by its tag, so it cannot be judged"),
+        (break_kfp_login, "API", "red", "denied access (401"),
+        (break_image, "image", "note", "comface-python:0.1.0 is named by its tag, so it cannot be checked"),
         (break_versioning, "versioning", "note", "off"),
     ],
 )  # fmt: skip
@@ -281,19 +281,19 @@ def asked(desk: Desk, name: str, *overrides: str) -> dict[str, Row]:
         (break_not_ready, "GPUs", "red", "gpu-1 has 8 but is not ready"),
         (break_tainted, "GPUs", "red", "gpu-1 has 8 but has the taint team:NoSchedule"),
         (break_some_nodes, "free GPUs", "ok", "16 of 16 on 2 nodes"),
-        (break_some_nodes, "GPUs", "ok", "asked for are 2 × 8; gpu-2 is cordoned; gpu-3 is not ready"),
+        (break_some_nodes, "GPUs", "ok", "requested: 2 × 8; gpu-2 is cordoned; gpu-3 is not ready"),
         (break_quota, "quota", "red", "16 of requests.nvidia.com/gpu, of which the quota 'room' allows 0"),
         (break_quota, "quota", "red", "8 GiB of requests.memory, of which the quota 'room' allows 1 GiB"),
         (break_quota_now, "quota", "note", "16 of requests.nvidia.com/gpu, of which the quota 'room' has 8 left"),
-        (break_operator, "operator", "red", "the training operator does not run: no pod of it is ready"),
+        (break_operator, "operator", "red", "the training operator does not run: none of its pods is ready"),
         (refuse_creation(500, DOWN), "dry run", "red", "no job can be created: failed calling webhook"),
         (refuse_creation(403, COUNT.format("count/pytorchjobs.kubeflow.org=2")), "dry run", "note", "a job would wait"),
-        (refuse_creation(403, COUNT.format("count/pytorchjobs.kubeflow.org=0")), "dry run", "red", "never fits"),
+        (refuse_creation(403, COUNT.format("count/pytorchjobs.kubeflow.org=0")), "dry run", "red", "is too small for"),
         (refuse_creation(403, 'User "x" cannot create resource'), "dry run", "note", "you may not create jobs"),
         (refuse_creation(422, "spec.nprocPerNode: Invalid"), "dry run", "red", "the job is refused: spec.nprocPerNode"),
         (refuse_creation(403, "admission webhook denied the request: no"), "dry run", "red", "the job is refused"),
         (refuse_creation(404, 'namespaces "comface" not found'), "dry run", "red", 'namespaces "comface" not found'),
-        (refuse_creation(400, "the webhook does not support dry run"), "dry run", "note", "cannot be made"),
+        (refuse_creation(400, "the webhook does not support dry run"), "dry run", "note", "is not possible"),
     ],
 )  # fmt: skip
 def test_what_would_keep_a_training_from_starting_has_its_line(
@@ -350,9 +350,9 @@ def test_a_queue_is_there_and_active(desk: Desk, queue: Any, state: str, expecte
 
 
 ODD = [
-    (200, b"<html>login</html>", "red", "something answers that is no Kubernetes API"),
-    (200, b"null", "red", "something answers that is no Kubernetes API"),
-    (200, b"[]", "red", "something answers that is no Kubernetes API"),
+    (200, b"<html>login</html>", "red", "the server is not a Kubernetes API"),
+    (200, b"null", "red", "the server is not a Kubernetes API"),
+    (200, b"[]", "red", "the server is not a Kubernetes API"),
     (404, b"<html>nginx</html>", "red", "the API server answers 404"),
     (429, b"{}", "red", "the API server answers 429"),
     (503, b"<html>", "red", "the API server answers 503"),
@@ -403,8 +403,10 @@ def test_the_table_has_a_line_per_check_and_below_a_red_one_what_to_do(
     lines = capsys.readouterr().out.splitlines()
     (place,) = [place for place, line in enumerate(lines) if line.startswith("  ✗ ")]
     assert "secret " in lines[place]
-    assert lines[place + 1].strip().startswith("→ make the secret 'comface-store' in 'comface' with AWS_ACCESS_KEY_ID")
-    assert lines[-1].endswith("lines is red")
+    assert (
+        lines[place + 1].strip().startswith("→ create the secret 'comface-store' in 'comface' with AWS_ACCESS_KEY_ID")
+    )
+    assert lines[-1].endswith("checks failed")
     assert [line for line in lines if line and not line.startswith(" ")] == [
         "cluster", "Kubeflow Pipelines", "run", lines[-1],
     ]  # fmt: skip
@@ -436,8 +438,8 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
         ("{}", "has no current context (it has: none)"),
         ("contexts: [{name: a}, {name: b}]", "has no current context (it has: a, b)"),
         ("current-context: c\ncontexts: [{name: a}, null]", "has no context 'c', its current one (it has: a)"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: x, user: y}}]", "cannot be used"),
-        ("current-context: a\ncontexts: [{name: a}]\nclusters: 7", "cannot be used"),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: x, user: y}}]", "are not usable"),
+        ("current-context: a\ncontexts: [{name: a}]\nclusters: 7", "are not usable"),
     ],
 )
 def test_a_kubeconfig_that_cannot_be_used_is_a_sentence(tmp_path: Path, text: str | None, expected: str) -> None:
@@ -553,7 +555,7 @@ def test_an_image_whose_registry_is_away_cannot_be_judged(desk: Desk, capsys: py
     desk.named(f"127.0.0.1:9/comface-python@sha256:{'b' * 64}")
     code, found = desk(capsys)
     assert (code, found["image"]["state"]) == (0, "note")
-    assert "cannot be reached from here, so it cannot be judged" in found["image"]["found"]
+    assert "cannot be reached from here, so it cannot be checked" in found["image"]["found"]
 
 
 # The preflight of a run: the same question about GPUs

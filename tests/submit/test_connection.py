@@ -58,14 +58,16 @@ def test_a_certificate_is_trusted_by_the_file_that_is_named_and_by_no_other(
                 (tmp_path / "text.pem").write_text("no certificate")
                 monkeypatch.setenv(name, str(tmp_path / wrong))
                 sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint)
-                assert re.search(f"{name} is '.*{wrong}', which holds no certificates .*; name a PEM file", sentence)
+                assert re.search(
+                    f"{name} is '.*{wrong}', which contains no readable certificates .*; name a PEM file", sentence
+                )
             monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        ({"host": "127.0.0.2"}, "is for another name: .* give --endpoint the name that it was made for"),
+        ({"host": "127.0.0.2"}, "is for another name: .* give --endpoint the name in the certificate"),
         ({"ends": timedelta(days=-1)}, "is not valid today: .* renew it on the server, and check this machine's clock"),
     ],
 )
@@ -79,7 +81,7 @@ def test_a_certificate_that_does_not_fit_says_why(
 
 def test_a_server_without_tls_is_said(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
     sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint.replace("http:", "https:"))
-    assert "does not speak TLS as it should" in sentence
+    assert "The TLS connection to " in sentence
 
 
 # Logins
@@ -94,7 +96,7 @@ def test_a_redirect_to_a_login_asks_for_a_token(
 
     server.hook = hook
     sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint)
-    assert f"is not the KFP API, or wants a login first (it answered {status}, a redirect)" in sentence
+    assert f"is not the KFP API, or requires a login (it answered {status}, a redirect)" in sentence
     assert "set KFP_EXISTING_TOKEN to a token that it accepts" in sentence
     assert "word" not in sentence
 

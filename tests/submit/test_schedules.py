@@ -128,7 +128,7 @@ def test_a_recurring_run_of_someone_else_is_left_alone(place: Place, capsys: pyt
     assert place.create() == 0
     place.runs[0]["description"] = "mine"
     assert place.create("--param", "nodes=2") == 64
-    assert "was not made by comface; choose another name" in capsys.readouterr().err
+    assert "was not created by comface; choose another name" in capsys.readouterr().err
     assert place("list") == 0
     assert capsys.readouterr().err == "there is no schedule\n"
 
@@ -161,7 +161,7 @@ def test_schedules_beyond_the_first_page_are_found(place: Place, monkeypatch: py
 def test_the_same_definition_again_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert place.create("--param", "nodes=2") == place.create("--param", "nodes=2") == 0
     assert len(place.runs) == 1
-    assert "weekly is as wanted" in capsys.readouterr().err
+    assert "weekly is unchanged" in capsys.readouterr().err
     assert [path for method, path in place.server.requests if method == "POST"] == [
         "/apis/v2beta1/experiments", "/apis/v2beta1/recurringruns",
     ]  # fmt: skip
@@ -217,9 +217,9 @@ def test_a_run_under_way_survives_replacement_and_deletion(
     place.server.schedule()
     assert place.create("--param", "nodes=8") == 0
     assert [run["status"] for run in place.runs] == ["DISABLED", "ENABLED"]
-    assert "goes on; its old schedule stays, disabled" in capsys.readouterr().err
+    assert "continues; its old schedule stays, disabled" in capsys.readouterr().err
     assert place("delete", "weekly") == 75
-    assert "would be killed with its schedule, which is paused instead" in capsys.readouterr().err
+    assert "deleting its schedule would kill it; the schedule is paused" in capsys.readouterr().err
     assert [run["status"] for run in place.runs] == ["DISABLED"]
     assert place.server.killed == []
     place.server.end_runs()

@@ -174,10 +174,10 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--param", "node=2"], "The pipeline 'comface' has no parameter 'node'; it has data, gpus_per_node"),
+        (["--param", "node=2"], "The pipeline 'comface' has no parameter 'node'; choose from data, gpus_per_node"),
         (["--param", "nodes=two"], "The parameter 'nodes' must be a whole number, not 'two'"),
         (["--param", "nodes=2.0"], "The parameter 'nodes' must be a whole number, not '2.0'"),
-        (["--param", "nodes"], "is not of the form name=value"),
+        (["--param", "nodes"], "does not have the form name=value"),
         (["--param", "nodes=1", "--param", "nodes=2"], "The parameter 'nodes' is given twice"),
         (["--profile", "laptop", "--param", "profile=paper"], "The parameter 'profile' is given twice"),
         (["--profile", "laptop"], "would be on each pod's own disk, where no other step finds it; give --param store="),
@@ -212,11 +212,11 @@ def test_a_file_that_is_no_pipeline_is_named(server: KfpServer, capsys: pytest.C
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        (401, 64, "refused you (401: go away)"),
-        (403, 64, "refused you (403: go away)"),
-        (404, 64, "does not know this (404: go away)"),
+        (401, 64, "denied access (401: go away)"),
+        (403, 64, "denied access (403: go away)"),
+        (404, 64, "did not find it (404: go away)"),
         (400, 64, "refused the request (400: go away)"),
-        (500, 75, "failed (500: go away); try again"),
+        (500, 75, "failed (500: go away); retry"),
         (503, 75, "failed (503: go away)"),
         (429, 75, "failed (429: go away)"),
     ],
@@ -241,7 +241,7 @@ def test_a_server_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixtur
 def test_a_login_page_is_not_taken_for_an_api(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.raw = b"<html>Log in</html>"
     sentence = refused(capsys, 64, "submit", "--endpoint", server.endpoint)
-    assert "is not the KFP API, or wants a login first (it answered with a page instead of data)" in sentence
+    assert "is not the KFP API, or requires a login (it answered with a web page instead of data)" in sentence
     assert "set KFP_EXISTING_TOKEN" in sentence
 
 
@@ -260,7 +260,7 @@ def test_a_pods_token_is_read_anew_when_kubernetes_has_renewed_it(server: KfpSer
     server.token = "first-word"
     connection = connect(server.endpoint, None, {"KF_PIPELINES_SA_TOKEN_PATH": str(tmp_path / "token")})
     server.token = "second-word"
-    with pytest.raises(ConfigurationError, match="refused you"):
+    with pytest.raises(ConfigurationError, match="denied access"):
         connection.health()
     (tmp_path / "token").write_text("second-word\n")
     assert connection.health() == {"multi_user": False}

@@ -1,8 +1,8 @@
-"""The Kubernetes API of the cluster that is at hand, for questions that end in seconds.
+"""A client of the Kubernetes API, for requests that end in seconds.
 
-In: the environment (KUBECONFIG, else a pod's service account, else ~/.kube/config). Out: a client, or None where there
-is no cluster. What a question gives is shaped by those who ask; here, whatever goes wrong becomes one of three
-exceptions with a sentence, and an answer is an object without nulls.
+In: the environment (KUBECONFIG, else a pod's service account, else ~/.kube/config). Out: a client, or None if there is
+no cluster. Every failure becomes one of three exceptions with a message. An answer is an object without nulls; the
+callers interpret it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NETWORK = "check the kubeconfig and the network"
 
 
 class NotPermitted(Exception):
-    """The account may not ask this (403). `words`: the server's own."""
+    """The account is not allowed this request (403). `words`: the server's message."""
 
     def __init__(self, words: str = "") -> None:
         super().__init__("403")
@@ -35,7 +35,7 @@ class NotPermitted(Exception):
 
 
 class NoAnswer(Exception):
-    """The API is not there, or failed: says how, and in `todo` what to do. `words`: the server's own."""
+    """The API is unreachable or failed. `todo`: what to do. `words`: the server's message."""
 
     def __init__(self, found: str, todo: str = NETWORK, words: str = "") -> None:
         super().__init__(found)
@@ -43,7 +43,7 @@ class NoAnswer(Exception):
 
 
 class Refused(Exception):
-    """The API does not take what it was sent (400, 409, 422); says why."""
+    """The API rejects the request (400, 409, 422), with its reason."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Cluster:
     client: Any
 
     def get(self, path: str, **query: str) -> dict[str, Any] | None:
-        """The answer to GET `path`; None where there is no such thing (404)."""
+        """The answer to GET `path`; None if it does not exist (404)."""
         return self._ask("GET", path, query)
 
     def post(self, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
-        """The answer to POST `path`; what is not there (404: a namespace, a kind) is a refusal."""
+        """The answer to POST `path`; a 404 (no such namespace or kind) is a refusal."""
         return self._ask("POST", path, query, dict(body)) or {}
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
-        """All items of a list, page by page: a large cluster's pods in one answer would run into the time limit."""
+        """All items of a list, page by page: all pods of a large cluster in one answer would exceed the time limit."""
         found: list[dict[str, Any]] = []
         more: dict[str, str] = {}
         while True:
@@ -88,30 +88,30 @@ class Cluster:
                 return None
             raise refusal(error) from None
         except ValueError:
-            raise NoAnswer("something answers that is no Kubernetes API (a proxy's page?)") from None
+            raise NoAnswer("the server is not a Kubernetes API (perhaps a proxy answers)") from None
         except (HTTPError, OSError) as error:
             raise NoAnswer(f"no answer: {network_fault(error)}") from None
 
 
 def refusal(error: Any) -> Exception:
-    """What an ApiException means to one who asks once."""
+    """The exception for an ApiException, without retries."""
     words = words_of(error)
     if error.status == 401:
-        todo = "log in again, or change the user's token in the kubeconfig; in a pod, look at its service account"
+        todo = "log in again, or change the user's token in the kubeconfig; in a pod, check its service account"
         return NoAnswer("the API server refused the token (401)", todo, words)
     if error.status == 403:
         return NotPermitted(words)
     if error.status in (400, 409, 422) or (error.status == 404 and not is_page(error)):
         return Refused(words)
-    if not error.status:  # the client's own word for a connection that was not made
+    if not error.status:  # the client sets no status if there was no connection
         return NoAnswer(f"no answer: {words}", NETWORK, words)
     later = retry_after_s(error)
-    todo = f"ask again in {later:.0f} s" if later else "look at the API server, then ask again"
+    todo = f"retry in {later:.0f} s" if later else "check the API server, then retry"
     return NoAnswer(f"the API server answers {error.status}: {words}", todo, words)
 
 
 def answered(data: bytes) -> dict[str, Any]:
-    """The object in an answer. Raises ValueError where it is none: half of one, or a proxy's page."""
+    """The object in an answer. Raises ValueError for anything else: a truncated answer, or a proxy's page."""
     found = cleaned(json.loads(data))
     if not isinstance(found, dict):
         raise ValueError("not an object")
@@ -119,7 +119,7 @@ def answered(data: bytes) -> dict[str, Any]:
 
 
 def cleaned(value: Any) -> Any:
-    """Without nulls: what is empty in Kubernetes is at times null, and at times not there."""
+    """Without nulls: Kubernetes writes an empty field as null, or leaves it out."""
     if isinstance(value, dict):
         return {name: cleaned(each) for name, each in value.items() if each is not None}
     if isinstance(value, list):
@@ -128,19 +128,19 @@ def cleaned(value: Any) -> Any:
 
 
 def part(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object's field that is an object itself; empty where it is anything else."""
+    """A field that is an object; empty if it is anything else."""
     found = value.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def parts(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """An object's field that is a list of objects, without what is none."""
+    """A field that is a list of objects, without items of other types."""
     found = value.get(name)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def words_of(error: Any) -> str:
-    """What the server says, on one line. A proxy's page says no more than its status."""
+    """The server's message on one line; for a proxy's page, its status."""
     try:
         message = json.loads(error.body)["message"]
     except (TypeError, ValueError, KeyError):
@@ -149,8 +149,8 @@ def words_of(error: Any) -> str:
 
 
 def is_page(error: Any) -> bool:
-    """Whether an error was answered by something in front of the API server: the server itself sends JSON, or (for a
-    group that it does not serve) the text "404 page not found"."""
+    """Whether an error comes from a proxy in front of the API server: the server itself sends JSON, or (for a group
+    that it does not serve) the text "404 page not found"."""
     body = error.body if isinstance(error.body, str) else (error.body or b"").decode(errors="replace")
     return not (body.lstrip().startswith("{") or body.strip() in ("", "404 page not found"))
 
@@ -161,14 +161,14 @@ def retry_after_s(error: Any) -> float | None:
 
 
 def network_fault(error: Exception) -> str:
-    """In words, why a connection came to nothing."""
+    """In words, why a connection failed."""
     text = f"{type(error).__name__} {error}"
     for sign, words in (
         ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not trusted"),
         ("NameResolution", "the server's name is unknown"),
         ("Name or service not known", "the server's name is unknown"),
         ("refused", "the connection was refused"),
-        ("timed out", "the server took too long"),
+        ("timed out", "the request timed out"),
     ):
         if sign in text:
             return words
@@ -176,7 +176,7 @@ def network_fault(error: Exception) -> str:
 
 
 def open_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
-    """Raises NoAnswer for a kubeconfig that cannot be used."""
+    """Raises NoAnswer for a kubeconfig that is not usable."""
     from kubernetes import client
 
     configuration = configure(environment)
@@ -184,7 +184,7 @@ def open_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
 
 
 def configure(environment: Mapping[str, str]) -> Any:
-    """The client's settings, None where there is no way to a cluster. Raises NoAnswer."""
+    """The client's settings; None if there are no credentials for a cluster. Raises NoAnswer."""
     from kubernetes import client, config
 
     settings = client.Configuration()
@@ -192,29 +192,29 @@ def configure(environment: Mapping[str, str]) -> Any:
     place = named or str(Path(environment.get("HOME", "/")) / ".kube" / "config")
     try:
         if not named and in_pod(environment):
-            todo = "let the pod have a service account with its token (automountServiceAccountToken)"
+            todo = "give the pod a service account with its token (automountServiceAccountToken)"
             config.load_incluster_config(client_configuration=settings)
         elif named or os.path.lexists(place):
-            todo = f"run `kubectl --kubeconfig {place} get --raw /version`, which says more"
+            todo = f"run `kubectl --kubeconfig {place} get --raw /version`, which prints more"
             check_kubeconfig(place)
             config.load_kube_config(config_file=place, client_configuration=settings)
         else:
             return None
     except NoAnswer:
         raise
-    except Exception as error:  # the library raises what its YAML, its files and its plugins raise
+    except Exception as error:  # the library raises the errors of its YAML, files and plugins
         told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise NoAnswer(f"the way to Kubernetes cannot be used: {told}", todo) from None
+        raise NoAnswer(f"the credentials for Kubernetes are not usable: {told}", todo) from None
     settings.retries = False
     return settings
 
 
 def check_kubeconfig(place: str) -> None:
-    """Raises NoAnswer, with what is wrong in a person's words. `place`: files, as KUBECONFIG lists them."""
+    """Raises NoAnswer with the problem in words. `place`: files, as KUBECONFIG lists them."""
     current, contexts, there = "", list[str](), False
     for path in (Path(each) for each in place.split(os.pathsep) if each):
         if len(place.split(os.pathsep)) > 1 and not path.exists():
-            continue  # as kubectl does with several
+            continue  # as kubectl does with several files
         there = True
         values = _kubeconfig(path)
         current = current or str(values.get("current-context", ""))
@@ -249,7 +249,7 @@ def _kubeconfig(path: Path) -> dict[str, Any]:
 
 
 def own_namespace(environment: Mapping[str, str] = os.environ, file: Path = NAMESPACE_FILE) -> str:
-    """The namespace of the pod that this process runs in; empty where it is in none."""
+    """The namespace of this process's pod; empty outside a pod."""
     try:
         return environment.get("COMFACE_POD_NAMESPACE") or file.read_text("utf-8").strip()
     except OSError:
@@ -261,11 +261,11 @@ class GpuNode:
     name: str
     gpus: int
     unusable: str = ""
-    """Why no pod of ours can go there; empty where one can."""
+    """Why our pods cannot run there; empty if they can."""
 
 
 def gpu_nodes(cluster: Cluster) -> list[GpuNode]:
-    """The nodes that have GPUs which pods may use (allocatable)."""
+    """The nodes with GPUs that pods may use (allocatable)."""
     found = []
     for node in cluster.items("/api/v1/nodes"):
         count = whole_number(part(part(node, "status"), "allocatable").get(GPU, 0))
@@ -290,7 +290,7 @@ def _unusable(node: Mapping[str, Any]) -> str:
 
 
 def gpus_in_use(cluster: Cluster) -> dict[str, int]:
-    """Node -> GPUs that its pods ask for."""
+    """Node -> GPUs that its pods request."""
     used: dict[str, int] = {}
     for pod in cluster.items("/api/v1/pods", fieldSelector="status.phase!=Succeeded,status.phase!=Failed"):
         spec = part(pod, "spec")
@@ -307,5 +307,5 @@ def _gpus_of(spec: Mapping[str, Any], field: str) -> Iterator[int]:
 
 
 def whole_number(quantity: Any) -> int:
-    """A device's quantity; 0 where it is none."""
+    """The quantity of a device; 0 if it is not a whole number."""
     return int(quantity) if re.fullmatch(r"\d{1,9}", str(quantity)) else 0

@@ -1,1 +1,1 @@
-"""Doctor: what is missing before a run, said in seconds, with what to do about it."""
+"""Doctor: lists in seconds what is missing before a run, and what to do about it."""

@@ -1,7 +1,7 @@
 """The cluster: its version, namespace, the kinds that a run needs, permissions, the secret, images.
 
-In: the Kubernetes API as the account that asks sees it. Out: checks. Nothing is changed; a secret's values are not
-looked at. Permissions are those of who asks: run it in a pod of the steps' account to know theirs.
+In: the Kubernetes API, with the permissions of the current account. Out: checks. They change nothing and read no secret
+values. To check the permissions of the steps' account, run the doctor in a pod of that account.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from comface.launch.quota import launches_job
 from comface.plan.configuration import RunConfig
 
 TESTED = (32, 36)
-"""Minor versions of Kubernetes 1 that the manifests are validated for."""
+"""Minor versions of Kubernetes 1 for which the manifests are validated."""
 NEEDED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 KINDS = {
@@ -69,7 +69,7 @@ def version_row(cluster: Cluster) -> Row:
 
 
 def namespace_rows(cluster: Cluster, namespace: str) -> list[Row]:
-    """Nothing where this account may not ask, which is usual."""
+    """No row if this account may not read namespaces, which is common."""
     try:
         found = cluster.get(f"/api/v1/namespaces/{namespace}")
     except NotPermitted:
@@ -83,7 +83,7 @@ def namespace_rows(cluster: Cluster, namespace: str) -> list[Row]:
 
 
 def kind_row(cluster: Cluster, config: RunConfig) -> Row:
-    """Asked by discovery, which everybody may do; listing CRDs is often not allowed."""
+    """Uses discovery, which every account may do; listing CRDs is often not allowed."""
     api, plural, todo = KINDS[config.pretrain.job.kind]
     if served(cluster, api, plural):
         return Row(SECTION, "job kind", "ok", f"{plural}.{api}")
@@ -92,7 +92,7 @@ def kind_row(cluster: Cluster, config: RunConfig) -> Row:
 
 
 def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
-    """What the launcher does (pretrain in a pod)."""
+    """The verbs that the launcher uses (pretrain in a pod)."""
     api, plural, _ = KINDS[config.pretrain.job.kind]
     group = api.partition("/")[0]
     asked = [(group, plural, "", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")]
@@ -106,31 +106,31 @@ def permission_row(cluster: Cluster, config: RunConfig, namespace: str) -> Row:
     if refused:
         todo = f"bind a Role with these verbs in the namespace '{namespace}' (k8s/base/accounts.yaml)"
         return Row(SECTION, "permissions", "red", f"in '{namespace}' you may not {', '.join(refused)}", todo)
-    return Row(SECTION, "permissions", "ok", f"in '{namespace}' you may do what the training's launcher does")
+    return Row(SECTION, "permissions", "ok", f"in '{namespace}' you may do everything that the launcher does")
 
 
 def secret_row(cluster: Cluster, namespace: str, store: str) -> Row:
     if store.startswith("file:"):
         todo = "give --store s3://bucket/prefix, as the run's parameter `store`"
         return Row(
-            SECTION, "store of pods", "note", f"{store} is on each pod's own disk, where no other step looks", todo
+            SECTION, "store of pods", "note", f"{store} is on each pod's own disk, which other steps cannot read", todo
         )
     secret = cluster.get(f"/api/v1/namespaces/{namespace}/secrets/{STORE_SECRET}")
-    todo = f"make the secret '{STORE_SECRET}' in '{namespace}' with {', '.join(NEEDED_KEYS)} and AWS_ENDPOINT_URL"
+    todo = f"create the secret '{STORE_SECRET}' in '{namespace}' with {', '.join(NEEDED_KEYS)} and AWS_ENDPOINT_URL"
     data = part(secret or {}, "data")
     if not data.keys() & set(NEEDED_KEYS) and (account := _with_identity(cluster, namespace)):
         said = f"no keys in '{STORE_SECRET}'; pods of the service account '{account}' have a workload identity"
-        return Row(SECTION, "secret", "note", f"{said}, which cannot be tried from here")
+        return Row(SECTION, "secret", "note", f"{said}, which cannot be tested from here")
     if secret is None:
         return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' is not in the namespace '{namespace}'", todo)
     missing = [key for key in NEEDED_KEYS if key not in data]
     if missing:
-        return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' lacks {', '.join(missing)}", todo)
+        return Row(SECTION, "secret", "red", f"'{STORE_SECRET}' has no {', '.join(missing)}", todo)
     return Row(SECTION, "secret", "ok", f"'{STORE_SECRET}' has {', '.join(sorted(data))}")
 
 
 def _with_identity(cluster: Cluster, namespace: str) -> str | None:
-    """A service account that IRSA gives an identity (docs/cluster.md); None also where accounts may not be listed."""
+    """A service account with an identity by IRSA (docs/cluster.md); None also if accounts may not be listed."""
     try:
         accounts = cluster.items(f"/api/v1/namespaces/{namespace}/serviceaccounts")
     except NotPermitted:
@@ -140,12 +140,12 @@ def _with_identity(cluster: Cluster, namespace: str) -> str | None:
 
 
 def image_row(cluster: Cluster, image: str) -> Row:
-    """A digest that a node holds, or that its registry shows to everybody, can be pulled; more cannot be known from
-    here, since the nodes' credentials are theirs."""
+    """A digest that a node has, or that its registry shows without credentials, can be pulled. More cannot be checked
+    from here, because only the nodes have the credentials."""
     name, _, digest = image.partition("@")
     if not digest:
         todo = "name it by digest: make images"
-        return Row(SECTION, "image", "note", f"{image} is named by its tag, so it cannot be judged", todo)
+        return Row(SECTION, "image", "note", f"{image} is named by its tag, so it cannot be checked", todo)
     try:
         holders = sum(image in _names(node) for node in cluster.items("/api/v1/nodes"))
     except NotPermitted:
@@ -156,13 +156,19 @@ def image_row(cluster: Cluster, image: str) -> Row:
     if status == 200:
         return Row(SECTION, "image", "ok", f"{image} is in its registry")
     if status == 404:
-        return Row(SECTION, "image", "red", f"{image} is not in its registry", "push it, or compile anew: make images")
+        return Row(
+            SECTION,
+            "image",
+            "red",
+            f"{image} is not in its registry",
+            "push it, or build and compile again: make images",
+        )
     why = f"its registry answers {status}" if status else "its registry cannot be reached from here"
-    return Row(SECTION, "image", "note", f"{image}: {why}, so it cannot be judged")
+    return Row(SECTION, "image", "note", f"{image}: {why}, so it cannot be checked")
 
 
 def manifest_status(name: str, digest: str) -> int:
-    """HTTP status of the registry for a manifest, asked without credentials; 0 where it cannot be reached."""
+    """HTTP status of the registry for a manifest, without credentials; 0 if the registry is unreachable."""
     host, _, path = name.partition("/")
     if not path or not re.search(r"[.:]|^localhost$", host):
         host, path = "registry-1.docker.io", name if "/" in name else f"library/{name}"

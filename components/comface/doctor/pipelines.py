@@ -1,7 +1,6 @@
-"""The KFP server: does it answer, and is it one that the pipeline can run on?
+"""The KFP server: does it answer, and can the pipeline run on its version?
 
-In: how to reach it. Out: one row. Its version is what it says itself, or the tag of its deployment's image, where the
-cluster tells.
+In: endpoint and namespace. Out: one row. The version is what the server reports, or the tag of its deployment's image.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from comface.submit.connection import connect
 
 SECTION = "Kubeflow Pipelines"
 LEAST = (2, 15)
-"""Since then a task's settings can reach the training job (TaskConfig)."""
+"""From this version on, KFP forwards a task's settings to the training job (TaskConfig)."""
 DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
 
 

@@ -1,6 +1,6 @@
-"""What a run needs, apart from the cluster: its settings, store, weights and data sets, as resolve checks them.
+"""What a run needs besides the cluster: its settings, store, weights and data sets, as resolve checks them.
 
-In: the configuration; credentials from the environment. Out: checks. Nothing large is read: what is there is listed.
+In: the configuration; credentials from the environment. Out: checks. They read nothing large: they list objects.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ REACH = "check AWS_ENDPOINT_URL and the network"
 
 
 def place_checks(config: RunConfig) -> list[Check]:
-    """The checks of resolve, a row each; the store with what else there is to say of it, GPUs as the cluster sees
-    them (doctor/kubernetes.py)."""
+    """The checks of resolve, one row each. The store has more rows; doctor/kubernetes.py checks GPUs in the cluster."""
     checks = [Check(SECTION, "store", lambda: store_rows(config.store), REACH)]
     for each in survey_run(config).checks:
         if each.name not in ("store", "GPUs"):
@@ -28,7 +27,7 @@ def place_checks(config: RunConfig) -> list[Check]:
 
 
 def row_of(check: RunCheck) -> Row:
-    """`–` where something is left out."""
+    """`–` if something is left out."""
     found = check.ask().rstrip(".")
     if "`comface fetch`" in found:
         found, _, _ = found.partition(". Run `comface fetch`")
@@ -51,5 +50,5 @@ def versioning_row(store: S3Store) -> Row:
         return Row(SECTION, "versioning", "note", f"unknown: {error}".rstrip("."))
     if status == "Enabled":
         return Row(SECTION, "versioning", "ok", "on")
-    todo = f"turn it on, so that what is overwritten or deleted can be had back: mc version enable ALIAS/{store.bucket}"
+    todo = f"turn it on to be able to restore deleted objects: mc version enable ALIAS/{store.bucket}"
     return Row(SECTION, "versioning", "note", "off", todo)

@@ -1,7 +1,7 @@
-"""Checks that end in seconds, and the table of what they found.
+"""Runs checks that end in seconds, and prints the table of their results.
 
-In: checks, each a function that asks something outside. Out: rows. All are asked side by side, each in a thread of its
-own that is left behind when its time is over: a server that does not answer delays nobody.
+In: checks, each a function that sends requests. Out: rows. All checks run in parallel, each in its own thread. A thread
+that exceeds the deadline is abandoned, so a server that does not answer delays no other check.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARKS = {"ok": "✓", "note": "–", "red": "✗", "skipped": " "}
 
 @dataclass(frozen=True)
 class Row:
-    """`todo` is what to do about it; a red row always has one."""
+    """`todo`: what to do about it; a red row always has one."""
 
     section: str
     name: str
@@ -37,8 +37,8 @@ class Check:
     section: str
     name: str
     ask: Callable[[], list[Row]]
-    todo: str = "look at the server's log; then ask again"
-    """What to do when nothing answers."""
+    todo: str = "check the server's log, then retry"
+    """What to do if there is no answer."""
 
 
 def run_checks(checks: Sequence[Check], deadline_s: float = DEADLINE_S) -> list[Row]:
@@ -62,7 +62,7 @@ def run_checks(checks: Sequence[Check], deadline_s: float = DEADLINE_S) -> list[
 
 
 def answer(check: Check) -> list[Row]:
-    """What `check` says; what it raises becomes its row."""
+    """The rows of `check`; its exception becomes a row."""
     try:
         return check.ask()
     except ComfaceError as error:
@@ -72,12 +72,12 @@ def answer(check: Check) -> list[Row]:
             for found, _, todo in told
         ]
     except NotPermitted as error:
-        return [Row(check.section, check.name, "note", f"you may not ask ({error}), so it is unknown")]
+        return [Row(check.section, check.name, "note", f"unknown, because you may not read it ({error})")]
     except NoAnswer as error:
         return [Row(check.section, check.name, "red", str(error), error.todo)]
     except Refused as error:
-        return [Row(check.section, check.name, "red", f"the API server refuses the question: {error}", check.todo)]
-    except Exception as error:  # in a thread of its own, where nobody would see it
+        return [Row(check.section, check.name, "red", f"the API server rejects the request: {error}", check.todo)]
+    except Exception as error:  # otherwise it would be lost in its thread
         if lacking := absent_extra(error):
             found, _, todo = str(lacking).rstrip(".").partition("; ")
             return [Row(check.section, check.name, "red", found, todo)]
@@ -86,7 +86,7 @@ def answer(check: Check) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line per row, and below each red one what to do."""
+    """One line per row, and below it what to do."""
     width = max((len(row.name) for row in rows), default=0)
     lines: list[str] = []
     for place, row in enumerate(rows):
@@ -96,7 +96,7 @@ def table(rows: Sequence[Row]) -> str:
         if row.todo:
             lines.append(f"    {'':<{width}}  → {row.todo}")
     red = sum(row.state == "red" for row in rows)
-    lines += ["", f"{red} of {len(rows)} lines {'is' if red == 1 else 'are'} red" if red else "All checks passed"]
+    lines += ["", f"{red} of {len(rows)} checks failed" if red else "All checks passed"]
     return "\n".join(lines).lstrip("\n")
 
 

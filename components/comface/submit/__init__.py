@@ -1,1 +1,1 @@
-"""Submit: start runs of the compiled pipeline on a Kubeflow Pipelines (KFP) server, and keep recurring ones."""
+"""Submit: start runs of the compiled pipeline on a Kubeflow Pipelines (KFP) server, once or on a schedule."""

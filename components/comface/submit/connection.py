@@ -1,8 +1,8 @@
-"""The API of a Kubeflow Pipelines server: where it is, who asks, and every refusal as one sentence.
+"""The API of a Kubeflow Pipelines server: address, token, and one message for every refusal.
 
 In: an endpoint (--endpoint, KFP_ENDPOINT, or in a pod the service `ml-pipeline`), a token (KFP_EXISTING_TOKEN, or in a
-pod the projected one). These are the names that the kfp command line reads. Out: answers of kfp_server_api, KFP's own
-published client; kfp.Client stands above it, but waits 25 s with tracebacks for a server that is not there.
+pod the projected one). The kfp command line reads the same names. Out: answers of kfp_server_api, KFP's published
+client. kfp.Client is built on it, but waits 25 s with tracebacks if the server is unreachable.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 CONNECT_AND_ANSWER_S = (5, 20)
-"""Longer than any answer takes; the replacement of a schedule counts on it (schedules.py)."""
+"""Longer than any answer takes; replacing a schedule depends on it (schedules.py)."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """`namespace` is empty on a single-user server. `page` is where a person sees the UI."""
+    """`namespace` is empty on a single-user server. `page` is the address of the UI."""
 
     endpoint: str
     namespace: str
@@ -37,8 +37,8 @@ class Connection:
     client: Any
 
     def ask(self, service: str, method: str, *arguments: Any, **options: Any) -> Any:
-        """One call of KFP's client, e.g. ask("RunServiceApi", "run_service_get_run", run_id). Raises what the server
-        refuses with: ConfigurationError (address, credentials, argument) or TryAgain (unreachable, overloaded)."""
+        """One call of KFP's client, e.g. ask("RunServiceApi", "run_service_get_run", run_id). Raises ConfigurationError
+        (address, credentials, argument) or TryAgain (unreachable, overloaded)."""
         import kfp_server_api
         from urllib3.exceptions import HTTPError
 
@@ -51,30 +51,30 @@ class Connection:
             raise unreachable(self.endpoint, error) from None
 
     def health(self) -> dict[str, Any]:
-        """What the server says of itself. Raises ConfigurationError when no KFP answers at the endpoint."""
+        """The server's version and mode. Raises ConfigurationError if the endpoint is not KFP."""
         answer = self.ask("HealthzServiceApi", "healthz_service_get_healthz", _preload_content=False)
         try:
             found = json.loads(answer.data)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise login_needed(self.endpoint, "it answered with a page instead of data")
+            raise login_needed(self.endpoint, "it answered with a web page instead of data")
         return found
 
 
 def connect(endpoint: str | None, namespace: str | None, environment: Mapping[str, str] = os.environ) -> Connection:
-    """A server that has answered. On a multi-user server the namespace is the given one, or the pod's own."""
+    """A connection that was tested. On a multi-user server the namespace is the given one, or the pod's own."""
     address = endpoint_from(endpoint, environment)
     page = environment.get("KF_PIPELINES_UI_ENDPOINT") or address
     if carries_credentials(page):
-        raise ConfigurationError("KF_PIPELINES_UI_ENDPOINT carries credentials; take them out.")
+        raise ConfigurationError("KF_PIPELINES_UI_ENDPOINT contains credentials; remove them.")
     found = Connection(address, "", page.rstrip("/"), _client(address, environment))
     multi_user = bool(found.health().get("multi_user"))
     if not multi_user:
         return found
     own = namespace or environment.get("KFP_NAMESPACE") or _text(NAMESPACE_FILE)
     if not own:
-        raise ConfigurationError(f"The KFP at {address} has several users; name your namespace with --namespace.")
+        raise ConfigurationError(f"The KFP at {address} is a multi-user server; name your namespace with --namespace.")
     return Connection(address, own, found.page, found.client)
 
 
@@ -91,7 +91,7 @@ def endpoint_from(given: str | None, environment: Mapping[str, str]) -> str:
         raise ConfigurationError(f"The endpoint {shown(address)} does not start with http:// or https://; correct it.")
     if carries_credentials(address) or "@" in address.split("/")[2]:
         raise ConfigurationError(
-            "The endpoint's URL carries credentials, which would stand in logs; take them out and set "
+            "The endpoint's URL contains credentials, which logs would show; remove them and set "
             "KFP_EXISTING_TOKEN to a token."
         )
     return address
@@ -102,7 +102,7 @@ def shown(address: str) -> str:
 
 
 def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
-    """The sentence for an HTTP status that is no success."""
+    """The error for an HTTP status other than success."""
     said = server_words(body)
     if status == 0:
         return untrusted(endpoint, said)
@@ -110,42 +110,40 @@ def refusal(endpoint: str, status: int, body: Any) -> ComfaceError:
         return login_needed(endpoint, f"it answered {status}, a redirect")
     if status in (401, 403):
         return ConfigurationError(
-            f"The KFP at {endpoint} refused you ({status}{said}); set KFP_EXISTING_TOKEN to a token that may use it, "
+            f"The KFP at {endpoint} denied access ({status}{said}); set KFP_EXISTING_TOKEN to a token with access, "
             "and check --namespace."
         )
     if status == 404:
-        return ConfigurationError(
-            f"The KFP at {endpoint} does not know this (404{said}); check --endpoint and the name."
-        )
+        return ConfigurationError(f"The KFP at {endpoint} did not find it (404{said}); check --endpoint and the name.")
     if 400 <= status < 500 and status not in (408, 429):
         return ConfigurationError(f"The KFP at {endpoint} refused the request ({status}{said}); correct it.")
-    return TryAgain(f"The KFP at {endpoint} failed ({status}{said}); try again in a minute.")
+    return TryAgain(f"The KFP at {endpoint} failed ({status}{said}); retry in a minute.")
 
 
 def login_needed(endpoint: str, what: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{endpoint} is not the KFP API, or wants a login first ({what}); set KFP_EXISTING_TOKEN to a token that it "
-        "accepts, or give --endpoint an address of the API itself (a port-forward of svc/ml-pipeline)."
+        f"{endpoint} is not the KFP API, or requires a login ({what}); set KFP_EXISTING_TOKEN to a token that it "
+        "accepts, or give --endpoint the address of the API itself (a port-forward of svc/ml-pipeline)."
     )
 
 
 def untrusted(endpoint: str, said: str) -> ConfigurationError:
-    """`said`: the words of the TLS library."""
+    """`said`: the message of the TLS library."""
     if "certificate" not in said.lower():
         return ConfigurationError(
-            f"{endpoint} does not speak TLS as it should{said}; check the port, and whether it is http:// instead."
+            f"The TLS connection to {endpoint} failed{said}; check the port, and whether the address starts with http://."
         )
     if "expired" in said or "not yet valid" in said:
         what, how = "is not valid today", "renew it on the server, and check this machine's clock"
     elif "mismatch" in said or "doesn't match" in said or "not valid for" in said:
-        what, how = "is for another name", "give --endpoint the name that it was made for"
+        what, how = "is for another name", "give --endpoint the name in the certificate"
     else:
         what, how = "is not trusted", "set SSL_CERT_FILE (or REQUESTS_CA_BUNDLE) to a PEM file with its authority"
     return ConfigurationError(f"The certificate of {endpoint} {what}{said}; {how}.")
 
 
 def server_words(body: Any) -> str:
-    """': what the server said', in one line without a full stop, or nothing (gateways answer with HTML)."""
+    """': MESSAGE OF THE SERVER' on one line without a full stop, or nothing (gateways answer with HTML)."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     try:
         values = json.loads(text)
@@ -168,22 +166,22 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
     import kfp_server_api
 
     configuration = kfp_server_api.Configuration(host=address)
-    configuration.retries = False  # a create that is sent twice makes two
+    configuration.retries = False  # a create request that is sent twice creates two objects
     configuration.ssl_ca_cert = _authorities(environment)
     token_file = environment.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_FILE
 
     def take_token(configuration: Any) -> None:
-        """Before every request: Kubernetes renews a pod's token within the hour, and a run is waited for for days."""
+        """Before every request: Kubernetes renews a pod's token every hour, and waiting for a run takes days."""
         token = environment.get("KFP_EXISTING_TOKEN") or _text(token_file)
         configuration.api_key = {"authorization": token} if token else {}
 
     configuration.api_key_prefix = {"authorization": "Bearer"}
     configuration.refresh_api_key_hook = take_token
-    take_token(configuration)  # the hook is asked only where there is a token already
+    take_token(configuration)  # the client calls the hook only if there is a token already
 
     class Client(kfp_server_api.ApiClient):
         def request(self, *arguments: Any, **options: Any) -> Any:
-            """What TLS refuses has no body, which the caller would decode."""
+            """A TLS error has no body, and the caller decodes the body."""
             try:
                 return super().request(*arguments, **options)
             except kfp_server_api.ApiException as error:
@@ -200,7 +198,7 @@ def _authorities(environment: Mapping[str, str]) -> str | None:
                 ssl.create_default_context(cafile=path)
             except OSError as error:
                 raise ConfigurationError(
-                    f"{name} is '{path}', which holds no certificates that can be read ({error.strerror or error}); "
+                    f"{name} is '{path}', which contains no readable certificates ({error.strerror or error}); "
                     "name a PEM file."
                 ) from None
             return path

@@ -1,7 +1,7 @@
-"""The compiled pipeline as a server takes it, and its parameters, checked by the file's own definitions.
+"""The compiled pipeline as a server accepts it, and its parameters, checked by the file's own definitions.
 
-In: pipelines/comface.yaml (the pipeline, and as second document what only Kubernetes understands). Out: the
-specification for the API, typed arguments. Nothing is sent from here; a wrong parameter is found before anything is.
+In: pipelines/comface.yaml (the pipeline, and as second document the settings for Kubernetes). Out: the specification
+for the API, typed arguments. This module sends nothing, so a wrong parameter is found before anything is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from comface.errors import ConfigurationError
 from comface.plan.parameters import data_sources, names, override_lines, override_mapping
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The same in C, where PyYAML was built with it: 0.05 s instead of 0.5 s."""
+"""The C implementation, if PyYAML was built with it: 0.05 s instead of 0.5 s."""
 KINDS = {
     "STRING": "text",
     "NUMBER_INTEGER": "a whole number",
@@ -49,7 +49,7 @@ class Package:
 
 
 def read_package(path: Path) -> Package:
-    """Raises ConfigurationError when the file is no compiled pipeline."""
+    """Raises ConfigurationError if the file is not a compiled pipeline."""
     try:
         data = path.read_bytes()
         documents = [document for document in yaml.load_all(data, LOADER) if document]
@@ -67,12 +67,12 @@ def read_package(path: Path) -> Package:
 
 
 def split_arguments(pairs: Iterable[str]) -> dict[str, str]:
-    """`k=v` pairs as a mapping. Raises ConfigurationError for one without '=' and for a name given twice."""
+    """`k=v` pairs as a mapping. Raises ConfigurationError for a pair without '=' and for a repeated name."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise ConfigurationError(f"The parameter '{pair}' is not of the form name=value; write one '='.")
+            raise ConfigurationError(f"The parameter '{pair}' does not have the form name=value; correct it.")
         if name in found:
             raise ConfigurationError(f"The parameter '{name}' is given twice; give it once.")
         found[name] = value
@@ -80,13 +80,13 @@ def split_arguments(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def typed_arguments(package: Package, given: Mapping[str, str]) -> dict[str, Any]:
-    """The texts of `given` as the types that the pipeline declares. Text stays text, also where it looks like a number
-    (the kfp command line sends version=1.0 as a number, which the server refuses)."""
+    """The texts of `given` as the types that the pipeline declares. Text stays text, even if it looks like a number:
+    the kfp command line sends version=1.0 as a number, which the server refuses."""
     return {name: _typed(name, text, _definition(package, name)["parameterType"]) for name, text in given.items()}
 
 
 def with_defaults(package: Package, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Every parameter of the pipeline. The file holds whole numbers as 4.0: YAML made by protobuf."""
+    """Every parameter of the pipeline. The file has whole numbers as 4.0, because protobuf writes it."""
     defaults = {
         name: int(definition["defaultValue"])
         if definition["parameterType"] == "NUMBER_INTEGER"
@@ -103,7 +103,7 @@ def with_defaults(package: Package, arguments: Mapping[str, Any]) -> dict[str, A
 def _definition(package: Package, name: str) -> dict[str, Any]:
     if name not in package.parameters:
         raise ConfigurationError(
-            f"The pipeline '{package.name}' has no parameter '{name}'; it has {', '.join(package.parameters)}."
+            f"The pipeline '{package.name}' has no parameter '{name}'; choose from {', '.join(package.parameters)}."
         )
     return package.parameters[name]
 
@@ -127,7 +127,7 @@ def _typed(name: str, text: str, kind: str) -> Any:
 
 
 def _written(text: str, kind: str) -> Any:
-    """JSON; and what is quicker to type: YAML, names between commas for a list, `field=value` lines for an object."""
+    """JSON, or a shorter form: YAML, names between commas for a list, `field=value` lines for an object."""
     try:
         return json.loads(text)
     except ValueError:

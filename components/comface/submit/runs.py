@@ -1,4 +1,4 @@
-"""Runs and versions on a KFP server: start one, wait for its end, put the pipeline into the UI.
+"""Runs and versions on a KFP server: start a run, wait for its end, upload the pipeline to the UI.
 
 In: a connection, a package, typed arguments. Out: ids and addresses. Raises ConfigurationError or TryAgain.
 """
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 POLL_S = 10.0
 PATIENCE_S = 600.0
-"""How long a server may fail to answer while a run is waited for: an upgrade of KFP takes minutes."""
+"""How long a server may not answer while we wait for a run: an upgrade of KFP takes minutes."""
 
 
 def experiment_id(connection: Connection, name: str) -> str:
-    """The experiment called `name`, made where it is absent."""
+    """The experiment called `name`, created if it does not exist."""
     import kfp_server_api
 
     named = _only_named(name)
@@ -54,7 +54,9 @@ def start_run(
     )
     run = connection.ask("RunServiceApi", "run_service_create_run", run=body)
     if not run.run_id:
-        raise ConfigurationError(f"What answers at {connection.endpoint} gave the run no id; is it the KFP API?")
+        raise ConfigurationError(
+            f"The server at {connection.endpoint} returned no id for the run; check that it is the KFP API."
+        )
     return str(run.run_id)
 
 
@@ -68,7 +70,7 @@ def wait_for_run(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> str:
-    """The state in which the run ended. A server that does not answer for a while is waited for."""
+    """The final state of the run. Tolerates a server that does not answer for PATIENCE_S."""
     shown, answered = "", clock()
     while True:
         try:
@@ -87,7 +89,7 @@ def wait_for_run(
 
 
 def upload(connection: Connection, package: Package, version: str) -> tuple[str, bool]:
-    """(id of the pipeline, whether the version is new). A version is never replaced: its name holds the file's hash."""
+    """(id of the pipeline, whether the version is new). Versions are never replaced: their names contain the hash."""
     options = {"namespace": connection.namespace} if connection.namespace else {}
     found = connection.ask(
         "PipelineServiceApi", "pipeline_service_list_pipelines", filter=_only_named(package.name), **options
@@ -95,7 +97,7 @@ def upload(connection: Connection, package: Package, version: str) -> tuple[str,
     path = str(package.path)
     if not found.pipelines:
         made = connection.ask("PipelineUploadServiceApi", "upload_pipeline", path, name=package.name, **options)
-        pipeline = str(made.pipeline_id)  # its first version is called as the pipeline is, so ours comes on top
+        pipeline = str(made.pipeline_id)  # its first version has the pipeline's name, so ours is added
     else:
         pipeline = str(found.pipelines[0].pipeline_id)
         versions = connection.ask(

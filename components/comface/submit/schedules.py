@@ -1,24 +1,22 @@
-"""Recurring runs on a KFP server: one schedule per name, replaced without a missed or a doubled tick.
+"""Recurring runs on a KFP server: one schedule per name, replaced without losing or repeating a tick.
 
-logger = logging.getLogger(__name__)
-
-KFP cannot change a recurring run, so a new definition is a new recurring run. What KFP's scheduler does (read in its
-source, backend/src/crd/controller/scheduledworkflow): an enabled recurring run starts, late if need be, the latest tick
-since its creation or its last start; a disabled one starts nothing; deleting one kills its running run, unless the
-server knows propagation_policy=ORPHAN (KFP >= 2.16).
+KFP cannot change a recurring run, so a new definition is a new recurring run. KFP's scheduler (source:
+backend/src/crd/controller/scheduledworkflow) works as follows. An enabled recurring run starts the most recent tick
+since its creation or its last start, even if late. A disabled one starts nothing. Deleting one kills its active run,
+unless the server knows propagation_policy=ORPHAN (KFP >= 2.16).
 
 So a schedule is replaced in this order, in a minute without ticks:
 
-    1. create the new one, disabled      killed after it: the old one goes on; the next `create` removes the new one
-    2. disable the old one               killed after it: none ticks; `create` again (or `resume`) enables the new one,
-    3. enable the new one                  which starts a tick that has passed meanwhile, late and once
-    4. delete the old one                killed before it: a disabled leftover, which the next `create` removes
+    1. create the new one, disabled      killed after it: the old one is active; the next `create` removes the new one
+    2. disable the old one               killed after it: neither is active; `create` (or `resume`) enables the new one,
+    3. enable the new one                  which starts the most recent missed tick, late and once
+    4. delete the old one                killed before it: the next `create` removes the disabled old one
 
-A tick before step 1 is the old one's, a tick after step 2 the new one's, whenever step 3 happens: at no moment do both
-tick. The reverse order (enable, then disable) would double a tick when killed, and deleting first would lose one. The
-minute without ticks is needed since the clocks and the scheduler are not exact: no tick in the 60 s before step 1 (the
-scheduler may still be at it), nor between steps 1 and 2. A running run of the old schedule goes on: its schedule is
-kept, disabled, until the run has ended.
+A tick before step 1 belongs to the old one, a tick after step 2 to the new one, whenever step 3 happens: the two are
+never active together. The reverse order (enable, then disable) could repeat a tick when killed, and deleting first
+could lose one. The minute without ticks is needed because clocks and the scheduler are not exact: there is no tick in
+the 60 s before step 1 (the scheduler may still be starting it) and none between steps 1 and 2. An active run of the old
+schedule continues: its schedule is kept, disabled, until the run has ended.
 """
 
 from __future__ import annotations
@@ -43,13 +41,13 @@ logger = logging.getLogger(__name__)
 SERVICE = "RecurringRunServiceApi"
 MARK = "Kept by comface schedule; definition "
 QUIET_S = 60
-"""Longer than two requests may take (connection.py), and than KFP's scheduler takes to start a tick (10 s)."""
+"""Longer than two requests take (connection.py), and longer than KFP's scheduler takes to start a tick (10 s)."""
 WAIT_AT_MOST_S = 900
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recurring run of ours, as the server holds it."""
+    """One of our recurring runs, as the server stores it."""
 
     id: str
     name: str
@@ -66,7 +64,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a schedule shall be. `cron` has been checked, `arguments` are typed."""
+    """The definition of a schedule. `cron` has been checked, `arguments` are typed."""
 
     name: str
     cron: Cron
@@ -77,13 +75,13 @@ class Wanted:
 
     @property
     def definition(self) -> str:
-        """Equal for schedules that do the same."""
+        """A digest; equal for equal schedules."""
         parts = [self.cron.text, self.package.sha256, dict(self.arguments), self.experiment, self.account]
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
 
 def schedules(connection: Connection, name: str | None = None) -> list[Schedule]:
-    """Those that comface keeps (called `name`), oldest first."""
+    """The schedules that comface created (called `name`), oldest first."""
     found, token = [], ""
     options = {"namespace": connection.namespace} if connection.namespace else {}
     while True:
@@ -93,7 +91,7 @@ def schedules(connection: Connection, name: str | None = None) -> list[Schedule]
         found += [_schedule(run) for run in page.recurring_runs or () if (run.description or "").startswith(MARK)]
         foreign = [run for run in page.recurring_runs or () if run.display_name == name]
         if any(not (run.description or "").startswith(MARK) for run in foreign):
-            raise ConfigurationError(f"The recurring run '{name}' was not made by comface; choose another name.")
+            raise ConfigurationError(f"The recurring run '{name}' was not created by comface; choose another name.")
         token = page.next_page_token or ""
         if not token:
             return sorted((s for s in found if name in (None, s.name)), key=lambda s: s.created)
@@ -105,7 +103,7 @@ def create(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Make `wanted` the one schedule of its name; says what was done. May be repeated, also after it was killed."""
+    """Makes `wanted` the only schedule of its name; returns what was done. May be repeated, also after a kill."""
     there = schedules(connection, wanted.name)
     experiment = experiment_id(connection, wanted.experiment)
     enabled = [schedule for schedule in there if schedule.enabled]
@@ -114,11 +112,11 @@ def create(
         if not enabled:
             _switch(connection, newest.id, "enable")
         _retire(connection, there[:-1])
-        return f"{wanted.name} is as wanted" if enabled else f"{wanted.name} was disabled and is enabled again"
+        return f"{wanted.name} is unchanged" if enabled else f"{wanted.name} was disabled and is enabled again"
     if not enabled:
         _make(connection, wanted, experiment, enabled=True)
         _retire(connection, there)
-        return f"{wanted.name} replaces a disabled one" if there else f"{wanted.name} is created"
+        return f"{wanted.name} is created; it replaces a disabled one" if there else f"{wanted.name} is created"
     _retire(connection, [schedule for schedule in there if not schedule.enabled])
     _wait_for_quiet(enabled, now, sleep)
     new = _make(connection, wanted, experiment, enabled=False)
@@ -133,18 +131,18 @@ def pause(connection: Connection, name: str) -> str:
     for schedule in _existing(connection, name):
         if schedule.enabled:
             _switch(connection, schedule.id, "disable")
-    return f"{name} is paused; a run under way goes on"
+    return f"{name} is paused; an active run continues"
 
 
 def resume(connection: Connection, name: str) -> str:
-    """Enables the newest alone. KFP then starts the latest tick that passed meanwhile, late and once."""
+    """Enables only the newest. KFP then starts the most recent missed tick, late and once."""
     *older, newest = _existing(connection, name)
     if any(schedule.enabled for schedule in older):
-        raise ConfigurationError(f"A replacement of '{name}' did not end; run its `comface schedule create` again.")
+        raise ConfigurationError(f"A replacement of '{name}' was interrupted; run its `comface schedule create` again.")
     if newest.enabled:
         return f"{name} was not paused"
     _switch(connection, newest.id, "enable")
-    return f"{name} is resumed; if a tick passed meanwhile, KFP starts the latest one now"
+    return f"{name} is resumed; if ticks were missed, KFP starts the most recent one now"
 
 
 def delete(connection: Connection, name: str) -> str:
@@ -155,8 +153,8 @@ def delete(connection: Connection, name: str) -> str:
     kept = _retire(connection, there)
     if kept:
         raise TryAgain(
-            f"The run {kept[0]} of '{name}' is under way and would be killed with its schedule, which is paused "
-            "instead; delete it again when the run has ended."
+            f"The run {kept[0]} of '{name}' is active, and deleting its schedule would kill it; the schedule is paused "
+            "instead, delete it again when the run has ended."
         )
     return f"{name} is deleted"
 
@@ -164,7 +162,7 @@ def delete(connection: Connection, name: str) -> str:
 def _existing(connection: Connection, name: str) -> list[Schedule]:
     there = schedules(connection, name)
     if not there:
-        raise ConfigurationError(f"There is no schedule '{name}'; `comface schedule list` shows those that are there.")
+        raise ConfigurationError(f"There is no schedule '{name}'; `comface schedule list` shows those that exist.")
     return there
 
 
@@ -192,7 +190,7 @@ def _switch(connection: Connection, schedule: str, to: str) -> None:
 
 
 def _retire(connection: Connection, disabled: Sequence[Schedule]) -> list[str]:
-    """Delete disabled schedules. One whose run is under way is kept, since an older server would kill that run;
+    """Deletes disabled schedules. A schedule with an active run is kept, because an older server would kill that run;
     returns the ids of those runs."""
     kept = []
     for schedule in disabled:
@@ -200,7 +198,7 @@ def _retire(connection: Connection, disabled: Sequence[Schedule]) -> list[str]:
         if running:
             kept.append(running)
             logger.warning(
-                f"{schedule.name}: the run {running} goes on; its old schedule stays, disabled, until the next create"
+                f"{schedule.name}: the run {running} continues; its old schedule stays, disabled, until the next create"
             )
         else:
             connection.ask(
@@ -210,7 +208,7 @@ def _retire(connection: Connection, disabled: Sequence[Schedule]) -> list[str]:
 
 
 def _running(connection: Connection, schedule: Schedule) -> str | None:
-    """The id of a run that `schedule` started and that has not ended. It is among the newest: one at a time."""
+    """The id of the active run of `schedule`. It is among the newest, because only one runs at a time."""
     page = connection.ask(
         "RunServiceApi", "run_service_list_runs", experiment_id=schedule.experiment, page_size=100,
         sort_by="created_at desc",
@@ -222,17 +220,17 @@ def _running(connection: Connection, schedule: Schedule) -> str | None:
 
 
 def _wait_for_quiet(enabled: Sequence[Schedule], now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
-    """Return in a moment with no tick of `enabled` within QUIET_S, at whatever hour (KFP may be set to a time zone)."""
+    """Returns at a moment without a tick of `enabled` within QUIET_S, in any time zone that KFP may use."""
     crons = [parse_cron(schedule.cron).at_any_hour() for schedule in enabled]
     until = now() + timedelta(seconds=WAIT_AT_MOST_S)
     margin = timedelta(seconds=QUIET_S)
     while near := [t for cron in crons if (t := cron.next(now() - margin)) and t <= now() + margin]:
         if now() > until:
             raise TryAgain(
-                f"The schedule '{enabled[0].name}' leaves no {2 * QUIET_S} s without a tick; pause it, then create it."
+                f"The schedule '{enabled[0].name}' has no {2 * QUIET_S} s without a tick; pause it, then create it."
             )
         wait_s = (max(near) + margin - now()).total_seconds() + 1
-        logger.info(f"{enabled[0].name}: waiting {wait_s:.0f} s, so that no tick falls into the replacement")
+        logger.info(f"{enabled[0].name}: waiting {wait_s:.0f} s, so that no tick occurs during the replacement")
         sleep(wait_s)
 
 
