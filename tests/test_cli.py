@@ -101,7 +101,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["rehearse", "disfa", "fgnet", "--output", "x"], "unexpected extra argument"),
         (["transfer", "--task", "smirk", "--faces", "x"], "transfer.tasks names 'smirk'"),
         (["transfer", "--task", "age", "--method", "resnet", "--faces", "x"], "'transfer.methods.0' is wrong"),
-        (["features", "--method", "resnet", "--output", "o.npy", "a.jpg"], "The method 'resnet' is not built in"),
+        (["features", "--method", "resnet", "--output", "o.npy", "a.jpg"], "There is no method 'resnet'; choose from"),
         (["synthesize", "--part", "99"], "There is no part 99"),
         (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
         (["screen", "--set", "screening.method=farl"], "the method 'farl' is not built yet"),

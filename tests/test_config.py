@@ -128,7 +128,7 @@ def test_an_unknown_field_is_named() -> None:
             "asks for 2 of 1 attributes",
         ),
         (TransferConfig, {"tasks": []}, "'tasks' is empty"),
-        (TransferConfig, {"methods": ["resnet"]}, "'methods.0' is wrong: input should be 'scratch'"),
+        (TransferConfig, {"methods": ["resnet"]}, "there is no method 'resnet'; choose from scratch"),
         (TransferConfig, {"folds": 1}, "'folds' is wrong: input should be greater than or equal to 2"),
         (RegisterConfig, {"name": "Com Face"}, "'name' is wrong"),
         (RegisterConfig, {"interval_coverage": 1.0}, "'interval_coverage' is wrong: input should be less than 1"),

@@ -15,6 +15,7 @@ from comface.evaluate import plots, report, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
+from comface.methods import METHODS
 from comface.register.card import CardFacts, card
 from comface.register.gate import GateDecision, Metric
 from comface.register.origins import Origins
@@ -36,7 +37,7 @@ def hostile(results, text: str):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_name_or_unit_breaks_a_figure_or_leaves_its_place(results, text: str) -> None:
     scored = hostile(results, text)
-    for svg in (plots.scatter(scored[0], scored[1], 0), plots.correlations(scored, "linear")):
+    for svg in (plots.scatter(scored[0], scored[1], 0, plots.styles_of(METHODS)), plots.correlations(scored, "linear")):
         xml.dom.minidom.parseString(svg)
         assert "<script" not in svg
         assert "\x1b" not in svg

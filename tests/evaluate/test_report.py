@@ -148,7 +148,10 @@ def test_a_picture_that_is_none_is_refused(tmp_path, results):
 
 def test_figures_are_valid_svg_that_takes_its_ink_from_the_page_and_escapes_names(results):
     scored = read_results(results(("<b>odd</b>",), METHODS, ("linear",)), CONFIG)
-    for svg in (plots.correlations(scored, "linear"), plots.scatter(scored[-1], scored[0], 0)):
+    for svg in (
+        plots.correlations(scored, "linear"),
+        plots.scatter(scored[-1], scored[0], 0, plots.styles_of(METHODS)),
+    ):
         root = ElementTree.fromstring(svg)
         assert root.get("role") == "img"
         assert "currentColor" in svg

@@ -15,7 +15,7 @@ from weights_location import ATTRIBUTES, fill
 from comface.cli import main
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
 from comface.methods import METHODS
-from comface.methods.names import NOT_BUILT
+from comface.methods.registry import NOT_BUILT
 from comface.plan.checks import check_configuration
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.datasets import check_dataset

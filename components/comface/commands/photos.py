@@ -50,7 +50,7 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
 
 
 @click.command(cls=Command, example="comface features --method imagenet a.jpg b.jpg --output features.npy")
-@click.option("--method", required=True, metavar="M", help="e.g. imagenet, scratch, pixels, comface")
+@click.option("--method", required=True, metavar="M", help="e.g. imagenet, scratch, comface, timm:resnet18")
 @click.option("--weights", type=PATH, metavar="FILE", help="weight file; its layout is recognised from its content")
 @click.option("--backbone", metavar="REF", help=f"backbone or model, for the method comface: {REFERENCE}")
 @click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...", help="files of images")
@@ -67,21 +67,22 @@ def features(
 
     from comface.artifacts.arrays import array_bytes
     from comface.faces.photos import read_photo
-    from comface.methods import METHODS, WITH_WEIGHTS, load_method
+    from comface.methods import load_method
+    from comface.methods import method as method_called
     from comface.methods.encoder import Sources, encode
     from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
 
-    if method in METHODS:
-        if weights is not None and method not in WITH_WEIGHTS:
-            raise ConfigurationError(f"The method '{method}' takes no --weights; leave it out.")
-        if backbone is not None and method != "comface":
-            raise ConfigurationError(f"The method '{method}' takes no --backbone; leave it out.")
+    wanted = method_called(method)
+    if weights is not None and not wanted.takes_weights:
+        raise ConfigurationError(f"The method '{method}' takes no --weights; leave it out.")
+    if backbone is not None and not wanted.reads_backbone:
+        raise ConfigurationError(f"The method '{method}' takes no --backbone; leave it out.")
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     check_output(output, [*images, *([weights] if weights else [])])
     config, artifact = chosen.configuration(), None
-    if method == "comface":
+    if wanted.reads_backbone:
         store = open_store(config.store)
         artifact = resolve_backbone(store, backbone or resolve_model(store, None)[0])
     encoder = load_method(method, Sources.of(artifact, weights, config.transfer))

@@ -162,7 +162,7 @@ def align(chosen: Chosen, dataset: str) -> None:
 @configured()
 @click.option("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
 @click.option(
-    "--method", default="comface", show_default=True, metavar="NAME", help="e.g. comface, scratch, pixels, imagenet"
+    "--method", default="comface", show_default=True, metavar="NAME", help="e.g. comface, scratch, imagenet, timm:resnet18"
 )
 @click.option(
     "--mode",
@@ -177,12 +177,13 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     """Evaluate one method on one task, linearly or fine-tuned."""
     from comface.artifacts.manifest import open_artifact, split_pin
     from comface.config.canonical import canonical_json
+    from comface.methods import method as method_called
     from comface.transfer.from_plan import completed, transfer_item
 
     plans = _plans(chosen, tasks=task, methods=method, modes=mode)
     if not plans.items:
         raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'.")
-    uri = _backbone(chosen, backbone) if method == "comface" else ""
+    uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
     (item,) = completed([json.loads(plans.items[0])], [open_artifact(each, "faces") for each in faces], uri)
     pinned, metrics = transfer_item(canonical_json(item))
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,8 +104,6 @@ def _digest(place: str) -> str | None:
 def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
     """(what, sha256, where it would be at hand) of each weight file and data set that an artifact's manifest records.
     `weights`: the weights location of the StyleGANs."""
-    from comface.weights.fetched import IMAGENET
-
     config, facts = artifact.manifest.config, artifact.facts
     for generator, record in config.get("generators", {}).items():
         if record.get("weights_sha256"):
@@ -113,7 +111,8 @@ def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
     instruments = config.get("instruments", {})
     for record in (config, instruments):
         if record.get("weights_sha256"):
-            yield f"The weight file of '{record['method']}'", record["weights_sha256"], _packaged(IMAGENET)
+            method = record["method"]
+            yield f"The weight file of '{method}'", record["weights_sha256"], _method_file(method, weights)
     rows = [(row["file"], row["sha256"]) for row in config.get("provenance", ())]
     for name, sha256 in [*instruments.get("scorers_sha256", {}).items(), *rows]:
         if sha256:
@@ -133,12 +132,31 @@ def _generator_file(generator: str, weights: str) -> str:
 
     if generator == "dcgan":
         return _packaged(DCGAN)
-    from comface.store import FileStore, open_store
     from comface.tracks.supplies import find_weights
+
+    return _located(weights, lambda location: find_weights(location, location.keys(), generator))
+
+
+def _method_file(name: str, weights: str) -> str:
+    from comface.methods import method
+    from comface.tracks.supplies import find_file
+
+    try:
+        entry = method(name)
+    except ComfaceError:  # of another version
+        return ""
+    if entry.fetched:
+        return _packaged(entry.fetched)
+    return _located(weights, lambda location: find_file(location, location.keys(), entry.file, name))
+
+
+def _located(weights: str, find: Callable[[Store], str | None]) -> str:
+    """The path of what `find` finds in the weights location; empty where it finds nothing, or not on this machine."""
+    from comface.store import FileStore, open_store
 
     try:
         location = open_store(weights)
-        key = find_weights(location, location.keys(), generator) if isinstance(location, FileStore) else None
+        key = find(location) if isinstance(location, FileStore) else None
     except ComfaceError:
         return ""
     return str(location.path(key)) if isinstance(location, FileStore) and key else ""

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.config.names import printable
-from comface.evaluate.results import METHODS, MODES, OURS, Result
-from comface.evaluate.tables import groups_of, methods_of, title
+from comface.evaluate.results import MODES, Result
+from comface.evaluate.tables import groups_of, method_title, methods_of, title
+from comface.methods import method
 from comface.seeds import numpy_rng
 
 INK = "#0a0b0c"
 """Replaced by the page's own text colour."""
-STYLES = {
-    "comface": ("#d55e00", "o"), "imagenet": ("#2b83c6", "s"), "pixels": ("#8a8f98", "D"), "scratch": ("#c06c9e", "v"),
-    "vggface2": ("#009e73", "^"), "simclr": ("#b08900", "P"), "mocov2": ("#4aa3df", "X"), "swav": ("#7a5fb0", "<"),
-    "barlowtwins": ("#00808c", ">"), "bulat": ("#a0522d", "p"), "farl": ("#5c8a00", "h"), "pcl": ("#7f6a6a", "d"),
-    "stablerep": ("#3d5a80", "*"),
-}  # fmt: skip
+FREE_STYLES = (
+    ("#009e73", "^"), ("#b08900", "P"), ("#4aa3df", "X"), ("#7a5fb0", "<"), ("#00808c", ">"), ("#a0522d", "p"),
+    ("#5c8a00", "h"), ("#7f6a6a", "d"), ("#3d5a80", "*"),
+)  # fmt: skip
+"""Colour and marker of methods that bring none, in their order; a method that is built later takes one of these."""
 POINTS = 1500
+Style = tuple[str, str]
+"""Colour and marker."""
 
 
 def correlations(results: Sequence[Result], mode: str) -> str:
@@ -37,6 +40,7 @@ def correlations(results: Sequence[Result], mode: str) -> str:
     chosen = [result for result in results if result.mode == mode]
     tasks = [task for group in groups_of(chosen) for task in group.tasks]
     methods = methods_of(chosen)
+    styles = styles_of(methods_of(results))
     figure, axes = _figure(8.6, 0.75 + (0.17 * len(methods) + 0.22) * len(tasks))
     height = 0.78 / max(len(methods), 1)
     for result in chosen:
@@ -44,10 +48,9 @@ def correlations(results: Sequence[Result], mode: str) -> str:
         if not math.isfinite(estimate.value):
             continue
         y = tasks.index(result.task) + (methods.index(result.method) - (len(methods) - 1) / 2) * height
-        colour, marker = STYLES[result.method]
-        ours = result.method == OURS
-        axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=2.6 if ours else 1.6, alpha=0.75)
-        axes.plot(estimate.value, y, marker, color=colour, ms=8 if ours else 6, mec="none")
+        colour, marker = styles[result.method]
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=2.6 if result.ours else 1.6, alpha=0.75)
+        axes.plot(estimate.value, y, marker, color=colour, ms=8 if result.ours else 6, mec="none")
     for row in range(1, len(tasks)):
         axes.axhline(row - 0.5, color=INK, lw=0.5, alpha=0.18)
     axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
@@ -57,20 +60,21 @@ def correlations(results: Sequence[Result], mode: str) -> str:
     axes.set_xlabel("Pearson correlation of true and estimated change")
     axes.tick_params(axis="y", length=0)
     handles = [
-        axes.plot([], [], STYLES[m][1], color=STYLES[m][0], ms=7, mec="none", label=METHODS[m])[0] for m in methods
+        axes.plot([], [], styles[m][1], color=styles[m][0], ms=7, mec="none", label=_plain(method_title(m)))[0]
+        for m in methods
     ]
     figure.legend(handles=handles, loc="upper center", ncols=min(len(methods), 6), frameon=False, fontsize=9)
     return _svg(figure, f"correlations-{mode}", f"Correlation per task and method, {MODES[mode].lower()}")
 
 
-def scatter(ours: Result, other: Result | None, seed: int) -> str:
+def scatter(ours: Result, other: Result | None, seed: int, styles: Mapping[str, Style]) -> str:
     """Estimated against true change for one or two methods on the same axes; the line is a perfect estimate."""
     shown = [result for result in (ours, other) if result is not None]
     figure, panels = _figure(3.35 * len(shown), 3.3, columns=len(shown))
     limit = float(np.quantile(np.abs(ours.change_P), 0.995)) * 1.12 or 1.0
     for axes, result in zip(np.atleast_1d(panels), shown, strict=True):
         x_P, y_P = _spread(result, seed)
-        colour, _ = STYLES[result.method]
+        colour, _ = styles[result.method]
         axes.plot([-limit, limit], [-limit, limit], color=INK, lw=0.9, ls=(0, (4, 3)), alpha=0.6)
         axes.axhline(0, color=INK, lw=0.5, alpha=0.25)
         axes.axvline(0, color=INK, lw=0.5, alpha=0.25)
@@ -79,11 +83,16 @@ def scatter(ours: Result, other: Result | None, seed: int) -> str:
         axes.set_ylim(-limit, limit)
         axes.set_aspect("equal")
         corr = result.estimates["corr"].value
-        axes.set_title(f"{METHODS[result.method]}   r = {corr:.2f}", fontsize=10, color=INK)
+        axes.set_title(f"{_plain(method_title(result.method))}   r = {corr:.2f}", fontsize=10, color=INK)
         axes.set_xlabel("true change")
     np.atleast_1d(panels)[0].set_ylabel("estimated change")
     name = f"scatter-{ours.task}-{ours.mode}"
     return _svg(figure, name, f"True and estimated change, {title(ours.task)}, {ours.unit}")
+
+
+def styles_of(methods: Sequence[str]) -> dict[str, Style]:
+    free = itertools.cycle(FREE_STYLES)
+    return {name: method(name).style or next(free) for name in methods}
 
 
 def _plain(text: str) -> str:

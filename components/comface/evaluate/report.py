@@ -18,7 +18,8 @@ from comface.config.names import markdown_cell
 from comface.errors import DataError
 from comface.evaluate import plots, provenance, tables
 from comface.evaluate.config import EvaluateConfig
-from comface.evaluate.results import METHODS, MODES, OURS, Comparison, Result
+from comface.evaluate.results import MODES, Comparison, Result
+from comface.methods import challenger, method
 from comface.tasks.metrics import mean_absolute_error
 
 REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
@@ -46,7 +47,7 @@ def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: 
 
 def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
     tasks = sorted({result.task for result in chosen})
-    ours = {result.task: result for result in chosen if result.method == OURS}
+    ours = {result.task: result for result in chosen if result.ours}
     if not ours or not comparisons:
         return f"{_count(len(tasks), 'task')} evaluated without a comparison: run ComFace and a second method."
     first = sum(1 for task in ours if _is_first(task, chosen))
@@ -61,7 +62,7 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
             + (on_all if first == len(ours) else f"{first} of {_count(len(ours), 'task')}")
             + f" in {how}"
         )
-    scratch = [c for c in comparisons if c.mode == mode and c.other == "scratch"]
+    scratch = [c for c in comparisons if c.mode == mode and method(c.other).random]
     if scratch:
         above = sum(c.gains["corr"].low > 0 for c in scratch)
         text += f", is clearly above random features on {above} of {len(scratch)}"
@@ -71,7 +72,7 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
 def _is_first(task: str, chosen: Sequence[Result]) -> bool:
     corrs = {r.method: r.estimates["corr"].value for r in chosen if r.task == task}
     known = {method: value for method, value in corrs.items() if math.isfinite(value)}
-    return bool(known) and max(known, key=known.__getitem__) == OURS
+    return bool(known) and max(known, key=known.__getitem__) == challenger().name
 
 
 def _all_clear(task: str, mode: str, comparisons: Sequence[Comparison]) -> bool:
@@ -136,14 +137,14 @@ def _group(group: tables.Group, results: Sequence[Result]) -> dict[str, Any]:
         modes[column.mode] = modes.get(column.mode, 0) + 1
     best = {column: tables.best_methods(results, column) for column in columns}
     rows = []
-    for method in tables.methods_of(results):
+    for name in tables.methods_of(results):
         cells = []
         for column in columns:
-            estimate = tables.cell(results, method, column)
-            cells.append(_cell(column, estimate, method in best[column]) if estimate else None)
-        rows.append({"name": METHODS[method], "ours": method == OURS, "cells": cells})
+            estimate = tables.cell(results, name, column)
+            cells.append(_cell(column, estimate, name in best[column]) if estimate else None)
+        rows.append({"name": tables.method_title(name), "ours": method(name).challenger, "cells": cells})
     paper = [
-        {"name": METHODS[m].removesuffix(" (ours)"), "cells": [_paper_cell(c, values) for c in columns]}
+        {"name": method(m).title, "cells": [_paper_cell(c, values) for c in columns]}
         for m, values in tables.paper_rows(group, results)
     ]
     still = {r.task: mean_absolute_error(r.change_P, 0 * r.change_P) for r in results}
@@ -190,11 +191,11 @@ def _task(
     mine = [result for result in results if result.task == task]
     mode = main_mode(mine)
     ranked = sorted((r for r in mine if r.mode == mode), key=lambda r: -_order(r.estimates["corr"].value))
-    ours = next((result for result in ranked if result.method == OURS), ranked[0])
+    ours = next((result for result in ranked if result.ours), ranked[0])
     other = next((result for result in ranked if result is not ours), None)
     gains = [
         {
-            "other": METHODS[c.other],
+            "other": method(c.other).title,
             "corr": _signed(c.gains["corr"].value),
             "interval": f"{_signed(c.gains['corr'].low)} to {_signed(c.gains['corr'].high)}",
             "clear": "ahead" if c.gains["corr"].low > 0 else "behind" if c.gains["corr"].high < 0 else "not clear",
@@ -210,7 +211,7 @@ def _task(
         "subjects": ours.subjects,
         "pairs": ours.pairs,
         "mode": MODES[mode].lower(),
-        "figure": _safe(plots.scatter(ours, other, config.seed)),
+        "figure": _safe(plots.scatter(ours, other, config.seed, plots.styles_of(tables.methods_of(results)))),
         "gains": gains,
     }
 
@@ -245,15 +246,16 @@ def summary(
     methods = tables.methods_of([result for result in results if result.mode == mode])
     tasks = [task for group in tables.groups_of(results) for task in group.tasks]
     lines = [markdown_cell(verdict(results, comparisons, mode)), "", f"Pearson correlation, {MODES[mode].lower()}:", ""]
-    lines += ["| task | data | " + " | ".join(METHODS[m] for m in methods) + " |", "|---" * (len(methods) + 2) + "|"]
+    titles = [markdown_cell(tables.method_title(name)) for name in methods]
+    lines += ["| task | data | " + " | ".join(titles) + " |", "|---" * (len(methods) + 2) + "|"]
     for task in tasks:
         column = tables.Column(task, mode, "corr")
         best = tables.best_methods([result for result in results if result.mode == mode], column)
         cells = []
-        for method in methods:
-            estimate = tables.cell(results, method, column)
+        for name in methods:
+            estimate = tables.cell(results, name, column)
             text = tables.shown("corr", estimate.value) if estimate else "–"
-            cells.append(f"**{text}**" if method in best else text)
+            cells.append(f"**{text}**" if name in best else text)
         data = "rehearsal" if any(r.rehearsal for r in results if r.task == task) else "real"
         lines.append(f"| {markdown_cell(tables.title(task))} | {data} | " + " | ".join(cells) + " |")
     lines += [f"\n{name} is absent: {markdown_cell(reason)}." for name, reason in tables.absent_rows(absent or {})]

@@ -13,18 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
 from comface.evaluate.config import EvaluateConfig
+from comface.methods import challenger, in_order, method
 from comface.tasks.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
 from comface.tasks.predictions import read_predictions
 
-OURS = "comface"
-METHODS = {
-    "scratch": "Scratch", "pixels": "Pixels 12×12", "imagenet": "ImageNet", "vggface2": "VGGFace2", "simclr": "SimCLR",
-    "mocov2": "MoCo v2", "swav": "SwAV", "barlowtwins": "Barlow Twins", "bulat": "Bulat et al.", "farl": "FaRL",
-    "pcl": "PCL", "stablerep": "StableRep", "comface": "ComFace (ours)",
-}  # fmt: skip
-"""In the order of the paper's tables, with the pixel baseline beside random features."""
 MODES = {"linear": "Linear", "finetune": "Fine-tuning"}
 
 
@@ -44,6 +38,11 @@ class Result:
     predicted_P: NDArray[np.float64]
     sums_SK: NDArray[np.float64]
     estimates: Mapping[str, Estimate]
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is of the method that the run trains and registers."""
+        return self.method == challenger().name
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -80,17 +79,17 @@ def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[
                 f"The results of the task '{task}' are not of the same pairs: {first} and {second} were tested on "
                 "other photos, people, folds or pairs; run its transfers again."
             )
-    order = list(METHODS)
+    order = in_order({result.method for result in results})
     return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
 
 
 def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Comparison]:
     """ComFace against every other method, per task and mode."""
     comparisons = []
-    for ours in (result for result in results if result.method == OURS):
+    for ours in (result for result in results if result.ours):
         counts_BS = _counts(ours.task, len(ours.sums_SK), config)
         for other in results:
-            if (other.task, other.mode) == (ours.task, ours.mode) and other.method != OURS:
+            if (other.task, other.mode) == (ours.task, ours.mode) and not other.ours:
                 gains = advantage(ours.sums_SK, other.sums_SK, counts_BS, config.confidence)
                 comparisons.append(Comparison(ours.task, ours.mode, other.method, gains))
     return comparisons
@@ -99,8 +98,12 @@ def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Compariso
 def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
     read = read_predictions(artifact)
     facts = read.facts
-    if facts.method not in METHODS or facts.mode not in MODES:
-        raise DataError(f"{artifact.uri} is of an unknown method or mode; make it again with this version.")
+    try:
+        method(facts.method)
+    except ConfigurationError as error:
+        raise DataError(f"{artifact.uri} cannot be evaluated: {error}") from None
+    if facts.mode not in MODES:
+        raise DataError(f"{artifact.uri} is of an unknown mode; make it again with this version.")
     sums_SK = subject_sums(read.subjects, read.change_P, read.predicted_P)
     counts_BS = _counts(facts.task, len(sums_SK), config)
     return Result(

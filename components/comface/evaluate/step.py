@@ -21,7 +21,7 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate import report, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
-from comface.evaluate.results import OURS, compare, read_results
+from comface.evaluate.results import compare, read_results
 from comface.runtime.progress import counted
 from comface.store import Store
 
@@ -68,7 +68,7 @@ def evaluate(
             "metrics": {
                 f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value
                 for r in scored
-                if r.method == OURS
+                if r.ours
                 for metric in r.metrics
             },
             "rehearsal": sorted({r.task for r in scored if r.rehearsal}),

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from comface.config.names import csv_cell
-from comface.evaluate.results import METHODS, MODES, Comparison, Result
+from comface.evaluate.results import MODES, Comparison, Result
+from comface.methods import challenger, in_order, method
 from comface.tasks.metrics import SMALLER_IS_BETTER, Estimate
 
 HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
@@ -74,13 +75,17 @@ def columns_of(group: Group, results: Sequence[Result]) -> list[Column]:
 
 
 def methods_of(results: Sequence[Result]) -> list[str]:
-    present = {result.method for result in results}
-    return [method for method in METHODS if method in present]
+    return in_order({result.method for result in results})
 
 
-def cell(results: Sequence[Result], method: str, column: Column) -> Estimate | None:
+def method_title(name: str) -> str:
+    entry = method(name)
+    return f"{entry.title} (ours)" if entry.challenger else entry.title
+
+
+def cell(results: Sequence[Result], name: str, column: Column) -> Estimate | None:
     for result in results:
-        if (result.task, result.mode, result.method) == (column.task, column.mode, method):
+        if (result.task, result.mode, result.method) == (column.task, column.mode, name):
             return result.estimates[column.metric]
     return None
 
@@ -98,16 +103,12 @@ def best_methods(results: Sequence[Result], column: Column) -> set[str]:
     if not values:
         return set()
     best = min(values.values()) if column.metric in SMALLER_IS_BETTER else max(values.values())
-    return {method for method, value in values.items() if shown(column.metric, value) == shown(column.metric, best)}
+    return {name for name, value in values.items() if shown(column.metric, value) == shown(column.metric, best)}
 
 
 def absent_rows(absent: Mapping[str, str]) -> list[tuple[str, str]]:
     """(name, why) of the methods that were asked for and could not be run, in the order of the tables."""
-    order = [
-        *(method for method in METHODS if method in absent),
-        *(method for method in absent if method not in METHODS),
-    ]
-    return [(METHODS.get(method, method), absent[method]) for method in order]
+    return [(method_title(name), absent[name]) for name in in_order(absent)]
 
 
 def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str] | None = None) -> str:
@@ -116,18 +117,18 @@ def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["source", "method", *(csv_cell(column.key) for column in columns)])
-    for method in methods_of(results):
-        cells = [cell(results, method, column) for column in columns]
+    for name in methods_of(results):
+        cells = [cell(results, name, column) for column in columns]
         writer.writerow(
-            ["this run", METHODS[method].removesuffix(" (ours)")]
+            ["this run", csv_cell(method(name).title)]
             + [shown(c.metric, e.value).replace("–", "") if e else "" for c, e in zip(columns, cells, strict=True)]
         )
-    for name, _ in absent_rows(absent or {}):
-        writer.writerow(["absent", csv_cell(name), *("" for _ in columns)])
-    for method, values in paper_rows(group, results):
+    for title_of, _ in absent_rows(absent or {}):
+        writer.writerow(["absent", csv_cell(title_of), *("" for _ in columns)])
+    for name, values in paper_rows(group, results):
         cells_paper = [values.get(column) for column in columns]
         writer.writerow(
-            ["paper", METHODS[method].removesuffix(" (ours)")]
+            ["paper", method(name).title]
             + [shown(c.metric, v) if v is not None else "" for c, v in zip(columns, cells_paper, strict=True)]
         )
     return buffer.getvalue()
@@ -150,13 +151,13 @@ def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[
     """The paper's figures for the methods and columns at hand; methods without any are left out."""
     columns = set(columns_of(group, results))
     rows = []
-    for method in methods_of(results):
+    for name in methods_of(results):
         values: dict[Column, float] = {}
         for task in group.tasks:
-            published = paper_figures().get((task, method), {})
+            published = paper_figures().get((task, name), {})
             values |= {column: value for column, value in published.items() if column in columns}
         if values:
-            rows.append((method, values))
+            rows.append((name, values))
     return rows
 
 
@@ -165,7 +166,7 @@ def records(
 ) -> dict[str, Any]:
     """Everything in numbers, for gates and other programs (metrics.json)."""
     return {
-        "absent": [{"method": method, "reason": reason} for method, reason in (absent or {}).items()],
+        "absent": [{"method": name, "reason": reason} for name, reason in (absent or {}).items()],
         "results": [
             {
                 "task": r.task,
@@ -185,7 +186,7 @@ def records(
             {
                 "task": c.task,
                 "mode": c.mode,
-                "method": "comface",
+                "method": challenger().name,
                 "other": c.other,
                 "gain": {metric: _estimate(gain) for metric, gain in c.gains.items()},
             }

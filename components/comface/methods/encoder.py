@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
 from comface.faces.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from comface.methods.config import UntrainedConfig
 
 Faces = NDArray[np.uint8]
+TRIAL_PX = 64
 BATCH = 16
 """Small enough for the maps of a 224 px network to stay in a core's cache: 32 took 1.7 times as long per face."""
 GPU_BATCH = 256
@@ -57,6 +58,14 @@ class Encoder:
     network: nn.Module
     head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
+    folds: bool = False
+    """Whether each BatchNorm follows the convolution that is registered right before it (networks.backbones.folded)."""
+
+    def for_inference(self) -> nn.Module:
+        """In evaluation mode, with BatchNorm folded where that is right."""
+        from comface.networks.backbones import folded
+
+        return folded(self.network) if self.folds else self.network.eval()
 
 
 def best_device() -> str:
@@ -71,9 +80,7 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     a GPU too: TF32 would change the third digit."""
     import torch
 
-    from comface.networks.backbones import folded
-
-    network = folded(encoder.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = encoder.for_inference().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = BATCH if device == "cpu" else GPU_BATCH
     parts = [np.empty((0, encoder.width), dtype=np.float32)]
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -82,6 +89,28 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
             x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
             parts.append(network(x_NCHW).float().cpu().numpy())
     return np.concatenate(parts)
+
+
+def tried(encoder: Encoder, name: str) -> Encoder:
+    """`encoder`, after one empty face went through it: a network from outside may state a wrong width, or give maps.
+    Raises ConfigurationError."""
+    import torch
+
+    encoder.network.eval()
+    try:
+        with torch.inference_mode():
+            found = tuple(encoder.network(encoder.preprocessing(np.zeros((1, TRIAL_PX, TRIAL_PX, 3), np.uint8))).shape)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"The method '{name}' cannot encode a face ({str(error).splitlines()[0][:200]}); correct its preprocessing "
+            "or its network."
+        ) from error
+    if found != (1, encoder.width):
+        raise ConfigurationError(
+            f"The method '{name}' gives features of the shape {found} for one face, not (1, {encoder.width}); correct "
+            "its network or its width."
+        )
+    return encoder
 
 
 def load_whole(network: nn.Module, state: Mapping[str, Any], where: str) -> None:

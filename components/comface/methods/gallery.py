@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
 from comface.faces.framing import FACE_SHARE
-from comface.methods import load_method, method_inputs
-from comface.methods.config import UntrainedConfig
+from comface.methods import load_method
+from comface.methods import method as method_called
 from comface.methods.encoder import Sources, encode
 
 Floats = NDArray[np.float64]
@@ -32,14 +32,14 @@ LEAST_GALLERY = 3
 def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict[str, Any], Mapping[str, Artifact]]:
     """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it. A network that sees
     the whole frame is shown the face alone: hair and background stay along a track and would be recognised instead."""
-    made, inputs = method_inputs(method, backbone, None, UntrainedConfig())
-    from comface.networks.backbones import folded  # torch
-
-    encoder = load_method(method, Sources(backbone))
+    sources = Sources(backbone)
+    made, inputs = method_called(method).inputs(sources)
+    encoder = load_method(method, sources)
     seen = encoder.preprocessing
     if seen.view_share == 1:
         seen = seen.model_copy(update={"view_share": FACE_SHARE})
-    encoder = dataclasses.replace(encoder, preprocessing=seen, network=folded(encoder.network))  # folded once
+    network = encoder.for_inference()  # folded once
+    encoder = dataclasses.replace(encoder, preprocessing=seen, network=network, folds=False)
 
     def embed(images_NHW3: Pixels) -> Floats:
         return np.asarray(encode(encoder, images_NHW3), np.float64)

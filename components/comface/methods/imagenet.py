@@ -1,4 +1,4 @@
-"""Supervised ImageNet backbones as published, recognised by what the file holds, not by its name.
+"""The method 'imagenet': supervised backbones as published, recognised by what the file holds, not by its name.
 
 | layout | keys | input at 224 px | feature |
 |---|---|---|---|
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from comface.errors import DataError
 from comface.faces.preprocessing import Preprocessing
-from comface.methods.encoder import Encoder, load_whole
+from comface.methods.encoder import Encoder, Sources, load_whole
+from comface.methods.method import Method
+from comface.weights.fetched import IMAGENET
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +87,7 @@ def _lite0(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     load_whole(network, {k: v for k, v in state.items() if not k.startswith("classifier.")}, f"'{path.name}'")
     shown = Preprocessing(size_px=SIDE_PX, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-    return Encoder(LITE0_WIDTH, shown, network)
+    return Encoder(LITE0_WIDTH, shown, network, folds=True)
 
 
 def _resnet50(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
@@ -93,4 +95,19 @@ def _resnet50(state: Mapping[str, torch.Tensor], path: Path) -> Encoder:
 
     network, width = build_backbone("resnet50")
     load_whole(network, {k: v for k, v in state.items() if not k.startswith("fc.")}, f"'{path.name}'")
-    return Encoder(width, Preprocessing(size_px=SIDE_PX, mean=IMAGENET_MEAN, std=IMAGENET_STD), network)
+    shown = Preprocessing(size_px=SIDE_PX, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return Encoder(width, shown, network, folds=True)
+
+
+def _load(sources: Sources) -> Encoder:
+    return load_imagenet(METHOD.weights(sources))
+
+
+METHOD = Method(
+    "imagenet",
+    "ImageNet",
+    _load,
+    fetched=IMAGENET,
+    style=("#2b83c6", "s"),
+    limits="it tells identity by looks, so that hair or a turned head can count as somebody else",
+)

@@ -56,7 +56,7 @@ def survey_run(config: RunConfig) -> Survey:
         missing = missing_models()
         absent = absent_methods(asked, missing)
         wrong += rival_problems(asked, absent)
-        config, notes = without_missing(asked, missing)
+        config, notes = without_missing(asked, missing, absent)
     except ComfaceError as error:
         wrong.append(error)
     survey = Survey(config, notes, absent, [])

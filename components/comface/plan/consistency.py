@@ -13,13 +13,12 @@ from comface.datasets.rehearsal.step import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
 from comface.generators import own_attributes
-from comface.methods import can_finetune
+from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
 from comface.plan.configuration import RunConfig
 from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
-OURS = "comface"
 SHOW_A_FACE = 0.9
 """Of the identities, at least, as the embedded generators and the StyleGANs make them."""
 VIT_SIDE_PX = 224
@@ -35,11 +34,11 @@ def items(config: RunConfig) -> list[tuple[str, str, str]]:
     first = {config.tasks[task].dataset: task for task in reversed(transfer.tasks)}
     tasks = sorted(transfer.tasks, key=lambda task: first[config.tasks[task].dataset] != task)
     return [
-        (task, method, mode)
+        (task, name, mode)
         for mode in transfer.modes
         for task in tasks
-        for method in transfer.methods
-        if mode == "linear" or can_finetune(method)
+        for name in transfer.methods
+        if mode == "linear" or method(name).trainable
     ]
 
 
@@ -131,7 +130,7 @@ def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     sections = [("pretrain", config.pretrain.backbone, config.pretrain.image_size_px)]
-    if "scratch" in config.transfer.methods:
+    if any(method(name).random for name in config.transfer.methods):
         sections.append(("transfer", config.transfer.backbone, config.transfer.image_size_px))
     for section, backbone, side_px in sections:
         if backbone == "vit_b_16" and side_px != VIT_SIDE_PX:
@@ -144,27 +143,27 @@ def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     """The tasks can be evaluated, and the gate be satisfied: ComFace takes part, and what it must beat is run."""
     yield from _task_problems(config)
-    wanted, run = config.register_model, set(items(config))
-    if OURS not in config.transfer.methods:
+    wanted, run, ours = config.register_model, set(items(config)), challenger().name
+    if ours not in config.transfer.methods:
         yield ConfigurationError(
-            f"transfer.methods lacks '{OURS}', the method that the run trains and registers, so the gate would refuse "
+            f"transfer.methods lacks '{ours}', the method that the run trains and registers, so the gate would refuse "
             "it; add it."
         )
     for threshold in wanted.thresholds:
-        if (threshold.task, OURS, threshold.mode) not in run and OURS in config.transfer.methods:
+        if (threshold.task, ours, threshold.mode) not in run and ours in config.transfer.methods:
             yield ConfigurationError(
                 f"register.thresholds asks for '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "
                 "add it to transfer.tasks and transfer.modes, or take the threshold out."
             )
     rival = wanted.must_beat
-    if rival == OURS:
-        yield ConfigurationError(f"register.must_beat names '{OURS}', which cannot beat itself; name another method.")
+    if rival == ours:
+        yield ConfigurationError(f"register.must_beat names '{ours}', which cannot beat itself; name another method.")
     elif rival and rival not in config.transfer.methods:
         yield ConfigurationError(
             f"register.must_beat names '{rival}', which is not among transfer.methods "
             f"({', '.join(config.transfer.methods)}); add it, or name one of them."
         )
-    elif rival and not any(method == rival for _, method, _ in run):
+    elif rival and not any(name == rival for _, name, _ in run):
         yield ConfigurationError(
             f"register.must_beat names '{rival}', which transfer.modes ({', '.join(config.transfer.modes)}) leaves "
             "out; add linear, or name another method."

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from comface.config.entries import Entries
 from comface.plan.configuration import RunConfig
 
 HEAD = """# Configuration
@@ -80,6 +81,8 @@ def _allowed(field: FieldInfo) -> str:
             bounds["high"] = f"{part.le:,}" if isinstance(part, Le) else f"below {part.lt:,}"
         elif get_origin(part) is Literal:
             choices += [str(choice) for choice in get_args(part)]
+        elif isinstance(part, Entries):
+            choices += part
     if choices:
         return ", ".join(choices)
     return f"{bounds['low']} to {bounds['high']}" if len(bounds) == 2 else ""

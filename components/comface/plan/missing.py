@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from comface.errors import ConfigurationError
-from comface.methods import can_finetune
+from comface.methods import method
 from comface.plan.configuration import RunConfig
+from comface.plan.weights import method_keys
 from comface.tracks.config import Share
 from comface.weights.fetched import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, available, model_digest
 
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
-METHODS_NEED = {"imagenet": IMAGENET}
 SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
 STAND_IN = ("age", "smile", "weight")
 """Attributes of the procedural generator where a composition has no other generator."""
@@ -33,29 +33,35 @@ def missing_models() -> set[str]:
 def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
     """Method -> why it cannot be run here: which file it lacks, or that no mode is for it."""
     absent: dict[str, str] = {}
-    for method in config.transfer.methods:
-        if METHODS_NEED.get(method) in missing:
-            absent[method] = f"{METHODS_NEED[method]} is not on this machine; `comface fetch` gets it"
-        elif "linear" not in config.transfer.modes and not can_finetune(method):
-            absent[method] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
+    located = method_keys(config)
+    for entry in map(method, config.transfer.methods):
+        if entry.fetched in missing:
+            absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` gets it"
+        elif entry.file and located[entry.name] is None:
+            absent[entry.name] = f"{config.weights} lacks {entry.file}; put its weights there"
+        elif "linear" not in config.transfer.modes and not entry.trainable:
+            absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
     return absent
 
 
 def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:
     """The method that ComFace must beat can be run."""
     rival = config.register_model.must_beat
-    if rival in METHODS_NEED and rival in absent:
+    if rival is not None and rival in absent and method(rival).takes_weights:
         yield ConfigurationError(
             f"register.must_beat names '{rival}', which cannot be run ({absent[rival]}); "
             "fetch it, or name another method."
         )
 
 
-def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, list[str]]:
-    """What can run, and what to say (nothing where nothing is lost). Raises ConfigurationError when no task, or
-    nothing to compare, is left."""
+def without_missing(
+    config: RunConfig, missing: Set[str], absent: Mapping[str, str] | None = None
+) -> tuple[RunConfig, list[str]]:
+    """What can run, and what to say (nothing where nothing is lost). `absent`: what absent_methods finds. Raises
+    ConfigurationError when no task, or nothing to compare, is left."""
+    absent = absent_methods(config, missing) if absent is None else absent
     tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
-    methods_lost = [method for method in config.transfer.methods if METHODS_NEED.get(method) in missing]
+    methods_lost = [name for name in absent if method(name).takes_weights]
     dcgan_lost = DCGAN in missing and any(share.generator == "dcgan" for share in config.synthesize.composition)
     screening_lost = _screening_lost(config, missing)
     if not (tasks_lost or methods_lost or dcgan_lost or screening_lost):
@@ -69,12 +75,16 @@ def without_missing(config: RunConfig, missing: Set[str]) -> tuple[RunConfig, li
     if screening_lost:
         values["screening"]["action"] = "skip"
     values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
-    return RunConfig.model_validate(values), [_note(dcgan_lost, tasks_lost, methods_lost, screening_lost)]
+    fetched = [name for name in methods_lost if method(name).fetched]
+    lost = dcgan_lost or tasks_lost or fetched or screening_lost
+    notes = [_note(dcgan_lost, tasks_lost, fetched, screening_lost)] if lost else []
+    notes += [f"The method {name} is left out: {absent[name]}." for name in methods_lost if name not in fetched]
+    return RunConfig.model_validate(values), notes
 
 
 def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
     """Whether the faces cannot be screened. Raises ConfigurationError where the run's data depend on it."""
-    needs = SCREENING_NEEDS | ({METHODS_NEED[m]} if (m := config.screening.method) in METHODS_NEED else set())
+    needs = SCREENING_NEEDS | {method(config.screening.method).fetched}
     if config.screening.action == "skip" or not needs & missing:
         return False
     if config.screening.action != "report":

@@ -16,7 +16,7 @@ from comface.errors import ComfaceError, raise_any
 from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names, items
-from comface.plan.weights import screening_of
+from comface.plan.weights import method_files, screening_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def make_plans(
     def envelope(**sections: Any) -> str:
         return canonical_json({"store": config.store, "run": run, **sections})
 
-    names = dataset_names(config)
+    names, weights = dataset_names(config), method_files(config)
     screening = config.screening if config.screening.action == "skip" else screening_of(config)
     return Plans(
         synthesize=envelope(
@@ -95,6 +95,7 @@ def make_plans(
                 mode=mode,
                 transfer=transfer.model_dump(mode="json", exclude={"tasks", "methods", "modes"}),
                 weights=config.weights,
+                weight_file=weights.get(method),
             )
             for task, method, mode in items(config)
         ],

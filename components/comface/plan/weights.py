@@ -10,11 +10,47 @@ from typing import Any
 
 from comface.directions.published import weight_files
 from comface.errors import ComfaceError, ConfigurationError, raise_any
+from comface.methods import method
 from comface.plan.configuration import RunConfig
 from comface.runtime.folders import cache_folder
 from comface.screening.config import ScreeningConfig
 from comface.store import Store, open_store
-from comface.tracks.supplies import find_file, find_supplies, find_weights, local_files, needed
+from comface.tracks.supplies import find_file, find_supplies, find_weights, local_files, needed, seal
+
+
+def method_keys(config: RunConfig) -> dict[str, str | None]:
+    """Per method that reads a weight file of the weights location, its key there; None where it is not there."""
+    entries = [entry for entry in map(method, config.transfer.methods) if entry.file]
+    if not entries:
+        return {}
+    location, keys = _location(config, [entry.name for entry in entries])
+    return {entry.name: find_file(location, keys, entry.file, entry.name) for entry in entries}
+
+
+def method_files(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The weight files of these methods as the plans of their transfers carry them: what is there now, by its sha256.
+    Raises ConfigurationError where one is not there."""
+    found = {}
+    keys_of = method_keys(config)
+    location, keys = _location(config, list(keys_of)) if keys_of else (None, [])
+    for name, key in keys_of.items():
+        if key is None or location is None:
+            raise ConfigurationError(
+                f"{config.weights} lacks {method(name).file}, the weights of the method '{name}'; put the file there, "
+                "or leave the method out."
+            )
+        found[name] = seal(location, keys, key, cache_folder()).model_dump(mode="json")
+    return found
+
+
+def _location(config: RunConfig, names: Sequence[str]) -> tuple[Store, list[str]]:
+    """The weights location and its keys."""
+    try:
+        location = open_store(config.weights)
+        return location, list(location.keys())
+    except ComfaceError as error:
+        told = f"The weights of {', '.join(names)} are looked for in '{config.weights}', which cannot be read: {error}"
+        raise type(error)(told) from None
 
 
 def find_generators(config: RunConfig) -> dict[str, Any]:
@@ -25,14 +61,7 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
     supplies, files = {}, {}
     names = sorted(needed(config.synthesize))
     if names:
-        try:
-            location, cache = open_store(config.weights), cache_folder()
-            keys = list(location.keys())
-        except ComfaceError as error:
-            told = (
-                f"The weights of {', '.join(names)} are looked for in '{config.weights}', which cannot be read: {error}"
-            )
-            raise type(error)(told) from None
+        (location, keys), cache = _location(config, names), cache_folder()
         raise_any(_missing(config, location, keys))
         supplies = find_supplies(location, config.synthesize, cache)
         files = local_files(location, supplies, cache)

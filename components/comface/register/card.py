@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comface.config.names import markdown_cell
+from comface.methods import challenger
 from comface.models.format import Task
-from comface.register.gate import CHALLENGER, Metric
+from comface.register.gate import Metric
 from comface.register.origins import Origins
 
 GENERATOR_LIMITS = {
@@ -129,7 +130,8 @@ def _limits(facts: CardFacts) -> str:
     limits += "".join(
         f"\n- {_cell(sentence)}. Faces that are not found are not learned." for sentence in facts.origins.lightness
     )
-    rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == CHALLENGER})
+    ours = challenger().name
+    rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == ours})
     warning = (
         f"\n- {_listed(rehearsed)}: fitted on rehearsal data, so no estimate is a statement about a person."
         if rehearsed

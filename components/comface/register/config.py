@@ -6,7 +6,7 @@ from pydantic import Field
 
 from comface.config.names import ModelName, Name
 from comface.config.section import Section
-from comface.methods.names import Method
+from comface.methods.registry import MethodName
 from comface.tasks.config import Mode
 
 
@@ -19,7 +19,7 @@ class Threshold(Section):
 class RegisterConfig(Section):
     name: ModelName = Field(default="comface", description="model name in the registry")
     thresholds: tuple[Threshold, ...] = Field(default=(), max_length=200, description="what a challenger must reach")
-    must_beat: Method | None = Field(default="scratch", description="method that ComFace must beat on every task")
+    must_beat: MethodName | None = Field(default="scratch", description="method that ComFace must beat on every task")
     champion_tolerance: float = Field(
         default=0.05, ge=0, le=2, description="how far the mean correlation may fall below the champion's, same tasks"
     )

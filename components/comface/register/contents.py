@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from comface.artifacts.manifest import Artifact, Reference
 from comface.errors import DataError
 from comface.faces.framing import FRAMING
+from comface.methods import challenger
 from comface.methods.config import TrainedConfig
 from comface.models.format import Preprocessing, Task
 from comface.register.card import CardFacts
-from comface.register.gate import CHALLENGER, Metric
+from comface.register.gate import Metric
 from comface.register.interval import half_width
 from comface.register.origins import Origins
 from comface.tasks.predictions import read_predictions
@@ -63,7 +64,7 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
     for artifact in transfers:
         facts = artifact.facts
         task, mode = str(facts.get("task")), str(facts.get("mode"))
-        if facts.get("method") != CHALLENGER:
+        if facts.get("method") != challenger().name:
             continue
         if mode in found.setdefault(task, {}):
             raise DataError(f"Two heads were given for the task '{task}' ({mode}); pass one of them.")

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from comface.methods import challenger
 from comface.register.config import RegisterConfig
-
-CHALLENGER = "comface"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class GateDecision:
 
 def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence[Metric] | None) -> GateDecision:
     """The checks in order: something was measured, thresholds, the rival, the champion."""
-    ours = [metric for metric in metrics if metric.method == CHALLENGER]
+    ours = [metric for metric in metrics if metric.method == challenger().name]
     results = [
         *_measured(ours),
         *_thresholds(ours, config),

@@ -14,6 +14,7 @@ from typing import Any
 
 from comface.artifacts.manifest import Artifact, file_sha256
 from comface.faces.lightness import added, tenths
+from comface.methods import method
 from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
 
 COHORT = "cohort"
@@ -97,8 +98,8 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
         instruments = config.get("instruments", {})
         for name, sha256 in instruments.get("scorers_sha256", {}).items():
             yield name, sha256, "screening"
-        if instruments.get("method") == "imagenet":
-            yield IMAGENET, instruments.get("weights_sha256", ""), "screening"
+        if instruments.get("weights_sha256"):
+            yield method(instruments["method"]).fetched, instruments["weights_sha256"], "screening"
     elif kind == "dataset" and facts.get("dataset") == COHORT:
         for name in COHORT_FILES:
             yield name, "", "rehearsal data"

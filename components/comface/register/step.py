@@ -16,6 +16,7 @@ from typing import Any
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
+from comface.methods import challenger
 from comface.models.format import read_facts
 from comface.models.registry import Registry, Version
 from comface.register.card import card
@@ -27,7 +28,7 @@ from comface.register.contents import (
     preprocessing,
     usable_heads,
 )
-from comface.register.gate import CHALLENGER, Check, GateDecision, Metric, decide
+from comface.register.gate import Check, GateDecision, Metric, decide
 from comface.register.origins import origins
 from comface.store import Store
 from comface.weights.fetched import models_folder
@@ -88,7 +89,7 @@ def register(
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
         return RegisterResult(decision, recorded)
-    ours = [result for result in heads if result.facts["method"] == CHALLENGER]
+    ours = [result for result in heads if result.facts["method"] == challenger().name]
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
     version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)

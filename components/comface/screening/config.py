@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from comface.config.names import Place
 from comface.config.section import Section, Seed
-from comface.methods.names import Method
+from comface.methods.registry import MethodName, method
 from comface.tracks.config import MOST_ALPHAS
 
 
@@ -24,7 +24,7 @@ class ScreeningConfig(Section):
     alphas: int = Field(
         default=11, ge=3, le=MOST_ALPHAS, description="alphas measured along a track, both ends and 0 among them"
     )
-    method: Method = Field(default="imagenet", description="backbone by whose features identity is told")
+    method: MethodName = Field(default="imagenet", description="backbone by whose features identity is told")
     backbone: Place = Field(
         default="", description="for the method 'comface': NAME, NAME@vN, NAME@champion, URI or path"
     )
@@ -47,6 +47,9 @@ class ScreeningConfig(Section):
 
     @model_validator(mode="after")
     def _backbone_is_used(self) -> ScreeningConfig:
-        if (self.method == "comface") != bool(self.backbone):
+        instrument = method(self.method)
+        if instrument.reads_backbone != bool(self.backbone):
             raise ValueError("the method 'comface' needs screening.backbone, and no other uses it")
+        if instrument.file:
+            raise ValueError(f"screening cannot read the weights of '{self.method}'; choose another method")
         return self

@@ -98,8 +98,8 @@ def find_supplies(location: Store, config: SynthesizeConfig, cache: Path) -> dic
     found = {generator: _find_directions(location, keys, generator, wanted[generator]) for generator in wanted}
     supplies = {
         generator: Supply(
-            weights=_seal(location, keys, str(weights[generator]), cache),
-            directions={name: _seal(location, keys, key, cache) for name, key in found[generator].items()},
+            weights=seal(location, keys, str(weights[generator]), cache),
+            directions={name: seal(location, keys, key, cache) for name, key in found[generator].items()},
         )
         for generator in wanted
     }
@@ -143,14 +143,19 @@ def find_file(location: Store, keys: Iterable[str], name: str, generator: str) -
 def local_files(location: Store, supplies: Mapping[str, Supply], cache: Path) -> dict[str, Files]:
     """The sealed objects on this machine, checked. Raises DataError for one that is not what was sealed."""
 
-    def fetched(sealed: Sealed) -> Path:
-        stored = StoredObject(size_bytes=sealed.size_bytes, sha256=sealed.sha256)
-        return local_copy(location, sealed.key, stored, cache, REPLACED)
+    def here(sealed: Sealed) -> Path:
+        return fetched(location, sealed, cache)
 
     return {
-        name: Files(fetched(supply.weights), {a: fetched(sealed) for a, sealed in supply.directions.items()})
+        name: Files(here(supply.weights), {a: here(sealed) for a, sealed in supply.directions.items()})
         for name, supply in supplies.items()
     }
+
+
+def fetched(location: Store, sealed: Sealed, cache: Path) -> Path:
+    """A sealed object on this machine, checked. Raises DataError where it is not what was sealed."""
+    stored = StoredObject(size_bytes=sealed.size_bytes, sha256=sealed.sha256)
+    return local_copy(location, sealed.key, stored, cache, REPLACED)
 
 
 def open_supplies(uri: str, supplies: Mapping[str, Any], cache: Path) -> dict[str, Files]:
@@ -173,7 +178,7 @@ def _find_directions(location: Store, keys: list[str], generator: str, entries: 
     return {name: str(key) for name, key in found.items()}
 
 
-def _seal(location: Store, keys: list[str], key: str, cache: Path) -> Sealed:
+def seal(location: Store, keys: list[str], key: str, cache: Path) -> Sealed:
     """Reads the object whole: into the cache where it is not on this machine."""
     if isinstance(location, FileStore):
         path = location.path(key)

@@ -9,7 +9,7 @@ from pydantic import Field
 from comface.config.names import Name
 from comface.config.section import Once, Small
 from comface.methods.config import UntrainedConfig
-from comface.methods.names import Method
+from comface.methods.registry import MethodName
 from comface.tasks.config import Mode
 
 
@@ -20,7 +20,7 @@ class TransferConfig(UntrainedConfig):
         max_length=100,
         description="tasks that are learned and evaluated, by their names in `tasks`",
     )
-    methods: Annotated[tuple[Method, ...], Once] = Field(
+    methods: Annotated[tuple[MethodName, ...], Once] = Field(
         default=("scratch", "pixels", "imagenet", "comface"),
         min_length=1,
         description="what is built of the paper's (docs/reproduction.md), and pixels",

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from comface.artifacts.arrays import array_bytes, read_array
 from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
-from comface.methods import load_method, method_inputs
+from comface.methods import load_method
+from comface.methods import method as method_called
 from comface.methods.encoder import Sources, best_device, encode
 from comface.runtime.progress import counted
 from comface.store import Store
@@ -33,7 +34,7 @@ def features(
     config: TransferConfig,
 ) -> Artifact:
     """`backbone` serves the method 'comface' alone, `weights` the published ones (None: what `comface fetch` took)."""
-    made, inputs = method_inputs(method, backbone, weights, config)
+    made, inputs = method_called(method).inputs(Sources.of(backbone, weights, config))
     draft = Draft(store, "features", {"method": method} | made, {"faces": faces} | inputs, step=__name__)
     return draft.published() or _make(draft, method, faces, backbone, weights, config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from comface.artifacts.manifest import Artifact, open_artifact
@@ -12,8 +13,11 @@ from comface.datasets.config import DataSource, RehearseConfig
 from comface.errors import ConfigurationError
 from comface.execution import execute
 from comface.execution.pages import write_text
-from comface.store import Store
+from comface.methods import method
+from comface.runtime.folders import cache_folder
+from comface.store import Store, open_store
 from comface.tasks.config import Task
+from comface.tracks.supplies import Sealed, fetched
 from comface.transfer.config import TransferConfig
 
 
@@ -75,8 +79,19 @@ def completed(items: Sequence[Mapping[str, Any]], faces: Sequence[Artifact], bac
                 "align it, and pass what that gives."
             )
         reads = {role: named[name] for role, name in wanted.items() if name}
-        found.append({**item, "reads": reads | ({"backbone": backbone} if item["method"] == "comface" else {})})
+        if method(item["method"]).reads_backbone:
+            reads["backbone"] = backbone
+        found.append({**item, "reads": reads})
     return found
+
+
+def weight_file(values: Mapping[str, Any]) -> Path | None:
+    """The method's weight file on this machine, as the plan has it; None for a method that reads none of the weights
+    location."""
+    if values.get("weight_file") is None:
+        return None
+    sealed = Sealed.model_validate(values["weight_file"])
+    return fetched(open_store(values["weights"]), sealed, cache_folder())
 
 
 def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
@@ -96,7 +111,7 @@ def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
             reads["faces"],
             reads.get("train_faces"),
             reads.get("backbone"),
-            None,
+            weight_file(values),
         )
         return hand_on(store, values["run"], result), dict(result.facts["metrics"])
 

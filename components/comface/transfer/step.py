@@ -30,7 +30,7 @@ from comface.artifacts.arrays import read_array
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
-from comface.methods import can_finetune, method_inputs
+from comface.methods import method as method_called
 from comface.methods.encoder import Sources
 from comface.networks.head import Head
 from comface.runtime.progress import counted
@@ -45,8 +45,6 @@ from comface.transfer.pairs import Pairs, draw_pairs
 
 logger = logging.getLogger(__name__)
 
-REGISTERED = "comface"
-"""The method whose fine-tuned network is kept: no other becomes a model, and each costs one more training."""
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
 PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 
@@ -94,7 +92,7 @@ def transfer(
         made = {name: features(store, method, each, backbone, weights, config) for name, each in sets.items()}
         inputs = sets | {name.replace("faces", "features"): each for name, each in made.items()}
     else:
-        of_method, of_inputs = method_inputs(method, backbone, weights, config)
+        of_method, of_inputs = method_called(method).inputs(Sources.of(backbone, weights, config))
         address, inputs = address | of_method, sets | of_inputs
     draft = Draft(store, "transfer", address, inputs, step=__name__)
     if (done := draft.published()) is not None:
@@ -117,7 +115,7 @@ def transfer(
 def _check(task_name: str, task: Task, method: str, mode: str, train_faces: Artifact | None) -> None:
     if mode not in ("linear", "finetune"):
         raise ConfigurationError(f"There is no way of evaluation '{mode}'; choose linear or finetune.")
-    if mode == "finetune" and not can_finetune(method):
+    if mode == "finetune" and not method_called(method).trainable:
         raise ConfigurationError(f"The method '{method}' has no layers to fine-tune; evaluate it with 'linear' only.")
     if bool(task.train_dataset) != (train_faces is not None):
         needs = f"trains on '{task.train_dataset}'" if task.train_dataset else "trains on its own data set"
@@ -196,7 +194,7 @@ def _finetuned(
         epochs.append(tuned.epoch)
         began.append(tuned.head)
     facts: dict[str, Any] = {"heads": began, "best_epochs": epochs, "batchnorm": "of the batch in training"}
-    if words[1] != REGISTERED:
+    if not method_called(words[1]).challenger:  # no other becomes a model, and each would cost one more training
         return Estimates(predicted, facts)
     final_epochs = sorted(epochs)[len(epochs) // 2]
     encoder = load_method(words[1], sources)

@@ -1,0 +1,64 @@
+"""A registry: what exists of one kind (methods, generators, layouts, tasks), one entry per file, by name.
+
+In: the kind's word and, per name, where its entry stands ("module:attribute"). Asking for names imports nothing; asking
+for an entry imports its file. An `Entries` among the metadata of a field's type says what the field may be.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from comface.config.names import quoted
+from comface.errors import ConfigurationError
+
+E = TypeVar("E")
+
+
+class Entries(Generic[E]):
+    """`what`: one of the kind in a sentence ("method"). Names keep the order in which they are given."""
+
+    def __init__(self, what: str, places: Mapping[str, str]) -> None:
+        self.what = what
+        self._places = dict(places)
+        self._added: dict[str, E] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._places
+        yield from self._added
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or name in self._added
+
+    def __getitem__(self, name: str) -> E:
+        """Raises ConfigurationError, with the choices, for a name that no entry has."""
+        if name in self._added:
+            return self._added[name]
+        if name not in self._places:
+            raise ConfigurationError(self.unknown(name))
+        module, _, attribute = self._places[name].partition(":")
+        entry: E = getattr(importlib.import_module(module), attribute)
+        return entry
+
+    def unknown(self, name: str) -> str:
+        return f"There is no {self.what} {quoted(name)}; choose from {', '.join(self)}."
+
+    def all(self) -> dict[str, E]:
+        return {name: self[name] for name in self}
+
+    def add(self, name: str, entry: E) -> None:
+        """An entry of this process alone, whose file lies outside this package."""
+        if name in self:
+            raise ConfigurationError(f"There is a {self.what} '{name}' already; choose another name.")
+        self._added[name] = entry
+
+    def remove(self, name: str) -> None:
+        """Takes back what `add` added."""
+        del self._added[name]
+
+    def known(self, name: str) -> str:
+        """For a field's type: `name` itself. Raises ValueError, which the configuration's reader words."""
+        if name not in self:
+            raise ValueError(f"there is no {self.what} {quoted(name)}; choose from {', '.join(self)}")
+        return name
