@@ -103,6 +103,10 @@ def _load(sources: Sources) -> Encoder:
     return load_imagenet(METHOD.weights(sources))
 
 
+def _load(sources: Sources) -> Encoder:
+    return load_imagenet(METHOD.weights(sources))
+
+
 METHOD = Method(
     "imagenet",
     "ImageNet",

@@ -35,7 +35,7 @@ class Method:
     """The method at work, with its preprocessing."""
     fields: Callable[[Sources], Mapping[str, Any]] = nothing
     """What of the configuration decides its features, besides a backbone or a weight file."""
-    check: Callable[[], None] = usable
+    check: Callable[[], object] = usable
     """Raises ConfigurationError where its code or network is not on this machine; imports no code of a user."""
     reads_backbone: bool = False
     """Needs the backbone of a pre-training."""

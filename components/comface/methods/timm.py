@@ -52,7 +52,7 @@ def _check(name: str) -> None:
 
 def _load(name: str, sources: Sources) -> Encoder:
     import timm
-    import timm.data
+    from timm.data.config import resolve_model_data_config
 
     path = method(f"timm:{name}").weights(sources)
     _check(name)
@@ -60,7 +60,7 @@ def _load(name: str, sources: Sources) -> Encoder:
         network: Any = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError) as error:  # an unknown tag after the dot
         raise ConfigurationError(f"timm cannot build '{name}' ({error}); choose another name.") from None
-    config = timm.data.resolve_model_data_config(network)
+    config = resolve_model_data_config(network)
     classifiers = network.pretrained_cfg.get("classifier") or ()
     tops = tuple(f"{top}." for top in ([classifiers] if isinstance(classifiers, str) else classifiers))
     state = {key: value for key, value in read_tensors(path).items() if not key.startswith(tops)}
