@@ -162,7 +162,11 @@ def align(chosen: Chosen, dataset: str) -> None:
 @configured()
 @click.option("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
 @click.option(
-    "--method", default="comface", show_default=True, metavar="NAME", help="e.g. comface, scratch, imagenet, timm:resnet18"
+    "--method",
+    default="comface",
+    show_default=True,
+    metavar="NAME",
+    help="e.g. scratch, imagenet, timm:resnet18",
 )
 @click.option(
     "--mode",

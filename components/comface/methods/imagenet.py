@@ -103,10 +103,6 @@ def _load(sources: Sources) -> Encoder:
     return load_imagenet(METHOD.weights(sources))
 
 
-def _load(sources: Sources) -> Encoder:
-    return load_imagenet(METHOD.weights(sources))
-
-
 METHOD = Method(
     "imagenet",
     "ImageNet",
