@@ -14,7 +14,7 @@ EXTRAS = {
     "train": (
         "matplotlib", "jinja2", "sklearn", "simplejpeg", "prometheus_client", "onnxruntime", "ai_edge_litert",
     ),
-    "cluster": ("kfp", "kfp_server_api", "kubernetes"),
+    "cluster": ("cronsim", "kfp", "kfp_server_api", "kubernetes"),
 }  # fmt: skip
 """Module by module, in the order in which an error names the first that is not there."""
 
