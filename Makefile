@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HASHED := $(BIN)/pip install --quiet --no-deps --require-hashes --no-build-isolation
 
-.PHONY: help setup setup-dev run test check bench ablation test-system test-images requirements images test-k8s compile clean
+.PHONY: help setup setup-dev run test coverage check bench ablation test-system test-images requirements images test-k8s compile clean
 
 help:  ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -30,6 +30,9 @@ run: setup  ## the whole pipeline on this machine: a registered model and its re
 
 test: setup-dev  ## the default test suite
 	$(BIN)/pytest
+
+coverage: setup-dev  ## the default test suite with its coverage: a table, and pages in build/coverage/html
+	$(BIN)/pytest --cov --cov-report=term --cov-report=html
 
 check: setup-dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -65,4 +68,4 @@ test-images: setup-dev  ## build the images and run the whole pipeline inside th
 	sh docker/test-images.sh $(BIN)
 
 clean:  ## remove the environment and the runs
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) build runs

@@ -22,6 +22,7 @@ from comface.doctor import rows
 from comface.doctor.kubernetes import cluster_checks
 from comface.doctor.rows import Check, Row, answer, run_checks, table
 from comface.errors import ConfigurationError, TryAgain
+from comface.execution.container_image import IMAGE
 from comface.launch.api import connect
 from comface.plan.configuration import resolve
 from comface.plan.gpus import check_gpus, check_gpus_of_pod
@@ -184,7 +185,7 @@ def break_kfp_login(desk: Desk) -> None:
 
 
 def break_image(desk: Desk) -> None:
-    desk.named("comface-python:0.1.0")
+    desk.named(IMAGE)
 
 
 def break_namespace(desk: Desk) -> None:
@@ -252,7 +253,7 @@ def break_versioning(desk: Desk) -> None:
         (break_secret_permission, "secret", "note", "unknown, because you may not read it (403)"),
         (break_kfp_version, "API", "red", "KFP 2.5.0"),
         (break_kfp_login, "API", "red", "denied access (401"),
-        (break_image, "image", "note", "comface-python:0.1.0 is named by its tag, so it cannot be checked"),
+        (break_image, "image", "note", f"{IMAGE} is named by its tag, so it cannot be checked"),
         (break_versioning, "versioning", "note", "off"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from tiny_run import ROOT, TINY, sets
 
+from comface.execution.container_image import GPU_IMAGE, IMAGE
 from comface.models.registry import resolve_model
 from comface.plan.parameters import override_mapping
 from comface.run.local import for_one_machine
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not WHICH, reason="needs the images and a container engine: make test-images"),
 ]
 
-CPU, GPU, SERVING = "comface-python:0.1.0", "comface-gpu-python:0.1.0", "comface-serving-python:0.1.0"
+CPU, GPU, SERVING = IMAGE, GPU_IMAGE, GPU_IMAGE.replace("gpu", "serving")
 USER = 10001
 DOCKER = os.environ.get("DOCKER", "docker")
 LOCKED_IN = (
