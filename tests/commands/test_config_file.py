@@ -12,7 +12,7 @@ from comface.errors import ConfigurationError
 from comface.plan.config_file import read_config
 from comface.plan.configuration import resolve
 from comface.plan.from_parameters import configure
-from comface.plan.parameters import override_mapping
+from comface.plan.parameters import Parameters, override_mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = """\
@@ -81,7 +81,7 @@ def test_the_pipeline_gets_the_same_configuration_as_overrides(study: Path) -> N
     file = read_config(study)
     lines = [*file.overrides(), "transfer={tasks: [age, fatigue]}", "pretrain.epochs=8"]
     wanted = resolve("laptop", lines)
-    assert configure("laptop", override_mapping(lines), store="s3://clinic/artifacts") == wanted
+    assert configure(Parameters("laptop", override_mapping(lines), store="s3://clinic/artifacts")) == wanted
     assert wanted.transfer.tasks == ("age", "fatigue"), "a section of --set beats a field of the file"
 
 
