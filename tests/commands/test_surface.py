@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from tiny_run import command
 from comface.cli import main
 from comface.commands.program import comface
 from comface.errors import EXIT_CODES
+from comface.runtime.logs import Screen
 
 PINNED = Path(__file__).resolve().parents[1] / "data" / "command_line.yaml"
 
@@ -93,6 +95,25 @@ def test_each_command_and_each_argument_is_explained_and_its_examples_are_right(
         assert words.startswith(name)
         if "--config" not in words:  # which is read at once
             found.make_context(name, shlex.split(words.removeprefix(name)))  # refuses what the command would
+
+
+@pytest.mark.parametrize("name", dict(leaves()))
+def test_each_command_can_be_quiet_or_verbose(name: str) -> None:
+    options = [option for each in dict(leaves())[name].get_params(click.Context(comface)) for option in each.opts]
+    assert {"-q", "--quiet", "-v", "--verbose"} <= set(options)
+    assert len(options) == len(set(options))
+
+
+@pytest.mark.parametrize("words", ["--quiet verify", "verify -q", "-v verify", "verify --verbose"])
+def test_quiet_and_verbose_stand_before_or_after_the_command_and_hide_no_error(
+    words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([*words.split(), "--store", tmp_path.as_uri()]) == 64
+    assert capfd.readouterr().err.startswith("comface: No model is registered in")
+    assert logging.getLogger("comface").isEnabledFor(logging.DEBUG) == ("-v" in words)
+    assert [handler.level for handler in logging.getLogger().handlers if isinstance(handler, Screen)] == [
+        logging.DEBUG if "-v" in words else logging.ERROR
+    ]
 
 
 def test_comface_alone_is_help_with_each_command_and_each_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def test_what_is_asked_to_stop_is_saved_and_goes_on(tmp_path: Path, shards: Arti
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=200)
     assert child.returncode == 143, said
-    assert "error in pretrain: Pre-training was asked to stop at epoch 1" in said.splitlines()[-1]
+    assert "ERROR pretrain: Pre-training was asked to stop at epoch 1" in said.splitlines()[-1]
     assert published(tmp_path) == []
 
 
@@ -112,4 +112,4 @@ def test_the_sentence_of_a_process_under_torchrun_is_the_steps(tmp_path: Path, s
     child = start(tmp_path, shards, result="file:///elsewhere")
     _, said = child.communicate(timeout=300)
     assert child.returncode == 64, said
-    assert said.splitlines()[-1].startswith("error in pretrain: This process would make file:///")
+    assert " ERROR pretrain: This process would make file:///" in said.splitlines()[-1]

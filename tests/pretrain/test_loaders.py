@@ -100,7 +100,7 @@ def test_a_damaged_shard_is_one_sentence_from_a_loader_process_too(shards: Artif
     done = run(shards)
     assert done.returncode == 65
     assert "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error in pretrain: The object 'train-")
+    assert " ERROR pretrain: The object 'train-" in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_loader_process_that_is_killed_ends_the_training_in_one_sentence(shards: Artifact, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_request_to_stop_ends_a_training_whose_loaders_are_stopped_within_its_
         process.kill()
     assert process.returncode == 143, said
     last = said.strip().splitlines()[-1]
-    assert last.startswith("error in pretrain: Pre-training was asked to stop at epoch 1, step ")
+    assert " ERROR pretrain: Pre-training was asked to stop at epoch 1, step " in last
     assert "it is saved, run it again." in last
     assert "Traceback" not in said
 

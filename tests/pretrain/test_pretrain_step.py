@@ -175,7 +175,7 @@ def test_a_training_that_is_asked_to_stop_saves_and_goes_on_with_the_same_bits(
     _, told = child.communicate(timeout=LONG_S)
     assert child.returncode == 143, told
     last = told.strip().splitlines()[-1]
-    assert last.startswith("error in pretrain: Pre-training was asked to stop at epoch ")
+    assert " ERROR pretrain: Pre-training was asked to stop at epoch " in last
     assert last.endswith(".")
     assert train(tmp_path, shards).sha256 == undisturbed.sha256
 

@@ -9,7 +9,6 @@ import click
 from comface.commands.options import PIPELINE, Chosen, configured
 from comface.commands.surface import PATH, Command
 from comface.errors import GateRefused
-from comface.runtime.logs import configure
 from comface.runtime.output import say
 
 
@@ -26,8 +25,7 @@ from comface.runtime.output import say
     help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
 )
 @PIPELINE
-@click.option("--verbose", is_flag=True, help="show details: debug lines, lines of every step, warnings of libraries")
-def run(chosen: Chosen, output: Path | None, pipeline: Path | None, verbose: bool) -> int:
+def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     """Run the whole pipeline on this machine: from synthetic faces to a registered model and its report.
 
     It is the pipeline that a cluster runs, with the same components. Run the same command again to resume a run that
@@ -36,8 +34,6 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None, verbose: boo
     from comface.files import check_output_folder
     from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline
 
-    if verbose:
-        configure(1)
     folder = chosen.folder(output)
     check_output_folder(folder)
     config = chosen.configuration({"pretrain": ONE_MACHINE}, output)

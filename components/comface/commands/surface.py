@@ -19,14 +19,40 @@ from click.shell_completion import CompletionItem
 
 from comface.errors import ConfigurationError, TryAgain
 from comface.files import NO_ROOM
+from comface.runtime.logs import configure
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, readable=False)
 """A path as it is given: whoever reads or writes it says what is wrong with it."""
 
 
+def _shows(verbosity: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def set_it(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            configure(verbosity)
+
+    return set_it
+
+
+LINES = [
+    click.Option(
+        ["--quiet", "-q"], is_flag=True, is_eager=True, expose_value=False, callback=_shows(-1),
+        help="Show errors and the result only.",
+    ),
+    click.Option(
+        ["--verbose", "-v"], is_flag=True, is_eager=True, expose_value=False, callback=_shows(1),
+        help="Show details: debug lines, warnings of libraries, all that a run's steps print.",
+    ),
+]  # fmt: skip
+"""Options of every command, before or after its name."""
+
+
 class Shown(click.Command):
     """What a command and a group of commands share."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, help_option = super().get_params(ctx)
+        return [*own, *LINES, help_option]
 
     def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:
         super().__init__(*arguments, **options)
