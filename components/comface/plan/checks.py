@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comface.errors import ComfaceError, DataError, raise_any
+from comface.methods import METHODS, method
 from comface.plan import consistency
 from comface.plan.configuration import RunConfig
 from comface.plan.datasets import check_dataset
@@ -74,6 +75,7 @@ def survey_run(config: RunConfig) -> Survey:
         [
             *configuration_checks(config, asked),
             Check("embedded models", models),
+            *(Check(f"method {name}", functools.partial(check_method, name)) for name in _own_methods(asked)),
             Check("weights", generators),
             Check("screening", lambda: check_screening(config)),
             *(
@@ -86,6 +88,18 @@ def survey_run(config: RunConfig) -> Survey:
         ]
     )
     return survey
+
+
+def _own_methods(config: RunConfig) -> list[str]:
+    """The methods that people name from outside: a backbone of timm, a function of their own."""
+    screening = [config.screening.method] if config.screening.action != "skip" else []
+    return [name for name in dict.fromkeys([*config.transfer.methods, *screening]) if name not in METHODS]
+
+
+def check_method(name: str) -> str:
+    """Raises ConfigurationError where its code is not on this machine."""
+    method(name).check()
+    return "found"
 
 
 def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> list[Check]:

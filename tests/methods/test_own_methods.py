@@ -1,0 +1,268 @@
+"""A method that no file of the package knows goes the whole way: resolve, transfer, report, gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import nn
+
+from comface.artifacts.arrays import array_bytes
+from comface.artifacts.manifest import Artifact, Draft
+from comface.cli import main
+from comface.errors import ConfigurationError, DataError
+from comface.evaluate.config import EvaluateConfig
+from comface.evaluate.step import evaluate
+from comface.faces.preprocessing import Preprocessing
+from comface.methods import METHODS, load_method, method
+from comface.methods.encoder import Encoder, Sources, encode
+from comface.methods.method import Method
+from comface.networks.backbones import build_backbone
+from comface.plan.checks import survey_run
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.consistency import items
+from comface.plan.missing import absent_methods, without_missing
+from comface.plan.step import make_plans
+from comface.register.config import RegisterConfig
+from comface.register.step import gate
+from comface.store import FileStore
+from comface.tasks.config import Task
+from comface.transfer.config import TransferConfig
+from comface.transfer.features import features
+from comface.transfer.from_plan import weight_file
+from comface.transfer.step import transfer
+
+TASK = Task(dataset="fgnet", label="age", unit="years")
+CONFIG = TransferConfig(backbone="narrow", image_size_px=32, pairs_per_subject=12, folds=2)
+TIMM = "timm:test_resnet"
+
+
+def corner(sources: Sources) -> Encoder:
+    """The mean colour of a face, which in these tests grows with the label."""
+    return Encoder(3, Preprocessing(size_px=8), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+
+@pytest.fixture
+def toy() -> Iterator[str]:
+    METHODS.add("toy", Method("toy", "Mean colour", corner, trainable=False))
+    yield "toy"
+    METHODS.remove("toy")
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """Writes a module `NAME.py` on the Python path; returns the reference to its function `encoder`."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, body: str) -> str:
+        (tmp_path / f"{name}.py").write_text(
+            "from torch import nn\nfrom comface.faces.preprocessing import Preprocessing\n"
+            f"from comface.methods.encoder import Encoder\n{body}\n"
+        )
+        return f"{name}:encoder"
+
+    return write
+
+
+FUNCTION = """
+def encoder(sources):
+    return Encoder(3, Preprocessing(size_px=8), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FileStore:
+    return FileStore(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def faces(store: FileStore) -> Artifact:
+    """8 people, 6 photos each, whose brightness is their age."""
+    rng = np.random.default_rng(0)
+    age_N = rng.integers(10, 60, 48)
+    images = np.clip(age_N[:, None, None, None] * 4 + rng.integers(-9, 9, (48, 32, 32, 3)), 0, 255).astype(np.uint8)
+    rows = [
+        {"subject": f"s{i % 8}", "labels": {"age": float(age_N[i])}, "session": "", "phase": "", "sha256": f"{i:064d}"}
+        for i in range(48)
+    ]
+    draft = Draft(store, "faces", {"name": "drawn"}, {}, step="comface.transfer.align")
+    draft.write("faces.npy", array_bytes(images))
+    draft.write_json("photos.json", rows)
+    return draft.publish({"dataset": "fgnet", "rehearsal": True, "found": 48, "missed": {}})
+
+
+@pytest.fixture(scope="module")
+def backbone(store: FileStore) -> Artifact:
+    network, _ = build_backbone("narrow")
+    config = {"backbone": "narrow", "image_size_px": 32, "view_share": 1.0}
+    draft = Draft(store, "backbone", config, {}, step="comface.pretrain.step")
+    state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
+    draft.write("model.safetensors", safetensors.torch.save(state))
+    return draft.publish({})
+
+
+def configured(*overrides: str) -> RunConfig:
+    return resolve("laptop", ["transfer.tasks=[age]", *overrides], {"store": "file:///somewhere"})
+
+
+def whole_way(store: FileStore, faces: Artifact, backbone: Artifact, name: str) -> tuple[str, str]:
+    """(report, decision) of a run whose rival is the method `name`."""
+    config = configured(f"transfer.methods=[comface, {name}]", "transfer.modes=[linear]", f"register.must_beat={name}")
+    assert items(config) == [("age", "comface", "linear"), ("age", name, "linear")]
+    assert {json.loads(item)["method"] for item in make_plans(config, "run-1").items} == {"comface", name}
+    results = [
+        transfer(store, CONFIG, "age", TASK, each, "linear", faces, None, backbone, None) for each in ("comface", name)
+    ]
+    evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
+    _, recorded = gate(store, RegisterConfig(must_beat=name), evaluation)
+    return evaluation.read("report.html").decode(), recorded.read("decision.md").decode()
+
+
+def test_a_method_that_only_this_test_knows_goes_from_resolve_to_report_and_gate(store, faces, backbone, toy) -> None:
+    report, decision = whole_way(store, faces, backbone, toy)
+    assert "Mean colour" in report
+    assert "| beats toy | age | linear |" in decision
+    with pytest.raises(ConfigurationError, match="has no layers to fine-tune"):
+        transfer(store, CONFIG, "age", TASK, toy, "finetune", faces, None, backbone, None)
+
+
+def test_a_function_of_a_module_goes_the_same_way_under_its_own_name(store, faces, backbone, write_module) -> None:
+    name = write_module("lab_colour", FUNCTION)
+    report, decision = whole_way(store, faces, backbone, name)
+    assert name in report
+    assert f"| beats {name} | age | linear |" in decision
+
+
+def test_features_of_a_function_are_made_anew_when_its_source_changes_and_kept_while_its_revision_stays(
+    store, faces, write_module
+) -> None:
+    def address(body: str) -> str:
+        return features(store, write_module("lab_kept", body), faces, None, None, CONFIG).uri
+
+    assert address(FUNCTION) == address(FUNCTION)
+    assert address(FUNCTION) != address(FUNCTION + "\n# another remark\n")
+    assert address(FUNCTION + "\nREVISION = 1\n") == address(FUNCTION + "\nREVISION = 1  # another remark\n")
+    assert address(FUNCTION + "\nREVISION = 1\n") != address(FUNCTION + "\nREVISION = 2\n")
+
+
+def test_resolve_finds_a_function_without_running_its_module(write_module) -> None:
+    name = write_module("lab_unrun", FUNCTION + "\nraise RuntimeError('run')\n")
+    survey = survey_run(configured(f"transfer.methods=[comface, scratch, '{name}']"))
+    (check,) = (check for check in survey.checks if check.name == f"method {name}")
+    assert check.ask() == "found"
+    with pytest.raises(ConfigurationError, match=rf"The method '{name}' failed \(RuntimeError: run\)"):
+        load_method(name, Sources())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere.lab:encoder", "needs the module 'nowhere.lab', which is not on the Python path; install it"),
+        ("subprocess:run", "names a module of Python itself"),
+        ("comface.seeds:encoder", "needs 'encoder', which .*seeds.py does not define"),
+        ("timm:resnet19", "timm has no model 'resnet19'; .*for example resnet1"),
+    ],
+)
+def test_a_name_from_outside_that_means_nothing_is_told_before_the_run(name: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        method(name).check()
+
+
+@pytest.mark.parametrize("name", ["timm:Res Net", "timm:", "lab:", ":encoder", "../lab:encoder", "lab:encoder()"])
+def test_a_name_of_another_form_is_a_wrong_field(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"'transfer.methods.1' is wrong: the method .* is not of the form"):
+        configured(f"transfer.methods=[comface, '{name}']")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("def encoder(sources):\n    return 3", "gives int, not a comface.methods.encoder.Encoder"),
+        (
+            "def encoder(sources):\n    return 1 / 0",
+            "failed .ZeroDivisionError: division by zero.; correct",
+        ),
+        (FUNCTION.replace("Encoder(3", "Encoder(4"), r"features of the shape \(1, 3\) for one face, not \(1, 4\)"),
+        (FUNCTION.replace("nn.Flatten()", "nn.Linear(9, 9)"), "cannot encode a face"),
+        ("encoder = (", "cannot be read"),
+    ],
+)
+def test_a_function_that_gives_no_encoder_is_one_sentence(write_module, body: str, told: str) -> None:
+    name = write_module(f"lab_{abs(hash(body))}", body)
+    with pytest.raises(ConfigurationError, match=told):
+        load_method(name, Sources())
+
+
+# A backbone of timm
+
+
+@pytest.fixture(scope="module")
+def timm_state() -> dict[str, torch.Tensor]:
+    import timm
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return timm.create_model("test_resnet", pretrained=False).state_dict()
+
+
+def test_a_backbone_of_timm_reads_its_weights_from_a_file_and_shows_faces_as_timm_says(
+    tmp_path: Path, timm_state: dict[str, torch.Tensor]
+) -> None:
+    import timm
+
+    torch.save(timm_state, tmp_path / "w.pth")
+    faces_N = np.random.default_rng(0).integers(0, 256, (2, 160, 160, 3), np.uint8)
+    encoder = load_method(TIMM, Sources(weights=tmp_path / "w.pth"))
+    assert encoder.preprocessing == Preprocessing(size_px=160)
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=0).eval()
+    network.load_state_dict({name: value for name, value in timm_state.items() if not name.startswith("fc.")})
+    with torch.inference_mode():
+        expected = network((torch.from_numpy(faces_N).float() / 255 - 0.5).permute(0, 3, 1, 2) / 0.5)
+    assert np.allclose(encode(encoder, faces_N), expected.numpy(), atol=1e-5)
+    with pytest.raises(ConfigurationError, match=f"'{TIMM}' needs its weights; .* as 'timm/test_resnet.safetensors'"):
+        load_method(TIMM, Sources())
+    safetensors.torch.save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
+    with pytest.raises(DataError, match="do not fit the network"):
+        load_method(TIMM, Sources(weights=tmp_path / "other.safetensors"))
+
+
+def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_it_the_method_is_absent(
+    tmp_path: Path, timm_state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFACE_CACHE", str(tmp_path / "cache"))
+    location = tmp_path / "weights"
+    config = configured(f"transfer.methods=[comface, '{TIMM}']", f"weights={location}", "register.must_beat=null")
+    absent = absent_methods(config, set())
+    assert absent == {TIMM: f"{location.as_uri()} lacks timm/test_resnet.safetensors; put its weights there"}
+    left, notes = without_missing(config, set(), absent)
+    assert left.transfer.methods == ("comface",)
+    assert notes == [f"The method {TIMM} is left out: {absent[TIMM]}."]
+
+    (location / "timm").mkdir(parents=True)
+    safetensors.torch.save_file(timm_state, location / "timm" / "test_resnet.safetensors")
+    assert absent_methods(config, set()) == {}
+    plans = [json.loads(item) for item in make_plans(config, "run-1").items]
+    (path,) = {weight_file(plan) for plan in plans if plan["method"] == TIMM}
+    assert path is not None
+    assert {weight_file(plan) for plan in plans if plan["method"] == "comface"} == {None}
+    (location / "timm" / "test_resnet.safetensors").write_bytes(b"another")
+    with pytest.raises(DataError, match="it was replaced while the run was under way"):
+        weight_file(next(plan for plan in plans if plan["method"] == TIMM))
+
+
+def test_features_of_a_backbone_of_timm_by_the_command_line(
+    tmp_path: Path, timm_state: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    safetensors.torch.save_file(timm_state, tmp_path / "w.safetensors")
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    words = ["features", "--method", TIMM, str(tmp_path / "a.png"), "--output", str(tmp_path / "o.npy")]
+    assert main(words) == 64
+    assert "needs its weights" in capsys.readouterr().err
+    assert main([*words, "--weights", str(tmp_path / "w.safetensors")]) == 0
+    assert np.load(tmp_path / "o.npy").shape == (1, 96)
