@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from comface.artifacts.manifest import Artifact
 from comface.directions.edits import swept
 from comface.faces.lightness import Counts, added, counted, skin_lightness
-from comface.generators import FaceGenerator, draw, edit
+from comface.generators import FaceGenerator, edit
 from comface.seeds import derive_seed
 from comface.tracks.composition import Identity, identities, totals, tracks_of
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.located import Located, located_tracks, track_jpegs
-from comface.tracks.screen import LARGEST_SIDE_PX, Finder, finder_for
+from comface.tracks.screen import Finder, finder_for
 from comface.tracks.sources import Load, Source
-from comface.tracks.sweep import render_track, to_uint8
+from comface.tracks.sweep import render_track, unedited_face
 from comface.tracks.tar import Track
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ class RenderedSample:
         return (self.find or finder_for(generator)) if self.config.screen_faces else None
 
     def _unedited(self, generator: str, seed: int) -> Pixels:
-        source = self.sources[generator].generator
-        side_px = min(source.image_size_px, LARGEST_SIDE_PX)
-        w_1D = draw(source, [seed], self.config.truncation_psi)
-        return to_uint8(source.render(w_1D, side_px), side_px).cpu().numpy()[0]
+        return unedited_face(self.sources[generator].generator, seed, self.config.truncation_psi)
 
     def _edited(self, track: Track, at: Sequence[int]) -> torch.Tensor:
         source, alphas = self.sources[track.generator], [self.alphas[i] for i in at]

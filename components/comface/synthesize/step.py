@@ -20,7 +20,7 @@ from typing import TypeVar
 from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
 from comface.faces.lightness import skin_lightness
-from comface.generators import draw, load_generator
+from comface.generators import load_generator
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
 from comface.store import Store
@@ -28,10 +28,10 @@ from comface.synthesize.chunk import Chunk, LookedAt, adopt_chunk, make_chunk
 from comface.synthesize.tally import Tally
 from comface.tracks.composition import Identity, check_names, chunks, identities, part_identities, tracks, tracks_of
 from comface.tracks.config import SynthesizeConfig
-from comface.tracks.screen import LARGEST_SIDE_PX, Finder, finder_for
+from comface.tracks.screen import Finder, finder_for
 from comface.tracks.sources import Load, Source, open_sources
 from comface.tracks.supplies import Files
-from comface.tracks.sweep import encode, render_track, to_uint8
+from comface.tracks.sweep import encode, render_track, unedited_face
 from comface.tracks.tar import Track
 
 logger = logging.getLogger(__name__)
@@ -139,9 +139,7 @@ class _Work:
             return True
         started = time.monotonic()
         generator = self.sources[identity.generator].generator
-        side_px = min(generator.image_size_px, LARGEST_SIDE_PX)
-        w_1D = draw(generator, [identity.seed], self.config.truncation_psi)
-        image_HW3 = to_uint8(generator.render(w_1D, side_px), side_px).cpu().numpy()[0]
+        image_HW3 = unedited_face(generator, identity.seed, self.config.truncation_psi)
         seen = LookedAt(
             generator=identity.generator, identity=identity.name, lightness=round(skin_lightness(image_HW3), 1),
             face=find(image_HW3),

@@ -13,8 +13,6 @@ import numpy as np
 
 Finder = Callable[[np.ndarray], bool]
 KNOWN_TO_BE_FACES = ("procedural",)
-LARGEST_SIDE_PX = 256
-"""Generated faces fill their image: more pixels only cost time, while the device waits."""
 SURELY_SEEN = -0.25
 """Confidence from which a face counts wherever it lies."""
 CENTRED, WIDE = 0.15, 0.3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simplejpeg
 
-from comface.generators import FaceGenerator
+from comface.generators import FaceGenerator, draw
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,9 @@ PIXELS_AT_ONCE = 2**24
 FULL_COLOUR_BELOW_PX = 128
 """Smaller images keep full chroma: halved, a 64 px mouth has 5 x 2 samples of colour."""
 
+LARGEST_SIDE_PX = 256
+"""Of a face that is looked for: generated faces fill their image, so more pixels only cost time."""
+
 
 def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int) -> np.ndarray:
     """The track's images (A,H,W,3) uint8, rendered and resized on the generator's device. Latents are (A,D), or
@@ -30,6 +33,12 @@ def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int
     at_once = max(1, PIXELS_AT_ONCE // max(generator.image_size_px, size_px) ** 2)
     pieces = [to_uint8(generator.render(w_ND, size_px), size_px).cpu() for w_ND in edited_AD.split(at_once)]
     return np.concatenate([piece.numpy() for piece in pieces])
+
+
+def unedited_face(generator: FaceGenerator, seed: int, psi: float) -> np.ndarray:
+    """The identity of `seed` without an edit (H,W,3) uint8, at most LARGEST_SIDE_PX wide: what screening looks at."""
+    side_px = min(generator.image_size_px, LARGEST_SIDE_PX)
+    return to_uint8(generator.render(draw(generator, [seed], psi), side_px), side_px).cpu().numpy()[0]
 
 
 def to_uint8(images_NCHW: torch.Tensor, size_px: int) -> torch.Tensor:
