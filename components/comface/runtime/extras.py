@@ -14,9 +14,9 @@ EXTRAS = {
     "train": (
         "matplotlib", "jinja2", "sklearn", "simplejpeg", "prometheus_client", "onnxruntime", "ai_edge_litert",
     ),
-    "cluster": ("cronsim", "kfp", "kfp_server_api", "kubernetes"),
+    "cluster": ("kfp", "kfp_server_api", "kubernetes", "cronsim"),
 }  # fmt: skip
-"""Module by module, in the order in which an error names the first that is not there."""
+"""An error names the first of them that is not installed, so the best known stands first."""
 
 
 def check_extras(command: str, *extras: str) -> None:
