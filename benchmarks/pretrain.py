@@ -3,7 +3,7 @@
     python benchmarks/pretrain.py [--rounds 3] [--seconds 1] [--set pretrain.FIELD=VALUE]
 
 In: the profile `laptop`'s pre-training, on shards of 64 generated identities. Out: tables of medians over rounds, which
-alternate between settings, so that drift of the machine meets all alike. Every setting runs `train_steps` itself, in a
+alternate between settings, so that drift of the machine meets all alike. Every setting runs `train_step` itself, in a
 process of its own: OpenMP reads OMP_NUM_THREADS and OMP_WAIT_POLICY when it is loaded. Where `lightly` can be imported,
 its NT-Xent loss is timed beside ours (it is no dependency):
 
@@ -33,12 +33,13 @@ from torch import Tensor
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.plan.configuration import resolve
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.data import Batch, PairImages, batches
-from comface.pretrain.loop import Sums, build_optimizer, train_steps
+from comface.pretrain.data import Batch, PairImages
+from comface.pretrain.loaders import batches
 from comface.pretrain.losses import inter_personal_loss
-from comface.pretrain.network import ComFace
 from comface.pretrain.pairs import PairSampler
+from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
+from comface.pretrain.step import build_network, build_optimizer, train_step
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -107,9 +108,7 @@ def pair_images(shards: Artifact, config: PretrainConfig) -> PairImages:
 
 def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> dict[str, float]:
     """Median seconds per phase of a training step, in this process. Every mark names what has passed since the last."""
-    network = ComFace(config.backbone, config.projection_hidden, config.projection_width).to(
-        memory_format=torch.channels_last
-    )
+    network = build_network(config, 10.0).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(network, config)
     passed: dict[str, list[float]] = defaultdict(list)
     last = time.perf_counter()
@@ -134,8 +133,8 @@ def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> di
 
     def train(count: int) -> None:
         mark("between")
-        here = Processes(0, 1, torch.device("cpu"))
-        train_steps(network, optimizer, marked(count), config, here, 1, range(count), 1000, Sums(), lambda _: None)
+        for batch in marked(count):
+            train_step(network, optimizer, batch, config, Processes(0, 1, torch.device("cpu")), Position(ENDLESS))
 
     train(1)  # memory is allocated, kernels are chosen
     passed.clear()

@@ -18,11 +18,12 @@ from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError, TryAgain
-from comface.pretrain.data import PairImages, batches, check_shared_memory, loader_failures
+from comface.pretrain.data import PairImages
 from comface.pretrain.draft import loader_bytes
+from comface.pretrain.loaders import batches, check_shared_memory, loader_failures
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes
-from comface.pretrain.step import StopRequested, stop_requests
+from comface.pretrain.stop import StopRequested, stop_requests
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -195,7 +196,7 @@ def test_what_loaders_hold_fits_into_what_is_asked_for(shards: Artifact, tmp_pat
 
 
 def test_a_request_to_stop_ends_a_wait_for_data_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comface.pretrain.step.WAIT_S", 0.3)
+    monkeypatch.setattr("comface.pretrain.stop.WAIT_S", 0.3)
     never = threading.Event()
     before = signal.getsignal(signal.SIGALRM)
     with stop_requests() as stop:
@@ -209,7 +210,7 @@ def test_a_request_to_stop_ends_a_wait_for_data_that_do_not_come(monkeypatch: py
 
 
 def test_a_request_to_stop_does_not_interrupt_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comface.pretrain.step.WAIT_S", 0.1)
+    monkeypatch.setattr("comface.pretrain.stop.WAIT_S", 0.1)
     with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.3)

@@ -31,10 +31,12 @@ from comface.pretrain import checkpoint
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
 from comface.pretrain.draft import draft_backbone
-from comface.pretrain.loop import Sums, build_optimizer, train_steps
+from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
+from comface.pretrain.network import Outputs
+from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
-from comface.pretrain.step import StopRequests, Training, pretrain
+from comface.pretrain.step import build_network, build_optimizer, pretrain, train_step
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -213,8 +215,11 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_whole_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, shards: Artifact, edit) -> None:
     store = FileStore(tmp_path / "store")
     draft = draft_backbone(store, config_of(), shards)
-    training = Training(config_of(), shards, draft.store, tmp_path / "cache", ALONE, StopRequests())
-    training._save()
+    config = config_of()
+    network = build_network(config, 10.0)
+    gauges = Gauges(config, ALONE)
+    begun = checkpoint.Checkpoints(draft.store, config, network, build_optimizer(network, config), ALONE, gauges)
+    begun.save(Position(30))
     state = {**checkpoint.load(draft.store), "training": draft.uri.rpartition("/")[2]}
     edit(state)
     buffer = io.BytesIO()
@@ -312,11 +317,11 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.f, self.g, self.l = nn.Linear(3 * 8 * 8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
+        self.backbone, self.projection, self.head = nn.Linear(3 * 8 * 8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
 
-    def forward(self, x1: torch.Tensor, x2: torch.Tensor | None, y: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        h1, h2, hy = (self.f(nn.functional.adaptive_avg_pool2d(x, 8).flatten(1)) for x in (x1, x2, y))
-        return self.g(torch.cat([h1, h2])), self.l(torch.relu(hy - h1)).squeeze(1)
+    def forward(self, x1: torch.Tensor, x2: torch.Tensor | None, y: torch.Tensor | None) -> Outputs:
+        h1, h2, hy = (self.backbone(nn.functional.adaptive_avg_pool2d(x, 8).flatten(1)) for x in (x1, x2, y))
+        return Outputs(self.projection(torch.cat([h1, h2])), self.head(torch.relu(hy - h1)).squeeze(1))
 
 
 def training_step(processes: Processes) -> tuple[float, torch.Tensor]:
@@ -332,9 +337,8 @@ def training_step(processes: Processes) -> tuple[float, torch.Tensor]:
     whole = (images[0], images[1], alphas[0], alphas[1])
     batch = Batch(*(part[processes.share] for part in whole))
     wrapped = nn.parallel.DistributedDataParallel(plain) if processes.count > 1 else plain
-    sums = Sums()
-    train_steps(wrapped, optimizer, iter([batch]), config, processes, 1, range(1), 1, sums, lambda _: None)
-    return sums.intra, torch.cat([p.grad.flatten() for p in plain.parameters()])
+    _, intra = train_step(wrapped, optimizer, batch, config, processes, Position(1))
+    return intra, torch.cat([p.grad.flatten() for p in plain.parameters()])
 
 
 def one_of_two(rank: int, folder: str) -> None:

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import math
 import pickle
+import time
 import zipfile
 from typing import Any
 
 import torch
-from torch import nn
 
-from comface.errors import DataError
-from comface.pretrain.loop import Sums
+from comface.errors import DataError, TryAgain
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.gauges import Gauges
+from comface.pretrain.network import ComFace
+from comface.pretrain.position import Position, Sums
+from comface.pretrain.processes import Processes
 from comface.store import Store
 from comface.weights.pickle_machine import Refused
 from comface.weights.torch_files import DAMAGED, check_zip
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
 ANEW = f"delete its object '{CHECKPOINT}' to start anew"
@@ -56,24 +63,69 @@ def load(store: Store) -> dict[str, Any] | None:
     return state
 
 
-def restore(
-    store: Store, state: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, steps: int
-) -> tuple[int, int, Sums, list[dict[str, Any]]]:
-    """Load network and optimiser from `state`; gives epoch, step, sums and curve. `steps`: those of an epoch. Raises
-    DataError where the state does not fit the training."""
-    try:
-        epoch, step, curve, sums = state["epoch"], state["step"], state["curve"], Sums(**state["sums"])
-        network.load_state_dict(state["network"])
-        rates = optimizer.state_dict()["param_groups"]  # they follow from the configuration
-        optimizer.load_state_dict({**state["optimizer"], "param_groups": rates})
-        whole = (type(epoch), type(step), type(curve), sums.steps) == (int, int, list, step)
-        begun = 1 <= epoch <= epochs and 0 <= step <= steps
-        fits = whole and (begun or (epoch, step) == (epochs + 1, 0)) and len(curve) == epoch - 1
-        if not (fits and math.isfinite(sums.inter + sums.intra)):
-            raise _foreign(store)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        raise _foreign(store) from None
-    return epoch, step, sums, curve
+class Checkpoints:
+    """Those of one training. Every process reads them, the first writes them."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: PretrainConfig,
+        network: ComFace,
+        optimizer: torch.optim.Optimizer,
+        processes: Processes,
+        gauges: Gauges,
+    ) -> None:
+        self.store, self.config, self.network, self.optimizer = store, config, network, optimizer
+        self.processes, self.gauges = processes, gauges
+        self.is_saved = True
+        """Whether the last attempt succeeded."""
+        self._tried_s = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._tried_s > self.config.checkpoint_every_s
+
+    def resume(self, steps_per_epoch: int) -> Position:
+        """Where the training starts: at its first step, or where its last checkpoint was written, with network and
+        optimiser as they were then. Raises DataError where a checkpoint does not fit the training."""
+        state = load(self.store)
+        if state is None:
+            return Position(steps_per_epoch)
+        try:
+            at = Position(steps_per_epoch, state["epoch"], state["step"], Sums(**state["sums"]), state["curve"])
+            self.network.load_state_dict(state["network"])
+            rates = self.optimizer.state_dict()["param_groups"]  # they follow from the configuration
+            self.optimizer.load_state_dict({**state["optimizer"], "param_groups": rates})
+            if not _fits(at, self.config.epochs):
+                raise _foreign(self.store)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            raise _foreign(self.store) from None
+        if self.processes.first:
+            logger.info(f"Resuming pre-training at epoch {at.epoch}, step {at.step}, from its last checkpoint")
+        return at
+
+    def save(self, at: Position) -> None:
+        """Write a checkpoint. A store that cannot take it now costs no training: the next checkpoint tries again."""
+        self._tried_s, self.is_saved = time.monotonic(), True
+        if self.processes.first:
+            state = {
+                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": at.epoch,
+                "step": at.step, "sums": vars(at.sums), "curve": at.curve,
+            }  # fmt: skip
+            try:
+                save(self.store, state)
+            except TryAgain as error:
+                logger.warning(f"The checkpoint was not saved, and the training continues without it: {error}")
+                self.is_saved = False
+                return
+        self.gauges.saved()
+
+
+def _fits(at: Position, epochs: int) -> bool:
+    whole = (type(at.epoch), type(at.step), type(at.curve), at.sums.steps) == (int, int, list, at.step)
+    begun = 1 <= at.epoch <= epochs and 0 <= at.step <= at.steps_per_epoch
+    ended = (at.epoch, at.step) == (epochs + 1, 0)
+    return whole and (begun or ended) and len(at.curve) == at.epoch - 1 and math.isfinite(at.sums.inter + at.sums.intra)
 
 
 def _training(store: Store) -> str:

@@ -5,13 +5,30 @@ Legend: N pairs, D feature width, P projection width.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, cat, nn
 
 from comface.networks.backbones import ChangeHead, build_backbone
 
 
+class Views(NamedTuple):
+    """What the network sees of a batch of pairs: two views of x, one of y; None for what no loss needs."""
+
+    x1_NCHW: Tensor
+    x2_NCHW: Tensor | None
+    y_NCHW: Tensor | None
+
+
+class Outputs(NamedTuple):
+    z_2NP: Tensor | None
+    """Of equation (1): rows i and i + N are the two views of x_i. None without a second view."""
+    d_N: Tensor | None
+    """l(ReLU(h_y - h_x)), the estimated changes. None without y."""
+
+
 class ComFace(nn.Module):
-    """f, g and l. `forward` takes the three augmented views of a batch of pairs and gives what the losses need."""
+    """f, g and l; `projection_hidden`: None for the width of the features."""
 
     def __init__(self, backbone: str, projection_hidden: int | None, projection_width: int) -> None:
         super().__init__()
@@ -20,15 +37,12 @@ class ComFace(nn.Module):
         self.projection = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, projection_width))
         self.head = ChangeHead(width)
 
-    def forward(self, x1_NCHW: Tensor, x2_NCHW: Tensor | None, y_NCHW: Tensor | None) -> tuple[Tensor | None, ...]:
-        """z (2N,P) of equation (1), or None without `x2_NCHW`; d (N,) of l(ReLU(h_y - h_x)), or None without
-        `y_NCHW`.
-
-        All views go through f in one batch: BatchNorm then sees x and y alike, and one pass
-        launches fewer kernels than three (docs/reproduction.md)."""
+    def forward(self, x1_NCHW: Tensor, x2_NCHW: Tensor | None, y_NCHW: Tensor | None) -> Outputs:
+        """All views go through f in one batch: BatchNorm then sees x and y alike, and one pass launches fewer kernels
+        than three (docs/reproduction.md)."""
         count = x1_NCHW.shape[0]
         views = [x1_NCHW, *(v for v in (x2_NCHW, y_NCHW) if v is not None)]
         h = self.backbone(cat(views)).split(count)
         z_2NP = self.projection(cat(h[:2])) if x2_NCHW is not None else None
         d_N = self.head(h[0], h[-1]) if y_NCHW is not None else None
-        return z_2NP, d_N
+        return Outputs(z_2NP, d_N)

@@ -88,6 +88,11 @@ class PairSampler:
         self.identities, self.images = len(names), int(images_T.sum())
         self.full_epoch_steps = steps_of(self._images_I, pairs_per_step)
 
+    @property
+    def s_max(self) -> float:
+        """S_max of equation (2): the widest change that a track shows."""
+        return float(np.ptp(self.alpha_A))
+
     def batch(self, epoch: int, step: int, s: float) -> PairBatch:
         """The pairs of one step; `s` is the curriculum's range S for this epoch. Steps beyond `full_epoch_steps` begin
         the images anew, in another order."""

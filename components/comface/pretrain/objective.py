@@ -1,0 +1,65 @@
+"""What a training step minimises: a batch's augmented views through f, g and l, both losses, their weighted sum.
+
+Legend: N pairs of this process, P projection width, H = W side length of a stored image (uint8) or of a view (float32).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from comface.pretrain.augment import Draws, augment
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.data import Batch
+from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
+from comface.pretrain.network import Outputs, Views
+from comface.pretrain.processes import Processes
+
+
+class Losses(NamedTuple):
+    """Scalars; `inter` and `intra` are None where that loss is not learned."""
+
+    total: Tensor
+    """What is differentiated."""
+    inter: Tensor | None
+    intra: Tensor | None
+    d_N: Tensor | None
+    """The estimated changes."""
+
+
+def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draws: Draws) -> Losses:
+    """`network`: ComFace, alone or wrapped for several processes. `draws` decide the views."""
+    views = views_of(batch, config, draws, processes.device)
+    with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        z_2NP, d_N = Outputs(*network(*views))
+    total = torch.zeros((), device=processes.device)
+    inter = intra = None
+    if z_2NP is not None:
+        inter = inter_personal_loss(processes.gather_views(z_2NP), config.temperature)
+        total = total + processes.count * inter  # its gradient reaches this process's rows only: gather_views
+    if d_N is not None:
+        alpha_x_N, alpha_y_N = (alpha_N.to(processes.device) for alpha_N in (batch.alpha_x_N, batch.alpha_y_N))
+        intra = intra_personal_loss(d_N, alpha_x_N, alpha_y_N, config.target)
+        total = total + config.intra_weight * intra
+    return Losses(total, inter, intra, d_N)
+
+
+def views_of(batch: Batch, config: PretrainConfig, draws: Draws, device: torch.device) -> Views:
+    """Two views of every x for L_inter, one of every y for L_intra; each drawn by itself (augment.py)."""
+    x_NCHW, y_NCHW = (to_device(images_NHWC, device) for images_NHWC in (batch.x_NHWC, batch.y_NHWC))
+
+    def view(images_NCHW: Tensor) -> Tensor:
+        seen = augment(images_NCHW, config.image_size_px, config.augmentation, draws, config.view_share)
+        return seen.contiguous(memory_format=torch.channels_last)
+
+    x1_NCHW = view(x_NCHW)
+    x2_NCHW = view(x_NCHW) if config.learning != "intra" else None
+    return Views(x1_NCHW, x2_NCHW, view(y_NCHW) if config.learning != "inter" else None)
+
+
+def to_device(images_NHWC: Tensor, device: torch.device) -> Tensor:
+    """uint8 (N,H,W,3) -> float32 (N,3,H,W) in [-1, 1] on the device, channels last."""
+    x = images_NHWC.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return x.float().div_(127.5).sub_(1)

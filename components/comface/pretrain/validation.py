@@ -1,0 +1,81 @@
+"""Validation after each epoch, on pairs of held-out identities: losses, how well d follows the change, retrieval.
+
+Legend: N pairs of a batch, V pairs of all batches, D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from comface.pretrain.augment import Draws, augment
+from comface.pretrain.config import Augmentation, PretrainConfig
+from comface.pretrain.data import Batch
+from comface.pretrain.network import ComFace
+from comface.pretrain.objective import losses_of, to_device
+from comface.pretrain.processes import Processes
+from comface.seeds import derive_seed
+
+AS_IT_IS = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, saturation=0, hue=0, grayscale=0)
+"""The view that transfer shows."""
+
+
+@torch.no_grad()
+def validate(
+    network: ComFace, batches: Iterable[Batch], config: PretrainConfig, device: torch.device
+) -> dict[str, Any]:
+    """`loss_inter`, `loss_intra`; `corr` and `mae` of the estimated change; `top1`: the share of x that find their y.
+    None where that is not learned. The first process alone validates."""
+    network.eval()
+    alone = Processes(0, 1, device)
+    estimated, true, inter_sum, hits, rows = list[Tensor](), list[Tensor](), 0.0, 0, 0
+    for number, batch in enumerate(batches):
+        pairs = len(batch.alpha_x_N)
+        draw = torch.Generator().manual_seed(derive_seed(config.seed, "validation views", number))
+        losses = losses_of(network, batch, config, alone, Draws(draw, pairs))
+        if losses.d_N is not None:
+            change_N = batch.alpha_y_N - batch.alpha_x_N
+            estimated.append(losses.d_N.float().cpu())
+            true.append(change_N.abs() if config.target == "absolute" else change_N)
+        if losses.inter is not None:
+            inter_sum += float(losses.inter) * pairs
+            rows += pairs
+            hits += _own_found(network.backbone, batch, config, device)
+    found = {"loss_inter": inter_sum / rows if rows else None, "top1": hits / rows if rows else None}
+    if not estimated:
+        return found | {"corr": None, "mae": None, "loss_intra": None}
+    return found | _of_changes(torch.cat(estimated), torch.cat(true))
+
+
+def _of_changes(d_V: Tensor, change_V: Tensor) -> dict[str, Any]:
+    varies = bool(d_V.std() > 0) and bool(change_V.std() > 0)
+    return {
+        "corr": float(torch.corrcoef(torch.stack([d_V, change_V]))[0, 1]) if varies else 0.0,
+        "mae": float((d_V - change_V).abs().mean()),
+        "loss_intra": float((d_V - change_V).square().mean()),
+    }
+
+
+def _own_found(backbone: nn.Module, batch: Batch, config: PretrainConfig, device: torch.device) -> int:
+    """How many x find their own y (another alpha of the same identity) among all y of the batch, by cosine of h."""
+
+    def unit_features(images_NHWC: Tensor) -> Tensor:
+        x_NCHW = to_device(images_NHWC, device)
+        seen = augment(x_NCHW, config.image_size_px, AS_IT_IS, torch.Generator(), config.view_share)
+        return nn.functional.normalize(backbone(seen), dim=1)
+
+    h_x_ND, h_y_ND = unit_features(batch.x_NHWC), unit_features(batch.y_NHWC)
+    return int(((h_x_ND @ h_y_ND.T).argmax(1).cpu() == torch.arange(len(h_x_ND))).sum())
+
+
+def describe(record: dict[str, Any]) -> str:
+    """One line for a log of an epoch's record: its losses and what the held-out identities say."""
+    validation = record["validation"]
+    values = {
+        "L_inter": record["loss_inter"], "L_intra": record["loss_intra"], "held-out corr": validation["corr"],
+        "same face found": validation["top1"],
+    }  # fmt: skip
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
