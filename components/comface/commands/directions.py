@@ -81,7 +81,8 @@ def directions() -> None:
 
 
 @directions.command(
-    example="comface directions fit --latents smile/latents.npy --scores smile/scores.npy --output smile.npy"
+    needs=["train"],
+    example="comface directions fit --latents smile/latents.npy --scores smile/scores.npy --output smile.npy",
 )
 @click.option("--latents", required=True, type=PATH, metavar="W.npy", help="latents (N,D)")
 @click.option("--scores", required=True, type=PATH, metavar="S.npy", help="one score each (N,); NaN = not scored")
