@@ -267,7 +267,7 @@ class Handler(BaseHTTPRequestHandler):
         elif found["log"]:
             self._log(found["name"], query)
             return
-        elif query.get("watch") == "True" or query.get("watch") == "true":
+        elif query.get("watch") == "true":
             self._watch(found["plural"], query)
             return
         else:
@@ -358,19 +358,19 @@ class Handler(BaseHTTPRequestHandler):
         if cluster.get("pods", pod) is None:
             self._send(404, json.dumps(refused(404, f'pods "{pod}" not found', "NotFound")[1]).encode(), {})
             return
-        strip = query.get("timestamps") not in ("True", "true")
+        strip = query.get("timestamps") not == "true"
 
         def shown(lines: list[str]) -> bytes:
             return "".join(f"{line.partition(' ')[2] if strip else line}\n" for line in lines).encode()
 
         def lines() -> Iterator[bytes]:
             with cluster.changed:
-                key = f"{pod} before" if query.get("previous") == "True" else pod
+                key = f"{pod} before" if query.get("previous") == "true" else pod
                 have = list(cluster.logs.get(key, []))
             tail = int(query.get("tailLines", "1000000"))
             yield shown(have[-tail:])
             done = len(have)
-            while query.get("follow") in ("True", "true") and self.server.alive and pod not in cluster.ended:
+            while query.get("follow") == "true" and self.server.alive and pod not in cluster.ended:
                 with cluster.changed:
                     new = cluster.logs.get(pod, [])[done:]
                     if not new:

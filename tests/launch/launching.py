@@ -11,6 +11,7 @@ from typing import Any
 
 from kubernetes import client as kubernetes
 
+from comface.cluster.client import Cluster
 from comface.execution import execute
 from comface.launch import Work
 from comface.launch.api import Timing
@@ -35,10 +36,10 @@ def work_for(job: JobConfig, done: Callable[[], bool] = lambda: False, run: str 
 
 
 def launcher_for(url: str, folder: Path, timing: Timing = FAST, pod: str = "launcher-1", uid: str = "uid-1") -> Any:
-    def client() -> kubernetes.ApiClient:
+    def client() -> Cluster:
         settings = kubernetes.Configuration(host=url)
         settings.retries = False
-        return kubernetes.ApiClient(settings)
+        return Cluster(kubernetes.ApiClient(settings))
 
     forwarded = Forwarded(env=[SECRET])
     return ClusterLauncher(Place(pod, uid, NAMESPACE), forwarded, folder / "job.yaml", client, timing)

@@ -514,9 +514,9 @@ def test_watches_that_are_refused_again_and_again_make_no_storm(launch, api) -> 
         time.sleep(1)
         job.succeed()
 
-    api.cluster.faults.append(Fault("watch=True", 10**6, 410))
+    api.cluster.faults.append(Fault("watch=true", 10**6, 410))
     assert launch(refused, timing=replace(FAST, poll_s=0.2, backoff_s=0.2)).code == 0
-    assert api.cluster.asked("watch=True") < 12
+    assert api.cluster.asked("watch=true") < 12
 
 
 def test_too_many_requests_are_answered_with_the_wait_that_is_asked_for(launch, api) -> None:
@@ -672,7 +672,7 @@ def start(api: KubernetesApi, folder: Path, attempt: int = 1) -> subprocess.Pope
 
 def running(api: KubernetesApi) -> Played:
     job = api.cluster.wait(lambda: next((j for j in api.cluster.operator.jobs), None), 60)
-    api.cluster.wait(lambda: api.cluster.asked("watch=True"), 60)
+    api.cluster.wait(lambda: api.cluster.asked("watch=true"), 60)
     return job
 
 

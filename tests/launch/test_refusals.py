@@ -405,7 +405,7 @@ def test_a_launcher_that_is_drained_leaves_its_job_and_one_that_is_terminated_do
     script = Path(__file__).with_name("launching.py")
     command = [sys.executable, str(script), api.url, str(tmp_path)]
     child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    api.cluster.wait(lambda: api.cluster.asked("watch=True"), 60)
+    api.cluster.wait(lambda: api.cluster.asked("watch=true"), 60)
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
     assert child.returncode == 143

@@ -48,7 +48,28 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
+    """The one client of Kubernetes. `get`, `post` and `items` ask once and raise NotPermitted, NoAnswer or Refused;
+    `call` is the request below them, for a caller that retries (launch/api.py)."""
+
     client: Any
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: tuple[float, float] = CONNECT_AND_ANSWER_S,
+    ) -> Any:
+        """The response, not yet read: `data` reads all of it, iteration reads a stream. `timeout_s`: to connect, and
+        between two reads. Raises the client's ApiException, or HTTPError and OSError of the connection."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        return self.client.call_api(
+            path, method, query_params=[(name, _text(value)) for name, value in (query or {}).items()],
+            body=None if body is None else dict(body), auth_settings=["BearerToken"],
+            header_params={"Accept": "application/json, */*", "Content-Type": kind},
+            _return_http_data_only=True, _preload_content=False, _request_timeout=timeout_s,
+        )  # fmt: skip
 
     def get(self, path: str, **query: str) -> dict[str, Any] | None:
         """The answer to GET `path`; None if it does not exist (404)."""
@@ -77,12 +98,7 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = self.client.call_api(
-                path, method, query_params=list(query.items()), body=body, auth_settings=["BearerToken"],
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
-                _return_http_data_only=True, _preload_content=False, _request_timeout=CONNECT_AND_ANSWER_S,
-            )  # fmt: skip
-            return answered(answer.data)
+            return answered(self.call(method, path, query, body).data)
         except ApiException as error:
             if error.status == 404 and method == "GET" and not is_page(error):
                 return None
@@ -91,6 +107,10 @@ class Cluster:
             raise NoAnswer("the server is not a Kubernetes API (perhaps a proxy answers)") from None
         except (HTTPError, OSError) as error:
             raise NoAnswer(f"no answer: {network_fault(error)}") from None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def refusal(error: Any) -> Exception:

@@ -15,13 +15,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from kubernetes import client as kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from comface.cluster.client import NoAnswer, answered, configure, network_fault, parts, retry_after_s, words_of
+from comface.cluster.client import (
+    Cluster,
+    NoAnswer,
+    answered,
+    network_fault,
+    open_cluster,
+    parts,
+    retry_after_s,
+    words_of,
+)
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.launch import KEEPS_RUNNING
 from comface.launch.answers import (
@@ -72,50 +80,55 @@ class Timing:
     """KFP's wrapper process ends at once when it is asked to stop, so the cleanup has only this time."""
 
 
-def connect(environment: Mapping[str, str] = os.environ) -> kubernetes.ApiClient:
+def connect(environment: Mapping[str, str] = os.environ) -> Cluster:
     """As the service account of this pod, or with a kubeconfig. Raises ConfigurationError if there is neither."""
     try:
-        settings = configure(environment)
+        cluster = open_cluster(environment)
     except NoAnswer as error:
         told = str(error)
         raise ConfigurationError(f"{told[0].upper()}{told[1:]}; {error.todo}.") from None
-    if settings is None:
+    if cluster is None:
         raise ConfigurationError(
             "There are no credentials for Kubernetes; give the pod a service account, or set KUBECONFIG."
         )
-    return kubernetes.ApiClient(settings)  # without retries: this module retries, and logs them
+    return cluster
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    query: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None
 
 
 class Api:
     """Jobs of one kind (`pytorchjob` or `trainjob`, the module) and pods, in one namespace."""
 
-    def __init__(self, client: kubernetes.ApiClient, namespace: str, kind: ModuleType, timing: Timing) -> None:
-        self.namespace, self.kind, self.timing = namespace, kind, timing
-        self._jobs, self._core = kubernetes.CustomObjectsApi(client), kubernetes.CoreV1Api(client)
-        self._place = (kind.GROUP, kind.VERSION, namespace, kind.PLURAL)
+    def __init__(self, cluster: Cluster, namespace: str, kind: ModuleType, timing: Timing) -> None:
+        self.cluster, self.namespace, self.kind, self.timing = cluster, namespace, kind, timing
+        self._jobs = f"/apis/{kind.GROUP}/{kind.VERSION}/namespaces/{namespace}/{kind.PLURAL}"
+        self._core = f"/api/v1/namespaces/{namespace}"
         self._worked: set[str] = set()
         """Verbs that have succeeded in this attempt, so this account is allowed them."""
         self._told_blind = False
 
     def job(self, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(NotFound):
-            call = self._jobs.get_namespaced_custom_object
-            return self._ask(f"get {self.kind.PLURAL}", whole, call, *self._place, name)
+            return self._ask(f"get {self.kind.PLURAL}", whole, Request("GET", f"{self._jobs}/{name}"))
         return None
 
     def jobs(self, selector: str) -> list[dict[str, Any]]:
         """Empty if the kind is not installed."""
-        verb, call = f"list {self.kind.PLURAL}", self._jobs.list_namespaced_custom_object
+        request = Request("GET", self._jobs, {"labelSelector": selector})
         with contextlib.suppress(NotFound):
-            return self._ask(verb, whole_items, call, *self._place, label_selector=selector)
+            return self._ask(f"list {self.kind.PLURAL}", whole_items, request)
         return []
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """The new job; None if one of that name exists (perhaps ours: an answer may have been lost). Raises OverQuota
         if the namespace has no room for it now."""
-        verb, call = f"create {self.kind.PLURAL}", self._jobs.create_namespaced_custom_object
         try:
-            return self._ask(verb, whole, call, *self._place, body)
+            return self._ask(f"create {self.kind.PLURAL}", whole, Request("POST", self._jobs, body=body))
         except Conflict:
             return None
         except NotFound:
@@ -126,22 +139,21 @@ class Api:
 
     def patch(self, name: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """The changed job; None if it has changed since it was read, or no longer exists."""
-        verb, call = f"patch {self.kind.PLURAL}", self._jobs.patch_namespaced_custom_object
+        request = Request("PATCH", f"{self._jobs}/{name}", body=body)
         with contextlib.suppress(Conflict, NotFound):
-            return self._ask(verb, whole, call, *self._place, name, body)
+            return self._ask(f"patch {self.kind.PLURAL}", whole, request)
         return None
 
     def delete(self, name: str, uid: str, patience_s: float | None = None) -> None:
         """Deletes the job with this uid and its pods; does nothing if it no longer exists."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        verb, call = f"delete {self.kind.PLURAL}", self._jobs.delete_namespaced_custom_object
+        request = Request("DELETE", f"{self._jobs}/{name}", body=options)
         with contextlib.suppress(NotFound, Conflict):
-            self._ask(verb, answered, call, *self._place, name, body=options, patience_s=patience_s)
+            self._ask(f"delete {self.kind.PLURAL}", answered, request, patience_s)
 
     def pod(self, name: str, patience_s: float | None = None) -> dict[str, Any]:
-        call = self._core.read_namespaced_pod
         try:
-            return self._ask("get pods", whole, call, name, self.namespace, patience_s=patience_s)
+            return self._ask("get pods", whole, Request("GET", f"{self._core}/pods/{name}"), patience_s)
         except NotFound:
             raise ConfigurationError(
                 f"The pod '{name}', which should own the job, does not exist in the namespace '{self.namespace}'; "
@@ -149,18 +161,15 @@ class Api:
             ) from None
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
-        call = self._core.list_namespaced_pod
+        request = Request("GET", f"{self._core}/pods", {"labelSelector": selector})
         with contextlib.suppress(NotFound):
-            return self._ask("list pods", whole_items, call, self.namespace, label_selector=selector)
+            return self._ask("list pods", whole_items, request)
         return []
 
     def warnings(self) -> list[dict[str, Any]]:
         """Warning events of the namespace. They only explain a failure, so without an answer the list is empty."""
         try:
-            answer = self._core.list_namespaced_event(
-                self.namespace, field_selector="type=Warning", _preload_content=False,
-                _request_timeout=(self.timing.request_s, self.timing.request_s),
-            )  # fmt: skip
+            answer = self._once(f"{self._core}/events", {"fieldSelector": "type=Warning"}, self.timing.request_s)
             return parts(answered(answer.data), "items")
         except ApiException as error:
             if error.status == 403 and not self._told_blind:
@@ -175,22 +184,18 @@ class Api:
     def log_tail(self, pod: str, lines: int, previous: bool) -> str:
         """The last lines of a pod's log (`previous`: before its container was restarted); empty if it is not
         available."""
+        query = {"container": self.kind.CONTAINER, "tailLines": lines, "previous": previous}
         try:
-            answer = self._core.read_namespaced_pod_log(
-                pod, self.namespace, container=self.kind.CONTAINER, tail_lines=lines, previous=previous,
-                _preload_content=False,
-                _request_timeout=(self.timing.request_s, self.timing.request_s),
-            )  # fmt: skip
-            return answer.data.decode(errors="replace")
+            answer = self._once(f"{self._core}/pods/{pod}/log", query, self.timing.request_s)
+            return bytes(answer.data).decode(errors="replace")
         except (ApiException, *NO_ANSWER):
             return ""
 
     def follow_log(self, pod: str, since_s: int | None) -> Iterator[str]:
         """Lines with their time, as they arrive. Raises the client's exceptions: the caller opens the log again."""
-        answer = self._core.read_namespaced_pod_log(
-            pod, self.namespace, container=self.kind.CONTAINER, follow=True, timestamps=True, since_seconds=since_s,
-            _preload_content=False, _request_timeout=(self.timing.request_s, self.timing.poll_s),
-        )  # fmt: skip
+        query = {"container": self.kind.CONTAINER, "follow": True, "timestamps": True}
+        query |= {} if since_s is None else {"sinceSeconds": since_s}
+        answer = self._once(f"{self._core}/pods/{pod}/log", query, self.timing.poll_s)
         with contextlib.closing(answer):
             for line in lines_of(answer):
                 yield line.decode(errors="replace")
@@ -199,12 +204,12 @@ class Api:
         """Returns when the job may have changed since `version`, or after `poll_s`. A watch is only a hint: if it fails
         (410, reset, refused), the caller checks again."""
         started = time.monotonic()
+        query = {
+            "fieldSelector": f"metadata.name={name}", "resourceVersion": version, "watch": True,
+            "timeoutSeconds": max(1, round(self.timing.poll_s)),
+        }  # fmt: skip
         try:
-            answer = self._jobs.list_namespaced_custom_object(
-                *self._place, field_selector=f"metadata.name={name}", resource_version=version, watch=True,
-                timeout_seconds=max(1, round(self.timing.poll_s)), _preload_content=False,
-                _request_timeout=(self.timing.request_s, self.timing.poll_s),
-            )  # fmt: skip
+            answer = self._once(self._jobs, query, self.timing.poll_s)
             with contextlib.closing(answer):
                 for line in lines_of(answer):
                     if is_change(line):
@@ -214,17 +219,18 @@ class Api:
             pass
         time.sleep(max(0.0, min(self.timing.poll_s, self.timing.backoff_s) - (time.monotonic() - started)))
 
-    def _ask(
-        self, verb: str, read: Callable[[bytes], T], call: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> T:
-        """The answer, parsed by `read`, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
-        patience_s = options.pop("patience_s", None) or self.timing.patience_s
+    def _once(self, path: str, query: Mapping[str, Any], read_s: float) -> Any:
+        return self.cluster.call("GET", path, query, timeout_s=(self.timing.request_s, read_s))
+
+    def _ask(self, verb: str, read: Callable[[bytes], T], request: Request, patience_s: float | None = None) -> T:
+        """What `read` makes of the answer, as soon as there is one. `verb`: what a Role must allow, e.g. "get pods"."""
+        patience_s = patience_s or self.timing.patience_s
         request_s = min(self.timing.request_s, patience_s)
-        options |= {"_preload_content": False, "_request_timeout": (request_s, request_s)}
         trouble, since_s, wait_s = Trouble("", "", 0), 0.0, self.timing.backoff_s
         while True:
             try:
-                found = read(call(*arguments, **options).data)
+                answer = self.cluster.call(*request, timeout_s=(request_s, request_s))
+                found = read(answer.data)
                 self._worked.add(verb)
                 return found
             except ApiException as error:
