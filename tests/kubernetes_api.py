@@ -358,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
         if cluster.get("pods", pod) is None:
             self._send(404, json.dumps(refused(404, f'pods "{pod}" not found', "NotFound")[1]).encode(), {})
             return
-        strip = query.get("timestamps") not == "true"
+        strip = query.get("timestamps") != "true"
 
         def shown(lines: list[str]) -> bytes:
             return "".join(f"{line.partition(' ')[2] if strip else line}\n" for line in lines).encode()
