@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -117,10 +118,18 @@ class TinyRun:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """The whole pipeline once, through the real command line; for tests that only read what it leaves."""
-    folder = tmp_path_factory.mktemp("tiny") / "run"
-    started = time.monotonic()
-    done = comface(*run_arguments(folder), folder=folder.parent)
-    assert done.returncode == 0, done.stderr
-    return TinyRun(folder, done.stderr, time.monotonic() - started)
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> TinyRun:
+    """The whole pipeline once, through the real command line; for tests that only read what it leaves. The processes
+    that share the tests share it too: the first makes it, the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "tiny"
+    folder.mkdir(exist_ok=True)
+    told = folder / "told.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            started = time.monotonic()
+            done = comface(*run_arguments(folder / "run"), folder=folder)
+            assert done.returncode == 0, done.stderr
+            told.write_text(json.dumps([done.stderr, time.monotonic() - started]))
+    return TinyRun(folder / "run", *json.loads(told.read_text()))

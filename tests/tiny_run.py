@@ -24,19 +24,20 @@ TINY = (
     "synthesize.alpha_step=2.5",
     "synthesize.parts=1",
     "pretrain.pairs_per_step=8",
-    "pretrain.steps_per_epoch=10",
+    "pretrain.steps_per_epoch=5",
     "pretrain.epochs=2",
     "pretrain.curriculum_ends=[1,2]",
     "pretrain.checkpoint_every_s=0.2",
     "transfer.tasks=[age]",
     "transfer.methods=[scratch, comface]",
     "transfer.pairs_per_subject=6",
+    "transfer.validation_turns=1",
     "rehearse.fgnet_subjects=5",
     "rehearse.fgnet_images=4",
     "evaluate.bootstrap=50",
     "register.must_beat=null",
 )
-"""One task whose photos carry their own landmarks, two methods, twenty training steps: half a minute on two cores,
+"""One task whose photos carry their own landmarks, two methods, ten training steps: half a minute on two cores,
 nearly all of it the starts of a dozen Python processes."""
 
 

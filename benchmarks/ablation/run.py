@@ -77,6 +77,7 @@ QUICK = (
     "pretrain.curriculum_ends=[1, 2]", "rehearse.disfa_subjects=4", "rehearse.disfa_frames=20",
     "data.disfa.frames_per_subject=6", "rehearse.edema_a_patients=4", "rehearse.edema_sessions=1",
     "rehearse.edema_frames=1", "transfer.tasks=[au12, edema-a]", "transfer.pairs_per_subject=20",
+    "transfer.validation_turns=1",
 )  # fmt: skip
 
 
