@@ -129,8 +129,7 @@ def checked(chosen: Chosen, sent: Sent, name: str | None) -> tuple[Package, dict
     from comface.run.local import find_pipeline
     from comface.submit.package import read_package, split_arguments, with_defaults
 
-    words = {"name": name, "experiment": sent.experiment, "account": sent.service_account}
-    words = {what: word for what, word in words.items() if word is not None}
+    words = {"experiment": sent.experiment, "account": sent.service_account, **({} if name is None else {"name": name})}
     for given in (override_values(sent.parameters), override_values(chosen.overrides()), words):
         refuse_credentials(given)
     _check_words(words)

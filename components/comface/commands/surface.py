@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -153,9 +153,7 @@ def together(argument: str, kind: type, *options: Callable[[F], F]) -> Callable[
             one = kind(**{name: values.pop(name) for name in names if name in values})
             return function(**values, **{argument: one})
 
-        for option in reversed(options):
-            taken = option(taken)  # type: ignore[assignment, arg-type]
-        return taken  # type: ignore[return-value]
+        return functools.reduce(lambda inner, option: option(inner), reversed(options), cast(F, taken))
 
     return decorate
 

@@ -53,7 +53,8 @@ class PlainLoader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        mark = self.peek_event().start_mark
+        peek: Any = self.peek_event
+        mark = peek().start_mark
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="an alias", problem_mark=mark)
         self.depth += 1
