@@ -487,7 +487,7 @@ def test_a_store_and_data_that_are_not_there_are_red(desk: Desk, capsys: pytest.
     assert code == 64
     assert (found["store"]["found"], found["store"]["todo"]) == ("The bucket 'elsewhere' does not exist", "create it")
     assert "/nowhere/fgnet" in found["data set fgnet"]["found"]
-    assert "s3://comface/weights lacks for 'stylegan2' its weights (" in found["weights"]["found"]
+    assert "s3://comface/weights does not contain, for 'stylegan2', its weights (" in found["weights"]["found"]
 
 
 # The machinery
@@ -584,7 +584,7 @@ def test_a_run_whose_gpus_are_nowhere_is_refused_before_it_starts(desk: Desk) ->
 def test_a_run_that_may_not_ask_goes_on_and_says_so(desk: Desk) -> None:
     break_nodes_permission(desk)
     note = check_gpus(gpu_run(), open_cluster(), "comface")
-    assert note == "Whether the GPUs exist is unknown: this account may not list nodes."
+    assert note == "It is unknown whether the GPUs exist: this account may not list nodes."
 
 
 def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Desk) -> None:
@@ -600,7 +600,7 @@ def test_a_run_that_no_quota_lets_in_is_refused_with_all_that_is_wrong(desk: Des
     with pytest.raises(ConfigurationError, match=r"4 of requests.cpu"):
         check_gpus(gpu_run("pretrain.gpus_per_node=0"), open_cluster(), "comface")
     assert check_gpus(gpu_run("pretrain.gpus_per_node=0", "pretrain.nodes=1"), open_cluster(), "comface") is None
-    with pytest.raises(ConfigurationError, match=r"^The training asks for 4 of requests.cpu"):
+    with pytest.raises(ConfigurationError, match=r"^The training requests 4 of requests.cpu"):
         check_gpus(gpu_run("check_gpus=false"), open_cluster(), "comface")
 
 
@@ -614,7 +614,7 @@ def test_a_run_whose_api_server_answers_oddly_goes_on_and_says_so(
     environment = {"KUBERNETES_SERVICE_HOST": "x", "KUBECONFIG": str(tmp_path / "kubeconfig")}
     note = check_gpus_of_pod(gpu_run(), environment)
     assert note is not None
-    assert note.startswith("Whether the GPUs exist is unknown: the Kubernetes API cannot be asked (")
+    assert note.startswith("It is unknown whether the GPUs exist: the request to the Kubernetes API failed (")
 
 
 def test_a_run_that_has_to_wait_says_so(desk: Desk) -> None:
@@ -623,4 +623,4 @@ def test_a_run_that_has_to_wait_says_so(desk: Desk) -> None:
     note = check_gpus(gpu_run(), open_cluster(), "comface")
     assert note is not None
     assert "Other pods use GPUs that the training needs; it will wait for them." in note
-    assert "will wait for room in the namespace 'comface': it asks for 16 of requests.nvidia.com/gpu" in note
+    assert "will wait for room in the namespace 'comface': it requests 16 of requests.nvidia.com/gpu" in note

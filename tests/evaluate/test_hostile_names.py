@@ -69,7 +69,7 @@ def test_numbers_stay_numbers_and_formulas_become_text() -> None:
 
 
 def test_a_method_that_could_not_be_run_is_a_row_absent_with_its_reason_everywhere(tmp_path, results) -> None:
-    reason = "efficientnet_lite0.safetensors is not on this machine; `comface fetch` gets it"
+    reason = "efficientnet_lite0.safetensors is not on this machine; `comface fetch` downloads it"
     made = results(["au6"], ["scratch", "comface"], ["linear"])
     evaluation = evaluate(FileStore(tmp_path / "e"), CONFIG, made, absent={"imagenet": reason})
     assert "absent,ImageNet,," in evaluation.read("table-expression.csv").decode()

@@ -182,14 +182,14 @@ def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
     FileStore(tmp_path / "store").write(RECORD, sealed(record))
     ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
     assert (cluster.cluster.get("pytorchjobs", "left") is not None) == left
-    assert ("goes on: retry the run to take it up" in capfd.readouterr().err) == left
+    assert ("keeps running: retry the run to reattach to it" in capfd.readouterr().err) == left
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{half", b"{}", b"\xff"])
 def test_a_record_that_cannot_be_read_does_not_fail_the_exit_handler(cluster, tmp_path, capfd, record) -> None:
     FileStore(tmp_path / "store").write(RECORD, record)
     assert ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7") == "run-7: failed"
-    assert "which step failed is not known: The record 'failures/run-7/pretrain.json' of" in capfd.readouterr().err
+    assert "it is unknown which step failed: The record 'failures/run-7/pretrain.json' of" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kubeconfig", ["", "]", "{}", "text", "absent"])
@@ -202,7 +202,7 @@ def test_the_exit_handler_says_in_one_line_what_it_could_not_ask(
     monkeypatch.setenv("KUBECONFIG", str(path))
     assert ending("FAILED", "laptop", "s3://no_such bucket", "run-7") == "run-7: failed"
     said = capfd.readouterr().err
-    assert "which step failed is not known: " in said
+    assert "it is unknown which step failed: " in said
     assert "jobs of the run were not searched: The kubeconfig" in said or "KUBECONFIG names" in said
     assert "Traceback" not in said
     assert said.endswith(" INFO finish: run-7: failed\n")

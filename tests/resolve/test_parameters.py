@@ -56,9 +56,11 @@ def test_text_that_a_person_types_still_works() -> None:
 
 
 def test_a_number_that_kfp_may_have_changed_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"18014398509481984 of 'pretrain.seed' is larger .* write it as text"):
+    with pytest.raises(
+        ConfigurationError, match=r"18014398509481984 of 'pretrain.seed' is too large .* write it as text"
+    ):
         override_lines({"pretrain.seed": float(2**54)})
-    with pytest.raises(ConfigurationError, match=r"9007199254740992 of 'pretrain.seed' is larger"):
+    with pytest.raises(ConfigurationError, match=r"9007199254740992 of 'pretrain.seed' is too large"):
         override_lines(through_kfp({"pretrain.seed": 2**53 + 1}))  # whose double is 2^53
     assert override_lines(through_kfp({"pretrain.seed": 2**53 - 1})) == ["pretrain.seed=9007199254740991"]
 
@@ -71,7 +73,7 @@ def test_a_number_of_nodes_that_means_nothing_is_refused() -> None:
 
 
 def test_the_store_is_a_parameter_since_the_end_of_the_run_reads_it() -> None:
-    with pytest.raises(ConfigurationError, match="'s3://b/y', but the end of the run looks into 's3://b/x' for what"):
+    with pytest.raises(ConfigurationError, match="'s3://b/y', but the end of the run reads failures from 's3://b/x'"):
         configure(Parameters("paper", {"store": "s3://b/y"}, store="s3://b/x"))
     with pytest.raises(ConfigurationError, match="give the store with the parameter `store`"):
         configure(Parameters("paper", {"store": "s3://b/y"}))

@@ -87,11 +87,11 @@ def test_the_default_run_without_weights_is_refused_with_everything_that_is_wron
     said = [str(problem) for problem in error.value.problems]
     expected = [
         "pretrain.pairs_per_step 1024 is not divisible by 24 processes (3 nodes with 8 each); use 1008 or 1032.",
-        "The network vit_b_16 takes views of 224 px alone; pretrain.image_size_px is 256",
-        "register.thresholds asks for 'au6' (linear), which the run does not evaluate",
+        "The network vit_b_16 takes only views of 224 px; pretrain.image_size_px is 256",
+        "register.thresholds names 'au6' (linear), which the run does not evaluate",
         "register.must_beat names 'comface', which cannot beat itself",
-        "lacks for 'stylegan' its weights (karras2019stylegan-ffhq-1024x1024.pkl) and 3 directions (",
-        "lacks for 'stylegan3' its weights (stylegan3-r-ffhq-1024x1024.pkl) and 40 directions (",
+        "does not contain, for 'stylegan', its weights (karras2019stylegan-ffhq-1024x1024.pkl) and 3 directions (",
+        "does not contain, for 'stylegan3', its weights (stylegan3-r-ffhq-1024x1024.pkl) and 40 directions (",
         "The task 'edema' cannot use the data set 'mine': labels.csv has no column 'wieght'; it has: weight.",
         "The task 'weight' needs 4 people of 'mine' with two photos between which 'weight' changes, but there are 3",
     ]
@@ -166,7 +166,7 @@ def test_the_methods_that_can_be_named_are_those_that_are_built() -> None:
 def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_to_beat() -> None:
     config = laptop("transfer.methods=[scratch, imagenet, comface]", "transfer.tasks=[age]")
     absent = absent_methods(config, {IMAGENET})
-    assert absent == {"imagenet": f"{IMAGENET} is not on this machine; `comface fetch` gets it"}
+    assert absent == {"imagenet": f"{IMAGENET} is not on this machine; `comface fetch` downloads it"}
     left, _ = without_missing(config, {IMAGENET})
     plans = make_plans(left, "run-1", absent=absent)
     assert json.loads(plans.evaluate)["absent"] == absent
@@ -175,26 +175,29 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
     only_tuned = laptop("transfer.modes=[finetune]", "transfer.methods=[scratch, pixels, comface]")
     assert list(absent_methods(only_tuned, set())) == ["pixels"], "it has no layers"
     (problem,) = rival_problems(laptop("register.must_beat=imagenet"), absent)
-    assert f"names 'imagenet', which cannot be run ({IMAGENET} is not on this machine" in str(problem)
+    assert f"names 'imagenet', which cannot run ({IMAGENET} is not on this machine" in str(problem)
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (("transfer.methods=[scratch]",), "transfer.methods lacks 'comface'"),
+        (("transfer.methods=[scratch]",), "transfer.methods has no 'comface'"),
         (
             ("register.must_beat=pixels", "transfer.methods=[scratch, comface]"),
             "'pixels', which is not among transfer.",
         ),
-        (("register.must_beat=pixels", "transfer.modes=[finetune]"), "which transfer.modes (finetune) leaves out"),
+        (
+            ("register.must_beat=pixels", "transfer.modes=[finetune]"),
+            "which transfer.modes (finetune) does not evaluate",
+        ),
         (
             ("register.thresholds=[{task: age, mode: finetune, min_corr: 0}]",),
-            "asks for 'age' (finetune), which the run does not evaluate",
+            "names 'age' (finetune), which the run does not evaluate",
         ),
-        (("pretrain.backbone=vit_b_16",), "takes views of 224 px alone; pretrain.image_size_px is 48"),
-        (("transfer.backbone=vit_b_16",), "takes views of 224 px alone; transfer.image_size_px is 48"),
+        (("pretrain.backbone=vit_b_16",), "takes only views of 224 px; pretrain.image_size_px is 48"),
+        (("transfer.backbone=vit_b_16",), "takes only views of 224 px; transfer.image_size_px is 48"),
         (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 node with 8 each); use 8."),
-        (("synthesize.parts=4096",), "asks for 4096 parts of 3600 identities"),
+        (("synthesize.parts=4096",), "is 4096, but there are only 3600 identities"),
         (
             (f"{COMPOSITION}=[{{generator: procedural, identities: 48, attributes: [age]}}]",),
             "A batch of 40 pairs needs as many identities for training, but the composition has 48, of which about 38 ",
@@ -213,7 +216,7 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
         ),
         (
             ("screening.action=restrict", "screening.min_range=11"),
-            "screening.min_range asks for a range of 11 of alpha, but tracks are 10 wide",
+            "screening.min_range is 11, but tracks cover a range of alpha of only 10",
         ),
         (
             (
@@ -221,15 +224,15 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
                 f"{COMPOSITION}=[{{generator: procedural, identities: 2, attributes: [age]}}, "
                 "{generator: dcgan, identities: 90, attributes: [age]}]",
             ),
-            "identity from 3 people at least, but the composition has 2 of 'procedural'",
+            "compares at least 3 people, but the composition has 2 of 'procedural'",
         ),
         (
             ("tasks.t={dataset: fgnet, train_dataset: fgnet, unit: years}", "transfer.tasks=[t]"),
-            "The task 't' would train on the people that it tests on ('fgnet')",
+            "The task 't' would train and test on the same people ('fgnet')",
         ),
         (
             ("tasks.age.min_change=61",),
-            "tasks.age.min_change is 61, but 'age' of the rehearsal of 'fgnet' changes by 60",
+            "tasks.age.min_change is 61, but 'age' of the rehearsal of 'fgnet' changes by at most 60",
         ),
         (
             ("data.fgnet.uri=/somewhere",),
@@ -310,7 +313,7 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
         (("rehearse.fgnet_images=1000", "rehearse.image_size_px=2048", "rehearse.fgnet_subjects=999"), "of memory"),
         (("evaluate.bootstrap=100000", "rehearse.edema_a_patients=10000"), "The step evaluate needs about"),
         (("pretrain.nodes=2", "pretrain.loader_workers=256", "pretrain.job.shared_memory_gib=1",
-          "pretrain.pairs_per_step=1000"), "in /dev/shm (256 workers, 3 batches each, of every process)"),
+          "pretrain.pairs_per_step=1000"), "of /dev/shm (256 workers, 3 batches each, of every process)"),
         (("pretrain.nodes=2", "pretrain.job.scratch_gib=1",
           "synthesize.composition=[{generator: dcgan, identities: 900000, attributes: [age]}]"), "job.scratch_gib"),
     ],

@@ -144,8 +144,8 @@ def test_without_dcgan_the_procedural_generator_runs_alone_and_the_cohort_is_lef
     assert [threshold.task for threshold in config.register_model.thresholds] == ["age"]
     (note,) = notes
     assert "procedural generator alone" in note
-    assert "left out are the tasks smile, apparent-age" in note
-    assert note.endswith("Run `comface fetch` to get them.")
+    assert "leaves out the tasks smile, apparent-age" in note
+    assert note.endswith("Run `comface fetch` to download them.")
 
 
 def test_a_composition_of_dcgan_alone_becomes_as_many_procedural_identities() -> None:
@@ -186,7 +186,7 @@ def test_a_cohort_of_ones_own_needs_nothing() -> None:
 def test_a_method_without_its_weights_is_left_out_and_said() -> None:
     config, notes = without_missing(laptop(PROCEDURAL, "transfer.tasks=[age]", METHODS), {IMAGENET})
     assert config.transfer.methods == ("scratch", "comface")
-    assert "left out is the method imagenet" in notes[0]
+    assert "leaves out the method imagenet" in notes[0]
 
 
 SCREENED = (PROCEDURAL, "transfer.tasks=[age]", "transfer.methods=[scratch]")

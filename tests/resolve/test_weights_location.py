@@ -127,22 +127,24 @@ def test_a_location_without_weights_says_what_to_put_there(own: FileStore, tmp_p
     own.write("readme.txt", b"")
     with pytest.raises(
         ConfigurationError,
-        match=r"lacks for 'stylegan' its weights \(karras2019stylegan-ffhq-1024x1024.pkl\) and 3 directions "
-        r"\(stylegan_ffhq_age_w_boundary.npy, .*; put the published files \(or what `comface convert` makes of them\) "
-        r"there(.|\n)*lacks for 'stylegan3' its weights \(stylegan3-r-ffhq-1024x1024.pkl\) and 2 directions "
-        r"\(Smiling_boundary.npy, Wearing_Hat_boundary.npy\)",
+        match=r"does not contain, for 'stylegan', its weights \(karras2019stylegan-ffhq-1024x1024.pkl\) and 3 "
+        r"directions \(stylegan_ffhq_age_w_boundary.npy, .*; put the published files \(or the output of `comface convert`\) "
+        r"there(.|\n)*does not contain, for 'stylegan3', its weights \(stylegan3-r-ffhq-1024x1024.pkl\) and 2 "
+        r"directions \(Smiling_boundary.npy, Wearing_Hat_boundary.npy\)",
     ):
         find_generators(paper(own.uri))
-    with pytest.raises(ConfigurationError, match="lacks for 'stylegan' its weights"):
+    with pytest.raises(ConfigurationError, match="does not contain, for 'stylegan', its weights"):
         find_generators(paper((tmp_path / "gone").as_uri()))
 
 
 def test_attributes_without_a_direction_are_named_with_their_files(own: FileStore) -> None:
     fill(own, without=("Smiling_boundary.npy",))
-    with pytest.raises(ConfigurationError, match=r"lacks for 'stylegan3' a direction \(Smiling_boundary.npy\); put"):
+    with pytest.raises(
+        ConfigurationError, match=r"does not contain, for 'stylegan3', a direction \(Smiling_boundary.npy\); put"
+    ):
         find_generators(paper(own.uri))
     share = "synthesize.composition=[{generator: stylegan, identities: 9, attributes: [wings, age]}]"
-    with pytest.raises(ConfigurationError, match=r"lacks for 'stylegan' a direction \(wings.npy\)"):
+    with pytest.raises(ConfigurationError, match=r"does not contain, for 'stylegan', a direction \(wings.npy\)"):
         find_generators(paper(own.uri, share))
 
 
@@ -254,7 +256,9 @@ def test_a_bucket_is_sealed_and_opened_as_a_folder_is(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     weights = open_store("s3://comface/weights-resolve")
-    with pytest.raises(ConfigurationError, match="s3://comface/weights-resolve lacks for 'stylegan' its weights"):
+    with pytest.raises(
+        ConfigurationError, match="s3://comface/weights-resolve does not contain, for 'stylegan', its weights"
+    ):
         find_generators(paper(weights.uri))
     fill(weights)
     local = FileStore(tmp_path / "local")

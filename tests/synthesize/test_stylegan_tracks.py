@@ -181,4 +181,4 @@ def test_the_step_alone_finds_the_location_too(weights: FileStore, tmp_path: Pat
     assert main(["synthesize", *words, "--set", f"weights={weights.uri}", "--store", store]) == 0
     assert len(stored(open_artifact(capsys.readouterr().out.strip(), "tracks"))) == 2
     assert main(["synthesize", *words, "--set", f"weights={tmp_path.as_uri()}", "--store", store]) == 64
-    assert "lacks for 'stylegan' its weights" in capsys.readouterr().err
+    assert "does not contain, for 'stylegan', its weights" in capsys.readouterr().err

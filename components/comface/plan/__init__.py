@@ -1,1 +1,1 @@
-"""Resolve: the first step of a run. Checks everything before anything expensive starts, and plans the rest."""
+"""Resolve: the first step of a run. It checks everything before anything expensive starts, and plans the rest."""

@@ -1,7 +1,7 @@
-"""The one list of what is checked before a run: resolve raises all that is wrong, doctor prints a row for each check.
+"""The list of checks before a run: resolve raises all problems, doctor prints a row for each check.
 
 In: a RunConfig. Out: a Survey: the configuration that can run here, what is left out of it and why, and the checks,
-none of them asked yet. Each ends in seconds and says in one line what it found.
+which have not run yet. Each check ends in seconds and returns its result as one line.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from comface.tracks.composition import totals
 
 @dataclass(frozen=True)
 class Check:
-    """`ask` says what was found, or raises every problem of its kind as one error."""
+    """`ask` returns the result, or raises all problems of its kind as one error."""
 
     name: str
     ask: Callable[[], str]
     told: bool = False
-    """Whether a run says what was found, too."""
+    """Whether a run logs the result as well."""
 
 
 @dataclass(frozen=True)
 class Survey:
     config: RunConfig
-    """What can be run here: without what needs published files that are not on this machine."""
+    """What can run here: without the parts that need published files which are not on this machine."""
     notes: list[str]
     """What is left out, for the log and the report."""
     absent: Mapping[str, str]
-    """Method -> why it is not run; a row of the report."""
+    """Method -> why it does not run; a row of the report."""
     checks: list[Check]
     supplies: dict[str, Any] = field(default_factory=dict)
-    """What the plan of synthesize carries; filled in by the check 'weights'."""
+    """Part of the plan of synthesize; the check 'weights' fills it in."""
 
 
 def survey_run(config: RunConfig) -> Survey:
@@ -64,12 +64,12 @@ def survey_run(config: RunConfig) -> Survey:
 
     def models() -> str:
         raise_any(wrong)
-        return " ".join(notes) or "all that is needed is here"
+        return " ".join(notes) or "all required files are available"
 
     def generators() -> str:
         survey.supplies.update(find_generators(config))
         names = sorted({share.generator for share in config.synthesize.composition})
-        return f"{', '.join(names)}: weights and all directions are there"
+        return f"{', '.join(names)}: weights and all directions are available"
 
     survey.checks.extend(
         [
@@ -103,7 +103,7 @@ def check_method(name: str) -> str:
 
 
 def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> list[Check]:
-    """Those that open nothing; `asked`: the configuration before anything was left out."""
+    """The checks that open nothing. `asked`: the configuration before anything was left out."""
 
     def check(name: str, problems: Callable[[RunConfig], Iterable[ComfaceError]], of: RunConfig, found: str) -> Check:
         def ask() -> str:
@@ -134,7 +134,7 @@ def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> l
 
 
 def check_configuration(config: RunConfig) -> None:
-    """What the configuration alone tells, all of it. Raises ConfigurationError."""
+    """Checks the configuration alone. Raises ConfigurationError with all problems."""
     found = []
     for check in configuration_checks(config):
         try:
@@ -145,11 +145,11 @@ def check_configuration(config: RunConfig) -> None:
 
 
 def check_store(store: Store) -> str:
-    """Write, read and delete one object. Raises what the store refuses with, in one sentence."""
+    """Writes, reads and deletes one object. Raises the store's error."""
     key, data = f"checks/{uuid.uuid4().hex}", b"comface"
     store.write(key, data)
     if store.read(key) != data:
-        raise DataError(f"{store.uri} did not give back what was written to it; check the store.")
+        raise DataError(f"{store.uri} returned other bytes than were written to it; check the store.")
     store.delete(key)
     return f"{store.uri}: written, read and deleted"
 
@@ -158,6 +158,6 @@ def _room(config: RunConfig) -> str:
     try:
         store = open_store(config.store)
     except ComfaceError:
-        store = None  # said by its own check
+        store = None  # its own check reports the error
     raise_any(room_problems(config, store))
     return sizes_of(config).sentence()

@@ -1,4 +1,4 @@
-"""The typed KFP face of resolve: a few parameters in, one plan per step out."""
+"""The KFP component of resolve: a few parameters in, one plan per step out."""
 
 from typing import NamedTuple
 

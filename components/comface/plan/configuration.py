@@ -1,8 +1,8 @@
 """A run's configuration: defaults, a profile, then overrides.
 
-Each section stands beside the thing that it configures (for example `pretrain/config.py`). Profiles are YAML files
+Each section is defined beside the code that it configures (for example `pretrain/config.py`). Profiles are YAML files
 that override defaults; `--set pretrain.epochs=4` overrides a profile. A step receives its section as one canonical JSON
-string, so that caching is exact per step. What a whole run needs is checked in `plan/sizes.py`.
+string, so that caching is exact per step. `plan/sizes.py` checks what a whole run needs.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ from comface.transfer.config import TransferConfig
 
 
 class RunConfig(Section):
-    """A whole run. Each step sees only its own section (and the artifacts it reads)."""
+    """A whole run. Each step receives only its own section (and reads artifacts)."""
 
-    profile: Name = Field(default="paper", description="the profile it started from")
+    profile: Name = Field(default="paper", description="the profile that the configuration starts from")
     store: StorePlace = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
-    weights: StorePlace = Field(default="s3://comface/weights", description="where generator and method weights lie")
+    weights: StorePlace = Field(
+        default="s3://comface/weights", description="location of the weights of generators and methods"
+    )
     check_gpus: bool = Field(
         default=True,
-        description="on a cluster, refuse a run whose GPUs no node has; false where nodes are added on demand",
+        description="on a cluster, refuse a run whose GPUs no node has; set to false if nodes are added on demand",
     )
     data: dict[Name, DataSource] = Field(
         default={
@@ -95,7 +97,7 @@ def profiles() -> tuple[str, ...]:
 @functools.cache
 def _profile_values(profile: str) -> dict[str, Any]:
     text = (importlib.resources.files("comface") / "plan" / "profiles" / f"{profile}.yaml").read_text("utf-8")
-    values = RunConfig().model_dump(mode="json", include={"data", "tasks"})  # to be added to, not replaced
+    values = RunConfig().model_dump(mode="json", include={"data", "tasks"})  # profiles add to these
     merge(values, yaml.safe_load(text) or {})
     return values | {"profile": profile}
 
@@ -109,7 +111,7 @@ def resolve(
     """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
 
     `overrides` are `dotted.field=value` with a YAML value, `places` says where a file gives them. Raises
-    ConfigurationError, a sentence for each problem: an unknown profile or field, a value out of range."""
+    ConfigurationError with a message for each problem: an unknown profile or field, a value out of range."""
     overrides = list(overrides)
     refuse_credentials(override_values(overrides))
     refuse_credentials(extra or {})

@@ -1,6 +1,6 @@
-"""What the configuration alone tells of a run that cannot succeed: methods, gate, batch, views, rehearsals.
+"""Checks of the configuration alone: methods, gate, batch, views, rehearsals.
 
-In: a RunConfig. Out: errors, one per problem, none where all is well. Nothing is opened; milliseconds.
+In: a RunConfig. Out: errors, one per problem. Nothing is opened; this takes milliseconds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
 SHOW_A_FACE = 0.9
-"""Of the identities, at least, as the embedded generators and the StyleGANs make them."""
+"""Least share of identities with a detected face, for the embedded generators and the StyleGANs."""
 VIT_SIDE_PX = 224
-"""torchvision's vit_b_16 has positions for this side alone."""
+"""torchvision's vit_b_16 has position embeddings only for this side."""
 LEAST_SUBJECTS = 3
-"""One to train on, one to validate on, one to test on."""
+"""One for training, one for validation, one for testing."""
 
 
 def items(config: RunConfig) -> list[tuple[str, str, str]]:
     """(task, method, mode) of every transfer. First one task of every data set, then the tasks that share its features:
-    two that run side by side do not make the same features twice (minutes, for the ImageNet backbone)."""
+    so two parallel transfers do not compute the same features twice (minutes, for the ImageNet backbone)."""
     transfer = config.transfer
     first = {config.tasks[task].dataset: task for task in reversed(transfer.tasks)}
     tasks = sorted(transfer.tasks, key=lambda task: first[config.tasks[task].dataset] != task)
@@ -62,13 +62,13 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     yield from _screening_problems(config)
     if parts > identities:
         yield ConfigurationError(
-            f"synthesize.parts asks for {parts} parts of {identities} identities; lower it to {identities} or less."
+            f"synthesize.parts is {parts}, but there are only {identities} identities; lower it to {identities}."
         )
     left = int(identities * (SHOW_A_FACE - config.shard.validation_fraction))
     if left < pairs:
         there = f"only {identities}"
         if identities >= pairs:
-            there = f"{identities}, of which about {left} are left (some validate, in some no face is found)"
+            there = f"{identities}, of which about {left} can train (some validate, some have no detected face)"
         yield ConfigurationError(
             f"A batch of {pairs} pairs needs as many identities for training, but the composition has {there}; lower "
             "pretrain.pairs_per_step or raise synthesize.composition."
@@ -76,7 +76,7 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 
 def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    """The embedded generators have the attributes that are asked of them, and every change of the catalogue is used."""
+    """The embedded generators have the requested attributes, and every change of the catalogue is used."""
     for share in config.synthesize.composition:
         known = own_attributes(share.generator)
         missing = [name for name in share.attributes if name not in known] if known else []
@@ -91,18 +91,18 @@ def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
             if attribute_name(attribute) not in used.get(generator, {}):
                 yield ConfigurationError(
                     f"synthesize.directions changes '{attribute}' of '{generator}', which synthesize.composition does "
-                    "not sweep; correct the name, or take the change out."
+                    "not sweep; correct the name, or remove the change."
                 )
 
 
 def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    """What no attribute can show, whatever is rendered."""
+    """Thresholds that no attribute can reach."""
     wanted, sweep = config.screening, 2 * config.synthesize.alpha_max
     if wanted.action == "skip":
         return
     if wanted.min_range > sweep:
         yield ConfigurationError(
-            f"screening.min_range asks for a range of {wanted.min_range:g} of alpha, but tracks are {sweep:g} wide "
+            f"screening.min_range is {wanted.min_range:g}, but tracks cover a range of alpha of only {sweep:g} "
             "(2 * synthesize.alpha_max); lower it."
         )
     people = Counter[str]()
@@ -111,8 +111,8 @@ def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     for generator, count in people.items():
         if count < LEAST_GALLERY:
             yield ConfigurationError(
-                f"The screening tells identity from {LEAST_GALLERY} people at least, but the composition has {count} "
-                f"of '{generator}'; raise its identities, or set screening.action to skip."
+                f"The screening compares at least {LEAST_GALLERY} people, but the composition has {count} of "
+                f"'{generator}'; raise its identities, or set screening.action to skip."
             )
 
 
@@ -135,25 +135,25 @@ def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     for section, backbone, side_px in sections:
         if backbone == "vit_b_16" and side_px != VIT_SIDE_PX:
             yield ConfigurationError(
-                f"The network vit_b_16 takes views of {VIT_SIDE_PX} px alone; {section}.image_size_px is {side_px}: "
+                f"The network vit_b_16 takes only views of {VIT_SIDE_PX} px; {section}.image_size_px is {side_px}: "
                 f"set it to {VIT_SIDE_PX}, or choose another {section}.backbone."
             )
 
 
 def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    """The tasks can be evaluated, and the gate be satisfied: ComFace takes part, and what it must beat is run."""
+    """The tasks can be evaluated and the gate can be passed: ComFace and its rival run."""
     yield from _task_problems(config)
     wanted, run, ours = config.register_model, set(items(config)), challenger().name
     if ours not in config.transfer.methods:
         yield ConfigurationError(
-            f"transfer.methods lacks '{ours}', the method that the run trains and registers, so the gate would refuse "
-            "it; add it."
+            f"transfer.methods has no '{ours}', the method that the run trains and registers, so the gate would "
+            "reject the model; add it."
         )
     for threshold in wanted.thresholds:
         if (threshold.task, ours, threshold.mode) not in run and ours in config.transfer.methods:
             yield ConfigurationError(
-                f"register.thresholds asks for '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "
-                "add it to transfer.tasks and transfer.modes, or take the threshold out."
+                f"register.thresholds names '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "
+                "add it to transfer.tasks and transfer.modes, or remove the threshold."
             )
     rival = wanted.must_beat
     if rival == ours:
@@ -165,19 +165,19 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         )
     elif rival and not any(name == rival for _, name, _ in run):
         yield ConfigurationError(
-            f"register.must_beat names '{rival}', which transfer.modes ({', '.join(config.transfer.modes)}) leaves "
-            "out; add linear, or name another method."
+            f"register.must_beat names '{rival}', which transfer.modes ({', '.join(config.transfer.modes)}) "
+            "does not evaluate; add linear, or name another method."
         )
 
 
 def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    """Nobody is tested whom the task was trained on, and rehearsals have what tasks ask for."""
+    """No task is tested on people it was trained on, and rehearsals have the labels that tasks need."""
     for task in config.transfer.tasks:
         definition = config.tasks[task]
         if definition.train_dataset == definition.dataset:
             yield ConfigurationError(
-                f"The task '{task}' would train on the people that it tests on ('{definition.dataset}'); leave "
-                f"tasks.{task}.train_dataset out for cross-validation, or name another data set."
+                f"The task '{task}' would train and test on the same people ('{definition.dataset}'); remove "
+                f"tasks.{task}.train_dataset to use cross-validation, or name another data set."
             )
     for name in dataset_names(config):
         place = config.data[name].uri
@@ -185,13 +185,13 @@ def _task_problems(config: RunConfig) -> Iterator[ConfigurationError]:
             yield from rehearsal_problems(config, name)
         elif config.store.rstrip("/") == place_uri(place).rstrip("/"):
             yield ConfigurationError(
-                f"The store {config.store} is the folder of the data set '{name}', which every run would change; name "
-                "another store."
+                f"The store {config.store} is the folder of the data set '{name}', so every run would change that data "
+                "set; name another store."
             )
 
 
 def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationError]:
-    """A data set without a place is one that can be rehearsed, with the labels and the people that the tasks need."""
+    """A data set without a URI can be rehearsed, with the labels and the people that the tasks need."""
     source, known = config.data[name], REHEARSALS.get(name)
     if known is None or known.layout != source.layout:
         what = f"of the layout {source.layout}" if known else "of that name"
@@ -216,7 +216,7 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
         elif definition.min_change > known.labels[label]:
             yield ConfigurationError(
                 f"tasks.{task}.min_change is {definition.min_change:g}, but '{label}' of the rehearsal of '{name}' "
-                f"changes by {known.labels[label]:g} at most; lower it."
+                f"changes by at most {known.labels[label]:g}; lower it."
             )
         if people < needed_subjects(config, task, name):
             yield ConfigurationError(
@@ -226,8 +226,8 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
 
 
 def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
-    """How many people with a change the task needs of `dataset`: one per fold; where it trains on one data set and
-    tests on another, two to train on and one to test on."""
+    """How many people with a change the task needs in `dataset`: one per fold. If it trains on one data set and tests
+    on another: two for training and one for testing."""
     definition = config.tasks[task]
     if not definition.train_dataset:
         return max(config.transfer.folds, LEAST_SUBJECTS)

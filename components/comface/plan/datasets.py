@@ -1,6 +1,6 @@
-"""Data sets that people bring, before anything is rendered: readable, with the labels and the people that tasks need.
+"""Checks the user's data sets before anything is rendered: are they readable, with the labels and people of the tasks?
 
-In: a RunConfig. Out: one line on what was found; raises every problem of a data set together. No photo is decoded.
+In: a RunConfig. Out: one line with the result; raises all problems of a data set together. No photo is decoded.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _problems(config: RunConfig, name: str, photos: Sequence[Photo]) -> Iterator
 
 
 def _with_change(photos: Sequence[Photo], label: str, min_change: float) -> int:
-    """People with a pair of photos whose label differs by `min_change` at least; where photos were taken before and
-    after something, one of each."""
+    """Number of people with a pair of photos whose label differs by at least `min_change`; with phases, one photo of
+    each phase."""
     values: dict[str, dict[str, list[float]]] = {}
     across = any(photo.phase for photo in photos)
     for photo in photos:

@@ -1,4 +1,4 @@
-"""The exit handler: says how the run ended, whatever happened, with the sentence of the step that failed."""
+"""The exit handler: reports how the run ended, with the message of the step that failed."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""Resolve as a component calls it: the pipeline's parameters in, plans out."""
+"""Resolve as the component calls it: the pipeline's parameters in, plans out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
 BY_REFERENCE = ("synthesize", "shard", "pretrain", "evaluate", "register")
 JUST_NOW_S = 900.0
-"""Longer than the attempts of a step that failed for good, and the start of the exit handler's pod, take."""
+"""Longer than the attempts of a permanently failed step and the start of the exit handler's pod take."""
 
 
 def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
@@ -40,7 +40,7 @@ def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
 
     try:
         place = parameters.store or resolve(parameters.profile).store
-    except ConfigurationError as error:  # no profile, so no store that could take a record of it
+    except ConfigurationError as error:  # no profile, so no store for a record of the failure
         with labelled("resolve", run=run_id):
             logger.error(str(error))
         raise SystemExit(error.exit_code) from None
@@ -48,7 +48,7 @@ def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
 
 
 def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
-    """The plans as they travel: written to the store, and named by reference."""
+    """Writes the plans to the store, and returns references to them."""
 
     def reference(value: Any) -> str:
         return PlanPlace(store.uri, run, kept(store, run, value)).reference
@@ -61,9 +61,9 @@ def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
 
 
 def ending(state: str, profile: str, store: str, run_id: str) -> str:
-    """One line on how a run ended: its state, and the sentence of the step that failed. A training job that outlived
-    its step (KFP gives a step that it terminates no time) is deleted, unless its step said that it goes on. Whatever
-    cannot be asked is said; an exit handler that fails itself would hide how the run ended."""
+    """One line on how a run ended: its state, and the message of the step that failed. Deletes a training job that
+    still runs after its step (KFP gives a step that it terminates no time), unless the step reported that the job keeps
+    running. A request that fails is only logged: an exit handler that fails itself would hide how the run ended."""
     line, goes_on = f"{run_id}: {state.lower()}", False
     with labelled("finish", run=run_id):
         if state != "SUCCEEDED":
@@ -73,15 +73,15 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
                 line += f" in {failure}" if failure else ""
                 goes_on = _goes_on(open_store(place), run_id) if place else False
             except ComfaceError as error:
-                logger.warning(f"which step failed is not known: {error}")
+                logger.warning(f"it is unknown which step failed: {error}")
             _end_jobs(run_id, goes_on)
         logger.info(line)
     return line
 
 
 def _goes_on(store: Store, run: str) -> bool:
-    """Whether the training's step has just said that its job goes on: nothing is wrong with that job, its launcher lost
-    the API server or its permission. What an earlier attempt said counts no more."""
+    """Whether the step pretrain has just reported that its job keeps running: nothing is wrong with that job, its
+    launcher lost the API server or its permission. A report of an earlier attempt does not count."""
     record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
     return record is not None and KEEPS_RUNNING in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
 
@@ -94,7 +94,7 @@ def _end_jobs(run_id: str, goes_on: bool) -> None:
 
     if goes_on:
         logger.warning(
-            "the training job of the run goes on: retry the run to take it up, or delete the job "
+            "the training job of the run keeps running: retry the run to reattach to it, or delete the job "
             f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)"
         )
         return
@@ -120,7 +120,7 @@ def configure(parameters: Parameters) -> RunConfig:
     known = resolve(parameters.profile, (), {"store": parameters.store} if parameters.store else None).store
     if config.store != known:
         raise ConfigurationError(
-            f"The override 'store' is {quoted(config.store)}, but the end of the run looks into {quoted(known)} for "
-            "what failed; give the store with the parameter `store` (--param store=…), not with an override."
+            f"The override 'store' is {quoted(config.store)}, but the end of the run reads failures from "
+            f"{quoted(known)}; give the store with the parameter `store` (--param store=…), not with an override."
         )
     return config

@@ -1,9 +1,7 @@
-"""Can the cluster ever hold the training that the run asks for? Asked in a pod, before a pod waits for what will never
-come.
+"""Can the cluster ever run the training? Checked in a pod, before a pod waits for GPUs that do not exist.
 
-In: the configuration, the cluster. Out: None, or notes where it cannot be told or where the run will wait; raises
-ConfigurationError. Nodes are asked for what they can give (allocatable) and quotas for what they allow: a run may well
-wait for its turn.
+In: the configuration, the cluster. Out: None, or notes if the answer is unknown or the run will wait; raises
+ConfigurationError. The check uses the nodes' allocatable GPUs and the quotas' limits, not what is free: a run may wait.
 """
 
 from __future__ import annotations
@@ -29,17 +27,17 @@ from comface.runtime.logs import in_pod
 
 
 def check_gpus_of_pod(config: RunConfig, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Outside a pod nothing is checked: a person's kubeconfig says nothing about a run on the person's machine."""
+    """Checks nothing outside a pod: a kubeconfig says nothing about a run on this machine."""
     if not in_pod(environment):
         return None
     try:
         return check_gpus(config, open_cluster(environment), own_namespace(environment))
     except (NoAnswer, Refused) as error:
-        return f"Whether the GPUs exist is unknown: the Kubernetes API cannot be asked ({error})."
+        return f"It is unknown whether the GPUs exist: the request to the Kubernetes API failed ({error})."
 
 
 def check_gpus(config: RunConfig, cluster: Cluster | None, namespace: str = "") -> str | None:
-    """Everything that is wrong is said at once. Nodes may be added on demand (check_gpus=false), quotas are not."""
+    """Raises all problems together. Nodes may be added on demand (check_gpus=false); quotas may not."""
     from comface.launch.quota import launches_job
 
     if cluster is None or not launches_job(config.pretrain):
@@ -60,9 +58,9 @@ def _ask_nodes(cluster: Cluster, wanted: PretrainConfig, _: str) -> tuple[str | 
     try:
         found = gpu_nodes(cluster)
     except NotPermitted:
-        return None, "Whether the GPUs exist is unknown: this account may not list nodes."
+        return None, "It is unknown whether the GPUs exist: this account may not list nodes."
     if (problem := shortage(found, wanted)) is not None:
-        advice = "lower `nodes` or `gpus_per_node`, or set check_gpus=false where nodes are added on demand"
+        advice = "lower `nodes` or `gpus_per_node`, or set check_gpus=false if nodes are added on demand"
         return f"{problem}; {advice}", None
     try:
         used = gpus_in_use(cluster)
@@ -81,20 +79,20 @@ def _ask_quotas(cluster: Cluster, wanted: PretrainConfig, namespace: str) -> tup
     try:
         found = room(wanted, cluster.items(f"/api/v1/namespaces/{namespace}/resourcequotas"))
     except (NotPermitted, Refused):
-        return None, "Whether the quota of the namespace has room is unknown: this account may not list resourcequotas."
+        return None, "It is unknown whether the quota has room: this account may not list resourcequotas."
     if found.never:
-        asked = f"The training asks for {'; '.join(found.never)} (namespace '{namespace}')"
+        asked = f"The training requests {'; '.join(found.never)} (namespace '{namespace}')"
         return f"{asked}; raise the quota, or lower `nodes`, `gpus_per_node` or the sizes in pretrain.job", None
     if found.now:
         return (
             None,
-            f"The training will wait for room in the namespace '{namespace}': it asks for {'; '.join(found.now)}.",
+            f"The training will wait for room in the namespace '{namespace}': it requests {'; '.join(found.now)}.",
         )
     return None, None
 
 
 def free_nodes(found: Sequence[GpuNode], used: Mapping[str, int], wanted: PretrainConfig) -> int:
-    """How many nodes have GPUs enough that nobody uses."""
+    """How many nodes have enough free GPUs."""
     return sum(not each.unusable and each.gpus - used.get(each.name, 0) >= wanted.gpus_per_node for each in found)
 
 
@@ -109,6 +107,6 @@ def shortage(found: Sequence[GpuNode], wanted: PretrainConfig) -> str | None:
     )
     more = f" and {len(found) - 4} more nodes" if len(found) > 4 else ""
     return (
-        f"The run asks for {wanted.nodes} nodes with {wanted.gpus_per_node} GPUs each, and the cluster has "
+        f"The run requests {wanted.nodes} nodes with {wanted.gpus_per_node} GPUs each, and the cluster has "
         f"{len(enough)} ({there or 'no node has a GPU'}{more})"
     )

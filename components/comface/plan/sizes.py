@@ -1,8 +1,8 @@
-"""What a run needs, computed before it starts: images, disk, memory of the largest step, shared memory of the loader.
+"""Estimates what a run needs before it starts: images, disk, memory of the largest step, shared memory of the loader.
 
-In: a RunConfig. Out: Sizes, and errors where it cannot fit what is known: the free disk of a file:// store, the memory
-of this machine (outside a cluster), and what the training job asks for. Estimates: within a factor of two, on the low
-side, so that no run is refused that would fit.
+In: a RunConfig. Out: Sizes, and errors if the run does not fit: the free disk of a file:// store, the memory of this
+machine (outside a cluster), and the requests of the training job. The estimates are low, by at most a factor of two, so
+that no run is refused that would fit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from comface.tracks.composition import TRACKS_PER_CHUNK, totals
 
 GIB = 2**30
 BESIDES = 16 * 2**20
-"""Of disk, for what every run writes besides images: manifests, tables, pages, a backbone and heads."""
+"""Disk for what every run writes besides images: manifests, tables, pages, a backbone and heads."""
 WAITING_TRACKS = 10
-"""Of synthesize: rendered tracks that wait for an encoder."""
+"""Rendered tracks in synthesize that wait for an encoder."""
 ACTIVATIONS = {"narrow": 12, "resnet18": 35, "resnet50": 130, "resnet101": 190, "vit_b_16": 120}
-"""Bytes that training keeps per byte of a float32 view."""
+"""Bytes of activations per byte of a float32 view in training."""
 FEATURES = {"narrow": 1440, "resnet18": 512, "resnet50": 2048, "resnet101": 2048, "vit_b_16": 768}
 STEP_BASE = GIB // 2
-"""What torch and a step's code take by themselves."""
+"""Memory of torch and a step's code."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Sizes:
     identities: int
     transfers: int
     shards_bytes: int
-    """The tracks take as much again."""
+    """The tracks take the same amount."""
     photos_bytes: int
     memory_bytes: Mapping[str, int]
-    """Per step: of one process."""
+    """Per step, for one process."""
     shared_bytes: int
     """/dev/shm of one training node."""
     training: str
-    """How long it is, a sentence."""
+    """The length of the training, a sentence."""
 
     @property
     def disk_bytes(self) -> int:
@@ -116,7 +116,7 @@ def room_problems(
         yield from _job_problems(config, sizes)
     elif not inside and wanted.loader_workers and (most := _disk("/dev/shm")) and sizes.shared_bytes > most.total:
         yield ConfigurationError(
-            f"The loader of pre-training holds {amount(sizes.shared_bytes)} in /dev/shm, which has "
+            f"The loader of pre-training uses {amount(sizes.shared_bytes)} of /dev/shm, which has "
             f"{amount(most.total)}; lower pretrain.loader_workers or pretrain.pairs_per_step."
         )
     if not inside and wanted.nodes == 1:
@@ -124,7 +124,7 @@ def room_problems(
 
 
 def memory_problems(config: RunConfig, steps: Sequence[str]) -> Iterator[ConfigurationError]:
-    """Where `steps`, run on this machine, need more memory than it has."""
+    """Errors for those of `steps` that need more memory than this machine has."""
     machine, memory = machine_memory_bytes(), sizes_of(config).memory_bytes
     for step, needed in ((step, memory[step]) for step in steps):
         if needed > machine and not (step == "pretrain" and config.pretrain.gpus_per_node):
@@ -150,7 +150,7 @@ def amount(size_bytes: float) -> str:
 
 
 def machine_memory_bytes() -> int:
-    """Of this machine, or of the container that this process is in."""
+    """Memory of this machine, or of this process's container."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
@@ -163,14 +163,14 @@ def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationErro
     job = config.pretrain.job
     if sizes.shared_bytes > job.shared_memory_gib * GIB:
         yield ConfigurationError(
-            f"The loaders of a training node hold {amount(sizes.shared_bytes)} in /dev/shm "
+            f"The loaders of a training node use {amount(sizes.shared_bytes)} of /dev/shm "
             f"({config.pretrain.loader_workers} workers, {PREFETCH + 1} batches each, of every process), and "
             f"pretrain.job.shared_memory_gib is {job.shared_memory_gib}; raise it, or lower pretrain.loader_workers."
         )
     if sizes.shards_bytes > job.scratch_gib * GIB:
         yield ConfigurationError(
-            f"The shards take about {amount(sizes.shards_bytes)}, and pretrain.job.scratch_gib, where a node keeps its "
-            f"copies, is {job.scratch_gib}; raise it."
+            f"The shards need about {amount(sizes.shards_bytes)} of a node's scratch disk, but "
+            f"pretrain.job.scratch_gib is {job.scratch_gib}; raise it."
         )
 
 
@@ -180,7 +180,7 @@ def _local_pairs(config: RunConfig) -> int:
 
 
 def _jpeg_bytes(side_px: int, quality: int) -> int:
-    """With its tar header: 12 KB at 256 px and quality 90."""
+    """With the tar header: 12 KB at 256 px and quality 90."""
     return 900 + int(0.17 * side_px**2 * (1 + max(0, quality - 90) / 5))
 
 
@@ -192,8 +192,8 @@ def _synthesize_bytes(config: RunConfig) -> int:
 
 
 def _pretrain_bytes(config: RunConfig) -> int:
-    """Weights, gradient and Adam's two moments of the projection; the batches ahead; the similarities of equation (1);
-    on a CPU also what the backward pass keeps."""
+    """Weights, gradient and Adam's two moments of the projection; the prefetched batches; the similarities of equation
+    (1); on a CPU also the activations."""
     wanted, pairs = config.pretrain, _local_pairs(config)
     width = FEATURES[wanted.backbone]
     hidden = wanted.projection_hidden or width
@@ -248,7 +248,7 @@ def _rehearsed(config: RunConfig) -> tuple[dict[str, int], int]:
 
 
 def _short_of_disk(root: Path, needed_bytes: int) -> int | None:
-    """The free bytes where they, with what the store holds already, are too few."""
+    """The free bytes, if they and the size of the store are less than `needed_bytes`; otherwise None."""
     disk = _disk(root)
     if disk is None or needed_bytes <= disk.free:
         return None
@@ -257,7 +257,7 @@ def _short_of_disk(root: Path, needed_bytes: int) -> int | None:
 
 
 def _disk(path: Path | str) -> shutil._ntuple_diskusage | None:
-    """Of the disk on which `path` lies or would lie."""
+    """Usage of the disk of `path`, which may not exist yet."""
     place = Path(path)
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -1,7 +1,7 @@
 """Resolve: profile and overrides -> one plan per step, after checking that the run can succeed.
 
-In: the pipeline's few parameters. Out: the plans, each one canonical JSON string that holds the store and just the
-configuration its step needs, so that caching is exact per step. Raises ConfigurationError, DataError or TryAgain.
+In: a RunConfig. Out: the plans, each a canonical JSON string with the store and only the configuration that its step
+needs, so that caching is exact per step. Raises ConfigurationError, DataError or TryAgain.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plans:
-    """What each step of the pipeline receives."""
+    """The plans of the steps."""
 
     synthesize: str
     parts: list[int]
@@ -34,12 +34,12 @@ class Plans:
     evaluate: str
     register: str
     gpus: str
-    """How many each pod of a step that renders or computes features asks for: "0" or "1"."""
+    """How many GPUs a pod requests for rendering or computing features: "0" or "1"."""
 
 
 def plan_run(config: RunConfig, run: str) -> Plans:
-    """The plans of a run named `run` (unique; failures are recorded under it), after every check. Raises all that the
-    checks find as one error."""
+    """The plans of a run named `run` (unique; failures are recorded under it), after all checks. Raises all problems
+    as one error."""
     survey = survey_run(config)
     found: list[ComfaceError] = []
     for check in survey.checks:
@@ -63,8 +63,8 @@ def make_plans(
     supplies: Mapping[str, Any] | None = None,
     absent: Mapping[str, str] | None = None,
 ) -> Plans:
-    """Configuration -> what each step receives; nothing is checked. `notes` are said in the report; `supplies` are the
-    StyleGANs' files (find_generators), `absent` the methods that were asked for and cannot be run, and why."""
+    """Makes the plans, without checks. `notes`: shown in the report; `supplies`: the StyleGANs' files
+    (find_generators); `absent`: the requested methods that cannot run, and why."""
     transfer = config.transfer
 
     def envelope(**sections: Any) -> str:

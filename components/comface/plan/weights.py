@@ -1,6 +1,6 @@
-"""Generators, methods and scorers before anything is rendered: which files they need, and whether these are there.
+"""Checks the files of generators, methods and screening before anything is rendered.
 
-In: a RunConfig. Out: what the plan of synthesize carries; raises every missing file together, by name.
+In: a RunConfig. Out: the files for the plans of synthesize and transfer; raises all missing files together, by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from comface.tracks.supplies import find_file, find_supplies, find_weights, loca
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
-    """Per method that reads a weight file of the weights location, its key there; None where it is not there."""
+    """Method -> key of its weight file in the weights location, for methods that read one; None if the file is missing."""
     entries = [entry for entry in map(method, config.transfer.methods) if entry.file]
     if not entries:
         return {}
@@ -28,16 +28,16 @@ def method_keys(config: RunConfig) -> dict[str, str | None]:
 
 
 def method_files(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """The weight files of these methods as the plans of their transfers carry them: what is there now, by its sha256.
-    Raises ConfigurationError where one is not there."""
+    """The weight files of these methods for the plans of their transfers, each with its current sha256. Raises
+    ConfigurationError if one is missing."""
     found = {}
     keys_of = method_keys(config)
     location, keys = _location(config, list(keys_of)) if keys_of else (None, [])
     for name, key in keys_of.items():
         if key is None or location is None:
             raise ConfigurationError(
-                f"{config.weights} lacks {method(name).file}, the weights of the method '{name}'; put the file there, "
-                "or leave the method out."
+                f"{config.weights} does not contain {method(name).file}, the weights of the method '{name}'; put the file "
+                "there, or remove the method."
             )
         found[name] = seal(location, keys, key, cache_folder()).model_dump(mode="json")
     return found
@@ -49,13 +49,13 @@ def _location(config: RunConfig, names: Sequence[str]) -> tuple[Store, list[str]
         location = open_store(config.weights)
         return location, list(location.keys())
     except ComfaceError as error:
-        told = f"The weights of {', '.join(names)} are looked for in '{config.weights}', which cannot be read: {error}"
+        told = f"The weights location '{config.weights}' of {', '.join(names)} is not readable: {error}"
         raise type(error)(told) from None
 
 
 def find_generators(config: RunConfig) -> dict[str, Any]:
-    """Every generator can be loaded and has a direction that fits for every attribute it is asked for. Returns what
-    the plan of synthesize carries: which files of the weights location are used."""
+    """Checks that every generator loads and has a fitting direction for every requested attribute. Returns the files of
+    the weights location that the run uses, for the plan of synthesize."""
     from comface.synthesize.step import preflight
 
     supplies, files = {}, {}
@@ -70,14 +70,14 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
 
 
 def check_screening(config: RunConfig) -> str:
-    """The backbone by which screening tells identity is at hand."""
+    """Checks that the backbone of the screening is available."""
     if config.screening.action != "skip":
         screening_of(config)
     return f"{config.screening.action}, by {config.screening.method}"
 
 
 def screening_of(config: RunConfig) -> ScreeningConfig:
-    """The screening, its backbone as the artifact that the reference means now (`comface@champion` moves)."""
+    """The screening with its backbone as an artifact: the reference may change later (`comface@champion`)."""
     from comface.models.registry import resolve_backbone
 
     if not config.screening.backbone:
@@ -87,7 +87,7 @@ def screening_of(config: RunConfig) -> ScreeningConfig:
 
 
 def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterator[ComfaceError]:
-    """One error per generator that names every file it lacks, as its publisher calls it."""
+    """One error per generator that names every missing file by its published name."""
     for generator, entries in needed(config.synthesize).items():
         lacking: list[str] = []
         try:
@@ -103,6 +103,6 @@ def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterato
             )
         if lacking:
             yield ConfigurationError(
-                f"{location.uri} lacks for '{generator}' {' and '.join(lacking)}; put the published files (or what "
-                "`comface convert` makes of them) there, or leave the attributes out (docs/generators.md)."
+                f"{location.uri} does not contain, for '{generator}', {' and '.join(lacking)}; put the published files "
+                "(or the output of `comface convert`) there, or remove the attributes (docs/generators.md)."
             )
