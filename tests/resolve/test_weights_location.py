@@ -128,7 +128,8 @@ def test_a_location_without_weights_says_what_to_put_there(own: FileStore, tmp_p
     with pytest.raises(
         ConfigurationError,
         match=r"does not contain, for 'stylegan', its weights \(karras2019stylegan-ffhq-1024x1024.pkl\) and 3 "
-        r"directions \(stylegan_ffhq_age_w_boundary.npy, .*; put the published files \(or the output of `comface convert`\) "
+        r"directions \(stylegan_ffhq_age_w_boundary.npy, .*; put the published files \(or the output of "
+        r"`comface convert`\) "
         r"there(.|\n)*does not contain, for 'stylegan3', its weights \(stylegan3-r-ffhq-1024x1024.pkl\) and 2 "
         r"directions \(Smiling_boundary.npy, Wearing_Hat_boundary.npy\)",
     ):
