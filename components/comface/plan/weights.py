@@ -19,7 +19,7 @@ from comface.tracks.supplies import find_file, find_supplies, find_weights, loca
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
-    """Method -> key of its weight file in the weights location, for methods that read one; None if the file is missing."""
+    """Method -> key of its weight file in the weights location, if it reads one; None if the file is missing."""
     entries = [entry for entry in map(method, config.transfer.methods) if entry.file]
     if not entries:
         return {}
@@ -36,8 +36,8 @@ def method_files(config: RunConfig) -> dict[str, dict[str, Any]]:
     for name, key in keys_of.items():
         if key is None or location is None:
             raise ConfigurationError(
-                f"{config.weights} does not contain {method(name).file}, the weights of the method '{name}'; put the file "
-                "there, or remove the method."
+                f"{config.weights} does not contain {method(name).file}, the weights of the method '{name}'; put the "
+                "file there, or remove the method."
             )
         found[name] = seal(location, keys, key, cache_folder()).model_dump(mode="json")
     return found
