@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from comface.commands.options import AS_JSON, output_option
-from comface.commands.surface import PATH, Command, Group
+from comface.commands.surface import PATH, Command, Group, Names
 from comface.errors import ConfigurationError
 from comface.runtime.progress import say
 
-GENERATORS = ("procedural", "dcgan", "stylegan", "stylegan2", "stylegan3")
-GENERATOR = click.option(
-    "--generator", required=True, type=click.Choice(GENERATORS), metavar="NAME", help=", ".join(GENERATORS)
-)
+
+def _generators() -> Iterable[str]:
+    from comface.generators.registry import GENERATORS
+
+    return GENERATORS
+
+
+GENERATOR = click.option("--generator", required=True, type=Names(_generators), help="what makes the faces")
 WEIGHTS = click.option("--weights", type=PATH, metavar="FILE", help="weight file (the embedded generators need none)")
 PSI = click.option(
     "--psi", type=float, default=0.7, show_default=True, metavar="PSI", help="truncation of the StyleGANs"
@@ -167,10 +172,11 @@ def list_(weights: str | None, as_json: bool) -> None:
     """The directions in use."""
     from comface.errors import ComfaceError
     from comface.generators import load_generator
+    from comface.generators.registry import embedded
     from comface.tracks.listing import listed, listing_text
 
     rows: dict[str, Any] = {}
-    for name in ("dcgan", "procedural"):
+    for name in sorted(embedded()):
         try:
             rows[name] = list(load_generator(name).attributes())
         except ComfaceError as error:

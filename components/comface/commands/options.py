@@ -63,6 +63,16 @@ class Chosen:
         return resolve(self.profile, [*self.overrides(), *more], extra, places)
 
 
+def _methods() -> Iterable[str]:
+    from comface.methods import METHODS
+
+    return METHODS
+
+
+METHOD = Names(_methods, closed=False)
+METHOD_HELP = "what turns faces into features; or timm:NAME, module:function"
+
+
 def _profiles() -> Iterable[str]:
     from comface.plan.configuration import profiles
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from comface.commands.options import AS_JSON, REFERENCE, Chosen, configured, output_option
+from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, Chosen, configured, output_option
 from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
@@ -50,7 +50,7 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
 
 
 @click.command(cls=Command, example="comface features --method imagenet a.jpg b.jpg --output features.npy")
-@click.option("--method", required=True, metavar="M", help="e.g. imagenet, scratch, comface, timm:resnet18")
+@click.option("--method", required=True, type=METHOD, help=METHOD_HELP)
 @click.option("--weights", type=PATH, metavar="FILE", help="weight file; its layout is recognised from its content")
 @click.option("--backbone", metavar="REF", help=f"backbone or model, for the method comface: {REFERENCE}")
 @click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...", help="files of images")

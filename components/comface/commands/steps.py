@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comface.commands.options import Chosen, configured
+from comface.commands.options import METHOD, METHOD_HELP, Chosen, configured
 from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError, GateRefused, raise_any
 
@@ -161,13 +161,7 @@ def align(chosen: Chosen, dataset: str) -> None:
 )
 @configured()
 @click.option("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
-@click.option(
-    "--method",
-    default="comface",
-    show_default=True,
-    metavar="NAME",
-    help="e.g. scratch, imagenet, timm:resnet18",
-)
+@click.option("--method", default="comface", show_default=True, type=METHOD, help=METHOD_HELP)
 @click.option(
     "--mode",
     type=click.Choice(("linear", "finetune")),

@@ -128,12 +128,11 @@ def _packaged(name: str) -> str:
 
 
 def _generator_file(generator: str, weights: str) -> str:
-    from comface.weights.fetched import DCGAN
-
-    if generator == "dcgan":
-        return _packaged(DCGAN)
+    from comface.generators.registry import GENERATORS
     from comface.tracks.supplies import find_weights
 
+    if generator in GENERATORS and (fetched := GENERATORS[generator].fetched):
+        return _packaged(fetched)
     return _located(weights, lambda location: find_weights(location, location.keys(), generator))
 
 

@@ -30,8 +30,6 @@ _BOUNDARY = re.compile(
 the direction is of Z."""
 FACES = "ffhq"
 """What the StyleGANs that are used here were trained on, where the weights' name does not say another."""
-STYLEGANS = ("stylegan", "stylegan2", "stylegan3")
-"""Generators whose weights and directions a user brings."""
 
 
 class Entry(Section):

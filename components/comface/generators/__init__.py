@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from comface.errors import ConfigurationError
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -73,36 +71,9 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
     return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def own_attributes(name: str) -> tuple[str, ...]:
-    """The attributes of an embedded generator, without loading it; empty for those whose directions a user brings."""
-    if name == "procedural":
-        from comface.generators.procedural.attributes import DIRECTIONS
-
-        return tuple(DIRECTIONS)
-    if name == "dcgan":
-        from comface.generators.dcgan import shipped_directions
-
-        return tuple(shipped_directions())
-    return ()
-
-
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
-    """The generator called `name`. The embedded ones (`procedural`, `dcgan`) need no `weights`; the StyleGANs read a
-    converted file or any public container."""
-    if name == "procedural":
-        from comface.generators.procedural import ProceduralGenerator
+    """The generator called `name`. The embedded ones need no `weights`; the StyleGANs read a converted file or any
+    public container."""
+    from comface.generators.registry import GENERATORS
 
-        if weights is not None:
-            raise ConfigurationError("The generator 'procedural' draws its faces and has no weights; leave them out.")
-        return ProceduralGenerator(device)
-    if name == "dcgan":
-        from comface.generators.dcgan import DcganGenerator
-
-        return DcganGenerator(weights, device)
-    if name in ("stylegan", "stylegan2", "stylegan3"):
-        from comface.generators.stylegan.generator import load_stylegan
-
-        return load_stylegan(name, weights, device)
-    raise ConfigurationError(
-        f"There is no generator '{name}'; choose procedural, dcgan, stylegan, stylegan2, stylegan3."
-    )
+    return GENERATORS[name].load(weights, device)

@@ -12,7 +12,7 @@ from comface.config.names import place_uri
 from comface.datasets.rehearsal.step import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
-from comface.generators import own_attributes
+from comface.generators.registry import GENERATORS
 from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
 from comface.plan.configuration import RunConfig
@@ -78,7 +78,7 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     """The embedded generators have the requested attributes, and every change of the catalogue is used."""
     for share in config.synthesize.composition:
-        known = own_attributes(share.generator)
+        known = GENERATORS[share.generator].attributes()
         missing = [name for name in share.attributes if name not in known] if known else []
         if missing:
             yield ConfigurationError(

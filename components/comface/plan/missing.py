@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from comface.errors import ConfigurationError
+from comface.generators.registry import GENERATORS
 from comface.methods import method
 from comface.plan.configuration import RunConfig
 from comface.plan.weights import method_keys
@@ -62,22 +63,23 @@ def without_missing(
     absent = absent_methods(config, missing) if absent is None else absent
     tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
     methods_lost = [name for name in absent if method(name).takes_weights]
-    dcgan_lost = DCGAN in missing and any(share.generator == "dcgan" for share in config.synthesize.composition)
+    shares_left = [share for share in config.synthesize.composition if not _lost(share, missing)]
+    generator_lost = len(shares_left) < len(config.synthesize.composition)
     screening_lost = _screening_lost(config, missing)
-    if not (tasks_lost or methods_lost or dcgan_lost or screening_lost):
+    if not (tasks_lost or methods_lost or generator_lost or screening_lost):
         return config, []
     values = config.model_dump(mode="json", by_alias=True)
-    if dcgan_lost:
-        shares = [share.model_dump(mode="json") for share in _without_dcgan(config.synthesize.composition)]
-        values["synthesize"]["composition"] = shares
+    if generator_lost:
+        shares = shares_left or [_stand_in(config.synthesize.composition)]
+        values["synthesize"]["composition"] = [share.model_dump(mode="json") for share in shares]
     values["transfer"]["tasks"] = _left(config.transfer.tasks, tasks_lost, "task")
     values["transfer"]["methods"] = _left(config.transfer.methods, methods_lost, "method")
     if screening_lost:
         values["screening"]["action"] = "skip"
     values["register"]["thresholds"] = [t for t in values["register"]["thresholds"] if t["task"] not in tasks_lost]
     fetched = [name for name in methods_lost if method(name).fetched]
-    lost = dcgan_lost or tasks_lost or fetched or screening_lost
-    notes = [_note(dcgan_lost, tasks_lost, fetched, screening_lost)] if lost else []
+    lost = generator_lost or tasks_lost or fetched or screening_lost
+    notes = [_note(generator_lost, tasks_lost, fetched, screening_lost)] if lost else []
     notes += [f"The method {name} is left out: {absent[name]}." for name in methods_lost if name not in fetched]
     return RunConfig.model_validate(values), notes
 
@@ -102,10 +104,13 @@ def _needs(config: RunConfig, task: str) -> set[str]:
     return set().union(*(REHEARSALS_NEED.get(name, set()) for name in rehearsed))
 
 
-def _without_dcgan(composition: tuple[Share, ...]) -> list[Share]:
-    others = [share for share in composition if share.generator != "dcgan"]
+def _lost(share: Share, missing: Set[str]) -> bool:
+    return GENERATORS[share.generator].fetched in missing
+
+
+def _stand_in(composition: tuple[Share, ...]) -> Share:
     identities = sum(share.identities for share in composition)
-    return others or [Share(generator="procedural", identities=identities, attributes=STAND_IN)]
+    return Share(generator="procedural", identities=identities, attributes=STAND_IN)
 
 
 def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
@@ -117,8 +122,8 @@ def _left(names: Sequence[str], lost: Sequence[str], what: str) -> list[str]:
     return left
 
 
-def _note(dcgan_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
-    said = ["the run uses the procedural generator alone"] if dcgan_lost else []
+def _note(generator_lost: bool, tasks_lost: Sequence[str], methods_lost: Sequence[str], screening_lost: bool) -> str:
+    said = ["the run uses the procedural generator alone"] if generator_lost else []
     said += [f"the run leaves out the tasks {', '.join(tasks_lost)} and their thresholds"] if tasks_lost else []
     said += [f"the run leaves out the method {', '.join(methods_lost)}"] if methods_lost else []
     said += ["the faces are not screened"] if screening_lost else []

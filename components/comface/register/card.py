@@ -9,21 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comface.config.names import markdown_cell
+from comface.generators.registry import GENERATORS, PHOTOGRAPHS
 from comface.methods import challenger
 from comface.models.format import Task
 from comface.register.gate import Metric
 from comface.register.origins import Origins
-
-GENERATOR_LIMITS = {
-    "procedural": "Its faces are parametric drawings with known physical truth, not photographs of anybody.",
-    "dcgan": (
-        "Its 64-pixel faces were learned from DigiFace-1M, which consists of rendered heads. Which skin tones, ages "
-        "and head coverings occur follows that renderer, and nobody has balanced it here."
-    ),
-}
-GENERATOR_LIMIT = (
-    "Which skin tones, ages and head coverings occur follows the photographs that this generator was trained on."
-)
 
 
 @dataclass(frozen=True)
@@ -124,9 +114,7 @@ Research: comparing two photos of one person, both seen from the front, with met
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = "\n".join(
-        f"- {_cell(name)}: {GENERATOR_LIMITS.get(name, GENERATOR_LIMIT)}" for name in facts.origins.generators
-    )
+    limits = "\n".join(f"- {_cell(name)}: {_limit(name)}" for name in facts.origins.generators)
     limits += "".join(
         f"\n- {_cell(sentence)}. Faces that are not found are not learned." for sentence in facts.origins.lightness
     )
@@ -145,6 +133,11 @@ def _limits(facts: CardFacts) -> str:
   interval's promise does not hold.
 - Two photos under very different light, pose or make-up differ for reasons that no task is about.{warning}
 {limits}"""
+
+
+def _limit(generator: str) -> str:
+    """The generator may be of another version, whose entry is not here."""
+    return GENERATORS[generator].limits if generator in GENERATORS else PHOTOGRAPHS
 
 
 def _verification(facts: CardFacts) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from comface.artifacts.manifest import Artifact, file_sha256
 from comface.faces.lightness import added, tenths
+from comface.generators.registry import GENERATORS
 from comface.methods import method
 from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
 
@@ -91,8 +92,8 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
     if kind == "tracks":
         for name, made in _generators(artifact).items():
             if made.get("weights_sha256"):
-                yield DCGAN if name == "dcgan" else name, made["weights_sha256"], "generator"
-        if config.get("synthesize", {}).get("screen_faces") and set(_generators(artifact)) - {"procedural"}:
+                yield (name in GENERATORS and GENERATORS[name].fetched) or name, made["weights_sha256"], "generator"
+        if config.get("synthesize", {}).get("screen_faces") and any(map(_looked_at, _generators(artifact))):
             yield LANDMARKS, "", "face finder"
     elif kind == "screening":
         instruments = config.get("instruments", {})
@@ -105,6 +106,10 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
             yield name, "", "rehearsal data"
     elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
         yield LANDMARKS, "", "face finder"
+
+
+def _looked_at(generator: str) -> bool:
+    return generator not in GENERATORS or not GENERATORS[generator].always_a_face
 
 
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from comface.artifacts.manifest import Artifact
 from comface.directions.edits import swept
 from comface.faces.lightness import Counts, added, counted, skin_lightness
 from comface.generators import FaceGenerator, edit
+from comface.generators.registry import GENERATORS
 from comface.seeds import derive_seed
 from comface.tracks.composition import Identity, identities, totals, tracks_of
 from comface.tracks.config import SynthesizeConfig
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 Kind = tuple[str, str]
 """(generator, attribute)"""
 Pixels = NDArray[np.uint8]
-REPORTS_PARAMETERS = ("procedural",)
-"""Generators that know what they drew (`truth`)."""
 LOOKED_AT = 400
 """Identities of a generator that are rendered to see whether dark faces are found as often: 10 ms each."""
 
@@ -127,7 +126,7 @@ class StoredSample:
             kind: sorted(by_kind[kind], key=lambda located: _place(seed, located.track.key)) for kind in sorted(by_kind)
         }
         self.kinds = tuple(self._ordered)
-        told = {generator for generator, _ in self.kinds} & set(REPORTS_PARAMETERS)
+        told = {generator for generator, _ in self.kinds if GENERATORS[generator].drawn}
         self._generators: dict[str, FaceGenerator] = {name: load(name, None, "cpu") for name in sorted(told)}
 
     def tracks(self, kind: Kind) -> Iterator[Track]:

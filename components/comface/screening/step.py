@@ -15,6 +15,7 @@ from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
 from comface.faces.scorers import SCORERS, score
 from comface.generators import load_generator
+from comface.generators.registry import GENERATORS
 from comface.methods.gallery import embedder
 from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures, figures
@@ -111,7 +112,7 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
             "method": config.method,
             "others": config.others,
             "faces_by_lightness": sample.faces_by_lightness(),
-            "rehearsal": any(each.kind[0] == "procedural" for each in measured),
+            "rehearsal": any(GENERATORS[each.kind[0]].drawn for each in measured),
         }
     )
 

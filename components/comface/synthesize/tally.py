@@ -13,10 +13,10 @@ from typing import Any
 from comface.faces.lightness import counted
 from comface.faces.photos import decode_photo
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
+from comface.generators.registry import GENERATORS
 from comface.synthesize.chunk import Chunk
 from comface.tracks.composition import Identity
 from comface.tracks.config import SynthesizeConfig
-from comface.tracks.sources import EMBEDDED
 
 SHEET_ROWS, SHEET_COLUMNS = 12, 9
 
@@ -74,8 +74,8 @@ class Tally:
             "alphas": list(self.config.alphas),
             "image_size_px": self.config.image_size_px,
             "generators": generators,
-            "embedded": all(name in EMBEDDED for name in generators),
-            "rehearsal": "procedural" in generators,
+            "embedded": all(GENERATORS[name].embedded for name in generators),
+            "rehearsal": any(GENERATORS[name].drawn for name in generators),
         }
 
     def sheet(self) -> bytes:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from comface.config.names import Attribute
 from comface.config.section import Section, Seed
 from comface.directions.config import DirectionUse
-from comface.generators.names import Generator, StyleGan
+from comface.generators.registry import BroughtName, GeneratorName
 
 Shift = Annotated[float, Field(ge=-360, le=360)]
 MOST_ALPHAS = 1_000
@@ -30,7 +30,7 @@ CELEBA = (
 class Share(Section):
     """One part of the composition: identities of one generator, each swept along some attributes."""
 
-    generator: Generator = Field(description="name of the generator (docs/generators.md)")
+    generator: GeneratorName = Field(description="name of the generator (docs/generators.md)")
     identities: int = Field(ge=1, le=9_999_999, description="how many identities this generator contributes")
     attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="attributes swept, by name")
     attributes_per_identity: int = Field(
@@ -60,7 +60,7 @@ class SynthesizeConfig(Section):
     image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
     truncation_psi: float = Field(default=0.7, ge=0.01, le=1, description="truncation of the StyleGANs")
-    directions: dict[StyleGan, dict[Attribute, DirectionUse]] = Field(
+    directions: dict[BroughtName, dict[Attribute, DirectionUse]] = Field(
         default={},
         description="changes of the catalogue: StyleGAN → attribute → file, space, layers, truncate (before, after), "
         "unit_norm, condition",

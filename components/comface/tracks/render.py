@@ -29,12 +29,13 @@ from comface.directions.edits import (
     swept,
 )
 from comface.directions.provenance import check_fitted_for, fitted_for
-from comface.directions.published import STYLEGANS, check_published_name, entry_for, named_space
+from comface.directions.published import check_published_name, entry_for, named_space
 from comface.errors import ConfigurationError, DataError
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
 from comface.files import check_output, read_facts, write_file
 from comface.files.arrays import read_numbers
 from comface.generators import FaceGenerator, edit, load_generator
+from comface.generators.registry import brought
 from comface.runtime.progress import shown
 from comface.store import FileStore
 from comface.tracks.supplies import find_file
@@ -206,7 +207,7 @@ def _change(
         return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
     if attribute is None:
         return Edit(torch.zeros(1, faces.latent_width))
-    if weights is not None and faces.name in STYLEGANS:
+    if weights is not None and faces.name in brought():
         entry = entry_for(faces.name, attribute, DirectionUse(space=space, truncate=truncate))
         location = FileStore(weights.parent)
         key = find_file(location, location.keys(), entry.file, faces.name)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from comface.generators.registry import GENERATORS
+
 Finder = Callable[[np.ndarray], bool]
-KNOWN_TO_BE_FACES = ("procedural",)
 SURELY_SEEN = -0.25
 """Confidence from which a face counts wherever it lies."""
 CENTRED, WIDE = 0.15, 0.3
@@ -21,7 +22,7 @@ CENTRED, WIDE = 0.15, 0.3
 
 def finder_for(generator: str) -> Finder | None:
     """How this generator's identities are screened; None where a face is certain."""
-    return None if generator in KNOWN_TO_BE_FACES else face_found
+    return None if GENERATORS[generator].always_a_face else face_found
 
 
 def face_found(image_HW3: np.ndarray) -> bool:

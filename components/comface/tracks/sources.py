@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from comface.artifacts.manifest import file_sha256
 from comface.directions.edits import Edit, make_edit, pose, published_edit
-from comface.directions.published import STYLEGANS
 from comface.errors import ConfigurationError
 from comface.generators import FaceGenerator
+from comface.generators.registry import GENERATORS
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.supplies import Files, entry_of
+from comface.weights.fetched import model_digest
 
 if TYPE_CHECKING:
     import torch
 
 Load = Callable[[str, Path | None, str], FaceGenerator]
-EMBEDDED = ("dcgan", "procedural")
-"""Generators that come with the set-up and are not the paper's."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ def _open(
     weights = files.weights if files is not None else weights
     if weights is not None and not weights.is_file():
         raise ConfigurationError(f"The weights of '{name}' are not at {weights}; give the path of the file.")
-    generator = load(name, weights, device)
-    if name == "stylegan3" and (config.pseudo_aligned or any(config.input_transform)):
+    entry, generator = GENERATORS[name], load(name, weights, device)
+    if entry.poses and (config.pseudo_aligned or any(config.input_transform)):
         pose(generator, config.pseudo_aligned, config.input_transform)
     wanted = dict.fromkeys(a for share in config.composition if share.generator == name for a in share.attributes)
-    if name in STYLEGANS and files is not None:
+    if not entry.embedded and files is not None:
         edits = {a: _from_files(config, generator, files, a) for a in wanted}
     else:
         edits = _own(generator, list(wanted))
@@ -92,10 +91,8 @@ def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
 
 
 def _weights_sha256(name: str, weights: Path | None) -> str:
-    if weights is None and name == "dcgan":
-        from comface.weights.fetched import DCGAN, model_digest
-
-        return model_digest(DCGAN)[1]
+    if weights is None and (fetched := GENERATORS[name].fetched):
+        return model_digest(fetched)[1]
     return file_sha256(weights) if weights is not None and weights.is_file() else ""
 
 

@@ -1,0 +1,1 @@
+"""One file per generator, which says all that anyone asks about it (registry.py)."""

@@ -1,0 +1,32 @@
+"""A published DCGAN that was trained on rendered heads, 64 px (generators/dcgan.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comface.generators import FaceGenerator
+from comface.generators.registry import Generator
+from comface.weights.fetched import DCGAN
+
+
+def _load(weights: Path | None, device: str) -> FaceGenerator:
+    from comface.generators.dcgan import DcganGenerator
+
+    return DcganGenerator(weights, device)
+
+
+def _attributes() -> tuple[str, ...]:
+    from comface.generators.dcgan import shipped_directions
+
+    return tuple(shipped_directions())
+
+
+GENERATOR = Generator(
+    "dcgan",
+    _load,
+    embedded=True,
+    fetched=DCGAN,
+    attributes=_attributes,
+    limits="Its 64-pixel faces were learned from DigiFace-1M, which consists of rendered heads. Which skin tones, ages "
+    "and head coverings occur follows that renderer, and nobody has balanced it here.",
+)

@@ -1,0 +1,34 @@
+"""A parametric face renderer, written for this project: known physical truth, any size (generators/procedural)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comface.errors import ConfigurationError
+from comface.generators import FaceGenerator
+from comface.generators.registry import Generator
+
+
+def _load(weights: Path | None, device: str) -> FaceGenerator:
+    from comface.generators.procedural import ProceduralGenerator
+
+    if weights is not None:
+        raise ConfigurationError("The generator 'procedural' draws its faces and has no weights; leave them out.")
+    return ProceduralGenerator(device)
+
+
+def _attributes() -> tuple[str, ...]:
+    from comface.generators.procedural.attributes import DIRECTIONS
+
+    return tuple(DIRECTIONS)
+
+
+GENERATOR = Generator(
+    "procedural",
+    _load,
+    embedded=True,
+    attributes=_attributes,
+    drawn=True,
+    always_a_face=True,
+    limits="Its faces are parametric drawings with known physical truth, not photographs of anybody.",
+)
