@@ -28,6 +28,7 @@ from comface.datasets.rehearsal.step import rehearse
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.step import evaluate
 from comface.generators import draw, load_generator
+from comface.methods.encoder import Sources
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.step import pretrain
 from comface.register.config import RegisterConfig
@@ -44,7 +45,7 @@ from comface.tracks.shard_reader import ShardReader
 from comface.transfer.align import align_dataset
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
-from comface.transfer.step import transfer
+from comface.transfer.step import Item, transfer
 from comface.weights.fetched import ALL, models_folder
 
 DATA = Path(__file__).parents[1] / "data"
@@ -102,12 +103,11 @@ def small_run(folder: Path) -> dict[str, Made]:
         backbone="narrow", image_size_px=48, view_share=0.75, pairs_per_subject=4, epochs=2, batch_pairs=8, folds=2
     )
     for method in ("pixels", "scratch", "comface", *(("imagenet",) if FETCHED else ())):
-        each = features(store, method, faces, backbone if method == "comface" else None, None, settings)
+        each = features(store, method, faces, Sources.of(backbone, None, settings))
         keep(f"features of {method}", each, arrays(each, "features.npy"))
     results = []
     for method, mode in (("scratch", "linear"), ("comface", "linear"), ("comface", "finetune")):
-        own = backbone if method == "comface" else None
-        result = transfer(store, settings, "age", AGE, method, mode, faces, None, own, None)
+        result = transfer(store, settings, Item("age", AGE, method, mode), {"faces": faces, "backbone": backbone})
         predictions = flattened(result.read_json("predictions.json"))
         keep(f"{mode} transfer of {method}", result, predictions | tensors(result, "head.safetensors"))
         results.append(result)

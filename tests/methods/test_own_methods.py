@@ -36,7 +36,7 @@ from comface.tasks.config import Task
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
 from comface.transfer.from_plan import weight_file
-from comface.transfer.step import transfer
+from comface.transfer.step import Item, transfer
 
 TASK = Task(dataset="fgnet", label="age", unit="years")
 CONFIG = TransferConfig(backbone="narrow", image_size_px=32, pairs_per_subject=12, folds=2)
@@ -116,9 +116,8 @@ def whole_way(store: FileStore, faces: Artifact, backbone: Artifact, name: str) 
     config = configured(f"transfer.methods=[comface, {name}]", "transfer.modes=[linear]", f"register.must_beat={name}")
     assert items(config) == [("age", "comface", "linear"), ("age", name, "linear")]
     assert {json.loads(item)["method"] for item in make_plans(config, "run-1").items} == {"comface", name}
-    results = [
-        transfer(store, CONFIG, "age", TASK, each, "linear", faces, None, backbone, None) for each in ("comface", name)
-    ]
+    reads = {"faces": faces, "backbone": backbone}
+    results = [transfer(store, CONFIG, Item("age", TASK, each, "linear"), reads) for each in ("comface", name)]
     evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
     _, recorded = gate(store, RegisterConfig(must_beat=name), evaluation)
     return evaluation.read("report.html").decode(), recorded.read("decision.md").decode()
@@ -129,7 +128,7 @@ def test_a_method_that_only_this_test_knows_goes_from_resolve_to_report_and_gate
     assert "Mean colour" in report
     assert "| beats toy | age | linear |" in decision
     with pytest.raises(ConfigurationError, match="has no layers to fine-tune"):
-        transfer(store, CONFIG, "age", TASK, toy, "finetune", faces, None, backbone, None)
+        transfer(store, CONFIG, Item("age", TASK, toy, "finetune"), {"faces": faces})
 
 
 def test_a_function_of_a_module_goes_the_same_way_under_its_own_name(store, faces, backbone, write_module) -> None:
@@ -143,7 +142,7 @@ def test_features_of_a_function_are_made_anew_when_its_source_changes_and_kept_w
     store, faces, write_module
 ) -> None:
     def address(body: str) -> str:
-        return features(store, write_module("lab_kept", body), faces, None, None, CONFIG).uri
+        return features(store, write_module("lab_kept", body), faces, Sources.of(None, None, CONFIG)).uri
 
     assert address(FUNCTION) == address(FUNCTION)
     assert address(FUNCTION) != address(FUNCTION + "\n# another remark\n")

@@ -29,7 +29,7 @@ from comface.transfer.features import read_features
 from comface.transfer.finetune import Batches, finetune_all, predict
 from comface.transfer.pairs import Pairs, draw_pairs
 from comface.transfer.ridge import Samples
-from comface.transfer.step import transfer
+from comface.transfer.step import Item, transfer
 
 SUBJECTS, PHOTOS, ALIGNED_PX = 6, 4, 40
 TASK = Task(dataset="noise", label="smile", unit="points")
@@ -76,7 +76,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artifact, Ar
 
 def transferred(world: tuple[Store, Artifact, Artifact], mode: str, antisymmetric: bool) -> Artifact:
     store, faces, backbone = world
-    return transfer(store, config_of(antisymmetric), "t", TASK, "comface", mode, faces, None, backbone, None)
+    item = Item("t", TASK, "comface", mode)
+    return transfer(store, config_of(antisymmetric), item, {"faces": faces, "backbone": backbone})
 
 
 def registered(world: tuple[Store, Artifact, Artifact], result: Artifact, folder: Path) -> Estimator:

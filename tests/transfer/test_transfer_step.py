@@ -22,7 +22,7 @@ from comface.tasks.config import Task
 from comface.tasks.predictions import read_predictions
 from comface.transfer.config import TransferConfig
 from comface.transfer.pairs import draw_pairs
-from comface.transfer.step import transfer
+from comface.transfer.step import Item, transfer
 
 CONFIG = TransferConfig(
     backbone="narrow", image_size_px=32, pairs_per_subject=12, epochs=3, backbone_rate=1e-3, head_rate=1e-2
@@ -69,8 +69,9 @@ def world(tmp_path_factory):
 
 def run(world, method="pixels", mode="linear", task=TASK, config=CONFIG):
     store, faces, other, backbone = world
-    across = other if task.train_dataset else None
-    return transfer(store, config, "drawn-smile", task, method, mode, faces, across, backbone, None)
+    across = {"train_faces": other} if task.train_dataset else {}
+    reads = {"faces": faces, "backbone": backbone, **across}
+    return transfer(store, config, Item("drawn-smile", task, method, mode), reads)
 
 
 def test_linear_evaluation_estimates_a_change_that_the_features_show(world):
@@ -136,7 +137,7 @@ def test_features_are_shared_by_tasks_and_the_backbone_matters_to_comface_alone(
     other_task = TASK.model_copy(update={"min_change": 1.0})
     one, two = run(world), run(world, task=other_task)
     assert one.manifest.inputs["features"] == two.manifest.inputs["features"]
-    without = transfer(store, CONFIG, "drawn-smile", TASK, "pixels", "linear", faces, None, None, None)
+    without = transfer(store, CONFIG, Item("drawn-smile", TASK, "pixels", "linear"), {"faces": faces})
     assert without.uri == one.uri
     ours = run(world, "comface").input("features")
     assert ours.input("backbone").uri == backbone.uri
@@ -165,7 +166,8 @@ def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_t
     draft.write("model.safetensors", safetensors.torch.save(state))
     dead = draft.publish({})
     config = CONFIG.model_copy(update={"folds": 2, "epochs": 1, "pairs_per_subject": 4})
-    result = transfer(store, config, "t", TASK, "comface", "finetune", faces, None, dead, None)
+    item = Item("t", TASK, "comface", "finetune")
+    result = transfer(store, config, item, {"faces": faces, "backbone": dead})
     assert result.facts["heads"] == ["fresh", "fresh"]
     assert result.facts["final_head"] == "fresh"
 
@@ -174,7 +176,8 @@ def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_c
     store = world[0]
     many = drawn_faces(store, "many", subjects=16)
     config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16, "head": "fresh"})
-    result = transfer(store, config, "drawn-smile", TASK, "comface", "finetune", many, None, world[3], None)
+    item = Item("drawn-smile", TASK, "comface", "finetune")
+    result = transfer(store, config, item, {"faces": many, "backbone": world[3]})
     best = sorted(result.facts["best_epochs"])
     assert result.facts["final_epochs"] == best[1]
     state = safetensors.torch.load(result.read("backbone.safetensors"))
@@ -221,11 +224,13 @@ def test_recorded_figures_are_those_of_the_predictions(world):
 def test_fine_tuning_twice_gives_the_same_predictions(world, tmp_path):
     faces, backbone = world[1], world[3]
     config = CONFIG.model_copy(update={"epochs": 1, "folds": 2, "pairs_per_subject": 4})
+    item = Item("t", TASK, "comface", "finetune")
     predictions = [
-        transfer(FileStore(tmp_path / name), config, "t", TASK, "comface", "finetune", faces, None, backbone, None)
-        .read("predictions.json")
+        transfer(FileStore(tmp_path / name), config, item, {"faces": faces, "backbone": backbone}).read(
+            "predictions.json"
+        )
         for name in "ab"
-    ]  # fmt: skip
+    ]
     assert predictions[0] == predictions[1]
 
 
@@ -238,11 +243,11 @@ from comface.tasks.config import Task
 from comface.transfer.config import TransferConfig
 from comface.artifacts.manifest import open_artifact
 from comface.store import open_store
-from comface.transfer.step import transfer
+from comface.transfer.step import Item, transfer
 config = TransferConfig.model_validate_json('''{CONFIG.model_copy(update={"seed": 0, "folds": 3}).model_dump_json()}''')
 task = Task.model_validate_json('''{TASK.model_dump_json()}''')
-result = transfer(open_store({store.uri!r}), config, "t", task, "scratch", "linear", open_artifact({faces.uri!r}),
-                  None, None, None)
+item = Item("t", task, "scratch", "linear")
+result = transfer(open_store({store.uri!r}), config, item, {{"faces": open_artifact({faces.uri!r})}})
 assert "torch" not in sys.modules and "cv2" not in sys.modules
 print(result.facts["metrics"]["corr"])
 """
@@ -255,9 +260,9 @@ def test_combinations_that_make_no_sense_are_refused(world):
     with pytest.raises(ConfigurationError, match="'pixels' has no layers to fine-tune"):
         run(world, "pixels", "finetune")
     with pytest.raises(ConfigurationError, match="trains on 'other'; pass the faces"):
-        transfer(store, CONFIG, "t", ACROSS, "pixels", "linear", faces, None, None, None)
+        transfer(store, CONFIG, Item("t", ACROSS, "pixels", "linear"), {"faces": faces})
     with pytest.raises(ConfigurationError, match="trains on its own data set"):
-        transfer(store, CONFIG, "t", TASK, "pixels", "linear", faces, other, None, None)
+        transfer(store, CONFIG, Item("t", TASK, "pixels", "linear"), {"faces": faces, "train_faces": other})
     with pytest.raises(ConfigurationError, match="no way of evaluation 'zero-shot'"):
         run(world, mode="zero-shot")
     with pytest.raises(DataError, match="No subject has two photos whose 'weight'"):

@@ -1,7 +1,5 @@
 """The faces of a data set, found and aligned once for all tasks and methods.
 
-logger = logging.getLogger(__name__)
-
 In: a data set in its layout. Out: an artifact `faces`:
 
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.detection)

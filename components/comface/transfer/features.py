@@ -7,7 +7,6 @@ that is already published nothing heavy is imported: linear evaluation then runs
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,39 +19,24 @@ from comface.methods import method as method_called
 from comface.methods.encoder import Sources, best_device, encode
 from comface.runtime.progress import counted
 from comface.store import Store
-from comface.transfer.config import TransferConfig
 
 logger = logging.getLogger(__name__)
 
 
-def features(
-    store: Store,
-    method: str,
-    faces: Artifact,
-    backbone: Artifact | None,
-    weights: Path | None,
-    config: TransferConfig,
-) -> Artifact:
-    """`backbone` serves the method 'comface' alone, `weights` the published ones (None: what `comface fetch` took)."""
-    made, inputs = method_called(method).inputs(Sources.of(backbone, weights, config))
+def features(store: Store, method: str, faces: Artifact, sources: Sources) -> Artifact:
+    """Those of `faces`, made or found made."""
+    made, inputs = method_called(method).inputs(sources)
     draft = Draft(store, "features", {"method": method} | made, {"faces": faces} | inputs, step=__name__)
-    return draft.published() or _make(draft, method, faces, backbone, weights, config)
+    return draft.published() or _make(draft, method, faces, sources)
 
 
 def read_features(artifact: Artifact) -> NDArray[np.float32]:
     return read_array(artifact, "features.npy")
 
 
-def _make(
-    draft: Draft,
-    method: str,
-    faces: Artifact,
-    backbone: Artifact | None,
-    weights: Path | None,
-    config: TransferConfig,
-) -> Artifact:
+def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artifact:
     images_NSSC = read_array(faces, "faces.npy")
-    encoder = load_method(method, Sources.of(backbone, weights, config))
+    encoder = load_method(method, sources)
     device = best_device()
     where = "on the GPU" if device == "cuda" else "on the CPU"
     what = f"{counted(len(images_NSSC), 'face')} of {faces.facts.get('dataset', 'a data set')}"

@@ -1,7 +1,5 @@
 """Fine-tuning (section 3.4): backbone f and head l trained together on L_task, the squared error of the change.
 
-logger = logging.getLogger(__name__)
-
 In: an encoder, faces, pairs to train and to validate on. Out: the network of the epoch with the least validation error;
 or, of all subjects, the network after a given number of epochs. Choices where the paper is silent: Adam, with a higher
 rate for the head; both photos of a pair are mirrored together at random; the change is scaled to unit spread while

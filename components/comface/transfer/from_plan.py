@@ -98,21 +98,11 @@ def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
     """(URI of the result, figures for the UI)."""
 
     def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
-        from comface.transfer.step import transfer
+        from comface.transfer.step import Item, transfer
 
         reads = {name: open_artifact(uri) for name, uri in values["reads"].items()}
-        result = transfer(
-            store,
-            parse(TransferConfig, values["transfer"]),
-            values["task"],
-            parse(Task, values["definition"]),
-            values["method"],
-            values["mode"],
-            reads["faces"],
-            reads.get("train_faces"),
-            reads.get("backbone"),
-            weight_file(values),
-        )
+        item = Item(values["task"], parse(Task, values["definition"]), values["method"], values["mode"])
+        result = transfer(store, parse(TransferConfig, values["transfer"]), item, reads, weight_file(values))
         return hand_on(store, values["run"], result), dict(result.facts["metrics"])
 
     return execute("transfer", plan, work, words=("task", "method", "mode"))

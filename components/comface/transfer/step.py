@@ -1,7 +1,5 @@
 """Transfer: one task, one method, one way of evaluation (section 3.4 and 4.2), cross-validated by subject.
 
-logger = logging.getLogger(__name__)
-
 In: aligned faces (artifact `faces`), a backbone or the weights of a published method. Out: an artifact `transfer`:
 
     predictions.json        one column per field over all test pairs: subject (a pseudonym), fold, change, predicted
@@ -31,7 +29,7 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
 from comface.methods import method as method_called
-from comface.methods.encoder import Sources
+from comface.methods.encoder import Sources, best_device
 from comface.networks.head import Head
 from comface.runtime.progress import counted
 from comface.store import Store
@@ -70,69 +68,79 @@ class Estimates:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Item:
+    """What one transfer evaluates. `name` is the task's, under which `task` defines it."""
+
+    name: str
+    task: Task
+    method: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.method}/{self.mode}"
+
+
 def transfer(
-    store: Store,
-    config: TransferConfig,
-    task_name: str,
-    task: Task,
-    method: str,
-    mode: str,
-    faces: Artifact,
-    train_faces: Artifact | None,
-    backbone: Artifact | None,
-    weights: Path | None,
+    store: Store, config: TransferConfig, item: Item, reads: Mapping[str, Artifact], weights: Path | None = None
 ) -> Artifact:
-    """`train_faces`: the other data set of a task that trains on one and tests on another (Edema-A to B), else None.
+    """`reads`: artifacts by what they are: `faces`; `train_faces` of a task that trains on another data set than it
+    tests on (Edema-A to B); `backbone` for a method that reads one. `weights`: the file of a published method (None:
+    what `comface fetch` took).
 
     Raises ConfigurationError for a combination that cannot be evaluated, DataError for data that do not suffice."""
-    _check(task_name, task, method, mode, train_faces)
-    sets = {"faces": faces} | ({"train_faces": train_faces} if train_faces is not None else {})
-    address = _address(config, task_name, task, method, mode)
-    if mode == "linear":
-        made = {name: features(store, method, each, backbone, weights, config) for name, each in sets.items()}
-        inputs = sets | {name.replace("faces", "features"): each for name, each in made.items()}
+    _check(item, "train_faces" in reads)
+    sources = Sources.of(reads.get("backbone"), weights, config)
+    sets = {name: reads[name] for name in ("faces", "train_faces") if name in reads}
+    address, inputs = _address(config, item), dict(sets)
+    if item.mode == "linear":
+        made = {name: features(store, item.method, each, sources) for name, each in sets.items()}
+        inputs |= {name.replace("faces", "features"): each for name, each in made.items()}
     else:
-        of_method, of_inputs = method_called(method).inputs(Sources.of(backbone, weights, config))
-        address, inputs = address | of_method, sets | of_inputs
+        of_method, of_inputs = method_called(item.method).inputs(sources)
+        address, inputs = address | of_method, inputs | of_inputs
     draft = Draft(store, "transfer", address, inputs, step=__name__)
     if (done := draft.published()) is not None:
         return done
-    pairs = {name: _pairs(config, task_name, task, each, name) for name, each in sets.items()}
+    pairs = {name: _pairs(config, item, each, name) for name, each in sets.items()}
     folds = _folds(config, pairs["faces"], pairs.get("train_faces"))
     count, people = len(pairs["faces"].subjects), len(set(pairs["faces"].subjects))
     logger.info(f"{counted(count, 'pair')} of {counted(people, 'subject')}")
-    if mode == "linear":
-        sides = {name: Side(read_features(made[name]), pairs[name]) for name in sets}
-        estimates = _linear(config, sides["faces"], sides.get("train_faces", sides["faces"]), folds)
+    linear = item.mode == "linear"
+    rows = {name: read_features(made[name]) if linear else read_array(sets[name], "faces.npy") for name in sets}
+    tested = Side(rows["faces"], pairs["faces"])
+    training = Side(rows["train_faces"], pairs["train_faces"]) if "train_faces" in sets else tested
+    if linear:
+        estimates = _linear(config, tested, training, folds)
     else:
-        sides = {name: Side(read_array(each, "faces.npy"), pairs[name]) for name, each in sets.items()}
-        sources = Sources.of(backbone, weights, config)
-        training = sides.get("train_faces", sides["faces"])
-        estimates = _finetuned(config, (task_name, method), sources, sides["faces"], training, folds)
-    return _publish(draft, (task_name, method, mode), task, faces, pairs["faces"], folds, estimates)
+        estimates = _finetuned(config, item, sources, tested, training, folds)
+    return _publish(draft, item, reads["faces"], tested.pairs, folds, estimates)
 
 
-def _check(task_name: str, task: Task, method: str, mode: str, train_faces: Artifact | None) -> None:
-    if mode not in ("linear", "finetune"):
-        raise ConfigurationError(f"There is no way of evaluation '{mode}'; choose linear or finetune.")
-    if mode == "finetune" and not method_called(method).trainable:
-        raise ConfigurationError(f"The method '{method}' has no layers to fine-tune; evaluate it with 'linear' only.")
-    if bool(task.train_dataset) != (train_faces is not None):
-        needs = f"trains on '{task.train_dataset}'" if task.train_dataset else "trains on its own data set"
-        raise ConfigurationError(f"The task '{task_name}' {needs}; pass the faces that belong to it.")
+def _check(item: Item, trains_on_another: bool) -> None:
+    if item.mode not in ("linear", "finetune"):
+        raise ConfigurationError(f"There is no way of evaluation '{item.mode}'; choose linear or finetune.")
+    if item.mode == "finetune" and not method_called(item.method).trainable:
+        raise ConfigurationError(
+            f"The method '{item.method}' has no layers to fine-tune; evaluate it with 'linear' only."
+        )
+    if bool(item.task.train_dataset) != trains_on_another:
+        needs = f"trains on '{item.task.train_dataset}'" if item.task.train_dataset else "trains on its own data set"
+        raise ConfigurationError(f"The task '{item.name}' {needs}; pass the faces that belong to it.")
 
 
-def _address(config: TransferConfig, task_name: str, task: Task, method: str, mode: str) -> dict[str, Any]:
-    fields = PROTOCOL_FIELDS + (FINETUNE_FIELDS if mode == "finetune" else ())
+def _address(config: TransferConfig, item: Item) -> dict[str, Any]:
+    fields = PROTOCOL_FIELDS + (FINETUNE_FIELDS if item.mode == "finetune" else ())
     values = config.model_dump(mode="json", include=set(fields))
-    return values | {"task": task_name, "definition": task.model_dump(mode="json"), "method": method, "mode": mode}
+    definition = item.task.model_dump(mode="json")
+    return values | {"task": item.name, "definition": definition, "method": item.method, "mode": item.mode}
 
 
-def _pairs(config: TransferConfig, task_name: str, task: Task, faces: Artifact, side: str) -> Pairs:
+def _pairs(config: TransferConfig, item: Item, faces: Artifact, side: str) -> Pairs:
     """The same for every method: a function of the faces, the task and the seed. Cross-data-set training pairs are
     those of the training side's own name."""
-    name = task_name if side == "faces" else f"{task_name}/training"
-    photos = faces.read_json("photos.json")
+    name = item.name if side == "faces" else f"{item.name}/training"
+    photos, task = faces.read_json("photos.json"), item.task
     return draw_pairs(photos, task.label, config.pairs_per_subject, task.min_change, config.seed, name)
 
 
@@ -168,24 +176,17 @@ def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[Head, f
 
 
 def _finetuned(
-    config: TransferConfig,
-    words: tuple[str, str],
-    sources: Sources,
-    tested: Side,
-    training: Side,
-    folds: list[Fold],
+    config: TransferConfig, item: Item, sources: Sources, tested: Side, training: Side, folds: list[Fold]
 ) -> Estimates:
     """All layers, per fold, each from the pre-trained weights; then, for a method that can be registered, once on all
     subjects, for as many epochs as the middle fold took."""
-    import torch
-
     from comface.methods import load_method
     from comface.transfer.finetune import Batches, finetune, finetune_all, predict
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, words = best_device(), (item.name, item.method)
     predicted, epochs, began = [], [], []
     for number, fold in enumerate(folds):
-        encoder = load_method(words[1], sources)
+        encoder = load_method(item.method, sources)
         data = Batches(encoder.preprocessing, training.rows_N, training.pairs, device)
         parts = training.pairs.of(fold.train), training.pairs.of(fold.validation)
         tuned = finetune(encoder, data, *parts, config, (*words, number))
@@ -194,10 +195,10 @@ def _finetuned(
         epochs.append(tuned.epoch)
         began.append(tuned.head)
     facts: dict[str, Any] = {"heads": began, "best_epochs": epochs, "batchnorm": "of the batch in training"}
-    if not method_called(words[1]).challenger:  # no other becomes a model, and each would cost one more training
+    if not method_called(item.method).challenger:  # no other becomes a model, and each would cost one more training
         return Estimates(predicted, facts)
     final_epochs = sorted(epochs)[len(epochs) // 2]
-    encoder = load_method(words[1], sources)
+    encoder = load_method(item.method, sources)
     data = Batches(encoder.preprocessing, training.rows_N, training.pairs, device)
     final = finetune_all(encoder, data, final_epochs, config, (*words, "all"))
     backbone, head = final.tensors(config.antisymmetric)
@@ -229,45 +230,33 @@ def test_set(faces: Artifact, pairs: Pairs, folds: Sequence[Fold], pseudonyms: M
 
 
 def _publish(
-    draft: Draft,
-    words: tuple[str, str, str],
-    task: Task,
-    faces: Artifact,
-    pairs: Pairs,
-    folds: list[Fold],
-    estimates: Estimates,
+    draft: Draft, item: Item, faces: Artifact, pairs: Pairs, folds: list[Fold], estimates: Estimates
 ) -> Artifact:
     pseudonyms = {name: f"s{i:03d}" for i, name in enumerate(sorted(set(pairs.subjects)), start=1)}
     order_P = np.concatenate([pairs.of(fold.test) for fold in folds])
     change_P = pairs.change_P[order_P]
     predicted_P = np.array([float(f"{value:.6g}") for value in np.concatenate(estimates.predicted)])
     if not np.isfinite(predicted_P).all():
-        raise DataError(f"The estimates of {'/'.join(words)} are not finite; lower its learning rates.")
-    draft.write_json(
-        NAME,
-        {
-            "subject": [pseudonyms[pairs.subjects[p]] for p in order_P],
-            "fold": [number for number, fold in enumerate(folds) for _ in pairs.of(fold.test)],
-            "change": change_P.tolist(),
-            "predicted": predicted_P.tolist(),
-        },
-    )
+        raise DataError(f"The estimates of {item} are not finite; lower its learning rates.")
+    columns = {
+        "subject": [pseudonyms[pairs.subjects[p]] for p in order_P],
+        "fold": [number for number, fold in enumerate(folds) for _ in pairs.of(fold.test)],
+        "change": change_P.tolist(),
+        "predicted": predicted_P.tolist(),
+    }
+    draft.write_json(NAME, columns)
     for name, data in estimates.files.items():
         draft.write(name, data)
-    kept = {name: faces.facts.get(name) for name in ("dataset", "rehearsal", "found", "missed")}
-    task_name, method, mode = words
-    return draft.publish(
-        {
-            "task": task_name,
-            "method": method,
-            "mode": mode,
-            "unit": task.unit,
-            "direction_accuracy": task.direction_accuracy,
-            "subjects": len(pseudonyms),
-            "pairs": len(order_P),
-            "metrics": metrics_of(change_P, predicted_P, task.direction_accuracy),
-            "test_sha256": test_set(faces, pairs, folds, pseudonyms),
-            **kept,
-            **estimates.facts,
-        }
-    )
+    facts = {
+        "task": item.name,
+        "method": item.method,
+        "mode": item.mode,
+        "unit": item.task.unit,
+        "direction_accuracy": item.task.direction_accuracy,
+        "subjects": len(pseudonyms),
+        "pairs": len(order_P),
+        "metrics": metrics_of(change_P, predicted_P, item.task.direction_accuracy),
+        "test_sha256": test_set(faces, pairs, folds, pseudonyms),
+        **{name: faces.facts.get(name) for name in ("dataset", "rehearsal", "found", "missed")},
+    }
+    return draft.publish(facts | estimates.facts)
