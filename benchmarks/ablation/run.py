@@ -42,7 +42,7 @@ from comface.plan.configuration import RunConfig, resolve
 from comface.plan.missing import missing_models, without_missing
 from comface.plan.step import Plans, make_plans
 from comface.pretrain.from_plan import pretrain_backbone
-from comface.runtime.progress import say
+from comface.runtime.output import say
 from comface.shard.from_plan import shard_tracks
 from comface.store import FileStore
 from comface.synthesize.from_plan import synthesize_part

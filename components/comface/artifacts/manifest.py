@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ SCHEMA = "comface/manifest/2"
 PIN = "#sha256="
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Reference(BaseModel):
@@ -166,7 +168,10 @@ class Draft:
 
     def published(self) -> Artifact | None:
         """The artifact, where an earlier run has published it whole."""
-        return open_artifact(self.store.uri, self.kind, self.store) if self.store.exists(MANIFEST) else None
+        if not self.store.exists(MANIFEST):
+            return None
+        logger.debug(f"{self.uri} is published already and is reused")
+        return open_artifact(self.store.uri, self.kind, self.store)
 
     def write(self, name: str, data: bytes) -> None:
         """Another run may make the same artifact at the same time, with other bits (another number of threads, a GPU),
@@ -217,6 +222,7 @@ class Draft:
             )
         mine = self.store.create(MANIFEST, data)
         artifact = open_artifact(self.uri, self.kind, self.store)
+        logger.debug(f"{self.uri} is published{'' if mine else ', by another run that was faster'}")
         if not mine:
             for name, key in self._keys.items():
                 if name not in artifact.manifest.objects or artifact.key(name) != key:

@@ -9,7 +9,7 @@ import click
 from comface.commands.options import Chosen, configured, output_option
 from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError, raise_any
-from comface.runtime.progress import say
+from comface.runtime.output import say
 
 REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
 

@@ -12,7 +12,7 @@ import click
 from comface.commands.options import AS_JSON, output_option
 from comface.commands.surface import PATH, Command, Group, Names
 from comface.errors import ConfigurationError
-from comface.runtime.progress import say
+from comface.runtime.output import say
 
 
 def _generators() -> Iterable[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from comface.commands.surface import PATH, Command
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
 from comface.runtime.extras import check_extras
+from comface.runtime.output import say
 
 
 @click.command(cls=Command, example="comface compare before.jpg after.jpg --picture change.png")
@@ -46,7 +46,7 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
         return
     print(json.dumps(comparison.record(), allow_nan=False))
     for note in comparing.notes(comparison) if comparison.caveats.reasons else ():
-        print(note, file=sys.stderr)
+        say(note)
 
 
 @click.command(cls=Command, example="comface features --method imagenet a.jpg b.jpg --output features.npy")

@@ -12,7 +12,7 @@ import click
 from comface.commands.options import AS_JSON, Chosen, configured
 from comface.commands.submit import SENT, SERVER, Sent, Server, checked
 from comface.commands.surface import Group
-from comface.runtime.progress import say
+from comface.runtime.output import say
 
 if TYPE_CHECKING:
     from comface.submit.schedules import Schedule

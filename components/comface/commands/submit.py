@@ -15,7 +15,7 @@ import click
 from comface.commands.options import ENDPOINT, NAMESPACE, PIPELINE, Chosen, configured
 from comface.commands.surface import Command, together
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.runtime.progress import say
+from comface.runtime.output import say
 
 if TYPE_CHECKING:
     from comface.submit.connection import Connection

@@ -77,8 +77,9 @@ def execute(
             values = {"run": run, **read_plan(plan, store)}
             item = item or "/".join(str(values[word]) for word in words)
             label(item=item, run=run)
-            before = _record_before(store, run, _record_name(step, item))
+            before, started = _record_before(store, run, _record_name(step, item)), time.monotonic()
             result = work(store, values)
+            logger.debug(f"ended after {time.monotonic() - started:.1f} s")
             if before:
                 store.delete(before)
             return result

@@ -111,8 +111,8 @@ class Narrator:
         if text is not None:
             with labelled("run"):
                 logger.info(text, extra={"lead": "▶ "})
+            self._bar.set_postfix_str("", refresh=False)
             self._bar.set_description_str(text)
-            self._bar.set_postfix_str("")
 
     def _end(self, step: str, code: int) -> None:
         with labelled("run"):
@@ -121,7 +121,7 @@ class Narrator:
                 logger.info(f"{step} failed", extra={"lead": "✗ "})
             elif text := self._course.end(step):
                 logger.info(text, extra={"on_the_bar": True})
-                self._bar.set_postfix_str(text)
+                self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
     def _relay(self, record: logging.LogRecord) -> None:

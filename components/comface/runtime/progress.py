@@ -12,7 +12,6 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from comface.runtime.logs import shows_bars
-from comface.runtime.output import say as say
 
 T = TypeVar("T")
 FIRST_LINE_S, PACE, LONGEST_PAUSE_S = 10.0, 0.1, 300.0
