@@ -20,6 +20,7 @@ from tiny_run import command
 
 from comface.cli import main
 from comface.commands.program import comface
+from comface.commands.surface import Names
 from comface.errors import EXIT_CODES
 from comface.runtime.logs import Screen
 
@@ -37,10 +38,12 @@ def leaves(at: click.Command = comface, name: str = "") -> Iterator[tuple[str, A
 def described(parameter: click.Parameter, lists: frozenset[str]) -> str:
     """What a caller depends on, and the text that explains it."""
     flag, default = getattr(parameter, "is_flag", False), parameter.to_info_dict().get("default")
+    kind = parameter.type
+    choices = kind.known() if isinstance(kind, Names) else getattr(kind, "choices", ())
     facts = [
         "required" if parameter.required else "",
         "repeats" if parameter.multiple or parameter.nargs == -1 or set(parameter.opts) & lists else "",
-        "flag" if flag else "|".join(getattr(parameter.type, "choices", ())) or parameter.type.name,
+        "flag" if flag else "|".join(choices) or parameter.type.name,
         f"default {default}" if default not in (None, "") and not flag else "",
     ]
     return f"{', '.join(filter(None, facts))}: {parameter.help}"

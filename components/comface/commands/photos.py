@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
-
 from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, Chosen, configured, output_option
-from comface.commands.surface import PATH, Command
+from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
 from comface.runtime.extras import check_extras
 from comface.runtime.output import say
 
 
-@click.command(cls=Command, example="comface compare before.jpg after.jpg --picture change.png")
-@click.argument("before", type=PATH, metavar="BEFORE", help="photo of the person")
-@click.argument("after", type=PATH, metavar="AFTER", help="later photo of the same person")
-@click.option("--model", metavar="REF", help=REFERENCE)
+@command(example="comface compare before.jpg after.jpg --picture change.png")
+@argument("before", "BEFORE", "photo of the person", PATH)
+@argument("after", "AFTER", "later photo of the same person", PATH)
+@option("--model", "REF", REFERENCE)
 @AS_JSON
-@click.option("--picture", type=PATH, metavar="FILE.png", help="draw both faces and the changes")
+@option("--picture", "FILE.png", "draw both faces and the changes", PATH)
 @configured()
 def compare(before: Path, after: Path, model: str | None, as_json: bool, picture: Path | None, chosen: Chosen) -> None:
     """The estimated change between two photos of one person, for every task the model knows.
@@ -49,11 +47,11 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
         say(note)
 
 
-@click.command(cls=Command, example="comface features --method imagenet a.jpg b.jpg --output features.npy")
-@click.option("--method", required=True, type=METHOD, help=METHOD_HELP)
-@click.option("--weights", type=PATH, metavar="FILE", help="weight file; its layout is recognised from its content")
-@click.option("--backbone", metavar="REF", help=f"backbone or model, for the method comface: {REFERENCE}")
-@click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...", help="files of images")
+@command(example="comface features --method imagenet a.jpg b.jpg --output features.npy")
+@option("--method", None, METHOD_HELP, METHOD, required=True)
+@option("--weights", "FILE", "weight file; its layout is recognised from its content", PATH)
+@option("--backbone", "REF", f"backbone or model, for the method comface: {REFERENCE}")
+@argument("images", "IMAGE...", "files of images", PATH, nargs=-1, required=True)
 @output_option("OUT.npy", "where the features go")
 @configured()
 def features(

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError, NoSuchCommand, NoSuchOption
@@ -29,7 +30,7 @@ from comface.commands import (
     verification,
     weights,
 )
-from comface.commands.surface import Group
+from comface.commands.surface import Group, flag, shown
 from comface.errors import EXIT_CODES, ConfigurationError, Preempted
 from comface.runtime.defects import as_failure, keep_traceback
 from comface.runtime.logs import configure
@@ -40,20 +41,11 @@ COMPLETE = "_COMFACE_COMPLETE"
 SECTIONS = {
     "Run the pipeline": (runs.run, settings.config, doctor.doctor, data.fetch),
     "On a cluster": (submit.submit, schedule.schedule),
-    "One step alone": (
-        steps.synthesize,
-        steps.screen,
-        steps.shard,
-        steps.pretrain,
-        data.rehearse,
-        steps.align,
-        steps.transfer,
-        steps.evaluate,
-        steps.register,
-    ),
+    "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
+                       steps.transfer, steps.evaluate, steps.register),
     "Photos and models": (photos.compare, photos.features, registry.models, verification.verify),
     "Generators": (directions.render, directions.directions, weights.convert),
-}
+}  # fmt: skip
 
 
 class Stopped(SystemExit):
@@ -69,12 +61,6 @@ class Comface(Group):
                 formatter.write_dl([(command.name or "", command.get_short_help_str()) for command in commands])
 
 
-def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        print(f"comface {__version__}")
-        context.exit()
-
-
 @click.group(
     cls=Comface,
     invoke_without_command=True,
@@ -83,8 +69,12 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     "1 a defect of comface. docs/command-line.md tells how a shell completes commands and options.",
     example="comface run",
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+@flag(
+    "--version",
+    "Show the version.",
+    is_eager=True,
+    expose_value=False,
+    callback=shown(lambda _: f"comface {__version__}"),
 )
 @click.pass_context
 def comface(context: click.Context) -> None:
@@ -93,9 +83,8 @@ def comface(context: click.Context) -> None:
         print(context.get_help())
 
 
-for _commands in SECTIONS.values():
-    for _command in _commands:
-        comface.add_command(_command)
+for _command in chain.from_iterable(SECTIONS.values()):
+    comface.add_command(_command)
 
 
 def run_program(words: Sequence[str]) -> int:

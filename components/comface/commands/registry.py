@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from comface.commands.options import AS_JSON, REFERENCE, Chosen, configured
-from comface.commands.surface import Group
+from comface.commands.surface import Group, argument
 
 if TYPE_CHECKING:
     from comface.store import Store
@@ -38,7 +38,7 @@ def list_(chosen: Chosen, as_json: bool) -> None:
 
 
 @models.command(example="comface models show comface@v3")
-@click.argument("reference", required=False, metavar="REF", help=REFERENCE)
+@argument("reference", "REF", REFERENCE, required=False)
 @configured()
 @AS_JSON
 def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
 
 
 @models.command(example="comface models promote comface@v3")
-@click.argument("reference", metavar="REF", help="NAME@v3, or NAME for its newest version")
+@argument("reference", "REF", "NAME@v3, or NAME for its newest version")
 @configured()
 @AS_JSON
 def promote(reference: str, chosen: Chosen, as_json: bool) -> None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from comface.commands.options import PIPELINE, Chosen, configured
-from comface.commands.surface import PATH, Command
+from comface.commands.surface import PATH, command, option
 from comface.errors import GateRefused
 from comface.runtime.output import say
 
 
-@click.command(
-    cls=Command,
+@command(
     needs=["cluster", "train"],
     example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml --output runs/study",
 )
 @configured()
-@click.option(
-    "--output",
-    type=PATH,
-    metavar="DIR",
-    help="folder of the run: report, comparison, log, store (default: runs/PROFILE)",
-)
+@option("--output", "DIR", "folder of the run: report, comparison, log, store (default: runs/PROFILE)", PATH)
 @PIPELINE
 def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     """Run the whole pipeline on this machine: from synthetic faces to a registered model and its report.

@@ -11,13 +11,13 @@ import click
 
 from comface.commands.options import AS_JSON, Chosen, configured
 from comface.commands.submit import SENT, SERVER, Sent, Server, checked
-from comface.commands.surface import Group
+from comface.commands.surface import Group, argument, option
 from comface.runtime.output import say
 
 if TYPE_CHECKING:
     from comface.submit.schedules import Schedule
 
-NAME = click.argument("name", metavar="NAME", help="name of the schedule")
+NAME = argument("name", "NAME", "name of the schedule")
 
 
 @click.group(cls=Group)
@@ -33,12 +33,7 @@ def schedule() -> None:
     example="comface schedule create weekly --cron '0 0 2 * * 1' --param store=s3://comface/artifacts",
 )
 @NAME
-@click.option(
-    "--cron",
-    required=True,
-    metavar="CRON",
-    help="six fields, seconds first, UTC: '0 0 2 * * 1' is Mondays at 2:00",
-)
+@option("--cron", "CRON", "six fields, seconds first, UTC: '0 0 2 * * 1' is Mondays at 2:00", required=True)
 @configured(store=False)
 @SENT
 @SERVER

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import click
-
 from comface.commands.options import Chosen, configured
-from comface.commands.surface import Command
+from comface.commands.surface import command, flag
 
 
-@click.command(cls=Command, example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")
+@command(example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")
 @configured()
-@click.option("--fields", is_flag=True, help="every field with default and meaning (Markdown)")
+@flag("--fields", "every field with default and meaning (Markdown)")
 def config(chosen: Chosen, fields: bool) -> None:
     """Print the configuration that a profile, a file and overrides give (YAML), or every field with its meaning."""
     if fields:

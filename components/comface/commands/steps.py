@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from comface.commands.options import METHOD, METHOD_HELP, Chosen, configured
-from comface.commands.surface import PATH, Command
+from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError, GateRefused, raise_any
 
 if TYPE_CHECKING:
     from comface.plan.step import Plans
 
 NAMED = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
-BACKBONE = click.option("--backbone", required=True, metavar="REF", help=NAMED)
+BACKBONE = option("--backbone", "REF", NAMED, required=True)
 URI_OF_TRACKS = "file:///runs/laptop/store/tracks/0f3a"
 """In examples."""
 
@@ -53,9 +53,9 @@ def _scratch_file() -> str:
     return str(Path(folder) / "page")
 
 
-@click.command(cls=Command, needs=["train"], example="comface synthesize --set synthesize.parts=4 --part 0")
+@command(needs=["train"], example="comface synthesize --set synthesize.parts=4 --part 0")
 @configured()
-@click.option("--part", type=int, help="make one part only (default: all, one after the other)")
+@option("--part", None, "make one part only (default: all, one after the other)", int)
 def synthesize(chosen: Chosen, part: int | None) -> None:
     """Make synthetic faces: tracks of one identity swept along one attribute."""
     from comface.plan.sizes import memory_problems
@@ -72,21 +72,10 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
         _print_plain(synthesize_part(plans.synthesize, each, _scratch_file()))
 
 
-@click.command(
-    cls=Command, needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png"
-)
+@command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
 @configured()
-@click.argument(
-    "tracks", nargs=-1, metavar="[URI...]", help="tracks artifacts (default: render a sample of the composition now)"
-)
-@click.option(
-    "--picture",
-    type=PATH,
-    default=Path("screening.png"),
-    show_default=True,
-    metavar="FILE.png",
-    help="where the picture goes",
-)
+@argument("tracks", "[URI...]", "tracks artifacts (default: render a sample of the composition now)", nargs=-1)
+@option("--picture", "FILE.png", "where the picture goes", PATH, default=Path("screening.png"))
 def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     """Measure on a sample whether each direction does what it is named for, and how far face and identity hold."""
     import torch
@@ -115,9 +104,9 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     print(f"picture: {picture}\n{screening.uri}")
 
 
-@click.command(cls=Command, needs=["train"], example=f"comface shard {URI_OF_TRACKS}")
+@command(needs=["train"], example=f"comface shard {URI_OF_TRACKS}")
 @configured()
-@click.argument("tracks", nargs=-1, required=True, metavar="URI...", help="tracks artifacts, of all parts")
+@argument("tracks", "URI...", "tracks artifacts, of all parts", nargs=-1, required=True)
 def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
     """Pack tracks into shards, split 90/10 by identity."""
     from comface.shard.from_plan import shard_tracks
@@ -125,13 +114,9 @@ def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
     _print_plain(shard_tracks(_plans(chosen).shard, list(tracks), _scratch_file()))
 
 
-@click.command(
-    cls=Command,
-    needs=["train"],
-    example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a",
-)
+@command(needs=["train"], example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a")
 @configured()
-@click.argument("shards", metavar="URI", help="the shards artifact")
+@argument("shards", "URI", "the shards artifact")
 def pretrain(chosen: Chosen, shards: str) -> None:
     """Learn backbone and change head from shards (also under torchrun)."""
     from comface.pretrain.from_plan import pretrain_backbone
@@ -139,9 +124,9 @@ def pretrain(chosen: Chosen, shards: str) -> None:
     _print_plain(pretrain_backbone(_plans(chosen).pretrain, shards, _scratch_file())[0])
 
 
-@click.command(cls=Command, needs=["train"], example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
+@command(needs=["train"], example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
 @configured()
-@click.argument("dataset", metavar="NAME", help="data set by its name in `data`, e.g. disfa, fgnet, cohort")
+@argument("dataset", "NAME", "data set by its name in `data`, e.g. disfa, fgnet, cohort")
 def align(chosen: Chosen, dataset: str) -> None:
     """Find and align the faces of a data set (without a URI: of its rehearsal)."""
     from comface.transfer.from_plan import align_faces
@@ -153,24 +138,19 @@ def align(chosen: Chosen, dataset: str) -> None:
     raise ConfigurationError(f"No task of this configuration reads a data set '{dataset}'; see transfer.tasks.")
 
 
-@click.command(
-    cls=Command,
+@command(
     needs=["train"],
     lists=["--faces"],
     example="comface transfer --task age --method scratch --faces s3://comface/artifacts/faces/0f3a",
 )
 @configured()
-@click.option("--task", required=True, metavar="NAME", help="e.g. au12, edema-a, age, smile")
-@click.option("--method", default="comface", show_default=True, type=METHOD, help=METHOD_HELP)
-@click.option(
-    "--mode",
-    type=click.Choice(("linear", "finetune")),
-    default="linear",
-    show_default=True,
-    help="a head on frozen features, or all weights",
+@option("--task", "NAME", "e.g. au12, edema-a, age, smile", required=True)
+@option("--method", None, METHOD_HELP, METHOD, default="comface")
+@option(
+    "--mode", None, "a head on frozen features, or all weights", click.Choice(("linear", "finetune")), default="linear"
 )
-@click.option("--faces", multiple=True, required=True, metavar="URI...", help="faces artifacts of the task's data sets")
-@click.option("--backbone", default="", metavar="REF", help=f"{NAMED} (method comface)")
+@option("--faces", "URI...", "faces artifacts of the task's data sets", multiple=True, required=True)
+@option("--backbone", "REF", f"{NAMED} (method comface)", default="")
 def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str, ...], backbone: str) -> None:
     """Evaluate one method on one task, linearly or fine-tuned."""
     from comface.artifacts.manifest import open_artifact, split_pin
@@ -187,13 +167,11 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 
-@click.command(
-    cls=Command, needs=["train"], example="comface evaluate s3://comface/artifacts/transfer/0f3a --backbone comface@v3"
-)
+@command(needs=["train"], example="comface evaluate s3://comface/artifacts/transfer/0f3a --backbone comface@v3")
 @configured()
-@click.argument("results", nargs=-1, required=True, metavar="URI...", help="transfer artifacts")
+@argument("results", "URI...", "transfer artifacts", nargs=-1, required=True)
 @BACKBONE
-@click.option("--report", type=PATH, default=Path("report.html"), show_default=True, help="where to write the report")
+@option("--report", None, "where to write the report", PATH, default=Path("report.html"))
 def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Path) -> None:
     """Put transfers into tables, pictures and one report."""
     from comface.evaluate.from_plan import evaluate_results
@@ -204,13 +182,9 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
     _print_plain(evaluate_results(plan, list(results), uri, str(report), _scratch_file())[0])
 
 
-@click.command(
-    cls=Command,
-    needs=["train"],
-    example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3",
-)
+@command(needs=["train"], example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3")
 @configured()
-@click.argument("evaluation", metavar="URI", help="the evaluation artifact")
+@argument("evaluation", "URI", "the evaluation artifact")
 @BACKBONE
 def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
     """Gate an evaluation and register its model."""

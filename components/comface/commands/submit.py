@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from comface.commands.options import ENDPOINT, NAMESPACE, PIPELINE, Chosen, configured
-from comface.commands.surface import Command, together
+from comface.commands.surface import command, flag, option, together
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.runtime.output import say
 
@@ -49,30 +47,25 @@ class Server:
 SENT = together(
     "sent",
     Sent,
-    click.option(
-        "--param",
-        "parameters",
+    option(
+        "--param parameters",
+        "NAME=VALUE",
+        "a parameter of the pipeline, e.g. nodes=2 or store=s3://bucket/prefix; may be repeated",
         multiple=True,
-        metavar="NAME=VALUE",
-        help="a parameter of the pipeline, e.g. nodes=2 or store=s3://bucket/prefix; may be repeated",
     ),
-    click.option("--experiment", default="comface", show_default=True, metavar="NAME", help="experiment of its runs"),
-    click.option(
-        "--service-account", default="", metavar="NAME", help="Kubernetes account of its pods (default: the server's)"
-    ),
+    option("--experiment", "NAME", "experiment of its runs", default="comface"),
+    option("--service-account", "NAME", "Kubernetes account of its pods (default: the server's)", default=""),
     PIPELINE,
 )
 SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 
 
-@click.command(
-    cls=Command, needs=["cluster"], example="comface submit --profile paper --param store=s3://comface/artifacts --wait"
-)
+@command(needs=["cluster"], example="comface submit --profile paper --param store=s3://comface/artifacts --wait")
 @configured(store=False)
 @SENT
-@click.option("--name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
-@click.option("--wait", is_flag=True, help="wait for the run's end; exit code as `comface run`")
-@click.option("--upload", is_flag=True, help="start nothing: put the pipeline into the UI, as a new version")
+@option("--name", "NAME", "name of the run (default: the pipeline's, with the time)")
+@flag("--wait", "wait for the run's end; exit code as `comface run`")
+@flag("--upload", "start nothing: put the pipeline into the UI, as a new version")
 @SERVER
 def submit(chosen: Chosen, sent: Sent, name: str | None, wait: bool, upload: bool, server: Server) -> None:
     """Start a run of the pipeline on a KFP server; prints its page.

@@ -26,44 +26,67 @@ PATH = click.Path(path_type=Path, readable=False)
 """A path as it is given: whoever reads or writes it says what is wrong with it."""
 
 
-def _shows(verbosity: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+def option(name: str, metavar: str | None, text: str, kind: Any = str, **more: Any) -> Callable[[F], F]:
+    """`name` as it is typed; after a blank, what the function calls it."""
+    shown = more.get("default") not in (None, "")
+    return click.option(*name.split(), metavar=metavar, help=text, type=kind, show_default=shown, **more)
+
+
+def flag(name: str, text: str, **more: Any) -> Callable[[F], F]:
+    return click.option(*name.split(), is_flag=True, help=text, **more)
+
+
+def argument(name: str, metavar: str, text: str, kind: Any = str, **more: Any) -> Callable[[F], F]:
+    return click.argument(name, metavar=metavar, help=text, type=kind, **more)
+
+
+def command(example: str, **more: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    return click.command(cls=Command, example=example, **more)
+
+
+def shown(text: Callable[[click.Context], str]) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """What an option does that shows a text and ends. It prints through sys.stdout, which knows what to say of a full
+    disk (output.py); click's own way around it does not."""
+
+    def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            print(text(context))
+            context.exit()
+
+    return show
+
+
+def _lines(names: list[str], verbosity: int, text: str) -> click.Option:
     def set_it(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         if wanted and not context.resilient_parsing:
             configure(verbosity)
 
-    return set_it
+    return click.Option(names, is_flag=True, is_eager=True, expose_value=False, callback=set_it, help=text)
 
 
-LINES = [
-    click.Option(
-        ["--quiet", "-q"], is_flag=True, is_eager=True, expose_value=False, callback=_shows(-1),
-        help="Show errors and the result only.",
-    ),
-    click.Option(
-        ["--verbose", "-v"], is_flag=True, is_eager=True, expose_value=False, callback=_shows(1),
-        help="Show details: debug lines, warnings of libraries, all that a run's steps print.",
-    ),
-]  # fmt: skip
+LINES = (
+    _lines(["--quiet", "-q"], -1, "Show errors and the result only."),
+    _lines(["--verbose", "-v"], 1, "Show details: debug lines, warnings of libraries, all that a run's steps print."),
+)
 """Options of every command, before or after its name."""
 
 
 class Shown(click.Command):
     """What a command and a group of commands share."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        *own, help_option = super().get_params(ctx)
-        return [*own, *LINES, help_option]
-
     def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.examples = example.splitlines()
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, help_option = super().get_params(ctx)
+        return [*own, *LINES, help_option]
+
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.callback = _show_help
-            option.help = "Show this help."
-        return option
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.callback, found.help = shown(click.Context.get_help), "Show this help."
+        return found
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first paragraph, whatever its length: the list of commands has room for several lines."""
@@ -75,13 +98,6 @@ class Shown(click.Command):
             with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
                 for line in self.examples:  # not wrapped: a line is copied as it is
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
-
-
-def _show_help(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """As click does, but through sys.stdout, which knows what to say of a full disk (output.py)."""
-    if wanted and not context.resilient_parsing:
-        print(context.get_help())
-        context.exit()
 
 
 class Command(Shown):

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from comface.commands.options import REFERENCE, Chosen, configured
-from comface.commands.surface import Command
+from comface.commands.surface import argument, command
 from comface.errors import ComfaceError, DataError
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
     from comface.store import Store
 
 
-@click.command(cls=Command, example="comface verify comface@v3 --store file:///backup/store")
-@click.argument("reference", required=False, metavar="REF", help=f"{REFERENCE}; also of any other artifact")
+@command(example="comface verify comface@v3 --store file:///backup/store")
+@argument("reference", "REF", f"{REFERENCE}; also of any other artifact", required=False)
 @configured()
 def verify(reference: str | None, chosen: Chosen) -> None:
     """Walk an artifact's manifests back to its inputs and check every hash.

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from comface.commands.options import output_option
-from comface.commands.surface import PATH, Command
+from comface.commands.surface import PATH, argument, command, option
 
 
-@click.command(
+@command(
     name="convert",
-    cls=Command,
     example="comface convert stylegan3-r-ffhq-1024x1024.pkl --output stylegan3-r.safetensors "
     "--licence 'Nvidia Source Code License, non-commercial'",
 )
-@click.argument("file", type=PATH, metavar="FILE", help="the weight file as it was published")
+@argument("file", "FILE", "the weight file as it was published", PATH)
 @output_option("OUT.safetensors", "where to write the safetensors file")
-@click.option("--licence", metavar="TEXT", help="under which you may use the weights; kept with them")
+@option("--licence", "TEXT", "under which you may use the weights; kept with them")
 def convert(file: Path, output: Path, licence: str | None) -> None:
     """Turn a public StyleGAN weight file into safetensors with provenance.
 
