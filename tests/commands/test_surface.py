@@ -39,7 +39,7 @@ def described(parameter: click.Parameter, lists: frozenset[str]) -> str:
     """What a caller depends on, and the text that explains it."""
     flag, default = getattr(parameter, "is_flag", False), parameter.to_info_dict().get("default")
     kind = parameter.type
-    choices = kind.known() if isinstance(kind, Names) else getattr(kind, "choices", ())
+    choices = kind.known() if isinstance(kind, Names) and kind.closed else getattr(kind, "choices", ())
     facts = [
         "required" if parameter.required else "",
         "repeats" if parameter.multiple or parameter.nargs == -1 or set(parameter.opts) & lists else "",
