@@ -76,4 +76,4 @@ def test_a_second_run_in_the_same_folder_is_told_to_wait(tmp_path: Path) -> None
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = comface(*run_arguments(tmp_path))
     assert done.returncode == TryAgain.exit_code
-    assert re.fullmatch(r"comface: Another run is under way in .*\n", done.stderr)
+    assert re.fullmatch(r"comface: Another run is active in .*\n", done.stderr)

@@ -41,7 +41,7 @@ SENTENCES = {
     "data": (65, r"shard: The .*shard.* 3 is truncated; make it again\."),
     "defect": (1, r"shard: This is a defect of comface: TypeError in .* \(unsupported operand .*\); please report "
                   r"it with the traceback in the step's log \(run\.log of `comface run`\)\."),
-    "killed": (75, r"The run stopped, since a process of it was ended by SIGKILL \(.*\); free some memory, .*"),
+    "killed": (75, r"The run stopped because SIGKILL ended one of its processes \(.*\); free some memory, .*"),
     "import": (1, r"This is a defect of comface: the run stopped with ModuleNotFoundError: No module named "
                   r"'not_there'; please report it with '.*run\.log'\."),
 }  # fmt: skip

@@ -147,7 +147,7 @@ def test_a_refusal_by_the_gate_is_code_66_a_report_and_a_record(with_cohort: tup
     strict = ("register.name=strict", "register.thresholds=[{task: age, min_corr: 1.0}]")
     done = comface(*run_arguments(folder, *WITH_COHORT, *strict), timeout_s=900)
     assert done.returncode == 66, done.stderr
-    assert "the gate refused it" in done.stderr
+    assert "the gate rejected it" in done.stderr
     assert "below the 1.00 asked for" in done.stderr
     assert "Traceback" not in done.stderr
     decisions = [m for a, m in manifests(folder / "store").items() if a.startswith("decision/")]

@@ -1,7 +1,7 @@
-"""The first thing to look at after a run: two photos of one person of the scored cohort, compared by the new model.
+"""The first comparison after a run: two photos of one person of the scored cohort, compared by the new model.
 
-In: an evaluation and the model registered from it. Out: comparison.png, with both faces and the estimated changes; and
-what must be said beside it.
+In: an evaluation and the model registered from it. Out: comparison.png, with both faces, the estimated changes and the
+caveats.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from comface.models.picture import picture
 COHORT = "cohort"
 LABEL = "smile"
 PEOPLE_TRIED = 20
-"""The first of these whose two photos pass for one person is shown."""
+"""Shows the first of these people whose two photos are accepted as one person."""
 
 
 def compare_first_pair(evaluation: Artifact, model: Artifact, reference: str, folder: Path) -> Path | None:
-    """None where the run had no scored cohort, or its photos cannot be compared."""
+    """None if the run had no scored cohort, or its photos cannot be compared."""
     cohort = _cohort(evaluation)
     if cohort is None:
         return None
@@ -49,7 +49,7 @@ def compare_first_pair(evaluation: Artifact, model: Artifact, reference: str, fo
 
 
 def _pairs(rows: Iterable[dict[str, str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """Per person the photos with the least and the most of the label; the person who changes most first."""
+    """Per person the photos with the lowest and the highest label, the largest change first."""
     subjects: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if row[LABEL]:

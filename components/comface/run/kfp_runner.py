@@ -1,9 +1,9 @@
-"""KFP's local runner in a process group of its own: `python -m comface.run.kfp_runner`, which `comface run` starts.
+"""KFP's local runner in its own process group: `python -m comface.run.kfp_runner`, started by `comface run`.
 
-In: on standard input one line of JSON (the pipeline's text, its arguments, a folder). Out: on standard output what the
-runner and its steps say; exit code 0, FAILED when a step failed, 1 after a defect. The steps, and whatever they start,
-belong to the group, so that one signal reaches them all. Standard input stays open as long as `comface run` lives:
-when that has ended, however it ended, this process ends the group.
+In: on standard input one line of JSON (the pipeline's text, its arguments, a folder). Out: on standard output the
+output of the runner and its steps; exit code 0, FAILED if a step failed, 1 after a defect. The steps and their child
+processes belong to the group, so one signal reaches all of them. Standard input stays open while `comface run` is
+alive: when it ends, for whatever reason, this process ends the group.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 FAILED = 3
 GRACE_S = 5.0
-"""How long a step that was asked to stop has for its checkpoint."""
+"""How long a step may take to write its checkpoint after SIGTERM."""
 
 
 def end_group(group: int) -> None:
-    """Ask the processes of `group` to stop; kill what is left of it when they have, or after GRACE_S."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted where all are zombies
+    """Sends SIGTERM to the processes of `group`, and SIGKILL when they have ended or after GRACE_S."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted if all are zombies
         asked = _members(group)
         try:
             os.killpg(group, signal.SIGTERM)
@@ -37,7 +37,7 @@ def end_group(group: int) -> None:
 
 
 def _members(group: int) -> set[int]:
-    """The living processes of `group` but its leader (as Linux tells in /proc)."""
+    """The running processes of `group` except its leader (from Linux' /proc)."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ def _end_with_parent() -> None:
 def _run(pipeline: str, arguments: dict[str, Any], folder: str) -> int:
     from kfp import components, local
 
-    workspace = Path(folder, "workspace")  # without one the runner makes one in /tmp, and leaves it there
+    workspace = Path(folder, "workspace")  # otherwise the runner creates one in /tmp and does not delete it
     workspace.mkdir(parents=True)
     runner = local.SubprocessRunner(use_venv=False)
     local.init(runner=runner, pipeline_root=folder, workspace_root=str(workspace))
@@ -70,7 +70,7 @@ def _run(pipeline: str, arguments: dict[str, Any], folder: str) -> int:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: None)  # the steps stop; this process reads their last words
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the steps stop; this process reads their last output
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     return _run(**request)

@@ -1,9 +1,9 @@
-"""A whole run on this machine: the compiled pipeline through KFP's local runner, shown as a person wants to see it.
+"""A whole run on this machine: the compiled pipeline through KFP's local runner, with output for people.
 
-In: pipelines/comface.yaml (the file that a cluster gets; only what is for pods is left out), a configuration, a folder.
-Out: in that folder report.html, comparison.png, the store, run.log (what a person wants to know) and executor.log (all
-that the runner printed). A run that was interrupted, by whatever, resumes when started again: finished artifacts are
-found by their address, the unfinished step continues from its checkpoints.
+In: pipelines/comface.yaml (the same file as on a cluster, without the settings for pods), a configuration, a folder.
+Out: in that folder report.html, comparison.png, the store, run.log (the log for people) and executor.log (all output of
+the runner). An interrupted run resumes when started again: finished artifacts are found by their address, and the
+unfinished step continues from its checkpoints.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SENT = {"profile", "overrides", "run_name", "store", "nodes", "gpus_per_node"}
 LOG, EXECUTOR_LOG = "run.log", "executor.log"
 TASKS = "COMFACE_TASKS"
-"""Names, for the shells of the steps, the folder that they may fill."""
+"""Environment variable: the folder for the temporary files of the steps' shells."""
 ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
-"""What a profile's training job becomes here, where overrides say nothing else."""
+"""Replaces a profile's training job on this machine, unless overrides set it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run's results lie. `model` is None when the gate refused it."""
+    """The results of a run. `model` is None if the gate rejected it."""
 
     report: Path
     verdict: str
@@ -62,12 +62,12 @@ class Outcome:
     comparison: Path | None
     seconds: float
     rehearsal: bool = False
-    """Whether a task of the model was learned from generated faces."""
+    """Whether a task of the model was trained on generated faces."""
 
     def lines(self) -> list[str]:
         lines = [f"Done in {self.seconds / 60:.1f} minutes. {self.verdict}", f"  report      {self.report}"]
         if self.model is None:
-            return [*lines, "  model       not registered, the gate refused it:", self.decision]
+            return [*lines, "  model       not registered, the gate rejected it:", self.decision]
         lines.append(f"  model       {self.model}")
         if self.comparison:
             lines.append(f"  comparison  {self.comparison}")
@@ -80,12 +80,12 @@ class Outcome:
 
     @property
     def caveat(self) -> str:
-        """The last line carries it too: what a person reads last."""
+        """Also part of the last line, which is what a person reads last."""
         return " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
 
 
 def find_pipeline(path: Path | None) -> Path:
-    """The compiled pipeline: as given, else the package's own; never one that happens to lie in the current folder."""
+    """The compiled pipeline: the given one, else the package's own; never a file in the current folder."""
     place = path or Path(__file__).parents[1] / "comface.yaml"
     if not place.is_file():
         raise ConfigurationError(f"There is no compiled pipeline at '{place}'; name it with --pipeline.")
@@ -95,7 +95,7 @@ def find_pipeline(path: Path | None) -> Path:
 def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], folder: Path) -> Outcome:
     """Run `pipeline` with `config` (its first step resolves the same from profile and `overrides`).
 
-    Raises what a step failed with: the same sentence and exit code."""
+    Raises the error of the failed step, with the same message and exit code."""
     started = time.monotonic()
     _check_parameters(pipeline)
     _as_utf8(folder)
@@ -104,19 +104,19 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         store = open_store(config.store)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
         with labelled("run"):
-            plans = plan_run(config, "")  # what is wrong with the configuration is said before the runner starts
+            plans = plan_run(config, "")  # raises problems of the configuration before the runner starts
         evaluation, model = _execute(pipeline, config, plans, overrides, folder, store)
         return _collect(evaluation, model, config, store, folder, started)
 
 
 def _as_utf8(folder: Path) -> str:
-    """The path as KFP's runner, which runs with UTF-8 whatever the locale is, hands it on."""
+    """The path as KFP's runner passes it on: it uses UTF-8 whatever the locale is."""
     try:
         return os.fsencode(folder).decode()
     except UnicodeDecodeError:
         raise ConfigurationError(
-            f"The name of the folder {quoted(str(folder))} of --output is not UTF-8, and KFP's runner hands on no "
-            "other; choose another."
+            f"The name of the folder {quoted(str(folder))} of --output is not UTF-8, which KFP's runner requires; "
+            "choose another."
         ) from None
 
 
@@ -125,7 +125,8 @@ def _check_parameters(pipeline: Path) -> None:
     kinds = {name: definition.get("parameterType") for name, definition in package.parameters.items()}
     if SENT - kinds.keys() or kinds["overrides"] != "STRUCT":
         raise ConfigurationError(
-            f"'{pipeline}' does not take what `comface run` gives ({', '.join(sorted(SENT))}; overrides as a mapping); "
+            f"'{pipeline}' does not accept the parameters of `comface run` ({', '.join(sorted(SENT))}; overrides as a "
+            "mapping); "
             "compile it with this version (`make compile`), or leave out --pipeline."
         )
 
@@ -133,9 +134,9 @@ def _check_parameters(pipeline: Path) -> None:
 def _execute(
     pipeline: Path, config: RunConfig, plans: Plans, overrides: Sequence[str], folder: Path, store: Store
 ) -> tuple[str, str | None]:
-    """The URI of the evaluation, and the reference of the model (None: refused)."""
+    """The URI of the evaluation, and the reference of the model (None: rejected)."""
     root = folder / "kfp"
-    shutil.rmtree(root, ignore_errors=True)  # pages of the run before; the artifacts themselves are in the store
+    shutil.rmtree(root, ignore_errors=True)  # pages of the previous run; the artifacts are in the store
     tasks = root / "tasks"
     tasks.mkdir(parents=True)
     arguments = {
@@ -167,8 +168,8 @@ def _execute(
 
 
 def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[str, str]) -> int:
-    """The exit code of KFP's runner. However this ends (an error, a signal), no process of the run is left. Neither the
-    runner nor a step imports what lies in the current folder (a checkout's `docker/` is no Python package)."""
+    """The exit code of KFP's runner. Whatever ends this function (an error, a signal), no process of the run is left.
+    Neither the runner nor a step imports from the current folder (a checkout's `docker/` is not a Python package)."""
     environment = {**environment, "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-u", "-m", "comface.run.kfp_runner"]
     with subprocess.Popen(
@@ -178,7 +179,7 @@ def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[st
         assert runner.stdin is not None
         assert runner.stdout is not None
         try:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once; its code and its output say why
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; its exit code and output show why
                 runner.stdin.write(json.dumps(request) + "\n")
                 runner.stdin.flush()
             for line in runner.stdout:
@@ -191,7 +192,7 @@ def _run_apart(request: dict[str, Any], narrator: Narrator, environment: dict[st
 
 
 def task_counts(text: str, plans: Plans) -> dict[str, int]:
-    """Step -> how many tasks of it the pipeline `text` will run: loops go over what is planned."""
+    """Step -> how many of its tasks the pipeline `text` will run; the plans give the length of loops."""
     pipeline = next(yaml.load_all(text, LOADER))
     components = pipeline.get("components", {})
     loops = {"synthesize": len(plans.parts), "align": len(plans.datasets), "transfer": len(plans.items)}
@@ -213,12 +214,12 @@ def step_of(executor: str) -> str:
 
 
 def for_one_machine(text: str) -> str:
-    """The compiled pipeline without what is for a cluster's pods: requests (the runner warns of each), secrets, and
-    retries. Here a retry meets what the first attempt met, while a person waits: the runner would keep the backoff,
-    140 s, before it told why. Started again by hand, a run goes on where it was.
+    """The compiled pipeline without the settings for a cluster's pods: requests (the runner warns about each), secrets,
+    and retries. On one machine a retry would fail again, and the runner would wait 140 s before it reports the error. A
+    person can start the run again, and it resumes.
 
-    Each step's shell leaves its folder where the run can remove it, not in /tmp, and says when the step starts and how
-    it ended: the runner tells no exit code, and loses lines of steps that run side by side."""
+    Each step's shell creates its folder where the run can remove it, not in /tmp, and prints when the step starts and
+    its exit code: the runner prints no exit code, and loses lines of parallel steps."""
     pipeline = next(yaml.load_all(text, LOADER))
     for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
@@ -240,14 +241,14 @@ def _for_shell(word: str, step: str) -> str:
 
 
 def _output(root: Path, task: str) -> str | None:
-    """What a task returned, from the runner's files: a pipeline with an exit handler cannot return values itself."""
+    """The output of a task, from the runner's files: a pipeline with an exit handler cannot return values."""
     for path in root.glob(f"*/{task}/executor_output.json"):
         return str(json.loads(path.read_text("utf-8"))["parameterValues"]["Output"])
     return None
 
 
 def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, code: int) -> ComfaceError:
-    """The error of the step that failed, as the step recorded it; else as far as it can be told from outside."""
+    """The error of the failed step, from its record; without a record, as far as it is visible from outside."""
     for key in sorted(set(store.keys(FAILURES)) - before):
         found = recorded_failure(store, key.split("/")[1])
         if found:
@@ -259,7 +260,7 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
     if killed < 0:
         name = signal.Signals(-killed).name
         return TryAgain(
-            f"The run stopped, since a process of it was ended by {name} (the kernel does so when memory is short); "
+            f"The run stopped because {name} ended one of its processes (the kernel does this when memory is short); "
             "free some memory, then run the same command to resume."
         )
     what = (
@@ -285,10 +286,10 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Two runs in one folder would do the same work twice; the second is told to wait."""
+    """Refuses a second run in the same folder, which would do the same work twice."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TryAgain(f"Another run is under way in '{folder}'; wait for it, or name another --output.") from None
+            raise TryAgain(f"Another run is active in '{folder}'; wait for it, or name another --output.") from None
         yield

@@ -1,7 +1,7 @@
-"""What KFP's local runner prints, told to a person: steps as they start and end, and what they say of themselves.
+"""Turns the output of KFP's local runner into log lines for a person: start and end of steps, and their own logs.
 
-In: the runner's standard output. Out: all of it, unchanged, to a file; what a person wants to know as log lines, and a
-bar on a terminal. What a step said last and how it ended is kept, for a step that could leave no record.
+In: the runner's standard output. Out: all of it, unchanged, to a file; log lines, and a progress bar on a terminal. The
+last message and the exit code of a failed step are kept, in case the step could not write a record.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from comface.runtime.logs import PACKAGE, label, labelled, record_of, shows_bars
 from comface.runtime.progress import duration
 
 MARK = re.compile(r"comface run: ([\w-]+) (starts|ended with exit code (\d+))")
-"""What the shell of a step says first and last (run/local.py); the runner loses lines of its own."""
+"""First and last line of a step's shell (run/local.py); the runner loses some of its own lines."""
 NOISE = re.compile(
     r"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{20,}$|^Looking for component|^Loading KFP component"
     r"|^Got executor_input|^INFO: Created|^$|^Wrote executor output"
     r"|^(During handling of|The above exception was)|^[{}\[\]\"]|^(-?[\d.]+(e[-+]?\d+)?|null|true|false),?$"
 )
-"""The runner's own lines, and those of the JSON that a step is given, whose lines may lie between others."""
+"""The runner's own lines, and lines of a step's JSON input, which may be mixed with others."""
 COLOUR = re.compile(r"\x1b\[\d+m")
 
 logger = logging.getLogger(__name__)
 unsaid = logging.getLogger("steps")
 unsaid.setLevel(logging.INFO)
-"""What a step printed without logging it: for run.log, and for --verbose."""
+"""Lines that a step printed without logging: for run.log and --verbose."""
 
 
 class Course:
-    """How far a run is. `items`: how many tasks each step of the pipeline has, more than one where it is a loop."""
+    """The progress of a run. `items`: the number of tasks of each step; a loop has more than one."""
 
     def __init__(self, items: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
         self.items, self._clock = items, clock
@@ -43,7 +43,7 @@ class Course:
         self.ended: Counter[str] = Counter()
 
     def start(self, step: str) -> str | None:
-        """What to say of it; nothing of the further items of a loop."""
+        """The line for the start of a step; None for further items of a loop."""
         if step in self.started:
             return None
         self.started[step] = self._clock()
@@ -51,7 +51,7 @@ class Course:
         return f"step {len(self.started)} of {len(self.items)}: {step}{count}"
 
     def end(self, step: str) -> str | None:
-        """What to say of an item of a loop that has ended."""
+        """The line for the end of an item of a loop."""
         self.ended[step] += 1
         done, total = self.ended[step], self.items.get(step, 1)
         if total <= 1:
@@ -66,7 +66,7 @@ class Course:
 
 
 class Narrator:
-    """`raw` gets every character."""
+    """`raw` receives the whole output."""
 
     def __init__(self, raw: TextIO, course: Course) -> None:
         self._raw, self._course = raw, course
@@ -78,9 +78,9 @@ class Narrator:
             bar_format="{desc} |{bar}| {elapsed}{postfix}",
         )  # fmt: skip
         self.sentences: list[str] = []
-        """What the steps that failed said, each with its step: "shard: The index is damaged; …"."""
+        """Messages of the failed steps, each with its step: "shard: The index is damaged; …"."""
         self.exit_codes: list[int] = []
-        """With what the steps that failed ended; 128 and the number where it was a signal."""
+        """Exit codes of the failed steps; 128 plus the number for a signal."""
         self.exception = ""
         """The last line of the last traceback."""
 
@@ -125,7 +125,7 @@ class Narrator:
         self._bar.update()
 
     def _relay(self, record: logging.LogRecord) -> None:
-        """A step's own words. On a terminal its progress is part of the bar."""
+        """Passes on a step's log record. On a terminal its progress becomes part of the bar."""
         where, told = label(record), record.getMessage()
         if record.levelno >= logging.ERROR and record.name.startswith(f"{PACKAGE}."):
             self.sentences.append(f"{where}: {told}")
@@ -151,7 +151,7 @@ class Narrator:
                 unsaid.info(text)
 
     def _is_traceback(self, line: str) -> bool:
-        """It ends with the exception, a line as far to the left as its first."""
+        """A traceback ends with the exception, a line with the same indent as its first line."""
         text = line.lstrip()
         indent = len(line) - len(text)
         if text.startswith("Traceback (most recent call last)"):
@@ -162,7 +162,7 @@ class Narrator:
         return self._traceback is not None
 
     def _is_of_outputs(self, line: str) -> bool:
-        """What a task returned, which the runner shows below its end."""
+        """Whether the line belongs to the outputs of a task, which the runner prints after its end."""
         if line.rstrip().endswith("outputs:"):
             self._in_outputs = True
             return True
