@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from comface.errors import ConfigurationError, DataError
-from comface.faces.photos import MAX_PIXELS, check_photo, decode_photo, exif_orientation, is_picture, read_photo
+from comface.faces.orientation import exif_orientation
+from comface.faces.photos import MAX_PIXELS, check_photo, decode_photo, is_picture, read_photo
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "cases"

@@ -20,7 +20,9 @@ from comface.faces.framing import view_drop
 from comface.pretrain.config import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in the luminance (ITU-R BT.601), as ColorJitter and grayscale of torchvision have it."""
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+"""Luminance and two axes of colour (NTSC): hue turns these axes, saturation shortens them."""
 
 
 class Draws(NamedTuple):
@@ -97,8 +99,8 @@ def _light(x_NCHW: Tensor, strength: float, draws: Draws) -> Tensor:
     height, width = x_NCHW.shape[2:]
     angle_N = draws.uniform(0, 2 * math.pi)
     depth_N = draws.uniform(0, strength)
-    gamma_N = torch.exp(draws.uniform(-0.5, 0.5) * strength)
-    cast_N3 = 1 + 0.25 * strength * draws.uniform(-1, 1, 3)
+    gamma_N = torch.exp(draws.uniform(-0.5, 0.5) * strength)  # at strength 1 between 0.6 and 1.6
+    cast_N3 = 1 + 0.25 * strength * draws.uniform(-1, 1, 3)  # at strength 1 up to a quarter per channel
     v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     ramp = angle_N.cos().reshape(-1, 1, 1) * u + angle_N.sin().reshape(-1, 1, 1) * v
     shade = (1 + depth_N.reshape(-1, 1, 1) * ramp).clamp(0.1).unsqueeze(1).to(x_NCHW.device)
