@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from comface.commands.options import Chosen, configured, output_option
-from comface.commands.surface import PATH, argument, command, option
+from comface.commands.surface import PATH, Names, argument, command, option
 from comface.errors import ConfigurationError, raise_any
 from comface.runtime.output import say
 
-REHEARSED = ("disfa", "fgnet", "edema-a", "edema-b", "cohort")
+
+def _rehearsed() -> Iterable[str]:
+    from comface.datasets.rehearsal.registry import REHEARSALS
+
+    return REHEARSALS
 
 
 @command(example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
@@ -31,7 +36,7 @@ def fetch(wheels: Path | None) -> int:
 
 
 @command(needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
-@argument("dataset", "NAME", ", ".join(REHEARSED), click.Choice(REHEARSED))
+@argument("dataset", None, "the data set that it stands in for", Names(_rehearsed))
 @output_option("DIR", "a folder that is empty or does not exist yet")
 @configured(store=False)
 def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
@@ -40,7 +45,7 @@ def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
     A rehearsal data set consists of synthetic faces whose labels are known. It shows how a data set must lie in its
     folder, and lets everything run before your own data are there.
     """
-    from comface.datasets.rehearsal.step import write
+    from comface.datasets.rehearsal.registry import REHEARSALS
     from comface.files import check_output_folder
     from comface.plan.sizes import memory_problems
 
@@ -49,5 +54,5 @@ def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
         raise ConfigurationError(f"'{output}' is not an empty folder; name another, or empty it.")
     config = chosen.configuration()
     raise_any(memory_problems(config, ["rehearse"]))
-    write(dataset, output, config.rehearse)
+    REHEARSALS[dataset].write(output, config.rehearse)
     print(output)

@@ -36,7 +36,7 @@ def flag(name: str, text: str, **more: Any) -> Callable[[F], F]:
     return click.option(*name.split(), is_flag=True, help=text, **more)
 
 
-def argument(name: str, metavar: str, text: str, kind: Any = str, **more: Any) -> Callable[[F], F]:
+def argument(name: str, metavar: str | None, text: str, kind: Any = str, **more: Any) -> Callable[[F], F]:
     return click.argument(name, metavar=metavar, help=text, type=kind, **more)
 
 
@@ -146,6 +146,11 @@ class Names(click.ParamType[str, str]):
 
     def __init__(self, known: Callable[[], Iterable[str]], closed: bool = True) -> None:
         self.known, self.closed = known, closed
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What alone is taken; empty where other names are, too."""
+        return tuple(self.known()) if self.closed else ()
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self.known())}]"

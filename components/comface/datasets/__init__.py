@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from comface.datasets.config import DataSource
-from comface.datasets.dataset import ODD_ENTRIES, PATIENTS, DataSet
+from comface.datasets.dataset import ODD_ENTRIES, DataSet
+from comface.datasets.registry import LAYOUTS
 from comface.errors import ConfigurationError, DataError
 
 logger = logging.getLogger(__name__)
@@ -24,21 +24,19 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     `place` how it is called (default: its uri). `quick`: no video is decoded. What was left out is said.
 
     Raises DataError, one sentence, for what cannot be trusted, ConfigurationError for what may not be read."""
-    from comface.datasets import disfa, edema, fgnet, pairs
     from comface.datasets.copies import look_alikes, without_copies
     from comface.datasets.files import odd_entries
     from comface.datasets.media import check_pictures
     from comface.datasets.place import local_folder
 
-    readers: dict[str, Callable[[Path, DataSource, str, bool], DataSet]]
-    readers = {"disfa": disfa.read, "fgnet": fgnet.read, "edema": edema.read, "pairs": pairs.read}
     folder = folder or local_folder(source.uri)
     place = place or source.uri or str(folder)
-    hidden = source.layout in PATIENTS
+    layout = LAYOUTS[source.layout]
+    hidden = layout.patients
     try:
         if not folder.is_dir():
             raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
-        found = readers[source.layout](folder, source, place, quick)
+        found = layout.read(folder, source, place, quick)
         if not found.photos:
             raise DataError(
                 f"The {source.layout} data set at '{place}' holds no photo that can be used; see docs/data.md."
@@ -60,7 +58,8 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
 
 def _require_labels(found: DataSet, source: DataSource, place: str) -> None:
     have = {name for photo in found.photos for name in photo.labels}
-    what = ("labels.csv of the", "column") if source.layout == "pairs" else ("The", "label")
+    table = LAYOUTS[source.layout].labels_from
+    what = (f"{table} of the", "column") if table else ("The", "label")
     for label in source.labels:
         if label not in found.labels:
             there = ", ".join(found.labels)

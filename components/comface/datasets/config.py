@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from comface.config.names import Label, Place
 from comface.config.section import Once, Section, Seed
+from comface.datasets.registry import LayoutName
 
 
 class DataSource(Section):
-    layout: Literal["disfa", "fgnet", "edema", "pairs"] = Field(description="layout on disk (docs/data.md)")
+    layout: LayoutName = Field(description="layout on disk (docs/data.md)")
     uri: Place = Field(default="", description="folder of the data set; empty: make the rehearsal one")
     labels: Annotated[tuple[Label, ...], Once] = Field(
         default=(),

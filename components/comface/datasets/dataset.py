@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PATIENTS = ("edema", "pairs")
-"""Layouts whose file names may tell who somebody is."""
 ODD_ENTRIES = "links that lead nowhere, and other entries that are no files"
 
 

@@ -25,6 +25,7 @@ from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import files_in
 from comface.datasets.landmarks import eyes_of_66
 from comface.datasets.media import video_length
+from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files import read_bounded
 from comface.files.tables import decoded
@@ -217,3 +218,6 @@ def _eyes(subject: str, n: int, landmarks: dict[int, Path]) -> tuple[tuple[float
     if path is None or any(first <= n <= last for first, last in BAD_LANDMARKS.get(subject, ())):
         return ()
     return eyes_of_66(path)
+
+
+LAYOUT = Layout("disfa", read, chooses_labels=True, video=True)

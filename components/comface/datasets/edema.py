@@ -18,6 +18,7 @@ from pathlib import Path
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import files_in, split_pictures, table_called
+from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files.tables import Table, assume, normal, read_table
 
@@ -104,3 +105,6 @@ def _remarks(lines: list[int], folders: int) -> list[str]:
     if folders:
         remarks.append(f"folders PATIENT/SESSION/before or after whose photos have no weighing: {folders:,}")
     return remarks
+
+
+LAYOUT = Layout("edema", read, patients=True, alike=True)

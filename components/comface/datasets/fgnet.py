@@ -17,6 +17,7 @@ from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import files_in, split_pictures
 from comface.datasets.landmarks import eyes_of_pts
+from comface.datasets.registry import Layout
 from comface.errors import DataError
 
 NAME = re.compile(r"^(\d{3})A(\d{2})([a-z]?)$", re.IGNORECASE)
@@ -47,3 +48,6 @@ def _by_stem(paths: Iterable[Path], folder: Path, place: str) -> dict[str, Path]
             one, two = (each.relative_to(folder).as_posix() for each in (other, path))
             raise DataError(f"'{one}' and '{two}' of the data set at '{place}' have one name; keep one of them.")
     return found
+
+
+LAYOUT = Layout("fgnet", read)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import file_called, files_in, split_pictures, table_called
+from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files.tables import Row, Table, assume, normal, read_table
 
@@ -90,3 +91,6 @@ def _photo_path(folder: Path, row: Row, table: Table) -> Path:
     if path is None:
         raise DataError(f"{where} names a photo that does not exist; add the photo, or delete the line.")
     return path
+
+
+LAYOUT = Layout("pairs", read, patients=True, labels_from=TABLE)

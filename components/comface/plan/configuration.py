@@ -21,6 +21,7 @@ from comface.config.names import Name, quoted
 from comface.config.reading import merge, parse, read_override
 from comface.config.section import Section, StorePlace
 from comface.datasets.config import DataSource, RehearseConfig
+from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
 from comface.pretrain.config import PretrainConfig
@@ -45,13 +46,7 @@ class RunConfig(Section):
         description="on a cluster, refuse a run whose GPUs no node has; set to false if nodes are added on demand",
     )
     data: dict[Name, DataSource] = Field(
-        default={
-            "disfa": DataSource(layout="disfa"),
-            "fgnet": DataSource(layout="fgnet"),
-            "edema-a": DataSource(layout="edema"),
-            "edema-b": DataSource(layout="edema"),
-            "cohort": DataSource(layout="pairs"),
-        },
+        default={name: DataSource(layout=rehearsal.layout) for name, rehearsal in REHEARSALS.items()},
         max_length=200,
         description="data sets by name",
     )

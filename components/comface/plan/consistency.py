@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from comface.config.names import place_uri
-from comface.datasets.rehearsal.step import REHEARSALS
+from comface.datasets.registry import LAYOUTS
+from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
 from comface.generators.registry import GENERATORS
@@ -204,7 +205,8 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
         yield ConfigurationError(
             f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only {', '.join(known.labels)}."
         )
-    read = [label for label in known.labels if not source.labels or source.layout != "disfa" or label in source.labels]
+    chosen = source.labels if LAYOUTS[source.layout].chooses_labels else ()
+    read = [label for label in known.labels if not chosen or label in chosen]
     people = getattr(config.rehearse, known.people)
     for task in config.transfer.tasks:
         definition = config.tasks[task]
@@ -236,14 +238,15 @@ def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
 
 def no_label(config: RunConfig, task: str, name: str, known: Sequence[str]) -> ConfigurationError:
     label, source, there = config.tasks[task].label, config.data[name], ", ".join(known) or "none"
+    layout = LAYOUTS[source.layout]
     if not label:
         return ConfigurationError(
             f"The task '{task}' names no label, and the data set '{name}' has several: {there}; set tasks.{task}.label."
         )
     what = (
-        f"labels.csv has no column '{label}'"
-        if source.layout == "pairs" and source.uri
+        f"{layout.labels_from} has no column '{label}'"
+        if layout.labels_from and source.uri
         else f"the data set has no label '{label}'"
     )
-    hint = f"; name others in data.{name}.labels" if source.layout == "disfa" and source.uri else ""
+    hint = f"; name others in data.{name}.labels" if layout.chooses_labels and source.uri else ""
     return ConfigurationError(f"The task '{task}' cannot use the data set '{name}': {what}; it has: {there}{hint}.")

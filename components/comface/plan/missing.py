@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.generators.registry import GENERATORS
 from comface.methods import method
 from comface.plan.configuration import RunConfig
 from comface.plan.weights import method_keys
 from comface.tracks.config import Share
-from comface.weights.fetched import AGE, ALL, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS, available, model_digest
+from comface.weights.fetched import AGE, ALL, EXPRESSION, GENDER, LANDMARKS, available, model_digest
 
-REHEARSALS_NEED = {"cohort": {DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET}}
 SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
 STAND_IN = ("age", "smile", "weight")
 """Attributes of the procedural generator if a composition has no other generator."""
@@ -101,7 +101,7 @@ def _needs(config: RunConfig, task: str) -> set[str]:
     """The files that the rehearsal data sets of `task` need."""
     names = (config.tasks[task].dataset, config.tasks[task].train_dataset)
     rehearsed = [name for name in names if name and not config.data[name].uri]
-    return set().union(*(REHEARSALS_NEED.get(name, set()) for name in rehearsed))
+    return {file for name in rehearsed if name in REHEARSALS for file in REHEARSALS[name].needs}
 
 
 def _lost(share: Share, missing: Set[str]) -> bool:

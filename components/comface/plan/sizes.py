@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names, items
@@ -218,27 +219,14 @@ def _transfer_bytes(config: RunConfig, photos: int) -> int:
 
 
 def _people(config: RunConfig) -> int:
-    wanted = config.rehearse
-    return max(
-        wanted.disfa_subjects, wanted.fgnet_subjects, wanted.edema_a_patients, wanted.edema_b_patients,
-        wanted.cohort_subjects,
-    )  # fmt: skip
+    return max(getattr(config.rehearse, rehearsal.people) for rehearsal in REHEARSALS.values())
 
 
 def _rehearsed(config: RunConfig) -> tuple[dict[str, int], int]:
     """Photos per rehearsed data set, and the memory of the largest person's renders."""
     wanted = config.rehearse
-    per_person = {
-        "disfa": wanted.disfa_frames,
-        "fgnet": wanted.fgnet_images,
-        "edema-a": 2 * wanted.edema_sessions * wanted.edema_frames,
-        "edema-b": 2 * wanted.edema_sessions * wanted.edema_frames,
-        "cohort": wanted.cohort_photos,
-    }
-    people = {
-        "disfa": wanted.disfa_subjects, "fgnet": wanted.fgnet_subjects, "edema-a": wanted.edema_a_patients,
-        "edema-b": wanted.edema_b_patients, "cohort": wanted.cohort_subjects,
-    }  # fmt: skip
+    per_person = {name: rehearsal.photos(wanted) for name, rehearsal in REHEARSALS.items()}
+    people = {name: getattr(wanted, rehearsal.people) for name, rehearsal in REHEARSALS.items()}
     names = [name for name in dataset_names(config) if name in people and not config.data[name].uri]
     largest = max((per_person[name] for name in names), default=0)
     used = {name: config.data[name].frames_per_subject or per_person[name] for name in names}

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from comface.artifacts.manifest import Artifact, file_sha256
+from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.faces.lightness import added, tenths
 from comface.generators.registry import GENERATORS
 from comface.methods import method
-from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, provenance_path
+from comface.weights.fetched import LANDMARKS, provenance_path
 
-COHORT = "cohort"
-COHORT_FILES = (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET)
-"""What the rehearsal of the scored cohort is made with."""
 KEYS = ("licence", "trained_on", "citation", "package")
 
 
@@ -101,8 +99,8 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
             yield name, sha256, "screening"
         if instruments.get("weights_sha256"):
             yield method(instruments["method"]).fetched, instruments["weights_sha256"], "screening"
-    elif kind == "dataset" and facts.get("dataset") == COHORT:
-        for name in COHORT_FILES:
+    elif kind == "dataset" and facts.get("dataset") in REHEARSALS:
+        for name in REHEARSALS[facts["dataset"]].needs:
             yield name, "", "rehearsal data"
     elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
         yield LANDMARKS, "", "face finder"

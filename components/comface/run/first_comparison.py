@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from comface.artifacts.manifest import Artifact
+from comface.datasets.rehearsal.registry import COHORT
 from comface.faces.detection import NoUsableFace
 from comface.files import write_file
 from comface.models.compare import Comparison, compare_with
 from comface.models.estimator import Estimator, load_estimator
 from comface.models.picture import picture
 
-COHORT = "cohort"
 LABEL = "smile"
 PEOPLE_TRIED = 20
 """Shows the first of these people whose two photos are accepted as one person."""

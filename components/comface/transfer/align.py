@@ -27,9 +27,10 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
 from comface.datasets.copies import check_pixels, near_copies
-from comface.datasets.dataset import PATIENTS, Photo
+from comface.datasets.dataset import Photo
 from comface.datasets.media import pictures
 from comface.datasets.place import artifact_folder, fingerprint, local_folder
+from comface.datasets.registry import LAYOUTS
 from comface.errors import DataError
 from comface.faces.detection import NoUsableFace, align, find_face
 from comface.runtime.progress import counted, shown
@@ -56,10 +57,11 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
     remarks = list(data.remarks)
-    if source.layout != "disfa":  # frames of a video may stand still
-        hidden = source.layout in PATIENTS
+    layout = LAYOUTS[source.layout]
+    if not layout.video:
+        hidden = layout.patients
         check_pixels(found, faces_NSSC, hidden, place)
-        remarks += near_copies(found, faces_NSSC, hidden, among_one=source.layout != "edema")
+        remarks += near_copies(found, faces_NSSC, hidden, among_one=not layout.alike)
         for remark in remarks[len(data.remarks) :]:
             logger.warning(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))
@@ -89,7 +91,7 @@ def _aligned(
     found: list[Photo] = []
     faces: list[NDArray[np.uint8]] = []
     missed: Counter[str] = Counter()
-    read = pictures(photos, hidden=source.layout in PATIENTS)
+    read = pictures(photos, hidden=LAYOUTS[source.layout].patients)
     for photo, image_HW3 in shown(read, f"aligning faces of {name}", len(photos), "photo"):
         if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
             photo = dataclasses.replace(photo, eyes=())

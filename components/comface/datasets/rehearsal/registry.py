@@ -1,0 +1,84 @@
+"""The rehearsal data sets, by the name of the data set that each stands in for. Reading an entry imports no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from comface.datasets.config import RehearseConfig
+from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS
+
+COHORT = "cohort"
+"""The scored cohort, of whose photos the first comparison after a run is made."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    layout: str
+    labels: Mapping[str, float]
+    """Each with a change that no two photos of one person exceed."""
+    people: str
+    """The field of RehearseConfig that counts them."""
+    photos: Callable[[RehearseConfig], int]
+    """Of each person, about."""
+    write: Callable[[Path, RehearseConfig], None]
+    """Its files, into an empty folder."""
+    needs: tuple[str, ...] = ()
+    """Fetched files that it is made with."""
+
+
+def _disfa(folder: Path, config: RehearseConfig) -> None:
+    from comface.datasets.rehearsal.disfa import write_disfa
+
+    write_disfa(folder, config)
+
+
+def _fgnet(folder: Path, config: RehearseConfig) -> None:
+    from comface.datasets.rehearsal.fgnet import write_fgnet
+
+    write_fgnet(folder, config)
+
+
+def _edema_a(folder: Path, config: RehearseConfig) -> None:
+    from comface.datasets.rehearsal.edema import write_edema
+
+    write_edema(folder, config, "a")
+
+
+def _edema_b(folder: Path, config: RehearseConfig) -> None:
+    from comface.datasets.rehearsal.edema import write_edema
+
+    write_edema(folder, config, "b")
+
+
+def _cohort(folder: Path, config: RehearseConfig) -> None:
+    from comface.datasets.rehearsal.cohort import write_cohort
+
+    write_cohort(folder, config)
+
+
+def _edema_photos(config: RehearseConfig) -> int:
+    return 2 * config.edema_sessions * config.edema_frames
+
+
+REHEARSALS = {
+    "disfa": Rehearsal(
+        "disfa",
+        {"au6": 4, "au12": 4},  # of frames with intensity 1 to 5
+        "disfa_subjects",
+        lambda config: config.disfa_frames,
+        _disfa,
+    ),
+    "fgnet": Rehearsal("fgnet", {"age": 60}, "fgnet_subjects", lambda config: config.fgnet_images, _fgnet),
+    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients", _edema_photos, _edema_a),
+    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients", _edema_photos, _edema_b),
+    COHORT: Rehearsal(
+        "pairs",
+        {"smile": 30, "apparent-age": 100},
+        "cohort_subjects",
+        lambda config: config.cohort_photos,
+        _cohort,
+        (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET),
+    ),
+}
