@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
-
 from comface.commands.options import Chosen, configured, output_option
 from comface.commands.surface import PATH, Names, argument, command, option
 from comface.errors import ConfigurationError, raise_any
