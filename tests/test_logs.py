@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from comface.execution import execute
-from comface.runtime.logs import LEVEL, configure, copied_to, labelled, readable, relay
+from comface.runtime.logs import LEVEL, configure, copied_to, for_children, labelled, readable, relay
 from comface.runtime.progress import counted, duration, shown
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -100,6 +100,15 @@ def test_in_a_pod_a_line_is_one_json_object() -> None:
     assert error["level"] == "ERROR"
     assert "of a library" in library["message"]
     assert '"level": "DEBUG"' in in_a_pipe(SPEAK, "0", **POD, COMFACE_LOG="debug")
+
+
+@pytest.mark.parametrize(("verbosity", "level"), [(-1, "INFO"), (0, "INFO"), (1, "DEBUG")])
+def test_verbose_reaches_the_processes_that_a_command_starts_and_quiet_leaves_them_the_log(
+    verbosity: int, level: str
+) -> None:
+    configure(verbosity)
+    said = in_a_pipe(SPEAK, "0", **for_children())
+    assert json.loads(said.splitlines()[0])["level"] == level
 
 
 def test_an_import_alone_shows_nothing() -> None:

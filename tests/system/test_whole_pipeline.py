@@ -124,7 +124,7 @@ def test_a_second_run_reuses_everything(with_cohort: tuple[Path, str, float]) ->
     done = comface(*run_arguments(folder, *WITH_COHORT), timeout_s=900)
     assert done.returncode == 0, done.stderr
     assert "comface@v1" in done.stderr
-    for word in ("epoch", "drawing a stand-in", "identity in", "features:"):
+    for word in ("epoch 1/", "making the synthetic", "rendering: ", "features of "):
         assert word not in done.stderr, "it works again"
     assert written(folder / "store") == before
     assert len(registered((folder / "store").as_uri())) == 1
@@ -235,7 +235,7 @@ def test_a_run_that_is_interrupted_says_so_and_goes_on(
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.wait(60) == 143
     last = run.text().strip().splitlines()[-1]
-    assert last == "comface: interrupted; finished work is kept, run the same command to go on."
+    assert last == "comface: interrupted; finished work is kept, run the same command to resume."
     assert "Traceback" not in run.text()
     run.wait_until_nothing_runs()
     ends_as(folder, expected)

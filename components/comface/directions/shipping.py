@@ -28,6 +28,7 @@ from comface.faces.scorers import SCORERS, score
 from comface.files import check_output, write_file
 from comface.files.arrays import read_numbers
 from comface.generators import FaceGenerator, edit, load_generator, to_uint8
+from comface.runtime.logs import configure
 from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 
@@ -162,6 +163,7 @@ def shipped_folder(generator: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    configure()
     parser = argparse.ArgumentParser(prog="python -m comface.directions.shipping", description=__doc__.splitlines()[0])
     parser.add_argument("--generator", default="dcgan")
     parser.add_argument("--samples", type=int, default=20_000)
