@@ -12,7 +12,7 @@ from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig, Threshold
 from comface.shard.config import ShardConfig
-from comface.tasks.config import TASKS
+from comface.tasks.registry import TASKS
 from comface.tracks.config import CELEBA, SynthesizeConfig
 from comface.transfer.config import TransferConfig
 

@@ -37,7 +37,6 @@ from typing import Any, NamedTuple
 from comface.artifacts.manifest import open_artifact
 from comface.config.canonical import canonical_json
 from comface.errors import ComfaceError
-from comface.evaluate.tables import title
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.missing import missing_models, without_missing
 from comface.plan.step import Plans, make_plans
@@ -46,6 +45,7 @@ from comface.runtime.output import say
 from comface.shard.from_plan import shard_tracks
 from comface.store import FileStore
 from comface.synthesize.from_plan import synthesize_part
+from comface.tasks.registry import title
 from comface.transfer.from_plan import align_faces, completed, transfer_item
 
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from comface.config.names import printable
 from comface.evaluate.results import MODES, Result
-from comface.evaluate.tables import groups_of, method_title, methods_of, title
+from comface.evaluate.tables import groups_of, method_title, methods_of
 from comface.methods import method
 from comface.seeds import numpy_rng
+from comface.tasks.registry import title
 
 INK = "#0a0b0c"
 """Replaced by the page's own text colour."""

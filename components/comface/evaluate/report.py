@@ -21,6 +21,7 @@ from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import MODES, Comparison, Result
 from comface.methods import challenger, method
 from comface.tasks.metrics import mean_absolute_error
+from comface.tasks.registry import title as task_title
 
 REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
 CAPTIONS = {
@@ -39,7 +40,7 @@ def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: 
     """On how many tasks ComFace is ahead, of whom, and whether beyond chance; and which tasks are rehearsals."""
     chosen = [result for result in results if result.mode == mode]
     text = _ahead(chosen, comparisons, mode)
-    rehearsed = [tables.title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]
+    rehearsed = [task_title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]
     if rehearsed and all(result.rehearsal for result in chosen):
         return f"{REHEARSAL} {text}"
     return f"{text} {REHEARSAL} {', '.join(rehearsed)}." if rehearsed else text
@@ -56,7 +57,7 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
     if first == 0:
         text = f"ComFace is best on none of {_count(len(ours), 'task')} in {how}"
     else:
-        on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {tables.title(next(iter(ours)))}"
+        on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
         text = (
             "ComFace correlates best with the true change on "
             + (on_all if first == len(ours) else f"{first} of {_count(len(ours), 'task')}")
@@ -153,7 +154,7 @@ def _group(group: tables.Group, results: Sequence[Result]) -> dict[str, Any]:
         "paper_table": group.paper_table,
         "tasks": [
             {
-                "title": tables.title(task),
+                "title": task_title(task),
                 "unit": next(r.unit for r in results if r.task == task),
                 "rehearsal": any(r.rehearsal for r in results if r.task == task),
                 "width": sum(modes.values()),
@@ -204,7 +205,7 @@ def _task(
         if (c.task, c.mode) == (task, mode)
     ]
     return {
-        "title": tables.title(task),
+        "title": task_title(task),
         "unit": ours.unit,
         "rehearsal": ours.rehearsal,
         "dataset": ours.dataset,
@@ -257,6 +258,6 @@ def summary(
             text = tables.shown("corr", estimate.value) if estimate else "–"
             cells.append(f"**{text}**" if name in best else text)
         data = "rehearsal" if any(r.rehearsal for r in results if r.task == task) else "real"
-        lines.append(f"| {markdown_cell(tables.title(task))} | {data} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown_cell(task_title(task))} | {data} | " + " | ".join(cells) + " |")
     lines += [f"\n{name} is absent: {markdown_cell(reason)}." for name, reason in tables.absent_rows(absent or {})]
     return "\n".join(lines) + "\n"

@@ -19,39 +19,28 @@ from comface.config.names import csv_cell
 from comface.evaluate.results import MODES, Comparison, Result
 from comface.methods import challenger, in_order, method
 from comface.tasks.metrics import SMALLER_IS_BETTER, Estimate
+from comface.tasks.registry import GROUPS, TASKS, group_of
 
 HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
 
 
 @dataclass(frozen=True)
 class Group:
+    """A group of tasks that the registry knows, and those of it that were evaluated."""
+
     name: str
     title: str
     tasks: tuple[str, ...]
     paper_table: str = ""
 
 
-GROUPS = (
-    Group("expression", "Expression change", ("au6", "au12", "smile"), "table 2"),
-    Group("weight", "Weight change", ("edema-a", "edema-b", "edema-a-to-b"), "table 3"),
-    Group("age", "Age change", ("age", "apparent-age"), "table 6"),
-)
-TITLES = {
-    "au6": "AU6, cheek raiser", "au12": "AU12, lip corner puller", "smile": "Smile", "edema-a": "Edema-A",
-    "edema-b": "Edema-B", "edema-a-to-b": "Edema-A→B", "age": "Age", "apparent-age": "Apparent age",
-}  # fmt: skip
-
-
-def title(task: str) -> str:
-    return TITLES.get(task, task)
-
-
 def groups_of(results: Sequence[Result]) -> list[Group]:
     """The paper's groups, each with the tasks at hand, then one for tasks that the paper does not know."""
-    present = sorted({result.task for result in results})
-    known = [Group(g.name, g.title, tuple(t for t in g.tasks if t in present), g.paper_table) for g in GROUPS]
-    further = tuple(task for task in present if not any(task in group.tasks for group in GROUPS))
-    return [group for group in (*known, Group("further", "Further tasks", further)) if group.tasks]
+    present = {result.task for result in results}
+    tasks: dict[str, list[str]] = {group.name: [] for group in GROUPS}
+    for task in (*(task for task in TASKS if task in present), *sorted(present.difference(TASKS))):
+        tasks[group_of(task).name].append(task)
+    return [Group(g.name, g.title, tuple(tasks[g.name]), g.paper_table) for g in GROUPS if tasks[g.name]]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
 from comface.screening.config import ScreeningConfig
 from comface.shard.config import ShardConfig
-from comface.tasks.config import TASKS, Task
+from comface.tasks.config import Task
+from comface.tasks.registry import TASKS
 from comface.tracks.config import SynthesizeConfig
 from comface.transfer.config import TransferConfig
 

@@ -21,17 +21,3 @@ class Task(Section):
     unit: Word = Field(min_length=1, description="unit of the change")
     direction_accuracy: bool = Field(default=False, description="report accuracy of direction as well")
     min_change: float = Field(default=0.0, ge=0, le=1_000_000, description="pairs that change less are not drawn")
-
-
-TASKS: dict[str, Task] = {
-    "au6": Task(dataset="disfa", label="au6", unit="AU intensity (0-5)"),
-    "au12": Task(dataset="disfa", label="au12", unit="AU intensity (0-5)"),
-    "edema-a": Task(dataset="edema-a", label="weight", unit="kg", direction_accuracy=True),
-    "edema-b": Task(dataset="edema-b", label="weight", unit="kg", direction_accuracy=True),
-    "edema-a-to-b": Task(
-        dataset="edema-b", train_dataset="edema-a", label="weight", unit="kg", direction_accuracy=True
-    ),
-    "age": Task(dataset="fgnet", label="age", unit="years"),
-    "smile": Task(dataset="cohort", label="smile", unit="smile score (logit)", direction_accuracy=True),
-    "apparent-age": Task(dataset="cohort", label="apparent-age", unit="apparent years"),
-}

@@ -9,19 +9,20 @@ from pydantic import Field
 from comface.config.names import Name
 from comface.config.section import Once, Small
 from comface.methods.config import UntrainedConfig
-from comface.methods.registry import MethodName
+from comface.methods.registry import METHODS, MethodName
 from comface.tasks.config import Mode
+from comface.tasks.registry import TASKS
 
 
 class TransferConfig(UntrainedConfig):
     tasks: Annotated[tuple[Name, ...], Once] = Field(
-        default=("au6", "au12", "edema-a", "edema-b", "edema-a-to-b", "age", "smile", "apparent-age"),
+        default=tuple(TASKS),
         min_length=1,
         max_length=100,
         description="tasks that are learned and evaluated, by their names in `tasks`",
     )
     methods: Annotated[tuple[MethodName, ...], Once] = Field(
-        default=("scratch", "pixels", "imagenet", "comface"),
+        default=tuple(METHODS),
         min_length=1,
         description="what is built of the paper's (docs/reproduction.md), and pixels",
     )

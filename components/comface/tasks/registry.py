@@ -1,0 +1,71 @@
+"""The tasks that this project knows, by name: what is estimated, how it is called, and in which table it stands.
+
+A further task is an entry here, or one of a run's own in `tasks` of its configuration, which the report lists under
+"Further tasks".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comface.tasks.config import Task
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that share a table of the report."""
+
+    name: str
+    title: str
+    paper_table: str = ""
+    """That of the paper which has the same shape."""
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    title: str
+    group: Group
+    definition: Task
+
+
+EXPRESSION = Group("expression", "Expression change", "table 2")
+WEIGHT = Group("weight", "Weight change", "table 3")
+AGE = Group("age", "Age change", "table 6")
+FURTHER = Group("further", "Further tasks")
+GROUPS = (EXPRESSION, WEIGHT, AGE, FURTHER)
+"""In the order of the report."""
+INTENSITY, KILOGRAM = "AU intensity (0-5)", "kg"
+
+KNOWN = {
+    "au6": KnownTask("AU6, cheek raiser", EXPRESSION, Task(dataset="disfa", label="au6", unit=INTENSITY)),
+    "au12": KnownTask("AU12, lip corner puller", EXPRESSION, Task(dataset="disfa", label="au12", unit=INTENSITY)),
+    "edema-a": KnownTask(
+        "Edema-A", WEIGHT, Task(dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True)
+    ),
+    "edema-b": KnownTask(
+        "Edema-B", WEIGHT, Task(dataset="edema-b", label="weight", unit=KILOGRAM, direction_accuracy=True)
+    ),
+    "edema-a-to-b": KnownTask(
+        "Edema-A→B",
+        WEIGHT,
+        Task(dataset="edema-b", train_dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True),
+    ),
+    "age": KnownTask("Age", AGE, Task(dataset="fgnet", label="age", unit="years")),
+    "smile": KnownTask(
+        "Smile",
+        EXPRESSION,
+        Task(dataset="cohort", label="smile", unit="smile score (logit)", direction_accuracy=True),
+    ),
+    "apparent-age": KnownTask(
+        "Apparent age", AGE, Task(dataset="cohort", label="apparent-age", unit="apparent years")
+    ),
+}  # fmt: skip
+TASKS: dict[str, Task] = {name: known.definition for name, known in KNOWN.items()}
+
+
+def title(task: str) -> str:
+    return KNOWN[task].title if task in KNOWN else task
+
+
+def group_of(task: str) -> Group:
+    return KNOWN[task].group if task in KNOWN else FURTHER
