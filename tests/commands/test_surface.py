@@ -145,6 +145,12 @@ def test_help_and_version_load_no_library_that_takes_time(arguments: list[str]) 
     assert done.stdout.splitlines()[-1] == "loaded"
 
 
+def test_every_command_that_takes_single_fields_takes_a_file_of_them() -> None:
+    for name, found in leaves():
+        options = {option for each in found.params for option in each.opts}
+        assert options & {"--profile", "--config", "--set"} in (set(), {"--profile", "--config", "--set"}), name
+
+
 def test_several_faces_follow_one_option_or_each_its_own() -> None:
     transfer = dict(leaves())["transfer"]
     for words in ("--faces a b --task age", "--task age --faces a --faces b", "--faces a --task age --faces b"):
