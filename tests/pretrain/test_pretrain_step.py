@@ -269,6 +269,16 @@ def test_without_the_curriculum_the_range_stays(tmp_path: Path, shards: Artifact
     assert [record["s"] for record in backbone.read_json("curve.json")] == [10.0, 10.0]
 
 
+def test_the_heads_own_rate_is_for_l_alone_whatever_a_backbone_calls_its_layers() -> None:
+    config = config_of("pretrain.head_rate_factor=10")
+    network = build_network(config, 10.0)
+    network.backbone = nn.ModuleDict({"head": nn.Linear(3, 2)})
+    rest, head = build_optimizer(network, config).param_groups
+    assert (rest["factor"], head["factor"]) == (1.0, 10.0)
+    assert set(map(id, head["params"])) == set(map(id, network.head.parameters()))
+    assert len(rest["params"]) + len(head["params"]) == len(list(network.parameters()))
+
+
 # Several processes
 
 
