@@ -30,7 +30,7 @@ from comface.datasets.copies import check_pixels, near_copies
 from comface.datasets.dataset import Photo
 from comface.datasets.media import pictures
 from comface.datasets.place import artifact_folder, fingerprint, local_folder
-from comface.datasets.registry import LAYOUTS
+from comface.datasets.registry import LAYOUTS, Layout
 from comface.errors import DataError
 from comface.faces.detection import NoUsableFace, align, find_face
 from comface.runtime.progress import counted, shown
@@ -56,14 +56,9 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
-    remarks = list(data.remarks)
-    layout = LAYOUTS[source.layout]
-    if not layout.video:
-        hidden = layout.patients
-        check_pixels(found, faces_NSSC, hidden, place)
-        remarks += near_copies(found, faces_NSSC, hidden, among_one=not layout.alike)
-        for remark in remarks[len(data.remarks) :]:
-            logger.warning(f"The data set at '{place}': {remark}")
+    copies = _copies(found, faces_NSSC, LAYOUTS[source.layout], place)
+    for remark in copies:
+        logger.warning(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))
     draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
@@ -78,11 +73,20 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
             "found": len(found),
             "missed": dict(sorted(missed.items())),
             "left_out": dict(sorted(data.left_out.items())),
-            "remarks": remarks,
+            "remarks": [*data.remarks, *copies],
             "with_own_landmarks": sum(bool(photo.eyes) for photo in found),
             "subjects": len({photo.subject for photo in found}),
         }
     )
+
+
+def _copies(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], layout: Layout, place: str) -> list[str]:
+    """Sentences about photos that may be one. Raises DataError for equal ones under two subjects or labels. Frames of a
+    video may stand still."""
+    if layout.video:
+        return []
+    check_pixels(photos, faces_NSSC, layout.patients, place)
+    return near_copies(photos, faces_NSSC, layout.patients, among_one=not layout.alike)
 
 
 def _aligned(
