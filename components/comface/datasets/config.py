@@ -12,12 +12,12 @@ from comface.datasets.registry import LayoutName
 
 
 class DataSource(Section):
-    layout: LayoutName = Field(description="layout on disk (docs/data.md)")
-    uri: Place = Field(default="", description="folder of the data set; empty: make the rehearsal one")
+    layout: LayoutName = Field(description="layout of the files (docs/data.md)")
+    uri: Place = Field(default="", description="folder of the data set; empty: generate rehearsal data")
     labels: Annotated[tuple[Label, ...], Once] = Field(
         default=(),
         max_length=100,
-        description="labels that must be there; of DISFA, the action units to read (empty: au6, au12)",
+        description="labels that must exist; for DISFA, the action units to read (empty: au6, au12)",
     )
     frames_per_subject: int | None = Field(
         default=None,
@@ -25,11 +25,11 @@ class DataSource(Section):
         le=1_000_000,
         description="DISFA: frames per subject and label, over all intensities; unset: all",
     )
-    face_size_px: int = Field(default=224, ge=32, le=512, description="side length of its aligned faces")
+    face_size_px: int = Field(default=224, ge=32, le=512, description="side length of the aligned faces in pixels")
 
 
 class RehearseConfig(Section):
-    """The rehearsal data sets that stand in where no real one is given."""
+    """The rehearsal data sets, which are generated if no real data set is given."""
 
     disfa_subjects: int = Field(default=27, ge=4, le=999, description="subjects of DISFA, one video each (paper: 27)")
     disfa_frames: int = Field(default=120, ge=20, le=100_000, description="frames per video (DISFA: 4,845)")
@@ -38,8 +38,8 @@ class RehearseConfig(Section):
     edema_a_patients: int = Field(default=38, ge=4, le=10_000, description="patients of Edema-A (paper: 38)")
     edema_b_patients: int = Field(default=19, ge=4, le=10_000, description="patients of Edema-B (paper: 19)")
     edema_sessions: int = Field(default=5, ge=1, le=1_000, description="mean number of dialysis sessions per patient")
-    edema_frames: int = Field(default=2, ge=1, le=1_000, description="frames per datum (paper: 100)")
+    edema_frames: int = Field(default=2, ge=1, le=1_000, description="frames per phase of a session (paper: 100)")
     cohort_subjects: int = Field(default=80, ge=4, le=10_000, description="subjects of the scored cohort")
     cohort_photos: int = Field(default=12, ge=2, le=1_000, description="photos per subject of the scored cohort")
     image_size_px: int = Field(default=160, ge=96, le=2048, description="side length of the photos")
-    seed: Seed = Field(default=1000, description="other identities than those of pre-training")
+    seed: Seed = Field(default=1000, description="seed; other identities than those of pre-training")

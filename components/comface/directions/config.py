@@ -15,15 +15,19 @@ Row = Annotated[int, Field(ge=0, le=63)]
 class DirectionUse(Section):
     """What is changed of how the catalogue uses a direction (docs/generators.md); unset fields leave it so."""
 
-    file: Place | None = Field(default=None, min_length=1, description="name of its file in the weights location")
-    space: Literal["Z", "W", "W+"] | None = Field(default=None, description="the latents that it is added to")
+    file: Place | None = Field(
+        default=None, min_length=1, description="name of the direction's file in the weights location"
+    )
+    space: Literal["Z", "W", "W+"] | None = Field(
+        default=None, description="the space of the latents that the direction is added to"
+    )
     layers: tuple[Row, Row] | None = Field(default=None, description="first and last row of W+ that is edited")
     truncate: Literal["before", "after"] | None = Field(
         default=None, description="whether the edit comes before or after truncation"
     )
-    unit_norm: bool | None = Field(default=None, description="bring it to norm 1 before use")
+    unit_norm: bool | None = Field(default=None, description="scale the direction to norm 1 before use")
     condition: tuple[Attribute, ...] | None = Field(
         default=None,
         max_length=200,
-        description="attributes of the same generator that it is made orthogonal to (then of norm 1)",
+        description="attributes of the same generator that are projected out of the direction (then scaled to norm 1)",
     )

@@ -10,4 +10,4 @@ from comface.config.section import Section, Seed
 class EvaluateConfig(Section):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap intervals over subjects")
     bootstrap: int = Field(default=500, ge=50, le=100_000, description="bootstrap resamples of subjects")
-    seed: Seed = Field(default=0, description="decides the bootstrap resamples")
+    seed: Seed = Field(default=0, description="seed of the bootstrap resamples")

@@ -23,10 +23,10 @@ class UntrainedConfig(Section):
         default=224, ge=32, le=512, description="side length in pixels of the input of 'scratch'"
     )
     view_share: float = Field(
-        default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' are shown"
+        default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' see"
     )
     seed: Seed = Field(
-        default=0, description="decides folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
+        default=0, description="seed of folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
     )
 
 

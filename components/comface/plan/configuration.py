@@ -38,7 +38,7 @@ class RunConfig(Section):
     """A whole run. Each step receives only its own section (and reads artifacts)."""
 
     profile: Name = Field(default="paper", description="the profile that the configuration starts from")
-    store: StorePlace = Field(default="s3://comface/artifacts", description="object store of bulk artifacts")
+    store: StorePlace = Field(default="s3://comface/artifacts", description="object store for artifacts")
     weights: StorePlace = Field(
         default="s3://comface/weights", description="location of the weights of generators and methods"
     )

@@ -1,4 +1,4 @@
-"""Every field of the configuration with its meaning: the page docs/configuration.md, and `comface config --fields`."""
+"""Lists every field of the configuration: the page docs/configuration.md, and `comface config --fields`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from comface.plan.configuration import RunConfig
 
 HEAD = """# Configuration
 
-Every field, its default (the paper's, section 4.1, where the paper says), what it may be, and its meaning; this page is
-what `comface config --fields` prints. `comface config --profile laptop` prints what a profile gives. Override any field
-with `--set section.field=value`, or in the KFP UI in the parameter `overrides`, a mapping: `{"section.field": value}`.
-A value is YAML: text, numbers, true and false, lists and mappings. In the UI a text means what it means after `--set`
-(`"null"` is no value); KFP keeps numbers as doubles, so a whole number above 2^53 is written as text there.
+This page lists every field that you can set: its default (the paper's, section 4.1, where the paper gives one), its
+allowed values and its meaning. `comface config --fields` prints this page; `comface config --profile laptop` prints the
+values of a profile.
 
-The first step of a run, and `comface doctor`, check everything that can be known before the first image and say all of
-it at once: the fields, methods and their weights, generators and their directions, data sets and their labels, whether
-the batch can be shared by the processes, and what the run needs of disk and memory.
+Override a field with `--set section.field=value`, in a file ([the command line](command-line.md#configuration)), or in
+the KFP UI with the parameter `overrides`, a mapping: `{"section.field": value}`. A value is YAML: text, numbers, true
+and false, lists and mappings. In the UI, text means the same as after `--set` (`"null"` is no value). KFP keeps numbers
+as doubles, so write a whole number above 2^53 as text there.
 
-Data sets, tasks and models are named with lowercase letters, digits, `-` and `_`, at most 63. A label is called as its
-column, without `/`; a unit is any printable text.
+The first step of a run, and `comface doctor`, check everything that can be known before the first image, and report all
+problems together: the fields, methods and their weights, generators and their directions, data sets and their labels,
+whether the batch is divisible by the number of processes, and the disk and memory that the run needs.
+
+Names of data sets, tasks and models have at most 63 lowercase letters, digits, `-` and `_`. A label has the name of its
+column, without `/`. A unit is any printable text.
 """
 
 
@@ -63,7 +66,7 @@ def _table(prefix: str, model: type[BaseModel]) -> list[str]:
 
 
 def _item(path: str, kind: Any) -> tuple[str, type[BaseModel] | None]:
-    """Where an entry of a list or mapping lies, and its model; None where entries are plain values."""
+    """The path of an entry of a list or mapping, and its model; None if entries are plain values."""
     while get_origin(kind) in (dict, tuple):
         path, kind = (
             (f"{path}.NAME", get_args(kind)[1]) if get_origin(kind) is dict else (f"{path}[i]", get_args(kind)[0])
@@ -72,7 +75,7 @@ def _item(path: str, kind: Any) -> tuple[str, type[BaseModel] | None]:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """The range of a number, the choices of a word; of a list, those of its items; empty for other text."""
+    """The range of a number, or the choices of a word; for a list, those of its items; empty for other text."""
     choices, bounds = [], {}
     for part in _parts(field):
         if isinstance(part, (Ge, Gt)):
@@ -89,7 +92,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _parts(field: FieldInfo) -> Iterator[Any]:
-    """Types and limits that a field's annotation is made of, at any depth but not inside mappings."""
+    """Types and limits of a field's annotation, at any depth, but not inside mappings."""
     todo = [field.annotation, *field.metadata]
     while todo:
         part = todo.pop(0)
@@ -107,7 +110,7 @@ def _default(field: Any) -> str:
     if value is PydanticUndefined:
         return "(required)"
     if isinstance(value, dict):
-        return f"{len(value)} entries: {', '.join(value)}"
+        return f"{len(value)} entries: {', '.join(value)}" if value else "empty"
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         return "; ".join(f"{share.identities:,} {share.generator} × {share.attributes_per_identity} of "
                          f"{len(share.attributes)} attributes" for share in value)  # fmt: skip

@@ -35,9 +35,11 @@ class Augmentation(Section):
         lt=1,
         description="largest change of saturation: a factor of the distance to gray within 1 ± this value",
     )
-    hue: float = Field(default=0.1, ge=0, le=0.5, description="turns of the colour circle")
+    hue: float = Field(
+        default=0.1, ge=0, le=0.5, description="largest change of hue, as a fraction of the colour circle"
+    )
     grayscale: float = Field(default=0.2, ge=0, le=1, description="probability of grayscale")
-    rotation_deg: float = Field(default=0.0, ge=0, le=45, description="largest rotation; not in the paper")
+    rotation_deg: float = Field(default=0.0, ge=0, le=45, description="largest rotation in degrees; not in the paper")
     side_light: float = Field(
         default=0.0, ge=0, le=1, description="strength of a random light gradient and gamma; not in the paper"
     )
@@ -45,12 +47,16 @@ class Augmentation(Section):
 
 class PretrainConfig(Placement):
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
-    image_size_px: int = Field(default=224, ge=32, le=512, description="side length of a view; of vit_b_16: 224")
+    image_size_px: int = Field(
+        default=224, ge=32, le=512, description="side length of a view in pixels; vit_b_16 needs 224"
+    )
     view_share: float = Field(
         default=1.0, gt=0.3, le=1, description="share of the aligned frame that a view shows, from forehead to chin"
     )
-    learning: Literal["both", "inter", "intra"] = Field(default="both", description="which losses (table 7)")
-    target: Literal["absolute", "signed"] = Field(default="absolute", description="|Δalpha| or Δalpha (table 7)")
+    learning: Literal["both", "inter", "intra"] = Field(default="both", description="the losses (table 7)")
+    target: Literal["absolute", "signed"] = Field(
+        default="absolute", description="target of l: |Δalpha| or Δalpha (table 7)"
+    )
     curriculum: bool = Field(default=True, description="shrink the range of changes, equation (2)")
     curriculum_ends: tuple[Small, ...] = Field(
         default=(3, 6, 9, 12),
@@ -60,7 +66,10 @@ class PretrainConfig(Placement):
     )
     temperature: float = Field(default=0.1, ge=0.001, le=100, description="tau of equation (1)")
     projection_hidden: int | None = Field(
-        default=None, ge=1, le=65_536, description="inner width of the projection head g; unset: that of the features"
+        default=None,
+        ge=1,
+        le=65_536,
+        description="hidden width of the projection head g; unset: the width of the features",
     )
     projection_width: int = Field(default=128, ge=1, le=65_536, description="output width of the projection head g")
     intra_weight: float = Field(default=1.0, ge=1e-6, le=1_000_000, description="weight of L_intra in the sum")
@@ -72,7 +81,7 @@ class PretrainConfig(Placement):
         default=None, ge=1, le=10_000_000, description="unset: every training image once as x per epoch"
     )
     optimizer: Literal["adam", "adamw"] = Field(
-        default="adam", description="optimiser (section 4.1: Adam); adamw decouples the weight decay"
+        default="adam", description="optimizer (section 4.1: Adam); adamw decouples the weight decay"
     )
     learning_rate: float = Field(
         default=4e-4, ge=1e-12, le=1_000_000, description="initial learning rate of f and g (section 4.1: 4e-4)"
@@ -89,7 +98,7 @@ class PretrainConfig(Placement):
     )
     cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
     weight_decay: float = Field(
-        default=0.0, ge=0, le=100, description="weight decay of the optimiser; the paper names none"
+        default=0.0, ge=0, le=100, description="weight decay of the optimizer; the paper gives none"
     )
     augmentation: Augmentation = Field(
         default=Augmentation(), description="how views are changed at random (section 3.2)"
@@ -101,10 +110,10 @@ class PretrainConfig(Placement):
         default=8,
         ge=0,
         le=256,
-        description="processes per training process that decode images; 0: it decodes them itself",
+        description="loader processes per training process; 0: the training process decodes images itself",
     )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
-    seed: Seed = Field(default=0, description="decides initial weights, pairs and views")
+    seed: Seed = Field(default=0, description="seed of initial weights, pairs and views")
 
     @model_validator(mode="after")
     def _stages_cover_epochs(self) -> PretrainConfig:

@@ -1,4 +1,4 @@
-"""The section `register`: what a challenger must reach, and under which name it is registered."""
+"""The section `register`: correlations that a challenger must reach, and under which name it is registered."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from comface.tasks.config import Mode
 
 class Threshold(Section):
     task: Name = Field(description="name of the task, one of `tasks`")
-    mode: Mode = Field(default="linear", description="transfer mode that is judged: linear or finetune")
+    mode: Mode = Field(default="linear", description="transfer mode of the threshold")
     min_corr: float = Field(ge=-1, le=1, description="smallest Pearson correlation that passes")
 
 
 class RegisterConfig(Section):
     name: ModelName = Field(default="comface", description="model name in the registry")
-    thresholds: tuple[Threshold, ...] = Field(default=(), max_length=200, description="what a challenger must reach")
+    thresholds: tuple[Threshold, ...] = Field(
+        default=(), max_length=200, description="correlations that a challenger must reach"
+    )
     must_beat: MethodName | None = Field(default="scratch", description="method that ComFace must beat on every task")
     champion_tolerance: float = Field(
-        default=0.05, ge=0, le=2, description="how far the mean correlation may fall below the champion's, same tasks"
+        default=0.05,
+        ge=0,
+        le=2,
+        description="largest accepted loss of mean correlation against the champion, on the same tasks",
     )
-    interval_coverage: float = Field(default=0.9, gt=0.5, lt=1, description="coverage of compare's intervals")
+    interval_coverage: float = Field(
+        default=0.9, gt=0.5, lt=1, description="coverage of the prediction intervals of `comface compare`"
+    )

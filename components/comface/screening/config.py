@@ -13,37 +13,39 @@ from comface.tracks.config import MOST_ALPHAS
 
 
 class ScreeningConfig(Section):
-    """What an attribute must show on a sample of tracks, and what follows where it does not (docs/screening.md)."""
+    """What an attribute must show on a sample of tracks, and what happens otherwise (docs/screening.md)."""
 
     action: Literal["skip", "report", "restrict", "refuse"] = Field(
         default="report",
-        description="report: measure and show; restrict: shard without what is dropped, pre-train only in the range of "
-        "alpha that holds; refuse: the same, but stop where an attribute is dropped; skip: do not measure",
+        description="report: measure and show; restrict: shard without dropped attributes, and pre-train only within "
+        "the range of each attribute; refuse: like restrict, but stop if an attribute is dropped; skip: do not measure",
     )
     tracks: int = Field(default=40, ge=3, le=10_000, description="tracks measured per generator and attribute")
     alphas: int = Field(
-        default=11, ge=3, le=MOST_ALPHAS, description="alphas measured along a track, both ends and 0 among them"
+        default=11, ge=3, le=MOST_ALPHAS, description="alphas measured along a track, including both ends and 0"
     )
-    method: MethodName = Field(default="imagenet", description="backbone by whose features identity is told")
+    method: MethodName = Field(default="imagenet", description="method whose features measure identity")
     backbone: Place = Field(
-        default="", description="for the method 'comface': NAME, NAME@vN, NAME@champion, URI or path"
+        default="", description="backbone of the method 'comface': NAME, NAME@vN, NAME@champion, URI or path"
     )
-    others: int = Field(default=20, ge=1, le=1000, description="other identities that an edited face is compared with")
-    min_face: float = Field(default=0.7, ge=0, le=1, description="least share of tracks in which a face is found")
+    others: int = Field(
+        default=20, ge=1, le=1000, description="number of other identities that an edited face is compared with"
+    )
+    min_face: float = Field(default=0.7, ge=0, le=1, description="smallest share of tracks with a detected face")
     min_identity: float = Field(
-        default=0.8, ge=0, le=1, description="least share in which the own unedited face is nearest among the others"
+        default=0.8, ge=0, le=1, description="smallest share of edited faces whose own unedited face is the nearest"
     )
     min_monotone: float = Field(
-        default=0.5, ge=0, le=1, description="least mean rank correlation of alpha and the own score"
+        default=0.5, ge=0, le=1, description="smallest mean rank correlation of alpha and the own score"
     )
     min_effect_sd: float = Field(
-        default=0.3, ge=0, le=100, description="least own effect, in SD between people per 5 alpha"
+        default=0.3, ge=0, le=100, description="smallest own effect, in standard deviations between people per 5 alpha"
     )
     max_entangled: float = Field(
-        default=1.0, ge=0.01, le=1000, description="how much more than its own score another may move"
+        default=1.0, ge=0.01, le=1000, description="largest effect on another score, as a multiple of the own effect"
     )
-    min_range: float = Field(default=2.0, ge=0.01, le=40, description="narrowest range of alpha that is worth keeping")
-    seed: Seed = Field(default=0, description="decides which tracks are measured")
+    min_range: float = Field(default=2.0, ge=0.01, le=40, description="narrowest accepted range of alpha")
+    seed: Seed = Field(default=0, description="seed of the choice of tracks")
 
     @model_validator(mode="after")
     def _backbone_is_used(self) -> ScreeningConfig:

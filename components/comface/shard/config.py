@@ -8,8 +8,6 @@ from comface.config.section import Section, Seed
 
 
 class ShardConfig(Section):
-    validation_fraction: float = Field(
-        default=0.1, ge=0.001, lt=0.5, description="share of identities kept for validation"
-    )
-    shard_size_mb: float = Field(default=96.0, ge=0.001, le=10_000, description="size at which a shard is closed")
-    seed: Seed = Field(default=0, description="decides which identities validate")
+    validation_fraction: float = Field(default=0.1, ge=0.001, lt=0.5, description="share of identities for validation")
+    shard_size_mb: float = Field(default=96.0, ge=0.001, le=10_000, description="size of a shard in MB")
+    seed: Seed = Field(default=0, description="seed of the choice of validation identities")

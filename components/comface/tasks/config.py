@@ -13,11 +13,13 @@ Mode = Literal["linear", "finetune"]
 
 
 class Task(Section):
-    """A task: which data set, which label, what is measured in."""
+    """A task: its data set, label and unit."""
 
     dataset: Name = Field(description="name of the data set in `data`")
-    label: Label = Field(default="", description="which of its labels, where it has several")
-    train_dataset: NameIfAny = Field(default="", description="another data set to train on (Edema-A to B)")
+    label: Label = Field(default="", description="the label, if the data set has several")
+    train_dataset: NameIfAny = Field(default="", description="another data set for training (Edema-A to B)")
     unit: Word = Field(min_length=1, description="unit of the change")
-    direction_accuracy: bool = Field(default=False, description="report accuracy of direction as well")
-    min_change: float = Field(default=0.0, ge=0, le=1_000_000, description="pairs that change less are not drawn")
+    direction_accuracy: bool = Field(default=False, description="also report the accuracy of direction")
+    min_change: float = Field(
+        default=0.0, ge=0, le=1_000_000, description="smallest change between the photos of a drawn pair"
+    )

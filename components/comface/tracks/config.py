@@ -31,10 +31,10 @@ class Share(Section):
     """One part of the composition: identities of one generator, each swept along some attributes."""
 
     generator: GeneratorName = Field(description="name of the generator (docs/generators.md)")
-    identities: int = Field(ge=1, le=9_999_999, description="how many identities this generator contributes")
-    attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="attributes swept, by name")
+    identities: int = Field(ge=1, le=9_999_999, description="number of identities from this generator")
+    attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="names of the swept attributes")
     attributes_per_identity: int = Field(
-        default=1, ge=1, le=200, description="how many of them each identity is swept along (identities take turns)"
+        default=1, ge=1, le=200, description="number of these attributes per identity (identities take turns)"
     )
 
     @model_validator(mode="after")
@@ -56,25 +56,27 @@ class SynthesizeConfig(Section):
         description="tracks per generator and attribute; the default is 350,000 tracks = 35.35 M images",
     )  # fmt: skip
     alpha_max: float = Field(default=5.0, ge=0.01, le=20, description="alphas run from -alpha_max to +alpha_max")
-    alpha_step: float = Field(default=0.1, ge=0.001, le=20, description="distance of neighbouring alphas")
+    alpha_step: float = Field(default=0.1, ge=0.001, le=20, description="step between neighbouring alphas")
     image_size_px: int = Field(default=256, ge=32, le=1024, description="stored side length in pixels")
     jpeg_quality: int = Field(default=90, ge=50, le=100, description="JPEG quality of stored images")
     truncation_psi: float = Field(default=0.7, ge=0.01, le=1, description="truncation of the StyleGANs")
     directions: dict[BroughtName, dict[Attribute, DirectionUse]] = Field(
         default={},
-        description="changes of the catalogue: StyleGAN → attribute → file, space, layers, truncate (before, after), "
-        "unit_norm, condition",
+        description="changes to how directions are used: StyleGAN → attribute → file, space, layers, truncate (before, "
+        "after), unit_norm, condition",
     )
     pseudo_aligned: bool = Field(
-        default=False, description="StyleGAN3: w does not turn or shift the picture (for weights of unaligned faces)"
+        default=False, description="StyleGAN3: w does not rotate or shift the picture (for weights of unaligned faces)"
     )
     input_transform: tuple[Shift, Shift, Shift] = Field(
         default=(0.0, 0.0, 0.0),
         description="StyleGAN3: rotation (degrees) and translation x, y of every picture, as NVIDIA's tools take them",
     )
-    parts: int = Field(default=512, ge=1, le=4096, description="parts made side by side; each is resumable")
-    screen_faces: bool = Field(default=True, description="drop identities in which no face is found")
-    seed: Seed = Field(default=0, description="identities are drawn from it, one by one")
+    parts: int = Field(
+        default=512, ge=1, le=4096, description="number of parts, which render in parallel; each part resumes by itself"
+    )
+    screen_faces: bool = Field(default=True, description="drop identities without a detected face")
+    seed: Seed = Field(default=0, description="seed of the identities")
 
     @property
     def alphas(self) -> tuple[float, ...]:

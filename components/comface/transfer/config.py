@@ -19,12 +19,12 @@ class TransferConfig(UntrainedConfig):
         default=tuple(TASKS),
         min_length=1,
         max_length=100,
-        description="tasks that are learned and evaluated, by their names in `tasks`",
+        description="names of the tasks to evaluate, from `tasks`",
     )
     methods: Annotated[tuple[MethodName, ...], Once] = Field(
         default=tuple(METHODS),
         min_length=1,
-        description="what is built of the paper's (docs/reproduction.md), and pixels",
+        description="the compared methods: comface and its competitors (docs/reproduction.md)",
     )
     modes: Annotated[tuple[Mode, ...], Once] = Field(
         default=("linear", "finetune"),
@@ -40,16 +40,17 @@ class TransferConfig(UntrainedConfig):
         default=1,
         ge=1,
         le=100,
-        description="linear evaluation: groups of training subjects that validate in turn; 1: only that fraction does",
+        description="linear evaluation: number of groups of training subjects that validate in turn; 1: only the share "
+        "validation_fraction validates",
     )
     pairs_per_subject: int = Field(default=200, ge=1, le=100_000, description="random pairs drawn within a subject")
     head: Literal["fresh", "transferred"] = Field(
         default="transferred",
-        description="fine-tuning starts from the pre-trained l, as the paper does (a method without one starts from a "
-        "new head), or from a new head",
+        description="start of the head in fine-tuning; transferred: the pre-trained l, as in the paper (or a new head, "
+        "if the method has none); fresh: a new head",
     )
     antisymmetric: bool = Field(
-        default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper, gains .01-.06 correlation"
+        default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper; adds .01-.06 to the correlation"
     )
     epochs: Small = Field(default=30, description="longest fine-tuning; it stops early on the validation subjects")
     batch_pairs: int = Field(default=64, ge=1, le=4096, description="pairs per step of fine-tuning")
