@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from comface.config.names import printable, quoted
 from comface.errors import ConfigurationError, gathered
 
+Model = TypeVar("Model", bound=BaseModel)
 LONGEST_CHARACTERS = 50_000
 DEEPEST = 20
 """Lists and mappings within each other."""
@@ -176,7 +177,7 @@ def read_override(text: str) -> tuple[list[str], Any]:
         ) from None
 
 
-def parse(model: type[Any], values: Any, places: Mapping[str, str] | None = None) -> Any:
+def parse(model: type[Model], values: Any, places: Mapping[str, str] | None = None) -> Model:
     """`values` (a mapping or a JSON string) as `model`, or ConfigurationError that names every wrong field, a sentence
     each. `places`: in which file and line a field stands, by dotted path."""
     try:

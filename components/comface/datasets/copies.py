@@ -123,7 +123,8 @@ def _lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
     ]
     x_ND = np.stack(small).astype(np.float32)
     x_ND -= x_ND.mean(axis=1, keepdims=True)
-    return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-6)
+    unit_ND: NDArray[np.float32] = x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-6)
+    return unit_ND
 
 
 def _size_and_end(path: Path) -> tuple[int, bytes]:

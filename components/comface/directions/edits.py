@@ -50,13 +50,15 @@ def swept(
     """The latents of each seed under every alpha, truncated: (N,A,D), or (N,A,L,D) where rows differ."""
     if change.space == "Z":
         z_NAD = edit(_z(generator, seeds), change.direction_KD, alphas)
-        moved = _mapped(generator, z_NAD.flatten(0, 1)).unflatten(0, z_NAD.shape[:2])
+        moved: torch.Tensor = _mapped(generator, z_NAD.flatten(0, 1)).unflatten(0, z_NAD.shape[:2])
     elif change.truncate == "after":
         return edit(draw(generator, seeds, psi), change.direction_KD, alphas)
     else:
         moved = edit(generator.latents(seeds), change.direction_KD, alphas)
     truncate = getattr(generator, "truncate", None)
-    return moved if truncate is None else truncate(moved.flatten(0, 1), psi).unflatten(0, moved.shape[:2])
+    if truncate is not None:
+        moved = truncate(moved.flatten(0, 1), psi).unflatten(0, moved.shape[:2])
+    return moved
 
 
 def make_edit(

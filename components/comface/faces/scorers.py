@@ -104,7 +104,8 @@ def _expression(sight: _Sight) -> Floats:
     network, into, out = _expression_network()
     network.set_tensor(into, ((gray / 255 - 0.5) * 2)[None, :, :, None])
     network.invoke()
-    return network.get_tensor(out)[0].astype(np.float64)
+    probability_C: Floats = network.get_tensor(out)[0].astype(np.float64)
+    return probability_C
 
 
 def _age(sight: _Sight) -> float:
@@ -181,7 +182,8 @@ def _log_odds(probability: float) -> float:
 
 
 def _run_onnx(name: str, input_1CSS: NDArray[np.float32]) -> Floats:
-    return _onnx_network(name).run(None, {"images": input_1CSS})[0][0].astype(np.float64)
+    answer: Floats = _onnx_network(name).run(None, {"images": input_1CSS})[0][0].astype(np.float64)
+    return answer
 
 
 @functools.cache

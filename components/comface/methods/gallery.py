@@ -76,8 +76,10 @@ def own_nearest(own_A: Floats, others_AG: Floats, among: int) -> Floats:
     among = min(among, count)
     nearer_A = (others_AG <= own_A[:, None]).sum(axis=1)
     left_AK = count - nearer_A[:, None] - np.arange(among)[None, :]
-    return (np.maximum(left_AK, 0) / (count - np.arange(among))[None, :]).prod(axis=1)
+    probability_A: Floats = (np.maximum(left_AK, 0) / (count - np.arange(among))[None, :]).prod(axis=1)
+    return probability_A
 
 
 def unit(feature_ND: Floats) -> Floats:
-    return feature_ND / np.maximum(np.linalg.norm(feature_ND, axis=-1, keepdims=True), 1e-12)
+    unit_ND: Floats = feature_ND / np.maximum(np.linalg.norm(feature_ND, axis=-1, keepdims=True), 1e-12)
+    return unit_ND

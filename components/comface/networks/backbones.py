@@ -95,4 +95,5 @@ class ChangeHead(nn.Module):
         self.linear = nn.Linear(width, 1)
 
     def forward(self, h_x_ND: Tensor, h_y_ND: Tensor) -> Tensor:
-        return self.linear(torch.relu(h_y_ND - h_x_ND)).squeeze(1)
+        d_N: Tensor = self.linear(torch.relu(h_y_ND - h_x_ND)).squeeze(1)
+        return d_N

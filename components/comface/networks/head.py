@@ -55,7 +55,8 @@ class Head:
     def __call__(self, h_x_PD: NDArray[np.floating], h_y_PD: NDArray[np.floating]) -> Floats:
         """The estimated change of every pair (P,)."""
         z_x_PD, z_y_PD = (h_x_PD - self.mean_D) / self.scale_D, (h_y_PD - self.mean_D) / self.scale_D
-        return rectified(z_x_PD, z_y_PD, self.antisymmetric) @ self.weight_D + self.bias
+        change_P: Floats = rectified(z_x_PD, z_y_PD, self.antisymmetric) @ self.weight_D + self.bias
+        return change_P
 
 
 def rectified(z_x_PD: Any, z_y_PD: Any, antisymmetric: bool) -> Any:

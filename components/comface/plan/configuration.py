@@ -126,7 +126,7 @@ def resolve(
             nested = {part: nested}
         merge(values, nested)
     try:
-        config: RunConfig = parse(RunConfig, values, places)
+        config = parse(RunConfig, values, places)
     except ConfigurationError as error:
         wrong.append(error)
     if wrong:

@@ -31,10 +31,12 @@ def choose_partner(
     counts_N = allowed_NA.sum(axis=1)
     rank_N = np.minimum((u_N * counts_N).astype(np.int64), counts_N - 1)
     seen_NA = allowed_NA.cumsum(axis=1)
-    return (seen_NA == (rank_N + 1)[:, None]).argmax(axis=1)
+    y_N: np.ndarray = (seen_NA == (rank_N + 1)[:, None]).argmax(axis=1)
+    return y_N
 
 
 def _allowed(alpha_A: np.ndarray, s: float) -> np.ndarray:
     distance_AA = np.abs(alpha_A[:, None] - alpha_A[None, :])
     step = np.diff(np.sort(alpha_A)).min()
-    return (distance_AA > 0) & (distance_AA <= max(s, step) + 1e-9)
+    allowed_AA: np.ndarray = (distance_AA > 0) & (distance_AA <= max(s, step) + 1e-9)
+    return allowed_AA

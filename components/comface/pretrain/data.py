@@ -77,7 +77,8 @@ class PairImages(Dataset[Batch]):
 
     def _decode(self, track: int, alpha: int) -> np.ndarray:
         try:
-            return simplejpeg.decode_jpeg(self.reader.jpeg(track, alpha), colorspace="RGB")
+            image_HW3: np.ndarray = simplejpeg.decode_jpeg(self.reader.jpeg(track, alpha), colorspace="RGB")
+            return image_HW3
         except ValueError as error:
             key = self.reader.tracks[track].track.key
             raise DataError(f"Image {alpha} of track '{key}' is not a JPEG ({error}); shard again.") from None

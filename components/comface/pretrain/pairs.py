@@ -170,4 +170,5 @@ def _mix(x_N: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         x_N = (x_N ^ (x_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x_N = (x_N ^ (x_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x_N ^ (x_N >> np.uint64(31))
+        mixed_N: np.ndarray = x_N ^ (x_N >> np.uint64(31))
+        return mixed_N

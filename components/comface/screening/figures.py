@@ -165,7 +165,8 @@ def _mean(value_NA: Floats) -> Floats:
     """Per alpha, over the tracks that say something; NaN where none does."""
     seen_NA = np.isfinite(value_NA)
     with np.errstate(invalid="ignore"):
-        return np.where(seen_NA, value_NA, 0).sum(axis=0) / seen_NA.sum(axis=0)
+        mean_A: Floats = np.where(seen_NA, value_NA, 0).sum(axis=0) / seen_NA.sum(axis=0)
+        return mean_A
 
 
 def _mean_of(value_N: Floats) -> float:

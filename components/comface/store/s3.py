@@ -58,14 +58,15 @@ class S3Store:
     def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
         body = self._body(key, io.BytesIO(), limit_bytes, is_checked)
         self._fetch(key, body)
-        return body.sink.getvalue()
+        data: bytes = body.sink.getvalue()
+        return data
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
         if size_bytes == 0:  # the client takes length 0 for "to the end"
             return b""
         body = Body(io.BytesIO(), True, size_bytes, lambda _: Passing("gives more of an object than was asked for"))
         self._fetch(key, body, offset, size_bytes)  # an offset beyond the end is refused: see _call
-        data = body.sink.getvalue()
+        data: bytes = body.sink.getvalue()
         if len(data) != size_bytes:
             raise ends_early(self.uri, key, offset, size_bytes)
         return data
@@ -140,7 +141,8 @@ class S3Store:
 
     def versioning(self) -> str:
         """What the bucket does with what is replaced or deleted: 'Enabled', 'Suspended' or 'Off'."""
-        return self._call("", lambda: self.client.get_bucket_versioning(self.bucket).status)
+        status: str = self._call("", lambda: self.client.get_bucket_versioning(self.bucket).status)
+        return status
 
     def child(self, prefix: str) -> S3Store:
         return S3Store(self.access, self.bucket, self._key(prefix), self.settle_s)

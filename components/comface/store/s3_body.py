@@ -94,7 +94,8 @@ class EtagDigest:
         if self._thread is not None:
             self._thread.shutdown()
         if not self._in_parts:
-            return self._part.hexdigest()
+            whole: str = self._part.hexdigest()
+            return whole
         parts = self._parts + (self._part.digest() if self._room < PART_BYTES else b"")
         return f"{_md5(parts).hexdigest()}-{len(parts) // 16}"
 

@@ -114,7 +114,8 @@ _thread = threading.local()
 
 
 def operation_under_way() -> Operation:
-    return _thread.operation
+    operation: Operation = _thread.operation
+    return operation
 
 
 class PatientPool(urllib3.PoolManager):

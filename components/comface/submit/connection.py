@@ -179,7 +179,7 @@ def _client(address: str, environment: Mapping[str, str]) -> Any:
     configuration.refresh_api_key_hook = take_token
     take_token(configuration)  # the client calls the hook only if there is a token already
 
-    class Client(kfp_server_api.ApiClient):
+    class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # kfp_server_api is untyped
         def request(self, *arguments: Any, **options: Any) -> Any:
             """A TLS error has no body, and the caller decodes the body."""
             try:

@@ -38,7 +38,8 @@ def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int
 def unedited_face(generator: FaceGenerator, seed: int, psi: float) -> np.ndarray:
     """The identity of `seed` without an edit (H,W,3) uint8, at most LARGEST_SIDE_PX wide: what screening looks at."""
     side_px = min(generator.image_size_px, LARGEST_SIDE_PX)
-    return to_uint8(generator.render(draw(generator, [seed], psi), side_px), side_px).cpu().numpy()[0]
+    face_HW3: np.ndarray = to_uint8(generator.render(draw(generator, [seed], psi), side_px), side_px).cpu().numpy()[0]
+    return face_HW3
 
 
 def to_uint8(images_NCHW: torch.Tensor, size_px: int) -> torch.Tensor:

@@ -49,11 +49,12 @@ class ChangeNetwork(nn.Module):
 
     def forward(self, x_PCSS: Tensor, y_PCSS: Tensor) -> Tensor:
         h_x_PD, h_y_PD = self.backbone(torch.cat([x_PCSS, y_PCSS])).chunk(2)
-        return self.head(h_x_PD, h_y_PD)
+        d_P: Tensor = self.head(h_x_PD, h_y_PD)
+        return d_P
 
     def change(self, x_PCSS: Tensor, y_PCSS: Tensor, antisymmetric: bool) -> Tensor:
         h_x_PD, h_y_PD = self.backbone(torch.cat([x_PCSS, y_PCSS])).chunk(2)
-        d_P = self.head(h_x_PD, h_y_PD)
+        d_P: Tensor = self.head(h_x_PD, h_y_PD)
         if antisymmetric:
             d_P = (d_P - self.head(h_y_PD, h_x_PD)) / 2
         return d_P * self.spread

@@ -122,8 +122,9 @@ def _allowed(
 ) -> NDArray[np.bool_]:
     """Changes large enough; where photos were taken before and after something, one of each."""
     x_P, y_P = pairs_P2.T
-    large_P = np.abs(label_N[y_P] - label_N[x_P]) >= min_change
-    return large_P & (phase_N[x_P] != phase_N[y_P]) if across else large_P
+    large_P: NDArray[np.bool_] = np.abs(label_N[y_P] - label_N[x_P]) >= min_change
+    allowed_P: NDArray[np.bool_] = large_P & (phase_N[x_P] != phase_N[y_P]) if across else large_P
+    return allowed_P
 
 
 def _balanced(pairs_P2: NDArray[np.int64], label_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -132,7 +132,10 @@ def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
 
 def _used(*groups: Samples) -> NDArray[np.float32]:
     """Features of the photos that take part, each once."""
-    return groups[0].h_ND[np.unique(np.concatenate([side_P for data in groups for side_P in (data.x_P, data.y_P)]))]
+    h_ND: NDArray[np.float32] = groups[0].h_ND[
+        np.unique(np.concatenate([side_P for data in groups for side_P in (data.x_P, data.y_P)]))
+    ]
+    return h_ND
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ class Machine:
         return self.data[self.position - count : self.position]
 
     def _number(self, layout: str) -> int:
-        return struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
+        number: int = struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
+        return number
 
     def _pop(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:

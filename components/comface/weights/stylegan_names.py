@@ -224,7 +224,8 @@ def _rosinality_layer(number: int) -> str:
 
 def _rosinality_array(end: str, array: np.ndarray) -> np.ndarray:
     if end == "conv.weight":
-        return _with_axes(end, array, 5)[0]
+        weight: np.ndarray = _with_axes(end, array, 5)[0]
+        return weight
     if end.endswith("kernel"):
         return array / 4
     if end == "noise.weight":

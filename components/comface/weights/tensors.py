@@ -194,7 +194,8 @@ def _sizes(value: Any) -> tuple[int, ...]:
     plain = isinstance(value, tuple) and len(value) <= MOST_AXES
     if not plain or not all(type(size) is int and 0 <= size < 2**40 for size in value):
         raise Refused("a tensor in it has an impossible shape")
-    return value
+    sizes: tuple[int, ...] = value
+    return sizes
 
 
 def _dtype(arguments: tuple[Any, ...]) -> DtypeRecord:

@@ -118,7 +118,8 @@ class Likeness:
         unit_AD = unit(feature_AD - self.gallery.mean_D)
         others = [i for i, name in enumerate(self.gallery.names) if name != str(person.number)]
         others_AG = self.gallery.distances(feature_AD[1:])[:, others]
-        return own_nearest(1 - unit_AD[1:] @ unit_AD[0], others_AG, len(others)) == 1
+        nearest_A: NDArray[np.bool_] = own_nearest(1 - unit_AD[1:] @ unit_AD[0], others_AG, len(others)) == 1
+        return nearest_A
 
 
 def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
@@ -139,7 +140,7 @@ def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: i
     gray = encoded @ np.array([0.299, 0.587, 0.114], np.float32)
     encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.6, 1.25)
     encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 1.2))
-    noisy = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
+    noisy: NDArray[np.float64] = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
@@ -160,7 +161,8 @@ def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float
     turn = rng.uniform(0, 2 * np.pi)
     stops = rng.uniform(0, 1.2) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.5, 0.5)
     cast_3 = np.exp(rng.normal(0, 0.1, 3))
-    return (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
+    lit_HW3: NDArray[np.float32] = (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
+    return lit_HW3
 
 
 def _photos(

@@ -91,7 +91,8 @@ def _episode(count: int, start: int, length: int, rng: np.random.Generator) -> N
     up = np.clip(t / rise, 0, 1)
     down = np.clip((length - t) / max(length - rise - hold, 1.0), 0, 1)
     s = np.minimum(up, down)
-    return s * s * (3 - 2 * s)
+    smooth: NDArray[np.float64] = s * s * (3 - 2 * s)
+    return smooth
 
 
 def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:

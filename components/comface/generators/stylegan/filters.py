@@ -13,7 +13,8 @@ import scipy.special
 
 def separable_filter(taps: int, cutoff: float, half_width: float, rate: float) -> npt.NDArray[np.float64]:
     """(taps,): sinc under a Kaiser window, used once along each axis."""
-    return scipy.signal.firwin(taps, cutoff=cutoff, width=2 * half_width, fs=rate)
+    filter_T: npt.NDArray[np.float64] = scipy.signal.firwin(taps, cutoff=cutoff, width=2 * half_width, fs=rate)
+    return filter_T
 
 
 def radial_filter(taps: int, cutoff: float, half_width: float, rate: float) -> npt.NDArray[np.float64]:
@@ -27,4 +28,5 @@ def radial_filter(taps: int, cutoff: float, half_width: float, rate: float) -> n
     attenuation = scipy.signal.kaiser_atten(taps, 2 * half_width / (rate / 2))
     window = np.kaiser(taps, scipy.signal.kaiser_beta(attenuation))
     windowed = jinc * window[:, None] * window[None, :]
-    return windowed / windowed.sum()
+    filter_TT: npt.NDArray[np.float64] = windowed / windowed.sum()
+    return filter_TT

@@ -53,7 +53,8 @@ class StyleGanGenerator:
     def z(self, seeds: Sequence[int]) -> Tensor:
         """z (N,D) of the length at which the mapping takes it, sqrt(D): what an edit in Z starts from."""
         z_ND = torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds]))
-        return (z_ND * (self.z_width**0.5 / z_ND.norm(dim=1, keepdim=True))).to(self.device, torch.float32)
+        long_ND: Tensor = z_ND * (self.z_width**0.5 / z_ND.norm(dim=1, keepdim=True))
+        return long_ND.to(self.device, torch.float32)
 
     def pose(self, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
         """How StyleGAN3's picture lies from now on; `transform`: rotation in degrees, translation x and y.
@@ -70,7 +71,8 @@ class StyleGanGenerator:
     @torch.inference_mode()
     def mapped(self, z_ND: Tensor) -> Tensor:
         """z (N,D) -> w (N,D)."""
-        return self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
+        w_ND: Tensor = self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
+        return w_ND
 
     @torch.inference_mode()
     def truncate(self, w: Tensor, psi: float) -> Tensor:

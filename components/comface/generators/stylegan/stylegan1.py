@@ -36,7 +36,8 @@ class StyleGan1Config:
 
     @property
     def image_size_px(self) -> int:
-        return 4 * 2 ** (len(self.channels) - 1)
+        side_px: int = 4 * 2 ** (len(self.channels) - 1)
+        return side_px
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)
@@ -136,7 +137,8 @@ class _Epilogue(nn.Module):
         self.style_mod = _StyleModulation(w_width, channels)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
-        return self.style_mod(leaky_relu(self.apply_noise(x_NCHW)), w_ND)
+        styled_NCHW: Tensor = self.style_mod(leaky_relu(self.apply_noise(x_NCHW)), w_ND)
+        return styled_NCHW
 
 
 class _Blur(nn.Module):
@@ -158,7 +160,8 @@ class _FirstLayer(nn.Module):
 
     def forward(self, x: Tensor | None, w_ND: Tensor) -> Tensor:
         x_NCHW = (self.first_layer + self.epilogue.bias[:, None, None]).expand(len(w_ND), -1, -1, -1)
-        return self.epilogue(laid_out(x_NCHW).clone(), w_ND)
+        styled_NCHW: Tensor = self.epilogue(laid_out(x_NCHW).clone(), w_ND)
+        return styled_NCHW
 
 
 class _Layer(nn.Module):
@@ -192,7 +195,8 @@ class _Layer(nn.Module):
         else:
             x_NCHW = functional.conv_transpose2d(x_NCHW, self.kernel, stride=2, padding=1)
             x_NCHW = self.blur(x_NCHW, bias_C)
-        return self.epilogue(x_NCHW, w_ND)
+        x_NCHW = self.epilogue(x_NCHW, w_ND)
+        return x_NCHW
 
     def _kernel(self) -> Tensor:
         """(O,I,3,3), or (I,O,4,4): nearest upsampling and the 3 x 3 kernel in one, the sum of its four shifts."""
@@ -238,7 +242,8 @@ class _Synthesis(nn.Module):
         x_NCHW: Tensor | None = None
         for i in range(self.layers):
             x_NCHW = getattr(self, f"layer{i}")(x_NCHW, w_NLD[:, i])
-        return getattr(self, f"output{self.last}")(x_NCHW)
+        image_NCHW: Tensor = getattr(self, f"output{self.last}")(x_NCHW)
+        return image_NCHW
 
 
 class StyleGan1(nn.Module):
@@ -262,4 +267,5 @@ class StyleGan1(nn.Module):
         return w_NLD
 
     def forward(self, w_NLD: Tensor) -> Tensor:
-        return self.synthesis(w_NLD)
+        image_NCHW: Tensor = self.synthesis(w_NLD)
+        return image_NCHW

@@ -41,7 +41,8 @@ class StyleGan2Config:
 
     @property
     def image_size_px(self) -> int:
-        return 4 * 2 ** (len(self.channels) - 1)
+        side_px: int = 4 * 2 ** (len(self.channels) - 1)
+        return side_px
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)
@@ -175,4 +176,5 @@ class StyleGan2(nn.Module):
         return truncated(w_ND, self.mapping.w_avg, psi)
 
     def forward(self, w_NLD: Tensor) -> Tensor:
-        return self.synthesis(w_NLD)
+        image_NCHW: Tensor = self.synthesis(w_NLD)
+        return image_NCHW

@@ -239,7 +239,8 @@ class Synthesis(nn.Module):
         x_NCHW = self.input(w_NLD[:, 0])
         for i, name in enumerate(self.names):
             x_NCHW = getattr(self, name)(x_NCHW, w_NLD[:, i + 1])
-        return x_NCHW * self.output_scale
+        image_NCHW: Tensor = x_NCHW * self.output_scale
+        return image_NCHW
 
 
 class StyleGan3(nn.Module):
@@ -258,7 +259,8 @@ class StyleGan3(nn.Module):
         return truncated(w_ND, self.mapping.w_avg, psi)
 
     def forward(self, w_NLD: Tensor) -> Tensor:
-        return self.synthesis(w_NLD)
+        image_NCHW: Tensor = self.synthesis(w_NLD)
+        return image_NCHW
 
 
 def user_transform(rotate_deg: float, translate_x: float, translate_y: float) -> Tensor:
@@ -268,4 +270,5 @@ def user_transform(rotate_deg: float, translate_x: float, translate_y: float) ->
     forward = torch.tensor(
         [[cosine, sine, translate_x], [-sine, cosine, translate_y], [0.0, 0.0, 1.0]], dtype=torch.float64
     )
-    return torch.linalg.inv(forward).float()
+    inverse: Tensor = torch.linalg.inv(forward).float()
+    return inverse
