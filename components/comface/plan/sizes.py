@@ -219,7 +219,8 @@ def _transfer_bytes(config: RunConfig, photos: int) -> int:
 
 
 def _people(config: RunConfig) -> int:
-    return max(getattr(config.rehearse, rehearsal.people) for rehearsal in REHEARSALS.values())
+    people: int = max(getattr(config.rehearse, rehearsal.people) for rehearsal in REHEARSALS.values())
+    return people
 
 
 def _rehearsed(config: RunConfig) -> tuple[dict[str, int], int]:
