@@ -131,9 +131,11 @@ def test_a_generator_that_only_this_test_knows_is_composed_checked_rendered_and_
     assert str(problem).startswith("The generator 'discs' has no direction for hat; it has age, smile, weight")
     tracks = synthesize(FileStore(tmp_path), config.synthesize.model_copy(update={"parts": 30}), 0)
     assert (tracks.facts["generators"], tracks.facts["embedded"], tracks.facts["rehearsal"]) == (["discs"], True, False)
-    made = Origins(("discs", "of another version"), 2, 10, 2, (), ())
+    made = Origins(("discs", "of another version"), 2, 10, 2, (), (), screened_by=("imagenet", "pixels"))
     text = card(CardFacts("comface", "narrow", 32, made, [], {}, 0.9, {}))
     assert "- discs: Its faces are discs.\n- of another version: Which skin tones" in text
+    assert "- Screening by ImageNet: Its features see looks" in text
+    assert "Pixels" not in text
 
 
 def read_flat(folder: Path, source: DataSource, place: str, quick: bool) -> DataSet:

@@ -109,5 +109,5 @@ METHOD = Method(
     _load,
     fetched=IMAGENET,
     style=("#2b83c6", "s"),
-    limits="it tells identity by looks, so that hair or a turned head can count as somebody else",
+    limits="Its features see looks, not persons: hair or a turned head can count as another person.",
 )

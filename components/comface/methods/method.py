@@ -52,7 +52,7 @@ class Method:
     style: tuple[str, str] | None = None
     """Colour and marker in plots, told apart by colour-blind readers; None: one that is free."""
     limits: str = ""
-    """A sentence for the model card where the method took part in making a model."""
+    """A sentence for the card of a model whose faces were screened by the method."""
 
     @property
     def takes_weights(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from comface.config.names import markdown_cell
 from comface.generators.registry import GENERATORS, PHOTOGRAPHS
-from comface.methods import challenger
+from comface.methods import METHODS, challenger
 from comface.models.format import Task
 from comface.register.gate import Metric
 from comface.register.origins import Origins
@@ -117,6 +117,11 @@ def _limits(facts: CardFacts) -> str:
     limits = "\n".join(f"- {_cell(name)}: {_limit(name)}" for name in facts.origins.generators)
     limits += "".join(
         f"\n- {_cell(sentence)}. Faces that are not found are not learned." for sentence in facts.origins.lightness
+    )
+    limits += "".join(
+        f"\n- Screening by {_cell(METHODS[name].title)}: {METHODS[name].limits}"
+        for name in facts.origins.screened_by
+        if name in METHODS and METHODS[name].limits
     )
     ours = challenger().name
     rehearsed = sorted({metric.task for metric in facts.metrics if metric.rehearsal and metric.method == ours})

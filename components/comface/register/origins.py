@@ -34,6 +34,8 @@ class Origins:
     """Rows of file, role, sha256, licence, trained_on, citation, package."""
     lightness: tuple[str, ...] = ()
     """A sentence per generator whose faces were looked for: whether dark ones are found as often as light ones."""
+    screened_by: tuple[str, ...] = ()
+    """Methods by whose features screening told identity."""
 
 
 def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
@@ -59,6 +61,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
         tuple(sorted({_dataset(a) for a in behind if a.manifest.kind == "faces"})),
         tuple(_row(file, sha256, roles, weights) for (file, sha256), roles in sorted(used.items())),
         tuple(f"{name}: {tenths(counts).sentence()}" for name, counts in sorted(by_lightness.items())),
+        tuple(sorted({_instruments(a)["method"] for a in behind if "method" in _instruments(a)})),
     )
 
 
@@ -79,6 +82,10 @@ def _generators(artifact: Artifact) -> dict[str, Any]:
     return dict(made_by) if isinstance(made_by, dict) else {}
 
 
+def _instruments(artifact: Artifact) -> dict[str, Any]:
+    return dict(artifact.manifest.config.get("instruments", {})) if artifact.manifest.kind == "screening" else {}
+
+
 def _dataset(faces: Artifact) -> str:
     name = str(faces.facts.get("dataset", "unnamed"))
     return f"{name} (rehearsal)" if faces.facts.get("rehearsal") else name
@@ -94,7 +101,7 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
         if config.get("synthesize", {}).get("screen_faces") and any(map(_looked_at, _generators(artifact))):
             yield LANDMARKS, "", "face finder"
     elif kind == "screening":
-        instruments = config.get("instruments", {})
+        instruments = _instruments(artifact)
         for name, sha256 in instruments.get("scorers_sha256", {}).items():
             yield name, sha256, "screening"
         if instruments.get("weights_sha256"):
