@@ -15,7 +15,7 @@ from tiny_generator import ATTRIBUTES, TinyGenerator
 from comface.config.entries import Entries
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
-from comface.datasets.registry import LAYOUTS, Layout
+from comface.datasets.registry import LAYOUTS, Layout, layout
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.generators.registry import GENERATORS, Generator
@@ -158,5 +158,8 @@ def test_a_layout_that_only_this_test_knows_is_configured_checked_and_read(tmp_p
     tasks = ("tasks.ageing={dataset: mine, label: age, unit: years}", "transfer.tasks=[ageing]")
     config = resolve("laptop", [place, *tasks])
     assert check_dataset(config, "mine") == f"8 photos of 4 people at {tmp_path.as_uri()}"
+    named = resolve("laptop", [place.replace("flat", "test_registries:read_flat"), *tasks])
+    assert check_dataset(named, "mine") == check_dataset(config, "mine")
+    assert set(layout("test_registries:read_flat").decided_by()) == {"source_sha256"}
     with pytest.raises(ConfigurationError, match="there is no layout 'round'; choose from disfa, fgnet, edema, pairs"):
         resolve("laptop", ["data.mine={layout: round}"])

@@ -58,7 +58,13 @@ class Entries(Generic[E]):
         del self._added[name]
 
     def known(self, name: str) -> str:
-        """For a field's type: `name` itself. Raises ValueError, which the configuration's reader words."""
+        """For a field's type: `name` itself. Raises ValueError for another."""
         if name not in self:
-            raise ValueError(f"there is no {self.what} {quoted(name)}; choose from {', '.join(self)}")
+            raise ValueError(in_field(self.unknown(name)))
         return name
+
+
+def in_field(error: object) -> str:
+    """A sentence as the configuration's reader continues it, after the field's name."""
+    text = str(error).rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}"

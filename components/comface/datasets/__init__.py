@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import ODD_ENTRIES, DataSet
-from comface.datasets.registry import LAYOUTS
+from comface.datasets.registry import layout as layout_called
 from comface.errors import ConfigurationError, DataError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
 
     folder = folder or local_folder(source.uri)
     place = place or source.uri or str(folder)
-    layout = LAYOUTS[source.layout]
+    layout = layout_called(source.layout)
     hidden = layout.patients
     try:
         if not folder.is_dir():
@@ -58,7 +58,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
 
 def _require_labels(found: DataSet, source: DataSource, place: str) -> None:
     have = {name for photo in found.photos for name in photo.labels}
-    table = LAYOUTS[source.layout].labels_from
+    table = layout_called(source.layout).labels_from
     what = (f"{table} of the", "column") if table else ("The", "label")
     for label in source.labels:
         if label not in found.labels:

@@ -1,19 +1,22 @@
 """The layouts in which data sets lie on disk (docs/data.md), by name.
 
 A further layout is a file with a reader and a `LAYOUT`, and a line here; configuration, checks and transfer read it
-from then on. Its rehearsal, if it has one, is an entry of rehearsal/registry.py.
+from then on. Its rehearsal, if it has one, is an entry of rehearsal/registry.py. People can name a reader of their own
+by `module:function`: it takes what a `Reader` takes, and its file names never enter a message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
-from comface.config.entries import Entries
+from comface.config.entries import Entries, in_field
+from comface.config.outside import Outside
+from comface.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from comface.datasets.dataset import DataSet
@@ -38,9 +41,39 @@ class Layout:
     """Photos are frames of a video, which may stand still: equal ones are no copies."""
     alike: bool = False
     """Photos of one person are taken in a row and look alike."""
+    decided_by: Callable[[], Mapping[str, Any]] = dict
+    """What stands in an address for a reader from outside."""
 
 
 LAYOUTS: Entries[Layout] = Entries(
     "layout", {name: f"comface.datasets.{name}:LAYOUT" for name in ("disfa", "fgnet", "edema", "pairs")}
 )
-LayoutName = Annotated[str, AfterValidator(LAYOUTS.known), LAYOUTS]
+
+
+def layout(name: str) -> Layout:
+    """Raises ConfigurationError, with the choices, for a name that means no layout."""
+    if ":" not in name:
+        return LAYOUTS[name]
+    own = Outside("layout", name)
+
+    def read(*given: Any) -> DataSet:
+        from comface.datasets.dataset import DataSet
+
+        found = own.call(*given)
+        if not isinstance(found, DataSet):
+            raise ConfigurationError(
+                f"{own} gives {type(found).__name__}, not a comface.datasets.dataset.DataSet; return one."
+            )
+        return found
+
+    return Layout(name, read, patients=True, decided_by=own.decided_by)
+
+
+def _known(name: str) -> str:
+    try:
+        return layout(name).name
+    except ConfigurationError as error:
+        raise ValueError(in_field(error)) from None
+
+
+LayoutName = Annotated[str, AfterValidator(_known), LAYOUTS]

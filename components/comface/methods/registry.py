@@ -12,8 +12,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from comface.config.entries import Entries
+from comface.config.entries import Entries, in_field
 from comface.config.names import quoted
+from comface.config.outside import FORM
 from comface.errors import ConfigurationError
 from comface.methods import outside, timm
 from comface.methods.method import Method
@@ -27,7 +28,7 @@ METHODS: Entries[Method] = Entries(
         "comface": "comface.methods.comface:METHOD",
     },
 )
-FORMS = (timm.FORM, outside.FORM)
+FORMS = (timm.FORM, FORM)
 """Of names that are in no list."""
 NOT_BUILT = ("vggface2", "simclr", "mocov2", "swav", "barlowtwins", "bulat", "farl", "pcl", "stablerep")
 """Methods of the paper's tables that this version does not have (docs/reproduction.md)."""
@@ -65,8 +66,7 @@ def _known(name: str) -> str:
     try:
         return method(name).name
     except ConfigurationError as error:
-        text = str(error).rstrip(".")
-        raise ValueError(f"{text[:1].lower()}{text[1:]}") from None
+        raise ValueError(in_field(error)) from None
 
 
 MethodName = Annotated[str, AfterValidator(_known), METHODS]

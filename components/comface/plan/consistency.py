@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from comface.config.names import place_uri
-from comface.datasets.registry import LAYOUTS
+from comface.datasets.registry import layout as layout_called
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
@@ -205,7 +205,7 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
         yield ConfigurationError(
             f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only {', '.join(known.labels)}."
         )
-    chosen = source.labels if LAYOUTS[source.layout].chooses_labels else ()
+    chosen = source.labels if layout_called(source.layout).chooses_labels else ()
     read = [label for label in known.labels if not chosen or label in chosen]
     people = getattr(config.rehearse, known.people)
     for task in config.transfer.tasks:
@@ -238,7 +238,7 @@ def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
 
 def no_label(config: RunConfig, task: str, name: str, known: Sequence[str]) -> ConfigurationError:
     label, source, there = config.tasks[task].label, config.data[name], ", ".join(known) or "none"
-    layout = LAYOUTS[source.layout]
+    layout = layout_called(source.layout)
     if not label:
         return ConfigurationError(
             f"The task '{task}' names no label, and the data set '{name}' has several: {there}; set tasks.{task}.label."

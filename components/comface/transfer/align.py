@@ -30,7 +30,8 @@ from comface.datasets.copies import check_pixels, near_copies
 from comface.datasets.dataset import Photo
 from comface.datasets.media import pictures
 from comface.datasets.place import artifact_folder, fingerprint, local_folder
-from comface.datasets.registry import LAYOUTS, Layout
+from comface.datasets.registry import Layout
+from comface.datasets.registry import layout as layout_called
 from comface.errors import DataError
 from comface.faces.detection import NoUsableFace, align, find_face
 from comface.runtime.progress import counted, shown
@@ -43,7 +44,8 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     """The faces of the data set called `name`, which lies at `source.uri` or is the artifact `dataset` (a rehearsal).
 
     Raises DataError for a data set that cannot be trusted, or in which no face is found at all."""
-    address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name}
+    layout = layout_called(source.layout)
+    address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name} | dict(layout.decided_by())
     if dataset is not None:
         folder, inputs = None, {"dataset": dataset}
     else:
@@ -56,7 +58,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
     photos = data.photos
     found, faces_NSSC, missed = _aligned(photos, name, source)
-    copies = _copies(found, faces_NSSC, LAYOUTS[source.layout], place)
+    copies = _copies(found, faces_NSSC, layout, place)
     for remark in copies:
         logger.warning(f"The data set at '{place}': {remark}")
     draft.write("faces.npy", array_bytes(faces_NSSC))
@@ -95,7 +97,7 @@ def _aligned(
     found: list[Photo] = []
     faces: list[NDArray[np.uint8]] = []
     missed: Counter[str] = Counter()
-    read = pictures(photos, hidden=LAYOUTS[source.layout].patients)
+    read = pictures(photos, hidden=layout_called(source.layout).patients)
     for photo, image_HW3 in shown(read, f"aligning faces of {name}", len(photos), "photo"):
         if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
             photo = dataclasses.replace(photo, eyes=())

@@ -1,0 +1,99 @@
+"""`module:function` in a configuration: a function of a user's own module, for what no file of this package does.
+
+The module is found on the Python path, as `import` finds it; the current folder is not added to it, so that what a run
+imports does not depend on where it was started. On a cluster the module belongs into the image. What the function makes
+is decided by the module's constant REVISION where it has one, else by the module's source: a change of either makes
+the artifacts anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comface.config.names import quoted
+from comface.errors import ComfaceError, ConfigurationError
+
+FORM = "module:function"
+REFERENCE = re.compile(r"(?=.{3,120}$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """`what`: the kind of thing in a sentence, "method". Every method raises ConfigurationError, one sentence."""
+
+    what: str
+    reference: str
+
+    def __post_init__(self) -> None:
+        if not REFERENCE.fullmatch(self.reference):
+            raise ConfigurationError(
+                f"The {self.what} {quoted(self.reference)} is not of the form {FORM}; write it in that form."
+            )
+
+    def __str__(self) -> str:
+        return f"The {self.what} '{self.reference}'"
+
+    def source(self) -> Path:
+        """The file of the module, which defines the function. Only the packages around the module are run."""
+        module, _, function = self.reference.partition(":")
+        if module.partition(".")[0] in sys.stdlib_module_names:
+            raise ConfigurationError(f"{self} names a module of Python itself; name one of your own.")
+        try:
+            spec = importlib.util.find_spec(module)
+        except ImportError:
+            spec = None
+        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+            raise ConfigurationError(
+                f"{self} needs the module '{module}', which is not on the Python path; install it, or put its folder "
+                "on PYTHONPATH (on a cluster: into the image)."
+            )
+        path = Path(spec.origin)
+        if function not in {name for node in self._tree(path).body for name in _names(node)}:
+            raise ConfigurationError(f"{self} needs '{function}', which {path} does not define; add it.")
+        return path
+
+    def decided_by(self) -> dict[str, Any]:
+        """What stands in an address for the function."""
+        path = self.source()
+        for node in self._tree(path).body:
+            if "REVISION" in _names(node) and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                return {"revision": node.value.value}
+        return {"source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    def call(self, *arguments: Any) -> Any:
+        """What the function gives. The error of a function is told with its type; its traceback is kept as a cause."""
+        self.source()
+        module, _, function = self.reference.partition(":")
+        try:
+            return getattr(importlib.import_module(module), function)(*arguments)
+        except ComfaceError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self} failed ({type(error).__name__}: {error}); correct the function."
+            ) from error
+
+    def _tree(self, path: Path) -> ast.Module:
+        try:
+            return ast.parse(path.read_bytes())
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ConfigurationError(f"{self} cannot be read ({error}); correct {path}.") from None
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement at the top of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []
