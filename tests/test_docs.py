@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from comface.commands.program import comface
@@ -50,6 +52,31 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     text = page.read_text()
     shown = re.findall(r"(?:`|^|bin/)comface ([a-z]+)\b", text, re.MULTILINE)
     assert set(shown) - PLANNED <= commands()
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """The arguments of each command in a block of code."""
+    blocks = "".join(re.findall(r"^```\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^(?:\.venv/bin/)?comface (.*)", blocks.replace("\\\n", " "), re.MULTILINE)
+    return [shlex.split(line.partition("  #")[0]) for line in lines]
+
+
+@pages
+def test_every_command_in_a_block_of_a_page_is_accepted(page: Path) -> None:
+    """Parsed, not run. A value that does not exist here (a file) is no reason to fail."""
+    for arguments in shown_commands(page):
+        group, context = comface, click.Context(comface)
+        while isinstance(group, click.Group):
+            name, *arguments = arguments
+            found = group.get_command(context, name)
+            assert found is not None, name
+            group = found
+        try:
+            group.make_context(name, list(arguments))
+        except click.MissingParameter:
+            raise
+        except click.BadParameter:
+            pass
 
 
 @pages
