@@ -211,11 +211,11 @@ def test_verify_compares_weight_files_and_data_sets_at_hand(
     model = gone.publish({})
     assert main(["verify", model.uri]) == 0
     said = capsys.readouterr().out
-    assert "The data set 'edema': as it was used" in said
-    assert "The file 'gone.onnx': not at hand" in said
+    assert "The data set 'edema': unchanged" in said
+    assert "The file 'gone.onnx': not found here" in said
     (folder / "labels.csv").write_text("subject,weight\nx,1\n")
     assert main(["verify", model.uri]) == 65
-    assert "The data set 'edema' at hand is not what was used" in capsys.readouterr().err
+    assert "The data set 'edema' has changed since it was used" in capsys.readouterr().err
     wrong = Draft(store, "features", {"method": "imagenet", "weights_sha256": "0" * 64}, {}, STEP).publish({})
     weights = Path(sys.prefix) / "share" / "comface" / "efficientnet_lite0.safetensors"
     assert main(["verify", wrong.uri]) == (65 if weights.is_file() else 0)

@@ -269,7 +269,7 @@ def test_a_run_on_s3_ends_well_and_no_credential_is_anywhere(s3: dict[str, str],
     assert len(registered(store)) == 1
     verified = comface("verify", "--store", store)
     assert verified.returncode == 0, verified.stderr
-    assert "every hash holds" in verified.stdout
+    assert "all hashes match" in verified.stdout
     objects = open_store(store)
     places = {f"{store}/{key}": objects.read(key) for key in objects.keys()}  # noqa: SIM118
     assert any(name.endswith("manifest.json") for name in places)

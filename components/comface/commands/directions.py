@@ -21,10 +21,12 @@ def _generators() -> Iterable[str]:
     return GENERATORS
 
 
-GENERATOR = option("--generator", None, "what makes the faces", Names(_generators), required=True)
+GENERATOR = option("--generator", None, "the generator of the faces", Names(_generators), required=True)
 WEIGHTS = option("--weights", "FILE", "weight file (the embedded generators need none)", PATH)
 PSI = option("--psi", "PSI", "truncation of the StyleGANs", float, default=0.7)
-PSEUDO_ALIGN = flag("--pseudo-align", "StyleGAN3: w does not turn or shift the picture (unaligned weights)")
+PSEUDO_ALIGN = flag(
+    "--pseudo-align", "StyleGAN3: w does not rotate or shift the image (for weights of unaligned faces)"
+)
 PARSED = {"seeds": "parse_seeds", "layers": "parse_seeds", "alphas": "parse_alphas", "transform": "parse_transform"}
 """Options of `render` that are lists of numbers, and what reads them."""
 
@@ -49,14 +51,14 @@ PARSED = {"seeds": "parse_seeds", "layers": "parse_seeds", "alphas": "parse_alph
     "edit before or after truncation (default: the catalogue's; after)",
     click.Choice(("before", "after")),
 )
-@option("--alphas", "-5,0,5", "strengths of the edit (write --alphas=-5,0,5)")
+@option("--alphas", "-5,0,5", "alphas of the edit")
 @PSI
 @PSEUDO_ALIGN
-@option("--transform", "DEG,X,Y", "StyleGAN3: turn and shift the picture, e.g. 15,0.1,-0.2")
+@option("--transform", "DEG,X,Y", "StyleGAN3: rotate (degrees) and shift the image, e.g. 15,0.1,-0.2")
 @option("--size size_px", "PX", "side length (default: the generator's own)", int)
 @output_option("FILE", ".png or .npy")
 def render(generator: str, output: Path, pseudo_align: bool, **options: Any) -> None:
-    """Show what a generator makes: a contact sheet (.png) or raw output (.npy).
+    """Render faces: a contact sheet (.png) or the generator's raw output (.npy).
 
     Faces are edited along a direction: w + alpha n. The raw output is float32, NCHW.
     """
@@ -72,7 +74,7 @@ def render(generator: str, output: Path, pseudo_align: bool, **options: Any) -> 
 
 @click.group(cls=Group)
 def directions() -> None:
-    """Attribute directions: fit, score, list.
+    """Fit, score or list attribute directions.
 
     The procedure of InterFaceGAN: a linear SVM between the highest and the lowest scores.
     """
@@ -85,10 +87,10 @@ def directions() -> None:
 @option("--latents", "W.npy", "latents (N,D)", PATH, required=True)
 @option("--scores", "S.npy", "one score each (N,); NaN = not scored", PATH, required=True)
 @option("--fraction", None, "share taken from each end", float, default=0.02)
-@option("--condition", "N.npy", "keep this unchanged; may be repeated", PATH, multiple=True)
+@option("--condition", "N.npy", "direction that must not change; may be repeated", PATH, multiple=True)
 @option("--softness", "C", "the SVM's C", float, default=1.0)
-@option("--seed", None, "splits both ends into training and test", int, default=0)
-@output_option("N.npy", "where the direction goes")
+@option("--seed", None, "seed of the split into training and test", int, default=0)
+@output_option("N.npy", "where to write the direction")
 def fit(
     latents: Path, scores: Path, fraction: float, condition: tuple[Path, ...], softness: float, seed: int, output: Path
 ) -> None:
@@ -111,15 +113,15 @@ def fit(
     "score (default: the published scorer called as the attribute)",
     default="",
 )
-@option("--samples", "N", "how many", int, default=20_000)
-@option("--seed", None, "draws the samples", int, default=0)
+@option("--samples", "N", "number of samples", int, default=20_000)
+@option("--seed", None, "seed of the samples", int, default=0)
 @PSI
 @PSEUDO_ALIGN
-@output_option("DIR", "folder of latents.npy and scores.npy; resumes there")
+@output_option("DIR", "folder for latents.npy and scores.npy; resumes what lies there")
 def score(
     generator: str, weights: Path | None, attribute: str, scorer: str, pseudo_align: bool, output: Path, **drawn: Any
 ) -> None:
-    """Sample latents, render, score: what `fit` reads."""
+    """Sample latents, render and score them: the input of `fit`."""
     from comface.artifacts.manifest import file_sha256
     from comface.directions.edits import check_psi, pose
     from comface.directions.interfacegan import SAMPLE
@@ -151,10 +153,10 @@ def score(
 
 
 @directions.command("list", example="comface directions list --weights s3://comface/weights")
-@option("--weights", "URI", "say which files this location lacks: s3://bucket/prefix, file:///…, or a folder")
+@option("--weights", "URI", "list the files that this location lacks: s3://bucket/prefix, file:///… or a folder")
 @AS_JSON
 def list_(weights: str | None, as_json: bool) -> None:
-    """The directions in use."""
+    """List the directions in use."""
     from comface.errors import ComfaceError
     from comface.generators import load_generator
     from comface.generators.registry import embedded

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @PIPELINE
 @AS_JSON
 def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline: Path | None, as_json: bool) -> int:
-    """Say in seconds what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets.
+    """Report in seconds what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets.
 
     Ends with 0 only when nothing is missing. Each line that needs something says what to do.
     """

@@ -121,8 +121,8 @@ def configured(store: bool = True) -> Callable[[F], F]:
 
 
 AS_JSON = flag("--json as_json", "print JSON")
-PIPELINE = option("--pipeline", "FILE", "compiled pipeline (default: the one that the package brings)", PATH)
-ENDPOINT = option("--endpoint", "URL", "the KFP API (default: KFP_ENDPOINT; in a pod, the cluster's own)")
+PIPELINE = option("--pipeline", "FILE", "compiled pipeline (default: the one in the package)", PATH)
+ENDPOINT = option("--endpoint", "URL", "URL of the KFP API (default: KFP_ENDPOINT; in a pod, that of the cluster)")
 NAMESPACE = option("--namespace", "NAME", "your namespace, where KFP has several users (default: KFP_NAMESPACE)")
 
 

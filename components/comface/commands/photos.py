@@ -21,9 +21,9 @@ from comface.runtime.output import say
 @option("--picture", "FILE.png", "draw both faces and the changes", PATH)
 @configured()
 def compare(before: Path, after: Path, model: str | None, as_json: bool, picture: Path | None, chosen: Chosen) -> None:
-    """The estimated change between two photos of one person, for every task the model knows.
+    """Estimate the change between two photos of one person, for every task that the model knows.
 
-    With --json: model; per task change, unit, interval, coverage, rehearsal, verdict, reasons.
+    --json prints the model and, for each task: change, unit, interval, coverage, rehearsal, verdict, reasons.
     """
     from comface.models import compare as comparing
     from comface.models.picture import picture as drawn
@@ -49,15 +49,15 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
 
 @command(example="comface features --method imagenet a.jpg b.jpg --output features.npy")
 @option("--method", None, METHOD_HELP, METHOD, required=True)
-@option("--weights", "FILE", "weight file; its layout is recognised from its content", PATH)
+@option("--weights", "FILE", "weight file; its type is detected from its content", PATH)
 @option("--backbone", "REF", f"backbone or model, for the method comface: {REFERENCE}")
 @argument("images", "IMAGE...", "files of images", PATH, nargs=-1, required=True)
-@output_option("OUT.npy", "where the features go")
+@output_option("OUT.npy", "where to write the features")
 @configured()
 def features(
     method: str, weights: Path | None, backbone: str | None, images: tuple[Path, ...], output: Path, chosen: Chosen
 ) -> None:
-    """A backbone's features (N,D) of images, taken as they are (no face is looked for).
+    """Compute a backbone's features (N,D) of images, taken as they are (without face detection).
 
     Each method prepares the images as it was trained.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def models() -> None:
-    """The model registry: list, show, promote."""
+    """List, show or promote registered models."""
 
 
 def _store(chosen: Chosen) -> Store:
@@ -30,7 +30,7 @@ def _store(chosen: Chosen) -> Store:
 @configured()
 @AS_JSON
 def list_(chosen: Chosen, as_json: bool) -> None:
-    """All versions, newest last."""
+    """List all versions, newest last."""
     from comface.models.listing import list_models, models_text
 
     rows = list_models(_store(chosen))
@@ -42,7 +42,7 @@ def list_(chosen: Chosen, as_json: bool) -> None:
 @configured()
 @AS_JSON
 def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
-    """One model: its card, tasks and files."""
+    """Show one model: its card, tasks and files."""
     from comface.models.listing import model_text, show_model
 
     shown = show_model(_store(chosen), reference)

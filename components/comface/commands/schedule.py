@@ -22,9 +22,9 @@ NAME = argument("name", "NAME", "name of the schedule")
 
 @click.group(cls=Group)
 def schedule() -> None:
-    """Recurring runs: create, list, pause, resume, delete.
+    """Create, list, pause, resume or delete recurring runs.
 
-    There is one schedule per name (docs/scheduling.md).
+    Each schedule has its own name (docs/scheduling.md).
     """
 
 
@@ -38,7 +38,7 @@ def schedule() -> None:
 @SENT
 @SERVER
 def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> None:
-    """Keep a recurring run; one of that name is replaced, no tick missed or doubled."""
+    """Create a recurring run. One of the same name is replaced without a missed or doubled tick."""
     from comface.submit.cron import checked_cron
     from comface.submit.schedules import Wanted, create
 
@@ -53,7 +53,7 @@ def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> 
 @AS_JSON
 @SERVER
 def list_(as_json: bool, server: Server) -> None:
-    """All schedules, with their next tick."""
+    """List all schedules with their next tick."""
     from comface.submit.schedules import schedules
 
     found, now = schedules(server.connect()), datetime.now(UTC)
@@ -84,9 +84,9 @@ def _changing(verb: str, text: str) -> None:
     )
 
 
-_changing("pause", "Start no more runs; one that is under way goes on.")
-_changing("resume", "Start runs again; the latest tick that passed meanwhile is made up for.")
-_changing("delete", "Delete a schedule, but never a run that is under way.")
+_changing("pause", "Start no more runs; a run that has started continues.")
+_changing("resume", "Start runs again, at once for the latest tick that was missed.")
+_changing("delete", "Delete a schedule, but never a run that has started.")
 
 
 def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:

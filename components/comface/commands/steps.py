@@ -57,7 +57,7 @@ def _scratch_file() -> str:
 @configured()
 @option("--part", None, "make one part only (default: all, one after the other)", int)
 def synthesize(chosen: Chosen, part: int | None) -> None:
-    """Make synthetic faces: tracks of one identity swept along one attribute."""
+    """Generate tracks: faces of one identity swept along one attribute."""
     from comface.plan.sizes import memory_problems
     from comface.plan.step import make_plans
     from comface.plan.weights import find_generators
@@ -75,9 +75,9 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
 @command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
 @configured()
 @argument("tracks", "[URI...]", "tracks artifacts (default: render a sample of the composition now)", nargs=-1)
-@option("--picture", "FILE.png", "where the picture goes", PATH, default=Path("screening.png"))
+@option("--picture", "FILE.png", "where to write the figure", PATH, default=Path("screening.png"))
 def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
-    """Measure on a sample whether each direction does what it is named for, and how far face and identity hold."""
+    """Measure on a sample whether each direction changes what its name says, and over which range of alpha."""
     import torch
 
     from comface.artifacts.manifest import open_artifact
@@ -118,7 +118,7 @@ def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
 @configured()
 @argument("shards", "URI", "the shards artifact")
 def pretrain(chosen: Chosen, shards: str) -> None:
-    """Learn backbone and change head from shards (also under torchrun)."""
+    """Train the backbone and the change head on shards (also under torchrun)."""
     from comface.pretrain.from_plan import pretrain_backbone
 
     _print_plain(pretrain_backbone(_plans(chosen).pretrain, shards, _scratch_file())[0])
@@ -128,7 +128,7 @@ def pretrain(chosen: Chosen, shards: str) -> None:
 @configured()
 @argument("dataset", "NAME", "data set by its name in `data`, e.g. disfa, fgnet, cohort")
 def align(chosen: Chosen, dataset: str) -> None:
-    """Find and align the faces of a data set (without a URI: of its rehearsal)."""
+    """Find and align the faces of a data set (of its rehearsal where no URI is given)."""
     from comface.transfer.from_plan import align_faces
 
     for plan in _plans(chosen).datasets:
@@ -144,15 +144,19 @@ def align(chosen: Chosen, dataset: str) -> None:
     example="comface transfer --task age --method scratch --faces s3://comface/artifacts/faces/0f3a",
 )
 @configured()
-@option("--task", "NAME", "e.g. au12, edema-a, age, smile", required=True)
+@option("--task", "NAME", "the task, e.g. au12, edema-a, age, smile", required=True)
 @option("--method", None, METHOD_HELP, METHOD, default="comface")
 @option(
-    "--mode", None, "a head on frozen features, or all weights", click.Choice(("linear", "finetune")), default="linear"
+    "--mode",
+    None,
+    "train a head on frozen features, or all weights",
+    click.Choice(("linear", "finetune")),
+    default="linear",
 )
 @option("--faces", "URI...", "faces artifacts of the task's data sets", multiple=True, required=True)
 @option("--backbone", "REF", f"{NAMED} (method comface)", default="")
 def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str, ...], backbone: str) -> None:
-    """Evaluate one method on one task, linearly or fine-tuned."""
+    """Evaluate one method on one task, with frozen features or fine-tuned."""
     from comface.artifacts.manifest import open_artifact, split_pin
     from comface.config.canonical import canonical_json
     from comface.methods import method as method_called
@@ -173,7 +177,7 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
 @BACKBONE
 @option("--report", None, "where to write the report", PATH, default=Path("report.html"))
 def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Path) -> None:
-    """Put transfers into tables, pictures and one report."""
+    """Combine transfers into tables, figures and one report."""
     from comface.evaluate.from_plan import evaluate_results
     from comface.files import check_output
 
@@ -187,7 +191,7 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
 @argument("evaluation", "URI", "the evaluation artifact")
 @BACKBONE
 def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
-    """Gate an evaluation and register its model."""
+    """Apply the gate to an evaluation, and register the model if it passes."""
     from comface.register.from_plan import decide, register_model
 
     plan = _plans(chosen).register

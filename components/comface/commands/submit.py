@@ -53,8 +53,8 @@ SENT = together(
         "a parameter of the pipeline, e.g. nodes=2 or store=s3://bucket/prefix; may be repeated",
         multiple=True,
     ),
-    option("--experiment", "NAME", "experiment of its runs", default="comface"),
-    option("--service-account", "NAME", "Kubernetes account of its pods (default: the server's)", default=""),
+    option("--experiment", "NAME", "experiment of the runs", default="comface"),
+    option("--service-account", "NAME", "Kubernetes service account of the pods (default: the server's)", default=""),
     PIPELINE,
 )
 SERVER = together("server", Server, ENDPOINT, NAMESPACE)
@@ -63,12 +63,12 @@ SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 @command(needs=["cluster"], example="comface submit --profile paper --param store=s3://comface/artifacts --wait")
 @configured(store=False)
 @SENT
-@option("--name", "NAME", "name of the run (default: the pipeline's, with the time)")
-@flag("--wait", "wait for the run's end; exit code as `comface run`")
-@flag("--upload", "start nothing: put the pipeline into the UI, as a new version")
+@option("--name", "NAME", "name of the run (default: the pipeline's name with the time)")
+@flag("--wait", "wait until the run ends; exit code as of `comface run`")
+@flag("--upload", "start nothing; upload the pipeline as a new version")
 @SERVER
 def submit(chosen: Chosen, sent: Sent, name: str | None, wait: bool, upload: bool, server: Server) -> None:
-    """Start a run of the pipeline on a KFP server; prints its page.
+    """Start a run of the pipeline on a KFP server and print its page.
 
     Everything that can be known is checked before anything is sent.
     """

@@ -1,4 +1,4 @@
-"""`comface verify`: every number back to its inputs, and the files at hand against what was used."""
+"""`comface verify`: traces every number to its inputs, and compares the files found here with those that were used."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")
-@argument("reference", "REF", f"{REFERENCE}; also of any other artifact", required=False)
+@argument("reference", "REF", f"{REFERENCE}; any other artifact too", required=False)
 @configured()
 def verify(reference: str | None, chosen: Chosen) -> None:
-    """Walk an artifact's manifests back to its inputs and check every hash.
+    """Follow an artifact's manifests back to its inputs and check every hash.
 
-    A model brings its decision and the evaluation with it. References are followed inside the store that is named, so
-    that a copy of a store verifies itself. Then the weight files and data sets that were used are compared with those
-    at hand, and the code that made each artifact with the present one (that it is another is no error).
+    A model is verified with its decision and its evaluation. References are followed inside the named store, so a copy
+    of a store verifies itself. The weight files and data sets that are found here are compared with those that were
+    used. The output also tells whether the installed code made each artifact; other code is not an error.
     """
     from comface.artifacts.verify import verify
     from comface.store import open_store
@@ -47,10 +47,10 @@ def verify(reference: str | None, chosen: Chosen) -> None:
         print(f"code: {count} artifacts by {made}")
     if differing:
         raise DataError(
-            f"{differing[0]} at hand is not what was used ({len(differing)} in all differ, listed above); put the "
-            "recorded one back, or make what was built on it again."
+            f"{differing[0]} has changed since it was used (number of changed files and data sets: {len(differing)}, "
+            "listed above); restore the one that was used, or make again what was made from it."
         )
-    print(f"{artifacts} artifacts, {objects} objects: every hash holds")
+    print(f"{artifacts} artifacts, {objects} objects: all hashes match")
 
 
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
@@ -72,13 +72,13 @@ def made_by(artifact: Artifact) -> str:
 
     code = artifact.manifest.code
     present = code_digest(code.get("step", "")) == code["digest"]
-    return f"version {code['version']}, {'the present code' if present else 'another code than the present one'}"
+    return f"version {code['version']}, {'the installed code' if present else 'other code than the installed one'}"
 
 
 def _compared(what: str, sha256: str, place: str) -> bool:
     """Say whether the file or data set at `place` is the one that was used; False when it is another."""
     found = _digest(place)
-    state = "not at hand" if found is None else "as it was used" if found == sha256 else "ANOTHER than was used"
+    state = "not found here" if found is None else "unchanged" if found == sha256 else "CHANGED"
     print(f"{what}: {state}" + (f" ({place})" if place else ""))
     return found in (None, sha256)
 

@@ -15,7 +15,7 @@ from comface.commands.surface import PATH, argument, command, option
 )
 @argument("file", "FILE", "the weight file as it was published", PATH)
 @output_option("OUT.safetensors", "where to write the safetensors file")
-@option("--licence", "TEXT", "under which you may use the weights; kept with them")
+@option("--licence", "TEXT", "licence of the weights, stored with them")
 def convert(file: Path, output: Path, licence: str | None) -> None:
     """Turn a public StyleGAN weight file into safetensors with provenance.
 
