@@ -1,4 +1,4 @@
-"""docs/errors.md quotes what the program says: each sentence in italics is found among the texts of the code."""
+"""docs/errors.md and docs/runbook.md quote messages in italics: each is found among the texts of the code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "errors.md").read_text()
-QUOTES = [" ".join(quote.split()) for quote in re.findall(r"(?<![*\w])\*(?!\*)([^*]{20,}?)\*(?!\*)", PAGE)]
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("errors.md", "runbook.md"))
+QUOTES = [" ".join(quote.split()) for quote in re.findall(r"(?<![*\w])\*(?!\*)([^*]{20,}?)\*(?!\*)", PAGES)]
 LEAST = 24
 """Letters that a text of the code must share with a quote: shorter ones fit anywhere."""
 
