@@ -63,7 +63,9 @@ def local_copy(
     except NotRegularError as error:
         raise DataError(f"The object '{name}' of {store.uri} is {error.strerror}; {remedy}.") from None
     except FileNotFoundError:
-        raise DataError(f"The object '{name}' of {store.uri} is gone; run the step that makes it again.") from None
+        raise DataError(
+            f"The object '{name}' of {store.uri} no longer exists; run the step that makes it again."
+        ) from None
     if found != entry:
         raise differs(store.uri, name, remedy)
     return path

@@ -164,7 +164,7 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
 
     plans = _plans(chosen, tasks=task, methods=method, modes=mode)
     if not plans.items:
-        raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'.")
+        raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'; choose another mode.")
     uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
     (item,) = completed([json.loads(plans.items[0])], [open_artifact(each, "faces") for each in faces], uri)
     pinned, metrics = transfer_item(canonical_json(item))

@@ -197,7 +197,9 @@ def read_labels(path: Path) -> dict[int, int]:
         if frame in intensities:
             raise DataError(f"{where} labels frame {frame} again; delete the wrong line.")
         if frame != len(intensities) + 1:
-            raise DataError(f"{where} labels frame {frame}, but the label of frame {len(intensities) + 1} is missing.")
+            raise DataError(
+                f"{where} labels frame {frame}, but the label of frame {len(intensities) + 1} is missing; add it."
+            )
         intensities[frame] = intensity
     if not intensities:
         raise DataError(f"The label file '{path.name}' is empty; copy it again.")

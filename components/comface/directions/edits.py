@@ -166,7 +166,7 @@ def _in_layers(generator: FaceGenerator, direction_KD: torch.Tensor, layers: Seq
         return direction_KD
     rows: int = generator.layers  # type: ignore[attr-defined]
     if not len(layers) or min(layers) < 0 or max(layers) >= rows:
-        raise ConfigurationError(f"The layers asked for are not within 0 to {rows - 1}, those of '{generator.name}'.")
+        raise ConfigurationError(f"The layers are not within 0 to {rows - 1} of '{generator.name}'; choose from these.")
     chosen = sorted(set(layers))
     chosen_LD = direction_KD.new_zeros(rows, direction_KD.shape[1])
     chosen_LD[chosen] = direction_KD.expand(rows, -1)[chosen]

@@ -145,7 +145,7 @@ def _check_place(folder: Path, output: Path, option: str) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise ConfigurationError(f"'{folder}', in which {option} '{output}' would lie, is not a folder.")
+        raise ConfigurationError(f"'{folder}', the folder of {option} '{output}', is not a folder; name another.")
     try:
         tempfile.TemporaryFile(dir=folder).close()  # rights alone do not tell (root, /proc, a network share)
     except OSError as caught:

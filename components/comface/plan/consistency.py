@@ -203,7 +203,8 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
     absent = [label for label in source.labels if label not in known.labels]
     if absent:
         yield ConfigurationError(
-            f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only {', '.join(known.labels)}."
+            f"data.{name}.labels names '{absent[0]}', but the rehearsal of '{name}' has only "
+            f"{', '.join(known.labels)}; name one of these."
         )
     chosen = source.labels if layout_called(source.layout).chooses_labels else ()
     read = [label for label in known.labels if not chosen or label in chosen]

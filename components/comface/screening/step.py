@@ -99,7 +99,9 @@ def _asked(config: ScreeningConfig, tools: Instruments) -> dict[str, Any]:
 def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instruments) -> Artifact:
     measured = measure(sample, config, tools)
     if not measured:
-        raise DataError("No track was found to screen: no identity of the composition shows a face.")
+        raise DataError(
+            "No identity of the composition shows a face, so there is no track to screen; check weights and truncation."
+        )
     found = figures(measured, config)
     judged = [verdict(each, config) for each in found]
     records = [_record(*each) for each in zip(found, judged, strict=True)]

@@ -122,7 +122,8 @@ def part_identities(config: SynthesizeConfig, part: int) -> range:
         )
     if not 0 <= part < config.parts:
         raise ConfigurationError(
-            f"There is no part {part}: synthesize.parts = {config.parts} makes parts 0 to {config.parts - 1}."
+            f"There is no part {part}: synthesize.parts = {config.parts} makes parts 0 to {config.parts - 1}; "
+            "name one of these."
         )
     start = stop = 0
     for number in range(part + 1):

@@ -139,7 +139,9 @@ def parse_alphas(text: str) -> tuple[float, ...]:
     try:
         alphas = tuple(float(piece) for piece in text.split(","))
     except ValueError:
-        raise ConfigurationError(f"The alphas '{text}' are not numbers with commas between, as in -5,0,5.") from None
+        raise ConfigurationError(
+            f"The alphas '{text}' are not numbers separated by commas; write for example -5,0,5."
+        ) from None
     if not all(np.isfinite(alphas)):
         raise ConfigurationError(f"The alphas '{text}' are not all finite; correct them.")
     return alphas
@@ -152,7 +154,7 @@ def parse_transform(text: str) -> tuple[float, float, float]:
     except ValueError:
         rotate_deg = x = y = float("nan")
     if not np.isfinite([rotate_deg, x, y]).all():
-        raise ConfigurationError(f"The transform '{text}' is not three numbers, degrees, x and y, as in 15,0.1,-0.2.")
+        raise ConfigurationError(f"The transform '{text}' is not degrees, x and y; write for example 15,0.1,-0.2.")
     return rotate_deg, x, y
 
 
@@ -235,7 +237,7 @@ def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
     fits = array.ndim == 2 or (array.ndim == 3 and layers is not None and array.shape[1] == layers)
     if not fits or array.shape[-1] != faces.latent_width or not len(array):
         wanted = f"(N, {faces.latent_width})" + (f" or (N, {layers}, {faces.latent_width})" if layers else "")
-        raise DataError(f"The latents '{path}' have shape {array.shape}, but '{faces.name}' takes {wanted}.")
+        raise DataError(f"The latents '{path}' have shape {array.shape}, but '{faces.name}' takes {wanted}; give such.")
     return torch.from_numpy(array)
 
 

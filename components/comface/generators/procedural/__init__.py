@@ -82,6 +82,7 @@ class ProceduralGenerator:
     def _checked(self, w_ND: Tensor) -> Tensor:
         if w_ND.ndim != 2 or w_ND.shape[1] != self.latent_width:
             raise ConfigurationError(
-                f"The procedural generator takes latents (N,{self.latent_width}), not {tuple(w_ND.shape)}."
+                f"The procedural generator takes latents (N,{self.latent_width}), not {tuple(w_ND.shape)}; "
+                "pass latents of this generator."
             )
         return w_ND.to(self._device)

@@ -86,7 +86,7 @@ class StyleGanGenerator:
         if w.shape[1:] not in ((self.latent_width,), (self.layers, self.latent_width)):
             raise DataError(
                 f"The generator '{self.name}' takes latents of shape (N, {self.latent_width}) or (N, {self.layers}, "
-                f"{self.latent_width}), not {tuple(w.shape)}."
+                f"{self.latent_width}), not {tuple(w.shape)}; pass latents of this generator."
             )
         w = w.to(self.device, torch.float32)
         w_NLD = w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w
