@@ -94,6 +94,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["models"], "comface models: name one of its commands, list, show, promote; see `comface models --help`."),
         (["compare", "a.jpg"], "Missing argument 'AFTER'"),
         (["shard"], "Missing argument 'URI...'"),
+        (["run", "--set"], "comface run: Option '--set' requires an argument; see `comface run --help`."),
         (["transfer", "--task", "age", "--faces"], "Missing option '--faces'"),
         (["render", "--generator", "dcgan", "--output", "a.png", "--psi", "much"], "'much' is not a valid float"),
         (["render", "--generator", "gan\x1b[2J", "--output", "a.png"], "'gan\\x1b[2J' is not one of"),

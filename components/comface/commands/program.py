@@ -31,6 +31,7 @@ from comface.commands import (
     weights,
 )
 from comface.commands.surface import Group, flag, shown
+from comface.config.names import quoted
 from comface.errors import EXIT_CODES, ConfigurationError, Preempted
 from comface.runtime.defects import as_failure, keep_traceback
 from comface.runtime.logs import configure
@@ -93,7 +94,7 @@ def run_program(words: Sequence[str]) -> int:
         with prepared(), _stop_signals():
             configure()
             if instruction := os.environ.get(COMPLETE):
-                return shell_complete(comface, {}, "comface", COMPLETE, instruction)
+                return _complete(instruction)
             return _run(_filled(words))
     except Stopped:
         say("comface: stopped by a signal; finished work is kept, run the same command to resume.")
@@ -108,6 +109,14 @@ def run_program(words: Sequence[str]) -> int:
         if str(failure):
             say(f"comface: {failure}")
         return failure.exit_code
+
+
+def _complete(instruction: str) -> int:
+    if shell_complete(comface, {}, "comface", COMPLETE, instruction):
+        raise ConfigurationError(
+            f"{COMPLETE} is {quoted(instruction)}; set it to bash_source, zsh_source or fish_source, or unset it."
+        )
+    return 0
 
 
 def _run(words: Sequence[str]) -> int:

@@ -78,6 +78,13 @@ class Shown(click.Command):
         super().__init__(*arguments, **options)
         self.examples = example.splitlines()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # which click leaves out where an option lacks its value
+            raise
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         *own, help_option = super().get_params(ctx)
         return [*own, *LINES, help_option]
