@@ -143,6 +143,16 @@ def test_items_of_a_loop_are_counted_and_the_time_left_is_that_of_finished_ones(
     ]
 
 
+def test_items_that_an_earlier_run_made_do_not_shorten_the_time_left() -> None:
+    now = 0.0
+    course = Course({"transfer": 48}, clock=lambda: now)
+    course.start("transfer")
+    for seconds in [1.0] * 40 + [60.0] * 4:
+        now += seconds
+        told = course.end("transfer")
+    assert told == "transfer 44 of 48, about 4 min left for this step"
+
+
 def test_a_traceback_is_for_the_log_and_its_exception_for_the_last_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

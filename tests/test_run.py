@@ -44,7 +44,9 @@ def test_run_log_has_each_line_with_time_step_and_item_and_nothing_of_the_execut
     assert all(re.match(LINE, line) for line in lines), lines
     assert [line[:20] for line in lines] == sorted(line[:20] for line in lines)
     assert any("INFO transfer age/scratch/linear: " in line for line in lines)
-    assert set(lines) <= set(tiny_run.stderr.splitlines()), "where no terminal is, a person sees the same"
+    shown, end = [line for line in lines if line in tiny_run.stderr.splitlines()], lines[-4:]
+    assert [*shown, *end] == lines, "where no terminal is, a person sees the same, but for the end"
+    assert [line.partition("INFO run: ")[2][:7] for line in end] == ["Done in", "report ", "model  ", "Try it "]
     raw = (tiny_run.folder / "executor.log").read_text()
     assert "[KFP Executor" in raw
     assert '"executor_input"' not in "".join(lines)

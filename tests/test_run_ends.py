@@ -63,6 +63,7 @@ def test_whatever_ends_a_step_its_own_sentence_is_the_last_one_and_no_folder_is_
         assert list(run.scratch.iterdir()) == [], "KFP's runner leaves a folder for every task"
         assert not (run.folder / "out" / "kfp" / "tasks").exists()
         log = (run.folder / "out" / "run.log").read_text()
+        assert re.search(f" ERROR run: {sentence}$", log, re.MULTILINE), log
         assert ("Traceback" in log) == (does in ("defect", "import")), log
     assert deaf.process.wait(120) == 65, "a run whose reader left goes on to its end, and its code tells how that was"
     assert "ERROR shard: The" in (deaf.folder / "out" / "run.log").read_text()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -37,13 +38,14 @@ from comface.register.step import decision_markdown, gate
 from comface.run.first_comparison import compare_first_pair
 from comface.run.kfp_runner import FAILED, end_group
 from comface.run.narrator import Course, Narrator
-from comface.runtime.logs import copied_to, for_children, labelled
+from comface.runtime.logs import HIDDEN, copied_to, for_children, labelled
 from comface.store import Store, open_store
 from comface.submit.package import read_package
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SENT = {"profile", "overrides", "run_name", "store", "nodes", "gpus_per_node"}
+logger = logging.getLogger(__name__)
 LOG, EXECUTOR_LOG = "run.log", "executor.log"
 TASKS = "COMFACE_TASKS"
 """Environment variable: the folder for the temporary files of the steps' shells."""
@@ -100,13 +102,26 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     _check_parameters(pipeline)
     _as_utf8(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), copied_to(folder / LOG):
+    with _alone(folder), copied_to(folder / LOG), labelled("run"), _end_in_the_log():
         store = open_store(config.store)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
-        with labelled("run"):
-            plans = plan_run(config, "")  # raises problems of the configuration before the runner starts
+        plans = plan_run(config, "")  # raises problems of the configuration before the runner starts
         evaluation, model = _execute(pipeline, config, plans, overrides, folder, store)
-        return _collect(evaluation, model, config, store, folder, started)
+        outcome = _collect(evaluation, model, config, store, folder, started)
+        for line in outcome.lines():
+            logger.info(line.strip(), extra=HIDDEN)
+        return outcome
+
+
+@contextlib.contextmanager
+def _end_in_the_log() -> Iterator[None]:
+    """run.log says how a run ended too; the command says it to the person."""
+    try:
+        yield
+    except BaseException as error:
+        known = isinstance(error, ComfaceError)
+        logger.error(str(error) if known else f"The run was stopped ({type(error).__name__}).", extra=HIDDEN)
+        raise
 
 
 def _as_utf8(folder: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
@@ -28,6 +28,7 @@ NOISE = re.compile(
 """The runner's own lines, and lines of a step's JSON input, which may be mixed with others."""
 COLOUR = re.compile(r"\x1b\[\d+m")
 
+RECENT = 4
 logger = logging.getLogger(__name__)
 unsaid = logging.getLogger("steps")
 unsaid.setLevel(logging.INFO)
@@ -41,23 +42,28 @@ class Course:
         self.items, self._clock = items, clock
         self.started: dict[str, float] = {}
         self.ended: Counter[str] = Counter()
+        self._ends: dict[str, deque[float]] = {}
 
     def start(self, step: str) -> str | None:
         """The line for the start of a step; None for further items of a loop."""
         if step in self.started:
             return None
         self.started[step] = self._clock()
+        self._ends[step] = deque([self.started[step]], RECENT + 1)
         count = f" ({self.items[step]:,} items)" if self.items.get(step, 1) > 1 else ""
         return f"step {len(self.started)} of {len(self.items)}: {step}{count}"
 
     def end(self, step: str) -> str | None:
-        """The line for the end of an item of a loop."""
+        """The line for the end of an item of a loop. Items that an earlier run had made end at once and would promise
+        too much, so the time left is that of the most recent ones."""
+        self.start(step)
         self.ended[step] += 1
         done, total = self.ended[step], self.items.get(step, 1)
         if total <= 1:
             return None
-        now = self._clock()
-        left_s = (total - done) * (now - self.started.setdefault(step, now)) / done
+        ends = self._ends[step]
+        ends.append(self._clock())
+        left_s = (total - done) * (ends[-1] - ends[0]) / (len(ends) - 1)
         rest = f", about {duration(left_s)} left for this step" if 1 < done < total else ""
         return f"{step} {done:,} of {total:,}{rest}"
 
@@ -147,7 +153,7 @@ class Narrator:
             return
         if text:
             running = [step for step in self._course.started if self._course.is_running(step)]
-            with labelled(running[0] if len(running) == 1 else "a step"):
+            with labelled(running[0] if len(running) == 1 else "run"):
                 unsaid.info(text)
 
     def _is_traceback(self, line: str) -> bool:

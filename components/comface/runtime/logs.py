@@ -29,6 +29,8 @@ LEVEL = "COMFACE_LOG"
 """The level from which on a process writes its records, as JSON. `comface run` sets it for its steps."""
 ONE_OBJECT = re.compile(r'(?:\[\w+\]: ?)?(\{"time": .*\})\s*')
 """torchrun may write in front of a line whose it is."""
+HIDDEN = {"hidden": True}
+"""`extra` of a record that is for `copied_to` alone."""
 FIELDS = ("step", "item", "run", "done", "total")
 
 _where = {"step": "", "item": "", "run": ""}
@@ -124,7 +126,7 @@ class Screen(logging.Handler):
         self.addFilter(_place)
 
     def filter(self, record: logging.LogRecord) -> Any:
-        if self.terminal and getattr(record, "on_the_bar", False):
+        if hasattr(record, "hidden") or (self.terminal and hasattr(record, "on_the_bar")):
             return False
         return (self.libraries or _is_ours(record.name)) and super().filter(record)
 
