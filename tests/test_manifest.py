@@ -23,7 +23,7 @@ from comface.config.canonical import canonical_json
 from comface.errors import DataError
 from comface.store import FileStore, open_store
 
-STEP = "comface.seeds"
+REVISIONS = {"test": 1}
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def made(store, kind: str, content: bytes, inputs: dict[str, Artifact] | None = None) -> Artifact:
-    draft = Draft(store, kind, {"content": content.decode()}, inputs or {}, STEP)
+    draft = Draft(store, kind, {"content": content.decode()}, inputs or {}, REVISIONS)
     draft.write("data.bin", content)
     return draft.publish({"size": len(content)})
 
@@ -54,7 +54,7 @@ def seen(artifact: Artifact | None) -> tuple:
 
 
 def test_a_draft_is_invisible_until_it_is_published(store: FileStore) -> None:
-    draft = Draft(store, "shards", {"a": 1}, {}, STEP)
+    draft = Draft(store, "shards", {"a": 1}, {}, REVISIONS)
     draft.write("x", b"1")
     assert draft.published() is None
     with pytest.raises(DataError, match="no finished artifact"):
@@ -65,29 +65,71 @@ def test_a_draft_is_invisible_until_it_is_published(store: FileStore) -> None:
     assert artifact.facts == {"images": 3}
 
 
-def test_the_address_is_a_function_of_step_configuration_and_inputs(store: FileStore) -> None:
+def test_the_address_is_a_function_of_kind_configuration_inputs_and_revisions(store: FileStore) -> None:
     a, b = made(store, "tracks", b"a"), made(store, "tracks", b"b")
-    one = Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, STEP)
-    assert one.uri == Draft(store, "shards", {"y": [1, 2], "x": 1}, {"tracks": a}, STEP).uri
+    one = Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, REVISIONS)
+    assert one.uri == Draft(store, "shards", {"y": [1, 2], "x": 1}, {"tracks": a}, REVISIONS).uri
     others = [
-        Draft(store, "tracks", {"x": 1, "y": [1, 2]}, {"tracks": a}, STEP),
-        Draft(store, "shards", {"x": 2, "y": [1, 2]}, {"tracks": a}, STEP),
-        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": b}, STEP),
-        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, "comface.tracks.tar"),
+        Draft(store, "tracks", {"x": 1, "y": [1, 2]}, {"tracks": a}, REVISIONS),
+        Draft(store, "shards", {"x": 2, "y": [1, 2]}, {"tracks": a}, REVISIONS),
+        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": b}, REVISIONS),
+        Draft(store, "shards", {"x": 1, "y": [1, 2]}, {"tracks": a}, {"test": 2}),
     ]
     assert len({one.uri, *(other.uri for other in others)}) == 5
 
 
+def test_a_reworded_program_makes_the_same_addresses_and_names_itself_in_the_manifest(tmp_path: Path) -> None:
+    here = Path(comface.__file__).parent
+    chain = (
+        "import sys\nfrom pathlib import Path\nfrom comface.artifacts.manifest import Draft\n"
+        "from comface.store import FileStore\nstore = FileStore(Path(sys.argv[1]))\n"
+        "tracks = Draft(store, 'tracks', {'seed': 1}, {}, {'synthesize': 1}).publish({})\n"
+        "shards = Draft(store, 'shards', {}, {'tracks': tracks}, {'shard': 1}).publish({})\n"
+        "print(tracks.address, shards.address, shards.manifest.code['digest'])\n"
+    )
+    said = []
+    for name in ("as it is", "reworded"):
+        root = tmp_path / name / "comface"
+        shutil.copytree(here, root, ignore=shutil.ignore_patterns("__pycache__"))
+        if name == "reworded":
+            module = root / "artifacts" / "manifest.py"
+            module.write_text(module.read_text().replace("Artifacts and their manifests", "Manifests and artifacts"))
+        environment = {**os.environ, "PYTHONPATH": str(root.parent)}
+        command = [sys.executable, "-c", chain, str(tmp_path / name / "store")]
+        said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+    assert said[0][:2] == said[1][:2]
+    assert said[0][2] != said[1][2]
+
+
+def test_an_input_that_was_made_again_gives_what_is_made_of_it_another_address(store: FileStore) -> None:
+    """Other bits may come of the same work (another machine); what was made of the first ones is not taken for it."""
+    made_of = [made(store, "tracks", b"a"), made(store, "screening", b"s")]
+    inputs = dict(zip(("tracks", "screening"), made_of, strict=True))
+    first = Draft(store, "shards", {}, inputs, REVISIONS).publish({})
+    assert seen(Draft(store, "shards", {}, inputs, REVISIONS).published()) == seen(first)
+    edit(made_of[0], size=2)
+    again = {**inputs, "tracks": open_artifact(made_of[0].uri)}
+    draft = Draft(store, "shards", {}, again, REVISIONS)
+    assert draft.published() is None
+    second = draft.publish({})
+    assert (second.uri != first.uri, second.input("tracks").sha256) == (True, again["tracks"].sha256)
+    assert seen(Draft(store, "shards", {}, again, REVISIONS).published()) == seen(second)
+    assert (
+        Draft(store, "backbone", {}, {"shards": second}, REVISIONS).uri
+        != Draft(store, "backbone", {}, {"shards": first}, REVISIONS).uri
+    )
+
+
 def test_what_publish_returns_is_what_a_reader_sees(store: FileStore) -> None:
-    draft = Draft(store, "transfer", {"folds": (1, 2)}, {}, STEP)
+    draft = Draft(store, "transfer", {"folds": (1, 2)}, {}, REVISIONS)
     artifact = draft.publish({"pair": (1, 2), "corr": math.nan, "nested": [{"mae": math.inf}]})
     assert seen(artifact) == seen(open_artifact(draft.uri))
     assert artifact.facts == {"pair": [1, 2], "corr": None, "nested": [{"mae": None}]}
 
 
 def test_an_object_of_an_interrupted_run_is_adopted(store: FileStore) -> None:
-    Draft(store, "tracks", {"a": 1}, {}, STEP).write("chunk-00000.tar", b"made before")
-    again = Draft(store, "tracks", {"a": 1}, {}, STEP)
+    Draft(store, "tracks", {"a": 1}, {}, REVISIONS).write("chunk-00000.tar", b"made before")
+    again = Draft(store, "tracks", {"a": 1}, {}, REVISIONS)
     assert again.adopt(["chunk-00000.tar"], bytes) == b"made before"
     assert again.adopt(["chunk-00001.tar"], bytes) is None
     assert again.publish({}).read("chunk-00000.tar") == b"made before"
@@ -99,7 +141,7 @@ from pathlib import Path
 from comface.artifacts.manifest import Draft
 from comface.store import FileStore
 
-draft = Draft(FileStore(Path(sys.argv[1])), "backbone", {"epochs": 1}, {}, "comface.seeds")
+draft = Draft(FileStore(Path(sys.argv[1])), "backbone", {"epochs": 1}, {}, {"test": 1})
 draft.write("model.safetensors", bytes(1000))
 print(draft.uri, flush=True)
 sys.stdin.readline()
@@ -160,7 +202,7 @@ def test_a_missing_object_and_a_name_that_the_manifest_lacks_are_sentences(store
         (lambda m: b"{", "its seal does not hold"),
         (lambda m: b"[" * 100_000, "its seal does not hold"),
         (lambda m: json.dumps(m).encode(), "its seal does not hold"),
-        (lambda m: sealed({**m, "schema": "comface/manifest/3"}), r"another version \(schema: .*comface/manifest/2"),
+        (lambda m: sealed({**m, "schema": "comface/manifest/9"}), r"another version \(schema: "),
         (lambda m: sealed({**m, "surprise": 1}), "another version .surprise"),
         (lambda m: sealed({k: v for k, v in m.items() if k != "objects"}), "another version .objects"),
         (lambda m: json.dumps({**m, "schema": "comface/manifest/1"}).encode(), "made by an older version"),
@@ -234,7 +276,7 @@ def _fetch(uri: str, cache: str, start: multiprocessing.Barrier) -> None:
 
 
 def test_processes_that_share_a_cache_each_get_the_whole_object(s3_environment: dict[str, str], tmp_path: Path) -> None:
-    draft = Draft(open_store("s3://comface/cache", s3_environment), "shards", {}, {}, STEP)
+    draft = Draft(open_store("s3://comface/cache", s3_environment), "shards", {}, {}, REVISIONS)
     draft.write("data.bin", b"abc" * 100_000)
     artifact = draft.publish({})
     start = SPAWN.Barrier(3)
@@ -248,7 +290,7 @@ def test_processes_that_share_a_cache_each_get_the_whole_object(s3_environment: 
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_environment: dict[str, str], tmp_path: Path) -> None:
-    draft = Draft(open_store("s3://comface/cache2", s3_environment), "shards", {}, {}, STEP)
+    draft = Draft(open_store("s3://comface/cache2", s3_environment), "shards", {}, {}, REVISIONS)
     draft.write("data.bin", b"whole")
     artifact = draft.publish({})
     copy = artifact.local("data.bin", tmp_path / "c")
@@ -263,56 +305,18 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_environment: dict[str, 
 # Code
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A copy of this package's shape: step → relative, lazy and package imports, and a data file."""
-    root = tmp_path / "comface"
-    files = {
-        "__init__.py": "",
-        "errors.py": "class E(Exception): ...",
-        "far.py": "X = 1",
-        "unrelated.py": "Y = 1",
-        "step/__init__.py": "",
-        "step/step.py": "from comface import errors\nfrom .near import f\n\ndef g():\n    import comface.gen.made\n",
-        "step/near.py": "from ..far import X",
-        "gen/__init__.py": "",
-        "gen/made.py": "",
-        "gen/directions/age.npy": "numbers",
-        "unrelated_package/__init__.py": "",
-    }
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["step/step.py", "step/near.py", "far.py", "errors.py", "gen/made.py", "gen/__init__.py", "gen/directions/age.npy",
-     "__init__.py"],
-)  # fmt: skip
-def test_the_code_digest_changes_with_any_file_that_the_step_can_run_or_read(package: Path, name: str) -> None:
-    before = digest_of("comface.step.step", package)
-    with (package / name).open("a") as file:
+@pytest.mark.parametrize("name", ["seeds.py", "evaluate/report.html", "plan/profiles/laptop.yaml", "added.py"])
+def test_the_code_digest_changes_with_any_file_of_the_package_but_not_with_what_python_keeps(
+    tmp_path: Path, name: str
+) -> None:
+    here, copy = Path(comface.__file__).parent, tmp_path / "elsewhere"
+    shutil.copytree(here, copy)
+    (copy / "store" / "__pycache__").mkdir(exist_ok=True)
+    (copy / "store" / "__pycache__" / "kept.pyc").write_bytes(b"kept")
+    assert digest_of(copy) == digest_of(here)
+    with (copy / name).open("a") as file:
         file.write("\n# changed\n")
-    assert digest_of("comface.step.step", package) != before
-
-
-@pytest.mark.parametrize("name", ["unrelated.py", "unrelated_package/__init__.py", "step/__pycache__/near.pyc"])
-def test_the_code_digest_ignores_what_the_step_cannot_reach(package: Path, name: str) -> None:
-    before = digest_of("comface.step.step", package)
-    (package / name).parent.mkdir(exist_ok=True)
-    with (package / name).open("a") as file:
-        file.write("\n# changed\n")
-    assert digest_of("comface.step.step", package) == before
-
-
-def test_the_code_digest_is_the_same_wherever_the_package_lies(tmp_path: Path) -> None:
-    here = Path(comface.__file__).parent
-    shutil.copytree(here, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
-    module = "comface.artifacts.manifest"
-    assert digest_of(module, here) == digest_of(module, tmp_path / "elsewhere")
+    assert digest_of(copy) != digest_of(here)
 
 
 def test_canonical_json_is_one_text_per_value_and_refuses_nan() -> None:

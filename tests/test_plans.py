@@ -42,7 +42,7 @@ def argument(**parameters: Any) -> int:
 
 
 def published(store: FileStore, kind: str, **facts: Any) -> Artifact:
-    return Draft(store, kind, {}, {}, "comface.seeds").publish(facts)
+    return Draft(store, kind, {}, {}, {"test": 1}).publish(facts)
 
 
 def test_two_thousand_items_in_a_store_with_a_long_name_stay_short(store: FileStore) -> None:

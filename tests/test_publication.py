@@ -16,14 +16,14 @@ from comface.artifacts.verify import verify
 from comface.store import FileStore, Store
 from comface.store.s3 import S3Store, access_from
 
-STEP = "comface.seeds"
+REVISIONS = {"test": 1}
 SPAWN = multiprocessing.get_context("spawn")
 ROUNDS = 40
 
 
 def make(store: Store, number: int, noise: bytes, between: threading.Barrier | None = None) -> Artifact:
     """An artifact of two objects that must be of one run: the second is the digest of the first."""
-    draft = Draft(store, "backbone", {"round": number}, {}, STEP)
+    draft = Draft(store, "backbone", {"round": number}, {}, REVISIONS)
     draft.write("model.bin", noise)
     if between is not None:
         between.wait(30)
@@ -103,11 +103,11 @@ def test_a_second_attempt_with_other_bits_finds_what_it_wrote_itself(tmp_path: P
     """The first was killed with one object written; the second too, after it had written that one with other bits."""
     store = FileStore(tmp_path)
     for noise in (b"first", b"second"):
-        Draft(store, "tracks", {}, {}, STEP).write("chunk.tar", noise)
-    again = Draft(store, "tracks", {}, {}, STEP)
+        Draft(store, "tracks", {}, {}, REVISIONS).write("chunk.tar", noise)
+    again = Draft(store, "tracks", {}, {}, REVISIONS)
     assert again.adopt(["chunk.tar"], lambda data: data if data == b"second" else None) == b"second"
     assert again.publish({}).read("chunk.tar") == b"second"
-    damaged = Draft(store, "tracks", {"seed": 1}, {}, STEP)
+    damaged = Draft(store, "tracks", {"seed": 1}, {}, REVISIONS)
     Path(damaged.store.path("chunk.0123456789abcdef.tar")).parent.mkdir()
     Path(damaged.store.path("chunk.0123456789abcdef.tar")).write_bytes(b"not of this digest")
     assert damaged.adopt(["chunk.tar"], bytes) is None

@@ -97,7 +97,7 @@ def test_an_artifact_made_and_read_through_faults_is_what_its_manifest_names(
 ) -> None:
     with faulty(s3_environment["AWS_ENDPOINT_URL"], 0.15, seed=5, stall_s=0.6) as proxy:
         store = store_behind(proxy, s3_environment, LASTING, uuid.uuid4().hex)
-        draft = Draft(store, "tracks", {"seed": 1}, {}, "comface.synthesize.step")
+        draft = Draft(store, "tracks", {"seed": 1}, {}, {"test": 1})
         contents = {f"{i}.tar": os.urandom(50_000) for i in range(12)}
         for name, data in contents.items():
             draft.write(name, data)

@@ -22,7 +22,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.models.registry import Registry
 from comface.store import FileStore
 
-STEP = "comface.seeds"
+REVISIONS = {"test": 1}
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FLIPS = 300
 
@@ -34,10 +34,10 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture
 def transfer(store: FileStore) -> Artifact:
-    faces = Draft(store, "faces", {"dataset": "edema-a"}, {}, STEP)
+    faces = Draft(store, "faces", {"dataset": "edema-a"}, {}, REVISIONS)
     faces.write("faces.npy", bytes(64))
     facts = {"dataset": "edema-a", "left_out": {}}
-    draft = Draft(store, "transfer", {"seed": 1, "rate": 1e-05}, {"faces": faces.publish(facts)}, STEP)
+    draft = Draft(store, "transfer", {"seed": 1, "rate": 1e-05}, {"faces": faces.publish(facts)}, REVISIONS)
     draft.write("predictions.json", b"[]")
     return draft.publish({"metrics": {"corr": -0.0125, "mae": 1e-07}, "task": "ödem", "rehearsal": True})
 
@@ -69,7 +69,7 @@ def refused(read: Callable[[], object]) -> None:
 def test_every_flipped_bit_of_a_manifest_is_found_by_the_next_step_and_by_verify(
     store: FileStore, transfer: Artifact
 ) -> None:
-    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, STEP).publish({})
+    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, REVISIONS).publish({})
     for _ in flips(Path(transfer.store.path("manifest.json")), seed=1):
         refused(lambda: open_artifact(transfer.uri, "transfer"))
         refused(lambda: open_artifact(transfer.pinned))
@@ -81,7 +81,7 @@ def test_every_flipped_bit_of_a_manifest_is_found_by_the_next_step_and_by_verify
 def test_a_consistently_changed_manifest_is_found_by_who_was_given_its_sha256(
     store: FileStore, transfer: Artifact
 ) -> None:
-    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, STEP).publish({})
+    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, REVISIONS).publish({})
     manifest = unsealed(transfer.store.read("manifest.json"))
     manifest["facts"]["metrics"]["corr"] = 0.9
     transfer.store.write("manifest.json", sealed(manifest))
@@ -93,7 +93,7 @@ def test_a_consistently_changed_manifest_is_found_by_who_was_given_its_sha256(
 
 def test_every_flipped_bit_of_a_registry_record_is_found(store: FileStore) -> None:
     registry = Registry(store, "comface")
-    draft = Draft(store, "model", {}, {}, STEP)
+    draft = Draft(store, "model", {}, {}, REVISIONS)
     registry.register(draft.publish({"tasks": {}, "metrics": []}), NOW)
     registry.promote(1, NOW)
     for _ in flips(Path(store.path("registry/comface/v1.json")), seed=2):
@@ -108,7 +108,7 @@ def test_every_flipped_bit_of_a_registry_record_is_found(store: FileStore) -> No
 
 def test_a_record_in_the_place_of_another_is_refused(store: FileStore) -> None:
     registry = Registry(store, "comface")
-    registry.register(Draft(store, "model", {}, {}, STEP).publish({}), NOW)
+    registry.register(Draft(store, "model", {}, {}, REVISIONS).publish({}), NOW)
     store.write("registry/comface/v2.json", store.read("registry/comface/v1.json"))
     with pytest.raises(DataError, match=r"'registry/comface/v2\.json' .* is the one of comface@v1"):
         registry.versions()
@@ -156,7 +156,7 @@ def test_only_regular_files_of_the_size_that_is_named_are_read(transfer: Artifac
 
 def test_a_record_of_a_gigabyte_is_not_read(store: FileStore) -> None:
     registry = Registry(store, "comface")
-    registry.register(Draft(store, "model", {}, {}, STEP).publish({}), NOW)
+    registry.register(Draft(store, "model", {}, {}, REVISIONS).publish({}), NOW)
     with Path(store.path("registry/comface/v1.json")).open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(DataError, match=r"has 1,073,741,824 bytes, but at most 1,048,576 may lie there"):
@@ -167,9 +167,9 @@ def test_a_record_of_a_gigabyte_is_not_read(store: FileStore) -> None:
 
 
 def test_a_copied_store_verifies_itself(store: FileStore, transfer: Artifact, tmp_path: Path) -> None:
-    model = Draft(store, "model", {}, {"a": transfer}, STEP).publish({})
-    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, STEP).publish({})
-    decision = Draft(store, "decision", {}, {"evaluation": evaluation}, STEP).publish({"passed": True})
+    model = Draft(store, "model", {}, {"a": transfer}, REVISIONS).publish({})
+    evaluation = Draft(store, "evaluation", {}, {"a": transfer}, REVISIONS).publish({})
+    decision = Draft(store, "decision", {}, {"evaluation": evaluation}, REVISIONS).publish({"passed": True})
     Registry(store, "comface").register(model, NOW, decision)
     copy = tmp_path / "copy"
     store.root.rename(copy)  # nothing is left where the manifests were written
@@ -191,7 +191,7 @@ def test_a_copied_store_verifies_itself(store: FileStore, transfer: Artifact, tm
 def test_an_input_of_another_store_is_followed_and_said(
     store: FileStore, transfer: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = Draft(FileStore(tmp_path / "other"), "evaluation", {}, {"a": transfer}, STEP).publish({})
+    elsewhere = Draft(FileStore(tmp_path / "other"), "evaluation", {}, {"a": transfer}, REVISIONS).publish({})
     assert main(["verify", elsewhere.uri]) == 0
     said = capsys.readouterr().out
     assert f"{transfer.uri}  (outside {FileStore(tmp_path / 'other').uri})" in said
@@ -206,8 +206,8 @@ def test_verify_compares_weight_files_and_data_sets_at_hand(
     folder.mkdir()
     (folder / "labels.csv").write_text("subject,weight\n")
     config = {"dataset": "edema", "fingerprint": fingerprint(folder)}
-    faces = Draft(store, "faces", config, {}, STEP).publish({"dataset": "edema", "source": folder.as_uri()})
-    gone = Draft(store, "model", {"provenance": [{"file": "gone.onnx", "sha256": "0" * 64}]}, {"a": faces}, STEP)
+    faces = Draft(store, "faces", config, {}, REVISIONS).publish({"dataset": "edema", "source": folder.as_uri()})
+    gone = Draft(store, "model", {"provenance": [{"file": "gone.onnx", "sha256": "0" * 64}]}, {"a": faces}, REVISIONS)
     model = gone.publish({})
     assert main(["verify", model.uri]) == 0
     said = capsys.readouterr().out
@@ -216,7 +216,7 @@ def test_verify_compares_weight_files_and_data_sets_at_hand(
     (folder / "labels.csv").write_text("subject,weight\nx,1\n")
     assert main(["verify", model.uri]) == 65
     assert "The data set 'edema' has changed since it was used" in capsys.readouterr().err
-    wrong = Draft(store, "features", {"method": "imagenet", "weights_sha256": "0" * 64}, {}, STEP).publish({})
+    wrong = Draft(store, "features", {"method": "imagenet", "weights_sha256": "0" * 64}, {}, REVISIONS).publish({})
     weights = Path(sys.prefix) / "share" / "comface" / "efficientnet_lite0.safetensors"
     assert main(["verify", wrong.uri]) == (65 if weights.is_file() else 0)
 

@@ -18,7 +18,7 @@ def results(tmp_path) -> Callable[..., list[Artifact]]:
     store = FileStore(tmp_path / "store")
 
     def publish(kind: str, config: dict, inputs: dict, facts: dict, columns: dict | None = None) -> Artifact:
-        draft = Draft(store, kind, config, inputs, step="comface.tasks.metrics")
+        draft = Draft(store, kind, config, inputs, {"test": 1})
         draft.write_json("predictions.json" if columns else "data.json", columns or {})
         return draft.publish(facts)
 

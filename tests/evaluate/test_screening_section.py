@@ -45,7 +45,7 @@ def store(tmp_path) -> FileStore:
 
 
 def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects: bytes) -> Artifact:
-    draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, step="comface.tasks.metrics")
+    draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, {"test": 1})
     for name, data in objects.items():
         draft.write(name.replace("_", "."), data)
     return draft.publish(facts)
@@ -62,7 +62,7 @@ def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
 
 def report(store: FileStore, trained: Artifact, results) -> str:
     made = results(("smile",), ("scratch", "comface"), ("linear",))
-    mine = Draft(store, "transfer", {}, {"backbone": trained}, step="comface.tasks.metrics")
+    mine = Draft(store, "transfer", {}, {"backbone": trained}, {"test": 1})
     mine.write("predictions.json", made[1].read("predictions.json"))
     made[1] = mine.publish(made[1].facts)
     pictures = {"contact_sheet": contact_sheet(trained)} | screening(trained)

@@ -28,6 +28,7 @@ from comface.datasets.rehearsal.step import rehearse
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.step import evaluate
 from comface.generators import draw, load_generator
+from comface.generators.registry import GENERATORS
 from comface.methods.encoder import Sources
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.step import pretrain
@@ -69,7 +70,7 @@ def small_run(folder: Path) -> dict[str, Made]:
     store, made = FileStore(folder / "store"), dict[str, Made]()
 
     def keep(name: str, artifact: Artifact, values: Mapping[str, Any]) -> Artifact:
-        made[name] = Made(getattr(artifact.manifest, "revisions", {}), dict(values))
+        made[name] = Made(artifact.manifest.revisions, dict(values))
         return artifact
 
     tracks = [synthesize(store, composition("procedural"), 0)]
@@ -122,7 +123,7 @@ def small_run(folder: Path) -> dict[str, Made]:
     for name in ("stylegan", "stylegan3"):
         generator = load_generator(name, DATA / "generators" / STYLEGANS[name])
         images_NCHW = generator.render(draw(generator, [1, 2], 0.7)).clamp(-1, 1)
-        made[f"images of {name}"] = Made({}, {"images": told(images_NCHW.numpy())})
+        made[f"images of {name}"] = Made({name: GENERATORS[name].revision}, {"images": told(images_NCHW.numpy())})
     return made
 
 

@@ -36,7 +36,7 @@ from comface.store import FileStore
 @pytest.fixture
 def shards(tmp_path: Path) -> Any:
     """An artifact that looks like shards; nobody trains on it here."""
-    return Draft(FileStore(tmp_path / "store"), "shards", {}, {}, "comface.shard.step").publish({})
+    return Draft(FileStore(tmp_path / "store"), "shards", {}, {}, {"test": 1}).publish({})
 
 
 def plan_for(tmp_path: Path, run: str = "run-7", *overrides: str) -> str:

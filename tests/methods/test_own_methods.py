@@ -91,7 +91,7 @@ def faces(store: FileStore) -> Artifact:
         {"subject": f"s{i % 8}", "labels": {"age": float(age_N[i])}, "session": "", "phase": "", "sha256": f"{i:064d}"}
         for i in range(48)
     ]
-    draft = Draft(store, "faces", {"name": "drawn"}, {}, step="comface.transfer.align")
+    draft = Draft(store, "faces", {"name": "drawn"}, {}, {"test": 1})
     draft.write("faces.npy", array_bytes(images))
     draft.write_json("photos.json", rows)
     return draft.publish({"dataset": "fgnet", "rehearsal": True, "found": 48, "missed": {}})
@@ -101,7 +101,7 @@ def faces(store: FileStore) -> Artifact:
 def backbone(store: FileStore) -> Artifact:
     network, _ = build_backbone("narrow")
     config = {"backbone": "narrow", "image_size_px": 32, "view_share": 1.0}
-    draft = Draft(store, "backbone", config, {}, step="comface.pretrain.step")
+    draft = Draft(store, "backbone", config, {}, {"test": 1})
     state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
     draft.write("model.safetensors", safetensors.torch.save(state))
     return draft.publish({})

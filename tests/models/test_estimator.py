@@ -33,7 +33,7 @@ from comface.transfer.step import Item, transfer
 
 SUBJECTS, PHOTOS, ALIGNED_PX = 6, 4, 40
 TASK = Task(dataset="noise", label="smile", unit="points")
-STEP = "comface.seeds"
+REVISIONS = {"test": 1}
 
 
 def config_of(antisymmetric: bool) -> TransferConfig:
@@ -51,7 +51,7 @@ def noise(store: Store) -> Artifact:
             digest = hashlib.sha256(image.tobytes()).hexdigest()
             rows.append({"subject": f"s{person}", "labels": {"smile": smile}, "phase": "", "sha256": digest})
             images.append(image)
-    draft = Draft(store, "faces", {"face_size_px": ALIGNED_PX}, {}, STEP)
+    draft = Draft(store, "faces", {"face_size_px": ALIGNED_PX}, {}, REVISIONS)
     draft.write("faces.npy", array_bytes(np.stack(images)))
     draft.write_json("photos.json", rows)
     return draft.publish({"dataset": "noise"})
@@ -62,7 +62,7 @@ def untrained(store: Store) -> Artifact:
         torch.manual_seed(0)
         state = ComFace("narrow", None, 16).state_dict()
     config = PretrainConfig(backbone="narrow", image_size_px=32, view_share=0.8).model_dump(mode="json")
-    draft = Draft(store, "backbone", config, {}, STEP)
+    draft = Draft(store, "backbone", config, {}, REVISIONS)
     kept = {k: v.contiguous() for k, v in state.items() if k.startswith(("backbone.", "head."))}
     draft.write("model.safetensors", safetensors.torch.save(kept))
     return draft.publish({})

@@ -26,8 +26,9 @@ from comface.register.config import RegisterConfig
 from comface.register.step import RegisterResult, register
 from comface.store import FileStore, Store
 from comface.tasks.predictions import metrics_of
+from comface.weights.fetched import LANDMARKS
 
-STEP = "comface.seeds"
+REVISIONS = {"test": 1}
 SURE_FACES = (15, 16, 19, 22)
 """Seeds of dcgan whose faces the detector is sure of; the first two pass for one person."""
 SUBJECTS, PAIRS = 30, 8
@@ -55,8 +56,8 @@ def make_backbone(store: Store, seed: int) -> Artifact:
     import torch
 
     made_by = {"dcgan": {"weights_sha256": "ab" * 32}, "procedural": {"weights_sha256": ""}}
-    tracks = Draft(store, "tracks", {"generators": made_by}, {}, STEP).publish({})
-    shards = Draft(store, "shards", {}, {"tracks-00000": tracks}, STEP).publish(
+    tracks = Draft(store, "tracks", {"generators": made_by}, {}, REVISIONS).publish({})
+    shards = Draft(store, "shards", {}, {"tracks-00000": tracks}, REVISIONS).publish(
         {
             "train": {"tracks": 90, "images": 990, "identities": 90},
             "validation": {"tracks": 10, "images": 110, "identities": 10},
@@ -67,7 +68,7 @@ def make_backbone(store: Store, seed: int) -> Artifact:
         torch.manual_seed(seed)
         state = ComFace("narrow", None, 16).state_dict()
     config = PretrainConfig(backbone="narrow", image_size_px=64, seed=seed).model_dump(mode="json")
-    draft = Draft(store, "backbone", config, {"shards": shards}, STEP)
+    draft = Draft(store, "backbone", config, {"shards": shards}, REVISIONS)
     kept = {k: v.contiguous() for k, v in state.items() if k.startswith(("backbone.", "head."))}
     draft.write("model.safetensors", safetensors.torch.save(kept))
     return draft.publish({})
@@ -94,7 +95,8 @@ def make_transfer(
 ) -> Artifact:
     """`test_set`: another name, another test set."""
     rng = np.random.default_rng(len(task))
-    faces = Draft(store, "faces", {"task": task, "face_size_px": 96}, {}, STEP)
+    config = {"task": task, "face_size_px": 96, "files_sha256": {LANDMARKS: "cd" * 32}}
+    faces = Draft(store, "faces", config, {}, REVISIONS)
     faces.write("faces.npy", save_array(np.zeros((1, 96, 96, 3), np.uint8)))
     dataset = "fgnet" if task == "age" else "cohort"
     published_faces = faces.publish({"dataset": dataset, "rehearsal": task == "age"})
@@ -102,9 +104,9 @@ def make_transfer(
     address = {"task": task, "method": method, "mode": mode, "corr": corr, "set": test_set, **facts}
     if mode == "linear":
         size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
-        features = Draft(store, "features", {"method": method}, inputs, STEP).publish({"preprocessing": size})
+        features = Draft(store, "features", {"method": method}, inputs, REVISIONS).publish({"preprocessing": size})
         inputs = {"faces": published_faces, "features": features}
-    draft = Draft(store, "transfer", address, inputs, STEP)
+    draft = Draft(store, "transfer", address, inputs, REVISIONS)
     change_P = rng.normal(size=subjects * PAIRS)
     predicted_P = correlated(change_P, corr, rng)
     draft.write_json(
@@ -161,7 +163,7 @@ def build_chain(
         ),
     ]
     inputs = {f"transfer-{i:03d}": artifact for i, artifact in enumerate(transfers)} | {"backbone": backbone}
-    evaluation = Draft(store, "evaluation", {}, inputs, STEP).publish({})
+    evaluation = Draft(store, "evaluation", {}, inputs, REVISIONS).publish({})
     return Chain(store, backbone, evaluation, transfers)
 
 

@@ -87,7 +87,7 @@ def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_pat
     model.store.write(name, data)
     with pytest.raises(DataError, match=r"'heads/smile\.safetensors' .* is not what its manifest names"):
         load_estimator(model)
-    narrow = Draft(model.store, "model", {}, {}, "comface.seeds")
+    narrow = Draft(model.store, "model", {}, {}, {"test": 1})
     for other in model.manifest.objects:
         narrow.write(other, model.store.read(other))
     with pytest.raises(DataError, match=r"in heads/smile\.safetensors, it does not fit the backbone"):

@@ -22,16 +22,16 @@ pytestmark = pytest.mark.skipif(
 
 def evaluation_of(store: Store, rows: list[tuple[str, Path, float]]) -> Artifact:
     """An evaluation of a cohort of these photos: subject, photo, smile."""
-    cohort = Draft(store, "dataset", {"rows": str(rows)}, {}, "comface.seeds")
+    cohort = Draft(store, "dataset", {"rows": str(rows)}, {}, {"test": 1})
     lines = ["subject,file,smile"]
     for number, (subject, photo, smile) in enumerate(rows):
         cohort.write(f"{number}.png", photo.read_bytes())
         lines.append(f"{subject},{number}.png,{smile}")
     cohort.write("labels.csv", "\n".join(lines).encode())
     dataset = cohort.publish({"dataset": "cohort", "rehearsal": True})
-    faces = Draft(store, "faces", {}, {"dataset": dataset}, "comface.seeds").publish({"dataset": "cohort"})
-    transfer = Draft(store, "transfer", {}, {"faces": faces}, "comface.seeds").publish({})
-    return Draft(store, "evaluation", {}, {"transfer": transfer}, "comface.seeds").publish({})
+    faces = Draft(store, "faces", {}, {"dataset": dataset}, {"test": 1}).publish({"dataset": "cohort"})
+    transfer = Draft(store, "transfer", {}, {"faces": faces}, {"test": 1}).publish({})
+    return Draft(store, "evaluation", {}, {"transfer": transfer}, {"test": 1}).publish({})
 
 
 def test_of_two_people_the_one_whose_photos_pass_for_one_person_is_shown(

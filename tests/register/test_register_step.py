@@ -87,7 +87,7 @@ def test_other_thresholds_do_not_make_another_model_of_the_same_content(make_cha
 def test_another_report_of_the_same_results_does_not_make_another_model(make_chain: Callable, weights: Path) -> None:
     chain = make_chain()
     inputs = {f"result-{i}": artifact for i, artifact in enumerate(chain.transfers)}
-    report = Draft(chain.store, "evaluation", {"context": "another run"}, inputs, "comface.seeds").publish({})
+    report = Draft(chain.store, "evaluation", {"context": "another run"}, inputs, {"test": 1}).publish({})
     first, second = run(chain, weights), run(replace(chain, evaluation=report), weights)
     assert first.recorded.uri != second.recorded.uri
     assert first.version == second.version
@@ -148,7 +148,7 @@ def test_the_gate_computes_from_predictions_so_a_changed_figure_is_no_pass(make_
     forged = open_artifact(ours.uri)
     others = [a for a in chain.transfers if a.uri != ours.uri]
     inputs = {f"result-{i}": artifact for i, artifact in enumerate([forged, *others])}
-    evaluation = Draft(chain.store, "evaluation", {}, inputs, "comface.seeds").publish({})
+    evaluation = Draft(chain.store, "evaluation", {}, inputs, {"test": 1}).publish({})
     message = r"was changed: its recorded corr is 0\.6, but its predictions give -0\.6; run that transfer again"
     with pytest.raises(DataError, match=message):
         gate(chain.store, RegisterConfig(), evaluation)
@@ -158,7 +158,7 @@ def test_fine_tuned_networks_alone_make_a_model(make_chain: Callable, weights: P
     chain = make_chain(finetuned={"smile": 0.7, "age": 0.6})
     finetuned = [artifact for artifact in chain.transfers if artifact.facts["mode"] == "finetune"]
     inputs = {f"result-{i}": artifact for i, artifact in enumerate(finetuned)}
-    evaluation = Draft(chain.store, "evaluation", {}, inputs, "comface.seeds").publish({})
+    evaluation = Draft(chain.store, "evaluation", {}, inputs, {"test": 1}).publish({})
     result = run(replace(chain, evaluation=evaluation, transfers=finetuned), weights)
     assert result.version is not None
     assert result.version.reference == "comface@v1"

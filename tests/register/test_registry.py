@@ -29,7 +29,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def model(store: Store, content: str) -> Artifact:
-    draft = Draft(store, "model", {"content": content}, {}, "comface.seeds")
+    draft = Draft(store, "model", {"content": content}, {}, {"test": 1})
     draft.write("card.md", content.encode())
     return draft.publish({"tasks": {}, "metrics": []})
 
@@ -117,14 +117,14 @@ def test_without_a_reference_and_a_champion_the_newest_comface_is_meant_never_an
 
 def test_a_path_names_a_model_and_every_name_of_a_model_names_its_backbone(tmp_path: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
-    backbone = Draft(store, "backbone", {}, {}, "comface.seeds").publish({})
-    made = Draft(store, "model", {}, {"backbone": backbone}, "comface.seeds").publish({})
+    backbone = Draft(store, "backbone", {}, {}, {"test": 1}).publish({})
+    made = Draft(store, "model", {}, {"backbone": backbone}, {"test": 1}).publish({})
     Registry(store, "comface").register(made, NOW)
     path = made.uri.removeprefix("file://")
     assert resolve_model(store, path)[1].sha256 == made.sha256
     for reference in ("comface", "comface@v1", path, made.uri, backbone.uri, backbone.uri.removeprefix("file://")):
         assert resolve_backbone(store, reference).sha256 == backbone.sha256
-    tracks = Draft(store, "tracks", {}, {}, "comface.seeds").publish({})
+    tracks = Draft(store, "tracks", {}, {}, {"test": 1}).publish({})
     with pytest.raises(DataError, match="kind 'tracks', neither a backbone nor a model"):
         resolve_backbone(store, tracks.uri)
 
@@ -156,7 +156,7 @@ def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
 
 
 def test_a_uri_of_something_else_is_refused(tmp_path: Path) -> None:
-    artifact = Draft(open_store(tmp_path.as_uri()), "tracks", {}, {}, "comface.seeds").publish({})
+    artifact = Draft(open_store(tmp_path.as_uri()), "tracks", {}, {}, {"test": 1}).publish({})
     with pytest.raises(DataError, match="kind 'tracks', not 'model'"):
         resolve_model(open_store(tmp_path.as_uri()), artifact.uri)
 

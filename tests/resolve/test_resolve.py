@@ -222,8 +222,8 @@ def test_screening_by_a_backbone_that_is_not_at_hand_is_refused_before_anything_
 
 def test_the_backbone_that_screens_may_be_named_by_a_model_and_is_fixed_in_the_plan(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
-    backbone = Draft(store, "backbone", {}, {}, "comface.seeds").publish({})
-    made = Draft(store, "model", {}, {"backbone": backbone}, "comface.seeds").publish({})
+    backbone = Draft(store, "backbone", {}, {}, {"test": 1}).publish({})
+    made = Draft(store, "model", {}, {"backbone": backbone}, {"test": 1}).publish({})
     Registry(store, "comface").register(made, datetime(2026, 3, 1, tzinfo=UTC))
     method = ("screening.action=report", "screening.method=comface", "screening.backbone=comface@v1")
     plans = make_plans(laptop(*method, store=store.uri), "run-1")

@@ -346,7 +346,7 @@ def test_the_reader_reads_what_an_earlier_run_published(sharded: Artifact, tmp_p
 
 
 def test_an_index_that_is_not_one_is_a_data_error(store: FileStore, tmp_path: Path) -> None:
-    draft = Draft(store, "shards", {}, {}, "comface.shard.step")
+    draft = Draft(store, "shards", {}, {}, {"test": 1})
     draft.write("train-00000.tar", b"")
     draft.write("train-00000.index.json", b'[{"track": 3}]')
     facts = {"alphas": [0.0], "image_size_px": 32, "train": {"shards": ["train-00000.tar"]}}

@@ -71,7 +71,7 @@ def test_aligning_again_finds_the_same_artifact_and_changed_data_make_another(tm
 
 def test_a_rehearsal_artifact_is_read_where_it_lies_and_says_that_it_is_one(tmp_path, fgnet):
     store = FileStore(tmp_path / "store")
-    draft = Draft(store, "dataset", {}, {}, step="comface.transfer.align")
+    draft = Draft(store, "dataset", {}, {}, {"test": 1})
     for path in sorted(p for p in fgnet.rglob("*") if p.is_file()):
         draft.write(path.relative_to(fgnet).as_posix(), path.read_bytes())
     dataset = draft.publish({"rehearsal": True, "layout": "fgnet"})

@@ -42,7 +42,7 @@ def drawn_faces(store, name="drawn", subjects=8, photos=8, seed=0):
             row = {"subject": f"Jane {subject}", "labels": {"smile": smile}, "session": "", "phase": ""}
             rows.append(row | {"sha256": hashlib.sha256(image.tobytes()).hexdigest()})
             images.append(image)
-    draft = Draft(store, "faces", {"name": name}, {}, step="comface.transfer.align")
+    draft = Draft(store, "faces", {"name": name}, {}, {"test": 1})
     draft.write("faces.npy", array_bytes(np.stack(images)))
     draft.write_json("photos.json", rows)
     return draft.publish({"dataset": name, "rehearsal": True, "found": len(rows), "missed": {"no face": 2}})
@@ -56,7 +56,7 @@ def random_backbone(store):
     state = {f"backbone.{k}": v for k, v in network.state_dict().items()}
     state |= {f"head.{k}": v for k, v in head.state_dict().items()}
     config = PretrainConfig(backbone="narrow", image_size_px=32).model_dump(mode="json")
-    draft = Draft(store, "backbone", config, {}, step="comface.pretrain.step")
+    draft = Draft(store, "backbone", config, {}, {"test": 1})
     draft.write("model.safetensors", safetensors.torch.save(state))
     return draft.publish({})
 
@@ -162,7 +162,7 @@ def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_t
     store, faces, _, backbone = world
     state = safetensors.torch.load(backbone.read("model.safetensors"))
     state["head.linear.weight"].zero_()
-    draft = Draft(store, "backbone", {**backbone.manifest.config, "seed": 5}, {}, step="comface.pretrain.step")
+    draft = Draft(store, "backbone", {**backbone.manifest.config, "seed": 5}, {}, {"test": 1})
     draft.write("model.safetensors", safetensors.torch.save(state))
     dead = draft.publish({})
     config = CONFIG.model_copy(update={"folds": 2, "epochs": 1, "pairs_per_subject": 4})
@@ -205,7 +205,7 @@ def test_the_digest_of_the_test_set_is_equal_across_methods_and_modes_and_follow
     assert run(world, config=CONFIG.model_copy(update={"folds": 3})).facts["test_sha256"] not in digests
     assert run(world, task=ACROSS).facts["test_sha256"] not in digests
     faces = world[1]
-    repainted = Draft(store, "faces", {"name": "repainted"}, {}, step="comface.transfer.align")
+    repainted = Draft(store, "faces", {"name": "repainted"}, {}, {"test": 1})
     rows = faces.read_json("photos.json")
     rows[0]["sha256"] = "0" * 64
     repainted.write("faces.npy", faces.read("faces.npy"))

@@ -1,10 +1,11 @@
 """Artifacts and their manifests: how steps meet, and how every number is traced back.
 
-An artifact is a folder of the store whose address is a function of what makes it: step, configuration, the inputs'
-manifests and the code. So a step that finds its artifact published has nothing to do, and two runs share what
-is equal. Data are written first and `manifest.json` last, and only where there is none yet; a reader that finds no
-manifest finds nothing. The manifest is sealed, and who refers to it names its sha256 (`URI#sha256=HEX`); what it names
-is checked against size and sha256.
+An artifact is a folder of the store whose address is a hash of what decides its bytes: the fields that matter, the
+addresses of its inputs, and the REVISION of each piece of code that makes it, a number that is raised when what the
+code makes changes. So a step that finds its artifact published has nothing to do, two runs share what is equal, and a
+reworded text makes nothing anew. Data are written first and `manifest.json` last, and only where there is none yet; a
+reader that finds no manifest finds nothing. The manifest is sealed, and who refers to it names its sha256
+(`URI#sha256=HEX`); what it names is checked against size and sha256.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 << 20
 ADOPTED_BYTES = 64 << 30
 """The largest object of an interrupted run that is looked at; nothing names its size."""
-SCHEMA = "comface/manifest/2"
+SCHEMA = "comface/manifest/3"
+"""What is written. 2 is read too: it names no revisions."""
 PIN = "#sha256="
 
 T = TypeVar("T")
@@ -54,10 +56,11 @@ class Reference(BaseModel):
 
 class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schema_name: str = Field(alias="schema", pattern=f"^{SCHEMA}$")
+    schema_name: str = Field(alias="schema", pattern="^comface/manifest/[23]$")
     kind: str
     config: dict[str, Any]
-    code: dict[str, str]
+    revisions: dict[str, int] = Field(default={}, description="step or package → its REVISION")
+    code: dict[str, str] = Field(description="version and digest of the package, as provenance")
     inputs: dict[str, Reference]
     objects: dict[str, StoredObject]
     facts: dict[str, Any]
@@ -85,6 +88,11 @@ class Artifact:
     def root(self) -> str:
         """URI of the store in which it lies at KIND/ADDRESS."""
         return self.uri.rsplit("/", 2)[0]
+
+    @property
+    def address(self) -> str:
+        """KIND/ADDRESS, the same in every store."""
+        return relative(self.uri, self.root)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -151,16 +159,22 @@ class Draft:
     """An artifact being made. Its address is known before any work; `publish` makes it visible in one step."""
 
     def __init__(
-        self, store: Store, kind: str, config: Mapping[str, Any], inputs: Mapping[str, Artifact], step: str
+        self,
+        store: Store,
+        kind: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Artifact],
+        revisions: Mapping[str, int],
     ) -> None:
-        self.kind, self.config, self.inputs = kind, dict(config), dict(inputs)
-        self.code = {"version": __version__, "step": step, "digest": code_digest(step)}
-        made_from = {name: artifact.sha256 for name, artifact in self.inputs.items()}
-        digest = hashlib.sha256(canonical_json([kind, self.config, made_from, self.code]).encode()).hexdigest()
-        self.root, self.store = store.uri, store.child(f"{kind}/{digest[:20]}")
+        self.kind, self.config, self.inputs, self.revisions = kind, dict(config), dict(inputs), dict(revisions)
+        self.root, self.store = store.uri, self._place(store, {name: each.address for name, each in inputs.items()})
         self.objects: dict[str, StoredObject] = {}
         self._keys: dict[str, str] = {}
         self._before: list[str] | None = None
+        self._published: Artifact | None = None
+        if (found := self.published() if inputs else None) is not None and self._is_stale(found):
+            self._published = None
+            self.store = self._place(store, {name: each.sha256 for name, each in inputs.items()})
 
     @property
     def uri(self) -> str:
@@ -168,10 +182,19 @@ class Draft:
 
     def published(self) -> Artifact | None:
         """The artifact, where an earlier run has published it whole."""
-        if not self.store.exists(MANIFEST):
-            return None
-        logger.debug(f"{self.uri} is published already and is reused")
-        return open_artifact(self.store.uri, self.kind, self.store)
+        if self._published is None and self.store.exists(MANIFEST):
+            logger.debug(f"{self.uri} is published already and is reused")
+            self._published = open_artifact(self.store.uri, self.kind, self.store)
+        return self._published
+
+    def _place(self, store: Store, made_from: Mapping[str, str]) -> Store:
+        words = [self.kind, self.config, made_from, self.revisions]
+        return store.child(f"{self.kind}/{hashlib.sha256(canonical_json(words).encode()).hexdigest()[:20]}")
+
+    def _is_stale(self, found: Artifact) -> bool:
+        """Whether an input was deleted and made again since: its address is the same, its manifest another. What was
+        made from it then stays as it is; what is made from it now lies beside, at an address of the manifests."""
+        return any(found.manifest.inputs[name].sha256 != each.sha256 for name, each in self.inputs.items())
 
     def write(self, name: str, data: bytes) -> None:
         """Another run may make the same artifact at the same time, with other bits (another number of threads, a GPU),
@@ -210,7 +233,8 @@ class Draft:
             schema=SCHEMA,
             kind=self.kind,
             config=self.config,
-            code=self.code,
+            revisions=self.revisions,
+            code={"version": __version__, "digest": code_digest()},
             inputs={name: artifact.reference_from(self.root) for name, artifact in self.inputs.items()},
             objects=dict(sorted(self.objects.items())),
             facts=dict(facts),

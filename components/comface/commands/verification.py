@@ -71,7 +71,7 @@ def made_by(artifact: Artifact) -> str:
     from comface.artifacts.code_digest import code_digest
 
     code = artifact.manifest.code
-    present = code_digest(code.get("step", "")) == code["digest"]
+    present = code_digest() == code["digest"]
     return f"version {code['version']}, {'the installed code' if present else 'other code than the installed one'}"
 
 
@@ -112,7 +112,8 @@ def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
             method = record["method"]
             yield f"The weight file of '{method}'", record["weights_sha256"], _method_file(method, weights)
     rows = [(row["file"], row["sha256"]) for row in config.get("provenance", ())]
-    for name, sha256 in [*instruments.get("scorers_sha256", {}).items(), *rows]:
+    files = [*config.get("files_sha256", {}).items(), *instruments.get("scorers_sha256", {}).items()]
+    for name, sha256 in [*files, *rows]:
         if sha256:
             yield f"The file '{name}'", sha256, _packaged(name)
     if config.get("fingerprint"):

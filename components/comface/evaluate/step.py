@@ -27,6 +27,9 @@ from comface.store import Store
 
 logger = logging.getLogger(__name__)
 
+REVISION = 1
+"""Raised when the same results give other figures, or the report another page that is worth making again."""
+
 
 def evaluate(
     store: Store,
@@ -46,7 +49,7 @@ def evaluate(
         "absent": absent,
     }
     inputs = {_name(artifact): artifact for artifact in results}
-    draft = Draft(store, "evaluation", address, inputs, step=__name__)
+    draft = Draft(store, "evaluation", address, inputs, {"evaluate": REVISION})
     if (done := draft.published()) is not None:
         return done
     scored = read_results(results, config)

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
 from comface.faces.framing import EYE_DISTANCE_PX, EYES_MIDPOINT_PX, FRAME_PX, resized
-from comface.weights.fetched import LANDMARKS, model_path
+from comface.weights.fetched import LANDMARKS, model_digest, model_path
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -49,6 +49,14 @@ DARK = 40.0
 """Mean of the 255 levels below which a photo is called dark."""
 DOMINANT = 2.0
 """A face that is this many times as large as the next one is meant, the others are passers-by."""
+
+
+def finder_files() -> dict[str, str]:
+    """Of the weight file that finding a face reads, name and sha256; none where it is not at hand."""
+    try:
+        return {LANDMARKS: model_digest(LANDMARKS)[1]}
+    except ConfigurationError:
+        return {}
 
 
 class NoUsableFace(DataError):

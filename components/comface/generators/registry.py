@@ -35,6 +35,9 @@ class Generator:
     load: Callable[[Path | None, str], FaceGenerator]
     """From a weight file, on a device. Raises ConfigurationError without weights that it needs, DataError for a file
     that it refuses."""
+    revision: int = 1
+    """Raised when it makes other images of the same seeds, weights and directions: all that it rendered is then
+    rendered again."""
     embedded: bool = False
     """Comes with the set-up, and is not one of the paper's; otherwise a user brings its weights and directions."""
     fetched: str = ""

@@ -11,7 +11,10 @@ from __future__ import annotations
 from comface.methods.encoder import Encoder, Sources
 from comface.methods.registry import METHODS, challenger, in_order, method
 
-__all__ = ["METHODS", "Encoder", "Sources", "challenger", "in_order", "load_method", "method"]
+__all__ = ["METHODS", "REVISION", "Encoder", "Sources", "challenger", "in_order", "load_method", "method"]
+
+REVISION = 1
+"""Raised when a method gives other features of the same faces and weights, by this package or by networks/."""
 
 
 def load_method(name: str, sources: Sources) -> Encoder:

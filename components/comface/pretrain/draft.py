@@ -9,7 +9,8 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.pretrain.config import PretrainConfig
 from comface.store import Store
 
-STEP = "comface.pretrain.step"
+REVISION = 1
+"""Raised when the same shards and settings give another backbone, by this package or by networks/."""
 RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s"}
 """Fields that say where to train, not what: they are no part of the artifact's address."""
 WITHOUT_BATCHNORM = ("vit_b_16",)
@@ -25,7 +26,7 @@ def draft_backbone(
     made_from = config.model_dump(mode="json", exclude=RUNTIME_FIELDS)
     if config.backbone not in WITHOUT_BATCHNORM:
         made_from["batchnorm_over_processes"] = process_count(config, environment)
-    return Draft(store, "backbone", made_from, {"shards": shards}, STEP)
+    return Draft(store, "backbone", made_from, {"shards": shards}, {"pretrain": REVISION})
 
 
 def process_count(config: PretrainConfig, environment: Mapping[str, str] = os.environ) -> int:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comface.artifacts.manifest import Artifact, file_sha256
-from comface.datasets.rehearsal.registry import REHEARSALS
+from comface.artifacts.manifest import Artifact
 from comface.faces.lightness import added, tenths
 from comface.generators.registry import GENERATORS
 from comface.methods import method
-from comface.weights.fetched import LANDMARKS, provenance_path
+from comface.weights.fetched import provenance_path
 
 KEYS = ("licence", "trained_on", "citation", "package")
 
@@ -52,7 +51,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
     used: dict[tuple[str, str], set[str]] = {}
     for artifact in behind:
         for file, sha256, role in _files(artifact):
-            used.setdefault((file, sha256 or _sha256(weights / file)), set()).add(role)
+            used.setdefault((file, sha256), set()).add(role)
     return Origins(
         tuple(sorted(generators)) or tuple(shards.get("generators", ())),
         total("tracks"),
@@ -92,29 +91,24 @@ def _dataset(faces: Artifact) -> str:
 
 
 def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
-    """(file, sha256 where the manifest records it, role) of every published file that made this artifact."""
+    """(file, sha256, role) of every published file that made this artifact."""
     kind, config, facts = artifact.manifest.kind, artifact.manifest.config, artifact.facts
+    files = dict(config.get("files_sha256", {}))
     if kind == "tracks":
         for name, made in _generators(artifact).items():
             if made.get("weights_sha256"):
                 yield (name in GENERATORS and GENERATORS[name].fetched) or name, made["weights_sha256"], "generator"
-        if config.get("synthesize", {}).get("screen_faces") and any(map(_looked_at, _generators(artifact))):
-            yield LANDMARKS, "", "face finder"
+        yield from ((name, sha256, "face finder") for name, sha256 in files.items())
     elif kind == "screening":
         instruments = _instruments(artifact)
         for name, sha256 in instruments.get("scorers_sha256", {}).items():
             yield name, sha256, "screening"
         if instruments.get("weights_sha256"):
             yield method(instruments["method"]).fetched, instruments["weights_sha256"], "screening"
-    elif kind == "dataset" and facts.get("dataset") in REHEARSALS:
-        for name in REHEARSALS[facts["dataset"]].needs:
-            yield name, "", "rehearsal data"
+    elif kind == "dataset":
+        yield from ((name, sha256, "rehearsal data") for name, sha256 in files.items())
     elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
-        yield LANDMARKS, "", "face finder"
-
-
-def _looked_at(generator: str) -> bool:
-    return generator not in GENERATORS or not GENERATORS[generator].always_a_face
+        yield from ((name, sha256, "face finder") for name, sha256 in files.items())
 
 
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
@@ -125,8 +119,3 @@ def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, An
         told = {}
     known = told if isinstance(told, dict) and told.get("sha256") == sha256 else {}
     return {"file": file, "role": ", ".join(sorted(roles)), "sha256": sha256} | {key: known.get(key) for key in KEYS}
-
-
-def _sha256(path: Path) -> str:
-    """Where the manifest records none: of the file that lies here."""
-    return file_sha256(path) if path.is_file() else ""

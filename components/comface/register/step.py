@@ -33,7 +33,8 @@ from comface.register.origins import origins
 from comface.store import Store
 from comface.weights.fetched import models_folder
 
-STEP = "comface.register.step"
+GATE_REVISION, REVISION = 1, 1
+"""Of the decision, and of the model: each raised when the same inputs give another one."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     registry = Registry(store, config.name)
     champion = registry.champion()
     inputs = {"evaluation": evaluation} | ({"champion": registry.open(champion)} if champion else {})
-    draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, STEP)
+    draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, {"gate": GATE_REVISION})
     if (done := draft.published()) is not None:
         return _decision(done.read_json("decision.json")), done
     before = [Metric(**row.model_dump()) for row in read_facts(inputs["champion"]).metrics] if champion else None
@@ -109,7 +110,7 @@ def make_model(
     inputs = {"backbone": backbone} | dict(sorted(named.items()))
     behind = origins(inputs.values(), published_weights)
     settings = {"name": config.name, "interval_coverage": config.interval_coverage}
-    draft = Draft(store, "model", settings | {"provenance": list(behind.files)}, inputs, STEP)
+    draft = Draft(store, "model", settings | {"provenance": list(behind.files)}, inputs, {"register": REVISION})
     if (done := draft.published()) is not None:
         return done
     record = heads_record(heads, config.interval_coverage)

@@ -13,9 +13,11 @@ import numpy as np
 
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
+from comface.faces import REVISION as FACES
 from comface.faces.scorers import SCORERS, score
 from comface.generators import load_generator
 from comface.generators.registry import GENERATORS
+from comface.methods import REVISION as METHODS
 from comface.methods.gallery import embedder
 from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures, figures
@@ -30,7 +32,9 @@ from comface.tracks.sources import Load, open_sources
 from comface.tracks.supplies import Files
 from comface.weights.fetched import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 
-STEP = "comface.screening.step"
+REVISION = 1
+"""Raised when the same images give other figures or verdicts."""
+REVISIONS = {"screening": REVISION, "faces": FACES, "methods": METHODS}
 SAID_FROM_SD = 0.5
 """What moves along by at least this much is named in the facts."""
 
@@ -54,7 +58,8 @@ def screen_composition(
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
     }
     inputs, tools = _tools(config, instruments)
-    draft = Draft(store, "screening", made_from | _asked(config, tools), inputs, STEP)
+    revisions = REVISIONS | {name: GENERATORS[name].revision for name in sources}
+    draft = Draft(store, "screening", made_from | _asked(config, tools), inputs, revisions)
     return draft.published() or _publish(draft, RenderedSample(synthesize, sources, config.seed), config, tools)
 
 
@@ -71,7 +76,7 @@ def screen_tracks(
     parts = sorted(tracks, key=lambda artifact: artifact.uri)
     inputs, tools = _tools(config, instruments)
     inputs |= {f"tracks-{i:05d}": part for i, part in enumerate(parts)}
-    draft = Draft(store, "screening", _asked(config, tools), inputs, STEP)
+    draft = Draft(store, "screening", _asked(config, tools), inputs, REVISIONS)
     return draft.published() or _publish(draft, StoredSample(parts, config.seed, load), config, tools)
 
 

@@ -25,7 +25,8 @@ from comface.store import Store
 from comface.tracks.located import INDEX, Located, check_parts, located_tracks, track_jpegs
 from comface.tracks.tar import TrackTar
 
-STEP = "comface.shard.step"
+REVISION = 1
+"""Raised when other bytes are made of the same tracks."""
 READERS = 8
 """Ranges asked for at once: a track is one request of about 1.2 MB, whose price at a store is its latency."""
 
@@ -49,7 +50,8 @@ def shard(
         screened.check()
     inputs = {f"tracks-{i:05d}": artifact for i, artifact in enumerate(parts)}
     made_from = config.model_dump(mode="json") | ({"screened": True} if screened is not None else {})
-    draft = Draft(store, "shards", made_from, inputs | ({"screening": screening} if screening else {}), STEP)
+    inputs |= {"screening": screening} if screening else {}
+    draft = Draft(store, "shards", made_from, inputs, {"shard": REVISION})
     published = draft.published()
     if published is not None:
         return published

@@ -19,8 +19,11 @@ from typing import TypeVar
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
+from comface.faces import REVISION as FACES
+from comface.faces.detection import finder_files
 from comface.faces.lightness import skin_lightness
 from comface.generators import load_generator
+from comface.generators.registry import GENERATORS
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
 from comface.store import Store
@@ -37,7 +40,8 @@ from comface.tracks.tar import Track
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-STEP = "comface.synthesize.step"
+REVISION = 1
+"""Raised when a generator's tracks come out otherwise, by this package or by tracks/."""
 ENCODERS = 2
 """Threads that encode: at 256 px one of them keeps pace with 7,000 images/s."""
 WAITING_TRACKS = 8
@@ -85,8 +89,10 @@ def synthesize(
         "synthesize": config.model_dump(mode="json"),
         "part": part,
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
+        "files_sha256": finder_files() if config.screen_faces and any(finder_for(name) for name in sources) else {},
     }
-    draft = Draft(store, "tracks", made_from, {}, STEP)
+    revisions = {"synthesize": REVISION, "faces": FACES} | {name: GENERATORS[name].revision for name in sources}
+    draft = Draft(store, "tracks", made_from, {}, revisions)
     published = draft.published()
     if published is not None:
         return published

@@ -33,11 +33,15 @@ from comface.datasets.place import artifact_folder, fingerprint, local_folder
 from comface.datasets.registry import Layout
 from comface.datasets.registry import layout as layout_called
 from comface.errors import DataError
-from comface.faces.detection import NoUsableFace, align, find_face
+from comface.faces import REVISION as FACES
+from comface.faces.detection import NoUsableFace, align, find_face, finder_files
 from comface.runtime.progress import counted, shown
 from comface.store import Store
 
 logger = logging.getLogger(__name__)
+
+REVISION = 1
+"""Raised when the same data set gives other faces, labels or rows, by this module or by datasets/."""
 
 
 def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact | None = None) -> Artifact:
@@ -45,13 +49,14 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
 
     Raises DataError for a data set that cannot be trusted, or in which no face is found at all."""
     layout = layout_called(source.layout)
-    address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name} | dict(layout.decided_by())
+    address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name, "files_sha256": finder_files()}
+    address |= layout.decided_by()
     if dataset is not None:
         folder, inputs = None, {"dataset": dataset}
     else:
         folder, inputs = local_folder(source.uri), {}
         address["fingerprint"] = fingerprint(folder, source.uri)
-    draft = Draft(store, "faces", address, inputs, step=__name__)
+    draft = Draft(store, "faces", address, inputs, {"align": REVISION, "faces": FACES})
     if (done := draft.published()) is not None:
         return done
     place = source.uri if dataset is None else dataset.uri

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from comface.artifacts.arrays import array_bytes, read_array
 from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
-from comface.methods import load_method
+from comface.methods import REVISION, load_method
 from comface.methods import method as method_called
 from comface.methods.encoder import Sources, best_device, encode
 from comface.runtime.progress import counted
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def features(store: Store, method: str, faces: Artifact, sources: Sources) -> Artifact:
     """Those of `faces`, made or found made."""
     made, inputs = method_called(method).inputs(sources)
-    draft = Draft(store, "features", {"method": method} | made, {"faces": faces} | inputs, step=__name__)
+    draft = Draft(store, "features", {"method": method} | made, {"faces": faces} | inputs, {"methods": REVISION})
     return draft.published() or _make(draft, method, faces, sources)
 
 

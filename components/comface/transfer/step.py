@@ -28,6 +28,7 @@ from comface.artifacts.arrays import read_array
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
+from comface.methods import REVISION as METHODS
 from comface.methods import method as method_called
 from comface.methods.encoder import Sources, best_device
 from comface.networks.head import Head
@@ -43,6 +44,8 @@ from comface.transfer.pairs import Pairs, draw_pairs
 
 logger = logging.getLogger(__name__)
 
+REVISION = 1
+"""Raised when the same faces and settings give other estimates or heads."""
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
 PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 
@@ -99,7 +102,8 @@ def transfer(
     else:
         of_method, of_inputs = method_called(item.method).inputs(sources)
         address, inputs = address | of_method, inputs | of_inputs
-    draft = Draft(store, "transfer", address, inputs, step=__name__)
+    revisions = {"transfer": REVISION} | ({"methods": METHODS} if item.mode == "finetune" else {})
+    draft = Draft(store, "transfer", address, inputs, revisions)
     if (done := draft.published()) is not None:
         return done
     pairs = {name: _pairs(config, item, each, name) for name, each in sets.items()}

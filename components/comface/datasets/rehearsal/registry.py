@@ -9,6 +9,7 @@ from pathlib import Path
 from comface.datasets.config import RehearseConfig
 from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS
 
+EDEMA = ("edema_sessions", "edema_frames")
 COHORT = "cohort"
 """The scored cohort, of whose photos the first comparison after a run is made."""
 
@@ -20,10 +21,13 @@ class Rehearsal:
     """Each with a change that no two photos of one person exceed."""
     people: str
     """The field of RehearseConfig that counts them."""
+    fields: tuple[str, ...]
+    """What else of it matters, beside the size and the seed that all have."""
     photos: Callable[[RehearseConfig], int]
     """Of each person, about."""
     write: Callable[[Path, RehearseConfig], None]
     """Its files, into an empty folder."""
+    generator: str = "procedural"
     needs: tuple[str, ...] = ()
     """Fetched files that it is made with."""
 
@@ -67,18 +71,23 @@ REHEARSALS = {
         "disfa",
         {"au6": 4, "au12": 4},  # of frames with intensity 1 to 5
         "disfa_subjects",
+        ("disfa_frames",),
         lambda config: config.disfa_frames,
         _disfa,
     ),
-    "fgnet": Rehearsal("fgnet", {"age": 60}, "fgnet_subjects", lambda config: config.fgnet_images, _fgnet),
-    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients", _edema_photos, _edema_a),
-    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients", _edema_photos, _edema_b),
+    "fgnet": Rehearsal(
+        "fgnet", {"age": 60}, "fgnet_subjects", ("fgnet_images",), lambda config: config.fgnet_images, _fgnet
+    ),
+    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients", EDEMA, _edema_photos, _edema_a),
+    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients", EDEMA, _edema_photos, _edema_b),
     COHORT: Rehearsal(
         "pairs",
         {"smile": 30, "apparent-age": 100},
         "cohort_subjects",
+        ("cohort_photos",),
         lambda config: config.cohort_photos,
         _cohort,
+        "dcgan",
         (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET),
     ),
 }

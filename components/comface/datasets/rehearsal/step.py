@@ -8,14 +8,24 @@ from __future__ import annotations
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.datasets.config import RehearseConfig
 from comface.datasets.rehearsal.registry import REHEARSALS, Rehearsal
 from comface.errors import ConfigurationError
+from comface.faces import REVISION as FACES
+from comface.generators.registry import GENERATORS
+from comface.methods import REVISION as METHODS
 from comface.store import Store
+from comface.weights.fetched import model_digest
 
 logger = logging.getLogger(__name__)
+
+
+REVISION = 1
+"""Raised when the same settings give other photos or labels, by this package. The scored cohort also follows faces/ and
+methods/, which find, score and recognise its faces."""
 
 
 def rehearsal_of(name: str) -> Rehearsal:
@@ -27,11 +37,22 @@ def rehearsal_of(name: str) -> Rehearsal:
     return REHEARSALS[name]
 
 
+def _made_from(name: str, rehearsal: Rehearsal, config: RehearseConfig) -> tuple[dict[str, Any], dict[str, int]]:
+    """The fields, files and revisions that decide the data set's bytes. Raises ConfigurationError for a file that is
+    not there."""
+    fields = {rehearsal.people, *rehearsal.fields, "image_size_px", "seed"}
+    files = {file: model_digest(file)[1] for file in rehearsal.needs}
+    revisions = {"rehearse": REVISION, rehearsal.generator: GENERATORS[rehearsal.generator].revision}
+    if rehearsal.needs:
+        revisions |= {"faces": FACES, "methods": METHODS}
+    return config.model_dump(mode="json", include=fields) | {"dataset": name, "files_sha256": files}, revisions
+
+
 def rehearse(store: Store, name: str, layout: str, config: RehearseConfig) -> Artifact:
     """The rehearsal of the data set `name`, made or found made."""
     rehearsal = rehearsal_of(name)
-    address = config.model_dump(mode="json") | {"dataset": name}
-    draft = Draft(store, "dataset", address, {}, __name__)
+    made_from, revisions = _made_from(name, rehearsal, config)
+    draft = Draft(store, "dataset", made_from, {}, revisions)
     if (done := draft.published()) is not None:
         return done
     logger.info(f"making the synthetic rehearsal data set '{name}'")
