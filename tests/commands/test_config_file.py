@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_is_named(study: Path, capsys: pytest.Capture
         assert main(["config", "--config", name]) == 64
         assert expected in capsys.readouterr().err
     Path("latin.yaml").write_bytes("a: ü".encode("latin-1"))
-    with pytest.raises(ConfigurationError, match=r"'latin.yaml' is not text in UTF-8; save it so\."):
+    with pytest.raises(ConfigurationError, match=r"'latin.yaml' is not UTF-8 text; save it as UTF-8\."):
         read_config(Path("latin.yaml"))
     Path("empty.yaml").write_text("# nothing yet\n")
     assert read_config(Path("empty.yaml")).overrides() == []

@@ -48,7 +48,7 @@ def test_names_lists_ranges_and_steps(cron: str, next_tick: str) -> None:
 @pytest.mark.parametrize(
     ("cron", "sentence"),
     [
-        ("0 2 * * 1", r"has five fields, KFP's have six, seconds first; write '0 0 2 \* \* 1'"),
+        ("0 2 * * 1", r"has five fields, but KFP needs six, seconds first; write '0 0 2 \* \* 1'"),
         ("@weekly", "does not have six fields"),
         ("0 0 24 * * *", r"The hour '24' of the cron expression '0 0 24 \* \* \*' is not within 0-23"),
         ("0 0 2 * * 7", r"The weekday '7' .* is not within 0-6 \(Sunday is 0\)"),
@@ -56,7 +56,7 @@ def test_names_lists_ranges_and_steps(cron: str, next_tick: str) -> None:
         ("0 0 2 * FOO *", "The month 'FOO'"),
         ("0 0/0 2 * * *", "The minute '0/0'"),
         ("0 30-10 2 * * *", "The minute '30-10'"),
-        ("0 0 2 30 2 *", "never comes"),
+        ("0 0 2 30 2 *", "never ticks"),
         ("* 0 2 * * *", "more often than every 5 minutes"),
         ("0 */4 * * * *", "more often than every 5 minutes"),
         ("0 0,59 * * * *", "more often than every 5 minutes"),
@@ -69,7 +69,7 @@ def test_names_lists_ranges_and_steps(cron: str, next_tick: str) -> None:
         ("0 */0 2 * * *", r"The minute '\*/0'"),
         ("0 0 2, * * *", "The hour ''"),
         ("0 0 " + "9" * 5000 + " * * *", "The hour '9999"),
-        ("0 0 2 31 4,6,9,11 *", "never comes"),
+        ("0 0 2 31 4,6,9,11 *", "never ticks"),
     ],
 )
 def test_what_kfp_would_refuse_or_understand_otherwise_is_one_sentence(cron: str, sentence: str) -> None:

@@ -1,7 +1,7 @@
-"""A configuration file, `--config FILE.yaml`: what it says, as `field=value` overrides, and where it says it.
+"""A configuration file, `--config FILE.yaml`: its fields as `field=value` overrides, and their lines.
 
-In: plain YAML of a bounded size (reading.py), nested as docs/data.md shows it. Out: overrides, and for each field the
-file and line, so that an error names them. The file may name the profile that it changes: `profile: paper`.
+In: plain YAML of a bounded size (config/reading.py), nested as in docs/data.md. Out: overrides, and for each field the
+file and line, so that an error names them. The file may name its profile: `profile: paper`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ConfigFile:
         ]
 
     def places(self, overrides: Iterable[str]) -> dict[str, str]:
-        """Where the file says each field; empty for fields that one of `overrides` says again."""
+        """File and line of each field; empty for fields that `overrides` sets again."""
         again = [line.partition("=")[0].strip() for line in overrides]
         return {
             field: f"{self.path}, line {line}"
@@ -46,13 +46,13 @@ class ConfigFile:
 
 
 def read_config(path: Path) -> ConfigFile:
-    """Raises ConfigurationError, which names the file, and the line where it can."""
+    """Raises ConfigurationError with the file and, if known, the line."""
     shown = quoted(str(path))
     data = read_bounded(path, 4 * LONGEST_CHARACTERS, "The configuration", ConfigurationError)
     try:
         values, lines = plain_document(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise ConfigurationError(f"The configuration {shown} is not text in UTF-8; save it so.") from None
+        raise ConfigurationError(f"The configuration {shown} is not UTF-8 text; save it as UTF-8.") from None
     except NotPlain as error:
         line = f", line {error.line}" if error.line else ""
         raise ConfigurationError(

@@ -1,8 +1,9 @@
 """Cron expressions as KFP reads them (robfig/cron v1): six fields, seconds first, in UTC.
 
-In: text. Out: the moments at which it ticks, which the library cronsim finds. KFP takes five fields too, but as second
-to month: '0 2 * * 1', Mondays at two to everybody else, would start a training every hour. So exactly six are taken
-here, and what cronsim reads in another way than KFP (Sunday as 7, L, #, N/STEP, ?) is refused or translated.
+In: text. Out: the times at which it ticks, computed by the library cronsim. KFP also accepts five fields, but reads
+them as second to month: '0 2 * * 1', elsewhere Mondays at two, would start a training every hour. So this module
+accepts only six fields, and refuses or translates what cronsim reads differently from KFP (Sunday as 7, L, #, N/STEP,
+?).
 """
 
 from __future__ import annotations
@@ -25,37 +26,37 @@ NAMES = {
 PART = re.compile(r"(?:[*?]|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?")
 LEAST_GAP_S = 300
 HORIZON = timedelta(days=366 * 8)
-"""29 February comes every eight years at the rarest (1896, 1904)."""
+"""29 February occurs at least every eight years (1896, 1904)."""
 
 
 @dataclass(frozen=True)
 class Cron:
     text: str
     expression: str
-    """What `text` means, in words that cronsim and KFP read alike."""
+    """`text` in a form that cronsim and KFP read in the same way."""
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
-        """Moments later than `after`, as far as the horizon."""
+        """Times later than `after`, up to the horizon."""
         try:
             yield from itertools.takewhile(lambda tick: tick < after + HORIZON, CronSim(self.expression, after))
-        except CronSimError:  # each field is right by itself: a day that none of its months has
+        except CronSimError:  # each field is valid, but none of the months has this day
             return
 
     def next(self, after: datetime) -> datetime | None:
         return next(self.ticks(after), None)
 
     def at_any_hour(self) -> Cron:
-        """The same minutes of every hour of every day: what this cron may be in whatever time zone KFP is set to."""
+        """The same minutes of every hour of every day: this includes the ticks in any time zone that KFP may use."""
         second, minute, *_ = self.expression.split()
         return Cron(self.text, f"{second} {minute} * * * *")
 
 
 def parse_cron(text: str) -> Cron:
-    """Raises ConfigurationError, one sentence, for what KFP would refuse or mean otherwise."""
+    """Raises ConfigurationError for text that KFP would refuse or read differently."""
     words = text.split()
     if len(words) == 5:
         raise ConfigurationError(
-            f"The cron expression '{text}' has five fields, KFP's have six, seconds first; write '0 {text}'."
+            f"The cron expression '{text}' has five fields, but KFP needs six, seconds first; write '0 {text}'."
         )
     if len(words) != 6:
         raise ConfigurationError(
@@ -66,15 +67,15 @@ def parse_cron(text: str) -> Cron:
 
 
 def checked_cron(text: str, now: datetime) -> Cron:
-    """A cron whose ticks leave room for a training, and that ticks at all."""
+    """A cron that ticks, with enough time between ticks for a training."""
     cron = parse_cron(text)
     ticks = list(itertools.islice(cron.ticks(now), 24 * 60))  # every gap within a day is among them
     if not ticks:
-        raise ConfigurationError(f"The cron expression '{text}' never comes; correct its day or month.")
+        raise ConfigurationError(f"The cron expression '{text}' never ticks; correct its day or month.")
     if any((after - before).total_seconds() < LEAST_GAP_S for before, after in itertools.pairwise(ticks)):
         raise ConfigurationError(
             f"The cron expression '{text}' ticks more often than every {LEAST_GAP_S // 60} minutes; "
-            "leave a training more room."
+            "choose a longer interval."
         )
     return cron
 
@@ -91,11 +92,13 @@ def _field(text: str, word: str, index: int) -> str:
             raise ConfigurationError(
                 f"The {name} '{part}' of the cron expression '{text}' is not within {least}-{most}{hint}; correct it."
             ) from None
-    return ",".join(sorted(found, key=lambda part: part[0] != "*"))  # both look for a star, cronsim only in front
+    return ",".join(
+        sorted(found, key=lambda part: part[0] != "*")
+    )  # both look for a star, cronsim only in the first part
 
 
 def _translated(part: str, name: str, most: int) -> str:
-    """Raises ValueError for what KFP does not know."""
+    """Raises ValueError for a part that KFP does not know."""
     found = PART.fullmatch(part.upper())
     if found is None:
         raise ValueError(part)
