@@ -88,7 +88,8 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 class ChangeHead(nn.Module):
-    """d = l(ReLU(h_y - h_x)), a linear layer on the rectified difference (section 3.2). (N,D), (N,D) -> (N,)."""
+    """d = l(ReLU(h_y - h_x)), a linear layer on the rectified difference (section 3.2), while it is trained;
+    networks/head.py is a head at work. (N,D), (N,D) -> (N,)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
