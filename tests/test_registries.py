@@ -18,6 +18,7 @@ from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.registry import LAYOUTS, Layout, layout
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
+from comface.generators import load_generator
 from comface.generators.registry import GENERATORS, Generator
 from comface.methods import METHODS
 from comface.methods.registry import NOT_BUILT
@@ -29,6 +30,9 @@ from comface.register.origins import Origins
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
 from comface.tasks.registry import KNOWN
+from comface.tracks.composition import check_names
+from comface.tracks.config import SynthesizeConfig
+from comface.tracks.located import located_tracks
 
 PACKAGE = Path(__file__).resolve().parents[1] / "components" / "comface"
 ROOMS = {
@@ -136,6 +140,31 @@ def test_a_generator_that_only_this_test_knows_is_composed_checked_rendered_and_
     assert "- discs: Its faces are discs.\n- of another version: Which skin tones" in text
     assert "- Screening by ImageNet: Its features see looks" in text
     assert "Pixels" not in text
+
+
+def make_discs(weights: Path | None, device: str) -> TinyGenerator:
+    return TinyGenerator("mine")
+
+
+def make_nothing(weights: Path | None, device: str) -> object:
+    return object()
+
+
+def test_a_generator_of_ones_own_makes_tracks_whose_keys_have_no_dot(tmp_path: Path) -> None:
+    values = {"identities": 2, "attributes": ["age"]}
+    settings = SynthesizeConfig(
+        composition=[{"generator": f"{__name__}:make_discs", **values}],
+        image_size_px=32, alpha_step=2.5, parts=1, screen_faces=False,
+    )  # fmt: skip
+    made = synthesize(FileStore(tmp_path), settings, 0)
+    assert made.facts["embedded"] is False
+    assert set(made.manifest.config["generators"][f"{__name__}:make_discs"]) >= {"source_sha256", "weights_sha256"}
+    keys = [located.track.key for located in located_tracks([made])]
+    assert keys == [f"{__name__}-make_discs-{number:07d}-age" for number in (0, 1)]
+    with pytest.raises(ConfigurationError, match=r"gives object, which lacks name, latent_width, .*; return a"):
+        load_generator(f"{__name__}:make_nothing")
+    with pytest.raises(ConfigurationError, match="too long for a track's key, which has at most 80 characters"):
+        check_names(SynthesizeConfig(composition=[{"generator": f"{'m' * 70}:make", **values}]))
 
 
 def read_flat(folder: Path, source: DataSource, place: str, quick: bool) -> DataSet:

@@ -21,7 +21,13 @@ def _generators() -> Iterable[str]:
     return GENERATORS
 
 
-GENERATOR = option("--generator", None, "the generator of the faces", Names(_generators), required=True)
+GENERATOR = option(
+    "--generator",
+    None,
+    "generator of the faces, or module:function",
+    Names(_generators, closed=False),
+    required=True,
+)
 WEIGHTS = option("--weights", "FILE", "weight file (the embedded generators need none)", PATH)
 PSI = option("--psi", "PSI", "truncation of the StyleGANs", float, default=0.7)
 PSEUDO_ALIGN = flag(

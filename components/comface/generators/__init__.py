@@ -74,6 +74,6 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
     """The generator called `name`. The embedded ones need no `weights`; the StyleGANs read a converted file or any
     public container."""
-    from comface.generators.registry import GENERATORS
+    from comface.generators.registry import generator
 
-    return GENERATORS[name].load(weights, device)
+    return generator(name).load(weights, device)

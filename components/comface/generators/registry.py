@@ -1,19 +1,22 @@
 """The generators, by name: what comes with the set-up, and what a user brings the weights and directions of.
 
 A further generator is a file in `entries/` with a `GENERATOR`, and a line here; compositions, checks, screening,
-tracks, report and card read it from then on. Reading an entry imports no tensors; only `load` does.
+tracks, report and card read it from then on. Reading an entry imports no tensors; only `load` does. People can name one
+of their own by `module:function`, which takes a weight file (or None) and a device, and gives a FaceGenerator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AfterValidator
 
-from comface.config.entries import Entries
+from comface.config.entries import Entries, in_field
+from comface.config.outside import Outside
+from comface.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from comface.generators import FaceGenerator
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 PHOTOGRAPHS = (
     "Which skin tones, ages and head coverings occur follows the photographs that this generator was trained on."
 )
+OWN = "This generator is the user's own; its makers know what it was trained on."
+OFFERED = ("name", "latent_width", "image_size_px", "latents", "render", "attributes", "direction")
+"""What FaceGenerator asks for."""
 
 
 def none() -> tuple[str, ...]:
@@ -39,7 +45,9 @@ class Generator:
     """Raised when it makes other images of the same seeds, weights and directions: all that it rendered is then
     rendered again."""
     embedded: bool = False
-    """Comes with the set-up, and is not one of the paper's; otherwise a user brings its weights and directions."""
+    """Comes with the set-up, and is not one of the paper's."""
+    brought: bool = False
+    """A user brings its weights and its directions, under the names of directions/catalogue.json."""
     fetched: str = ""
     """Weight file that `comface fetch` gets."""
     attributes: Callable[[], tuple[str, ...]] = none
@@ -52,6 +60,8 @@ class Generator:
     """It can turn and shift its pictures (directions.edits.pose)."""
     limits: str = PHOTOGRAPHS
     """A sentence for the model card."""
+    decided_by: Callable[[], Mapping[str, Any]] = dict
+    """What stands in an address for a generator from outside, besides its weights and directions."""
 
 
 GENERATORS: Entries[Generator] = Entries(
@@ -63,13 +73,32 @@ GENERATORS: Entries[Generator] = Entries(
 )
 
 
+def generator(name: str) -> Generator:
+    """Raises ConfigurationError, with the choices, for a name that means no generator."""
+    if ":" not in name:
+        return GENERATORS[name]
+    own = Outside("generator", name)
+
+    def load(weights: Path | None, device: str) -> FaceGenerator:
+        made = own.call(weights, device)
+        lacking = [word for word in OFFERED if not hasattr(made, word)]
+        if lacking:
+            raise ConfigurationError(
+                f"{own} gives {type(made).__name__}, which lacks {', '.join(lacking)}; return a "
+                "comface.generators.FaceGenerator."
+            )
+        return cast("FaceGenerator", made)
+
+    return Generator(name, load, decided_by=own.decided_by, limits=OWN)
+
+
 def embedded() -> list[str]:
     return [name for name, entry in GENERATORS.all().items() if entry.embedded]
 
 
 def brought() -> list[str]:
     """Generators whose weights and directions a user brings."""
-    return [name for name, entry in GENERATORS.all().items() if not entry.embedded]
+    return [name for name, entry in GENERATORS.all().items() if entry.brought]
 
 
 def _brought(name: str) -> str:
@@ -78,5 +107,12 @@ def _brought(name: str) -> str:
     return name
 
 
-GeneratorName = Annotated[str, AfterValidator(GENERATORS.known), GENERATORS]
+def _known(name: str) -> str:
+    try:
+        return generator(name).name
+    except ConfigurationError as error:
+        raise ValueError(in_field(error)) from None
+
+
+GeneratorName = Annotated[str, AfterValidator(_known), GENERATORS]
 BroughtName = Annotated[str, AfterValidator(_brought)]

@@ -13,7 +13,7 @@ from comface.datasets.registry import layout as layout_called
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
 from comface.plan.configuration import RunConfig
@@ -79,7 +79,7 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 def _direction_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     """The embedded generators have the requested attributes, and every change of the catalogue is used."""
     for share in config.synthesize.composition:
-        known = GENERATORS[share.generator].attributes()
+        known = registered(share.generator).attributes()
         missing = [name for name in share.attributes if name not in known] if known else []
         if missing:
             yield ConfigurationError(

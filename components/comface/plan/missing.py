@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.methods import method
 from comface.plan.configuration import RunConfig
 from comface.plan.weights import method_keys
@@ -105,7 +105,7 @@ def _needs(config: RunConfig, task: str) -> set[str]:
 
 
 def _lost(share: Share, missing: Set[str]) -> bool:
-    return GENERATORS[share.generator].fetched in missing
+    return registered(share.generator).fetched in missing
 
 
 def _stand_in(composition: tuple[Share, ...]) -> Share:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comface.config.names import markdown_cell
-from comface.generators.registry import GENERATORS, PHOTOGRAPHS
+from comface.generators.registry import GENERATORS, OWN, PHOTOGRAPHS
 from comface.methods import METHODS, challenger
 from comface.models.format import Task
 from comface.register.gate import Metric
@@ -142,6 +142,8 @@ def _limits(facts: CardFacts) -> str:
 
 def _limit(generator: str) -> str:
     """The generator may be of another version, whose entry is not here."""
+    if ":" in generator:
+        return OWN
     return GENERATORS[generator].limits if generator in GENERATORS else PHOTOGRAPHS
 
 

@@ -20,7 +20,7 @@ from comface.artifacts.manifest import Artifact
 from comface.directions.edits import swept
 from comface.faces.lightness import Counts, added, counted, skin_lightness
 from comface.generators import FaceGenerator, edit
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.seeds import derive_seed
 from comface.tracks.composition import Identity, identities, totals, tracks_of
 from comface.tracks.config import SynthesizeConfig
@@ -126,7 +126,7 @@ class StoredSample:
             kind: sorted(by_kind[kind], key=lambda located: _place(seed, located.track.key)) for kind in sorted(by_kind)
         }
         self.kinds = tuple(self._ordered)
-        told = {generator for generator, _ in self.kinds if GENERATORS[generator].drawn}
+        told = {name for name, _ in self.kinds if registered(name).drawn}
         self._generators: dict[str, FaceGenerator] = {name: load(name, None, "cpu") for name in sorted(told)}
 
     def tracks(self, kind: Kind) -> Iterator[Track]:

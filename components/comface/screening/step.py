@@ -16,7 +16,7 @@ from comface.errors import DataError
 from comface.faces import REVISION as FACES
 from comface.faces.scorers import SCORERS, score
 from comface.generators import load_generator
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.methods import REVISION as METHODS
 from comface.methods.gallery import embedder
 from comface.screening.config import ScreeningConfig
@@ -119,7 +119,7 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
             "method": config.method,
             "others": config.others,
             "faces_by_lightness": sample.faces_by_lightness(),
-            "rehearsal": any(GENERATORS[each.kind[0]].drawn for each in measured),
+            "rehearsal": any(registered(each.kind[0]).drawn for each in measured),
         }
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from comface.faces.lightness import counted
 from comface.faces.photos import decode_photo
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.synthesize.chunk import Chunk
 from comface.tracks.composition import Identity
 from comface.tracks.config import SynthesizeConfig
@@ -74,8 +74,8 @@ class Tally:
             "alphas": list(self.config.alphas),
             "image_size_px": self.config.image_size_px,
             "generators": generators,
-            "embedded": all(GENERATORS[name].embedded for name in generators),
-            "rehearsal": any(GENERATORS[name].drawn for name in generators),
+            "embedded": all(registered(name).embedded for name in generators),
+            "rehearsal": any(registered(name).drawn for name in generators),
         }
 
     def sheet(self) -> bytes:

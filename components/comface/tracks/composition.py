@@ -17,7 +17,7 @@ from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
 from comface.seeds import derive_seed
 from comface.tracks.config import Share, SynthesizeConfig
-from comface.tracks.tar import Track
+from comface.tracks.tar import LONGEST_KEY, Track
 
 TRACKS_PER_CHUNK = 64
 """What is stored in one piece and made again after a kill: about 80 MB at 101 images of 256 px."""
@@ -33,8 +33,9 @@ class Identity(NamedTuple):
 
     @property
     def name(self) -> str:
-        """GENERATOR-NUMBER, as in dcgan-0000123; no dots (webdataset splits keys at dots)."""
-        return f"{self.generator}-{self.number:07d}"
+        """GENERATOR-NUMBER, as in dcgan-0000123; without the dots and the colon of `module.of_mine:function`, since
+        webdataset splits keys at dots."""
+        return f"{self.generator.replace('.', '-').replace(':', '-')}-{self.number:07d}"
 
     @property
     def seed(self) -> int:
@@ -146,8 +147,15 @@ def chunks(config: SynthesizeConfig, part: int) -> list[range]:
 
 
 def check_names(config: SynthesizeConfig) -> None:
-    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling)."""
+    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling), and for names that
+    are too long for a track's key."""
     for share in config.composition:
+        longest = max(share.attributes, key=len)
+        if len(Identity(share.generator, 0, (), 0).name) + 1 + len(longest) > LONGEST_KEY:
+            raise ConfigurationError(
+                f"The names '{share.generator}' and '{longest}' are too long for a track's key, which has at most "
+                f"{LONGEST_KEY} characters; shorten one of them."
+            )
         known = [attribute_name(name) for name in share.attributes]
         for name in share.attributes:
             if known.count(attribute_name(name)) > 1:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 
 Finder = Callable[[np.ndarray], bool]
 SURELY_SEEN = -0.25
@@ -22,7 +22,7 @@ CENTRED, WIDE = 0.15, 0.3
 
 def finder_for(generator: str) -> Finder | None:
     """How this generator's identities are screened; None where a face is certain."""
-    return None if GENERATORS[generator].always_a_face else face_found
+    return None if registered(generator).always_a_face else face_found
 
 
 def face_found(image_HW3: np.ndarray) -> bool:

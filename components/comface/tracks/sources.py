@@ -16,7 +16,7 @@ from comface.artifacts.manifest import file_sha256
 from comface.directions.edits import Edit, make_edit, pose, published_edit
 from comface.errors import ConfigurationError
 from comface.generators import FaceGenerator
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.supplies import Files, entry_of
 from comface.weights.fetched import model_digest
@@ -58,11 +58,11 @@ def _open(
     weights = files.weights if files is not None else weights
     if weights is not None and not weights.is_file():
         raise ConfigurationError(f"The weights of '{name}' are not at {weights}; give the path of the file.")
-    entry, generator = GENERATORS[name], load(name, weights, device)
+    entry, generator = registered(name), load(name, weights, device)
     if entry.poses and (config.pseudo_aligned or any(config.input_transform)):
         pose(generator, config.pseudo_aligned, config.input_transform)
     wanted = dict.fromkeys(a for share in config.composition if share.generator == name for a in share.attributes)
-    if not entry.embedded and files is not None:
+    if entry.brought and files is not None:
         edits = {a: _from_files(config, generator, files, a) for a in wanted}
     else:
         edits = _own(generator, list(wanted))
@@ -71,7 +71,7 @@ def _open(
         "directions_sha256": {a: _tensor_sha256(change.direction_KD) for a, change in edits.items()},
         "edits": {a: [change.space, change.truncate] for a, change in edits.items()},
     }
-    return Source(generator, edits, fingerprint)
+    return Source(generator, edits, fingerprint | dict(entry.decided_by()))
 
 
 def _from_files(config: SynthesizeConfig, generator: FaceGenerator, files: Files, attribute: str) -> Edit:
@@ -91,7 +91,7 @@ def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
 
 
 def _weights_sha256(name: str, weights: Path | None) -> str:
-    if weights is None and (fetched := GENERATORS[name].fetched):
+    if weights is None and (fetched := registered(name).fetched):
         return model_digest(fetched)[1]
     return file_sha256(weights) if weights is not None and weights.is_file() else ""
 

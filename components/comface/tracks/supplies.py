@@ -24,7 +24,7 @@ from comface.directions.provenance import check_fitted_for
 from comface.directions.published import Entry, attribute_name, entry_for, weight_files
 from comface.errors import ConfigurationError, DataError
 from comface.files import check_file, make_private_folder
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.store import FileStore, Store, open_store
 from comface.tracks.config import SynthesizeConfig
 from comface.weights.tensor_tables import MOST_BYTES
@@ -61,7 +61,7 @@ def needed(config: SynthesizeConfig) -> dict[str, dict[str, Entry]]:
     """Per StyleGAN of the composition, the directions that it needs, conditions included, by our names."""
     wanted: dict[str, dict[str, Entry]] = {}
     for share in config.composition:
-        if not GENERATORS[share.generator].embedded:
+        if registered(share.generator).brought:
             entries = wanted.setdefault(share.generator, {})
             for attribute in share.attributes:
                 entry = entry_of(config, share.generator, attribute)

@@ -16,12 +16,16 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LONGEST_KEY = 80
+
 
 class Track(BaseModel):
     """One identity swept along one attribute: w_edit = w + alpha * n_m (section 3.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    key: str = Field(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="GENERATOR-IDENTITY-ATTRIBUTE; no dots (webdataset)")
+    key: str = Field(
+        pattern=rf"^[A-Za-z0-9_-]{{1,{LONGEST_KEY}}}$", description="GENERATOR-IDENTITY-ATTRIBUTE; no dots (webdataset)"
+    )
     generator: str
     identity: str
     attribute: str

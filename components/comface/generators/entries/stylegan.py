@@ -14,4 +14,4 @@ def _load(weights: Path | None, device: str) -> FaceGenerator:
     return load_stylegan("stylegan", weights, device)
 
 
-GENERATOR = Generator("stylegan", _load)
+GENERATOR = Generator("stylegan", _load, brought=True)

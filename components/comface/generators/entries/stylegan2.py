@@ -14,4 +14,4 @@ def _load(weights: Path | None, device: str) -> FaceGenerator:
     return load_stylegan("stylegan2", weights, device)
 
 
-GENERATOR = Generator("stylegan2", _load)
+GENERATOR = Generator("stylegan2", _load, brought=True)

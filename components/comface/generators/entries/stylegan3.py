@@ -14,4 +14,4 @@ def _load(weights: Path | None, device: str) -> FaceGenerator:
     return load_stylegan("stylegan3", weights, device)
 
 
-GENERATOR = Generator("stylegan3", _load, poses=True)
+GENERATOR = Generator("stylegan3", _load, brought=True, poses=True)
