@@ -58,7 +58,7 @@ def screen_composition(
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
     }
     inputs, tools = _tools(config, instruments)
-    revisions = REVISIONS | {name: GENERATORS[name].revision for name in sources}
+    revisions = REVISIONS | {name: registered(name).revision for name in sources}
     draft = Draft(store, "screening", made_from | _asked(config, tools), inputs, revisions)
     return draft.published() or _publish(draft, RenderedSample(synthesize, sources, config.seed), config, tools)
 

@@ -23,7 +23,7 @@ from comface.faces import REVISION as FACES
 from comface.faces.detection import finder_files
 from comface.faces.lightness import skin_lightness
 from comface.generators import load_generator
-from comface.generators.registry import GENERATORS
+from comface.generators.registry import generator as registered
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
 from comface.store import Store
@@ -91,7 +91,7 @@ def synthesize(
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
         "files_sha256": finder_files() if config.screen_faces and any(finder_for(name) for name in sources) else {},
     }
-    revisions = {"synthesize": REVISION, "faces": FACES} | {name: GENERATORS[name].revision for name in sources}
+    revisions = {"synthesize": REVISION, "faces": FACES} | {name: registered(name).revision for name in sources}
     draft = Draft(store, "tracks", made_from, {}, revisions)
     published = draft.published()
     if published is not None:
