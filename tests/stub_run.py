@@ -20,6 +20,7 @@ def step(store: str, run_name: str, run_id: str):
     import json, os, subprocess, sys, time
     if run_name == "import":
         import not_there
+    from comface.artifacts.plans import Plan
     from comface.errors import DataError
     from comface.execution import execute
 
@@ -36,7 +37,7 @@ def step(store: str, run_name: str, run_id: str):
         with tempfile.TemporaryDirectory():
             time.sleep(120)
 
-    execute("shard", json.dumps({"store": store, "run": run_id}), work)
+    execute("shard", json.dumps({"store": store, "run": run_id}), Plan, work)
 
 @dsl.pipeline(name="stub")
 def stub(profile: str, overrides: dict, run_name: str, store: str, nodes: int, gpus_per_node: int):

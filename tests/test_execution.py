@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from comface.artifacts.plans import Plan
 from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, TryAgain
 from comface.execution import RETRIES_END_S, execute, recorded_failure
-from comface.store import FileStore
+from comface.store import FileStore, Store
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 KINDS = (ConfigurationError, DataError, GateRefused, TryAgain, Preempted)
@@ -32,10 +33,13 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def test_work_gets_the_store_and_the_plan_and_its_result_is_handed_on(store: FileStore) -> None:
-    def work(opened: object, values: dict[str, object]) -> tuple[str, object]:
-        return opened.uri, values["part"]
+    class Part(Plan):
+        part: int
 
-    assert execute("synthesize", plan(store, part=3), work) == (store.uri, 3)
+    def work(opened: Store, planned: Part) -> tuple[str, int]:
+        return opened.uri, planned.part
+
+    assert execute("synthesize", plan(store, part=3), Part, work) == (store.uri, 3)
     assert list(store.keys()) == []
 
 
@@ -47,7 +51,7 @@ def test_a_failure_is_said_recorded_and_ends_with_its_code(
         raise kind("The thing is wrong; mend it.")
 
     with pytest.raises(SystemExit) as ended:
-        execute("shard", plan(store), work)
+        execute("shard", plan(store), Plan, work)
     assert ended.value.code == kind.exit_code
     assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong; mend it.\n", capsys.readouterr().err)
     found = recorded_failure(store, "run-1")
@@ -61,7 +65,7 @@ def test_a_command_of_a_person_leaves_no_record(store: FileStore) -> None:
         raise DataError("The thing is wrong.")
 
     with pytest.raises(SystemExit):
-        execute("shard", plan(store, run=""), work)
+        execute("shard", plan(store, run=""), Plan, work)
     assert list(store.keys()) == []
 
 
@@ -73,7 +77,7 @@ def test_a_store_that_cannot_take_the_record_hides_nothing(capsys: pytest.Captur
         raise DataError("The thing is wrong.")
 
     with pytest.raises(SystemExit) as ended:
-        execute("shard", plan(blocked), work)
+        execute("shard", plan(blocked), Plan, work)
     assert ended.value.code == 65
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong\\.", lines[0])
@@ -87,7 +91,7 @@ def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
         raise KeyError("defect\x1b[31m")
 
     with pytest.raises(SystemExit) as ended:
-        execute("shard", plan(store), work)
+        execute("shard", plan(store), Plan, work)
     assert ended.value.code == 1
     said = capsys.readouterr().err
     sentence = (
@@ -120,7 +124,7 @@ def test_what_the_machine_lacks_is_no_defect(store: FileStore, capsys: pytest.Ca
     for work, code, sentence in ((full, 75, "The disk is full"), (forbidden, 64, "'/sys/kernel/none' is denied"),
                                  (memory, 75, "There is not enough memory")):  # fmt: skip
         with pytest.raises(SystemExit) as ended:
-            execute("shard", plan(store, run=""), work)
+            execute("shard", plan(store, run=""), Plan, work)
         assert ended.value.code == code
         assert sentence in capsys.readouterr().err
 
@@ -132,11 +136,11 @@ def test_an_interruption_ends_as_shells_expect_below_a_runner_and_is_said_by_the
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute("shard", plan(store), work)
+        execute("shard", plan(store), Plan, work)
     monkeypatch.setattr("comface.execution._end_with_parent", lambda: None)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(SystemExit) as ended:
-        execute("shard", plan(store), work)
+        execute("shard", plan(store), Plan, work)
     assert ended.value.code == 130
 
 
@@ -153,7 +157,7 @@ def attempt(store: FileStore, error: ComfaceError | None, calls: list[int], run:
         return "done"
 
     try:
-        assert execute("shard", plan(store, run), work) == "done"
+        assert execute("shard", plan(store, run), Plan, work) == "done"
     except SystemExit as ended:
         return int(ended.code)
     return 0
@@ -203,6 +207,7 @@ from kfp import dsl, local
 def step(plan: str, tries: str, error: str) -> str:
     from pathlib import Path
     from comface import errors
+    from comface.artifacts.plans import Plan
     from comface.execution import execute
 
     def work(*_):
@@ -212,7 +217,7 @@ def step(plan: str, tries: str, error: str) -> str:
             raise getattr(errors, error)("The thing is wrong; mend it.")
         return "done"
 
-    return execute("shard", plan, work)
+    return execute("shard", plan, Plan, work)
 
 @dsl.pipeline
 def retried(plan: str, tries: str, error: str) -> str:
@@ -247,11 +252,14 @@ def test_kfps_own_retries_repeat_only_what_may_pass(
 
 STEP = """
 import pathlib, sys, time
+from comface.artifacts.plans import Plan
 from comface.execution import execute
-def work(store, values):
-    pathlib.Path(values["pid_file"]).write_text(str(__import__("os").getpid()))
+class Waits(Plan):
+    pid_file: str
+def work(store, planned):
+    pathlib.Path(planned.pid_file).write_text(str(__import__("os").getpid()))
     time.sleep(60)
-execute("shard", sys.argv[1], work)
+execute("shard", sys.argv[1], Waits, work)
 """
 RUNNER = """
 import subprocess, sys

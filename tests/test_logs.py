@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from comface.datasets.config import DataSource
 from comface.execution import execute
 from comface.runtime.logs import LEVEL, configure, copied_to, for_children, labelled, readable, relay
 from comface.runtime.progress import counted, duration, shown
+from comface.transfer.from_plan import AlignPlan
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -127,9 +129,10 @@ def test_an_error_of_a_step_is_a_field_of_one_json_object_in_a_pod(
     monkeypatch.setattr("comface.execution._end_with_parent", lambda: None)
     monkeypatch.setenv("_KFP_RUNTIME", "true")
     configure(environment=POD)
-    plan = json.dumps({"store": tmp_path.as_uri(), "run": "r", "dataset": "disfa"})
+    source = DataSource(layout="disfa", uri="/data/disfa")
+    plan = AlignPlan(store=tmp_path.as_uri(), run="r", dataset="disfa", source=source, rehearse=None).text
     with pytest.raises(SystemExit):
-        execute("align", plan, work, words=["dataset"])
+        execute("align", plan, AlignPlan, work)
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)
     assert (told["step"], told["item"], told["run"]) == ("align", "disfa", "r")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
-from comface.artifacts.plans import KEY, hand_on, handed, item_of, kept, located, read_plan
+from comface.artifacts.plans import KEY, hand_on, handed, item_of, kept, located, planned, read_plan
 from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.from_parameters import FIELDS, stored
 from comface.plan.step import make_plans
+from comface.shard.from_plan import ShardPlan
 from comface.store import FileStore
 from comface.transfer.from_plan import complete_items
 
@@ -77,12 +78,20 @@ def test_every_item_is_the_plan_of_its_transfer_with_what_it_reads(store: FileSt
     faces, backbone = published(store, "faces", dataset="fgnet"), published(store, "backbone")
     items = complete_items(outputs["items"], [hand_on(store, "run-1", faces)], backbone.pinned)
     found = [read_plan(item_of(outputs["items"], item), store) for item in items]
-    assert [{k: v for k, v in each.items() if k != "reads"} for each in found] == list(map(json.loads, plans.items))
+    texts = [json.loads(item.text) for item in plans.items]
+    assert [{k: v for k, v in each.items() if k != "reads"} for each in found] == texts
     assert [each["reads"].get("backbone") for each in found] == [None, backbone.pinned]
     assert {each["reads"]["faces"] for each in found} == {faces.pinned}
     assert located(outputs["items"]).run == "run-1"
     with pytest.raises(ConfigurationError, match="has no such item"):
         read_plan(item_of(outputs["items"], items[0].partition(".")[0] + ".99"), store)
+
+
+def test_a_plan_of_another_version_is_refused_by_its_wrong_field(store: FileStore) -> None:
+    plan = make_plans(resolve("laptop", [], {"store": store.uri}), "run-1").shard
+    assert planned(ShardPlan, plan.text, store) == plan
+    with pytest.raises(ConfigurationError, match=r"cannot read the plan \('shard.colour': .*start the run again"):
+        planned(ShardPlan, plan.text.replace('"shard":{', '"shard":{"colour":1,'), store)
 
 
 def test_a_task_whose_faces_were_not_given_is_refused_by_name(store: FileStore, capsys) -> None:

@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from comface.artifacts.manifest import open_artifact
-from comface.config.canonical import canonical_json
 from comface.errors import ComfaceError
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.missing import missing_models, without_missing
@@ -92,10 +91,10 @@ def main() -> None:
     fixed = [name for name in options.variants if name in config.transfer.methods and name not in learned]
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn"), begin) as pool:
         run = partial(side_by_side, pool, options)
-        parts = {f"synthesize-{n}": partial(synthesize_part, plans.synthesize, n) for n in plans.parts}
-        datasets = {f"align-{json.loads(plan)['dataset']}": partial(align_faces, plan) for plan in plans.datasets}
+        parts = {f"synthesize-{n}": partial(synthesize_part, plans.synthesize.text, n) for n in plans.parts}
+        datasets = {f"align-{plan.dataset}": partial(align_faces, plan.text) for plan in plans.datasets}
         made = run(parts | datasets)
-        shards = run({"shard": partial(shard_tracks, plans.shard, [made[name] for name in parts])})["shard"]
+        shards = run({"shard": partial(shard_tracks, plans.shard.text, [made[name] for name in parts])})["shard"]
         faces = [made[name] for name in datasets]
         full_epoch = open_artifact(shards).facts["train"]["images"] // config.pretrain.pairs_per_step
         steps = config.pretrain.steps_per_epoch or full_epoch
@@ -158,10 +157,10 @@ def measure(name: str, shards: str, faces: list[str], plans: Mapping[int, Plans]
     """Pre-train (where there are shards) and evaluate on every task, per seed: one record per task."""
     results = []
     for seed, each in plans.items():
-        backbone = pretrain_backbone(each.pretrain, shards, page)[0] if shards else ""
+        backbone = pretrain_backbone(each.pretrain.text, shards, page)[0] if shards else ""
         aligned = [open_artifact(reference, "faces") for reference in faces]
-        for item in completed([json.loads(item) for item in each.items], aligned, backbone):
-            uri = transfer_item(canonical_json(item))[0]
+        for item in completed(each.items, aligned, backbone):
+            uri = transfer_item(item.text)[0]
             facts = open_artifact(uri).facts
             kept = {key: facts[key] for key in ("task", "rehearsal", "unit", "subjects", "pairs")}
             results.append({"variant": name, "seed": seed, **kept, **facts["metrics"], "uri": uri})

@@ -11,6 +11,7 @@ from typing import Any
 
 from kubernetes import client as kubernetes
 
+from comface.artifacts.plans import Plan
 from comface.cluster.client import Cluster
 from comface.execution import execute
 from comface.launch import Work
@@ -49,7 +50,7 @@ def main() -> None:
     url, folder = sys.argv[1], Path(sys.argv[2])
     pod = {"pod": os.environ["COMFACE_POD_NAME"], "uid": os.environ["COMFACE_POD_UID"]}
     plan = f'{{"store":"{folder.as_uri()}","run":"run-7"}}'
-    execute("pretrain", plan, lambda *_: launcher_for(url, folder, **pod).train(work_for(JobConfig())))
+    execute("pretrain", plan, Plan, lambda *_: launcher_for(url, folder, **pod).train(work_for(JobConfig())))
 
 
 if __name__ == "__main__":

@@ -43,12 +43,13 @@ def start(tmp_path: Path, shards: Artifact, *overrides: str, result: str = "") -
     expected = draft_backbone(FileStore(tmp_path / "store"), config.pretrain, shards).uri
     code = (
         "import sys\nfrom comface.pretrain.config import PretrainConfig\nfrom comface.execution import execute\n"
+        "from comface.pretrain.from_plan import PretrainPlan\n"
         "from comface.launch import Work\nfrom comface.launch.local import Torchrun\n"
         "plan, shards, result = sys.argv[1:]\n"
         "work = Work('run-7', plan, shards, result, PretrainConfig(), lambda: False)\n"
-        "execute('pretrain', plan, lambda *_: Torchrun(2).train(work))\n"
+        "execute('pretrain', plan, PretrainPlan, lambda *_: Torchrun(2).train(work))\n"
     )
-    arguments = [make_plans(config, "run-7").pretrain, shards.uri, result or expected]
+    arguments = [make_plans(config, "run-7").pretrain.text, shards.uri, result or expected]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, env=environment

@@ -41,7 +41,7 @@ def shards(tmp_path: Path) -> Any:
 
 def plan_for(tmp_path: Path, run: str = "run-7", *overrides: str) -> str:
     store = f"store={(tmp_path / 'store').as_uri()}"
-    return make_plans(resolve("laptop", [store, *overrides]), run).pretrain
+    return make_plans(resolve("laptop", [store, *overrides]), run).pretrain.text
 
 
 def config_in(plan: str) -> PretrainConfig:

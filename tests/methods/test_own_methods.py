@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def whole_way(store: FileStore, faces: Artifact, backbone: Artifact, name: str) 
     """(report, decision) of a run whose rival is the method `name`."""
     config = configured(f"transfer.methods=[comface, {name}]", "transfer.modes=[linear]", f"register.must_beat={name}")
     assert items(config) == [("age", "comface", "linear"), ("age", name, "linear")]
-    assert {json.loads(item)["method"] for item in make_plans(config, "run-1").items} == {"comface", name}
+    assert {item.method for item in make_plans(config, "run-1").items} == {"comface", name}
     reads = {"faces": faces, "backbone": backbone}
     results = [transfer(store, CONFIG, Item("age", TASK, each, "linear"), reads) for each in ("comface", name)]
     evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
@@ -246,13 +245,13 @@ def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_i
     (location / "timm").mkdir(parents=True)
     safetensors.torch.save_file(timm_state, location / "timm" / "test_resnet.safetensors")
     assert absent_methods(config, set()) == {}
-    plans = [json.loads(item) for item in make_plans(config, "run-1").items]
-    (path,) = {weight_file(plan) for plan in plans if plan["method"] == TIMM}
+    plans = make_plans(config, "run-1").items
+    (path,) = {weight_file(plan) for plan in plans if plan.method == TIMM}
     assert path is not None
-    assert {weight_file(plan) for plan in plans if plan["method"] == "comface"} == {None}
+    assert {weight_file(plan) for plan in plans if plan.method == "comface"} == {None}
     (location / "timm" / "test_resnet.safetensors").write_bytes(b"another")
     with pytest.raises(DataError, match="it was replaced while the run was under way"):
-        weight_file(next(plan for plan in plans if plan["method"] == TIMM))
+        weight_file(next(plan for plan in plans if plan.method == TIMM))
 
 
 def test_features_of_a_backbone_of_timm_by_the_command_line(

@@ -111,8 +111,8 @@ def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_al
     started = time.monotonic()
     plans = plan_run(resolve("paper", (), places), "run-1")
     assert time.monotonic() - started < SECONDS
-    methods = {json.loads(item)["method"] for item in plans.items}
-    assert methods | set(json.loads(plans.evaluate)["absent"]) == set(TransferConfig().methods)
+    methods = {item.method for item in plans.items}
+    assert methods | set(plans.evaluate.absent) == set(TransferConfig().methods)
     place = pairs_data_set(tmp_path / "mine", [("a", 1.0)])
     (tmp_path / "mine" / "0.jpg").unlink()
     broken = [f"data.mine={{layout: pairs, uri: '{place}'}}", "tasks.t={dataset: mine, label: weight, unit: kg}"]
@@ -169,8 +169,8 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
     assert absent == {"imagenet": f"{IMAGENET} is not on this machine; `comface fetch` downloads it"}
     left, _ = without_missing(config, {IMAGENET})
     plans = make_plans(left, "run-1", absent=absent)
-    assert json.loads(plans.evaluate)["absent"] == absent
-    assert {json.loads(item)["method"] for item in plans.items} == {"scratch", "comface"}
+    assert plans.evaluate.absent == absent
+    assert {item.method for item in plans.items} == {"scratch", "comface"}
     assert list(rival_problems(config, absent)) == []
     only_tuned = laptop("transfer.modes=[finetune]", "transfer.methods=[scratch, pixels, comface]")
     assert list(absent_methods(only_tuned, set())) == ["pixels"], "it has no layers"

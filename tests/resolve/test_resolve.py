@@ -70,8 +70,8 @@ def test_a_field_reaches_only_the_step_that_needs_it(override: str, plans: set[s
 
 def test_a_plan_is_canonical_json_and_names_the_store() -> None:
     plans = make_plans(laptop(), "run-1")
-    texts = [plans.synthesize, plans.shard, plans.pretrain, plans.evaluate, plans.register, *plans.datasets,
-             *plans.items]  # fmt: skip
+    steps = [plans.synthesize, plans.shard, plans.pretrain, plans.evaluate, plans.register]
+    texts = [plan.text for plan in (*steps, *plans.datasets, *plans.items)]
     for text in texts:
         values = json.loads(text)
         assert values["store"] == "file:///somewhere"
@@ -82,7 +82,7 @@ def test_a_plan_is_canonical_json_and_names_the_store() -> None:
 def test_there_is_one_part_number_per_part_and_one_plan_per_data_set_that_a_task_reads() -> None:
     plans = make_plans(laptop("synthesize.parts=3", "transfer.tasks=[age, edema-a-to-b]"), "run-1")
     assert plans.parts == [0, 1, 2]
-    assert [json.loads(plan)["dataset"] for plan in plans.datasets] == ["edema-a", "edema-b", "fgnet"]
+    assert [plan.dataset for plan in plans.datasets] == ["edema-a", "edema-b", "fgnet"]
 
 
 def test_every_task_meets_every_method_in_every_mode_but_pixels_have_nothing_to_fine_tune() -> None:
@@ -96,7 +96,7 @@ def test_every_task_meets_every_method_in_every_mode_but_pixels_have_nothing_to_
 
 def test_a_data_set_of_ones_own_is_not_rehearsed() -> None:
     plans = make_plans(laptop("transfer.tasks=[age]", "data.fgnet.uri=file:///data/fgnet"), "run-1")
-    assert json.loads(plans.datasets[0])["rehearse"] is None
+    assert plans.datasets[0].rehearse is None
 
 
 # Checks
@@ -227,7 +227,7 @@ def test_the_backbone_that_screens_may_be_named_by_a_model_and_is_fixed_in_the_p
     Registry(store, "comface").register(made, datetime(2026, 3, 1, tzinfo=UTC))
     method = ("screening.action=report", "screening.method=comface", "screening.backbone=comface@v1")
     plans = make_plans(laptop(*method, store=store.uri), "run-1")
-    assert json.loads(plans.shard)["screening"]["backbone"] == backbone.pinned
+    assert plans.shard.screening.backbone == backbone.pinned
     with pytest.raises(ConfigurationError, match="no version v2 of 'comface'"):
         check_screening(laptop(*method[:2], "screening.backbone=comface@v2", store=store.uri))
 
@@ -243,9 +243,9 @@ def test_a_run_of_which_nothing_is_left_is_refused(overrides: tuple[str, ...]) -
 def test_the_note_is_part_of_the_plan_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.prefix", str(tmp_path / "an-environment-without-models"))
     plans = plan_run(laptop(BOTH, "transfer.tasks=[smile, age]", METHODS, store=(tmp_path / "s").as_uri()), "run-1")
-    (note,) = json.loads(plans.evaluate)["notes"]
+    (note,) = plans.evaluate.notes
     assert "procedural generator alone" in note
-    assert {json.loads(item)["task"] for item in plans.items} == {"age"}
+    assert {item.task for item in plans.items} == {"age"}
 
 
 # As the pipeline calls it

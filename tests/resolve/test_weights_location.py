@@ -48,7 +48,7 @@ def test_the_whole_paper_resolves_where_the_location_holds_weights_and_direction
     plans = plan_run(config, "run-1")
     assert "35,350,000 images (350,000 tracks of 250,000 identities)" in capsys.readouterr().err
     assert len(plans.parts) == 512
-    plan = json.loads(plans.synthesize)
+    plan = json.loads(plans.synthesize.text)
     assert {name: len(supply["directions"]) for name, supply in plan["supplies"].items()} == {
         "stylegan": 3,
         "stylegan3": 40,
@@ -56,7 +56,7 @@ def test_the_whole_paper_resolves_where_the_location_holds_weights_and_direction
     sealed = plan["supplies"]["stylegan3"]["weights"]
     named = json.loads(location.read("stylegan3.safetensors.json"))
     assert (sealed["key"], sealed["sha256"]) == ("stylegan3.safetensors", named["sha256"])
-    assert len(plans.synthesize) < 16_000, "a parameter of a pod"
+    assert len(plans.synthesize.text) < 16_000, "a parameter of a pod"
 
 
 def test_other_directions_are_other_plans(location: FileStore, own: FileStore) -> None:
@@ -64,10 +64,8 @@ def test_other_directions_are_other_plans(location: FileStore, own: FileStore) -
     fill(own, {"Smiling_boundary.npy": np.ones((1, WIDTH))})
     second = find_generators(paper(own.uri))
     assert first["stylegan"] == second["stylegan"]
-    assert first["stylegan3"]["weights"] == second["stylegan3"]["weights"]
-    differ = [
-        a for a, sealed in first["stylegan3"]["directions"].items() if second["stylegan3"]["directions"][a] != sealed
-    ]
+    assert first["stylegan3"].weights == second["stylegan3"].weights
+    differ = [a for a, sealed in first["stylegan3"].directions.items() if second["stylegan3"].directions[a] != sealed]
     assert differ == ["smiling"]
 
 
@@ -75,7 +73,7 @@ def test_a_composition_of_embedded_generators_does_not_look_at_the_location() ->
     share = "synthesize.composition=[{generator: procedural, identities: 9, attributes: [weight]}]"
     config = paper("s3://nowhere-at-all/weights", share)
     assert find_generators(config) == {}
-    assert json.loads(make_plans(config, "run-1").synthesize)["supplies"] == {}
+    assert make_plans(config, "run-1").synthesize.supplies == {}
 
 
 def test_files_are_found_in_any_folder_and_published_files_need_no_conversion(own: FileStore) -> None:
@@ -83,15 +81,15 @@ def test_files_are_found_in_any_folder_and_published_files_need_no_conversion(ow
     own.upload("nvidia/stylegan3-r-ffhq-1024x1024.pkl", GOLDEN / SOURCES["stylegan3"])
     put(own, "boundaries/ffhq/Smiling_boundary.npy", np.ones((1, WIDTH)))
     found = find_generators(paper(own.uri))["stylegan3"]
-    assert found["weights"]["key"] == "nvidia/stylegan3-r-ffhq-1024x1024.pkl"
-    assert found["directions"]["smiling"]["key"] == "boundaries/ffhq/Smiling_boundary.npy"
+    assert found.weights.key == "nvidia/stylegan3-r-ffhq-1024x1024.pkl"
+    assert found.directions["smiling"].key == "boundaries/ffhq/Smiling_boundary.npy"
 
 
 def test_a_converted_file_of_another_name_is_known_by_its_provenance(own: FileStore) -> None:
     fill(own, without=("stylegan3.safetensors", "stylegan3.safetensors.json"))
     for end in (".safetensors", ".safetensors.json"):
         own.write(f"mine{end}", converted()[f"stylegan3{end}"])
-    assert find_generators(paper(own.uri))["stylegan3"]["weights"]["key"] == "mine.safetensors"
+    assert find_generators(paper(own.uri))["stylegan3"].weights.key == "mine.safetensors"
     for end in (".safetensors", ".safetensors.json"):
         own.write(f"other{end}", converted()[f"stylegan3{end}"])
     with pytest.raises(ConfigurationError, match=r"several weights of 'stylegan3' \(mine.safetensors, other.safetens"):
@@ -112,12 +110,12 @@ def test_a_direction_of_ones_own_is_an_attribute_more(own: FileStore) -> None:
     fill(own)
     put(own, "directions/stylegan3/long-hair.npy", np.ones((1, WIDTH)), "stylegan3")
     share = "synthesize.composition=[{generator: stylegan3, identities: 9, attributes: [Long_Hair]}]"
-    assert list(find_generators(paper(own.uri, share))["stylegan3"]["directions"]) == ["long-hair"]
+    assert list(find_generators(paper(own.uri, share))["stylegan3"].directions) == ["long-hair"]
 
 
 def test_conditions_are_fetched_with_what_they_are_conditions_of(location: FileStore) -> None:
     found = find_generators(paper(location.uri, "synthesize.directions.stylegan3.smiling.condition=[Male, Young]"))
-    assert set(found["stylegan3"]["directions"]) == {"smiling", "wearing-hat", "male", "young"}
+    assert set(found["stylegan3"].directions) == {"smiling", "wearing-hat", "male", "young"}
 
 
 # What is wrong, before any GPU is asked for

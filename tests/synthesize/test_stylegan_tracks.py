@@ -55,7 +55,7 @@ def planned(store: Path | str, weights: Store, parts: int, *overrides: str) -> P
 
 
 def make(plans: Plans, part: int, tmp_path: Path) -> Artifact:
-    return open_artifact(synthesize_part(plans.synthesize, part, str(tmp_path / "page.html")), "tracks")
+    return open_artifact(synthesize_part(plans.synthesize.text, part, str(tmp_path / "page.html")), "tracks")
 
 
 def stored(artifact: Artifact) -> Stored:
@@ -132,7 +132,7 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(
         "composition.TRACKS_PER_CHUNK = 2; "
         "from_plan.synthesize_part(sys.argv[1], 0, sys.argv[2])"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, plans.synthesize, str(tmp_path / "page.html")])
+    process = subprocess.Popen([sys.executable, "-c", script, plans.synthesize.text, str(tmp_path / "page.html")])
     until = time.monotonic() + 100
     while not list((tmp_path / "killed").rglob("chunk-*.index.json")) and time.monotonic() < until:
         assert process.poll() is None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from comface.datasets.config import DataSource
 from comface.errors import DataError
 from comface.store import FileStore
 from comface.transfer.align import align_dataset
-from comface.transfer.from_plan import align_faces
+from comface.transfer.from_plan import AlignPlan, align_faces
 from comface.weights import fetched as models
 
 EYES = np.array([[20, 40], [25, 37], [30, 40], [25, 42], [25, 40], [70, 40], [65, 37], [60, 40], [65, 43], [65, 40]])
@@ -120,9 +119,9 @@ def test_the_face_is_found_anew_in_a_frame_whose_landmarks_the_tracker_lost(tmp_
 
 def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgnet, save_jpeg):
     save_jpeg(fgnet / "images/cover.jpg", np.full((96, 96, 3), 9, dtype=np.uint8))
-    plan = {"store": (tmp_path / "store").as_uri(), "dataset": "fgnet"}
-    plan["source"] = DataSource(layout="fgnet", uri=str(fgnet), face_size_px=32).model_dump(mode="json")
-    uri = align_faces(json.dumps(plan), str(tmp_path / "summary.md"))
+    source = DataSource(layout="fgnet", uri=str(fgnet), face_size_px=32)
+    plan = AlignPlan(store=(tmp_path / "store").as_uri(), dataset="fgnet", source=source, rehearse=None)
+    uri = align_faces(plan.text, str(tmp_path / "summary.md"))
     facts = open_artifact(uri).facts
     assert facts["left_out"] == {"photos whose name is not like 001A02.JPG": 1}
     assert (tmp_path / "summary.md").read_text() == (

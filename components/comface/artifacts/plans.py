@@ -15,7 +15,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.config.canonical import canonical_json
@@ -26,6 +28,28 @@ FOLDER = "plans"
 PLAN_BYTES = 64 << 20
 KEY = "p[A-Za-z0-9_-]{11}"
 """66 bits of the sha256. Never a number, as which KFP would read it; 2,000 of them in one argument are 30 kB."""
+
+
+class Plan(BaseModel):
+    """What the plans of all steps have in common; each step adds what it needs (`from_plan.py` in its folder)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    store: str
+    run: str = ""
+    """Empty for a person's command."""
+
+    @property
+    def item(self) -> str:
+        """What tells the step from those of the same loop."""
+        return ""
+
+    @property
+    def text(self) -> str:
+        """The plan as a step is given it: canonical JSON, so that caching is exact per step."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+
+P = TypeVar("P", bound=Plan)
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,18 @@ def read_plan(plan: str, store: Store) -> dict[str, Any]:
     if not 0 <= place.item < len(values["items"]):
         raise ConfigurationError(f"The plan {plan} has no such item; it has {len(values['items'])}.")
     return dict(values["items"][place.item])
+
+
+def planned(kind: type[P], plan: str, store: Store) -> P:
+    """The plan as the step reads it. Raises ConfigurationError for one that another version made."""
+    try:
+        return kind.model_validate({"run": located(plan).run, **read_plan(plan, store)})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigurationError(
+            f"This version of comface cannot read the plan ('{'.'.join(map(str, first['loc']))}': {first['msg']}); use "
+            "one image for all steps, and start the run again."
+        ) from None
 
 
 def kept(store: Store, run: str, value: Any) -> str:

@@ -69,7 +69,7 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
     if part is not None and part not in plans.parts:
         raise ConfigurationError(f"There is no part {part}; parts run from 0 to {plans.parts[-1]}.")
     for each in plans.parts if part is None else [part]:
-        _print_plain(synthesize_part(plans.synthesize, each, _scratch_file()))
+        _print_plain(synthesize_part(plans.synthesize.text, each, _scratch_file()))
 
 
 @command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
@@ -111,7 +111,7 @@ def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
     """Pack tracks into shards, split 90/10 by identity."""
     from comface.shard.from_plan import shard_tracks
 
-    _print_plain(shard_tracks(_plans(chosen).shard, list(tracks), _scratch_file()))
+    _print_plain(shard_tracks(_plans(chosen).shard.text, list(tracks), _scratch_file()))
 
 
 @command(needs=["train"], example="torchrun --nproc-per-node 4 -m comface pretrain s3://comface/artifacts/shards/0f3a")
@@ -121,7 +121,7 @@ def pretrain(chosen: Chosen, shards: str) -> None:
     """Train the backbone and the change head on shards (also under torchrun)."""
     from comface.pretrain.from_plan import pretrain_backbone
 
-    _print_plain(pretrain_backbone(_plans(chosen).pretrain, shards, _scratch_file())[0])
+    _print_plain(pretrain_backbone(_plans(chosen).pretrain.text, shards, _scratch_file())[0])
 
 
 @command(needs=["train"], example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
@@ -132,8 +132,8 @@ def align(chosen: Chosen, dataset: str) -> None:
     from comface.transfer.from_plan import align_faces
 
     for plan in _plans(chosen).datasets:
-        if json.loads(plan)["dataset"] == dataset:
-            _print_plain(align_faces(plan, _scratch_file()))
+        if plan.dataset == dataset:
+            _print_plain(align_faces(plan.text, _scratch_file()))
             return
     raise ConfigurationError(f"No task of this configuration reads a data set '{dataset}'; see transfer.tasks.")
 
@@ -158,7 +158,6 @@ def align(chosen: Chosen, dataset: str) -> None:
 def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str, ...], backbone: str) -> None:
     """Evaluate one method on one task, with frozen features or fine-tuned."""
     from comface.artifacts.manifest import open_artifact, split_pin
-    from comface.config.canonical import canonical_json
     from comface.methods import method as method_called
     from comface.transfer.from_plan import completed, transfer_item
 
@@ -166,8 +165,8 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     if not plans.items:
         raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'; choose another mode.")
     uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
-    (item,) = completed([json.loads(plans.items[0])], [open_artifact(each, "faces") for each in faces], uri)
-    pinned, metrics = transfer_item(canonical_json(item))
+    (item,) = completed(plans.items[:1], [open_artifact(each, "faces") for each in faces], uri)
+    pinned, metrics = transfer_item(item.text)
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 
@@ -182,7 +181,7 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
     from comface.files import check_output
 
     check_output(report, [], "--report")
-    plan, uri = _plans(chosen).evaluate, _backbone(chosen, backbone)
+    plan, uri = _plans(chosen).evaluate.text, _backbone(chosen, backbone)
     _print_plain(evaluate_results(plan, list(results), uri, str(report), _scratch_file())[0])
 
 
@@ -194,7 +193,7 @@ def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
     """Apply the gate to an evaluation, and register the model if it passes."""
     from comface.register.from_plan import decide, register_model
 
-    plan = _plans(chosen).register
+    plan = _plans(chosen).register.text
     decision = _scratch_file()
     if decide(plan, evaluation, decision) != "passed":
         print(Path(decision).read_text("utf-8"))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comface.artifacts.manifest import Artifact, open_artifact
-from comface.artifacts.plans import handed
-from comface.config.reading import parse
+from comface.artifacts.plans import Plan, handed
 from comface.evaluate.config import EvaluateConfig
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.store import Store
+
+
+class EvaluatePlan(Plan):
+    evaluate: EvaluateConfig
+    profile: str
+    notes: tuple[str, ...]
+    """What does not run, for the report."""
+    absent: dict[str, str]
+    """Method -> why it does not run."""
 
 
 def evaluate_results(
@@ -18,25 +24,25 @@ def evaluate_results(
 ) -> tuple[str, dict[str, float]]:
     """(URI of the evaluation, ComFace's figures for the UI)."""
 
-    def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    def work(store: Store, planned: EvaluatePlan) -> tuple[str, dict[str, float]]:
         from comface.evaluate.step import evaluate
 
         trained = open_artifact(backbone, "backbone")
-        context = {"profile": values["profile"], "notes": " ".join(values["notes"])}
+        context = {"profile": planned.profile, "notes": " ".join(planned.notes)}
         evaluation = evaluate(
             store,
-            parse(EvaluateConfig, values["evaluate"]),
-            handed(store, values["run"], results, "transfer"),
+            planned.evaluate,
+            handed(store, planned.run, results, "transfer"),
             {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
             {name: text for name, text in context.items() if text},
-            values.get("absent", {}),
+            planned.absent,
         )
         write_text(report_path, evaluation.read("report.html").decode())
         write_text(table_path, evaluation.read("summary.md").decode())
         metrics = {name.replace("/", "_"): value for name, value in evaluation.facts["metrics"].items()}
         return evaluation.pinned, metrics
 
-    return execute("evaluate", plan, work)
+    return execute("evaluate", plan, EvaluatePlan, work)
 
 
 def contact_sheet(backbone: Artifact) -> bytes:

@@ -19,11 +19,11 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from comface.artifacts.plans import open_place, read_plan
+from comface.artifacts.plans import P, open_place, planned
 from comface.artifacts.sealed import read_sealed, sealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, GateRefused, Preempted, error_of
 from comface.runtime.defects import as_failure, keep_traceback
@@ -56,14 +56,14 @@ def set_threads_passive() -> None:
 def execute(
     step: str,
     plan: str,
-    work: Callable[[Store, dict[str, Any]], T],
+    kind: type[P],
+    work: Callable[[Store, P], T],
     shares_cores: bool = True,
-    words: Sequence[str] = (),
     item: str = "",
 ) -> T:
-    """Run `work(store, plan)`. An error is logged, recorded below `failures/` of the store, and ends the process with
-    its exit code. `shares_cores`: other steps run beside this one on the same machine; `item`, or `words` (fields of
-    the plan), tell the step from those beside it."""
+    """Run `work(store, plan)` with the plan read as `kind`. An error is logged, recorded below `failures/` of the
+    store, and ends the process with its exit code. `shares_cores`: other steps run beside this one on the same machine;
+    `item` (else the plan's own) tells the step from those beside it."""
     set_threads_passive()
     if shares_cores:
         _share_cores()
@@ -74,8 +74,8 @@ def execute(
         try:
             store, place = open_place(plan)
             run = place.run
-            values = {"run": run, **read_plan(plan, store)}
-            item = item or "/".join(str(values[word]) for word in words)
+            values = planned(kind, plan, store)
+            item = item or values.item
             label(item=item, run=run)
             before, started = _record_before(store, run, _record_name(step, item)), time.monotonic()
             result = work(store, values)

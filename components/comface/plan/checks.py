@@ -10,7 +10,6 @@ import functools
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from comface.errors import ComfaceError, DataError, raise_any
 from comface.methods import METHODS, method
@@ -23,6 +22,7 @@ from comface.plan.sizes import room_problems, sizes_of
 from comface.plan.weights import check_screening, find_generators
 from comface.store import Store, open_store
 from comface.tracks.composition import totals
+from comface.tracks.supplies import Supply
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Survey:
     absent: Mapping[str, str]
     """Method -> why it does not run; a row of the report."""
     checks: list[Check]
-    supplies: dict[str, Any] = field(default_factory=dict)
+    supplies: dict[str, Supply] = field(default_factory=dict)
     """Part of the plan of synthesize; the check 'weights' fills it in."""
 
 

@@ -17,6 +17,7 @@ from comface.generators.registry import generator as registered
 from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
 from comface.plan.configuration import RunConfig
+from comface.tasks.config import Mode
 from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
@@ -28,7 +29,7 @@ LEAST_SUBJECTS = 3
 """One for training, one for validation, one for testing."""
 
 
-def items(config: RunConfig) -> list[tuple[str, str, str]]:
+def items(config: RunConfig) -> list[tuple[str, str, Mode]]:
     """(task, method, mode) of every transfer. First one task of every data set, then the tasks that share its features:
     so two parallel transfers do not compute the same features twice (minutes, for the ImageNet backbone)."""
     transfer = config.transfer

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections import namedtuple
 from typing import Any
 
-from comface.artifacts.plans import PlanPlace, kept
+from comface.artifacts.plans import Plan, PlanPlace, kept
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, execute, read_failure, recorded_failure
@@ -20,6 +19,7 @@ from comface.plan.parameters import Parameters, data_sources, names, override_li
 from comface.plan.step import Plans, plan_run
 from comface.runtime.logs import labelled
 from comface.store import Store, open_store
+from comface.transfer.from_plan import ItemsPlan
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +44,19 @@ def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
         with labelled("resolve", run=run_id):
             logger.error(str(error))
         raise SystemExit(error.exit_code) from None
-    return execute("resolve", json.dumps({"store": place, "run": run_id}), work)
+    return execute("resolve", Plan(store=place, run=run_id).text, Plan, work)
 
 
 def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
     """Writes the plans to the store, and returns references to them."""
 
-    def reference(value: Any) -> str:
-        return PlanPlace(store.uri, run, kept(store, run, value)).reference
+    def reference(plan: Plan) -> str:
+        return PlanPlace(store.uri, run, kept(store, run, plan.model_dump(mode="json", by_alias=True))).reference
 
     handed = {field: getattr(plans, field) for field in FIELDS}
-    handed |= {name: reference(json.loads(handed[name])) for name in BY_REFERENCE}
-    handed["datasets"] = [reference(json.loads(plan)) for plan in plans.datasets]
-    handed["items"] = reference({"store": store.uri, "run": run, "items": [json.loads(item) for item in plans.items]})
+    handed |= {name: reference(handed[name]) for name in BY_REFERENCE}
+    handed["datasets"] = [reference(plan) for plan in plans.datasets]
+    handed["items"] = reference(ItemsPlan(store=store.uri, run=run, items=tuple(plans.items)))
     return handed
 
 

@@ -1,7 +1,7 @@
 """Resolve: profile and overrides -> one plan per step, after checking that the run can succeed.
 
-In: a RunConfig. Out: the plans, each a canonical JSON string with the store and only the configuration that its step
-needs, so that caching is exact per step. Raises ConfigurationError, DataError or TryAgain.
+In: a RunConfig. Out: the plans, each with the store and only the configuration that its step needs, so that caching is
+exact per step. Raises ConfigurationError, DataError or TryAgain.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from comface.config.canonical import canonical_json
 from comface.errors import ComfaceError, raise_any
+from comface.evaluate.from_plan import EvaluatePlan
 from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names, items
 from comface.plan.weights import method_files, screening_of
+from comface.pretrain.from_plan import PretrainPlan
+from comface.register.from_plan import RegisterPlan
+from comface.shard.from_plan import ShardPlan
+from comface.synthesize.from_plan import SynthesizePlan
+from comface.tracks.supplies import Supply
+from comface.transfer.from_plan import AlignPlan, TransferPlan
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +30,14 @@ logger = logging.getLogger(__name__)
 class Plans:
     """The plans of the steps."""
 
-    synthesize: str
+    synthesize: SynthesizePlan
     parts: list[int]
-    shard: str
-    pretrain: str
-    datasets: list[str]
-    items: list[str]
-    evaluate: str
-    register: str
+    shard: ShardPlan
+    pretrain: PretrainPlan
+    datasets: list[AlignPlan]
+    items: list[TransferPlan]
+    evaluate: EvaluatePlan
+    register: RegisterPlan
     gpus: str
     """How many GPUs a pod requests for rendering or computing features: "0" or "1"."""
 
@@ -60,51 +65,61 @@ def make_plans(
     config: RunConfig,
     run: str,
     notes: Sequence[str] = (),
-    supplies: Mapping[str, Any] | None = None,
+    supplies: Mapping[str, Supply] | None = None,
     absent: Mapping[str, str] | None = None,
 ) -> Plans:
     """Makes the plans, without checks. `notes`: shown in the report; `supplies`: the StyleGANs' files
     (find_generators); `absent`: the requested methods that cannot run, and why."""
-    transfer = config.transfer
-
-    def envelope(**sections: Any) -> str:
-        return canonical_json({"store": config.store, "run": run, **sections})
-
-    names, weights = dataset_names(config), method_files(config)
+    store = config.store
     screening = config.screening if config.screening.action == "skip" else screening_of(config)
     return Plans(
-        synthesize=envelope(
-            synthesize=config.synthesize.model_dump(mode="json"), weights=config.weights, supplies=supplies or {}
+        synthesize=SynthesizePlan(
+            store=store, run=run, synthesize=config.synthesize, weights=config.weights, supplies=dict(supplies or {})
         ),
         parts=list(range(config.synthesize.parts)),
-        shard=envelope(shard=config.shard.model_dump(mode="json"), screening=screening.model_dump(mode="json")),
-        pretrain=envelope(pretrain=config.pretrain.model_dump(mode="json")),
-        datasets=[
-            envelope(
-                dataset=name,
-                source=config.data[name].model_dump(mode="json"),
-                rehearse=config.rehearse.model_dump(mode="json") if not config.data[name].uri else None,
-            )
-            for name in names
-        ],
-        items=[
-            envelope(
-                task=task,
-                definition=config.tasks[task].model_dump(mode="json"),
-                method=method,
-                mode=mode,
-                transfer=transfer.model_dump(mode="json", exclude={"tasks", "methods", "modes"}),
-                weights=config.weights,
-                weight_file=weights.get(method),
-            )
-            for task, method, mode in items(config)
-        ],
-        evaluate=envelope(
-            evaluate=config.evaluate.model_dump(mode="json"),
+        shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening),
+        pretrain=PretrainPlan(store=store, run=run, pretrain=config.pretrain),
+        datasets=_align_plans(config, run),
+        items=_transfer_plans(config, run),
+        evaluate=EvaluatePlan(
+            store=store,
+            run=run,
+            evaluate=config.evaluate,
             profile=config.profile,
-            notes=list(notes),
+            notes=tuple(notes),
             absent=dict(absent or {}),
         ),
-        register=envelope(register=config.register_model.model_dump(mode="json")),
+        register=RegisterPlan(store=store, run=run, register=config.register_model),
         gpus=str(min(config.pretrain.gpus_per_node, 1)),
     )
+
+
+def _align_plans(config: RunConfig, run: str) -> list[AlignPlan]:
+    return [
+        AlignPlan(
+            store=config.store,
+            run=run,
+            dataset=name,
+            source=config.data[name],
+            rehearse=None if config.data[name].uri else config.rehearse,
+        )
+        for name in dataset_names(config)
+    ]
+
+
+def _transfer_plans(config: RunConfig, run: str) -> list[TransferPlan]:
+    weights = method_files(config)
+    return [
+        TransferPlan(
+            store=config.store,
+            run=run,
+            task=task,
+            definition=config.tasks[task],
+            method=method,
+            mode=mode,
+            transfer=config.transfer,
+            weights=config.weights,
+            weight_file=weights.get(method),
+        )
+        for task, method, mode in items(config)
+    ]

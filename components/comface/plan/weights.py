@@ -6,7 +6,6 @@ In: a RunConfig. Out: the files for the plans of synthesize and transfer; raises
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from comface.directions.published import weight_files
 from comface.errors import ComfaceError, ConfigurationError, raise_any
@@ -15,7 +14,17 @@ from comface.plan.configuration import RunConfig
 from comface.runtime.folders import cache_folder
 from comface.screening.config import ScreeningConfig
 from comface.store import Store, open_store
-from comface.tracks.supplies import find_file, find_supplies, find_weights, local_files, needed, seal
+from comface.tracks.supplies import (
+    Files,
+    Sealed,
+    Supply,
+    find_file,
+    find_supplies,
+    find_weights,
+    local_files,
+    needed,
+    seal,
+)
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
@@ -27,7 +36,7 @@ def method_keys(config: RunConfig) -> dict[str, str | None]:
     return {entry.name: find_file(location, keys, entry.file, entry.name) for entry in entries}
 
 
-def method_files(config: RunConfig) -> dict[str, dict[str, Any]]:
+def method_files(config: RunConfig) -> dict[str, Sealed]:
     """The weight files of these methods for the plans of their transfers, each with its current sha256. Raises
     ConfigurationError if one is missing."""
     found = {}
@@ -39,7 +48,7 @@ def method_files(config: RunConfig) -> dict[str, dict[str, Any]]:
                 f"{config.weights} does not contain {method(name).file}, the weights of the method '{name}'; put the "
                 "file there, or remove the method."
             )
-        found[name] = seal(location, keys, key, cache_folder()).model_dump(mode="json")
+        found[name] = seal(location, keys, key, cache_folder())
     return found
 
 
@@ -53,12 +62,13 @@ def _location(config: RunConfig, names: Sequence[str]) -> tuple[Store, list[str]
         raise type(error)(told) from None
 
 
-def find_generators(config: RunConfig) -> dict[str, Any]:
+def find_generators(config: RunConfig) -> dict[str, Supply]:
     """Checks that every generator loads and has a fitting direction for every requested attribute. Returns the files of
     the weights location that the run uses, for the plan of synthesize."""
     from comface.synthesize.step import preflight
 
-    supplies, files = {}, {}
+    supplies: dict[str, Supply] = {}
+    files: dict[str, Files] = {}
     names = sorted(needed(config.synthesize))
     if names:
         (location, keys), cache = _location(config, names), cache_folder()
@@ -66,7 +76,7 @@ def find_generators(config: RunConfig) -> dict[str, Any]:
         supplies = find_supplies(location, config.synthesize, cache)
         files = local_files(location, supplies, cache)
     preflight(config.synthesize, files=files)
-    return {name: supply.model_dump(mode="json") for name, supply in supplies.items()}
+    return supplies
 
 
 def check_screening(config: RunConfig) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.artifacts.manifest import Artifact, open_artifact
-from comface.config.reading import parse
+from comface.artifacts.plans import Plan
 from comface.errors import DataError
 from comface.execution import execute
 from comface.execution.pages import picture_page, write_text
@@ -26,20 +26,24 @@ from comface.store import Store
 NO_JOB = "# Trained by the step itself: there is no job.\n"
 
 
+class PretrainPlan(Plan):
+    pretrain: PretrainConfig
+
+
 def pretrain_backbone(
     plan: str, shards: str, curve_path: str, job_path: str = "", task: Any = None
 ) -> tuple[str, dict[str, float]]:
     """(URI of the backbone, figures for the UI). `job_path`: where the rendered job is kept; `task`: the
     `dsl.TaskConfig` that a cluster's KFP fills in."""
 
-    def work(store: Store, values: dict[str, Any]) -> tuple[str, dict[str, float]]:
-        config = parse(PretrainConfig, values["pretrain"])
+    def work(store: Store, planned: PretrainPlan) -> tuple[str, dict[str, float]]:
+        config = planned.pretrain
         source = open_artifact(shards, "shards")
         draft = draft_backbone(store, config, source)
         if job_path:
             write_text(job_path, NO_JOB)
         if draft.published() is None:
-            wanted = Work(values["run"], plan, shards, draft.uri, config, lambda: draft.published() is not None)
+            wanted = Work(planned.run, plan, shards, draft.uri, config, lambda: draft.published() is not None)
             choose_launcher(store, config, source, task, job_path).train(wanted)
         backbone = draft.published()
         if backbone is None:
@@ -49,7 +53,7 @@ def pretrain_backbone(
         write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
         return backbone.pinned, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
 
-    return execute("pretrain", plan, work, shares_cores=False)
+    return execute("pretrain", plan, PretrainPlan, work, shares_cores=False)
 
 
 def choose_launcher(store: Store, config: PretrainConfig, shards: Artifact, task: Any, job_path: str) -> Launcher:

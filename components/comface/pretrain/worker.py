@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from comface.artifacts.manifest import open_artifact
 from comface.artifacts.plans import open_place
-from comface.config.reading import parse
 from comface.errors import ComfaceError, ConfigurationError, error_of
 from comface.execution import FAILURES, execute, read_failure
 from comface.launch.causes import last_words
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import draft_backbone, process_count
+from comface.pretrain.from_plan import PretrainPlan
 from comface.runtime.folders import cache_folder
 from comface.store import Store
 
@@ -32,15 +31,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--told", type=Path, required=True, help="file for the sentence of the process that fails")
     given = parser.parse_args(arguments)
 
-    def work(store: Store, values: dict[str, Any]) -> None:
+    def work(store: Store, planned: PretrainPlan) -> None:
         try:
-            _train(store, parse(PretrainConfig, values["pretrain"]), given.shards, given.result)
+            _train(store, planned.pretrain, given.shards, given.result)
         except ComfaceError as error:
             tell(given.told, error)
             raise
 
     try:
-        execute("pretrain", given.plan, work, shares_cores=False)
+        execute("pretrain", given.plan, PretrainPlan, work, shares_cores=False)
     except SystemExit as end:
         _tell_record(given.told, given.plan, end.code)
         raise

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+
+from pydantic import Field
 
 from comface.artifacts.manifest import Artifact, open_artifact
-from comface.config.reading import parse
+from comface.artifacts.plans import Plan
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.register.config import RegisterConfig
 from comface.store import Store
 
 
+class RegisterPlan(Plan):
+    register_model: RegisterConfig = Field(alias="register")
+
+
 def decide(plan: str, evaluation: str, decision_path: str) -> str:
     """'passed' or 'refused'; the reasons are recorded in the store and shown."""
 
-    def work(store: Store, values: dict[str, Any]) -> str:
+    def work(store: Store, planned: RegisterPlan) -> str:
         from comface.register.step import decision_markdown, gate
 
-        decision, _ = gate(store, parse(RegisterConfig, values["register"]), open_artifact(evaluation, "evaluation"))
+        decision, _ = gate(store, planned.register_model, open_artifact(evaluation, "evaluation"))
         write_text(decision_path, decision_markdown(decision))
         return "passed" if decision.passed else "refused"
 
-    return execute("gate", plan, work)
+    return execute("gate", plan, RegisterPlan, work)
 
 
 def register_model(plan: str, evaluation: str, backbone: str, card_path: str) -> tuple[str, str]:
     """(NAME@vN, URI of the model). Raises GateRefused when the gate has refused this evaluation."""
 
-    def work(store: Store, values: dict[str, Any]) -> tuple[str, str]:
+    def work(store: Store, planned: RegisterPlan) -> tuple[str, str]:
         from comface.register.step import register
 
         evaluated = open_artifact(evaluation, "evaluation")
         result = register(
             store,
-            parse(RegisterConfig, values["register"]),
+            planned.register_model,
             evaluated,
             open_artifact(backbone, "backbone"),
             transfers_of(evaluated),
@@ -47,7 +52,7 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
         write_text(card_path, result.model.read("card.md").decode())
         return result.version.reference, result.model.pinned
 
-    return execute("register", plan, work)
+    return execute("register", plan, RegisterPlan, work)
 
 
 def transfers_of(evaluation: Artifact) -> list[Artifact]:

@@ -6,11 +6,8 @@ done before pre-training spends anything.
 
 from __future__ import annotations
 
-from typing import Any
-
 from comface.artifacts.manifest import Artifact
-from comface.artifacts.plans import handed
-from comface.config.reading import parse
+from comface.artifacts.plans import Plan, handed
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.screening.config import ScreeningConfig
@@ -18,21 +15,26 @@ from comface.shard.config import ShardConfig
 from comface.store import Store
 
 
+class ShardPlan(Plan):
+    shard: ShardConfig
+    screening: ScreeningConfig
+
+
 def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
-    def work(store: Store, values: dict[str, Any]) -> str:
+    def work(store: Store, planned: ShardPlan) -> str:
         from comface.screening.table import markdown_table
         from comface.shard.step import shard
         from comface.tracks.located import check_parts
 
-        parts = handed(store, values["run"], tracks, "tracks")
-        screening = parse(ScreeningConfig, values["screening"])
+        parts = handed(store, planned.run, tracks, "tracks")
+        screening = planned.screening
         screened: Artifact | None = None
         if screening.action != "skip":
             from comface.screening.step import screen_tracks
 
             check_parts(parts)
             screened = screen_tracks(store, screening, parts)
-        shards = shard(store, parse(ShardConfig, values["shard"]), parts, screened, screening.action)
+        shards = shard(store, planned.shard, parts, screened, screening.action)
         rows = [
             f"| {split} | {facts['identities']} | {facts['tracks']} | {facts['images']} | {len(facts['shards'])} |"
             for split, facts in ((name, shards.facts[name]) for name in ("train", "validation"))
@@ -42,4 +44,4 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         write_text(summary_path, "\n".join([*head, *rows, *verdicts, ""]))
         return shards.pinned
 
-    return execute("shard", plan, work)
+    return execute("shard", plan, ShardPlan, work)

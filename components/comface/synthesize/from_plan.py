@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from comface.artifacts.plans import hand_on
-from comface.config.reading import parse
+from comface.artifacts.plans import Plan, hand_on
 from comface.execution import execute
 from comface.execution.pages import picture_page, write_text
 from comface.runtime.folders import cache_folder
 from comface.store import Store
 from comface.tracks.config import SynthesizeConfig
-from comface.tracks.supplies import open_supplies
+from comface.tracks.supplies import Supply, open_supplies
+
+
+class SynthesizePlan(Plan):
+    synthesize: SynthesizeConfig
+    weights: str
+    """The weights location."""
+    supplies: dict[str, Supply]
+    """Generator -> its files there."""
 
 
 def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
-    def work(store: Store, values: dict[str, Any]) -> str:
+    def work(store: Store, planned: SynthesizePlan) -> str:
         import torch
 
         from comface.synthesize.step import synthesize
 
         torch.set_num_threads(1)  # parts run side by side
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        files = open_supplies(values["weights"], values["supplies"], cache_folder())
-        tracks = synthesize(store, parse(SynthesizeConfig, values["synthesize"]), part, device=device, files=files)
+        files = open_supplies(planned.weights, planned.supplies, cache_folder())
+        tracks = synthesize(store, planned.synthesize, part, device=device, files=files)
         facts = tracks.facts
         dropped = facts["dropped"]["identities"]
         note = f"{facts['tracks']} tracks, {facts['images']} images; identities without a face dropped: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
-        return hand_on(store, values["run"], tracks)
+        return hand_on(store, planned.run, tracks)
 
-    return execute("synthesize", plan, work, item=f"part {part}")
+    return execute("synthesize", plan, SynthesizePlan, work, item=f"part {part}")

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -159,11 +158,11 @@ def fetched(location: Store, sealed: Sealed, cache: Path) -> Path:
     return local_copy(location, sealed.key, stored, cache, REPLACED)
 
 
-def open_supplies(uri: str, supplies: Mapping[str, Any], cache: Path) -> dict[str, Files]:
+def open_supplies(uri: str, supplies: Mapping[str, Supply], cache: Path) -> dict[str, Files]:
     """`local_files` of what a plan carries; a location that nothing is needed of is not even opened."""
     if not supplies:
         return {}
-    return local_files(open_store(uri), {name: Supply.model_validate(each) for name, each in supplies.items()}, cache)
+    return local_files(open_store(uri), supplies, cache)
 
 
 def _find_directions(location: Store, keys: list[str], generator: str, entries: Mapping[str, Entry]) -> dict[str, str]:
