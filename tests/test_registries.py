@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from PIL import Image
 from tiny_generator import ATTRIBUTES, TinyGenerator
 
 from comface.config.entries import Entries
+from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.registry import LAYOUTS, Layout, layout
@@ -190,5 +192,19 @@ def test_a_layout_that_only_this_test_knows_is_configured_checked_and_read(tmp_p
     named = resolve("laptop", [place.replace("flat", "test_registries:read_flat"), *tasks])
     assert check_dataset(named, "mine") == check_dataset(config, "mine")
     assert set(layout("test_registries:read_flat").decided_by()) == {"source_sha256"}
-    with pytest.raises(ConfigurationError, match="there is no layout 'round'; choose from disfa, fgnet, edema, pairs"):
+    with pytest.raises(ConfigurationError, match=r"there is no layout 'round'; choose from disfa, fgnet, edema, pairs"):
         resolve("laptop", ["data.mine={layout: round}"])
+
+
+def test_the_layout_that_docs_data_shows_reads_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (PACKAGE.parents[1] / "docs" / "data.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(# clinic_photos\.py.*?)```", page, re.DOTALL)
+    (tmp_path / "clinic_photos.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    for patient, kg in (("P07", 62.5), ("P07", 60.0), ("P08", 71.0)):
+        Image.new("L", (16, round(kg))).save(tmp_path / f"{patient}_{kg}.jpg")
+    found = open_dataset(DataSource(layout="clinic_photos:read", uri=tmp_path.as_uri()))
+    assert {(photo.subject, photo.labels["weight"]) for photo in found.photos} == {
+        ("P07", 62.5), ("P07", 60.0), ("P08", 71.0)
+    }  # fmt: skip
+    assert layout("clinic_photos:read").decided_by() == {"revision": 1}
