@@ -49,6 +49,15 @@ def test_ridge_equals_the_normal_equations_summed_pair_by_pair(penalty, antisymm
     assert np.allclose(data.predicted(head), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_pairs_that_do_not_differ_are_estimated_by_their_change(antisymmetric):
+    """As where a fold's training subject has two photos."""
+    data = samples(width=300)
+    same = Samples(data.h_ND, np.zeros(20, int), np.ones(20, int), np.full(20, 2.5))
+    head, _ = fit_validated(same, same, antisymmetric)
+    assert same.predicted(head) == pytest.approx(2.5, abs=1e-3)
+
+
 def test_the_head_finds_the_change_that_it_can_express_and_not_its_opposite():
     data = samples(2000)
     head = fit(data, 1e-4, antisymmetric=False)

@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 4, 17))
 """Penalties tried, relative to the mean eigenvalue of the covariance of the inputs."""
 ROWS = 2048
+ROUNDING = 1e-5
+"""Of products in float32, as a share of the features' power, with room to spare."""
 
 
 def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:
@@ -159,8 +161,11 @@ class Ridge:
         centre_D, target = np.zeros_like(scale_D), 0.0
         if not antisymmetric:
             centre_D, target = moments.sum_D / moments.count / scale_D, moments.target_sum / moments.count
+            power = float(covariance_DD.trace())
             covariance_DD -= np.outer(centre_D, centre_D)
             product_D -= centre_D * target
+            if covariance_DD.trace() <= ROUNDING * power:  # of equal pairs only rounding is left: b alone estimates
+                covariance_DD, product_D = np.zeros_like(covariance_DD), np.zeros_like(product_D)
         return cls(scaling, covariance_DD, product_D, centre_D, target, antisymmetric)
 
     def head(self, penalty: float) -> Head:
