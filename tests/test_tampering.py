@@ -180,7 +180,7 @@ def test_a_copied_store_verifies_itself(store: FileStore, transfer: Artifact, tm
     assert store.uri not in done.stdout
     assert "outside" not in done.stdout
     assert "code: 5 artifacts by version" in done.stdout
-    assert "the present code" in done.stdout
+    assert "the installed code" in done.stdout
     (predictions,) = copy.glob("transfer/*/predictions.json")
     predictions.write_bytes(b"[1")
     done = command("verify", "--store", copy.as_uri())
