@@ -160,7 +160,7 @@ def test_an_unexpected_exception_is_code_1_one_sentence_and_a_kept_traceback(
     def defect(*_: object) -> None:
         raise KeyError("x\x1b[2J\ny")
 
-    monkeypatch.setattr("comface.commands.options.Chosen.configuration", defect)
+    monkeypatch.setattr("comface.plan.chosen.Chosen.configuration", defect)
     assert main(["config"]) == 1
     said = capfd.readouterr().err
     found = re.fullmatch(

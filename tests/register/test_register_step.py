@@ -13,10 +13,10 @@ import pytest
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.artifacts.sealed import sealed, unsealed
 from comface.artifacts.verify import verify
-from comface.commands.verification import starting_points
 from comface.errors import DataError, GateRefused
 from comface.models.listing import list_models, model_text, models_text, promote_model, show_model
 from comface.models.registry import Registry
+from comface.models.verification import starting_points
 from comface.register.config import RegisterConfig, Threshold
 from comface.register.step import gate, register
 from comface.store import Store, open_store

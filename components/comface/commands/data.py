@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from comface.commands.options import Chosen, configured, output_option
+from comface.commands.options import configured, output_option
 from comface.commands.surface import PATH, Names, argument, command, option
 from comface.errors import ConfigurationError, raise_any
+from comface.plan.chosen import Chosen
 from comface.runtime.output import say
 
 

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface.commands.options import AS_JSON, ENDPOINT, PIPELINE, Chosen, configured
+from comface.commands.options import AS_JSON, ENDPOINT, PIPELINE, configured
 from comface.commands.surface import command, option
 from comface.errors import ConfigurationError
+from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
     from comface.plan.configuration import RunConfig

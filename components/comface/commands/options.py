@@ -1,66 +1,20 @@
-"""Options that several commands share, and what they mean together: --profile, --config, --set, --store, and others.
-
-In: words of the command line. Out: the configuration of a run, and where it keeps its artifacts.
-"""
+"""Options that several commands share: --profile, --config, --set and --store as one argument, and others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from comface.commands.surface import PATH, F, Names, flag, option, together
+from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
     from comface.plan.config_file import ConfigFile
-    from comface.plan.configuration import RunConfig
 
 REFERENCE = "NAME, NAME@v3, NAME@champion, a URI or a path (default: comface@champion, else the newest comface)"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A configuration as the command line chooses it: a profile, changed by a file, changed by single fields."""
-
-    profile_option: str | None
-    file: ConfigFile | None
-    sets: tuple[str, ...]
-    store: str | None = None
-
-    @property
-    def named_profile(self) -> str | None:
-        """That of --profile, else the one that the file names, if either does."""
-        return self.profile_option or (self.file.profile if self.file else None)
-
-    @property
-    def profile(self) -> str:
-        return self.named_profile or "laptop"
-
-    def overrides(self, without: Iterable[str] = ()) -> list[str]:
-        """`field=value` lines: those of the file, except for its fields `without`, then those of --set, which win."""
-        dropped = {*without, *(["store"] if self.store else [])}
-        return [*(self.file.overrides(dropped) if self.file else ()), *self.sets]
-
-    def folder(self, output: Path | None = None) -> Path:
-        return (output or Path("runs") / self.profile).absolute()
-
-    def default_store(self, output: Path | None = None) -> str:
-        return (self.folder(output) / "store").as_uri()
-
-    def configuration(
-        self, extra: Mapping[str, Any] | None = None, output: Path | None = None, more: Iterable[str] = ()
-    ) -> RunConfig:
-        """With a store in any case. `extra` comes before the overrides, `more` after. Raises ConfigurationError."""
-        return self.resolve({"store": self.store or self.default_store(output), **(extra or {})}, more)
-
-    def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:
-        from comface.plan.configuration import resolve
-
-        places = self.file.places([*self.sets, *more]) if self.file else {}
-        return resolve(self.profile, [*self.overrides(), *more], extra, places)
 
 
 def _methods() -> Iterable[str]:

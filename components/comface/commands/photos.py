@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, Chosen, configured, output_option
+from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, configured, output_option
 from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
+from comface.plan.chosen import Chosen
 from comface.runtime.extras import check_extras
 from comface.runtime.output import say
 

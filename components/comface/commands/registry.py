@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comface.commands.options import AS_JSON, REFERENCE, Chosen, configured
+from comface.commands.options import AS_JSON, REFERENCE, configured
 from comface.commands.surface import Group, argument
+from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
     from comface.store import Store

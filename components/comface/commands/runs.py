@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comface.commands.options import PIPELINE, Chosen, configured
+from comface.commands.options import PIPELINE, configured
 from comface.commands.surface import PATH, command, option
 from comface.errors import GateRefused
+from comface.plan.chosen import Chosen
 from comface.runtime.output import say
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from comface.commands.options import AS_JSON, Chosen, configured
-from comface.commands.submit import SENT, SERVER, Sent, Server, checked
+from comface.commands.options import AS_JSON, configured
+from comface.commands.submit import SENT, SERVER, Sent, Server
 from comface.commands.surface import Group, argument, option
+from comface.plan.chosen import Chosen
 from comface.runtime.output import say
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> 
     from comface.submit.schedules import Wanted, create
 
     ticks = checked_cron(cron, datetime.now(UTC))
-    package, values, _ = checked(chosen, sent, name)
+    package, values, _ = sent.checked(chosen, name)
     wanted = Wanted(name, ticks, package, values, sent.experiment, sent.service_account)
     done = create(server.connect(), wanted)
     say(f"{done}; next tick {ticks.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from comface.commands.options import Chosen, configured
+from comface.commands.options import configured
 from comface.commands.surface import command, flag
+from comface.plan.chosen import Chosen
 
 
 @command(example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")

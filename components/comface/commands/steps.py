@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comface.commands.options import METHOD, METHOD_HELP, Chosen, configured
+from comface.commands.options import METHOD, METHOD_HELP, configured
 from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError, GateRefused, raise_any
+from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
     from comface.plan.step import Plans

@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comface.errors import ConfigurationError, TryAgain
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
+from comface.execution import recorded_failure
+from comface.plan.from_parameters import configure
+from comface.plan.parameters import Parameters
+from comface.store import open_store
 from comface.submit.connection import Connection
 from comface.submit.package import Package
 
@@ -112,3 +116,14 @@ def upload(connection: Connection, package: Package, version: str) -> tuple[str,
 def _only_named(name: str) -> str:
     """KFP's filter, as its own client writes it (operation 1 is EQUALS)."""
     return json.dumps({"predicates": [{"operation": 1, "key": "display_name", "stringValue": name}]})
+
+
+def failure(values: Mapping[str, Any], run: str, state: str, page: str) -> ComfaceError:
+    """The error that the failed step recorded, where the store can be read from here. `values`: all arguments of the
+    run."""
+    try:
+        place = configure(Parameters(values["profile"], store=values["store"])).store
+        found = recorded_failure(open_store(place), run)
+    except (ComfaceError, KeyError):
+        found = None
+    return found or TryAgain(f"The run ended as {state.lower()}; {page} says why.")

@@ -1,0 +1,133 @@
+"""Whether what a model was made from is unchanged: manifests and objects, weight files, data sets, code.
+
+In: a store, and the reference of a model or of any other artifact. Out: a line about each artifact and each file.
+Raises DataError for the first object that is not what its manifest names, and at the end for files that have changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from comface.artifacts.code_digest import code_digest
+from comface.artifacts.manifest import Artifact, file_sha256, open_artifact
+from comface.artifacts.verify import verify
+from comface.datasets.place import fingerprint
+from comface.errors import ComfaceError, DataError
+from comface.generators.registry import GENERATORS
+from comface.methods import method
+from comface.models.registry import Registry, place_of, resolve_model
+from comface.store import FileStore, Store, open_store
+from comface.tracks.supplies import find_file, find_weights
+from comface.weights.fetched import models_folder
+
+
+def verification(store: Store, reference: str | None, weights: str) -> Iterator[str]:
+    """`weights`: the location of weight files. Every line is given as soon as it is known."""
+    starts = starting_points(store, reference)
+    artifacts = objects = 0
+    files: dict[tuple[str, str], str] = {}
+    code: Counter[str] = Counter()
+    for artifact in verify(*(start.pinned for start in starts)):
+        count = len(artifact.manifest.objects)
+        outside = "" if artifact.root == starts[0].root else f"  (outside {starts[0].root})"
+        yield f"ok  {count:>5} objects  {artifact.uri}{outside}"
+        artifacts, objects = artifacts + 1, objects + count
+        for what, sha256, place in used(artifact, weights):
+            files[what, sha256] = place
+        code[made_by(artifact)] += 1
+    differing = []
+    for (what, sha256), place in files.items():
+        found = _digest(place)
+        state = "not found here" if found is None else "unchanged" if found == sha256 else "CHANGED"
+        yield f"{what}: {state}" + (f" ({place})" if place else "")
+        differing += [what] if state == "CHANGED" else []
+    for made, count in sorted(code.items()):
+        yield f"code: {count} artifacts by {made}"
+    if differing:
+        raise DataError(
+            f"{differing[0]} has changed since it was used (number of changed files and data sets: {len(differing)}, "
+            "listed above); restore the one that was used, or make again what was made from it."
+        )
+    yield f"{artifacts} artifacts, {objects} objects: all hashes match"
+
+
+def starting_points(store: Store, reference: str | None) -> list[Artifact]:
+    """The artifact that is named, and with a registered model the decision of its gate."""
+    if reference is not None and (uri := place_of(reference)) is not None:
+        return [open_artifact(uri)]
+    called, model = resolve_model(store, reference)
+    name, _, number = called.partition("@v")
+    registry = Registry(store, name)
+    decision = registry.decision(registry.version(int(number)))
+    return [model, *([decision] if decision else [])]
+
+
+def made_by(artifact: Artifact) -> str:
+    code = artifact.manifest.code
+    present = code_digest() == code["digest"]
+    return f"version {code['version']}, {'the installed code' if present else 'other code than the installed one'}"
+
+
+def _digest(place: str) -> str | None:
+    try:
+        store = open_store(place) if "://" in place else FileStore(Path(place)) if place else None
+    except ComfaceError:
+        store = None
+    if not isinstance(store, FileStore):
+        return None
+    if store.root.is_dir():
+        return fingerprint(store.root)
+    return file_sha256(store.root) if store.root.is_file() else None
+
+
+def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
+    """(what, sha256, where it would lie here) of each weight file and data set that an artifact's manifest records.
+    `weights`: the weights location of the StyleGANs."""
+    config, facts = artifact.manifest.config, artifact.facts
+    for generator, record in config.get("generators", {}).items():
+        if record.get("weights_sha256"):
+            yield f"The weight file of '{generator}'", record["weights_sha256"], _generator_file(generator, weights)
+    instruments = config.get("instruments", {})
+    for record in (config, instruments):
+        if record.get("weights_sha256"):
+            method = record["method"]
+            yield f"The weight file of '{method}'", record["weights_sha256"], _method_file(method, weights)
+    rows = [(row["file"], row["sha256"]) for row in config.get("provenance", ())]
+    files = [*config.get("files_sha256", {}).items(), *instruments.get("scorers_sha256", {}).items()]
+    for name, sha256 in [*files, *rows]:
+        if sha256:
+            yield f"The file '{name}'", sha256, _packaged(name)
+    if config.get("fingerprint"):
+        yield f"The data set '{config['dataset']}'", config["fingerprint"], str(facts.get("source", ""))
+
+
+def _packaged(name: str) -> str:
+    return str(models_folder() / name)
+
+
+def _generator_file(generator: str, weights: str) -> str:
+    if generator in GENERATORS and (fetched := GENERATORS[generator].fetched):
+        return _packaged(fetched)
+    return _located(weights, lambda location: find_weights(location, location.keys(), generator))
+
+
+def _method_file(name: str, weights: str) -> str:
+    try:
+        entry = method(name)
+    except ComfaceError:  # of another version
+        return ""
+    if entry.fetched:
+        return _packaged(entry.fetched)
+    return _located(weights, lambda location: find_file(location, location.keys(), entry.file, name))
+
+
+def _located(weights: str, find: Callable[[Store], str | None]) -> str:
+    """The path of what `find` finds in the weights location; empty where it finds nothing, or not on this machine."""
+    try:
+        location = open_store(weights)
+        key = find(location) if isinstance(location, FileStore) else None
+    except ComfaceError:
+        return ""
+    return str(location.path(key)) if isinstance(location, FileStore) and key else ""

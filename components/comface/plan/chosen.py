@@ -1,0 +1,49 @@
+"""A configuration as a person chooses it: a profile, changed by a file, changed by single fields.
+
+In: what the options --profile, --config, --set and --store say. Out: the configuration of a run, the overrides that the
+pipeline gets, and the folder and store of a run on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line loads this module at once
+    from comface.plan.config_file import ConfigFile
+    from comface.plan.configuration import RunConfig
+
+
+@dataclass(frozen=True)
+class Chosen:
+    profile_option: str | None
+    file: ConfigFile | None
+    sets: tuple[str, ...]
+    store: str | None = None
+
+    @property
+    def profile(self) -> str:
+        return self.profile_option or (self.file.profile if self.file else None) or "laptop"
+
+    def overrides(self, without: Iterable[str] = ()) -> list[str]:
+        """`field=value` lines: those of the file, except for its fields `without`, then those of --set, which win."""
+        dropped = {*without, *(["store"] if self.store else [])}
+        return [*(self.file.overrides(dropped) if self.file else ()), *self.sets]
+
+    def folder(self, output: Path | None = None) -> Path:
+        return (output or Path("runs") / self.profile).absolute()
+
+    def configuration(
+        self, extra: Mapping[str, Any] | None = None, output: Path | None = None, more: Iterable[str] = ()
+    ) -> RunConfig:
+        """As `resolve`, with a store on this machine where none is chosen."""
+        return self.resolve({"store": self.store or (self.folder(output) / "store").as_uri(), **(extra or {})}, more)
+
+    def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:
+        """`extra` comes before the overrides, `more` after. Raises ConfigurationError."""
+        from comface.plan.configuration import resolve
+
+        places = self.file.places([*self.sets, *more]) if self.file else {}
+        return resolve(self.profile, [*self.overrides(), *more], extra, places)
