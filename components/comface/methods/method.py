@@ -82,5 +82,6 @@ class Method:
         values = dict(self.fields(sources))
         if self.takes_weights:
             values["weights_sha256"] = file_sha256(self.weights(sources))
-        read = self.reads_backbone and sources.backbone is not None
-        return values, {"backbone": sources.backbone} if read and sources.backbone else {}
+        if not self.reads_backbone or sources.backbone is None:
+            return values, {}
+        return values, {"backbone": sources.backbone}
