@@ -235,7 +235,7 @@ def test_a_shard_with_a_flipped_bit_is_refused(tiny_run, elsewhere: Path, capfd:
     sentence = said(capfd, 65, "pretrain", shard.parent.as_uri(), "--store", (elsewhere / "other").as_uri(),
                     "--set", "pretrain.pairs_per_step=8")  # fmt: skip
     assert "train-00000.tar" in sentence
-    assert "is not what its manifest names" in sentence
+    assert "does not match its manifest" in sentence
 
 
 def test_verify_names_the_object_that_was_changed(tiny_run, elsewhere: Path, capfd: pytest.CaptureFixture[str]) -> None:

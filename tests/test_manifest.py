@@ -180,7 +180,7 @@ def test_a_flipped_bit_is_found_at_the_first_read(store: FileStore) -> None:
     path = Path(artifact.store.path("data.bin"))
     path.write_bytes(b"012345678\x38")  # '9' is 0x39
     for read in (lambda: artifact.read("data.bin"), lambda: artifact.local("data.bin", path.parent)):
-        with pytest.raises(DataError, match=r"'data.bin' of file.* is not what its manifest names") as error:
+        with pytest.raises(DataError, match=r"'data.bin' of file.* does not match its manifest") as error:
             read()
         assert error.value.exit_code == 65
 
@@ -199,9 +199,9 @@ def test_a_missing_object_and_a_name_that_the_manifest_lacks_are_sentences(store
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: b"{", "its seal does not hold"),
-        (lambda m: b"[" * 100_000, "its seal does not hold"),
-        (lambda m: json.dumps(m).encode(), "its seal does not hold"),
+        (lambda m: b"{", "its seal is not valid"),
+        (lambda m: b"[" * 100_000, "its seal is not valid"),
+        (lambda m: json.dumps(m).encode(), "its seal is not valid"),
         (lambda m: sealed({**m, "schema": "comface/manifest/9"}), r"another version \(schema: "),
         (lambda m: sealed({**m, "surprise": 1}), "another version .surprise"),
         (lambda m: sealed({k: v for k, v in m.items() if k != "objects"}), "another version .objects"),
@@ -213,7 +213,7 @@ def test_a_manifest_that_is_none_is_said_to_be_unreadable(store: FileStore, chan
     artifact.store.write("manifest.json", change(unsealed(artifact.store.read("manifest.json"))))
     with pytest.raises(DataError, match=message) as error:
         open_artifact(artifact.uri)
-    assert str(error.value).endswith(("make it again.", "run its step again."))
+    assert str(error.value).endswith(("rerun its step.", "run its step again."))
 
 
 def test_an_artifact_of_another_kind_is_refused(store: FileStore) -> None:
@@ -298,7 +298,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(s3_environment: dict[str, 
     assert artifact.local("data.bin", tmp_path / "c").read_bytes() == b"whole"
     artifact.store.write(artifact.key("data.bin"), b"other")
     copy.unlink()
-    with pytest.raises(DataError, match="is not what its manifest names"):
+    with pytest.raises(DataError, match="does not match its manifest"):
         artifact.local("data.bin", tmp_path / "c")
 
 

@@ -165,7 +165,7 @@ def test_a_plain_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
     for uri in ("s3://AKIA:hush-hush@bucket/a", "https://user:hush-hush@host/"):
-        with pytest.raises(ConfigurationError, match="carries credentials") as error:
+        with pytest.raises(ConfigurationError, match="contains credentials") as error:
             open_store(uri, {})
         assert "hush" not in sentence(error)
 

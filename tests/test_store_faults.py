@@ -190,8 +190,8 @@ def act_on(store: S3Store, folder: Path) -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("503", "answers 503"), ("slow down", "answers 503"), ("reset", "closes connections"),
-     ("lost", "closes connections"), ("truncated", "break off"), ("flipped", "content that changes on the way"),
-     ("garbled", "a garbled answer"), ("stalled", "sent nothing for"), ("trickle", r"bytes a second|almost nothing")],
+     ("lost", "closes connections"), ("truncated", "truncated responses"), ("flipped", "does not match its ETag"),
+     ("garbled", "an invalid response"), ("stalled", "sent nothing for"), ("trickle", r"bytes/s|almost no data")],
 )  # fmt: skip
 def test_what_never_succeeds_ends_in_one_sentence_within_its_time(
     s3_environment: dict[str, str], tmp_path: Path, kind: str, words: str
@@ -312,7 +312,7 @@ def test_what_gets_on_has_its_time_from_there() -> None:
         clock.now += 100
         pool.progress()
         if next(steps) < 9:
-            raise Passing("gives answers that break off")
+            raise Passing("sends truncated responses")
         return "whole"
 
     assert pool.run(slowly) == "whole"

@@ -147,7 +147,7 @@ def test_a_bucket_in_another_region_is_said_with_the_region(status: int, body: b
     with answering(status, body, Content_Type="application/xml", **fields) as environment:
         for action in ("read", "write", "keys", *(["exists"] if status != 400 else [])):
             text = refusal(environment, ACTIONS[action])
-            assert "The bucket lies in the region 'eu-west-1', not in 'us-east-1'; set AWS_REGION=eu-west-1" in text
+            assert "The bucket is in the region 'eu-west-1', not in 'us-east-1'; set AWS_REGION=eu-west-1" in text
 
 
 def test_a_bare_400_to_a_head_request_is_explained_by_asking_for_the_list() -> None:
@@ -218,7 +218,7 @@ def test_expired_keys_of_an_identity_are_to_be_tried_again() -> None:
 def test_a_proxy_that_takes_no_large_request_says_which_setting_is_its() -> None:
     with answering(413, PAGE, Content_Type="text/html") as environment:
         text = refusal(environment, ACTIONS["write"])
-    assert "takes no request of this size (413); let it take 16 MB or more (nginx: client_max_body_size)" in text
+    assert "refuses requests of this size (413); set its limit to 16 MB or more (nginx: client_max_body_size)" in text
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ def test_a_proxy_that_takes_no_large_request_says_which_setting_is_its() -> None
         ("read", 520, PAGE, "answers 520"),
         ("read", 204, b"", "answers 204"),
         ("download", 204, b"", "answers 204"),
-        ("range", 200, bytes(300), "does not give the part of an object that was asked for"),
-        ("range", 206, bytes(300), "gives more of an object than was asked for"),
-        ("read", 418, b"", r"cannot be read \(status 418\)"),
+        ("range", 200, bytes(300), "does not send the requested range of the object"),
+        ("range", 206, bytes(300), "sends more bytes than the requested range"),
+        ("read", 418, b"", r"invalid response for '.*' \(status 418\)"),
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_never_content(
@@ -248,7 +248,7 @@ def test_a_listing_of_other_keys_than_were_asked_for_is_not_believed(key: str) -
     body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{item}</ListBucketResult>".encode()
     with answering(200, body, Content_Type="application/xml") as environment:
         store = S3Store(replace(access_from(environment), patience=SOON), "comface", "a")
-        with pytest.raises(TryAgain, match="garbled answer"):
+        with pytest.raises(TryAgain, match="invalid response"):
             list(store.keys())
 
 
@@ -263,7 +263,7 @@ def test_what_the_client_cannot_use_as_region_or_endpoint_is_named(change: dict[
 def test_a_listing_that_cannot_be_read_is_never_a_traceback(body: bytes) -> None:
     with answering(200, body, Content_Type="application/xml") as environment:
         store = S3Store(replace(access_from(environment), patience=SOON), "comface", "a")
-        with pytest.raises(TryAgain, match="garbled answer"):
+        with pytest.raises(TryAgain, match="invalid response"):
             list(store.keys())
 
 
@@ -322,7 +322,7 @@ def test_an_untrusted_certificate_says_what_to_set_and_is_trusted_once_that_is_s
 
 @pytest.mark.parametrize(
     ("name", "days", "words"),
-    [("minio.example.com", 1, "use a name in AWS_ENDPOINT_URL that the certificate holds"),
+    [("minio.example.com", 1, "use a host name in AWS_ENDPOINT_URL that the certificate names"),
      ("127.0.0.1", -1, "renew it, or set this machine's clock")],
 )  # fmt: skip
 def test_a_certificate_of_another_name_or_time_says_so(
@@ -352,7 +352,7 @@ def test_a_bundle_that_is_none_is_named(tmp_path: Path, content: bytes | None) -
     if content is not None:
         path.write_bytes(content)
     text = refusal({**KEYS, "AWS_ENDPOINT_URL": "https://127.0.0.1:9", "AWS_CA_BUNDLE": str(path)})
-    assert f"AWS_CA_BUNDLE names '{path}', which is no readable file of certificates" in text
+    assert f"AWS_CA_BUNDLE is '{path}', which is not a readable PEM file of certificates" in text
 
 
 # Identities of a workload
@@ -439,13 +439,13 @@ def test_an_identity_that_is_refused_says_so_without_its_token(no_keys: pytest.M
         (lambda path: None, "workload identity (AWS_WEB_IDENTITY_TOKEN_FILE) does not exist; check the path."),
         (
             lambda path: path.write_text("\n"),
-            "workload identity (AWS_WEB_IDENTITY_TOKEN_FILE) is empty; check what mounts it.",
+            "workload identity (AWS_WEB_IDENTITY_TOKEN_FILE) is empty; check the volume that mounts it.",
         ),
         (os.mkfifo, "is not a regular file"),
         (os.mkdir, "is a folder"),
         (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
         (lambda path: path.write_bytes(bytes(1 << 20)), "more than the 0.1 MB that such a file may have"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "its token file or the answer cannot be read"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "its token file or the response cannot be read"),
     ],
     ids=["none", "empty", "FIFO", "folder", "device", "large", "no text"],
 )

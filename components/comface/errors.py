@@ -1,14 +1,14 @@
 """The errors a user can meet, in one tree, each with the exit code of its branch.
 
-A message is one sentence: what happened, to which object, what to do. Anything that is not in this tree is a
-defect of ours; it ends with 1 and a sentence that asks for a report (defects.py).
+A message is one sentence: what happened, to which object, what to do. Any other exception is a defect of comface: the
+process exits with 1 and a message that asks for a report (runtime/defects.py).
 
     ComfaceError
     ├── ConfigurationError  64  wrong configuration: change it, then run again
     ├── DataError           65  data that cannot be trusted: image, label, shard, checkpoint, weight file
     ├── GateRefused         66  the challenger did not pass the gate (a recorded result, not a failure)
     ├── TryAgain            75  store unreachable, disk full, download refused: nothing is lost, run again
-    ├── OutputLost         141  nobody reads what is printed any more, as in `comface models list | head -1`
+    ├── OutputLost         141  the reader of standard output closed it, as in `comface models list | head -1`
     └── Preempted          143  SIGTERM: work is checkpointed, run again
 """
 
@@ -18,8 +18,8 @@ import re
 from collections.abc import Iterable
 
 UNSAFE = re.compile(r"\n(?!  \d+\. )|[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What a name in a message must not do to a terminal or a log: codes, turned text, and lines, except for those of
-`gathered`."""
+"""Characters that are escaped in a message: control codes, text-direction marks and line breaks (except those that
+`gathered` inserts)."""
 MOST_LINES = 40
 
 
@@ -30,12 +30,12 @@ class ComfaceError(Exception):
     def __init__(self, sentence: str = "", problems: Iterable[ComfaceError] = ()) -> None:
         super().__init__(UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), sentence))
         self.problems: tuple[ComfaceError, ...] = tuple(problems) or (self,)
-        """What there is to mend, one by one; mostly just this."""
+        """The separate problems to correct; usually this error alone."""
 
 
 def gathered(errors: Iterable[ComfaceError]) -> ComfaceError:
-    """One error that says all of `errors`, a numbered line each. Its code is that of a configuration problem where one
-    is among them, else of data, else the first one's."""
+    """One error with a numbered line for each of `errors`. Its exit code is the lowest of theirs: a configuration
+    problem comes first, then a data problem."""
     problems = list({str(problem): problem for error in errors for problem in error.problems}.values())
     if len(problems) == 1:
         return problems[0]
@@ -46,7 +46,7 @@ def gathered(errors: Iterable[ComfaceError]) -> ComfaceError:
 
 
 def raise_any(errors: Iterable[ComfaceError]) -> None:
-    """Raises all of `errors` as one, if there is any."""
+    """Raise all `errors` as one error, if there are any."""
     found = list(errors)
     if found:
         raise gathered(found)
@@ -73,10 +73,10 @@ class TryAgain(ComfaceError):
 
 
 class OutputLost(ComfaceError):
-    """No word is needed, but it is no success: the code is what a shell says of `cat` in `cat FILE | head`."""
+    """No message, but not a success: the shell reports the same code for `cat` in `cat FILE | head` (128 + SIGPIPE)."""
 
     exit_code = 141
-    meaning = "nobody reads the output"
+    meaning = "output closed by its reader"
 
 
 class Preempted(ComfaceError):
@@ -87,9 +87,9 @@ class Preempted(ComfaceError):
 EXIT_CODES: dict[int, type[ComfaceError]] = {
     kind.exit_code: kind for kind in (ConfigurationError, DataError, GateRefused, TryAgain, OutputLost, Preempted)
 }
-"""The one table: what a process ended with, or a record says, and the error that it stands for."""
+"""Exit code of a process or a failure record → error class."""
 
 
 def error_of(exit_code: int, sentence: str) -> ComfaceError:
-    """The error that another process recorded."""
+    """The error that another process recorded, from its exit code and message."""
     return EXIT_CODES.get(exit_code, ComfaceError)(sentence)

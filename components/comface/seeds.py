@@ -1,6 +1,6 @@
-"""Randomness that is a function of its name: the same seed and words give the same bits on any machine, in any order.
+"""Named random streams: the same seed and words give the same bits on any machine, in any order.
 
-Nothing in the package draws from a global generator.
+No code in this package uses a global random generator.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import numpy as np
 
 
 def derive_seed(seed: int, *words: object) -> int:
-    """A 63-bit seed for what `words` name, independent of every other name (sha256 of the words)."""
+    """A 63-bit seed from the sha256 of `seed` and `words`; different words give independent seeds."""
     text = "/".join(str(word) for word in (seed, *words))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def numpy_rng(seed: int, *words: object) -> np.random.Generator:
+    """A PCG64 generator seeded with `derive_seed(seed, *words)`."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *words)))

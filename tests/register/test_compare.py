@@ -85,7 +85,7 @@ def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_pat
     head = safetensors.numpy.load(model.read(name))
     data = safetensors.numpy.save({**head, "weight": head["weight"][:5]})
     model.store.write(name, data)
-    with pytest.raises(DataError, match=r"'heads/smile\.safetensors' .* is not what its manifest names"):
+    with pytest.raises(DataError, match=r"'heads/smile\.safetensors' .* does not match its manifest"):
         load_estimator(model)
     narrow = Draft(model.store, "model", {}, {}, {"test": 1})
     for other in model.manifest.objects:

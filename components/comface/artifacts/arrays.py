@@ -14,11 +14,11 @@ from comface.files.arrays import array_in
 
 
 def read_array(artifact: Artifact, name: str) -> NDArray[Any]:
-    """An array object, checked. Raises DataError when it is not an array."""
+    """The array in the object `name`, verified against the manifest. Raises DataError if it is not a NumPy array."""
     try:
         return array_in(artifact.read(name))
     except ValueError:
-        raise DataError(f"'{name}' of {artifact.uri} is not a NumPy array; make it again.") from None
+        raise DataError(f"'{name}' of {artifact.uri} is not a NumPy array; rerun the step that makes it.") from None
 
 
 def array_bytes(array: NDArray[Any]) -> bytes:

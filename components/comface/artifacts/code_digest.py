@@ -1,6 +1,6 @@
-"""Which code made an artifact: one digest over this package. It is provenance, and no part of an address.
+"""Digest of this package's code, recorded as provenance in each manifest. It is not part of an artifact's address.
 
-Out: the sha256 over every source and data file of the package, by its path within it.
+Out: the sha256 over the relative path and content of every source and data file of the package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def code_digest() -> str:
 
 
 def digest_of(root: Path) -> str:
-    """`code_digest` of a package that lies at `root` (another checkout, a test's copy)."""
+    """`code_digest` for the package at `root` (another checkout, a copy made by a test)."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.parent.name != "__pycache__":

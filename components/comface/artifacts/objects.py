@@ -1,7 +1,7 @@
-"""One object of an artifact: what it is, where it lies, and a file of it on this machine, checked.
+"""One object of an artifact: its size and sha256, its key, and a verified local copy.
 
-In: size and sha256 as a manifest names them. Out: keys, paths. Nothing is read of what is no regular file, or has
-another size than is named.
+In: size and sha256 from a manifest. Out: keys, paths. A path that is not a regular file, or a file of another size, is
+not read.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class StoredObject(BaseModel):
 
 
 def own_key(name: str, entry: StoredObject | None) -> str:
-    """The key that only this content of `name` has: `heads/age.bin` -> `heads/age.0123456789abcdef.bin`. None: with `*`
-    in the digest's place."""
+    """The key of `name` with this content's digest in it: `heads/age.bin` -> `heads/age.0123456789abcdef.bin`. If
+    `entry` is None, `*` replaces the digest."""
     path = PurePosixPath(name)
     return str(path.with_name(f"{path.stem}.{entry.sha256[:16] if entry else '*'}{path.suffix}"))
 
@@ -40,8 +40,8 @@ def own_key(name: str, entry: StoredObject | None) -> str:
 def local_copy(
     store: Store, name: str, entry: StoredObject, cache: Path, remedy: str = REMAKE, checked: bool = False
 ) -> Path:
-    """A checked file on this machine with the object's content, as Artifact.local gives it. `remedy`: what to do
-    where the object is not `entry`."""
+    """Path of a verified local file with the object's content; see Artifact.local. `remedy`: the last part of the error
+    message, what to do if the object does not match `entry`. Raises DataError for a missing or different object."""
     if isinstance(store, FileStore):
         path = store.path(name)
     else:
@@ -63,9 +63,7 @@ def local_copy(
     except NotRegularError as error:
         raise DataError(f"The object '{name}' of {store.uri} is {error.strerror}; {remedy}.") from None
     except FileNotFoundError:
-        raise DataError(
-            f"The object '{name}' of {store.uri} no longer exists; run the step that makes it again."
-        ) from None
+        raise DataError(f"The object '{name}' of {store.uri} no longer exists; rerun the step that makes it.") from None
     if found != entry:
         raise differs(store.uri, name, remedy)
     return path
@@ -77,7 +75,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _measured(path: Path, expected_bytes: int) -> StoredObject | None:
-    """Size and sha256 of a regular file; None, without reading it, where it has not the size that is expected."""
+    """Size and sha256 of a regular file; None, without reading it, if its size is not `expected_bytes`."""
     with open_file(path) as file:
         if os.fstat(file.fileno()).st_size != expected_bytes:
             return None
@@ -85,4 +83,4 @@ def _measured(path: Path, expected_bytes: int) -> StoredObject | None:
 
 
 def differs(uri: str, name: str, remedy: str = REMAKE) -> DataError:
-    return DataError(f"The object '{name}' of {uri} is not what its manifest names (size or sha256 differ); {remedy}.")
+    return DataError(f"The object '{name}' of {uri} does not match its manifest (size or sha256 differs); {remedy}.")

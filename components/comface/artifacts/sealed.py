@@ -1,7 +1,7 @@
-"""JSON that carries a digest of itself, so that any changed bit is found by whoever reads it next.
+"""JSON with a seal: a digest of its own content, so that a reader detects any changed bit.
 
-In: a mapping. Out: its text, with the sha256 of the text without it under `seal`; and back. The text is the only one
-that the mapping has: a reader writes what it understood again and compares all bytes, blanks and spelling included.
+In: a mapping. Out: its canonical text, in which `seal` is the sha256 of the text without the seal; and the reverse. A
+reader serializes the parsed mapping again and compares every byte, including white space.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from comface.store import READINGS, Store
 
 SEAL = "seal"
 RECORD_BYTES = 1 << 20
-"""The largest record (a version, a promotion, a failure) that is read."""
+"""Size limit of a record (a model version, a promotion, a failure)."""
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:
-    """Numbers that are not finite become null: JSON has no NaN."""
+    """The text of `value` with its seal. Non-finite numbers become null because JSON has no NaN."""
     return json_bytes({**value, SEAL: hashlib.sha256(json_bytes(value)).hexdigest()})
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """The mapping, without its seal. Raises ValueError for anything that `sealed` did not give."""
+    """The mapping without its seal. Raises ValueError for bytes that `sealed` did not produce."""
     try:
         value = json.loads(data)
         if isinstance(value, dict) and SEAL in value:
@@ -35,11 +35,11 @@ def unsealed(data: bytes) -> dict[str, Any]:
                 return content
     except RecursionError:
         pass
-    raise ValueError("the seal does not hold")
+    raise ValueError("the seal is not valid")
 
 
 def read_sealed(store: Store, key: str, limit_bytes: int = RECORD_BYTES) -> dict[str, Any]:
-    """What lies sealed at `key`. Raises ValueError where the seal does not hold, however often it is read."""
+    """The sealed mapping at `key`. Raises ValueError if the seal is still invalid after READINGS reads."""
     for _ in range(READINGS - 1):
         with contextlib.suppress(ValueError):
             return unsealed(store.read(key, limit_bytes))

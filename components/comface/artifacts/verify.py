@@ -1,7 +1,7 @@
-"""Every number back to its inputs: the manifests behind an artifact, walked and checked.
+"""Verify an artifact and everything that it was made from.
 
-In: references. Out: each artifact that was reached, once, after all of its objects were compared with its manifest.
-References are relative to the store that is looked at, so a copy of a store verifies itself.
+In: references to artifacts. Out: each artifact reached, once, after all its objects were compared with its manifest.
+References between manifests are relative to the store, so a copy of a store can be verified without the original.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from comface.artifacts.manifest import PIN, Artifact, changed, located, open_art
 
 
 def verify(*references: str) -> Iterator[Artifact]:
-    """Walk the manifests from `references` back to the first inputs and check every hash. Raises DataError at the first
-    that does not hold."""
+    """Follow the manifests from `references` back to the first inputs and check every hash. Raises DataError at the
+    first mismatch."""
     todo = list(reversed(references))
     checked: dict[str, str] = {}
     while todo:

@@ -1,7 +1,7 @@
-"""The object store: `file:///…` on one machine, `s3://bucket/prefix` (MinIO or any S3) elsewhere, one small interface.
+"""The object store, one interface for two kinds: `file:///…` (one machine) and `s3://bucket/prefix` (MinIO, any S3).
 
 In: keys relative to the store's root. Out: bytes. Credentials come from the environment only (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION), and are never part of a URI, a message or a log line.
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) and never appear in a URI, a message or a log line.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ __all__ = [
 
 
 def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
-    """The store at `uri`, or at a plain path. Raises ConfigurationError for another scheme or missing credentials."""
+    """The store at `uri` (a URI or a plain path). Raises ConfigurationError for any other scheme, for credentials in
+    the URI, and for missing credentials."""
     uri = place_uri(uri)
     parsed = urlparse(uri)
     if "@" in uri.removeprefix("file://").partition("/")[0] or parsed.username or parsed.password:
         raise ConfigurationError(
-            "The store's URI carries credentials; take them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            "The store's URI contains credentials; remove them and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if parsed.scheme == "file" and parsed.netloc in ("", "localhost") and parsed.path.startswith("/"):
         path = unquote_to_bytes(parsed.path.encode("utf-8", "surrogateescape"))
-        return FileStore(Path(os.fsdecode(path)))  # names of files are bytes, whatever the locale
+        return FileStore(Path(os.fsdecode(path)))  # file names are bytes, independent of the locale
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if uri.startswith("s3://") and bucket:
         from comface.store.s3 import S3Store, access_from

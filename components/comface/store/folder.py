@@ -1,4 +1,4 @@
-"""The object store in a folder of this machine: file:///…"""
+"""The object store in a local folder: file:///…"""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from comface.store.interface import LARGEST_BYTES, REMAKE, checked_key, ends_ear
 
 
 class FileStore:
-    """A folder. Data are written to a temporary name beside their place, flushed, then renamed, and folder and file
-    are the owner's alone (0700, 0600): faces of patients may be among them."""
+    """A folder. Data are written to a temporary file in the same folder, flushed to disk, then renamed. Only the owner
+    can read folders and files (modes 0700 and 0600), because they may contain patients' faces."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()

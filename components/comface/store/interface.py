@@ -1,7 +1,7 @@
-"""What every object store offers, and the sentences that all of them say.
+"""The interface of every object store, and the error messages that all stores share.
 
-Keys are relative to the store's root. A write is atomic: a reader sees the old object, the new one, or none, never a
-part.
+Keys are relative to the store's root. A write is atomic: a reader sees the old object, the new one, or none, never part
+of one.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from typing import Protocol
 
 from comface.errors import ConfigurationError, DataError
 
-REMAKE = "delete its artifact and make it again"
+REMAKE = "delete the artifact and rerun its step"
 LARGEST_BYTES = 1 << 30
-"""Of an object that is read whole where nothing says how large it is."""
+"""Size limit of an object that is read whole when its expected size is unknown."""
 READINGS = 5
-"""How often content that does not hold is read before anyone says so: a bit may change on the way."""
+"""Number of reads before a digest mismatch is reported: a bit may flip during the transfer."""
 
 
 class TooLargeError(DataError):
-    """An object is larger than its reader takes; nothing of it was read."""
+    """An object is larger than the reader's limit; none of it was read."""
 
 
 class Store(Protocol):
-    """Keys are relative POSIX paths. Errors: DataError (no such object), TryAgain (unreachable, full),
+    """Keys are relative POSIX paths. Raises DataError (no such object), TryAgain (store unreachable or full) and
     ConfigurationError (credentials or bucket refused)."""
 
     @property
     def uri(self) -> str: ...
 
     def read(self, key: str, limit_bytes: int = LARGEST_BYTES, is_checked: bool = False) -> bytes:
-        """The whole object. Raises TooLargeError, before reading, when it is larger than `limit_bytes`. `is_checked`:
-        the reader has a digest, and reads again where it does not hold, so the store need not look at the content."""
+        """The whole object. Raises TooLargeError, before reading, if it is larger than `limit_bytes`. `is_checked`: the
+        caller compares a digest and reads again on a mismatch, so the store need not check the content."""
         ...
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
-        """Exactly `size_bytes` bytes. Raises DataError when the object ends before."""
+        """Exactly `size_bytes` bytes from `offset`. Raises DataError if the object is shorter."""
         ...
 
     def write(self, key: str, data: bytes) -> None: ...
     def create(self, key: str, data: bytes) -> bool:
-        """Write `data` only where there is no such object yet; False when there is one. Of several processes that
-        try at the same time exactly one is told True, provided that their data differ."""
+        """Write `data` unless the object exists; return whether it was written. If several processes call this at the
+        same time, exactly one gets True, provided that their data differ."""
         ...
 
     def upload(self, key: str, path: Path) -> None: ...
@@ -73,5 +73,5 @@ def ends_early(uri: str, key: str, offset: int, size_bytes: int) -> DataError:
 
 def too_large(uri: str, key: str, size_bytes: int, limit_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"The object '{key}' of {uri} has {size_bytes:,} bytes, but at most {limit_bytes:,} may lie there; {REMAKE}."
+        f"The object '{key}' of {uri} has {size_bytes:,} bytes, more than the limit of {limit_bytes:,}; {REMAKE}."
     )

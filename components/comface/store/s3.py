@@ -1,8 +1,8 @@
 """The object store on S3 (MinIO, SeaweedFS, AWS, …), through the `minio` client.
 
-In: keys below a prefix of a bucket. Out: bytes; every refusal of the server as one sentence of our own error tree,
-without the key or the secret in it. S3 itself makes each put atomic. What fails on the way is tried again
-(`store_s3_http`), and a body counts as read only when its length and its ETag hold.
+In: keys below a prefix of a bucket. Out: bytes. Every error of the server becomes an error of errors.py, without the
+access key or the secret. S3 makes each put atomic. A request that fails in transit is retried (s3_http.py), and a body
+counts as read only if its length and ETag match.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ TAKEN = "PreconditionFailed"
 BEYOND_END = "InvalidRange"
 GONE = "NoSuchUpload"
 UNCONDITIONAL = ("NotImplemented", "InvalidArgument")
-"""What servers answer to a conditional put that they do not know."""
+"""Answers of servers that do not implement conditional puts."""
 TOLD = (*ABSENT, TAKEN, BEYOND_END, GONE)
 SETTLE_S = 2.0
-"""How long `create` waits on a server that ignores conditional puts; a put that takes longer could still win."""
+"""How long `create` waits for concurrent puts on a server that ignores conditional puts. A put that takes longer could
+still overwrite the object."""
 
 
 class S3Store:
@@ -48,7 +49,8 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """This process's own: a forked worker that used its parent's connections would read another's answers."""
+        """One client per process: a forked worker must not share its parent's connections, or it would read answers
+        meant for another process."""
         return minio_client(self.access, os.getpid())
 
     @property
@@ -62,10 +64,10 @@ class S3Store:
         return data
 
     def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
-        if size_bytes == 0:  # the client takes length 0 for "to the end"
+        if size_bytes == 0:  # the client interprets length 0 as "to the end"
             return b""
-        body = Body(io.BytesIO(), True, size_bytes, lambda _: Passing("gives more of an object than was asked for"))
-        self._fetch(key, body, offset, size_bytes)  # an offset beyond the end is refused: see _call
+        body = Body(io.BytesIO(), True, size_bytes, lambda _: Passing("sends more bytes than the requested range"))
+        self._fetch(key, body, offset, size_bytes)  # the server refuses an offset beyond the end: see _call
         data: bytes = body.sink.getvalue()
         if len(data) != size_bytes:
             raise ends_early(self.uri, key, offset, size_bytes)
@@ -75,9 +77,9 @@ class S3Store:
         self._put(key, lambda: self.client.put_object(self.bucket, self._key(key), io.BytesIO(data), len(data)))
 
     def create(self, key: str, data: bytes) -> bool:
-        """A conditional put. A second one tells whether the server keeps the condition (it must be refused); where it
-        does not, the last writer wins, and who that was is read once all puts have settled. A put that is refused may
-        be our own: its first answer was lost on the way."""
+        """A conditional put. A second put tests whether the server honours the condition (it must then refuse). If not,
+        the last writer wins: wait SETTLE_S, then read the object to see whose data it has. A refused put may be a
+        repetition of our own put whose first answer was lost."""
         if self.exists(key):
             return False
         if not self._put_if_absent(key, data):
@@ -116,11 +118,11 @@ class S3Store:
         yield from sorted(name for name in self._listed(prefix) if not name.endswith("/"))
 
     def listing(self) -> dict[str, tuple[int, str]]:
-        """Every object's size in bytes and what changes with its content (ETag and time), by key."""
+        """Size in bytes and version (ETag and modification time) of every object, by key."""
         return {key: (each.size, f"{each.etag} {each.last_modified}") for key, each in sorted(self._listed("").items())}
 
     def _listed(self, prefix: str) -> dict[str, Any]:
-        """What the server says of each object, by key; a listing that breaks off goes on where it did."""
+        """The server's entry for each object, by key. An interrupted listing resumes after the last key."""
         full = "/".join(part for part in (self.prefix, checked_key(prefix) if prefix else "") if part)
         options: dict[str, Any] = {"prefix": f"{full}/" if full else None, "recursive": True}
         found: dict[str, Any] = {}
@@ -128,7 +130,7 @@ class S3Store:
         def go_on() -> None:
             for item in self.client.list_objects(self.bucket, **options, start_after=next(reversed(found), None)):
                 if not item.object_name or not item.object_name.startswith(options["prefix"] or ""):
-                    raise Passing("gives a garbled answer")
+                    raise Passing("sends an invalid response")
                 found[item.object_name] = item
                 self.pool.progress()
 
@@ -140,7 +142,7 @@ class S3Store:
         self._call(key, lambda: self.client.remove_object(self.bucket, self._key(key)))
 
     def versioning(self) -> str:
-        """What the bucket does with what is replaced or deleted: 'Enabled', 'Suspended' or 'Off'."""
+        """The bucket's versioning status: 'Enabled', 'Suspended' or 'Off'."""
         status: str = self._call("", lambda: self.client.get_bucket_versioning(self.bucket).status)
         return status
 
@@ -156,7 +158,8 @@ class S3Store:
         )
 
     def _fetch(self, key: str, body: Body, offset: int = 0, length: int = 0) -> None:
-        """Fill `body` with an object, or `length` bytes of it, going on where an attempt broke off."""
+        """Fill `body` with an object, or with `length` bytes of it from `offset`. A retry resumes after the bytes that
+        have arrived."""
 
         def go_on() -> None:
             from minio.error import S3Error
@@ -171,12 +174,12 @@ class S3Store:
             except S3Error as error:
                 if not at or error.code not in (TAKEN, BEYOND_END):
                     raise
-                raise body.anew("gives an object that is replaced meanwhile") from None
+                raise body.anew("replaced the object during the download") from None
             try:
                 if response.status not in (200, 206):
                     raise Passing(f"answers {response.status}")
                 if (offset or length) and response.status != 206:
-                    raise body.anew("does not give the part of an object that was asked for")
+                    raise body.anew("does not send the requested range of the object")
                 body.expect(response, at)
                 self.pool.copy(response, body.write)
             finally:
@@ -187,7 +190,8 @@ class S3Store:
         self._call(key, go_on, ends_early(self.uri, key, offset, length))
 
     def _put(self, key: str, action: Callable[[], object]) -> None:
-        """An upload in parts whose last answer was lost is found to be complete, that is gone, and made once more."""
+        """Put an object. If the final answer of a multipart upload was lost, the retry finds the upload complete and
+        therefore gone (NoSuchUpload); the whole upload is then repeated once."""
         from minio.error import S3Error
 
         for last in (False, True):
@@ -200,8 +204,8 @@ class S3Store:
             return
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
-        """False when the server says that the object is there; one that refuses the condition is asked without it.
-        The client offers no public call with this header."""
+        """Put unless the object exists; False if it does. A server that rejects the condition gets a plain put. The
+        client has no public method for the If-None-Match header."""
         from minio.error import S3Error
 
         options = {"bucket_name": self.bucket, "object_name": self._key(key), "body": data}
@@ -231,19 +235,19 @@ class S3Store:
             raise (beyond_end if beyond_end and error.code == BEYOND_END else missing(self.uri, key)) from None
 
     def _asked(self, key: str, action: Callable[[], T]) -> T:
-        """`_translated`, for what is asked again as a whole when its answer cannot be read."""
+        """`_translated` with retries: an answer that cannot be parsed repeats the whole request."""
 
         def readable() -> T:
             try:
                 return action()
             except (ParseError, ValueError):
-                raise Passing("gives a garbled answer") from None
+                raise Passing("sends an invalid response") from None
 
         return self._translated(key, lambda: self.pool.run(readable))
 
     def _translated(self, key: str, action: Callable[[], T]) -> T:
-        """What `action` gives. S3Error passes for an object that is not there, ends early or is taken; every other
-        failure becomes one of ours."""
+        """The result of `action`. S3Error is raised for an object that is absent, too short or already present; every
+        other failure becomes an error of errors.py."""
         from minio.error import MinioException, S3Error
 
         try:
@@ -256,30 +260,30 @@ class S3Store:
             what = f"the object '{key}'" if key else "the listing"
             if not error.connected:
                 raise TryAgain(
-                    f"The store {self.uri} cannot be reached for {what} ({error}); "
+                    f"The store {self.uri} cannot be reached to access {what} ({error}); "
                     "check AWS_ENDPOINT_URL and the network, then run again."
                 ) from None
             raise TryAgain(
                 f"The store {self.uri} did not complete a request for {what} ({error}); "
-                "look at the store's log and the network, then run again."
+                "check the store's log and the network, then run again."
             ) from None
         except (MinioException, ParseError, ValueError) as error:
             status = getattr(error, "status_code", getattr(error, "_code", ""))
             raise TryAgain(
-                f"The store {self.uri} gave an answer for '{key}' that cannot be read "
-                f"({f'status {status}' if status else type(error).__name__}); look at the store's log, then run again."
+                f"The store {self.uri} sent an invalid response for '{key}' "
+                f"({f'status {status}' if status else type(error).__name__}); check the store's log, then run again."
             ) from None
 
     def _refusal(self, key: str, error: Any) -> ComfaceError:
         code = error.code or "an error"
-        if code in ("BadRequest", "AccessDenied") and not error.response.data:  # an answer to HEAD does not say why
+        if code in ("BadRequest", "AccessDenied") and not error.response.data:  # a HEAD response has no reason
             self._translated(key, lambda: next(self.client.list_objects(self.bucket), None))
         if code == "NoSuchBucket":
             return ConfigurationError(f"The bucket '{self.bucket}' does not exist; create it.")
         if code == "InvalidBucketName":
             return invalid_bucket(self.bucket)
         if code in FULL:
-            return TryAgain(f"The store {self.uri} is full ({code}) at '{key}'; free some room, then run again.")
+            return TryAgain(f"The store {self.uri} is full ({code}) at '{key}'; free space in it, then run again.")
         return no_access(self.uri, code, not self.access.access_key) or TryAgain(
             f"The store {self.uri} answered {code} for '{key}'; run again."
         )

@@ -1,9 +1,10 @@
-"""What opens an S3 store: keys from the environment, or the identity of the workload, and one client per process.
+"""Access to an S3 store: access keys or a workload identity from the environment, and one client per process.
 
-In: environment variables as AWS's tools know them. Out: `Access`, and a `minio` client with its connections.
+In: the environment variables of the AWS tools. Out: `Access`, and a `minio` client with its connection pool.
 
-Keys in the environment come first; then a web identity (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN: IRSA on EKS,
-or MinIO's own STS); then a container's credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI: EKS Pod Identity).
+Credentials, in this order: access keys in the environment; a web identity (AWS_WEB_IDENTITY_TOKEN_FILE and
+AWS_ROLE_ARN: IRSA on EKS, or MinIO's own STS); container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI: EKS Pod
+Identity).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CONTAINER = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RE
 
 @dataclass(frozen=True)
 class Access:
-    """Where a store is and what opens it. `sts`: the address that turns a web identity into keys."""
+    """Endpoint and credentials of a store. `sts`: the address that exchanges a web identity for access keys."""
 
     endpoint: str
     secure: bool
@@ -49,7 +50,7 @@ class Access:
 
 
 def access_from(environment: Mapping[str, str]) -> Access:
-    """Raises ConfigurationError when no credential is there, or the endpoint is no URL."""
+    """Raises ConfigurationError if there are no credentials or the endpoint is not a URL."""
     endpoint = urlparse(environment.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com")
     access_key, secret_key = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     has_identity = any(environment.get(name) for name in (WEB_IDENTITY, *CONTAINER))
@@ -76,7 +77,7 @@ def access_from(environment: Mapping[str, str]) -> Access:
 
 
 def _sts(environment: Mapping[str, str], endpoint: ParseResult, region: str) -> str:
-    """AWS has one STS per region; MinIO answers for it at its own address."""
+    """The STS address: AWS has one STS per region; MinIO serves STS at its own address."""
     amazon = re.search(r"\.amazonaws\.com(\.cn)?$", endpoint.hostname or "")
     usual = f"https://sts.{region}.amazonaws.com{amazon[1] or ''}" if amazon else endpoint.geturl()
     return environment.get("AWS_ENDPOINT_URL_STS") or usual
@@ -84,15 +85,15 @@ def _sts(environment: Mapping[str, str], endpoint: ParseResult, region: str) -> 
 
 @functools.cache
 def connected(access: Access, process: int) -> tuple[Any, PatientPool]:
-    """The client of one process, and its connections."""
+    """The client of one process and its connection pool."""
     from minio import Minio
 
     if access.ca_file:
         try:
             ssl.create_default_context(cafile=access.ca_file)
-        except OSError:  # which ssl.SSLError is too
+        except OSError:  # ssl.SSLError is one, too
             raise ConfigurationError(
-                f"AWS_CA_BUNDLE names '{access.ca_file}', which is no readable file of certificates (PEM); correct it."
+                f"AWS_CA_BUNDLE is '{access.ca_file}', which is not a readable PEM file of certificates; correct it."
             ) from None
     pool = PatientPool(access.address, access.region, access.patience, access.ca_file)
     try:
@@ -118,8 +119,8 @@ def minio_client(access: Access, process: int) -> Any:
 
 
 class IdentityPool(PatientPool):
-    """Connections to what gives keys: it is no S3. The client puts the token of an identity into the URL, which logs on
-    the way would keep; here it goes into the body."""
+    """Connections to the credentials endpoint, which is not an S3 API. The client puts the identity token into the URL,
+    which proxies may log; this class moves it into the request body."""
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         address, _, query = url.partition("?")
@@ -133,19 +134,19 @@ class IdentityPool(PatientPool):
 
 
 def check_token(path: str) -> None:
-    """The client reads whatever is there, however large. Raises ConfigurationError, which does not repeat the path:
-    some people put the token itself there."""
+    """Check the token file, because the client reads a file of any size. Raises ConfigurationError without the path:
+    some users set the variable to the token itself."""
     what = f"The token file of the workload identity ({WEB_IDENTITY})"
     try:
         token = read_bounded(Path(path), TOKEN_BYTES, what, ConfigurationError) if path else b"none is needed"
     except ConfigurationError as error:
         raise ConfigurationError(str(error).replace(f" '{path[:200]}'", "").replace(f" '{path}'", "")) from None
     if not token.strip():
-        raise ConfigurationError(f"{what} is empty; check what mounts it.")
+        raise ConfigurationError(f"{what} is empty; check the volume that mounts it.")
 
 
 def _identity(access: Access) -> Any:
-    """A provider of keys that asks again before they expire. What it raises says nothing of a token."""
+    """A credentials provider that renews keys before they expire. Its errors never contain a token."""
     from minio.credentials.providers import IamAwsProvider, Provider
 
     pool = IdentityPool(access.sts or "the credentials' endpoint", access.region, access.patience, access.ca_file)
@@ -157,10 +158,10 @@ def _identity(access: Access) -> Any:
                 return source.retrieve()
             except (ValueError, OSError, KeyError, ParseError) as error:
                 status = re.search(r"status code (\d+)", str(error))
-                why = f"status {status[1]}" if status else "its token file or the answer cannot be read"
+                why = f"status {status[1]}" if status else "its token file or the response cannot be read"
                 raise ConfigurationError(
                     f"The workload identity gave no credentials for the store ({why}); check {WEB_IDENTITY} and "
-                    "AWS_ROLE_ARN (or the pod's identity association) and whom the role trusts."
+                    "AWS_ROLE_ARN (or the pod's identity association) and the role's trust policy."
                 ) from None
 
     source = IamAwsProvider(custom_endpoint=access.sts or None, http_client=pool)

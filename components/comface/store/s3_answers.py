@@ -1,7 +1,7 @@
-"""What an answer of an S3 server means: fine, a failure that may pass, or a configuration to change.
+"""Classify the responses of an S3 server: success, a transient failure, or a configuration to change.
 
-In: HTTP answers and TLS failures. Out: None, Passing, or a ConfigurationError that names the endpoint. Addresses in
-sentences hold scheme, host and port only: what follows could carry a signature or a token.
+In: HTTP responses and TLS failures. Out: None, Passing, or a ConfigurationError that names the endpoint. Messages show
+only scheme, host and port of an address: the rest could contain a signature or a token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PASSING = (
     "Throttling", "ThrottlingException", "TooManyRequests", "XAmzContentSHA256Mismatch", "XMinioServerNotInitialized",
 )  # fmt: skip
 PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504, *range(520, 530))
-"""From 520 on: what gateways say of the server behind them."""
+"""520 to 529: gateways report failures of the server behind them."""
 SKEWED = "RequestTimeTooSkewed"
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
 FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "Forbidden")
@@ -29,8 +29,8 @@ MINIO_PORTS = "MinIO's console listens on port 9001, its API on port 9000"
 
 
 class Passing(Exception):
-    """What the server did instead, in words that follow its name; the next attempt may succeed. `connected`: a server
-    was there; `final`: it was tried often enough."""
+    """A transient failure; the next attempt may succeed. The text is a predicate that follows the server's name.
+    `connected`: a connection was made; `final`: no more attempts."""
 
     def __init__(self, why: str, connected: bool = True, final: bool = False) -> None:
         super().__init__(why)
@@ -40,8 +40,8 @@ class Passing(Exception):
 def objection(
     endpoint: str, region: str, method: str, response: Any, data: bytes, whole: bool
 ) -> Passing | ConfigurationError | None:
-    """What speaks against this answer; None where the client may read it. `data`: its body, when it was read;
-    `whole`: it is an answer to read as such, not the content of an object."""
+    """Why this response cannot be used; None if the client may read it. `data`: its body, if already read; `whole`: it
+    is a response to parse, not the content of an object."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     status = response.status
     element = _xml(data) if "xml" in kind or data.lstrip()[:1] == b"<" else None
@@ -54,31 +54,31 @@ def objection(
         return elsewhere
     if status == 413 and element is None:
         return ConfigurationError(
-            f"What stands before the store at {endpoint} takes no request of this size (413); let it take 16 MB or "
-            "more (nginx: client_max_body_size)."
+            f"A proxy in front of the store at {endpoint} refuses requests of this size (413); set its limit to 16 MB "
+            "or more (nginx: client_max_body_size)."
         )
     from_s3 = any(name.lower().startswith(("x-amz", "x-minio")) for name in response.headers)
     page = kind == "text/html" and (data or method == "HEAD" or not whole)
     if not from_s3 and (page or (status >= 300 and data and "xml" not in kind)):
         return _no_s3(endpoint, status, kind, data)
     if element is None and data and whole and (status < 300 or "xml" in kind):
-        return Passing("gives a garbled answer")
+        return Passing("sends an invalid response")
     if element is not None and whole and status < 300 and element.tag.endswith("Error"):
         return Passing(f"answers {code or 'an error'}")
     return None
 
 
 def no_access(uri: str, code: str, has_identity: bool) -> ComfaceError | None:
-    """What the server's refusal of credentials means; None for another code. `has_identity`: the keys are those of a
-    workload identity, which the next process gets anew."""
+    """The error for refused credentials; None for any other code. `has_identity`: the keys come from a workload
+    identity, so the next process gets new ones."""
     if code == SKEWED:
         return ConfigurationError(
-            f"The clock of this machine and that of the store {uri} differ too much ({code}); set this machine's clock."
+            f"The clocks of this machine and the store {uri} differ too much ({code}); set this machine's clock."
         )
     if code in EXPIRED and has_identity:
         return TryAgain(
-            f"The store {uri} says that the keys of the workload identity have expired ({code}); run again, and check "
-            "this machine's clock if it happens again."
+            f"The store {uri} reports that the keys of the workload identity have expired ({code}); run again. If this "
+            "happens again, check this machine's clock."
         )
     if code in EXPIRED:
         return ConfigurationError(
@@ -88,7 +88,7 @@ def no_access(uri: str, code: str, has_identity: bool) -> ComfaceError | None:
     if code in FORBIDDEN:
         return ConfigurationError(
             f"The store {uri} refused the access key ({code}); check AWS_ACCESS_KEY_ID and the bucket's policy, which "
-            "has to allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject."
+            "must allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject."
         )
     if code in UNKNOWN_KEY:
         return ConfigurationError(
@@ -99,14 +99,14 @@ def no_access(uri: str, code: str, has_identity: bool) -> ComfaceError | None:
 
 
 def untrusted(endpoint: str, reason: str) -> ConfigurationError:
-    """`reason`: what OpenSSL says, for example 'self-signed certificate'."""
+    """`reason`: OpenSSL's message, for example 'self-signed certificate'."""
     what = f"The certificate of {endpoint} is not trusted ({reason})"
     if "expired" in reason or "not yet valid" in reason:
         return ConfigurationError(f"{what}; renew it, or set this machine's clock.")
     if "mismatch" in reason or "not valid for" in reason:
-        return ConfigurationError(f"{what}; use a name in AWS_ENDPOINT_URL that the certificate holds.")
+        return ConfigurationError(f"{what}; use a host name in AWS_ENDPOINT_URL that the certificate names.")
     return ConfigurationError(
-        f"{what}; set SSL_CERT_FILE or AWS_CA_BUNDLE to a file (PEM) with the certificate of its authority."
+        f"{what}; set SSL_CERT_FILE or AWS_CA_BUNDLE to a PEM file with the certificate of its authority."
     )
 
 
@@ -120,7 +120,7 @@ def no_tls(endpoint: str) -> ConfigurationError:
 
 
 def _elsewhere(endpoint: str, region: str, response: Any, element: Any, code: str) -> ConfigurationError | None:
-    """The bucket lies in another region, or the server sends everybody to another address."""
+    """The error for a bucket in another region or a server that redirects to another address; else None."""
     if response.status not in (301, 302, 303, 307, 308, 400):
         return None
     expected = re.search(r"expecting '([a-z0-9-]+)'", _text(element, "Message"))
@@ -129,8 +129,8 @@ def _elsewhere(endpoint: str, region: str, response: Any, element: Any, code: st
     )
     if re.fullmatch("[a-z0-9-]{2,40}", actual) and actual != region:
         return ConfigurationError(
-            f"The bucket lies in the region '{actual}', not in '{region}'; set AWS_REGION={actual} "
-            "(and AWS_ENDPOINT_URL, where it is set, to an address of that region)."
+            f"The bucket is in the region '{actual}', not in '{region}'; set AWS_REGION={actual} "
+            "(and AWS_ENDPOINT_URL, if it is set, to an address of that region)."
         )
     if response.status == 400:
         return None

@@ -1,6 +1,6 @@
-"""The content of an object while it arrives: where an attempt broke off, and whether all of it is what was put.
+"""The content of an object during a download: how much has arrived, and whether it matches the object's ETag.
 
-In: answers of S3 and pieces of their bodies. Out: a sink that holds the object, or Passing: read it again.
+In: S3 responses and chunks of their bodies. Out: a sink with the whole object, or Passing (read it again).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from comface.store.interface import READINGS
 from comface.store.s3_answers import Passing
 
 PART_BYTES = 5 << 20
-"""The client's parts of a large upload; the ETag of such an object is made of theirs."""
+"""Part size of the client's multipart uploads; the ETag of such an object is computed from its parts."""
 LARGE_BYTES = 1 << 20
 
 
 class Body:
-    """The content of an object as it arrives in `sink`, perhaps in several attempts. `is_checked`: by the reader, so
-    not here; `refusal`: of an object with more than `limit_bytes`, of which no more is read."""
+    """The content of an object as it arrives in `sink`, possibly in several attempts. `is_checked`: the caller checks
+    the content, so this class does not; `refusal`: makes the error for an object of more than `limit_bytes`."""
 
     def __init__(
         self, sink: Any, is_checked: bool, limit_bytes: int | None, refusal: Callable[[int], Exception]
@@ -31,19 +31,19 @@ class Body:
         self._digest: EtagDigest | None = None
 
     def anew(self, why: str) -> Passing:
-        """Drop what is here; the reason to give for reading it again."""
+        """Discard the content so far. Returns the error that asks for another attempt; final after READINGS."""
         self.sink.seek(0)
         self.sink.truncate()
         self._digest, self._read = None, self._read + 1
         return Passing(why, final=self._read >= READINGS)
 
     def expect(self, response: Any, at: int) -> None:
-        """Note what the answer promises. One that starts at the beginning though `at` bytes are here begins anew, and
-        so does content that is unpacked on the way: its bytes are not the object's."""
+        """Read the response's headers. If `at` bytes have arrived but the response starts at the beginning, start over;
+        also if the content is encoded (compressed), because its bytes are not those of the object."""
         headers = response.headers
         packed = "content-encoding" in headers
         if at and (response.status != 206 or packed):
-            again = self.anew("breaks off")
+            again = self.anew("closes the connection before the end")
             if response.status == 206 or again.final:
                 raise again
             at = 0
@@ -52,7 +52,7 @@ class Body:
             self.etag = "" if packed else (headers.get("etag") or "").strip('"')
             size = headers.get("content-length") or ""
             self.size_bytes = int(size) if size.isdigit() and not packed else -1
-            own_kind = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"  # no digest of the content
+            own_kind = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"  # its ETag is not a digest
             is_told = response.status == 200 and not own_kind and not self.is_checked
             if is_told and re.fullmatch("[0-9a-f]{32}(-[0-9]+)?", self.etag):
                 self._digest = EtagDigest(self.size_bytes > LARGE_BYTES, "-" in self.etag)
@@ -64,12 +64,12 @@ class Body:
             self._digest.add(chunk)
 
     def check(self) -> None:
-        """Raises Passing for content that is not what the ETag says. What arrives twice alike is believed: some
-        servers make ETags of their own, and some objects were uploaded in parts of another size."""
+        """Raises Passing if the content does not match the ETag. Content that arrives twice with the same digest is
+        accepted: some servers compute other ETags, and some objects were uploaded in parts of another size."""
         seen = self._digest.etag() if self._digest is not None else self.etag
         if seen not in (self.etag, self._seen):
             self._seen = seen
-            raise self.anew("gives content that changes on the way")
+            raise self.anew("sends content that does not match its ETag")
 
     def _check_size(self, size_bytes: int) -> None:
         if self.limit_bytes is not None and size_bytes > self.limit_bytes:
@@ -77,8 +77,8 @@ class Body:
 
 
 class EtagDigest:
-    """The ETag of content: its MD5, or the MD5 of its parts' MD5s and their number. `beside`: in a thread of its own,
-    since MD5 takes as long as receiving; the order stays."""
+    """The ETag of content: its MD5, or the MD5 of its parts' MD5s followed by the number of parts. `beside`: compute it
+    in a separate thread (in order), because MD5 takes as long as receiving."""
 
     def __init__(self, beside: bool, in_parts: bool) -> None:
         self._in_parts, self._parts, self._part, self._room = in_parts, b"", _md5(), PART_BYTES

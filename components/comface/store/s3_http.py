@@ -1,7 +1,7 @@
-"""How a request reaches an S3 server: tried again while what fails may pass, for a bounded time, never in silence.
+"""HTTP requests to an S3 server, with retries: transient failures are retried for a bounded time, with warnings.
 
-In: the requests of the `minio` client, which all pass through `PatientPool`. Out: an answer that S3 may have given, or
-GaveUp, or one of our errors. Every verb is tried again, since every operation of the store may be repeated.
+In: the requests of the `minio` client, which all pass through `PatientPool`. Out: a plausible S3 response, GaveUp, or
+an error of errors.py. Requests of every HTTP method are retried, because every store operation is repeatable.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ TELL_AGAIN_S = 30.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a store is waited for."""
+    """Time limits for requests to a store."""
 
     within_s: float = 180.0
-    """An operation that makes no progress for so long is given up."""
+    """Give up an operation that makes no progress for this long."""
     first_s: float = 10.0
-    """The same while no connection was ever made, and after an operation was given up, until the store answers."""
+    """The same limit before the first connection, and after an operation was given up, until the store answers."""
     connect_s: float = 5.0
     silence_s: float = 30.0
-    """An attempt that brings nothing for so long is ended; one that sends data gets the time of `bytes_per_s` more."""
+    """End an attempt that receives nothing for this long; sending a body adds its size divided by `bytes_per_s`."""
     bytes_per_s: float = 20_000.0
-    """A body that arrives more slowly makes no progress."""
+    """A body that arrives more slowly counts as no progress."""
     tell_s: float = 10.0
-    """A person hears of it after so long."""
+    """Log a warning after this long without progress."""
     pause_s: float = 0.2
     longest_pause_s: float = 10.0
     clock: Callable[[], float] = time.monotonic
@@ -69,7 +69,7 @@ PATIENCE = Patience()
 
 
 class GaveUp(Exception):
-    """The last of several attempts failed too. `connected`: something was there, but did not do what was asked."""
+    """The last attempt failed. `connected`: a connection was made, but the request did not succeed."""
 
     def __init__(self, endpoint: str, why: Passing, seconds: float) -> None:
         super().__init__(f"{endpoint} {why}, tried for {seconds:.0f} s")
@@ -77,7 +77,7 @@ class GaveUp(Exception):
 
 
 class Operation:
-    """What one thread asks of the store. Another thread watches it and ends an attempt whose time is over."""
+    """One store operation of one thread. A watching thread ends an attempt that exceeds its time limit."""
 
     def __init__(self, patience: Patience, limit_s: float) -> None:
         self.patience, self.limit_s, self.since = patience, limit_s, patience.clock()
@@ -85,7 +85,8 @@ class Operation:
         self.connection: Any = None
 
     def begin_attempt(self, method: str, sent_bytes: int) -> None:
-        """A server may take long over a POST that puts parts together, and sends blanks meanwhile."""
+        """Set the attempt's time limit. A POST that completes a multipart upload may take long; the server sends white
+        space meanwhile."""
         allowed_s = self.patience.silence_s + sent_bytes / self.patience.bytes_per_s
         allowed_s = self.patience.within_s if method == "POST" else allowed_s
         self.attempt_until, self.cut = self.patience.clock() + allowed_s, False
@@ -94,8 +95,8 @@ class Operation:
         self.since = self.patience.clock()
 
     def look(self, endpoint: str) -> None:
-        """What the watching thread does. Closing the connection wakes the thread that waits on it: a socket that
-        gets one byte a second never runs into its own time limit."""
+        """Called by the watching thread. Closing the connection wakes the waiting thread; a socket that receives one
+        byte per second would never reach its own timeout."""
         now = self.patience.clock()
         if now > min(self.attempt_until, self.since + self.limit_s) and self.connection is not None:
             self.cut = True
@@ -105,8 +106,8 @@ class Operation:
         if silent_s > self.patience.tell_s and now - self.last_told > TELL_AGAIN_S:
             self.last_told = now
             self.patience.tell(
-                f"The store at {endpoint} {self.why or 'does not answer'} (for {silent_s:.0f} s now); "
-                f"trying again for up to {max(0.0, self.limit_s - silent_s):.0f} s more."
+                f"The store at {endpoint} {self.why or 'does not answer'} (for {silent_s:.0f} s); "
+                f"retrying for up to {max(0.0, self.limit_s - silent_s):.0f} s more."
             )
 
 
@@ -119,8 +120,8 @@ def operation_under_way() -> Operation:
 
 
 class PatientPool(urllib3.PoolManager):
-    """Connections to one endpoint (`scheme://host:port`). `answers`: None before the first answer, False after an
-    operation was given up."""
+    """Connections to one endpoint (`scheme://host:port`). `answers`: None before the first response, True after it,
+    False after an operation was given up."""
 
     def __init__(self, endpoint: str, region: str, patience: Patience, ca_file: str = "") -> None:
         timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.silence_s)
@@ -134,8 +135,8 @@ class PatientPool(urllib3.PoolManager):
         self._lock, self._watching = threading.Lock(), False
 
     def run(self, action: Callable[[], T]) -> T:
-        """What `action` gives; it is called again after each Passing until its time is over. Within another `run`
-        of the same thread the time is that one's."""
+        """The result of `action`, which is called again after each Passing until the time limit. A nested `run` in the
+        same thread shares the outer one's limit."""
         if hasattr(_thread, "operation"):
             return self._tried(action, _thread.operation)
         patience = self.patience
@@ -169,7 +170,7 @@ class PatientPool(urllib3.PoolManager):
         raise AssertionError("the loop above has no end")
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
-        """The answer to one request. Redirects are not followed: they would take the signature to another host."""
+        """The response to one request. Redirects are not followed: they would send the signature to another host."""
         return self.run(lambda: self._once(method, url, **options))
 
     def _once(self, method: str, url: str, **options: Any) -> Any:
@@ -192,11 +193,11 @@ class PatientPool(urllib3.PoolManager):
         return objection(self.endpoint, self.region, method, response, data, whole)
 
     def progress(self) -> None:
-        """The operation under way got on: its time begins anew."""
+        """Restart the time limit of the current operation."""
         operation_under_way().progress()
 
     def copy(self, response: Any, write: Callable[[bytes], object]) -> None:
-        """Hand the body of a streamed answer to `write`, piece by piece as it arrives."""
+        """Pass the body of a streamed response to `write`, chunk by chunk."""
         operation, patience = operation_under_way(), self.patience
         window_s, since, got = patience.tell_s / 2, patience.clock(), 0
         try:
@@ -208,13 +209,13 @@ class PatientPool(urllib3.PoolManager):
                     operation.progress()
                     since, got = operation.since, 0
                 elif passed_s > patience.silence_s:
-                    raise Passing(f"sends {got / passed_s:,.0f} bytes a second")
+                    raise Passing(f"sends only {got / passed_s:,.0f} bytes/s")
         except (HTTPError, TimeoutError, ConnectionError) as error:
             raise self._translated(error, operation) from None
 
     def _translated(self, error: Exception, operation: Operation) -> Exception:
         if operation.cut:
-            return Passing(operation.why or "takes or sends almost nothing")
+            return Passing(operation.why or "receives or sends almost no data")
         cause = error.args[0] if isinstance(error, SSLError) and error.args else error
         if isinstance(cause, ssl.SSLCertVerificationError):
             return untrusted(self.endpoint, cause.verify_message)
@@ -233,7 +234,7 @@ class PatientPool(urllib3.PoolManager):
                 threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
-        """Ends when there was nothing to watch for a while."""
+        """Watch all operations; end after a few rounds without any."""
         idle = 0
         while True:
             time.sleep(min(1.0, self.patience.tell_s / 4))
@@ -248,7 +249,7 @@ class PatientPool(urllib3.PoolManager):
 
 
 class _Known:
-    """A connection that the operation of its thread knows."""
+    """A connection that registers itself with the operation of its thread."""
 
     sock: Any
 
@@ -257,7 +258,7 @@ class _Known:
         super().connect()  # type: ignore[misc]
 
     def request(self, *arguments: Any, **options: Any) -> None:
-        """The time limit of a connection being made is not the one of sending a body, which the watch limits."""
+        """Clear the connect timeout before sending; the watching thread limits the time of sending a body."""
         self._noted()
         if self.sock is None:
             self.connect()
@@ -285,7 +286,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 def _unread(response: Any, data: bytes, method: str) -> Any:
-    """The same answer, its body unread: who asked for a stream reads the body himself."""
+    """The same response with an unread body, for callers that asked for a stream."""
     return urllib3.HTTPResponse(
         body=io.BytesIO(data), headers=response.headers, status=response.status, preload_content=False,
         request_method=method,
@@ -294,16 +295,16 @@ def _unread(response: Any, data: bytes, method: str) -> Any:
 
 def _reason(error: Exception, patience: Patience) -> str:
     if isinstance(error, NameResolutionError):
-        return "is a name that cannot be resolved"
+        return "has a host name that cannot be resolved"
     if isinstance(error, NewConnectionError):  # a ConnectTimeoutError too
         cause = error.__cause__
-        return "refuses connections" if isinstance(cause, ConnectionRefusedError) else "cannot be connected to"
+        return "refuses connections" if isinstance(cause, ConnectionRefusedError) else "accepts no connection"
     if isinstance(error, ConnectTimeoutError):
-        return f"takes no connection within {patience.connect_s:.0f} s"
+        return f"accepts no connection within {patience.connect_s:.0f} s"
     if isinstance(error, ReadTimeoutError | TimeoutError):
         return f"sent nothing for {patience.silence_s:.0f} s"
     if any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):
-        return "gives answers that break off"
+        return "sends truncated responses"
     if any(isinstance(arg, ConnectionError) for arg in error.args):
         return "closes connections"
-    return f"gives answers that are no HTTP ({type(error).__name__})"
+    return f"sends responses that are not valid HTTP ({type(error).__name__})"
