@@ -190,7 +190,7 @@ def test_a_missing_object_and_a_name_that_the_manifest_lacks_are_sentences(store
     with pytest.raises(DataError, match="holds no 'other'"):
         artifact.read("other")
     artifact.store.delete("data.bin")
-    with pytest.raises(DataError, match="is gone"):
+    with pytest.raises(DataError, match="no longer exists"):
         artifact.local("data.bin", Path("unused"))
     with pytest.raises(DataError, match=r"no object 'data\.bin'"):
         artifact.read("data.bin")
