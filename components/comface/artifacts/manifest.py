@@ -325,9 +325,7 @@ def _read_manifest(uri: str, store: Store) -> tuple[Manifest, str]:
     except ValueError:
         if f'"schema": "{SCHEMA[:-1]}1"'.encode() in store.read(MANIFEST, MANIFEST_BYTES):
             raise DataError(f"The artifact at {uri} was made by an older version; run its step again.") from None
-        raise DataError(
-            f"The manifest at {uri} is damaged or was changed (its seal is not valid); {REMAKE}."
-        ) from None
+        raise DataError(f"The manifest at {uri} is damaged or was changed (its seal is not valid); {REMAKE}.") from None
     try:
         return Manifest.model_validate(content), hashlib.sha256(sealed(content)).hexdigest()
     except ValidationError as error:
