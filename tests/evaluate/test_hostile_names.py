@@ -74,8 +74,8 @@ def test_a_method_that_could_not_be_run_is_a_row_absent_with_its_reason_everywhe
     evaluation = evaluate(FileStore(tmp_path / "e"), CONFIG, made, absent={"imagenet": reason})
     assert "absent,ImageNet,," in evaluation.read("table-expression.csv").decode()
     html = evaluation.read("report.html").decode()
-    assert f">absent: {reason}</td>" in html
+    assert f">not run: {reason}</td>" in html
     summary = evaluation.read("summary.md").decode()
-    assert "ImageNet is absent: efficientnet_lite0.safetensors is not on this machine" in summary
+    assert "ImageNet was not run: efficientnet_lite0.safetensors is not on this machine" in summary
     assert json.loads(evaluation.read("metrics.json"))["absent"] == [{"method": "imagenet", "reason": reason}]
     assert evaluation.uri != evaluate(FileStore(tmp_path / "e"), CONFIG, made).uri

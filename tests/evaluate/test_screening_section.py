@@ -71,22 +71,22 @@ def report(store: FileStore, trained: Artifact, results) -> str:
 
 def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
     html = report(store, backbone(store, True, {"train": {}}), results)
-    assert "2 of 3 attributes hold." in html
+    assert "2 of 3 attributes passed screening." in html
     for text in ("lost: face at alpha +4 (55%)", "goes backwards", "not measured", "−5 … +3", "mouth-open −0.8"):
         assert text in html
-    assert "Nothing was left out for it in this run." in html
+    assert "This run excluded nothing because of screening." in html
     assert "50% of the darkest tenth, 100% of the lightest" in html
-    assert 'alt="Screening: per attribute one track' in html
+    assert 'alt="Screening. Per attribute: one example track' in html
     assert "3 attributes, imagenet" in html, "its artifact is among the origins"
 
 
 def test_the_report_says_what_was_left_out(store, results):
     html = report(store, backbone(store, True, {"alpha_ranges": {}, "screened_out_tracks": 312}), results)
-    assert "What did not hold was left out: 312 tracks, and every alpha outside the range." in html
+    assert "The rest was excluded from training: 312 tracks, and every alpha outside the accepted range." in html
 
 
 def test_without_screening_the_report_has_no_such_section_and_the_contact_sheet_is_found(store, results):
     trained = backbone(store, False, {"train": {}})
     assert screening(trained) == {}
     assert contact_sheet(trained).startswith(b"\xff\xd8")
-    assert "Do the edits do what they are named for?" not in report(store, trained, results)
+    assert "Do the edits change what they should?" not in report(store, trained, results)

@@ -89,10 +89,10 @@ def test_records_hold_every_metric_with_its_interval_and_the_gain_over_each_meth
 
 def test_results_that_answer_twice_or_are_of_other_pairs_are_refused(results):
     made = results(("age",), ("scratch", "comface"), ("linear",))
-    with pytest.raises(DataError, match="Two results are of age/linear/comface"):
+    with pytest.raises(DataError, match="two results for age/linear/comface"):
         read_results([*made, made[-1]], CONFIG)
-    with pytest.raises(DataError, match="no transfer result to evaluate"):
+    with pytest.raises(DataError, match="no transfer results to evaluate"):
         read_results([], CONFIG)
     other = results(("age",), ("pixels",), ("linear",), seed=5)
-    with pytest.raises(DataError, match="'age' are not of the same pairs"):
+    with pytest.raises(DataError, match="'age' are not from the same test set"):
         read_results([*made, *other], CONFIG)

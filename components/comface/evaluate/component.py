@@ -1,4 +1,4 @@
-"""The typed KFP face of evaluate."""
+"""The KFP component of evaluate."""
 
 from kfp import dsl
 
@@ -14,7 +14,7 @@ def evaluate(
     table: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Put all transfers into tables, pictures and one report; returns the URI of the `evaluation` artifact."""
+    """Summarise all transfer results in tables, plots and one report. Returns the URI of the `evaluation` artifact."""
     from comface.evaluate.from_plan import evaluate_results
 
     uri, values = evaluate_results(plan, results, backbone, report.path, table.path)

@@ -1,4 +1,7 @@
-"""Evaluate as a component calls it: a plan and all results in, the report and what the UI shows out."""
+"""Entry point of the component `evaluate`.
+
+In: a plan and all transfer results. Out: the `evaluation` artifact, and the files that the KFP UI displays.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ class EvaluatePlan(Plan):
     evaluate: EvaluateConfig
     profile: str
     notes: tuple[str, ...]
-    """What does not run, for the report."""
+    """What this run leaves out and why; shown in the report."""
     absent: dict[str, str]
-    """Method -> why it does not run."""
+    """Method → the reason why it was not run."""
 
 
 def evaluate_results(
     plan: str, results: list[str], backbone: str, report_path: str, table_path: str
 ) -> tuple[str, dict[str, float]]:
-    """(URI of the evaluation, ComFace's figures for the UI)."""
+    """Return (URI of the evaluation, ComFace's metrics for the KFP UI)."""
 
     def work(store: Store, planned: EvaluatePlan) -> tuple[str, dict[str, float]]:
         from comface.evaluate.step import evaluate
@@ -46,14 +49,14 @@ def evaluate_results(
 
 
 def contact_sheet(backbone: Artifact) -> bytes:
-    """The contact sheet of the first part of the faces that `backbone` learned from, found through its manifests."""
+    """Return the contact sheet (JPEG) of the first part of the tracks that `backbone` was trained on."""
     shards = backbone.input("shards", "shards")
     parts = sorted(name for name in shards.manifest.inputs if name.startswith("tracks-"))
     return shards.input(parts[0], "tracks").read("sheet.jpg")
 
 
 def screening(backbone: Artifact) -> dict[str, bytes]:
-    """The picture of the screening of those faces, where there was one."""
+    """Return the screening picture of those tracks, or nothing if they were not screened."""
     shards = backbone.input("shards", "shards")
     if "screening" not in shards.manifest.inputs:
         return {}

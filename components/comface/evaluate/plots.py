@@ -1,7 +1,7 @@
-"""Figures of the report as SVG text: correlations with intervals, and true against estimated change.
+"""Plots of the report as SVG text: correlations with intervals, and estimated against true change.
 
-In: results. Out: SVG that takes its text colour from the page (light, dark, print), with colours that colour-blind
-readers can tell apart and a marker per method besides. The same results give the same bytes.
+In: results. Out: SVG. The text colour follows the page (light, dark, print). Each method has a colour-blind safe colour
+and its own marker. Identical results give identical bytes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from comface.seeds import numpy_rng
 from comface.tasks.registry import title
 
 INK = "#0a0b0c"
-"""Replaced by the page's own text colour."""
+"""Placeholder; replaced by `currentColor`, the text colour of the page."""
 FREE_STYLES = (
     ("#009e73", "^"), ("#b08900", "P"), ("#4aa3df", "X"), ("#7a5fb0", "<"), ("#00808c", ">"), ("#a0522d", "p"),
     ("#5c8a00", "h"), ("#7f6a6a", "d"), ("#3d5a80", "*"),
 )  # fmt: skip
-"""Colour and marker of methods that bring none, in their order; a method that is built later takes one of these."""
+"""(colour, marker) for methods whose registry entry has no style, assigned in order."""
 POINTS = 1500
+"""Maximum number of points in a scatter plot."""
 Style = tuple[str, str]
-"""Colour and marker."""
+"""(colour, marker)."""
 
 
 def correlations(results: Sequence[Result], mode: str) -> str:
-    """One row per task, one dot with its interval per method; the dashed line is chance."""
+    """One row per task; per method, a dot with its confidence interval. The dashed line is chance level."""
     chosen = [result for result in results if result.mode == mode]
     tasks = [task for group in groups_of(chosen) for task in group.tasks]
     methods = methods_of(chosen)
@@ -58,7 +59,7 @@ def correlations(results: Sequence[Result], mode: str) -> str:
     axes.set_yticks(range(len(tasks)), [_plain(title(task)) for task in tasks])
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     axes.set_xlim(min(-0.12, axes.get_xlim()[0]), 1)
-    axes.set_xlabel("Pearson correlation of true and estimated change")
+    axes.set_xlabel("Pearson correlation between true and estimated change")
     axes.tick_params(axis="y", length=0)
     handles = [
         axes.plot([], [], styles[m][1], color=styles[m][0], ms=7, mec="none", label=_plain(method_title(m)))[0]
@@ -69,7 +70,7 @@ def correlations(results: Sequence[Result], mode: str) -> str:
 
 
 def scatter(ours: Result, other: Result | None, seed: int, styles: Mapping[str, Style]) -> str:
-    """Estimated against true change for one or two methods on the same axes; the line is a perfect estimate."""
+    """Estimated against true change for one or two methods on equal axes. The dashed line is a perfect estimate."""
     shown = [result for result in (ours, other) if result is not None]
     figure, panels = _figure(3.35 * len(shown), 3.3, columns=len(shown))
     limit = float(np.quantile(np.abs(ours.change_P), 0.995)) * 1.12 or 1.0
@@ -88,7 +89,7 @@ def scatter(ours: Result, other: Result | None, seed: int, styles: Mapping[str, 
         axes.set_xlabel("true change")
     np.atleast_1d(panels)[0].set_ylabel("estimated change")
     name = f"scatter-{ours.task}-{ours.mode}"
-    return _svg(figure, name, f"True and estimated change, {title(ours.task)}, {ours.unit}")
+    return _svg(figure, name, f"Estimated against true change, {title(ours.task)}, {ours.unit}")
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, Style]:
@@ -97,12 +98,12 @@ def styles_of(methods: Sequence[str]) -> dict[str, Style]:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not read as a formula."""
+    """Escape `$`, so that matplotlib does not parse the text as mathematics."""
     return printable(text).replace("$", r"\$")
 
 
 def _spread(result: Result, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most POINTS points; whole-number changes are shaken a little, so that dots do not hide each other."""
+    """Draw at most POINTS points at random. Integer changes get a little horizontal jitter, so that dots do not overlap."""
     rng = numpy_rng(seed, "points", result.task)
     picked = rng.permutation(len(result.change_P))[:POINTS]
     x_P, y_P = result.change_P[picked], result.predicted_P[picked]
@@ -129,7 +130,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
 
 def _svg(figure: Any, name: str, description: str) -> str:
-    """SVG without a prologue, described for screen readers, its ids its own, its ink the page's."""
+    """Return SVG without an XML prologue, with an aria-label, ids prefixed by `name`, and INK replaced."""
     import matplotlib
 
     name = re.sub(r"[^A-Za-z0-9-]+", "-", name)

@@ -1,7 +1,7 @@
-"""Where every number came from: all artifacts behind the results, from their manifests.
+"""Provenance of the results: all artifacts that they depend on, read from the manifests.
 
-In: artifacts. Out: one line per artifact (kind, what it is, URI, sha256 of its manifest), inputs before what is made of
-them; and what the report says of data sets and of the pre-training.
+In: artifacts. Out: one `Origin` per artifact (kind, description, URI, sha256 of its manifest), inputs before outputs; and
+the report's facts about data sets, pre-training and screening.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Origin:
 
 
 def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
-    """Every artifact reached from these, once, by kind in the order of the pipeline. Raises DataError where a manifest
-    is not the one that its user names."""
+    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline. Raises DataError if
+    the sha256 of a manifest is not the one recorded by the artifact that uses it."""
     found: dict[str, Artifact] = {}
     todo = list(artifacts)
     while todo:
@@ -42,7 +42,7 @@ def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
 
 
 def datasets(lines: Sequence[Origin]) -> list[dict[str, Any]]:
-    """Per data set: photos, faces found, and faces missed by reason."""
+    """Per data set: number of people, of faces found, and of photos without a usable face by reason."""
     rows = []
     for line in lines:
         if line.kind == "faces":
@@ -61,7 +61,7 @@ def datasets(lines: Sequence[Origin]) -> list[dict[str, Any]]:
 
 
 def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
-    """What the backbone was trained on and how; empty without one."""
+    """Training data and settings of the backbone; empty if there is no backbone."""
     backbones = [line for line in lines if line.kind == "backbone"]
     if not backbones:
         return {}
@@ -82,7 +82,7 @@ def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
 
 
 def screening(lines: Sequence[Origin]) -> dict[str, Any]:
-    """What the screening of the synthetic faces found, and what was done with it; empty where there was none."""
+    """Results of screening and how they were used; empty if the synthetic faces were not screened."""
     facts = next((line.facts for line in lines if line.kind == "screening"), None)
     if facts is None:
         return {}

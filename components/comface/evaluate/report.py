@@ -1,7 +1,7 @@
-"""The report: one HTML file that needs nothing else, readable in light, in dark and on paper.
+"""The report: one self-contained HTML file for light mode, dark mode and print.
 
-In: results, comparisons, provenance, pictures of synthetic faces. Out: HTML text, and a short Markdown summary. Photos
-of a data set never enter it.
+In: results, comparisons, provenance, pictures of synthetic faces. Out: HTML text, and a short Markdown summary. The
+report never contains photos of a data set.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from comface.methods import challenger, method
 from comface.tasks.metrics import mean_absolute_error
 from comface.tasks.registry import title as task_title
 
-REHEARSAL = "Rehearsal on generated faces, no evidence about people:"
+REHEARSAL = "Rehearsal on generated faces, not evidence about people:"
 CAPTIONS = {
-    "contact_sheet": "Synthetic faces of the pre-training: each row is one identity, swept along one attribute.",
-    "curve": "Pre-training: losses and validation on identities that were held out.",
-    "screening": "Screening: per attribute one track, faces found and identity kept along alpha, and what it moves.",
+    "contact_sheet": "Synthetic faces used in pre-training. Each row shows one identity with one attribute edited in steps.",
+    "curve": "Pre-training: training losses, and validation on held-out identities.",
+    "screening": "Screening. Per attribute: one example track, the share of faces found and of identities kept for each "
+    "alpha, and the scores that change with it.",
 }
 
 
 def main_mode(results: Sequence[Result]) -> str:
-    """Linear evaluation shows what was learned before; it leads where it was run."""
+    """Return "linear" if it was run, because it shows what pre-training alone has learned; else "finetune"."""
     return "linear" if any(result.mode == "linear" for result in results) else "finetune"
 
 
 def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
-    """On how many tasks ComFace is ahead, of whom, and whether beyond chance; and which tasks are rehearsals."""
+    """State on how many tasks ComFace is best, on how many the gain is statistically clear, and which are rehearsals."""
     chosen = [result for result in results if result.mode == mode]
     text = _ahead(chosen, comparisons, mode)
     rehearsed = [task_title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]
@@ -50,24 +51,20 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
     tasks = sorted({result.task for result in chosen})
     ours = {result.task: result for result in chosen if result.ours}
     if not ours or not comparisons:
-        return f"{_count(len(tasks), 'task')} evaluated without a comparison: run ComFace and a second method."
+        return f"{_count(len(tasks), 'task')} evaluated, no comparison: run ComFace and at least one other method."
     first = sum(1 for task in ours if _is_first(task, chosen))
     clear = sum(1 for task in ours if _all_clear(task, mode, comparisons))
     how = MODES[mode].lower() + (" evaluation" if mode == "linear" else "")
-    if first == 0:
-        text = f"ComFace is best on none of {_count(len(ours), 'task')} in {how}"
-    else:
-        on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
-        text = (
-            "ComFace correlates best with the true change on "
-            + (on_all if first == len(ours) else f"{first} of {_count(len(ours), 'task')}")
-            + f" in {how}"
-        )
+    on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
+    on_some = f"{first} of {_count(len(ours), 'task')}"
+    where = on_all if first == len(ours) else on_some
+    text = f"ComFace has the highest correlation with the true change on {where} in {how}"
     scratch = [c for c in comparisons if c.mode == mode and method(c.other).random]
     if scratch:
         above = sum(c.gains["corr"].low > 0 for c in scratch)
-        text += f", is clearly above random features on {above} of {len(scratch)}"
-    return f"{text}, and clearly ahead of every other method on {clear}."
+        text += f". It is clearly better than random features on {above} of {_count(len(scratch), 'task')}"
+        return f"{text} and than every other method on {clear} of {_count(len(ours), 'task')}."
+    return f"{text}. It is clearly better than every other method on {clear} of {_count(len(ours), 'task')}."
 
 
 def _is_first(task: str, chosen: Sequence[Result]) -> bool:
@@ -94,7 +91,7 @@ def render(
     config: EvaluateConfig,
     absent: Mapping[str, str] | None = None,
 ) -> str:
-    """The report's HTML. `context` is shown in its head: name of the run, profile, whatever the caller knows."""
+    """Return the report's HTML. The header shows `context`: name of the run, profile and other facts."""
     mode = main_mode(results)
     rehearsals = sorted({result.dataset or result.task for result in results if result.rehearsal})
     environment = jinja2.Environment(
@@ -188,7 +185,7 @@ def _paper_cell(column: tables.Column, values: Mapping[tables.Column, float]) ->
 def _task(
     task: str, results: Sequence[Result], comparisons: Sequence[Comparison], config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Scatter of ComFace beside the best other method, and what ComFace gains over each."""
+    """Scatter plots of ComFace and the best other method, and the gain of ComFace over each method."""
     mine = [result for result in results if result.task == task]
     mode = main_mode(mine)
     ranked = sorted((r for r in mine if r.mode == mode), key=lambda r: -_order(r.estimates["corr"].value))
@@ -236,13 +233,13 @@ def _data_uri(name: str, data: bytes) -> str:
     for magic, kind in kinds.items():
         if data.startswith(magic):
             return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    raise DataError(f"The picture '{name}' for the report is neither PNG nor JPEG; pass one of these.")
+    raise DataError(f"The picture '{name}' for the report is neither PNG nor JPEG; convert it to one of these formats.")
 
 
 def summary(
     results: Sequence[Result], comparisons: Sequence[Comparison], absent: Mapping[str, str] | None = None
 ) -> str:
-    """A few lines of Markdown: the verdict, one table of correlations, and the methods that could not be run."""
+    """Return a short Markdown text: the main finding, one table of correlations, and the methods that were not run."""
     mode = main_mode(results)
     methods = tables.methods_of([result for result in results if result.mode == mode])
     tasks = [task for group in tables.groups_of(results) for task in group.tasks]
@@ -259,5 +256,5 @@ def summary(
             cells.append(f"**{text}**" if name in best else text)
         data = "rehearsal" if any(r.rehearsal for r in results if r.task == task) else "real"
         lines.append(f"| {markdown_cell(task_title(task))} | {data} | " + " | ".join(cells) + " |")
-    lines += [f"\n{name} is absent: {markdown_cell(reason)}." for name, reason in tables.absent_rows(absent or {})]
+    lines += [f"\n{name} was not run: {markdown_cell(reason)}." for name, reason in tables.absent_rows(absent or {})]
     return "\n".join(lines) + "\n"

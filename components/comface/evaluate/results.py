@@ -1,7 +1,7 @@
-"""Results as evaluate reads them: predictions of `transfer` artifacts, scored, with intervals over subjects.
+"""Reads the predictions of `transfer` artifacts and computes metrics with bootstrap intervals over subjects.
 
-In: `transfer` artifacts. Out: one `Result` per task, method and mode, and how far ComFace is ahead of each other
-method on the same pairs.
+In: `transfer` artifacts. Out: one `Result` per task, method and mode, and the gain of ComFace over each other method on
+the same pairs. Shapes: P pairs, S subjects, K sums per subject, B bootstrap resamples.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Result:
 
     @property
     def ours(self) -> bool:
-        """Whether it is of the method that the run trains and registers."""
+        """Whether this is a result of the challenger: the method that the run trains and registers."""
         return self.method == challenger().name
 
     @property
@@ -51,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """ComFace against another method on the same pairs of one task; positive gains: ComFace is better."""
+    """Gain of ComFace over another method on the same pairs of one task. A positive gain means that ComFace is better."""
 
     task: str
     mode: str
@@ -60,31 +60,31 @@ class Comparison:
 
 
 def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[Result]:
-    """Sorted by task, mode, method. Raises DataError where two artifacts answer the same question, or the pairs of
-    a task differ between methods."""
+    """Return the results, sorted by task, mode and method. Raises DataError if there are none, if two artifacts have the
+    same task, mode and method, or if the test pairs of a task differ between methods."""
     results = [_read(artifact, config) for artifact in artifacts]
     if not results:
-        raise DataError("There is no transfer result to evaluate; run transfer for a task and a method first.")
+        raise DataError("There are no transfer results to evaluate; run transfer for a task and a method first.")
     seen: dict[tuple[str, str, str], Result] = {}
     for result in results:
         key = (result.task, result.mode, result.method)
         if key in seen:
-            raise DataError(f"Two results are of {'/'.join(key)}; pass one of them.")
+            raise DataError(f"There are two results for {'/'.join(key)}; pass only one of them.")
         seen[key] = result
     for task in {result.task for result in results}:
         sets = {result.test_sha256: result for result in results if result.task == task}
         if len(sets) > 1:
             first, second = (f"{r.method} ({r.mode})" for r in list(sets.values())[:2])
             raise DataError(
-                f"The results of the task '{task}' are not of the same pairs: {first} and {second} were tested on "
-                "other photos, people, folds or pairs; run its transfers again."
+                f"The results of the task '{task}' are not from the same test set: {first} and {second} were tested on "
+                "different photos, people, folds or pairs; run the transfers of this task again."
             )
     order = in_order({result.method for result in results})
     return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
 
 
 def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Comparison]:
-    """ComFace against every other method, per task and mode."""
+    """Compare ComFace with every other method, per task and mode."""
     comparisons = []
     for ours in (result for result in results if result.ours):
         counts_BS = _counts(ours.task, len(ours.sums_SK), config)
@@ -101,9 +101,9 @@ def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
     try:
         method(facts.method)
     except ConfigurationError as error:
-        raise DataError(f"{artifact.uri} cannot be evaluated: {error}") from None
+        raise DataError(f"The transfer at {artifact.uri} cannot be evaluated: {error}") from None
     if facts.mode not in MODES:
-        raise DataError(f"{artifact.uri} is of an unknown mode; make it again with this version.")
+        raise DataError(f"The transfer at {artifact.uri} has the unknown mode '{facts.mode}'; run it again with this version.")
     sums_SK = subject_sums(read.subjects, read.change_P, read.predicted_P)
     counts_BS = _counts(facts.task, len(sums_SK), config)
     return Result(

@@ -1,11 +1,11 @@
-"""Evaluate: predictions to metrics, tables and the report (section 4.3, 4.4).
+"""Evaluate: computes metrics from predictions and writes tables and the report (sections 4.3 and 4.4).
 
 In: `transfer` artifacts of any tasks, methods and modes. Out: an artifact `evaluation`:
 
-    report.html                     the report, one file
-    summary.md                      its verdict and one table
-    metrics.json                    every metric with its interval, and ComFace against each method
-    table-expression.csv … .json    the shape of the paper's tables 2, 3 and 6
+    report.html                     the report, a self-contained file
+    summary.md                      the main finding and one table
+    metrics.json                    every metric with its interval, and the gain of ComFace over each method
+    table-expression.csv … .json    one table per group of tasks, laid out like tables 2, 3 and 6 of the paper
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from comface.store import Store
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Raised when the same results give other figures, or the report another page that is worth making again."""
+"""Raise it when the same results give other metrics, or when the report changes so much that it should be rebuilt."""
 
 
 def evaluate(
@@ -39,9 +39,11 @@ def evaluate(
     context: Mapping[str, Any] | None = None,
     absent: Mapping[str, str] | None = None,
 ) -> Artifact:
-    """`pictures` are PNG or JPEG bytes of synthetic faces and curves (`contact_sheet`, `curve`), `context` what the
-    report's head says of the run (name, profile …), `absent` the methods that were asked for and could not be run, with
-    the reason. Raises DataError for results that do not belong together."""
+    """Publish the `evaluation` artifact, or return it if it exists.
+
+    `pictures`: PNG or JPEG bytes of synthetic faces and curves (`contact_sheet`, `curve`, `screening`). `context`: what
+    the report's header says about the run (name, profile …). `absent`: requested methods that were not run, with the
+    reason. Raises DataError if the results are not comparable (see `read_results`)."""
     pictures, context, absent = dict(pictures or {}), dict(context or {}), dict(absent or {})
     address = config.model_dump(mode="json") | {
         "pictures": {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()},

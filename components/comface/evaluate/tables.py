@@ -1,7 +1,8 @@
-"""Tables in the shape of the paper's 2 (expression), 3 (weight) and 6 (age): methods down, tasks by mode across.
+"""Tables laid out like tables 2 (expression), 3 (weight) and 6 (age) of the paper: one row per method, columns per task
+and mode.
 
-In: results. Out: rows for CSV and JSON, and the paper's own figures for the methods and tasks at hand. Accuracies
-are in percent in tables, as in the paper, and shares everywhere else.
+In: results. Out: rows for CSV and JSON, and the paper's published figures for the same methods and tasks. Tables give
+accuracy in percent, as the paper does; everything else gives it as a share (0 to 1).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
 
 @dataclass(frozen=True)
 class Group:
-    """A group of tasks that the registry knows, and those of it that were evaluated."""
+    """A registered group of tasks, restricted to the tasks that were evaluated."""
 
     name: str
     title: str
@@ -35,7 +36,7 @@ class Group:
 
 
 def groups_of(results: Sequence[Result]) -> list[Group]:
-    """The paper's groups, each with the tasks at hand, then one for tasks that the paper does not know."""
+    """Return the paper's groups with the tasks that were evaluated, then one group for tasks that are not in the paper."""
     present = {result.task for result in results}
     tasks: dict[str, list[str]] = {group.name: [] for group in GROUPS}
     for task in (*(task for task in TASKS if task in present), *sorted(present.difference(TASKS))):
@@ -80,14 +81,14 @@ def cell(results: Sequence[Result], name: str, column: Column) -> Estimate | Non
 
 
 def shown(metric: str, value: float) -> str:
-    """A figure with the digits that the paper prints."""
+    """Format a metric with as many decimals as the paper."""
     if not math.isfinite(value):
         return "–"
     return f"{100 * value:.1f}" if metric == "acc" else f"{value:.3f}"
 
 
 def best_methods(results: Sequence[Result], column: Column) -> set[str]:
-    """The methods whose printed figure is the best of the column."""
+    """Return the methods whose formatted value is the best of the column (ties count)."""
     values = {m: e.value for m in methods_of(results) if (e := cell(results, m, column)) and math.isfinite(e.value)}
     if not values:
         return set()
@@ -96,12 +97,12 @@ def best_methods(results: Sequence[Result], column: Column) -> set[str]:
 
 
 def absent_rows(absent: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(name, why) of the methods that were asked for and could not be run, in the order of the tables."""
+    """Return (title, reason) of the requested methods that were not run, in the order of the tables."""
     return [(method_title(name), absent[name]) for name in in_order(absent)]
 
 
 def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str] | None = None) -> str:
-    """One row per method; those that are absent and the paper's own follow, marked in the column `source`."""
+    """One row per method, then the methods that were not run, then the paper's figures. The column `source` says which."""
     columns = columns_of(group, results)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -125,7 +126,7 @@ def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str]
 
 @functools.cache
 def paper_figures() -> dict[tuple[str, str], dict[Column, float]]:
-    """(task, method) to the paper's published figures, by column (tables 2, 3, 4 and 6)."""
+    """Return (task, method) → column → the figure published in tables 2, 3, 4 and 6 of the paper."""
     text = (importlib.resources.files("comface") / "evaluate" / "paper.csv").read_text(encoding="utf-8")
     figures: dict[tuple[str, str], dict[Column, float]] = {}
     for row in csv.DictReader(io.StringIO(text)):
@@ -137,7 +138,7 @@ def paper_figures() -> dict[tuple[str, str], dict[Column, float]]:
 
 
 def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[Column, float]]]:
-    """The paper's figures for the methods and columns at hand; methods without any are left out."""
+    """Return the paper's figures for the methods and columns of `results`. Methods without figures are omitted."""
     columns = set(columns_of(group, results))
     rows = []
     for name in methods_of(results):
@@ -153,7 +154,7 @@ def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[
 def records(
     results: Sequence[Result], comparisons: Sequence[Comparison], absent: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Everything in numbers, for gates and other programs (metrics.json)."""
+    """Return the content of metrics.json: all metrics with intervals, for use by other programs."""
     return {
         "absent": [{"method": name, "reason": reason} for name, reason in (absent or {}).items()],
         "results": [
