@@ -54,17 +54,19 @@ def test_a_threshold_is_reached_at_its_value(corr: float | None, passes: bool) -
 
 def test_a_missed_threshold_is_told_with_both_numbers() -> None:
     config = RegisterConfig(thresholds=(Threshold(task="smile", min_corr=0.7),))
-    assert refused_for(GOOD, config) == "The correlation of smile (linear) is 0.60, below the 0.70 asked for."
+    assert refused_for(GOOD, config) == "The correlation of smile (linear) is 0.60, below the threshold of 0.70."
 
 
 def test_a_threshold_of_what_was_not_evaluated_refuses() -> None:
     config = RegisterConfig(thresholds=(Threshold(task="smile", mode="finetune", min_corr=0.1),))
-    assert refused_for(GOOD, config) == "A threshold asks for smile (finetune), which was not evaluated."
+    assert refused_for(GOOD, config) == "There is a threshold for smile (finetune), which was not evaluated."
 
 
 def test_a_draw_with_the_rival_refuses() -> None:
     metrics = [metric("smile", "comface", 0.2), metric("smile", "scratch", 0.2)]
-    assert refused_for(metrics) == ("The correlation of smile (linear) is 0.20, not above that of 'scratch', 0.20.")
+    assert refused_for(metrics) == (
+        "The correlation of smile (linear) is 0.20, not higher than that of 'scratch' (0.20)."
+    )
 
 
 def test_one_lost_task_refuses_and_all_others_are_still_checked() -> None:
@@ -102,14 +104,14 @@ def test_a_correlation_that_cannot_be_computed_refuses_even_without_thresholds()
 
 
 def test_nothing_measured_refuses() -> None:
-    assert refused_for([], RegisterConfig(must_beat=None)).startswith("ComFace was evaluated on no task")
+    assert refused_for([], RegisterConfig(must_beat=None)).startswith("ComFace was not evaluated on any task")
 
 
 def test_the_champion_may_be_missed_by_the_tolerance_and_no_more() -> None:
     champion = [metric("smile", "comface", 0.65), metric("age", "comface", 0.44)]  # mean .545, ours .5
     assert decide(GOOD, RegisterConfig(champion_tolerance=0.05), champion).passed
     reasons = refused_for(GOOD, RegisterConfig(champion_tolerance=0.04), champion)
-    assert "over 2 tasks shared with the champion is 0.50, more than 0.04 below its 0.55" in reasons
+    assert "over the 2 results shared with the champion is 0.50, more than 0.04 below the champion's 0.55" in reasons
 
 
 def test_a_champion_measured_on_other_data_is_not_compared() -> None:
@@ -123,7 +125,9 @@ def test_a_champion_of_another_test_set_is_not_compared_and_that_is_said() -> No
     champion = [metric("smile", "comface", 0.99, test_sha256="b" * 64), metric("age", "comface", 0.42)]
     decision = decide(GOOD, CONFIG, champion)
     assert decision.passed
-    assert decision.notes == ("smile (linear) is not compared with the champion, whose figure is of another test set.",)
+    assert decision.notes == (
+        "smile (linear) is not compared with the champion, because the champion was evaluated on another test set.",
+    )
     assert next(check for check in decision.checks if check.check == "champion").limit == pytest.approx(0.37)
     assert json.loads(json.dumps(decision.record()))["notes"] == list(decision.notes)
 

@@ -100,9 +100,9 @@ def test_a_refusal_is_recorded_and_registers_nothing(make_chain: Callable, weigh
     assert result.model is None
     assert result.recorded.facts["passed"] is False
     assert result.recorded.read_json("decision.json") == json.loads(json.dumps(result.decision.record()))
-    assert "refused" in result.recorded.read("decision.md").decode()
+    assert "rejected" in result.recorded.read("decision.md").decode()
     assert Registry(chain.store, "comface").versions() == []
-    with pytest.raises(GateRefused, match=r"The gate refused the model: the correlation of smile \(linear\)") as error:
+    with pytest.raises(GateRefused, match=r"The gate rejected the model: the correlation of smile \(linear\)") as error:
         result.raise_if_refused()
     assert error.value.exit_code == 66
     again = run(chain, weights)
@@ -130,10 +130,10 @@ def test_a_champion_of_another_test_set_is_not_compared_and_the_decision_says_so
     result = run(worse, weights)
     assert result.decision.passed
     assert result.recorded.read_json("decision.json")["notes"] == [
-        f"{task} (linear) is not compared with the champion, whose figure is of another test set."
+        f"{task} (linear) is not compared with the champion, because the champion was evaluated on another test set."
         for task in ("smile", "age")
     ]
-    assert "of another test set" in result.recorded.read("decision.md").decode()
+    assert "on another test set" in result.recorded.read("decision.md").decode()
     assert run(worse, weights).decision == result.decision
 
 
@@ -189,7 +189,7 @@ def test_a_head_of_another_backbone_is_refused(make_chain: Callable, weights: Pa
 def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: Path) -> None:
     chain = make_chain()
     others = [artifact for artifact in chain.transfers if artifact.facts["method"] == "scratch"]
-    for heads, message in ((others, "No head of ComFace"), (chain.heads * 2, "Two heads were given")):
+    for heads, message in ((others, "no ComFace head"), (chain.heads * 2, "two heads for the task")):
         with pytest.raises(DataError, match=message):
             register(chain.store, RegisterConfig(), chain.evaluation, chain.backbone, heads, NOW, weights)
 
@@ -197,8 +197,8 @@ def test_heads_are_needed_and_only_one_per_task(make_chain: Callable, weights: P
 def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights: Path) -> None:
     text = run(make_chain(), weights).model.read("card.md").decode()
     for part in ("Not a medical device", "MIT \\| research", "DigiFace-1M", "rehearsal", "skin tones", "100 identities",
-                 "1,100 images", "comface verify", "probability of 90%",
-                 "cohort, fgnet (rehearsal)", "face finder"):  # fmt: skip
+                 "1,100 images", "comface verify", "90 % prediction interval",
+                 "cohort, fgnet (rehearsal)", "face detection"):  # fmt: skip
         assert part in text, part
     assert "efficientnet" not in text, "lies here, but took no part"
     row = next(line for line in text.splitlines() if line.startswith("| age |"))

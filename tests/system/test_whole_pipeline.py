@@ -148,7 +148,7 @@ def test_a_refusal_by_the_gate_is_code_66_a_report_and_a_record(with_cohort: tup
     done = comface(*run_arguments(folder, *WITH_COHORT, *strict), timeout_s=900)
     assert done.returncode == 66, done.stderr
     assert "the gate rejected it" in done.stderr
-    assert "below the 1.00 asked for" in done.stderr
+    assert "below the threshold of 1.00" in done.stderr
     assert "Traceback" not in done.stderr
     decisions = [m for a, m in manifests(folder / "store").items() if a.startswith("decision/")]
     refused = [m for m in decisions if not m["facts"]["passed"]]

@@ -103,7 +103,8 @@ def _plain(text: str) -> str:
 
 
 def _spread(result: Result, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw at most POINTS points at random. Integer changes get a little horizontal jitter, so that dots do not overlap."""
+    """Draw at most POINTS points at random. Integer changes get a little horizontal jitter, so that dots do not
+    overlap."""
     rng = numpy_rng(seed, "points", result.task)
     picked = rng.permutation(len(result.change_P))[:POINTS]
     x_P, y_P = result.change_P[picked], result.predicted_P[picked]

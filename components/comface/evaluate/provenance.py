@@ -1,7 +1,7 @@
 """Provenance of the results: all artifacts that they depend on, read from the manifests.
 
-In: artifacts. Out: one `Origin` per artifact (kind, description, URI, sha256 of its manifest), inputs before outputs; and
-the report's facts about data sets, pre-training and screening.
+In: artifacts. Out: one `Origin` per artifact (kind, description, URI, sha256 of its manifest), inputs before outputs;
+and the report's facts about data sets, pre-training and screening.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Origin:
 
 
 def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
-    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline. Raises DataError if
-    the sha256 of a manifest is not the one recorded by the artifact that uses it."""
+    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline. Raises DataError
+    if the sha256 of a manifest is not the one recorded by the artifact that uses it."""
     found: dict[str, Artifact] = {}
     todo = list(artifacts)
     while todo:

@@ -25,9 +25,9 @@ from comface.tasks.registry import title as task_title
 
 REHEARSAL = "Rehearsal on generated faces, not evidence about people:"
 CAPTIONS = {
-    "contact_sheet": "Synthetic faces used in pre-training. Each row shows one identity with one attribute edited in steps.",
+    "contact_sheet": "Synthetic faces used in pre-training. Each row shows one identity while one attribute is edited.",
     "curve": "Pre-training: training losses, and validation on held-out identities.",
-    "screening": "Screening. Per attribute: one example track, the share of faces found and of identities kept for each "
+    "screening": "Screening. Per attribute: one example track, the shares of faces found and of identities kept per "
     "alpha, and the scores that change with it.",
 }
 
@@ -38,7 +38,8 @@ def main_mode(results: Sequence[Result]) -> str:
 
 
 def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
-    """State on how many tasks ComFace is best, on how many the gain is statistically clear, and which are rehearsals."""
+    """State on how many tasks ComFace is best, on how many the gain is statistically clear, and which are
+    rehearsals."""
     chosen = [result for result in results if result.mode == mode]
     text = _ahead(chosen, comparisons, mode)
     rehearsed = [task_title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]

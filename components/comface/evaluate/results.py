@@ -51,7 +51,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Gain of ComFace over another method on the same pairs of one task. A positive gain means that ComFace is better."""
+    """Gain of ComFace over another method on the same pairs of one task. A positive gain means that ComFace is
+    better."""
 
     task: str
     mode: str
@@ -60,8 +61,8 @@ class Comparison:
 
 
 def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[Result]:
-    """Return the results, sorted by task, mode and method. Raises DataError if there are none, if two artifacts have the
-    same task, mode and method, or if the test pairs of a task differ between methods."""
+    """Return the results, sorted by task, mode and method. Raises DataError if there are none, if two artifacts have
+    the same task, mode and method, or if the test pairs of a task differ between methods."""
     results = [_read(artifact, config) for artifact in artifacts]
     if not results:
         raise DataError("There are no transfer results to evaluate; run transfer for a task and a method first.")
@@ -103,7 +104,9 @@ def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
     except ConfigurationError as error:
         raise DataError(f"The transfer at {artifact.uri} cannot be evaluated: {error}") from None
     if facts.mode not in MODES:
-        raise DataError(f"The transfer at {artifact.uri} has the unknown mode '{facts.mode}'; run it again with this version.")
+        raise DataError(
+            f"The transfer at {artifact.uri} has the unknown mode '{facts.mode}'; run it again with this version."
+        )
     sums_SK = subject_sums(read.subjects, read.change_P, read.predicted_P)
     counts_BS = _counts(facts.task, len(sums_SK), config)
     return Result(

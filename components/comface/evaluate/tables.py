@@ -36,7 +36,8 @@ class Group:
 
 
 def groups_of(results: Sequence[Result]) -> list[Group]:
-    """Return the paper's groups with the tasks that were evaluated, then one group for tasks that are not in the paper."""
+    """Return the paper's groups with the tasks that were evaluated, then one group for tasks that are not in the
+    paper."""
     present = {result.task for result in results}
     tasks: dict[str, list[str]] = {group.name: [] for group in GROUPS}
     for task in (*(task for task in TASKS if task in present), *sorted(present.difference(TASKS))):
@@ -102,7 +103,8 @@ def absent_rows(absent: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str] | None = None) -> str:
-    """One row per method, then the methods that were not run, then the paper's figures. The column `source` says which."""
+    """One row per method, then the methods that were not run, then the paper's figures. The column `source` says
+    which."""
     columns = columns_of(group, results)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The typed KFP faces of gate and register."""
+"""The KFP components of gate and register."""
 
 from kfp import dsl
 
@@ -7,7 +7,8 @@ from comface.execution.container_image import IMAGE
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 def gate(plan: str, evaluation: str, decision: dsl.Output[dsl.Markdown]) -> str:
-    """Compare the challenger with thresholds and champion; returns 'passed' or 'refused', and records why."""
+    """Check the challenger against the thresholds, a baseline method and the champion. Returns 'passed' or
+    'refused'."""
     from comface.register.from_plan import decide
 
     return decide(plan, evaluation, decision.path)
@@ -21,7 +22,7 @@ def register(
     card: dsl.Output[dsl.Markdown],
     model: dsl.Output[dsl.Model],
 ) -> str:
-    """Publish the model as the registry's next version; returns its reference, NAME@vN."""
+    """Publish the model as the next version in the registry. Returns its reference, NAME@vN."""
     from comface.register.from_plan import register_model
 
     reference, pinned = register_model(plan, evaluation, backbone, card.path)

@@ -1,4 +1,4 @@
-"""The section `register`: correlations that a challenger must reach, and under which name it is registered."""
+"""The section `register`: the thresholds that a challenger must reach, and the name under which it is registered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comface.tasks.config import Mode
 class Threshold(Section):
     task: Name = Field(description="name of the task, one of `tasks`")
     mode: Mode = Field(default="linear", description="transfer mode of the threshold")
-    min_corr: float = Field(ge=-1, le=1, description="smallest Pearson correlation that passes")
+    min_corr: float = Field(ge=-1, le=1, description="lowest Pearson correlation that passes")
 
 
 class RegisterConfig(Section):

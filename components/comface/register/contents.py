@@ -1,12 +1,12 @@
-"""What a `model` artifact holds beside the backbone: preprocessing, heads with their intervals, the facts of the card.
+"""The contents of a `model` artifact apart from the backbone: preprocessing, heads with intervals, facts for the card.
 
 In: artifacts of earlier steps. Out: plain values. Objects of a `model`:
 
-    model.safetensors           the backbone's file, as pre-training published it (keys backbone.*, head.*)
-    heads/TASK.safetensors      one per task, as transfer published it: mean, scale, weight, bias, antisymmetric
-    backbones/TASK.safetensors  of a task whose fine-tuned network is used: f as transfer published it
-    heads.json                  per task: mode, unit, rehearsal, interval_half_width, coverage and what was measured
-    preprocessing.json          how a face becomes the network's input
+    model.safetensors           the backbone, copied from pre-training (keys backbone.*, head.*)
+    heads/TASK.safetensors      one per task, copied from transfer: mean, scale, weight, bias, antisymmetric
+    backbones/TASK.safetensors  the fine-tuned backbone of a task that uses it, copied from transfer
+    heads.json                  per task: mode, unit, rehearsal, interval_half_width, coverage and metrics
+    preprocessing.json          the steps from an aligned face to the network's input
     config.json, card.md
 """
 
@@ -29,12 +29,12 @@ from comface.register.origins import Origins
 from comface.tasks.predictions import read_predictions
 
 FINETUNE_GAIN = 0.02
-"""By how much the correlation of fine-tuning must be ahead before `compare` uses it: it costs a network of its own per
-task, and of two figures from the same people the larger one is partly luck."""
+"""Minimum gain in correlation over linear before `compare` uses the fine-tuned network. It costs one extra network per
+task, and choosing the better of two results on the same people is optimistic."""
 
 
 def metric_of(artifact: Artifact) -> Metric:
-    """What a `transfer` artifact reached, computed from its predictions. Raises DataError where its facts differ."""
+    """Compute the metrics of a `transfer` artifact from its predictions. Raises DataError if its facts differ."""
     read = read_predictions(artifact)
     facts = read.facts
     return Metric(
@@ -52,14 +52,14 @@ def metric_of(artifact: Artifact) -> Metric:
 
 
 def metrics_of(evaluation: Artifact) -> list[Metric]:
-    """What was measured: by the `transfer` artifacts that the evaluation was made from."""
+    """Return the metrics of all `transfer` artifacts that the evaluation was made from."""
     return [metric_of(artifact) for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
 
 
 def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str, Artifact]:
-    """Per task, sorted, the transfer of ComFace that `compare` will use: linear, or fine-tuned where only that was run
-    or is clearly better on held-out people (_better). Raises DataError when one was made with another backbone,
-    one comes twice, or there is none."""
+    """Return per task (sorted) the transfer of ComFace that `compare` will use: linear, or fine-tuned if linear was not
+    run or fine-tuning is clearly better on held-out people (`_better`). Raises DataError if a head belongs to another
+    backbone, if there are two heads for a task and mode, or if there is no head."""
     found: dict[str, dict[str, Artifact]] = {}
     for artifact in transfers:
         facts = artifact.facts
@@ -67,18 +67,18 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
         if facts.get("method") != challenger().name:
             continue
         if mode in found.setdefault(task, {}):
-            raise DataError(f"Two heads were given for the task '{task}' ({mode}); pass one of them.")
+            raise DataError(f"There are two heads for the task '{task}' ({mode}); pass only one of them.")
         origin = _backbone_of(artifact)
         if origin is None or origin.sha256 != backbone.sha256:
             raise DataError(f"The head of '{task}' at {artifact.uri} belongs to another backbone; fit it again.")
         found[task][mode] = artifact
     if not found:
-        raise DataError("No head of ComFace was given to register; run transfer with the method comface first.")
+        raise DataError("There is no ComFace head to register; run transfer with the method 'comface' first.")
     return {task: _chosen(modes) for task, modes in sorted(found.items())}
 
 
 def _backbone_of(transfer: Artifact) -> Reference | None:
-    """Of linear evaluation through its features, of fine-tuning directly."""
+    """Return the backbone of a transfer: for linear through its features, for fine-tuning directly."""
     through = transfer.input("features") if "features" in transfer.manifest.inputs else transfer
     return through.manifest.inputs.get("backbone")
 
@@ -91,7 +91,7 @@ def _chosen(modes: Mapping[str, Artifact]) -> Artifact:
 
 
 def _better(finetuned: Metric, linear: Metric) -> bool:
-    """On the same people: clearly the higher correlation, and no larger error."""
+    """Whether, on the same test set, fine-tuning has a correlation higher by FINETUNE_GAIN and no larger MAE."""
     if finetuned.corr is None or finetuned.mae is None or finetuned.test_sha256 != linear.test_sha256:
         return False
     if linear.corr is None or linear.mae is None:
@@ -119,8 +119,8 @@ def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, Ta
 
 
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> Preprocessing:
-    """As ComFace's features are made: the face aligned at `aligned_px` (the largest, should data sets differ), its view
-    brought to `size_px`, normalised."""
+    """Return the preprocessing of ComFace's features: align the face at `aligned_px` (the largest value if data sets
+    differ), resize it to `size_px` and normalise it."""
     seen = TrainedConfig.of(backbone).preprocessing
     sources = [head.input("faces").manifest.config for head in heads.values()]
     aligned_px = max(int(source.get("face_size_px") or seen.size_px) for source in sources)

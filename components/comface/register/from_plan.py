@@ -1,4 +1,7 @@
-"""Gate and register as components call them: a plan and an evaluation in, a decision, a reference, a card out."""
+"""Entry points of the components `gate` and `register`.
+
+In: a plan and the URI of an evaluation. Out: the decision; the reference of the model and its card.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class RegisterPlan(Plan):
 
 
 def decide(plan: str, evaluation: str, decision_path: str) -> str:
-    """'passed' or 'refused'; the reasons are recorded in the store and shown."""
+    """Return 'passed' or 'refused'. The reasons are recorded in the store and written to `decision_path` (Markdown)."""
 
     def work(store: Store, planned: RegisterPlan) -> str:
         from comface.register.step import decision_markdown, gate
@@ -32,7 +35,7 @@ def decide(plan: str, evaluation: str, decision_path: str) -> str:
 
 
 def register_model(plan: str, evaluation: str, backbone: str, card_path: str) -> tuple[str, str]:
-    """(NAME@vN, URI of the model). Raises GateRefused when the gate has refused this evaluation."""
+    """Return (NAME@vN, URI of the model). Raises GateRefused if the gate rejects this evaluation."""
 
     def work(store: Store, planned: RegisterPlan) -> tuple[str, str]:
         from comface.register.step import register
@@ -47,8 +50,8 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
             datetime.now(UTC),
         )
         result.raise_if_refused()
-        assert result.version is not None, "a gate that passed gives a version"
-        assert result.model is not None, "a gate that passed gives a model"
+        assert result.version is not None, "the gate passed, so there is a version"
+        assert result.model is not None, "the gate passed, so there is a model"
         write_text(card_path, result.model.read("card.md").decode())
         return result.version.reference, result.model.pinned
 
@@ -56,5 +59,5 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
 
 
 def transfers_of(evaluation: Artifact) -> list[Artifact]:
-    """The results that an evaluation was made of, through its manifest."""
+    """Return the transfer results that an evaluation was made from."""
     return [evaluation.input(name, "transfer") for name in evaluation.manifest.inputs]

@@ -1,7 +1,8 @@
-"""The gate: may this challenger be registered? (Metrics of section 4.3 against thresholds, a rival and the champion.)
+"""The gate: decides whether a challenger may be registered.
 
+It compares the metrics of section 4.3 with thresholds, with a baseline method (`must_beat`) and with the champion.
 In: metrics of every task, method and mode; RegisterConfig; the champion's metrics, if there is a champion. Out: a
-decision with one row per check and one sentence per failed one. A refusal is a result to be recorded, not an error.
+decision with one row per check and one sentence per failed check. A rejection is a recorded result, not an error.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from comface.register.config import RegisterConfig
 
 @dataclass(frozen=True)
 class Metric:
-    """What one method reached on one task. `corr`, `mae`, `acc` are None where they cannot be computed."""
+    """Metrics of one method on one task. `corr`, `mae` and `acc` are None if they cannot be computed."""
 
     task: str
     method: str
@@ -29,17 +30,17 @@ class Metric:
     dataset: str = ""
     rehearsal: bool = False
     test_sha256: str = ""
-    """Of the test set: folds, people, photos and pairs (transfer.step.test_set)."""
+    """sha256 of the test set: folds, people, photos and pairs (transfer.step.test_set)."""
 
     @property
     def measured_on(self) -> tuple[str, str, str, bool, str]:
-        """Two metrics can be compared where this is equal."""
+        """Two metrics are comparable if this key is equal."""
         return self.task, self.mode, self.dataset, self.rehearsal, self.test_sha256
 
 
 @dataclass(frozen=True)
 class Check:
-    """`value` must be `at least`, or for the rival `more than`, `limit`."""
+    """`value` must be at least `limit`; to beat the baseline method it must be greater than `limit`."""
 
     check: str
     task: str
@@ -55,14 +56,14 @@ class GateDecision:
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
-    """What was not compared, and why."""
+    """Comparisons that were not made, and why."""
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence[Metric] | None) -> GateDecision:
-    """The checks in order: something was measured, thresholds, the rival, the champion."""
+    """Run the checks in order: metrics exist, thresholds, baseline method, champion."""
     ours = [metric for metric in metrics if metric.method == challenger().name]
     results = [
         *_measured(ours),
@@ -79,7 +80,10 @@ Result = tuple[Check, str]
 
 def _measured(ours: Sequence[Metric]) -> Iterable[Result]:
     if not ours:
-        yield Check("measured", "", "", None, None, False), "ComFace was evaluated on no task; run transfer with it."
+        yield (
+            Check("measured", "", "", None, None, False),
+            "ComFace was not evaluated on any task; run transfer with the method 'comface'.",
+        )
     for metric in ours:
         if metric.corr is None:
             yield (
@@ -95,14 +99,14 @@ def _thresholds(ours: Sequence[Metric], config: RegisterConfig) -> Iterable[Resu
         value = metric.corr if metric else None
         passed = value is not None and value >= threshold.min_corr
         name = f"{threshold.task} ({threshold.mode})"
-        reason = f"The correlation of {name} is {_number(value)}, below the {threshold.min_corr:.2f} asked for."
+        reason = f"The correlation of {name} is {_number(value)}, below the threshold of {threshold.min_corr:.2f}."
         if metric is None:
-            reason = f"A threshold asks for {name}, which was not evaluated."
+            reason = f"There is a threshold for {name}, which was not evaluated."
         yield Check("threshold", threshold.task, threshold.mode, value, threshold.min_corr, passed), reason
 
 
 def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None) -> Iterable[Result]:
-    """In every mode that the rival has (pixels have nothing to fine-tune), and in one at least of each task."""
+    """Compare in every mode that both have (pixels cannot be fine-tuned). Each task needs at least one such mode."""
     if rival is None:
         return
     theirs = {metric.measured_on: metric.corr for metric in metrics if metric.method == rival}
@@ -118,13 +122,13 @@ def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None)
             passed = metric.corr is not None and (limit is None or metric.corr > limit)
             reason = (
                 f"The correlation of {_name(metric)} is {_number(metric.corr)}, "
-                f"not above that of '{rival}', {_number(limit)}."
+                f"not higher than that of '{rival}' ({_number(limit)})."
             )
             yield Check(f"beats {rival}", task, metric.mode, metric.corr, limit, passed), reason
 
 
 def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, tolerance: float) -> Iterable[Result]:
-    """The mean over what both were measured on; nothing where that is empty (other test sets cannot be compared)."""
+    """Compare the mean correlation over the shared test sets. No check if no test set is shared."""
     before = {metric.measured_on: metric.corr for metric in champion or ()}
     shared = [metric for metric in ours if before.get(metric.measured_on) is not None and metric.corr is not None]
     if not shared:
@@ -133,18 +137,18 @@ def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, toleran
     reached = fmean(corr for metric in shared if (corr := before[metric.measured_on]) is not None)
     limit = reached - tolerance
     reason = (
-        f"The mean correlation over {len(shared)} tasks shared with the champion is {value:.2f}, more than "
-        f"{tolerance:.2f} below its {reached:.2f}."
+        f"The mean correlation over the {len(shared)} results shared with the champion is {value:.2f}, more than "
+        f"{tolerance:.2f} below the champion's {reached:.2f}."
     )
     yield Check("champion", "mean", "", value, limit, value >= limit), reason
 
 
 def _not_compared(ours: Sequence[Metric], champion: Sequence[Metric] | None) -> tuple[str, ...]:
-    """One sentence per figure of ours that the champion reached on another test set, or that is unknown."""
+    """Return one sentence per task and mode that the champion was evaluated on with another test set."""
     measured = {metric.measured_on for metric in champion or () if metric.corr is not None}
     elsewhere = {(metric.task, metric.mode) for metric in champion or ()}
     return tuple(
-        f"{_name(metric)} is not compared with the champion, whose figure is of another test set."
+        f"{_name(metric)} is not compared with the champion, because the champion was evaluated on another test set."
         for metric in ours
         if metric.measured_on not in measured and (metric.task, metric.mode) in elsewhere
     )

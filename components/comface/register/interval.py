@@ -1,9 +1,9 @@
-"""How far an estimated change may be off: conformal intervals from cross-validated residuals.
+"""Conformal prediction intervals for an estimated change, from cross-validated residuals.
 
-In: the subject and the residual (predicted minus true change) of every test pair. Out: the half width
-that covers the true change of a pair of a *new* subject with the probability asked for. The pairs of one subject are
-not exchangeable with another's, subjects are: every subject weighs the same, and the new one counts as one more,
-whose residuals are not known (hierarchical conformal prediction).
+In: the subject and the residual (predicted minus true change) of every test pair. Out: the half width of the interval
+that covers the true change of a pair of a *new* subject with the given probability. Subjects are exchangeable, pairs of
+different subjects are not. Therefore every subject has the same weight, and the new subject counts as one more with
+unknown residuals (hierarchical conformal prediction).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 
 def half_width(subjects: Sequence[str], residual_P: NDArray[np.float64], coverage: float) -> float | None:
-    """None where there are too few subjects to promise `coverage` (fewer than coverage / (1 - coverage))."""
+    """Return the half width in the task's unit from `residual_P` (one per pair). None if there are too few subjects
+    (fewer than coverage / (1 - coverage)) or a residual is not finite."""
     residual_P = np.abs(residual_P)
     if not subjects or not np.isfinite(residual_P).all():
         return None

@@ -1,7 +1,7 @@
-"""What a model was made from: generators, data and published files, read from the manifests behind it.
+"""The origins of a model: generators, data sets and published files, read from the manifests of all its inputs.
 
-In: the artifacts that a model names as its inputs. Out: Origins, for the card. What merely lies on this machine (a
-competitor's weights, a generator that was not used) is not among them.
+In: the input artifacts of a model. Out: Origins, for the card. Files that are installed but were not used (weights of
+other methods, other generators) are not listed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ KEYS = ("licence", "trained_on", "citation", "package")
 @dataclass(frozen=True)
 class Origins:
     generators: tuple[str, ...]
-    """Of the faces that the backbone learned from."""
+    """Generators of the faces that the backbone was trained on."""
     tracks: int | None
     images: int | None
     identities: int | None
     datasets: tuple[str, ...]
     files: tuple[dict[str, Any], ...]
-    """Rows of file, role, sha256, licence, trained_on, citation, package."""
+    """Rows with file, role, sha256, licence, trained_on, citation and package."""
     lightness: tuple[str, ...] = ()
-    """A sentence per generator whose faces were looked for: whether dark ones are found as often as light ones."""
+    """One sentence per generator: how often faces are found among its darkest and lightest images."""
     screened_by: tuple[str, ...] = ()
-    """Methods by whose features screening told identity."""
+    """Methods whose features screening used to check identity."""
 
 
 def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
-    """`weights`: where the fetched files lie, with their licences beside them."""
+    """`weights`: the folder with the fetched files and their licence records."""
     behind = _behind(inputs)
     generators = {name for artifact in behind for name in _generators(artifact)}
     shards = next((a.facts for a in behind if a.manifest.kind == "shards"), {})
@@ -65,7 +65,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
 
 
 def _behind(inputs: Iterable[Artifact]) -> list[Artifact]:
-    """Every artifact behind these, each once."""
+    """Return these artifacts and all their direct and indirect inputs, each once."""
     found: dict[str, Artifact] = {}
     todo = list(inputs)
     while todo:
@@ -91,14 +91,14 @@ def _dataset(faces: Artifact) -> str:
 
 
 def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
-    """(file, sha256, role) of every published file that made this artifact."""
+    """Yield (file, sha256, role) of every published file that this artifact was made with."""
     kind, config, facts = artifact.manifest.kind, artifact.manifest.config, artifact.facts
     files = dict(config.get("files_sha256", {}))
     if kind == "tracks":
         for name, made in _generators(artifact).items():
             if made.get("weights_sha256"):
                 yield (name in GENERATORS and GENERATORS[name].fetched) or name, made["weights_sha256"], "generator"
-        yield from ((name, sha256, "face finder") for name, sha256 in files.items())
+        yield from ((name, sha256, "face detection") for name, sha256 in files.items())
     elif kind == "screening":
         instruments = _instruments(artifact)
         for name, sha256 in instruments.get("scorers_sha256", {}).items():
@@ -108,14 +108,14 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
     elif kind == "dataset":
         yield from ((name, sha256, "rehearsal data") for name, sha256 in files.items())
     elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
-        yield from ((name, sha256, "face finder") for name, sha256 in files.items())
+        yield from ((name, sha256, "face detection") for name, sha256 in files.items())
 
 
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
-    """The licence is told of this very file only."""
+    """Build a row of the card. The licence is given only if the record's sha256 is that of the file that was used."""
     try:
-        told = json.loads(provenance_path(weights / file).read_text("utf-8"))
+        record = json.loads(provenance_path(weights / file).read_text("utf-8"))
     except (OSError, ValueError):
-        told = {}
-    known = told if isinstance(told, dict) and told.get("sha256") == sha256 else {}
+        record = {}
+    known = record if isinstance(record, dict) and record.get("sha256") == sha256 else {}
     return {"file": file, "role": ", ".join(sorted(roles)), "sha256": sha256} | {key: known.get(key) for key in KEYS}

@@ -1,8 +1,8 @@
-"""Gate and register: may this model be registered, and if so as which version?
+"""Gate and register: decides whether a model may be registered, and registers it as a version.
 
-In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (ComFace's). Out: an artifact `decision`
-(always: a refusal is a result) and, where the gate passes, an artifact `model` and a version in the registry. All of
-it is a function of the inputs, so a retry finds the same version.
+In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (of ComFace). Out: an artifact `decision` (always,
+because a rejection is a result too) and, if the gate passes, an artifact `model` and a version in the registry. The
+result depends on the inputs only, so a retry finds the same version.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from comface.store import Store
 from comface.weights.fetched import models_folder
 
 GATE_REVISION, REVISION = 1, 1
-"""Of the decision, and of the model: each raised when the same inputs give another one."""
+"""Revisions of the decision and of the model. Raise one when the same inputs give another decision or model."""
 
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """`version` and `model` are None when the gate refused."""
+    """`version` and `model` are None if the gate rejected the model."""
 
     decision: GateDecision
     recorded: Artifact
@@ -47,17 +47,17 @@ class RegisterResult:
     model: Artifact | None = None
 
     def raise_if_refused(self) -> None:
-        """For the command alone: exit code 66."""
+        """Raise GateRefused (exit code 66) if the gate rejected the model; used by the command only."""
         if not self.decision.passed:
             more = f" ({len(self.decision.reasons) - 1} more)" if len(self.decision.reasons) > 1 else ""
             first = self.decision.reasons[0].rstrip(".")
             raise GateRefused(
-                f"The gate refused the model: {first[:1].lower()}{first[1:]}{more}; see {self.recorded.uri}."
+                f"The gate rejected the model: {first[:1].lower()}{first[1:]}{more}; see {self.recorded.uri}."
             )
 
 
 def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[GateDecision, Artifact]:
-    """The decision and the artifact `decision` that records it: decision.json, decision.md."""
+    """Return the decision and the artifact `decision` that records it (decision.json, decision.md)."""
     registry = Registry(store, config.name)
     champion = registry.champion()
     inputs = {"evaluation": evaluation} | ({"champion": registry.open(champion)} if champion else {})
@@ -82,10 +82,12 @@ def register(
     now: datetime,
     published_weights: Path | None = None,
 ) -> RegisterResult:
-    """`heads`: `transfer` artifacts; those of other methods are passed over, of ComFace's one per task is used.
-    `published_weights`: where the fetched files lie with their licences (default: models_folder()).
+    """Run the gate and, if it passes, publish the model and register the next version.
 
-    Raises DataError when a head does not belong to the backbone. A refusal is in the result."""
+    `heads`: `transfer` artifacts; one of ComFace is used per task, other methods are ignored. `published_weights`: the
+    folder with the fetched files and their licence records (default: models_folder()).
+
+    Raises DataError if a head does not belong to the backbone. A rejection is returned in the result, not raised."""
     fitted = usable_heads(heads, backbone)
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
@@ -104,8 +106,8 @@ def make_model(
     results: Sequence[Artifact],
     published_weights: Path,
 ) -> Artifact:
-    """The `model` artifact, made or found made. Its address holds what its content depends on: neither the thresholds
-    nor the report, whose words may change (the decision, which the version names, leads to both)."""
+    """Publish the `model` artifact, or return it if it exists. Its address depends only on what its content depends on,
+    so not on the thresholds or the report. The decision, to which the version refers, leads to both."""
     named = {f"{result.facts['task']}-{result.facts['mode']}": result for result in results}
     inputs = {"backbone": backbone} | dict(sorted(named.items()))
     behind = origins(inputs.values(), published_weights)
@@ -129,8 +131,8 @@ def make_model(
 
 
 def decision_markdown(decision: GateDecision) -> str:
-    """For the KFP UI and for the record."""
-    verdict = "**The gate passed.**" if decision.passed else "**The gate refused the model.**"
+    """Return the decision as Markdown, for the KFP UI and for decision.md."""
+    verdict = "**The gate passed.**" if decision.passed else "**The gate rejected the model.**"
     lines = [verdict, "", *(f"- {markdown_cell(sentence)}" for sentence in (*decision.reasons, *decision.notes))]
     lines += ["", "| check | task | mode | value | limit | |", "|---|---|---|---|---|---|"]
     for check in decision.checks:
