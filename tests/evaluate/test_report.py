@@ -161,6 +161,8 @@ def test_figures_are_valid_svg_that_takes_its_ink_from_the_page_and_escapes_name
 
 
 def test_the_generators_of_the_pre_training_are_those_that_its_tracks_name():
-    tracks = Origin("tracks", "", "file:///t", "0" * 64, {"generators": {"dcgan": {}, "procedural": {}}}, {})
-    backbone = Origin("backbone", "", "file:///b", "0" * 64, {"backbone": "narrow"}, {})
-    assert pretraining([tracks, backbone])["generators"] == ["dcgan", "procedural"]
+    tracks = Origin("tracks", "", "file:///t", "0" * 64, {"generators": {"dcgan": {}, "procedural": {}}}, None)
+    backbone = Origin("backbone", "", "file:///b", "0" * 64, {"backbone": "narrow"}, None)
+    found = pretraining([tracks, backbone])
+    assert found is not None
+    assert found.generators == ("dcgan", "procedural")

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from PIL import Image
+from whole_facts import shards_facts, tracks_facts
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate.config import EvaluateConfig
@@ -18,6 +19,7 @@ VERDICTS = [
     {
         "generator": "dcgan", "attribute": name, "kept": kept, "low": -5.0, "high": 3.0, "reason": reason,
         "face_found_least": 0.71, "identity_least": 0.9, "own_sd_per_5_alpha": own, "rank_correlation": own,
+        "tracks": 8, "face_found_unedited": 1.0, "moves_sd_per_5_alpha": {},
         "measured_by": by, "also_moves": moves,
     }
     for name, kept, reason, own, by, moves in (
@@ -52,11 +54,11 @@ def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects:
 
 
 def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
-    tracks = published(store, "tracks", {}, {"images": 1}, sheet_jpg=picture("JPEG"))
+    tracks = published(store, "tracks", {}, tracks_facts(), sheet_jpg=picture("JPEG"))
     inputs = {"tracks-00000": tracks}
     if screened:
         inputs["screening"] = published(store, "screening", inputs, FACTS, screening_png=picture("PNG"))
-    shards = published(store, "shards", inputs, shard_facts)
+    shards = published(store, "shards", inputs, shards_facts(**shard_facts))
     return published(store, "backbone", {"shards": shards}, {})
 
 
@@ -70,7 +72,7 @@ def report(store: FileStore, trained: Artifact, results) -> str:
 
 
 def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
-    html = report(store, backbone(store, True, {"train": {}}), results)
+    html = report(store, backbone(store, True, {}), results)
     assert "2 of 3 attributes passed screening." in html
     for text in ("lost: face at alpha +4 (55%)", "goes backwards", "not measured", "−5 … +3", "mouth-open −0.8"):
         assert text in html
@@ -86,7 +88,7 @@ def test_the_report_says_what_was_left_out(store, results):
 
 
 def test_without_screening_the_report_has_no_such_section_and_the_contact_sheet_is_found(store, results):
-    trained = backbone(store, False, {"train": {}})
+    trained = backbone(store, False, {})
     assert screening(trained) == {}
     assert contact_sheet(trained).startswith(b"\xff\xd8")
     assert "Do the edits change what they should?" not in report(store, trained, results)

@@ -17,6 +17,7 @@ import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
+from whole_facts import shards_facts, tracks_facts
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.networks.head import Head
@@ -56,14 +57,8 @@ def make_backbone(store: Store, seed: int) -> Artifact:
     import torch
 
     made_by = {"dcgan": {"weights_sha256": "ab" * 32}, "procedural": {"weights_sha256": ""}}
-    tracks = Draft(store, "tracks", {"generators": made_by}, {}, REVISIONS).publish({})
-    shards = Draft(store, "shards", {}, {"tracks-00000": tracks}, REVISIONS).publish(
-        {
-            "train": {"tracks": 90, "images": 990, "identities": 90},
-            "validation": {"tracks": 10, "images": 110, "identities": 10},
-            "generators": ["dcgan", "procedural"],
-        }
-    )
+    tracks = Draft(store, "tracks", {"generators": made_by}, {}, REVISIONS).publish(tracks_facts())
+    shards = Draft(store, "shards", {}, {"tracks-00000": tracks}, REVISIONS).publish(shards_facts())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         state = ComFace("narrow", None, 16).state_dict()

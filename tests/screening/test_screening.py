@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from planted import INSTRUMENTS, PlantedGenerator, along, found
 
+from comface.artifacts.facts import ScreeningFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.verify import verify
 from comface.errors import ConfigurationError, DataError
@@ -131,7 +132,7 @@ def test_without_a_scorer_an_attribute_is_kept_as_not_measured_and_a_renderers_p
     assert of(artifact, "mole")["kept"]
     assert of(artifact, "weight")["measured_by"] == "weight_kg (parameter of the renderer)"
     assert of(artifact, "weight")["own_sd_per_5_alpha"] > 3
-    assert "not measured" in text_table(artifact.facts)
+    assert "not measured" in text_table(artifact.facts_as(ScreeningFacts))
 
 
 def test_stored_tracks_are_judged_as_the_same_tracks_rendered(store: FileStore) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tar_tracks import Stored, tracks_in
 from tiny_generator import ATTRIBUTES, load_tiny
+from whole_facts import shards_facts
 
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.artifacts.verify import verify
@@ -349,6 +350,6 @@ def test_an_index_that_is_not_one_is_a_data_error(store: FileStore, tmp_path: Pa
     draft = Draft(store, "shards", {}, {}, {"test": 1})
     draft.write("train-00000.tar", b"")
     draft.write("train-00000.index.json", b'[{"track": 3}]')
-    facts = {"alphas": [0.0], "image_size_px": 32, "train": {"shards": ["train-00000.tar"]}}
+    facts = shards_facts(alphas=[0.0], image_size_px=32)
     with pytest.raises(DataError, match="cannot be read"):
         ShardReader(draft.publish(facts), "train", tmp_path)

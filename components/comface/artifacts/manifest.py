@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comface import __version__
 from comface.artifacts.code_digest import code_digest
+from comface.artifacts.facts import Facts
 from comface.artifacts.objects import SHA256, differs, own_key
 from comface.artifacts.objects import StoredObject as StoredObject
 from comface.artifacts.objects import file_sha256 as file_sha256
@@ -43,6 +44,7 @@ SCHEMA = "comface/manifest/3"
 PIN = "#sha256="
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Facts)
 logger = logging.getLogger(__name__)
 
 
@@ -97,6 +99,16 @@ class Artifact:
     @property
     def facts(self) -> dict[str, Any]:
         return self.manifest.facts
+
+    def facts_as(self, kind: type[F]) -> F:
+        """Its facts, read as those of its kind. Raises DataError where they are not."""
+        try:
+            return kind.model_validate(self.facts)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))[:80]
+            told = f"The facts of {self.uri} cannot be used ({where}: {first['msg'][:80]})"
+            raise DataError(f"{told}; make that artifact again.") from None
 
     def reference_from(self, root: str) -> Reference:
         """As a manifest or a record of the store at `root` names it."""

@@ -81,6 +81,7 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     """Measure on a sample whether each direction changes what its name says, and over which range of alpha."""
     import torch
 
+    from comface.artifacts.facts import ScreeningFacts
     from comface.artifacts.manifest import open_artifact
     from comface.files import check_output, write_file
     from comface.plan.weights import find_generators, screening_of
@@ -101,7 +102,7 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         screening = screen_composition(store, screening_of(config), config.synthesize, files, device=device)
     write_file(picture, screening.read("screening.png"), private=True)
-    print(text_table(screening.facts))
+    print(text_table(screening.facts_as(ScreeningFacts)))
     print(f"picture: {picture}\n{screening.uri}")
 
 

@@ -5,6 +5,7 @@ In: a plan and all transfer results. Out: the `evaluation` artifact, and the fil
 
 from __future__ import annotations
 
+from comface.artifacts.facts import EvaluationFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.plans import Plan, handed
 from comface.evaluate.config import EvaluateConfig
@@ -42,7 +43,8 @@ def evaluate_results(
         )
         write_text(report_path, evaluation.read("report.html").decode())
         write_text(table_path, evaluation.read("summary.md").decode())
-        metrics = {name.replace("/", "_"): value for name, value in evaluation.facts["metrics"].items()}
+        found = evaluation.facts_as(EvaluationFacts).metrics
+        metrics = {name.replace("/", "_"): value for name, value in found.items() if value is not None}
         return evaluation.pinned, metrics
 
     return execute("evaluate", plan, EvaluatePlan, work)

@@ -6,14 +6,18 @@ and the report's facts about data sets, pre-training and screening.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comface.artifacts.facts import FacesFacts, Facts, ScreeningFacts, ShardsFacts
 from comface.artifacts.manifest import Artifact
-from comface.screening.table import HEADINGS, lightness, rows
+from comface.screening.table import HEADINGS, Row, lightness, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
+
+
+READ: dict[str, type[Facts]] = {"screening": ScreeningFacts, "shards": ShardsFacts, "faces": FacesFacts}
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,54 @@ class Origin:
     what: str
     uri: str
     sha256: str
-    config: dict[str, Any]
-    facts: dict[str, Any]
+    config: Mapping[str, Any]
+    facts: Facts | None
+    """Of the kinds in READ."""
+
+
+@dataclass(frozen=True)
+class DataSetRow:
+    """Numbers of people, of faces found, and of photos without a usable face by reason."""
+
+    dataset: str
+    rehearsal: bool
+    subjects: int
+    found: int
+    missed: int
+    reasons: str
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Training data and settings of the backbone; None where its manifest does not say."""
+
+    generators: tuple[str, ...]
+    images: int | None
+    identities: int | None
+    backbone: str | None
+    image_size_px: int | None
+    learning: str | None
+    target: str | None
+    curriculum: bool | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Results of screening and how they were used."""
+
+    rows: tuple[Row, ...]
+    method: str
+    others: int
+    used: bool
+    left_out: int
+    """Tracks."""
+    lightness: tuple[str, ...]
+    headings: tuple[str, ...] = HEADINGS
+
+    @property
+    def kept(self) -> int:
+        return sum(row.kept for row in self.rows)
 
 
 def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
@@ -37,66 +87,64 @@ def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
             continue
         found[artifact.uri] = artifact
         todo += artifact.inputs().values()
-    lines = [Origin(a.manifest.kind, _what(a), a.uri, a.sha256, a.manifest.config, a.facts) for a in found.values()]
+    lines = [_origin(artifact) for artifact in found.values()]
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
 
 
-def datasets(lines: Sequence[Origin]) -> list[dict[str, Any]]:
-    """Per data set: number of people, of faces found, and of photos without a usable face by reason."""
+def _origin(artifact: Artifact) -> Origin:
+    manifest = artifact.manifest
+    facts = artifact.facts_as(READ[manifest.kind]) if manifest.kind in READ else None
+    return Origin(manifest.kind, _what(artifact), artifact.uri, artifact.sha256, manifest.config, facts)
+
+
+def datasets(lines: Sequence[Origin]) -> list[DataSetRow]:
     rows = []
-    for line in lines:
-        if line.kind == "faces":
-            missed = dict(line.facts.get("missed") or {})
-            rows.append(
-                {
-                    "dataset": line.facts.get("dataset", ""),
-                    "rehearsal": bool(line.facts.get("rehearsal")),
-                    "subjects": line.facts.get("subjects", 0),
-                    "found": line.facts.get("found", 0),
-                    "missed": sum(missed.values()),
-                    "reasons": ", ".join(f"{reason}: {count}" for reason, count in sorted(missed.items())),
-                }
-            )
-    return sorted(rows, key=lambda row: str(row["dataset"]))
+    for facts in (line.facts for line in lines):
+        if isinstance(facts, FacesFacts):
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(facts.missed.items()))
+            missed = sum(facts.missed.values())
+            rows.append(DataSetRow(facts.dataset, facts.rehearsal, facts.subjects, facts.found, missed, reasons))
+    return sorted(rows, key=lambda row: row.dataset)
 
 
-def pretraining(lines: Sequence[Origin]) -> dict[str, Any]:
-    """Training data and settings of the backbone; empty if there is no backbone."""
-    backbones = [line for line in lines if line.kind == "backbone"]
-    if not backbones:
-        return {}
-    config = backbones[0].config
+def pretraining(lines: Sequence[Origin]) -> Pretraining | None:
+    """None without a backbone."""
+    config = next((line.config for line in lines if line.kind == "backbone"), None)
+    if config is None:
+        return None
     generators = {str(name) for line in lines if line.kind == "tracks" for name in line.config.get("generators") or ()}
-    shards: dict[str, Any] = next((line.facts.get("train", {}) for line in lines if line.kind == "shards"), {})
-    return {
-        "generators": sorted(generators),
-        "images": shards.get("images"),
-        "identities": shards.get("identities"),
-        "backbone": config.get("backbone"),
-        "image_size_px": config.get("image_size_px"),
-        "learning": config.get("learning"),
-        "target": config.get("target"),
-        "curriculum": config.get("curriculum"),
-        "epochs": config.get("epochs"),
-    }
+    shards = _shards(lines)
+    return Pretraining(
+        tuple(sorted(generators)),
+        images=shards.train.images if shards is not None else None,
+        identities=shards.train.identities if shards is not None else None,
+        backbone=config.get("backbone"),
+        image_size_px=config.get("image_size_px"),
+        learning=config.get("learning"),
+        target=config.get("target"),
+        curriculum=config.get("curriculum"),
+        epochs=config.get("epochs"),
+    )
 
 
-def screening(lines: Sequence[Origin]) -> dict[str, Any]:
-    """Results of screening and how they were used; empty if the synthetic faces were not screened."""
-    facts = next((line.facts for line in lines if line.kind == "screening"), None)
+def screening(lines: Sequence[Origin]) -> Screening | None:
+    """None where the faces were not screened."""
+    facts = next((line.facts for line in lines if isinstance(line.facts, ScreeningFacts)), None)
     if facts is None:
-        return {}
-    shards: dict[str, Any] = next((line.facts for line in lines if line.kind == "shards"), {})
-    return {
-        "rows": rows(facts),
-        "headings": HEADINGS,
-        "kept": sum(bool(each["kept"]) for each in facts["attributes"]),
-        "method": facts["method"],
-        "others": facts["others"],
-        "used": "alpha_ranges" in shards,
-        "left_out": shards.get("screened_out_tracks", 0),
-        "lightness": lightness(facts),
-    }
+        return None
+    shards = _shards(lines)
+    return Screening(
+        tuple(rows(facts)),
+        facts.method,
+        facts.others,
+        used=shards is not None and shards.alpha_ranges is not None,
+        left_out=shards.screened_out_tracks if shards is not None else 0,
+        lightness=tuple(lightness(facts)),
+    )
+
+
+def _shards(lines: Sequence[Origin]) -> ShardsFacts | None:
+    return next((line.facts for line in lines if isinstance(line.facts, ShardsFacts)), None)
 
 
 def _rank(kind: str) -> int:

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from comface.artifacts.facts import EvaluationFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate import report, tables
 from comface.evaluate.config import EvaluateConfig
@@ -66,20 +67,16 @@ def evaluate(
     draft.write_json("metrics.json", metrics)
     draft.write("summary.md", report.summary(scored, comparisons, absent).encode())
     draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config, absent).encode())
-    mode = report.main_mode(scored)
-    return draft.publish(
-        {
-            "verdict": report.verdict(scored, comparisons, mode),
-            "metrics": {
-                f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value
-                for r in scored
-                if r.ours
-                for metric in r.metrics
-            },
-            "rehearsal": sorted({r.task for r in scored if r.rehearsal}),
-        }
+    facts = EvaluationFacts(
+        verdict=report.verdict(scored, comparisons, report.main_mode(scored)),
+        metrics={
+            f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value for r in scored if r.ours for metric in r.metrics
+        },
+        rehearsal=tuple(sorted({r.task for r in scored if r.rehearsal})),
     )
+    return draft.publish(facts.record())
 
 
 def _name(artifact: Artifact) -> str:
-    return "/".join(str(artifact.facts.get(word)) for word in ("task", "method", "mode"))
+    facts = artifact.facts_as(TransferFacts)
+    return f"{facts.task}/{facts.method}/{facts.mode}"

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact, Reference
 from comface.errors import DataError
 from comface.faces.framing import FRAMING
@@ -62,9 +63,9 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
     backbone, if there are two heads for a task and mode, or if there is no head."""
     found: dict[str, dict[str, Artifact]] = {}
     for artifact in transfers:
-        facts = artifact.facts
-        task, mode = str(facts.get("task")), str(facts.get("mode"))
-        if facts.get("method") != challenger().name:
+        facts = artifact.facts_as(TransferFacts)
+        task, mode = facts.task, facts.mode
+        if facts.method != challenger().name:
             continue
         if mode in found.setdefault(task, {}):
             raise DataError(f"There are two heads for the task '{task}' ({mode}); pass only one of them.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comface.artifacts.facts import FacesFacts, ShardsFacts, TracksFacts
 from comface.artifacts.manifest import Artifact
 from comface.faces.lightness import added, tenths
 from comface.generators.registry import GENERATORS
@@ -41,19 +42,18 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
     """`weights`: the folder with the fetched files and their licence records."""
     behind = _behind(inputs)
     generators = {name for artifact in behind for name in _generators(artifact)}
-    shards = next((a.facts for a in behind if a.manifest.kind == "shards"), {})
-    splits = [shards[split] for split in ("train", "validation") if split in shards]
+    shards = next((a.facts_as(ShardsFacts) for a in behind if a.manifest.kind == "shards"), None)
 
     def total(what: str) -> int | None:
-        return sum(split[what] for split in splits) if splits and all(what in split for split in splits) else None
+        return getattr(shards.train, what) + getattr(shards.validation, what) if shards is not None else None
 
-    by_lightness = added(a.facts.get("faces_by_lightness", {}) for a in behind if a.manifest.kind == "tracks")
+    by_lightness = added(a.facts_as(TracksFacts).faces_by_lightness for a in behind if a.manifest.kind == "tracks")
     used: dict[tuple[str, str], set[str]] = {}
     for artifact in behind:
         for file, sha256, role in _files(artifact):
             used.setdefault((file, sha256), set()).add(role)
     return Origins(
-        tuple(sorted(generators)) or tuple(shards.get("generators", ())),
+        tuple(sorted(generators)) or (shards.generators if shards is not None else ()),
         total("tracks"),
         total("images"),
         total("identities"),
@@ -86,13 +86,13 @@ def _instruments(artifact: Artifact) -> dict[str, Any]:
 
 
 def _dataset(faces: Artifact) -> str:
-    name = str(faces.facts.get("dataset", "unnamed"))
-    return f"{name} (rehearsal)" if faces.facts.get("rehearsal") else name
+    facts = faces.facts_as(FacesFacts)
+    return f"{facts.dataset} (rehearsal)" if facts.rehearsal else facts.dataset
 
 
 def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
     """Yield (file, sha256, role) of every published file that this artifact was made with."""
-    kind, config, facts = artifact.manifest.kind, artifact.manifest.config, artifact.facts
+    kind, config = artifact.manifest.kind, artifact.manifest.config
     files = dict(config.get("files_sha256", {}))
     if kind == "tracks":
         for name, made in _generators(artifact).items():
@@ -107,7 +107,7 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
             yield method(instruments["method"]).fetched, instruments["weights_sha256"], "screening"
     elif kind == "dataset":
         yield from ((name, sha256, "rehearsal data") for name, sha256 in files.items())
-    elif kind == "faces" and facts.get("with_own_landmarks", 0) < facts.get("photos", 1):
+    elif kind == "faces" and (facts := artifact.facts_as(FacesFacts)).with_own_landmarks < facts.photos:
         yield from ((name, sha256, "face detection") for name, sha256 in files.items())
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
@@ -92,7 +93,7 @@ def register(
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
         return RegisterResult(decision, recorded)
-    ours = [result for result in heads if result.facts["method"] == challenger().name]
+    ours = [result for result in heads if result.facts_as(TransferFacts).method == challenger().name]
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
     version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)
@@ -108,7 +109,7 @@ def make_model(
 ) -> Artifact:
     """Publish the `model` artifact, or return it if it exists. Its address depends only on what its content depends on,
     so not on the thresholds or the report. The decision, to which the version refers, leads to both."""
-    named = {f"{result.facts['task']}-{result.facts['mode']}": result for result in results}
+    named = {f"{facts.task}-{facts.mode}": each for each in results for facts in [each.facts_as(TransferFacts)]}
     inputs = {"backbone": backbone} | dict(sorted(named.items()))
     behind = origins(inputs.values(), published_weights)
     settings = {"name": config.name, "interval_coverage": config.interval_coverage}

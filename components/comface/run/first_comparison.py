@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact
 from comface.datasets.rehearsal.registry import COHORT
 from comface.faces.detection import NoUsableFace
@@ -77,7 +78,7 @@ def _cohort(evaluation: Artifact) -> Artifact | None:
         for faces in result.inputs().values():
             if (
                 faces.manifest.kind == "faces"
-                and faces.facts["dataset"] == COHORT
+                and faces.facts_as(FacesFacts).dataset == COHORT
                 and "dataset" in faces.manifest.inputs
             ):
                 return faces.input("dataset", "dataset")

@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from comface.artifacts.facts import EvaluationFacts
 from comface.artifacts.manifest import open_artifact
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
@@ -295,8 +296,9 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
         decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
     else:
         comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
-    seconds, rehearsal = time.monotonic() - started, bool(evaluation.facts["rehearsal"])
-    return Outcome(report, evaluation.facts["verdict"], decision, model, comparison, seconds, rehearsal)
+    facts = evaluation.facts_as(EvaluationFacts)
+    seconds, rehearsal = time.monotonic() - started, bool(facts.rehearsal)
+    return Outcome(report, facts.verdict, decision, model, comparison, seconds, rehearsal)
 
 
 @contextlib.contextmanager

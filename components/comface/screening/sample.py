@@ -16,6 +16,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from comface.artifacts.facts import TracksFacts
 from comface.artifacts.manifest import Artifact
 from comface.directions.edits import swept
 from comface.faces.lightness import Counts, added, counted, skin_lightness
@@ -116,7 +117,7 @@ class StoredSample:
     """Tracks of `tracks` artifacts, read by ranges and checked as shard does."""
 
     def __init__(self, parts: Sequence[Artifact], seed: int, load: Load) -> None:
-        self.parts, self.alphas = parts, tuple(parts[0].facts["alphas"])
+        self.parts, self.alphas = parts, parts[0].facts_as(TracksFacts).alphas
         by_kind: dict[Kind, list[Located]] = {}
         self._located: dict[str, Located] = {}
         for located in located_tracks(parts):
@@ -145,7 +146,7 @@ class StoredSample:
         return _parameters(generator, lambda: edit(generator.latents([track.seed]), direction_1D, alphas)[0])
 
     def faces_by_lightness(self) -> dict[str, Counts]:
-        return added(part.facts["faces_by_lightness"] for part in self.parts)
+        return added(part.facts_as(TracksFacts).faces_by_lightness for part in self.parts)
 
 
 def sampled_identities(sample: Sample, generator: str, seed: int) -> Iterable[Track]:

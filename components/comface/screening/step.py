@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from comface.artifacts.facts import AttributeFacts, ScreeningFacts
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import REVISION as FACES
@@ -109,39 +110,43 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
         )
     found = figures(measured, config)
     judged = [verdict(each, config) for each in found]
-    records = [_record(*each) for each in zip(found, judged, strict=True)]
+    attributes = [_facts(*each) for each in zip(found, judged, strict=True)]
+    records = [facts.record() | _per_alpha(each) for facts, each in zip(attributes, found, strict=True)]
     draft.write_json("screening.json", {"attributes": records})
     draft.write("screening.png", draw_screening(measured, found, judged, config))
-    facts = [{name: value for name, value in record.items() if not isinstance(value, list)} for record in records]
-    return draft.publish(
-        {
-            "attributes": facts,
-            "method": config.method,
-            "others": config.others,
-            "faces_by_lightness": sample.faces_by_lightness(),
-            "rehearsal": any(registered(each.kind[0]).drawn for each in measured),
-        }
+    facts = ScreeningFacts(
+        attributes=tuple(attributes),
+        method=config.method,
+        others=config.others,
+        faces_by_lightness=sample.faces_by_lightness(),
+        rehearsal=any(registered(each.kind[0]).drawn for each in measured),
+    )
+    return draft.publish(facts.record())
+
+
+def _facts(found: Figures, judged: Verdict) -> AttributeFacts:
+    inside = slice(found.range.low, found.range.high + 1)
+    return AttributeFacts(
+        generator=found.kind[0],
+        attribute=found.kind[1],
+        kept=judged.kept,
+        low=judged.low,
+        high=judged.high,
+        reason=judged.reason,
+        tracks=found.tracks,
+        face_found_unedited=found.found,
+        face_found_least=float(np.min(found.face_A[inside])) if found.found else 0.0,
+        identity_least=float(np.min(found.identity_A[inside])) if found.found else 0.0,
+        measured_by=found.scale.title if found.scale else "not measured: no scorer is at hand",
+        rank_correlation=found.monotone,
+        own_sd_per_5_alpha=found.own,
+        also_moves={name: round(move, 3) for name, move in also_moves(found, SAID_FROM_SD)},
+        moves_sd_per_5_alpha=dict(found.moves),
     )
 
 
-def _record(found: Figures, judged: Verdict) -> dict[str, Any]:
-    inside = slice(found.range.low, found.range.high + 1)
+def _per_alpha(found: Figures) -> dict[str, list[Any]]:
     return {
-        "generator": found.kind[0],
-        "attribute": found.kind[1],
-        "kept": judged.kept,
-        "low": judged.low,
-        "high": judged.high,
-        "reason": judged.reason,
-        "tracks": found.tracks,
-        "face_found_unedited": found.found,
-        "face_found_least": float(np.min(found.face_A[inside])) if found.found else 0.0,
-        "identity_least": float(np.min(found.identity_A[inside])) if found.found else 0.0,
-        "measured_by": found.scale.title if found.scale else "not measured: no scorer is at hand",
-        "rank_correlation": found.monotone,
-        "own_sd_per_5_alpha": found.own,
-        "also_moves": {name: round(move, 3) for name, move in also_moves(found, SAID_FROM_SD)},
-        "moves_sd_per_5_alpha": dict(found.moves),
         "alphas": found.alphas_A.tolist(),
         "face_found": found.face_A.tolist(),
         "identity_kept": found.identity_A.tolist(),

@@ -5,9 +5,9 @@ In: the facts of an artifact of kind `screening`. Out: text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
+from comface.artifacts.facts import AttributeFacts, ScreeningFacts
 from comface.faces.lightness import tenths
 
 HEADINGS = ("generator", "attribute", "verdict", "face", "identity", "own", "steady", "also moves")
@@ -17,58 +17,63 @@ LEGEND = (
 )
 
 
-def rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Cells by heading, with `reason` and `kept` besides."""
-    return [_row(each) for each in facts["attributes"]]
+class Row(NamedTuple):
+    cells: tuple[str, ...]
+    """In the order of HEADINGS."""
+    reason: str
+    kept: bool
 
 
-def text_table(facts: Mapping[str, Any]) -> str:
+def rows(facts: ScreeningFacts) -> list[Row]:
+    return [_row(each) for each in facts.attributes]
+
+
+def text_table(facts: ScreeningFacts) -> str:
     lines = [list(HEADINGS)]
     reasons: list[str] = [""]
     for row in rows(facts):
-        lines.append([row[heading] for heading in HEADINGS])
-        reasons.append(row["reason"])
+        lines.append(list(row.cells))
+        reasons.append(row.reason)
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     text = []
     for line, reason in zip(lines, reasons, strict=True):
         text.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         text += [f"{'':{widths[0]}}  {reason}"] if reason else []
-    kept = sum(row["kept"] for row in rows(facts))
+    kept = sum(row.kept for row in rows(facts))
     said = f"{kept} of {len(lines) - 1} attributes hold"
-    said += f"; identity is told by '{facts['method']}' among {facts['others']} others"
+    said += f"; identity is told by '{facts.method}' among {facts.others} others"
     return "\n".join([*text, "", LEGEND, said, *lightness(facts)])
 
 
-def lightness(facts: Mapping[str, Any]) -> list[str]:
+def lightness(facts: ScreeningFacts) -> list[str]:
     """A sentence per generator whose faces are looked for: whether dark ones are found as often as light ones."""
-    return [f"{name}: {tenths(counts).sentence()}" for name, counts in facts["faces_by_lightness"].items()]
+    return [f"{name}: {tenths(counts).sentence()}" for name, counts in facts.faces_by_lightness.items()]
 
 
-def markdown_table(facts: Mapping[str, Any]) -> list[str]:
+def markdown_table(facts: ScreeningFacts) -> list[str]:
     lines = [f"| {' | '.join(HEADINGS)} | why |", "|---" * (len(HEADINGS) + 1) + "|"]
-    lines += [f"| {' | '.join(row[h] for h in HEADINGS)} | {row['reason']} |" for row in rows(facts)]
+    lines += [f"| {' | '.join(row.cells)} | {row.reason} |" for row in rows(facts)]
     return [*lines, "", *lightness(facts)]
 
 
-def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
-    measured = figures["own_sd_per_5_alpha"] is not None
-    moves = (f"{name} {_number(move, '+.1f')}" for name, move in figures["also_moves"].items())
-    return {
-        "generator": figures["generator"],
-        "attribute": figures["attribute"],
-        "verdict": f"{_alpha(figures['low'])} … {_alpha(figures['high'])}" if figures["kept"] else "dropped",
-        "face": _number(figures["face_found_least"], ".2f"),
-        "identity": _number(figures["identity_least"], ".2f"),
-        "own": _number(figures["own_sd_per_5_alpha"], "+.2f") + _mark(figures) if measured else "not measured",
-        "steady": _number(figures["rank_correlation"], "+.2f"),
-        "also moves": ", ".join(moves) or "–",
-        "reason": figures["reason"],
-        "kept": bool(figures["kept"]),
-    }
+def _row(facts: AttributeFacts) -> Row:
+    measured = facts.own_sd_per_5_alpha is not None
+    moves = (f"{name} {_number(move, '+.1f')}" for name, move in facts.also_moves.items())
+    cells = (
+        facts.generator,
+        facts.attribute,
+        f"{_alpha(facts.low)} … {_alpha(facts.high)}" if facts.kept else "dropped",
+        _number(facts.face_found_least, ".2f"),
+        _number(facts.identity_least, ".2f"),
+        _number(facts.own_sd_per_5_alpha, "+.2f") + _mark(facts) if measured else "not measured",
+        _number(facts.rank_correlation, "+.2f"),
+        ", ".join(moves) or "–",
+    )
+    return Row(cells, facts.reason, facts.kept)
 
 
-def _mark(figures: Mapping[str, Any]) -> str:
-    return " (parameter)" if "parameter" in figures["measured_by"] else ""
+def _mark(facts: AttributeFacts) -> str:
+    return " (parameter)" if "parameter" in facts.measured_by else ""
 
 
 def _number(value: float | None, form: str) -> str:

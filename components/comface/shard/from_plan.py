@@ -6,6 +6,7 @@ done before pre-training spends anything.
 
 from __future__ import annotations
 
+from comface.artifacts.facts import ScreeningFacts, ShardsFacts
 from comface.artifacts.manifest import Artifact
 from comface.artifacts.plans import Plan, handed
 from comface.execution import execute
@@ -35,12 +36,13 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
             check_parts(parts)
             screened = screen_tracks(store, screening, parts)
         shards = shard(store, planned.shard, parts, screened, screening.action)
+        facts = shards.facts_as(ShardsFacts)
         rows = [
-            f"| {split} | {facts['identities']} | {facts['tracks']} | {facts['images']} | {len(facts['shards'])} |"
-            for split, facts in ((name, shards.facts[name]) for name in ("train", "validation"))
+            f"| {name} | {split.identities} | {split.tracks} | {split.images} | {len(split.shards)} |"
+            for name, split in (("train", facts.train), ("validation", facts.validation))
         ]
         head = ["| split | identities | tracks | images | shards |", "|---|---|---|---|---|"]
-        verdicts = ["", *markdown_table(screened.facts)] if screened is not None else []
+        verdicts = ["", *markdown_table(screened.facts_as(ScreeningFacts))] if screened is not None else []
         write_text(summary_path, "\n".join([*head, *rows, *verdicts, ""]))
         return shards.pinned
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from comface.artifacts.facts import AttributeFacts, ScreeningFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.tracks.tar import Track
@@ -16,30 +16,31 @@ from comface.tracks.tar import Track
 
 @dataclass(frozen=True)
 class Screened:
-    verdicts: Mapping[tuple[str, str], Mapping[str, Any]]
-    """(generator, attribute) -> its figures, among them kept, low and high."""
+    verdicts: Mapping[tuple[str, str], AttributeFacts]
+    """By (generator, attribute)."""
 
     @classmethod
     def read(cls, screening: Artifact) -> Screened:
-        return cls({(each["generator"], each["attribute"]): each for each in screening.facts["attributes"]})
+        found = screening.facts_as(ScreeningFacts).attributes
+        return cls({(each.generator, each.attribute): each for each in found})
 
     def check(self) -> None:
         """Raises DataError when an attribute is dropped."""
         for (generator, attribute), figures in self.verdicts.items():
-            if not figures["kept"]:
+            if not figures.kept:
                 raise DataError(
-                    f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures['reason']}); leave "
+                    f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures.reason}); leave "
                     "it out of synthesize.composition, fit its direction again, or set screening.action=restrict."
                 )
 
     def keeps(self, track: Track) -> bool:
         figures = self.verdicts.get((track.generator, track.attribute))
-        return figures is None or bool(figures["kept"])
+        return figures is None or figures.kept
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
         """generator -> attribute -> [lowest, highest alpha] of what is kept."""
         ranges: dict[str, dict[str, list[float]]] = {}
         for (generator, attribute), figures in self.verdicts.items():
-            if figures["kept"]:
-                ranges.setdefault(generator, {})[attribute] = [figures["low"], figures["high"]]
+            if figures.kept:
+                ranges.setdefault(generator, {})[attribute] = [figures.low, figures.high]
         return ranges

@@ -12,10 +12,10 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from pydantic import ValidationError
 
+from comface.artifacts.facts import SPLITS, ShardsFacts, SplitFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.runtime.progress import shown
 from comface.shard.config import ShardConfig
@@ -63,34 +63,35 @@ def shard(
         for _, name, located in shown(items, "packing", unit="shard"):
             if not _adopted(draft, name, located):
                 _write(draft, name, located, parts, readers)
-    facts = facts_of(planned, parts)
+    facts = facts_of(planned, [part.facts_as(TracksFacts) for part in parts]).record()
     if screened is not None:
         facts |= {"alpha_ranges": screened.ranges(), "screened_out_tracks": len(everything) - len(kept)}
     return draft.publish(facts)
 
 
-def facts_of(planned: Plan, parts: Sequence[Artifact]) -> dict[str, Any]:
+def facts_of(planned: Plan, parts: Sequence[TracksFacts]) -> ShardsFacts:
     """What the manifest says: the contract of `shards` and what is in it."""
-    alphas = parts[0].facts["alphas"]
-    facts: dict[str, Any] = {}
-    for split in ("train", "validation"):
+    alphas = parts[0].alphas
+    splits = {}
+    for split in SPLITS:
         located = [track for shard_tracks in planned.shards[split] for track in shard_tracks]
-        facts[split] = {
-            "shards": [f"{name}.tar" for side, name, _ in planned.items() if side == split],
-            "tracks": len(located),
-            "images": len(located) * len(alphas),
-            "identities": len({item.track.identity for item in located}),
-            "tracks_by_attribute": _by_attribute(located),
-        }
-    return {
-        **facts,
-        "image_size_px": parts[0].facts["image_size_px"],
-        "alphas": alphas,
-        "generators": sorted({name for part in parts for name in part.facts["generators"]}),
-        "dropped_identities": sum(part.facts["dropped"]["identities"] for part in parts),
-        "embedded": all(part.facts["embedded"] for part in parts),
-        "rehearsal": any(part.facts["rehearsal"] for part in parts),
-    }
+        splits[split] = SplitFacts(
+            shards=tuple(f"{name}.tar" for side, name, _ in planned.items() if side == split),
+            tracks=len(located),
+            images=len(located) * len(alphas),
+            identities=len({item.track.identity for item in located}),
+            tracks_by_attribute=_by_attribute(located),
+        )
+    return ShardsFacts(
+        train=splits["train"],
+        validation=splits["validation"],
+        image_size_px=parts[0].image_size_px,
+        alphas=alphas,
+        generators=tuple(sorted({name for part in parts for name in part.generators})),
+        dropped_identities=sum(part.dropped.identities for part in parts),
+        embedded=all(part.embedded for part in parts),
+        rehearsal=any(part.rehearsal for part in parts),
+    )
 
 
 def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:

@@ -102,8 +102,8 @@ def synthesize(
         pass
     draft.write("sheet.jpg", tally.sheet())
     facts = tally.facts()
-    seconds.tell(facts["tracks"], facts["images"])
-    return draft.publish(facts)
+    seconds.tell(facts.tracks, facts.images)
+    return draft.publish(facts.record())
 
 
 @dataclass

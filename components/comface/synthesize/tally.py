@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
+from comface.artifacts.facts import Dropped, TracksFacts
 from comface.faces.lightness import counted
 from comface.faces.photos import decode_photo
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
@@ -55,28 +55,28 @@ class Tally:
                     Row(caption, [decode_photo(chunk.image(i, a), "An image of the tracks") for a in self._columns])
                 )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> TracksFacts:
         generators = sorted({generator for generator, _ in self._planned})
         tracks = self._kept.total()
-        return {
-            "part": self.part,
-            "parts": self.config.parts,
-            "tracks": tracks,
-            "images": tracks * len(self.config.alphas),
-            "identities": self._identities,
-            "tracks_by_attribute": _nested(self._kept),
-            "dropped": {
-                "identities": self._identities_planned - self._identities,
-                "tracks": self._planned.total() - tracks,
-                "tracks_by_attribute": _nested(self._planned - self._kept),
-            },
-            "faces_by_lightness": {name: counted(self._looked_at[name]) for name in sorted(self._looked_at)},
-            "alphas": list(self.config.alphas),
-            "image_size_px": self.config.image_size_px,
-            "generators": generators,
-            "embedded": all(registered(name).embedded for name in generators),
-            "rehearsal": any(registered(name).drawn for name in generators),
-        }
+        return TracksFacts(
+            part=self.part,
+            parts=self.config.parts,
+            tracks=tracks,
+            images=tracks * len(self.config.alphas),
+            identities=self._identities,
+            tracks_by_attribute=_nested(self._kept),
+            dropped=Dropped(
+                identities=self._identities_planned - self._identities,
+                tracks=self._planned.total() - tracks,
+                tracks_by_attribute=_nested(self._planned - self._kept),
+            ),
+            faces_by_lightness={name: counted(self._looked_at[name]) for name in sorted(self._looked_at)},
+            alphas=self.config.alphas,
+            image_size_px=self.config.image_size_px,
+            generators=tuple(generators),
+            embedded=all(registered(name).embedded for name in generators),
+            rehearsal=any(registered(name).drawn for name in generators),
+        )
 
     def sheet(self) -> bytes:
         alphas = alpha_captions([self.config.alphas[i] for i in self._columns])

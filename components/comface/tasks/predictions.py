@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.tasks.metrics import direction_accuracy, mean_absolute_error, pearson
@@ -35,28 +36,11 @@ class _Columns(BaseModel):
     predicted: list[float]
 
 
-class Facts(BaseModel):
-    """What a `transfer` artifact says of itself, as far as others read it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-    task: str
-    method: str
-    mode: str
-    unit: str = ""
-    dataset: str | None = ""
-    rehearsal: bool | None = False
-    direction_accuracy: bool = False
-    subjects: int
-    pairs: int
-    test_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    metrics: dict[str, float | None]
-
-
 @dataclass(frozen=True)
 class Predictions:
     """`facts` and the columns; `metrics` are computed from the columns."""
 
-    facts: Facts
+    facts: TransferFacts
     subjects: tuple[str, ...]
     change_P: NDArray[np.float64]
     predicted_P: NDArray[np.float64]
@@ -65,16 +49,13 @@ class Predictions:
 
 def read_predictions(artifact: Artifact) -> Predictions:
     """Raises DataError where the predictions are incomplete, not finite, or not those that the facts are about."""
-    try:
-        facts = Facts.model_validate(artifact.facts)
-    except ValidationError as error:
-        raise _unreadable(artifact, "facts", error) from None
+    facts = artifact.facts_as(TransferFacts)
     if (size := artifact.manifest.objects.get(NAME)) is not None and size.size_bytes > LARGEST_BYTES:
         raise DataError(f"The predictions of {artifact.uri} have {size.size_bytes / 1e6:,.0f} MB; run it again.")
     try:
         columns = _Columns.model_validate_json(artifact.read(NAME))
     except ValidationError as error:
-        raise _unreadable(artifact, "predictions", error) from None
+        raise _unreadable(artifact, error) from None
     lengths = {len(column) for column in (columns.subject, columns.fold, columns.change, columns.predicted)}
     if len(lengths) > 1:
         raise DataError(f"The predictions of {artifact.uri} are incomplete; run that transfer again.")
@@ -95,7 +76,7 @@ def metrics_of(
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
-def _check(artifact: Artifact, facts: Facts, columns: _Columns, metrics: dict[str, float | None]) -> None:
+def _check(artifact: Artifact, facts: TransferFacts, columns: _Columns, metrics: dict[str, float | None]) -> None:
     counts: dict[str, tuple[Any, Any]] = {
         "number of pairs": (facts.pairs, len(columns.subject)),
         "number of subjects": (facts.subjects, len(set(columns.subject))),
@@ -119,9 +100,9 @@ def _shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6g}"
 
 
-def _unreadable(artifact: Artifact, what: str, error: ValidationError) -> DataError:
+def _unreadable(artifact: Artifact, error: ValidationError) -> DataError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])[:80]
     return DataError(
-        f"The {what} of {artifact.uri} cannot be used ({where}: {first['msg'][:80]}); run that transfer again."
+        f"The predictions of {artifact.uri} cannot be used ({where}: {first['msg'][:80]}); run that transfer again."
     )

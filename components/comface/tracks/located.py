@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from comface.artifacts.facts import TracksFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.runtime.progress import shown
@@ -58,20 +59,21 @@ def check_parts(parts: Sequence[Artifact]) -> None:
     """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
     if not parts:
         raise DataError("No part was given to shard; run synthesize first.")
-    first = parts[0]
-    for part in parts[1:]:
-        for fact in ("alphas", "image_size_px"):
-            if part.facts[fact] != first.facts[fact]:
-                raise DataError(
-                    f"{part.uri} has other {fact} than {first.uri} ({_short(part.facts[fact])} against "
-                    f"{_short(first.facts[fact])}); synthesize all parts with one configuration."
-                )
-    sets: dict[str, list[Artifact]] = {}
+    first, facts = parts[0], parts[0].facts_as(TracksFacts)
+    sets: dict[str, list[TracksFacts]] = {}
     for part in parts:
-        sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(part)
+        own = part.facts_as(TracksFacts)
+        for name in ("alphas", "image_size_px"):
+            here, there = getattr(own, name), getattr(facts, name)
+            if here != there:
+                raise DataError(
+                    f"{part.uri} has other {name} than {first.uri} ({_short(here)} against {_short(there)}); "
+                    "synthesize all parts with one configuration."
+                )
+        sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(own)
     for members in sets.values():
-        count = members[0].facts["parts"]
-        seen = Counter(part.facts["part"] for part in members)
+        count = members[0].parts
+        seen = Counter(each.part for each in members)
         missing = sorted(set(range(count)) - set(seen))
         if missing:
             raise DataError(
@@ -82,7 +84,7 @@ def check_parts(parts: Sequence[Artifact]) -> None:
 def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
     """Every track of every part, from the chunks' indices."""
     for number, part in enumerate(shown(parts, "reading the parts' indices", unit="part")):
-        alphas = tuple(part.facts["alphas"])
+        alphas = part.facts_as(TracksFacts).alphas
         for name in part.manifest.objects:
             if not name.endswith(".index.json"):
                 continue

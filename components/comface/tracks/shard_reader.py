@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from comface.artifacts.facts import ShardsFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import DataError
 from comface.files import failure, open_regular
@@ -70,14 +71,13 @@ class ShardReader:
 
     def __init__(self, artifact: Artifact, split: Split, cache: Path) -> None:
         self.uri, self.pinned, self.cache, self.split = artifact.uri, artifact.pinned, cache, split
-        self.alphas: tuple[float, ...] = tuple(artifact.facts["alphas"])
-        self.image_size_px: int = artifact.facts["image_size_px"]
-        self._ranges: dict[str, dict[str, list[float]]] = artifact.facts.get("alpha_ranges", {})
+        facts = artifact.facts_as(ShardsFacts)
+        self.alphas, self.image_size_px, self._ranges = facts.alphas, facts.image_size_px, facts.alpha_ranges or {}
         self.tracks: list[ShardedTrack] = []
         self._artifact: Artifact | None = artifact
         self._owner = os.getpid()
         self._files: dict[str, BufferedReader] = {}
-        self._number = {name: number for number, name in enumerate(artifact.facts[split]["shards"])}
+        self._number = {name: number for number, name in enumerate(getattr(facts, split).shards)}
         self._checked: CheckedOnce | None = CheckedOnce(len(self._number))
         pieces = [self._index(artifact, name) for name in self._number]
         self._members_TA3 = np.concatenate(pieces) if pieces else np.zeros((0, len(self.alphas), 3), np.uint32)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.arrays import array_bytes
+from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
@@ -70,21 +71,20 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
     logger.info(f"{len(found):,} of {counted(len(photos), 'photo')} of {name} have a face that can be used")
-    return draft.publish(
-        {
-            "dataset": name,
-            "layout": source.layout,
-            "rehearsal": rehearsal,
-            "source": place,
-            "photos": len(photos),
-            "found": len(found),
-            "missed": dict(sorted(missed.items())),
-            "left_out": dict(sorted(data.left_out.items())),
-            "remarks": [*data.remarks, *copies],
-            "with_own_landmarks": sum(bool(photo.eyes) for photo in found),
-            "subjects": len({photo.subject for photo in found}),
-        }
+    facts = FacesFacts(
+        dataset=name,
+        layout=source.layout,
+        rehearsal=rehearsal,
+        source=place,
+        photos=len(photos),
+        found=len(found),
+        missed=dict(missed),
+        left_out=dict(data.left_out),
+        remarks=(*data.remarks, *copies),
+        with_own_landmarks=sum(bool(photo.eyes) for photo in found),
+        subjects=len({photo.subject for photo in found}),
     )
+    return draft.publish(facts.record())
 
 
 def _copies(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], layout: Layout, place: str) -> list[str]:

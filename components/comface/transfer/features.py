@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
 from comface.methods import REVISION, load_method
@@ -39,7 +40,7 @@ def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artif
     encoder = load_method(method, sources)
     device = best_device()
     where = "on the GPU" if device == "cuda" else "on the CPU"
-    what = f"{counted(len(images_NSSC), 'face')} of {faces.facts.get('dataset', 'a data set')}"
+    what = f"{counted(len(images_NSSC), 'face')} of {faces.facts_as(FacesFacts).dataset}"
     logger.info(f"features of {method}: {what}, {where}")
     h_ND = encode(encoder, images_NSSC, device)
     if not np.isfinite(h_ND).all():

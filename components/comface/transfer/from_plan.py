@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import field_serializer
 
+from comface.artifacts.facts import FacesFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.plans import Plan, hand_on, handed, kept
 from comface.datasets.config import DataSource, RehearseConfig
@@ -77,21 +78,21 @@ def align_faces(plan: str, summary_path: str) -> str:
         if planned.rehearse is not None:
             made = rehearse(store, name, source.layout, planned.rehearse)
         faces = align_dataset(store, name, source, made)
-        write_text(summary_path, _summary(name, faces.facts))
+        write_text(summary_path, _summary(name, faces.facts_as(FacesFacts)))
         return hand_on(store, planned.run, faces)
 
     return execute("align", plan, AlignPlan, work)
 
 
-def _summary(name: str, facts: dict[str, Any]) -> str:
+def _summary(name: str, facts: FacesFacts) -> str:
     def counted(counts: dict[str, int]) -> str:
         return ", ".join(f"{reason} ({count:,})" for reason, count in counts.items()) or "none"
 
-    kind = "rehearsal data set" if facts["rehearsal"] else "data set"
+    kind = "rehearsal data set" if facts.rehearsal else "data set"
     lines = [
-        f"{kind} **{name}**: {facts['found']:,} faces found, {facts['with_own_landmarks']:,} by the data set's own "
-        f"landmarks; missed: {counted(facts['missed'])}; left out: {counted(facts.get('left_out', {}))}",
-        *facts.get("remarks", ()),
+        f"{kind} **{name}**: {facts.found:,} faces found, {facts.with_own_landmarks:,} by the data set's own "
+        f"landmarks; missed: {counted(facts.missed)}; left out: {counted(facts.left_out)}",
+        *facts.remarks,
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -110,7 +111,7 @@ def complete_items(items: str, faces: list[str], backbone: str) -> list[str]:
 
 def completed(items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone: str) -> list[CompletedPlan]:
     """Plans of transfers, with what each reads of these faces and this backbone."""
-    named = {each.facts["dataset"]: each.pinned for each in faces}
+    named = {each.facts_as(FacesFacts).dataset: each.pinned for each in faces}
     found = []
     for item in items:
         wanted = {"faces": item.definition.dataset, "train_faces": item.definition.train_dataset}
@@ -135,15 +136,15 @@ def weight_file(planned: TransferPlan) -> Path | None:
     return fetched(open_store(planned.weights), planned.weight_file, cache_folder())
 
 
-def transfer_item(plan: str) -> tuple[str, dict[str, float]]:
+def transfer_item(plan: str) -> tuple[str, dict[str, float | None]]:
     """(URI of the result, figures for the UI)."""
 
-    def work(store: Store, planned: CompletedPlan) -> tuple[str, dict[str, float]]:
+    def work(store: Store, planned: CompletedPlan) -> tuple[str, dict[str, float | None]]:
         from comface.transfer.step import Item, transfer
 
         reads = {name: open_artifact(uri) for name, uri in planned.reads.items()}
         item = Item(planned.task, planned.definition, planned.method, planned.mode)
         result = transfer(store, planned.transfer, item, reads, weight_file(planned))
-        return hand_on(store, planned.run, result), dict(result.facts["metrics"])
+        return hand_on(store, planned.run, result), result.facts_as(TransferFacts).metrics
 
     return execute("transfer", plan, CompletedPlan, work)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.arrays import read_array
+from comface.artifacts.facts import FacesFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
@@ -251,16 +252,19 @@ def _publish(
     draft.write_json(NAME, columns)
     for name, data in estimates.files.items():
         draft.write(name, data)
-    facts = {
-        "task": item.name,
-        "method": item.method,
-        "mode": item.mode,
-        "unit": item.task.unit,
-        "direction_accuracy": item.task.direction_accuracy,
-        "subjects": len(pseudonyms),
-        "pairs": len(order_P),
-        "metrics": metrics_of(change_P, predicted_P, item.task.direction_accuracy),
-        "test_sha256": test_set(faces, pairs, folds, pseudonyms),
-        **{name: faces.facts.get(name) for name in ("dataset", "rehearsal", "found", "missed")},
-    }
-    return draft.publish(facts | estimates.facts)
+    of_faces = faces.facts_as(FacesFacts)
+    facts = TransferFacts(
+        task=item.name,
+        method=item.method,
+        mode=item.mode,
+        unit=item.task.unit,
+        direction_accuracy=item.task.direction_accuracy,
+        subjects=len(pseudonyms),
+        pairs=len(order_P),
+        metrics=metrics_of(change_P, predicted_P, item.task.direction_accuracy),
+        test_sha256=test_set(faces, pairs, folds, pseudonyms),
+        dataset=of_faces.dataset,
+        rehearsal=of_faces.rehearsal,
+    )
+    found = {"found": of_faces.found, "missed": of_faces.missed}
+    return draft.publish(facts.record() | found | estimates.facts)

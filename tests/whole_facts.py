@@ -1,0 +1,52 @@
+"""Facts of artifacts as their steps record them, for tests in which an artifact merely has to be there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comface.artifacts.facts import Dropped, ShardsFacts, SplitFacts, TracksFacts
+
+
+def tracks_facts() -> dict[str, Any]:
+    """100 tracks of dcgan, 11 images each."""
+    return TracksFacts(
+        part=0,
+        parts=1,
+        tracks=100,
+        images=1100,
+        identities=100,
+        tracks_by_attribute={"dcgan": {"smile": 100}},
+        dropped=Dropped(identities=0, tracks=0, tracks_by_attribute={}),
+        faces_by_lightness={},
+        alphas=tuple(float(alpha) for alpha in range(-5, 6)),
+        image_size_px=64,
+        generators=("dcgan",),
+        embedded=True,
+        rehearsal=False,
+    ).record()
+
+
+def shards_facts(**changed: Any) -> dict[str, Any]:
+    """Those tracks, a tenth of them for validation."""
+
+    def split(name: str, tracks: int) -> SplitFacts:
+        by_attribute = {"dcgan": {"smile": tracks}}
+        return SplitFacts(
+            shards=(f"{name}-00000.tar",),
+            tracks=tracks,
+            images=11 * tracks,
+            identities=tracks,
+            tracks_by_attribute=by_attribute,
+        )
+
+    facts = ShardsFacts(
+        train=split("train", 90),
+        validation=split("validation", 10),
+        image_size_px=64,
+        alphas=tuple(float(alpha) for alpha in range(-5, 6)),
+        generators=("dcgan", "procedural"),
+        dropped_identities=0,
+        embedded=True,
+        rehearsal=True,
+    )
+    return facts.record() | changed
