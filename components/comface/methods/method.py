@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface.artifacts.manifest import file_sha256
-from comface.errors import ConfigurationError, DataError
+from comface.errors import ConfigurationError
+from comface.files import open_regular
 from comface.methods.encoder import Encoder, Sources
 
 if TYPE_CHECKING:
@@ -70,11 +71,7 @@ class Method:
                 f"The method '{self.name}' needs its weights; put them into the weights location as '{self.file}', or "
                 "give the file with --weights."
             )
-        if not sources.weights.is_file():
-            raise DataError(
-                f"The weights of '{self.name}' are not at '{sources.weights}'; run `comface fetch`, or give their "
-                "place."
-            )
+        open_regular(sources.weights, f"The weight file of '{self.name}'").close()
         return sources.weights
 
     def inputs(self, sources: Sources) -> tuple[dict[str, Any], dict[str, Artifact]]:
