@@ -7,8 +7,10 @@ for an entry imports its file. An `Entries` among the metadata of a field's type
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import AfterValidator
 
 from comface.config.names import quoted
 from comface.errors import ConfigurationError
@@ -62,6 +64,18 @@ class Entries(Generic[E]):
         if name not in self:
             raise ValueError(in_field(self.unknown(name)))
         return name
+
+
+def findable(find: Callable[[str], Any]) -> AfterValidator:
+    """Of a field's type: a name for which `find` gives an entry, as that entry spells it."""
+
+    def known(name: str) -> str:
+        try:
+            return str(find(name).name)
+        except ConfigurationError as error:
+            raise ValueError(in_field(error)) from None
+
+    return AfterValidator(known)
 
 
 def in_field(error: object) -> str:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator
-
-from comface.config.entries import Entries, in_field
+from comface.config.entries import Entries, findable
 from comface.config.outside import Outside
 from comface.errors import ConfigurationError
 
@@ -69,11 +67,4 @@ def layout(name: str) -> Layout:
     return Layout(name, read, patients=True, decided_by=own.decided_by)
 
 
-def _known(name: str) -> str:
-    try:
-        return layout(name).name
-    except ConfigurationError as error:
-        raise ValueError(in_field(error)) from None
-
-
-LayoutName = Annotated[str, AfterValidator(_known), LAYOUTS]
+LayoutName = Annotated[str, findable(layout), LAYOUTS]

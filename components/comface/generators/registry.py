@@ -1,6 +1,6 @@
 """The generators, by name: what comes with the set-up, and what a user brings the weights and directions of.
 
-A further generator is a file in `entries/` with a `GENERATOR`, and a line here; compositions, checks, screening,
+A further generator is a file in `entries/` with a `Generator`, and a line here; compositions, checks, screening,
 tracks, report and card read it from then on. Reading an entry imports no tensors; only `load` does. People can name one
 of their own by `module:function`, which takes a weight file (or None) and a device, and gives a FaceGenerator.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AfterValidator
 
-from comface.config.entries import Entries, in_field
+from comface.config.entries import Entries, findable
 from comface.config.outside import Outside
 from comface.errors import ConfigurationError
 
@@ -67,8 +67,12 @@ class Generator:
 GENERATORS: Entries[Generator] = Entries(
     "generator",
     {
-        name: f"comface.generators.entries.{name}:GENERATOR"
-        for name in ("procedural", "dcgan", "stylegan", "stylegan2", "stylegan3")
+        "procedural": "comface.generators.entries.procedural:GENERATOR",
+        "dcgan": "comface.generators.entries.dcgan:GENERATOR",
+        **{
+            name: f"comface.generators.entries.stylegans:{name.upper()}"
+            for name in ("stylegan", "stylegan2", "stylegan3")
+        },
     },
 )
 
@@ -107,12 +111,5 @@ def _brought(name: str) -> str:
     return name
 
 
-def _known(name: str) -> str:
-    try:
-        return generator(name).name
-    except ConfigurationError as error:
-        raise ValueError(in_field(error)) from None
-
-
-GeneratorName = Annotated[str, AfterValidator(_known), GENERATORS]
+GeneratorName = Annotated[str, findable(generator), GENERATORS]
 BroughtName = Annotated[str, AfterValidator(_brought)]

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator
-
-from comface.config.entries import Entries, in_field
+from comface.config.entries import Entries, findable
 from comface.config.names import quoted
-from comface.config.outside import FORM
+from comface.config.outside import FORM, Outside
 from comface.errors import ConfigurationError
-from comface.methods import outside, timm
+from comface.methods import timm
+from comface.methods.encoder import Encoder, Sources, tried
 from comface.methods.method import Method
 
 METHODS: Entries[Method] = Entries(
@@ -39,7 +38,7 @@ def method(name: str) -> Method:
     if name.startswith("timm:"):
         return timm.method(name)
     if ":" in name:
-        return outside.method(name)
+        return _outside(name)
     if name in METHODS:
         return METHODS[name]
     if name in NOT_BUILT:
@@ -47,6 +46,21 @@ def method(name: str) -> Method:
     raise ConfigurationError(
         f"There is no method {quoted(name)}; choose from {', '.join(METHODS)}, or name your own ({', '.join(FORMS)})."
     )
+
+
+def _outside(reference: str) -> Method:
+    """`module:function`: a function `(Sources) -> Encoder` of a user's own module (config/outside.py)."""
+    own = Outside("method", reference)
+
+    def load(sources: Sources) -> Encoder:
+        encoder = own.call(sources)
+        if not isinstance(encoder, Encoder):
+            raise ConfigurationError(
+                f"{own} gives {type(encoder).__name__}, not a comface.methods.encoder.Encoder; return one."
+            )
+        return tried(encoder, reference)
+
+    return Method(reference, reference, load, lambda _: own.decided_by(), check=own.source)
 
 
 def challenger() -> Method:
@@ -62,11 +76,4 @@ def in_order(names: Iterable[str]) -> list[str]:
     )
 
 
-def _known(name: str) -> str:
-    try:
-        return method(name).name
-    except ConfigurationError as error:
-        raise ValueError(in_field(error)) from None
-
-
-MethodName = Annotated[str, AfterValidator(_known), METHODS]
+MethodName = Annotated[str, findable(method), METHODS]

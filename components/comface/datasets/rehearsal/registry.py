@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,41 +26,18 @@ class Rehearsal:
     """What else of it matters, beside the size and the seed that all have."""
     photos: Callable[[RehearseConfig], int]
     """Of each person, about."""
-    write: Callable[[Path, RehearseConfig], None]
-    """Its files, into an empty folder."""
+    module: str
+    """Of this package: its function `write_MODULE` writes the files."""
+    which: tuple[str, ...] = ()
+    """What that function is told besides."""
     generator: str = "procedural"
     needs: tuple[str, ...] = ()
     """Fetched files that it is made with."""
 
-
-def _disfa(folder: Path, config: RehearseConfig) -> None:
-    from comface.datasets.rehearsal.disfa import write_disfa
-
-    write_disfa(folder, config)
-
-
-def _fgnet(folder: Path, config: RehearseConfig) -> None:
-    from comface.datasets.rehearsal.fgnet import write_fgnet
-
-    write_fgnet(folder, config)
-
-
-def _edema_a(folder: Path, config: RehearseConfig) -> None:
-    from comface.datasets.rehearsal.edema import write_edema
-
-    write_edema(folder, config, "a")
-
-
-def _edema_b(folder: Path, config: RehearseConfig) -> None:
-    from comface.datasets.rehearsal.edema import write_edema
-
-    write_edema(folder, config, "b")
-
-
-def _cohort(folder: Path, config: RehearseConfig) -> None:
-    from comface.datasets.rehearsal.cohort import write_cohort
-
-    write_cohort(folder, config)
+    def write(self, folder: Path, config: RehearseConfig) -> None:
+        """Its files, into an empty folder."""
+        made_by = importlib.import_module(f"comface.datasets.rehearsal.{self.module}")
+        getattr(made_by, f"write_{self.module}")(folder, config, *self.which)
 
 
 def _edema_photos(config: RehearseConfig) -> int:
@@ -73,21 +51,21 @@ REHEARSALS = {
         "disfa_subjects",
         ("disfa_frames",),
         lambda config: config.disfa_frames,
-        _disfa,
+        "disfa",
     ),
     "fgnet": Rehearsal(
-        "fgnet", {"age": 60}, "fgnet_subjects", ("fgnet_images",), lambda config: config.fgnet_images, _fgnet
+        "fgnet", {"age": 60}, "fgnet_subjects", ("fgnet_images",), lambda config: config.fgnet_images, "fgnet"
     ),
-    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients", EDEMA, _edema_photos, _edema_a),
-    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients", EDEMA, _edema_photos, _edema_b),
+    "edema-a": Rehearsal("edema", {"weight": 20}, "edema_a_patients", EDEMA, _edema_photos, "edema", ("a",)),
+    "edema-b": Rehearsal("edema", {"weight": 20}, "edema_b_patients", EDEMA, _edema_photos, "edema", ("b",)),
     COHORT: Rehearsal(
         "pairs",
         {"smile": 30, "apparent-age": 100},
         "cohort_subjects",
         ("cohort_photos",),
         lambda config: config.cohort_photos,
-        _cohort,
-        "dcgan",
-        (DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET),
+        "cohort",
+        generator="dcgan",
+        needs=(DCGAN, AGE, EXPRESSION, LANDMARKS, IMAGENET),
     ),
 }

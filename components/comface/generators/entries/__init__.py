@@ -1,1 +1,1 @@
-"""One file per generator, which says all that anyone asks about it (registry.py)."""
+"""One file per generator, or family of them, which says all that anyone asks about it (registry.py)."""
