@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,11 @@ from PIL import Image
 from tiny_generator import TinyGenerator, load_tiny
 
 from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.tracks.render import parse_alphas, parse_seeds, render
+from comface.tracks.render import Wanted, parse_alphas, parse_seeds, render
 
 
-def call(output: Path, **options: object) -> Path:
-    return render("procedural", output, **{"load": load_tiny, **options})
+def call(output: Path, load: Callable[..., TinyGenerator] = load_tiny, **options: Any) -> Path:
+    return render(Wanted("procedural", output, **options), load=load)
 
 
 def test_raw_output_holds_for_every_latent_every_alpha_the_networks_float32(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_render_that_breaks_off_leaves_what_was_there_and_no_scraps(tmp_path: 
     for output in (tmp_path / "sheet.png", tmp_path / "raw.npy"):
         output.write_bytes(b"before")
         with pytest.raises(DataError, match="half of it"):
-            render("tiny", output, seeds=(0,), load=lambda *_: Breaking())
+            render(Wanted("tiny", output, seeds=(0,)), load=lambda *_: Breaking())
         assert output.read_bytes() == b"before"
     assert sorted(tmp_path.iterdir()) == [tmp_path / "raw.npy", tmp_path / "sheet.png"]
 
@@ -198,5 +200,5 @@ def test_alphas_beyond_all_faces_are_a_sentence_and_give_no_file(tmp_path: Path,
     output = tmp_path / f"out{suffix}"
     for alpha in (1e30, -1e308):
         with pytest.raises(DataError, match="Latents beyond 1,000,000 show no face; give smaller alphas"):
-            render(generator, output, seeds=(1,), attribute="smile", alphas=(alpha,))
+            render(Wanted(generator, output, seeds=(1,), attribute="smile", alphas=(alpha,)))
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from comface.generators.stylegan.build import build
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config, layer_plans, user_transform
-from comface.tracks.render import render
+from comface.tracks.render import Wanted, render
 from comface.weights import stylegan_names as naming
 from comface.weights.container import read_container
 
@@ -253,15 +253,8 @@ def test_a_direction_with_layers_edits_each_row_by_its_own(tmp_path: Path) -> No
     np.save(tmp_path / "n.npy", n_LD.numpy().astype(np.float64))
     wanted = w_1LD[0].clone()
     wanted[:8] = (w_1LD[0] + 3 * n_LD)[:8]
-    output = render(
-        "stylegan",
-        tmp_path / "out.npy",
-        weights=GOLDEN / FILES["sg1_tiny"],
-        latents=tmp_path / "w.npy",
-        direction=tmp_path / "n.npy",
-        alphas=(3,),
-        layers=range(8),
-    )
+    options = {"weights": GOLDEN / FILES["sg1_tiny"], "latents": tmp_path / "w.npy", "direction": tmp_path / "n.npy"}
+    output = render(Wanted("stylegan", tmp_path / "out.npy", **options, alphas=(3,), layers=range(8)))
     np.testing.assert_allclose(np.load(output), faces.render(wanted[None]).numpy(), atol=1e-4)
 
 

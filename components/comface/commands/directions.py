@@ -75,7 +75,7 @@ def render(generator: str, output: Path, pseudo_align: bool, **options: Any) -> 
             options[name] = getattr(rendering, parser)(options[name])
     if options["transform"] is None:
         del options["transform"]
-    print(rendering.render(generator, output, pseudo_aligned=pseudo_align, **options))
+    print(rendering.render(rendering.Wanted(generator, output, pseudo_aligned=pseudo_align, **options)))
 
 
 @click.group(cls=Group)

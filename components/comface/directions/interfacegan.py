@@ -70,24 +70,16 @@ def fit(
         )
     latents_ND, scores_N = _checked(latents_ND, scores_N)
     chosen = _ends(len(scores_N), fraction)
-    order_N = np.argsort(-scores_N, kind="stable")
-    if scores_N[order_N[chosen - 1]] <= scores_N[order_N[-chosen]]:
-        raise DataError(
-            "The scores of both ends are equal, so there is no direction in them; score with another scorer."
-        )
-    rng = np.random.RandomState(seed)  # as the published code shuffles after np.random.seed(seed): the same split
-    top_N, bottom_N = order_N[:chosen][rng.permutation(chosen)], order_N[-chosen:][rng.permutation(chosen)]
+    order_N = _ordered(scores_N, chosen)
     cut = int(chosen * train_share)
-    train_N = np.concatenate([top_N[:cut], bottom_N[:cut]])
-    held_N = np.concatenate([top_N[cut:], bottom_N[cut:]])
-    positive = np.repeat([1, 0], cut)
-    held_positive = np.repeat([1, 0], chosen - cut)
+    train_N, held_N = _split(order_N, chosen, cut, seed)
+    positive, held_positive = np.repeat([1, 0], cut), np.repeat([1, 0], chosen - cut)
     svm = SVC(kernel="linear", C=softness).fit(latents_ND[train_N], positive)
     rest_N = order_N[chosen : len(order_N) - chosen]
     middle = (scores_N.max() + scores_N.min()) / 2
     direction_1D = project(svm.coef_.reshape(1, -1), conditions)
     along_N = latents_ND @ direction_1D[0]
-    threshold = (along_N[top_N[:cut]].mean() + along_N[bottom_N[:cut]].mean()) / 2
+    threshold = (along_N[train_N[:cut]].mean() + along_N[train_N[cut:]].mean()) / 2
     return Fit(
         direction_1D=direction_1D.astype(np.float32),
         held_out_accuracy=_agreement(svm, latents_ND[held_N], held_positive),
@@ -112,22 +104,11 @@ def fit_files(
     accuracies and counts (null: no samples)."""
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
-    from comface.directions.provenance import check_fitted_for, fitted_for
-    from comface.directions.published import check_published_name, named_space
-
     for written in (output, provenance_path(output)):
         check_output(written, [latents, latents.parent / SAMPLE, scores, *conditions])
     given = [read_numbers(path, "condition") for path in conditions]
     sample = sample_facts(latents)
-    for path in conditions:
-        if sample.get("generator"):  # whose latents are of w (samples.py)
-            check_published_name(path.name, str(sample["generator"]))
-            if named_space(path.name) == "Z":
-                raise ConfigurationError(
-                    f"The condition '{path.name}' is a direction of Z by its name, and the latents are of W; give the "
-                    "one of W (InterFaceGAN calls it …_w_boundary.npy)."
-                )
-        check_fitted_for(path.name, fitted_for(path), sample.get("generator") or fitted_for(path))
+    _check_conditions(conditions, str(sample.get("generator") or ""))
     latents_ND = read_numbers(latents, "latents", finite=False)
     fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
@@ -146,6 +127,22 @@ def fit_files(
     text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
     write_file(provenance_path(output), text.encode())
     return figures
+
+
+def _check_conditions(conditions: Sequence[Path], generator: str) -> None:
+    """Raises ConfigurationError for a condition of another generator than the latents', or of another space."""
+    from comface.directions.provenance import check_fitted_for, fitted_for
+    from comface.directions.published import check_published_name, named_space
+
+    for path in conditions:
+        if generator:  # whose latents are of w (samples.py)
+            check_published_name(path.name, generator)
+            if named_space(path.name) == "Z":
+                raise ConfigurationError(
+                    f"The condition '{path.name}' is a direction of Z by its name, and the latents are of W; give the "
+                    "one of W (InterFaceGAN calls it …_w_boundary.npy)."
+                )
+        check_fitted_for(path.name, fitted_for(path), generator or fitted_for(path))
 
 
 def sample_facts(latents: Path) -> dict[str, Any]:
@@ -198,6 +195,23 @@ def _ends(samples: int, fraction: float) -> int:
             f"{samples} scored samples leave {chosen} at each end, too few to fit and test a direction; score more."
         )
     return chosen
+
+
+def _ordered(scores_N: Floats, chosen: int) -> NDArray[np.int64]:
+    """The samples by score, the highest first."""
+    order_N = np.argsort(-scores_N, kind="stable")
+    if scores_N[order_N[chosen - 1]] <= scores_N[order_N[-chosen]]:
+        raise DataError(
+            "The scores of both ends are equal, so there is no direction in them; score with another scorer."
+        )
+    return order_N
+
+
+def _split(order_N: NDArray[np.int64], chosen: int, cut: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`cut` samples of the top and as many of the bottom, for training; the rest of both ends, held out."""
+    rng = np.random.RandomState(seed)  # as the published code shuffles after np.random.seed(seed): the same split
+    top_N, bottom_N = order_N[:chosen][rng.permutation(chosen)], order_N[-chosen:][rng.permutation(chosen)]
+    return np.concatenate([top_N[:cut], bottom_N[:cut]]), np.concatenate([top_N[cut:], bottom_N[cut:]])
 
 
 def _agreement(svm: Any, latents_ND: Floats, positive_N: NDArray[Any]) -> float:

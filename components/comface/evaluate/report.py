@@ -83,6 +83,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    text = (importlib.resources.files("comface") / "evaluate" / "report.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
 def render(
     results: Sequence[Result],
     comparisons: Sequence[Comparison],
@@ -95,11 +103,7 @@ def render(
     """Return the report's HTML. The header shows `context`: name of the run, profile and other facts."""
     mode = main_mode(results)
     rehearsals = sorted({result.dataset or result.task for result in results if result.rehearsal})
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template = (importlib.resources.files("comface") / "evaluate" / "report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return _template().render(
         context={str(key): str(value) for key, value in context.items()},
         verdict=verdict(results, comparisons, mode),
         mode_name=MODES[mode].lower(),

@@ -22,7 +22,7 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate import report, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
-from comface.evaluate.results import compare, read_results
+from comface.evaluate.results import Comparison, Result, compare, read_results
 from comface.runtime.progress import counted
 from comface.store import Store
 
@@ -63,18 +63,20 @@ def evaluate(
         text = tables.table_csv(group, scored, absent)
         draft.write(f"table-{group.name}.csv", text.encode())
         draft.write_json(f"table-{group.name}.json", list(csv.DictReader(io.StringIO(text))))
-    metrics = tables.records(scored, comparisons, absent)
-    draft.write_json("metrics.json", metrics)
+    draft.write_json("metrics.json", tables.records(scored, comparisons, absent))
     draft.write("summary.md", report.summary(scored, comparisons, absent).encode())
     draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config, absent).encode())
-    facts = EvaluationFacts(
+    return draft.publish(_facts(scored, comparisons).record())
+
+
+def _facts(scored: Sequence[Result], comparisons: Sequence[Comparison]) -> EvaluationFacts:
+    return EvaluationFacts(
         verdict=report.verdict(scored, comparisons, report.main_mode(scored)),
         metrics={
             f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value for r in scored if r.ours for metric in r.metrics
         },
         rehearsal=tuple(sorted({r.task for r in scored if r.rehearsal})),
     )
-    return draft.publish(facts.record())
 
 
 def _name(artifact: Artifact) -> str:

@@ -42,7 +42,7 @@ def draw_screening(
     _title(figure, found, judged, config, height_in)
     for row, each in enumerate(zip(measured, found, judged, strict=True)):
         bottom = (height_in - HEAD_IN - (row + 1) * ROW_IN) / height_in
-        _row(figure, bottom, ROW_IN / height_in, *each, config, last=row == len(found) - 1)
+        _row(figure, (bottom, ROW_IN / height_in), *each, config, last=row == len(found) - 1)
     _heat_map(figure, found, judged, (heat_in, height_in))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -72,14 +72,15 @@ def _title(
 
 def _row(
     figure: Any,
-    bottom: float,
-    height: float,
+    band: tuple[float, float],
     measured: Measured,
     found: Figures,
     judged: Verdict,
     config: ScreeningConfig,
     last: bool,
 ) -> None:
+    """`band`: bottom and height, as shares of the picture."""
+    bottom, height = band
     _label(figure, bottom, height, found, judged)
     _sweep(figure, bottom, height, measured, found, last)
     alphas_A = found.alphas_A
@@ -93,6 +94,13 @@ def _row(
         shares.plot(alphas_A, value_A, color=colour, lw=1.8, marker="o", ms=2.6, clip_on=False)
     shares.set_ylim(-0.04, 1.04)
     shares.set_yticks([0, 1], ["0", "1"])
+    for axes in (shares, _effect(figure, band, found, judged)):
+        _plain(axes, alphas_A, last)
+
+
+def _effect(figure: Any, band: tuple[float, float], found: Figures, judged: Verdict) -> Any:
+    """The own score along alpha; returns its axes."""
+    (bottom, height), alphas_A = band, found.alphas_A
     effect = figure.add_axes((EFFECT[0], bottom + 0.17 * height, EFFECT[1], 0.72 * height))
     effect.axvspan(judged.low, judged.high, color=SHADE, lw=0)
     effect.axhline(0, color=LINE, lw=0.9)
@@ -108,8 +116,7 @@ def _row(
         if found.scale.kind == "parameter":
             said = f"{found.scale.name}, not measured but drawn"
             effect.text(0.03, 0.86, said, fontsize=7.5, color=FAINT, transform=effect.transAxes)
-    for axes in (shares, effect):
-        _plain(axes, alphas_A, last)
+    return effect
 
 
 def _label(figure: Any, bottom: float, height: float, found: Figures, judged: Verdict) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -55,67 +56,65 @@ AT_ONCE_PX = 2**24
 """Rendered together, in pixels: bounds memory."""
 
 
-def render(
-    generator: str,
-    output: Path,
-    *,
-    weights: Path | None = None,
-    seeds: Sequence[int] | None = None,
-    latents: Path | None = None,
-    direction: Path | None = None,
-    attribute: str | None = None,
-    alphas: Sequence[float] | None = None,
-    psi: float = 0.7,
-    size_px: int | None = None,
-    device: str = "cpu",
-    space: Space | None = None,
-    layers: Sequence[int] | None = None,
-    truncate: Truncate | None = None,
-    pseudo_aligned: bool = False,
-    transform: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    load: Callable[[str, Path | None, str], FaceGenerator] = load_generator,
-) -> Path:
-    """Writes `output` and returns it. Exactly one of `seeds` and `latents` (.npy, taken as they are: no truncation);
-    at most one of `direction` (.npy, (1,D) or W+ (L,D)) and `attribute` (for a StyleGAN as the catalogue says, its file
-    beside `weights`); without either, alpha is 0 alone. `space`, `layers`, `truncate`: how it is used (edits.py).
-    `pseudo_aligned`, `transform`: how StyleGAN3's picture lies.
+@dataclass(frozen=True)
+class Wanted:
+    """What `render` makes, and where it goes."""
 
-    Raises ConfigurationError or DataError before anything is rendered or written."""
-    inputs = [path for path in (weights, latents, direction) if path is not None]
-    _check(output, psi, size_px, inputs)
-    if (seeds is None) == (latents is None):
-        raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
-    if direction is not None and attribute is not None:
-        raise ConfigurationError("Both a direction and an attribute are given; give one of the two.")
-    steps = _steps(alphas, direction is not None or attribute is not None)
-    faces = load(generator, weights, device)
-    if pseudo_aligned or any(transform):
-        pose(faces, pseudo_aligned, transform)
-    change = _change(faces, weights, direction, attribute, space, layers, truncate, output)
-    if latents is not None:
-        if change.space == "Z" or truncate is not None:
-            raise ConfigurationError(
-                "Latents are of W and taken as they are, so neither the space Z nor truncation fits them; give seeds."
-            )
-        w = _read_latents(latents, faces)
-        captions = [f"latent {i}" for i in range(len(w))]
-    else:
-        captions = [f"seed {seed}" for seed in seeds or ()]
+    generator: str
+    output: Path
+    weights: Path | None = None
+    seeds: Sequence[int] | None = None
+    latents: Path | None = None
+    """Instead of seeds: .npy, taken as they are (no truncation)."""
+    direction: Path | None = None
+    """.npy, (1,D) or W+ (L,D)."""
+    attribute: str | None = None
+    """Instead of a direction: its name (of a StyleGAN as the catalogue says, its file beside `weights`)."""
+    alphas: Sequence[float] | None = None
+    psi: float = 0.7
+    size_px: int | None = None
+    device: str = "cpu"
+    space: Space | None = None
+    layers: Sequence[int] | None = None
+    truncate: Truncate | None = None
+    pseudo_aligned: bool = False
+    transform: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How StyleGAN3's picture lies: degrees, x, y."""
 
-    def edited(some: slice) -> torch.Tensor:
-        """(n,A,…) of some of the rows."""
-        if seeds is not None:
-            return swept(faces, seeds[some], change, steps, psi)
-        return edit(w[some], change.direction_KD, steps)
 
+def render(wanted: Wanted, load: Callable[[str, Path | None, str], FaceGenerator] = load_generator) -> Path:
+    """Writes the output and returns its path. Raises ConfigurationError or DataError before anything is rendered or
+    written."""
+    _check(wanted)
+    direction, output = wanted.direction, wanted.output
+    steps = _steps(wanted.alphas, direction is not None or wanted.attribute is not None)
+    faces = load(wanted.generator, wanted.weights, wanted.device)
+    if wanted.pseudo_aligned or any(wanted.transform):
+        pose(faces, wanted.pseudo_aligned, wanted.transform)
+    edited, captions = _rows(wanted, faces, _change(wanted, faces), steps)
     if output.suffix == ".png" and len(captions) > MOST_ROWS_ON_SHEET:
         raise ConfigurationError(
             f"A sheet of {len(captions)} rows is too long to look at; ask for at most {MOST_ROWS_ON_SHEET}, or .npy."
         )
-    what = attribute or (direction.stem if direction else "")
-    pieces = _rendered(faces, edited, len(captions), len(steps), size_px)
-    _write(output, pieces, captions, steps, f"{generator}: {what}" if what else generator)
+    what = wanted.attribute or (direction.stem if direction else "")
+    pieces = _rendered(faces, edited, len(captions), len(steps), wanted.size_px)
+    _write(output, pieces, captions, steps, f"{wanted.generator}: {what}" if what else wanted.generator)
     return output
+
+
+def _rows(
+    wanted: Wanted, faces: FaceGenerator, change: Edit, steps: Sequence[float]
+) -> tuple[Callable[[slice], torch.Tensor], list[str]]:
+    """The edited latents (n,A,…) of some of the rows, and the captions of all."""
+    if wanted.latents is None:
+        seeds = wanted.seeds or ()
+        return lambda some: swept(faces, seeds[some], change, steps, wanted.psi), [f"seed {seed}" for seed in seeds]
+    if change.space == "Z" or wanted.truncate is not None:
+        raise ConfigurationError(
+            "Latents are of W and taken as they are, so neither the space Z nor truncation fits them; give seeds."
+        )
+    w = _read_latents(wanted.latents, faces)
+    return lambda some: edit(w[some], change.direction_KD, steps), [f"latent {i}" for i in range(len(w))]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -166,13 +165,18 @@ def weights_name(weights: Path | None) -> str:
     return f"{weights.name} {source}"
 
 
-def _check(output: Path, psi: float, size_px: int | None, inputs: Sequence[Path]) -> None:
+def _check(wanted: Wanted) -> None:
+    output, size_px = wanted.output, wanted.size_px
     if output.suffix not in (".png", ".npy"):
         raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
-    check_output(output, inputs)
-    check_psi(psi)
+    check_output(output, [path for path in (wanted.weights, wanted.latents, wanted.direction) if path is not None])
+    check_psi(wanted.psi)
     if size_px is not None and not 16 <= size_px <= 4096:
         raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
+    if (wanted.seeds is None) == (wanted.latents is None):
+        raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
+    if wanted.direction is not None and wanted.attribute is not None:
+        raise ConfigurationError("Both a direction and an attribute are given; give one of the two.")
 
 
 def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
@@ -186,46 +190,50 @@ def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
     return steps
 
 
-def _change(
-    faces: FaceGenerator,
-    weights: Path | None,
-    path: Path | None,
-    attribute: str | None,
-    space: Space | None,
-    layers: Sequence[int] | None,
-    truncate: Truncate | None,
-    output: Path,
-) -> Edit:
-    """What is asked for; an edit along nothing where that is nothing. `output` must not be the direction's file."""
+def _change(wanted: Wanted, faces: FaceGenerator) -> Edit:
+    """What is asked for; an edit along nothing where that is nothing."""
     import torch
 
-    if path is not None:
-        check_published_name(path.name, faces.name, weights_name(weights))
-        if space is None and named_space(path.name) == "Z":
-            space = "Z"
-            logger.warning(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
-        direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
-        check_fitted_for(path.name, fitted_for(path), faces.name)
-        return make_edit(faces, direction_KD, f"direction '{path}'", space, layers, truncate)
+    attribute = wanted.attribute
+    if wanted.direction is not None:
+        return _edit_of_file(wanted, faces, wanted.direction)
     if attribute is None:
         return Edit(torch.zeros(1, faces.latent_width))
-    if weights is not None and faces.name in brought():
-        entry = entry_for(faces.name, attribute, DirectionUse(space=space, truncate=truncate))
-        location = FileStore(weights.parent)
-        key = find_file(location, location.keys(), entry.file, faces.name)
-        if key is None:
-            raise ConfigurationError(
-                f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {weights.parent}, beside the "
-                "weights; put it there, or give a file with --direction."
-            )
-        check_output(output, [location.path(key)])
-        return published_edit(faces, entry, location.path(key), {}, layers)
+    if wanted.weights is not None and faces.name in brought():
+        return _edit_of_catalogue(wanted, faces, attribute, FileStore(wanted.weights.parent))
     if attribute not in faces.attributes():
         raise ConfigurationError(
             f"The generator '{faces.name}' has no direction '{attribute}'; "
             f"it has {', '.join(faces.attributes()) or 'none'}."
         )
-    return make_edit(faces, faces.direction(attribute), f"direction '{attribute}'", space, layers, truncate)
+    direction_KD, what = faces.direction(attribute), f"direction '{attribute}'"
+    return make_edit(faces, direction_KD, what, wanted.space, wanted.layers, wanted.truncate)
+
+
+def _edit_of_file(wanted: Wanted, faces: FaceGenerator, path: Path) -> Edit:
+    import torch
+
+    space = wanted.space
+    check_published_name(path.name, faces.name, weights_name(wanted.weights))
+    if space is None and named_space(path.name) == "Z":
+        space = "Z"
+        logger.warning(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
+    direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
+    check_fitted_for(path.name, fitted_for(path), faces.name)
+    return make_edit(faces, direction_KD, f"direction '{path}'", space, wanted.layers, wanted.truncate)
+
+
+def _edit_of_catalogue(wanted: Wanted, faces: FaceGenerator, attribute: str, location: FileStore) -> Edit:
+    """Its file lies in `location`, beside the weights; the output must not be that file."""
+    entry = entry_for(faces.name, attribute, DirectionUse(space=wanted.space, truncate=wanted.truncate))
+    key = find_file(location, location.keys(), entry.file, faces.name)
+    if key is None:
+        raise ConfigurationError(
+            f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {location.root}, beside the "
+            "weights; put it there, or give a file with --direction."
+        )
+    check_output(wanted.output, [location.path(key)])
+    return published_edit(faces, entry, location.path(key), {}, wanted.layers)
 
 
 def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
