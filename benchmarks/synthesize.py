@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from comface.errors import ComfaceError
-from comface.generators import FaceGenerator, edit, load_generator
+from comface.generators import FaceGenerator, edit, load_generator, to_uint8
 from comface.store import FileStore
 from comface.tracks.screen import face_found
-from comface.tracks.sweep import encode, render_track, to_uint8
+from comface.tracks.sweep import encode, render_track
 from comface.tracks.tar import Track, TrackTar
 
 QUALITY = 90
@@ -55,7 +55,7 @@ def phases(
         return render_track(generator, edit(w_ND[i : i + 1], direction_1D, alphas)[0], size_px)
 
     images_AHW3 = render()
-    faces_NHW3 = to_uint8(generator.render(w_ND), generator.image_size_px).numpy()
+    faces_NHW3 = to_uint8(generator.render(w_ND))
     jpegs = encode(images_AHW3, QUALITY)
     store = FileStore(folder)
 

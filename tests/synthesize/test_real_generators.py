@@ -10,7 +10,7 @@ import simplejpeg
 
 from comface.artifacts.verify import verify
 from comface.errors import ConfigurationError
-from comface.generators import load_generator
+from comface.generators import load_generator, resized, to_uint8
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -18,7 +18,6 @@ from comface.synthesize.step import preflight, synthesize
 from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.screen import face_found, finder_for
 from comface.tracks.shard_reader import ShardReader
-from comface.tracks.sweep import to_uint8
 from comface.weights.fetched import DCGAN, LANDMARKS, available
 
 needs_models = pytest.mark.skipif(
@@ -42,7 +41,7 @@ def test_procedural_faces_are_the_same_bits_however_they_are_divided_into_parts(
     generator = load_generator("procedural")
     track = reader.tracks[0].track
     w_ND = generator.latents([track.seed]) + 5 * generator.direction(track.attribute)
-    wanted = to_uint8(generator.render(w_ND, 64), 64)[0].numpy().astype(int)
+    wanted = to_uint8(generator.render(w_ND, 64))[0].astype(int)
     assert np.abs(simplejpeg.decode_jpeg(reader.jpeg(0, 2)).astype(int) - wanted).mean() < 6
 
 
@@ -59,7 +58,7 @@ def test_procedural_faces_are_not_screened_and_learned_ones_are() -> None:
 @needs_models
 def test_screening_keeps_most_learned_faces_and_drops_what_is_none() -> None:
     generator = load_generator("dcgan")
-    faces_NHW3 = to_uint8(generator.render(generator.latents(range(40))), 64).numpy()
+    faces_NHW3 = to_uint8(resized(generator.render(generator.latents(range(40))), 64))
     assert sum(face_found(face) for face in faces_NHW3) >= 30
     noise_NHW3 = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
     assert not any(face_found(noise) for noise in noise_NHW3)

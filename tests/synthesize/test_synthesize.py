@@ -20,13 +20,12 @@ from tiny_generator import ATTRIBUTES, TinyGenerator, is_bright, load_tiny
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
-from comface.generators import edit
+from comface.generators import edit, resized, to_uint8
 from comface.store import FileStore
 from comface.synthesize import chunk as chunk_module
 from comface.synthesize.step import preflight, synthesize
 from comface.tracks.composition import totals, tracks
 from comface.tracks.config import Share, SynthesizeConfig
-from comface.tracks.sweep import to_uint8
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -78,7 +77,7 @@ def test_every_image_is_its_latent_moved_along_its_direction(tmp_path: Path) -> 
         w_1D = generator.latents([track.seed])
         for alpha, jpeg in zip(track.alphas, jpegs, strict=True):
             image = generator.render(edit(w_1D, generator.direction(track.attribute), [alpha])[0])
-            wanted = to_uint8(image, 32)[0].numpy().astype(int)
+            wanted = to_uint8(resized(image, 32))[0].astype(int)
             got = simplejpeg.decode_jpeg(jpeg).astype(int)
             assert got.shape == (32, 32, 3)
             assert np.abs(got - wanted).mean() < 4
@@ -240,7 +239,7 @@ def test_other_weights_make_another_artifact(tmp_path: Path) -> None:
 def test_images_are_brought_to_size_with_antialiasing() -> None:
     stripes = torch.ones(1, 3, 64, 64)
     stripes[..., ::2] = -1
-    small = to_uint8(stripes, 16).numpy()
+    small = to_uint8(resized(stripes, 16))
     assert small.shape == (1, 16, 16, 3)
     assert np.abs(small[:, :, 2:-2].astype(int) - 128).max() <= 8  # without antialiasing it would be 0 or 255
 

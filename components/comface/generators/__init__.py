@@ -63,11 +63,22 @@ def draw(generator: FaceGenerator, seeds: Sequence[int], psi: float) -> torch.Te
     return truncate(w_ND, psi) if truncate is not None else w_ND
 
 
+def resized(images_NCHW: torch.Tensor, size_px: int) -> torch.Tensor:
+    """Bicubic with antialiasing; images of that size as they are."""
+    import torch
+
+    if images_NCHW.shape[-1] == size_px:
+        return images_NCHW
+    return torch.nn.functional.interpolate(
+        images_NCHW, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True
+    )
+
+
 def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Rendered images ([-1, 1]) as RGB uint8 (N,H,W,3)."""
     import torch
 
-    grey_NCHW = ((images_NCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    grey_NCHW = ((images_NCHW + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
     return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
+from comface.generators import resized
 from comface.seeds import numpy_rng
 from comface.weights.fetched import DCGAN, model_path
-from comface.weights.tensor_tables import read_table
+from comface.weights.tensor_tables import read_tensors
 
 LATENT_WIDTH = 100
 WIDTHS = (LATENT_WIDTH, 512, 256, 128, 64, 3)
@@ -44,7 +45,7 @@ class DcganGenerator:
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         self.device = torch.device(device)
         path = weights or model_path(DCGAN)
-        self._network = folded_network(_read(path), path).to(self.device)
+        self._network = folded_network(read_tensors(path), path).to(self.device)
         self._network = self._network.to(memory_format=torch.channels_last)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
@@ -63,12 +64,9 @@ class DcganGenerator:
         z_ND11 = w_ND.to(self.device, torch.float32)[:, :, None, None]
         chunks = [self._network(chunk).contiguous() for chunk in z_ND11.split(CHUNK)]
         images_NCHW = torch.cat(chunks) if chunks else z_ND11.new_zeros(0, 3, 64, 64)
-        if size_px in (None, self.image_size_px) or not chunks:
+        if size_px is None or size_px == self.image_size_px or not chunks:
             return images_NCHW
-        resized = nn.functional.interpolate(
-            images_NCHW, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True
-        )
-        return resized.clamp_(-1, 1)
+        return resized(images_NCHW, size_px).clamp_(-1, 1)
 
     def attributes(self) -> tuple[str, ...]:
         return tuple(shipped_directions())
@@ -113,7 +111,3 @@ def folded_network(state: Mapping[str, Tensor], source: Path) -> nn.Sequential:
             f"{source} does not hold the DCGAN's weights ({str(error).splitlines()[0]}); run `comface fetch`."
         ) from None
     return nn.Sequential(*layers).eval().requires_grad_(False)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}

@@ -22,6 +22,7 @@ from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder, Sources, load_whole
 from comface.methods.method import Method
 from comface.weights.fetched import IMAGENET
+from comface.weights.tensor_tables import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -53,15 +54,6 @@ def load_imagenet(path: Path) -> Encoder:
         f"'{path.name}' holds neither EfficientNet-Lite0 (_conv_stem.weight …) nor torchvision's ResNet-50 "
         "(conv1.weight, layer4.2.conv3.weight …); give the weights of one of these as `imagenet`."
     )
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The named tensors of a file, without running anything in it."""
-    import torch
-
-    from comface.weights.tensor_tables import read_table
-
-    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}
 
 
 def lite0_to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

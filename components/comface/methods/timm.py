@@ -16,8 +16,8 @@ from comface.config.names import quoted
 from comface.errors import ConfigurationError
 from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder, Sources, load_whole, tried
-from comface.methods.imagenet import read_tensors
 from comface.methods.method import Method
+from comface.weights.tensor_tables import read_tensors
 
 FORM = "timm:NAME"
 NAME = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,80}(?:\.[a-z0-9_]{1,60})?)")

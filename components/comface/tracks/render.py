@@ -35,7 +35,7 @@ from comface.errors import ConfigurationError, DataError
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
 from comface.files import check_output, read_facts, write_file
 from comface.files.arrays import read_numbers
-from comface.generators import FaceGenerator, edit, load_generator
+from comface.generators import FaceGenerator, edit, load_generator, to_uint8
 from comface.generators.registry import brought
 from comface.runtime.progress import shown
 from comface.store import FileStore
@@ -288,10 +288,11 @@ def _write_raw(file: BinaryIO, pieces: Iterator[np.ndarray], count: int) -> None
 
 
 def _sheet(pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str) -> bytes:
+    import torch
+
     images: list[np.ndarray] = []
     for piece_NCHW in pieces:
-        grey_NHWC = ((piece_NCHW + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-        images.extend(np.ascontiguousarray(image) for image in grey_NHWC)
+        images.extend(to_uint8(torch.from_numpy(piece_NCHW)))
     if len(steps) == 1:
         return png_bytes(gallery(images, captions, title))
     rows = [Row((caption,), images[i * len(steps) : (i + 1) * len(steps)]) for i, caption in enumerate(captions)]

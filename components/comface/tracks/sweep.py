@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simplejpeg
 
-from comface.generators import FaceGenerator, draw
+from comface.generators import FaceGenerator, draw, resized, to_uint8
 
 if TYPE_CHECKING:
     import torch
@@ -31,27 +31,15 @@ def render_track(generator: FaceGenerator, edited_AD: torch.Tensor, size_px: int
     """The track's images (A,H,W,3) uint8, rendered and resized on the generator's device. Latents are (A,D), or
     (A,L,D) where the rows of W+ differ."""
     at_once = max(1, PIXELS_AT_ONCE // max(generator.image_size_px, size_px) ** 2)
-    pieces = [to_uint8(generator.render(w_ND, size_px), size_px).cpu() for w_ND in edited_AD.split(at_once)]
-    return np.concatenate([piece.numpy() for piece in pieces])
+    pieces = [to_uint8(resized(generator.render(w_ND, size_px), size_px)) for w_ND in edited_AD.split(at_once)]
+    return np.concatenate(pieces)
 
 
 def unedited_face(generator: FaceGenerator, seed: int, psi: float) -> np.ndarray:
     """The identity of `seed` without an edit (H,W,3) uint8, at most LARGEST_SIDE_PX wide: what screening looks at."""
     side_px = min(generator.image_size_px, LARGEST_SIDE_PX)
-    face_HW3: np.ndarray = to_uint8(generator.render(draw(generator, [seed], psi), side_px), side_px).cpu().numpy()[0]
+    face_HW3: np.ndarray = to_uint8(resized(generator.render(draw(generator, [seed], psi), side_px), side_px))[0]
     return face_HW3
-
-
-def to_uint8(images_NCHW: torch.Tensor, size_px: int) -> torch.Tensor:
-    """[-1, 1] float to uint8 (N,H,W,3), brought to size with antialiasing where the generator did not."""
-    import torch
-
-    if images_NCHW.shape[-1] != size_px:
-        images_NCHW = torch.nn.functional.interpolate(
-            images_NCHW, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True
-        )
-    grey_NCHW = ((images_NCHW + 1) * 127.5).round_().clamp_(0, 255)
-    return grey_NCHW.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def encode(images_NHW3: np.ndarray, quality: int) -> list[bytes]:

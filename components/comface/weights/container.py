@@ -96,24 +96,13 @@ def parse(content: bytes, path: Path | None = None) -> Container:
     return Container(
         family,
         str(told.get("kind", f"{kind}, names of {names}"))[:200],
-        {name: finite(own.get(name, name), array) for name, array in renamed.items()},
+        {name: tables.numbers(own.get(name, name), array, np.float32) for name, array in renamed.items()},
         str(told.get("source_sha256", sha256))[:64],
         told["arguments"] if isinstance(told.get("arguments"), dict) else facts,
         str(told.get("licence", ""))[:2000],
         own,
         notes,
     )
-
-
-def finite(name: str, array: np.ndarray) -> np.ndarray:
-    """float32, contiguous, a copy. Raises Refused for NaN and infinity, and for what is no real number."""
-    if array.dtype.kind not in "fiub":
-        raise Refused(f"its tensor {ascii(name)[:80]} holds numbers of the type {array.dtype}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        copied = np.array(array, np.float32, order="C")
-    if not np.isfinite(copied).all():
-        raise Refused(f"its tensor {ascii(name)[:80]} holds NaN or infinity")
-    return copied
 
 
 def _told(metadata: Any) -> dict[str, Any]:

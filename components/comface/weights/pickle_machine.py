@@ -129,9 +129,9 @@ class Machine:
         return number
 
     def _pop(self) -> Any:
-        if not self.stack or self.stack[-1] is _MARK:
-            raise Refused("its pickle takes from an empty stack")
-        return self.stack.pop()
+        value = self._top()
+        del self.stack[-1]
+        return value
 
     def _top(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:

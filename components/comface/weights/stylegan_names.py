@@ -44,10 +44,6 @@ def own_names(naming: str, arrays: Arrays) -> dict[str, str]:
     return own
 
 
-def _as_it_is(arrays: Arrays) -> Arrays:
-    return dict(arrays)
-
-
 def _renamed(arrays: Arrays, rules: Mapping[str, str]) -> Arrays:
     """Each name by the first rule (pattern -> replacement) that matches it whole; others stay."""
     renamed: Arrays = {}
@@ -147,9 +143,6 @@ def _tensorflow1(arrays: Arrays) -> Arrays:
 
 
 _TF2_ENDS = {
-    "weight": "weight",
-    "bias": "bias",
-    "noise_strength": "noise_strength",
     "mod_weight": "affine.weight",
     "mod_bias": "affine.bias",
 }
@@ -189,7 +182,6 @@ _ROSINALITY_ENDS = {
     "noise.weight": "noise_strength",
     "activate.bias": "bias",
     "conv.blur.kernel": "resample_filter",
-    "bias": "bias",
 }
 
 
@@ -234,9 +226,9 @@ def _rosinality_array(end: str, array: np.ndarray) -> np.ndarray:
 
 
 _NAMINGS: tuple[tuple[str, str, str, Callable[[Arrays], Arrays]], ...] = (
-    ("synthesis.input.freqs", "NVIDIA", "stylegan3", _as_it_is),
-    ("synthesis.b4.const", "NVIDIA", "stylegan2", _as_it_is),
-    ("synthesis.layer0.first_layer", "InterFaceGAN", "stylegan", _as_it_is),
+    ("synthesis.input.freqs", "NVIDIA", "stylegan3", dict),
+    ("synthesis.b4.const", "NVIDIA", "stylegan2", dict),
+    ("synthesis.layer0.first_layer", "InterFaceGAN", "stylegan", dict),
     ("synthesis.layer0.const", "GenForce", "stylegan", _genforce),
     ("input.input", "rosinality", "stylegan2", _rosinality),
     ("4x4/Const/StyleMod/weight", "TensorFlow", "stylegan", _tensorflow1),

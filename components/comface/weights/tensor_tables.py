@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from comface.weights import safetensors_files, torch_files
 from comface.weights import stylegan_names as naming
 from comface.weights.pickle_machine import Refused
 from comface.weights.tensors import ArrayRecord, TensorRecord, bounded
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_BYTES = 4 * 2**30
 """A training's whole state of StyleGAN2 at 1024 px, discriminator and optimisers included, has a quarter."""
@@ -66,6 +69,13 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{WHAT} '{path}' was refused: {refused}; get the published file again.") from None
 
 
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The same as tensors of torch."""
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in read_table(path).items()}
+
+
 def tensors_in(content: bytes, where: str) -> dict[str, np.ndarray]:
     """As `read_table`, of an object of the store. Raises DataError, naming it."""
     try:
@@ -91,17 +101,18 @@ def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
     if all(name.startswith("module.") for name in table):
         table = {name.removeprefix("module."): record for name, record in table.items()}
     bounded(table.values(), len(content))
-    return {name: numbers(name, record) for name, record in table.items()}
+    return {name: numbers(name, record.array()) for name, record in table.items()}
 
 
-def numbers(name: str, record: Record) -> np.ndarray:
+def numbers(name: str, array: np.ndarray, dtype: type[np.generic] | None = None) -> np.ndarray:
     """A copy, in the order of C. Raises Refused for NaN, infinity, and what is no real number."""
-    array = np.array(record.array(), order="C")
     if array.dtype.kind not in "fiub":
         raise Refused(f"its tensor {ascii(name)[:80]} holds numbers of the type {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        copied = np.array(array, dtype, order="C")
+    if not np.isfinite(copied).all():
         raise Refused(f"its tensor {ascii(name)[:80]} holds NaN or infinity")
-    return array
+    return copied
 
 
 def generator_table(value: Any) -> tuple[str, Table]:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from comface.errors import ConfigurationError, DataError
+from comface.generators import resized
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
 from comface.weights.container import read_container
@@ -95,7 +96,7 @@ class StyleGanGenerator:
         size_px = size_px or self.image_size_px
         at_once = max(1, AT_ONCE_PX // self.image_size_px**2)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            pieces = [self._sized(self.network(piece), size_px) for piece in w_NLD.split(at_once) if len(piece)]
+            pieces = [resized(self.network(piece), size_px) for piece in w_NLD.split(at_once) if len(piece)]
         return torch.cat(pieces) if pieces else w.new_zeros(0, 3, size_px, size_px)
 
     def attributes(self) -> tuple[str, ...]:
@@ -109,13 +110,6 @@ class StyleGanGenerator:
     def _mean(self) -> Tensor:
         assert isinstance(self.network, StyleGan3)
         return self.network.mapping.w_avg
-
-    def _sized(self, images_NCHW: Tensor, size_px: int) -> Tensor:
-        if size_px == self.image_size_px:
-            return images_NCHW
-        return nn.functional.interpolate(
-            images_NCHW, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True
-        )
 
 
 def z_of(seed: int, width: int) -> np.ndarray:
