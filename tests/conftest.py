@@ -90,9 +90,9 @@ def _with_user(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> dic
         "AWS_SECRET_ACCESS_KEY": re.search("<SecretAccessKey>(.*?)<", keys)[1],
         "AWS_REGION": "us-east-1",
     }
-    from comface.store.s3 import access_from, minio_client
+    from comface.store.s3 import access_from, connected
 
-    minio_client(access_from(environment), os.getpid()).make_bucket(BUCKET)
+    connected(access_from(environment), os.getpid())[0].make_bucket(BUCKET)
     return environment
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from comface.store.s3 import access_from, minio_client
+from comface.store.s3 import access_from, connected
 
 
 def set_versioning(bucket: str, status: str) -> None:
     from minio.versioningconfig import VersioningConfig
 
-    minio_client(access_from(os.environ), os.getpid()).set_bucket_versioning(bucket, VersioningConfig(status))
+    connected(access_from(os.environ), os.getpid())[0].set_bucket_versioning(bucket, VersioningConfig(status))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from free_port import free_port
 
-from comface.store.s3 import access_from, minio_client
+from comface.store.s3 import access_from, connected
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "monmaptool", "ceph", "radosgw", "radosgw-admin")
 ACCESS_KEY, SECRET_KEY = "comface-on-ceph", "a-secret-word-of-this-test-alone"
@@ -48,7 +48,7 @@ def radosgw(folder: Path, bucket: str) -> Iterator[dict[str, str]]:
             "AWS_ENDPOINT_URL": cluster.endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": "us-east-1",
         }  # fmt: skip
-        minio_client(access_from(environment), os.getpid()).make_bucket(bucket)
+        connected(access_from(environment), os.getpid())[0].make_bucket(bucket)
         yield environment
     finally:
         cluster.stop()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from comface.networks import Backbone
 from comface.networks.backbones import ChangeHead, build_backbone, folded
-from comface.networks.names import Backbone
 
 WIDTHS = {"narrow": (1440, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
           "vit_b_16": (768, 224)}  # fmt: skip

@@ -13,7 +13,7 @@ from weight_files import GOLDEN
 
 from comface.artifacts.manifest import file_sha256
 from comface.directions.edits import Edit, make_edit, pose, published_edit, read_direction, swept
-from comface.directions.provenance import check_fitted_for, fitted_for
+from comface.directions.interfacegan import check_fitted_for, fitted_for
 from comface.directions.published import Entry
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.generators import load_generator

@@ -24,8 +24,8 @@ from torch.multiprocessing.spawn import spawn
 
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError, DataError
+from comface.networks import Backbone
 from comface.networks.backbones import build_backbone
-from comface.networks.names import Backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
 from comface.pretrain.config import PretrainConfig

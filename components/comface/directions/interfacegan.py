@@ -131,7 +131,6 @@ def fit_files(
 
 def _check_conditions(conditions: Sequence[Path], generator: str) -> None:
     """Raises ConfigurationError for a condition of another generator than the latents', or of another space."""
-    from comface.directions.provenance import check_fitted_for, fitted_for
     from comface.directions.published import check_published_name, named_space
 
     for path in conditions:
@@ -148,6 +147,19 @@ def _check_conditions(conditions: Sequence[Path], generator: str) -> None:
 def sample_facts(latents: Path) -> dict[str, Any]:
     """What `directions score` says beside its latents (sample.json); empty where it says nothing."""
     return read_facts(latents.parent / SAMPLE)
+
+
+def fitted_for(path: Path) -> str:
+    """The generator that the provenance beside a direction names (`directions fit` writes it); "" where there is none,
+    or where it describes another file."""
+    facts = read_facts(provenance_path(path))
+    return str(facts.get("generator", "")) if facts and facts.get("sha256") == file_sha256(path) else ""
+
+
+def check_fitted_for(name: str, owner: str, generator: str) -> None:
+    """Raises DataError when the direction called `name` was fitted for another generator than `generator`."""
+    if owner not in ("", generator):
+        raise DataError(f"The direction '{name}' was fitted for '{owner}', not for '{generator}'; fit one for it.")
 
 
 def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[np.float64]:

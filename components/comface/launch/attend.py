@@ -115,7 +115,7 @@ class JobLauncher:
     def _attend(self, job: dict[str, Any]) -> None:
         self._forget()
         self._started_s = time.monotonic() - _running_for_s(job)
-        with LogFollower(self.api, lambda: self.pods, self.api.kind.is_rank_0):
+        with LogFollower(self.api, lambda: self.pods):
             while True:
                 reading = self.api.kind.read(job)
                 self.pods = self._pods_of(job)
@@ -144,7 +144,7 @@ class JobLauncher:
     def _pods_of(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         """Without those of an earlier job of the same name, which may still be terminating."""
         made = job["metadata"].get("creationTimestamp", "")
-        pods = self.api.pods(self.api.kind.pod_selector(self.request.name))
+        pods = self.api.pods(f"{self.api.kind.JOB_NAME}={self.request.name}")
         return [pod for pod in pods if pod["metadata"].get("creationTimestamp", "") >= made]
 
     def _is_mine(self, seen: dict[str, Any] | None) -> bool:

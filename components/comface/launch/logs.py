@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class LogFollower:
-    """Follows the pod that `choose` picks, and its successors, until `stop`. Its lifetime is one job's."""
+    """Follows the pod of rank 0, and its successors, until `stop`. Its lifetime is one job's."""
 
-    def __init__(self, api: Api, pods: Callable[[], list[dict[str, Any]]], choose: Callable[[Mapping[str, Any]], bool]):
-        self._api, self._pods, self._choose = api, pods, choose
+    def __init__(self, api: Api, pods: Callable[[], list[dict[str, Any]]]) -> None:
+        self._api, self._pods = api, pods
         self._ending = threading.Event()
         self._last = ""
         self._last_at = 0.0
@@ -43,12 +43,16 @@ class LogFollower:
     def _follow(self) -> None:
         while True:
             ending = self._ending.is_set()
-            pod = next((pod for pod in self._pods() if self._choose(pod) and _has_log(pod)), None)
+            pod = next((pod for pod in self._pods() if self._is_rank_0(pod) and _has_log(pod)), None)
             if pod is not None:
                 self._read(pod["metadata"]["name"])
             if ending:
                 return
             self._ending.wait(min(1.0, self._api.timing.poll_s))
+
+    def _is_rank_0(self, pod: Mapping[str, Any]) -> bool:
+        label, value = self._api.kind.RANK_0
+        return bool(part(pod["metadata"], "labels").get(label) == value)
 
     def _read(self, pod: str) -> None:
         since_s = math.ceil(time.monotonic() - self._last_at) + 2 if self._last else None

@@ -7,7 +7,7 @@ In: environment variables that pipelines/comface.py sets by field path, the pod 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from comface.cluster.client import parts
@@ -64,12 +64,8 @@ def forwarded(task: Any) -> Forwarded:
                 f"The pretrain task has {item['name']} as a plain value; take it from a secret "
                 "(kubernetes.use_secret_as_env)."
             )
-    names = ("resources", "node_selector", "tolerations", "affinity", "volumes", "volume_mounts")
-    return Forwarded(env=env, **{name: getattr(task, name, None) or type(default)() for name, default in _empty(names)})
-
-
-def _empty(names: tuple[str, ...]) -> list[tuple[str, Any]]:
-    return [(name, getattr(Forwarded(), name)) for name in names]
+    given = {each.name: getattr(task, each.name, None) for each in fields(Forwarded)}
+    return Forwarded(**{**{name: value for name, value in given.items() if value}, "env": env})
 
 
 def image_of(pod: Mapping[str, Any]) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from comface.cluster.client import GPU
 from comface.launch.place import CREDENTIALS, STORE_KEYS, STORE_SECRET
 from comface.launch.request import METRICS_PORT, JobRequest
 from comface.runtime.monitoring import METRICS_LABEL, PORT
 
-GPU = "nvidia.com/gpu"
 TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
 GRACE_S = 90
 """Seconds for a process to finish its step and write a checkpoint after SIGTERM; torchrun gives it 30 s."""

@@ -18,6 +18,8 @@ GROUP, VERSION, PLURAL, KIND = "kubeflow.org", "v1", "pytorchjobs", "PyTorchJob"
 CONTAINER = "pytorch"
 OPERATOR = "the training operator"
 DEPLOYMENT = "training-operator"
+JOB_NAME, RANK_0 = "training.kubeflow.org/job-name", ("training.kubeflow.org/replica-type", "master")
+"""Labels of the pods: the name of their job; and what the first of them has."""
 
 
 def render(request: JobRequest) -> dict[str, Any]:
@@ -89,11 +91,3 @@ def read(job: Mapping[str, Any]) -> Reading:
     if "Running" in holds:
         return Reading(Phase.RUNNING)
     return Reading(Phase.STARTING if {"Created", "Restarting"} & holds.keys() else Phase.UNSEEN)
-
-
-def pod_selector(name: str) -> str:
-    return f"training.kubeflow.org/job-name={name}"
-
-
-def is_rank_0(pod: Mapping[str, Any]) -> bool:
-    return part(pod["metadata"], "labels").get("training.kubeflow.org/replica-type") == "master"

@@ -18,6 +18,8 @@ GROUP, VERSION, PLURAL, KIND = "trainer.kubeflow.org", "v1alpha1", "trainjobs", 
 CONTAINER = "node"
 OPERATOR = "the Kubeflow Trainer"
 DEPLOYMENT = "kubeflow-trainer-controller-manager"
+JOB_NAME, RANK_0 = "jobset.sigs.k8s.io/jobset-name", ("batch.kubernetes.io/job-completion-index", "0")
+"""Labels of the pods: the name of their job; and what the first of them has."""
 MANAGER = "comface.io/launcher"
 
 
@@ -73,11 +75,3 @@ def read(job: Mapping[str, Any]) -> Reading:
     if any(part.get("ready") for part in jobs):
         return Reading(Phase.RUNNING)
     return Reading(Phase.STARTING if jobs or status.get("conditions") else Phase.UNSEEN)
-
-
-def pod_selector(name: str) -> str:
-    return f"jobset.sigs.k8s.io/jobset-name={name}"
-
-
-def is_rank_0(pod: Mapping[str, Any]) -> bool:
-    return part(pod["metadata"], "labels").get("batch.kubernetes.io/job-completion-index") == "0"

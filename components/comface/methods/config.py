@@ -9,7 +9,7 @@ from pydantic import Field
 from comface.config.reading import parse
 from comface.config.section import Section, Seed
 from comface.faces.preprocessing import Preprocessing
-from comface.networks.names import Backbone
+from comface.networks import Backbone
 
 if TYPE_CHECKING:
     from comface.artifacts.manifest import Artifact

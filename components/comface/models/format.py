@@ -16,8 +16,8 @@ from comface.config.names import Word
 from comface.errors import DataError
 from comface.faces import preprocessing
 from comface.faces.framing import FRAMING
+from comface.networks import Backbone
 from comface.networks.head import Head
-from comface.networks.names import Backbone
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from comface.config.section import Section, Seed, Small
 from comface.launch.config import Placement
-from comface.networks.names import Backbone
+from comface.networks import Backbone
 
 
 class Augmentation(Section):

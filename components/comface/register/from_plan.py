@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.manifest import open_artifact
 from comface.artifacts.plans import Plan
 from comface.execution import execute
 from comface.execution.pages import write_text
@@ -46,7 +46,7 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
             planned.register_model,
             evaluated,
             open_artifact(backbone, "backbone"),
-            transfers_of(evaluated),
+            [evaluated.input(name, "transfer") for name in evaluated.manifest.inputs],
             datetime.now(UTC),
         )
         result.raise_if_refused()
@@ -56,8 +56,3 @@ def register_model(plan: str, evaluation: str, backbone: str, card_path: str) ->
         return result.version.reference, result.model.pinned
 
     return execute("register", plan, RegisterPlan, work)
-
-
-def transfers_of(evaluation: Artifact) -> list[Artifact]:
-    """Return the transfer results that an evaluation was made from."""
-    return [evaluation.input(name, "transfer") for name in evaluation.manifest.inputs]

@@ -17,7 +17,8 @@ import numpy as np
 from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures
 from comface.screening.measure import Measured
-from comface.screening.verdict import Verdict, alpha_range, described
+from comface.screening.table import described
+from comface.screening.verdict import Verdict, alpha_range
 
 INK, FAINT, LINE = "#1d2329", "#6b7280", "#d8d5cd"
 FACE, IDENTITY, OWN = "#c2410c", "#0b6e8a", "#5b3f8c"

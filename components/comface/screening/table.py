@@ -62,7 +62,7 @@ def _row(facts: AttributeFacts) -> Row:
     cells = (
         facts.generator,
         facts.attribute,
-        f"{_alpha(facts.low)} … {_alpha(facts.high)}" if facts.kept else "dropped",
+        f"{described(facts.low)} … {described(facts.high)}" if facts.kept else "dropped",
         _number(facts.face_found_least, ".2f"),
         _number(facts.identity_least, ".2f"),
         _number(facts.own_sd_per_5_alpha, "+.2f") + _mark(facts) if measured else "not measured",
@@ -80,5 +80,5 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
-def _alpha(value: float) -> str:
+def described(value: float) -> str:
     return "0" if value == 0 else format(value, "+.4g").replace("-", "\N{MINUS SIGN}")

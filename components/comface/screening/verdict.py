@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from comface.screening.config import ScreeningConfig
 from comface.screening.figures import Figures
+from comface.screening.table import described
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,6 @@ def verdict(figures: Figures, config: ScreeningConfig) -> Verdict:
     ends = _ends(figures)
     why = _too_few_faces(figures, config) or _too_narrow(low, high, ends, config) or _not_its_own(figures, config)
     return Verdict(not why, low, high, why or ends)
-
-
-def described(alpha: float) -> str:
-    return "0" if alpha == 0 else f"{alpha:+.4g}".replace("-", "\N{MINUS SIGN}")
 
 
 def alpha_range(judged: Verdict) -> str:

@@ -19,12 +19,12 @@ from xml.etree.ElementTree import ParseError
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.files import failure, make_private_folder
 from comface.store.interface import LARGEST_BYTES, checked_key, ends_early, missing, too_large
-from comface.store.s3_access import Access, access_from, connected, minio_client
+from comface.store.s3_access import Access, access_from, connected
 from comface.store.s3_answers import FULL, Passing, no_access
 from comface.store.s3_body import Body
 from comface.store.s3_http import GaveUp, PatientPool
 
-__all__ = ["Access", "S3Store", "access_from", "minio_client"]
+__all__ = ["Access", "S3Store", "access_from", "connected"]
 
 T = TypeVar("T")
 ABSENT = ("NoSuchKey", "NoSuchObject", "NotFound")
@@ -51,7 +51,7 @@ class S3Store:
     def client(self) -> Any:
         """One client per process: a forked worker must not share its parent's connections, or it would read answers
         meant for another process."""
-        return minio_client(self.access, os.getpid())
+        return connected(self.access, os.getpid())[0]
 
     @property
     def pool(self) -> PatientPool:

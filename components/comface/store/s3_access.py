@@ -114,10 +114,6 @@ def connected(access: Access, process: int) -> tuple[Any, PatientPool]:
     return client, pool
 
 
-def minio_client(access: Access, process: int) -> Any:
-    return connected(access, process)[0]
-
-
 class IdentityPool(PatientPool):
     """Connections to the credentials endpoint, which is not an S3 API. The client puts the identity token into the URL,
     which proxies may log; this class moves it into the request body."""

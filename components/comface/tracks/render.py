@@ -29,7 +29,7 @@ from comface.directions.edits import (
     read_direction,
     swept,
 )
-from comface.directions.provenance import check_fitted_for, fitted_for
+from comface.directions.interfacegan import check_fitted_for, fitted_for
 from comface.directions.published import check_published_name, entry_for, named_space
 from comface.errors import ConfigurationError, DataError
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes

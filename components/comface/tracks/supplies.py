@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from comface.artifacts.manifest import StoredObject, file_sha256, local_copy
-from comface.directions.provenance import check_fitted_for
+from comface.directions.interfacegan import check_fitted_for
 from comface.directions.published import Entry, attribute_name, entry_for, weight_files
 from comface.errors import ConfigurationError, DataError
 from comface.files import check_file, make_private_folder

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from comface.datasets.config import RehearseConfig
 from comface.datasets.rehearsal.camera import Lens, jpeg, photograph, render_px
-from comface.datasets.rehearsal.subjects import Conditions, male, person, subject_rng, under
+from comface.datasets.rehearsal.subjects import Conditions, drawn, male, person, subject_rng, under
 from comface.generators import to_uint8
 from comface.generators.procedural import FaceParameters, render_parameters
 from comface.generators.procedural.physiology import swollen
@@ -103,7 +103,7 @@ def photos_of(
     dry = torch.tensor([w.weight_kg - w.water_kg for w in weighings]).repeat_interleave(frames)
     count = len(water)
     age = torch.full((count,), float(rng.uniform(42, 78)))
-    calm = torch.from_numpy(rng.uniform(0, 1.0, count).astype(np.float32))
+    calm = drawn(rng, count, 0, 1.0)
     name = f"edema-{which}"
     faces = person(config.seed, name, number, count, age_years=age, weight_kg=dry.float(), au12=calm, au6=0.4 * calm)
     faces = swollen(faces, water.float())
@@ -122,7 +122,7 @@ def _in_ward(faces: FaceParameters, frames: int, rng: np.random.Generator) -> Fa
     faces = replace(faces, **{name: getattr(faces, name)[first] for name in scene + wall})
 
     def draw(low: float, high: float) -> torch.Tensor:
-        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32))[first]
+        return drawn(rng, count, low, high)[first]
 
     return replace(
         faces,

@@ -9,6 +9,7 @@ light, hair, glasses, beard, expression, colour or gray film); age shows in wrin
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from comface.datasets.config import RehearseConfig
 from comface.datasets.rehearsal.camera import Lens, jpeg, moved, photograph, render_px
-from comface.datasets.rehearsal.subjects import Conditions, person, subject_rng, under
+from comface.datasets.rehearsal.subjects import Conditions, drawn, person, subject_rng, under
 from comface.generators import to_uint8
 from comface.generators.procedural import FaceParameters, landmarks_68, render_parameters
 from comface.runtime.progress import shown
@@ -71,7 +72,7 @@ def photos_of(
     count = len(ages_N)
     # born some time during the year that the label names
     age = torch.from_numpy((ages_N + rng.uniform(0, 1, count)).astype(np.float32))
-    smile = torch.from_numpy(rng.uniform(0, 3.5, count).astype(np.float32))
+    smile = drawn(rng, count, 0, 3.5)
     faces = person(config.seed, "fgnet", number, count, age_years=age, au12=smile, au6=0.5 * smile)
     faces = under(_lived(faces, rng), CONDITIONS, rng)
     side = render_px(config.image_size_px)
@@ -83,11 +84,7 @@ def photos_of(
 
 def _lived(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
     """What changes from photo to photo and is not age."""
-    count = len(faces)
-
-    def draw(low: float, high: float) -> torch.Tensor:
-        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32))
-
+    draw = functools.partial(drawn, rng, len(faces))
     return replace(
         faces,
         hair_cm=faces.hair_cm + draw(-2.5, 2.5),

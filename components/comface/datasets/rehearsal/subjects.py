@@ -6,6 +6,7 @@ generator whose seed is a function of those three, so no person of pre-training 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,13 +50,10 @@ def male(seed: int, dataset: str, number: int) -> float:
 
 def under(faces: FaceParameters, conditions: Conditions, rng: np.random.Generator) -> FaceParameters:
     """Every photo under its own pose, framing, light and wall."""
-    count, c = len(faces), conditions
+    c, between = conditions, functools.partial(drawn, rng, len(faces))
 
     def spread(reach: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(-reach, reach, count).astype(np.float32))
-
-    def between(low: float, high: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32))
+        return between(-reach, reach)
 
     return replace(
         faces,
@@ -78,6 +76,11 @@ def under(faces: FaceParameters, conditions: Conditions, rng: np.random.Generato
         wall_pattern=between(0.5, 1.4),
         wall_phase=spread(3.0),
     )
+
+
+def drawn(rng: np.random.Generator, count: int, low: float, high: float) -> Tensor:
+    """(N,), uniform in [low, high)."""
+    return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32))
 
 
 def wander(count: int, reach: float, rng: np.random.Generator, smooth: int = 15) -> Tensor:
