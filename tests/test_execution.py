@@ -81,7 +81,7 @@ def test_a_store_that_cannot_take_the_record_hides_nothing(capsys: pytest.Captur
     assert ended.value.code == 65
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong\\.", lines[0])
-    assert re.match(f"{TIME} WARNING shard: The failure could not be recorded either: ", lines[1])
+    assert re.match(f"{TIME} WARNING shard: The failure could not be recorded: ", lines[1])
 
 
 def test_a_defect_of_ours_is_recorded_with_code_1_and_asks_for_a_report(
@@ -173,7 +173,7 @@ def test_what_failed_for_good_is_not_tried_again_in_the_same_run(
     assert len(calls) == 1
     said = capsys.readouterr().err
     assert said.count("ERROR shard: The thing is wrong; mend it.\n") == 3
-    assert said.count("found by an earlier attempt") == 2
+    assert said.count("An earlier attempt reported this error") == 2
     assert attempt(store, None, calls, run="run-2") == 0, "another run is another matter"
 
 

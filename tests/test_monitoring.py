@@ -114,7 +114,7 @@ def test_a_last_word_that_nobody_reads_is_not_waited_for_longer_than_said(served
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "9464.0", "²"])
 def test_a_port_that_is_none_is_said_in_one_sentence(port: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{PORT} is .* no port"):
+    with pytest.raises(ConfigurationError, match=f"{PORT} is .* not a port number"):
         open_monitor({PORT: port})
 
 

@@ -41,7 +41,7 @@ def ended(arguments: str, tmp_path: Path, **options: object) -> tuple[int, str]:
 def test_a_full_standard_output_is_one_sentence_and_code_75(arguments: str, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         code, said = ended(arguments, tmp_path, stdout=full)
-    assert said == "comface: The output cannot be written (No space left on device); free some room, then run again.\n"
+    assert said == "comface: The output cannot be written (No space left on device); free some space, then run again.\n"
     assert code == 75
 
 

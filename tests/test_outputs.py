@@ -86,10 +86,10 @@ def test_nothing_is_written_into_an_artifact(words: str, folder: Path, capsys: p
     for path in (manifest, place):
         path.write_text("{}")
     assert main(words.replace("OUT", "model/0123/heads/smile.npy").split()) == 64
-    assert "--output 'model/0123/heads/smile.npy' lies in the artifact" in " ".join(capsys.readouterr().err.split())
+    assert "--output 'model/0123/heads/smile.npy' is inside the artifact" in " ".join(capsys.readouterr().err.split())
     assert place.read_text() == "{}"
     for path in (manifest, folder / "registry/comface/v1.json"):
-        with pytest.raises(ConfigurationError, match="lies in the artifact"):
+        with pytest.raises(ConfigurationError, match="is inside the artifact"):
             check_output(path, [])
 
 

@@ -336,7 +336,7 @@ def test_a_photo_that_may_not_be_read_is_a_matter_of_configuration(tmp_path: Pat
     os.seteuid(65534)
     try:
         for name in ("closed/photo.jpg", "closed.jpg"):
-            with pytest.raises(ConfigurationError, match="may not be read; check its owner and mode"):
+            with pytest.raises(ConfigurationError, match="is not readable; check its owner and mode"):
                 read_photo(tmp_path / name)
     finally:
         os.seteuid(0)

@@ -55,7 +55,7 @@ def test_a_line_is_counted_as_an_editor_counts_it(tmp_path: Path) -> None:
     read = table(tmp_path, b'sep=,\r\n\r\nseed,score\r\n1,"a\r\nb"\r\n\r\n2,x\r\n')
     assert [row.line for row in read.rows] == [5, 7]
     with pytest.raises(
-        DataError, match=r"^Line 5 of the table has no number in the column 'score'; write one in digits"
+        DataError, match=r"^Line 5 of the table has no number in the column 'score'; write a number in digits"
     ):
         read.numbers("score")
 
@@ -67,8 +67,8 @@ def test_an_assumption_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture
         assert read_table(path, "The table", ("seed", "score")).numbers("score") == [0.5, 1.5]
     said = [line.partition(" WARNING ")[2] for line in capfd.readouterr().err.splitlines()]
     assert said == [
-        f"'{path}' was read as Windows-1252, as it is not UTF-8",
-        f"'{path}' was read with ';' between its columns",
+        f"'{path}' was read as Windows-1252, because it is not UTF-8",
+        f"'{path}' was read with ';' as the column separator",
         f"'{path}' was read with decimal commas",
     ]
 
@@ -90,17 +90,17 @@ def test_a_cell_of_any_length_is_read(tmp_path: Path, size: int) -> None:
         (b"seed,score,score\n1,2\n", "has two columns 'score'"),
         (b"The study of May\n\nseed,score\n1,2\n", "has none of the columns seed, score; its first line must name"),
         (b"seed|score\n1|2\n", "must name its columns, separated by commas, semicolons or tabs"),
-        (b"seed,score\n1,2\nSeed,Score\n", "Line 3 of the table names the columns again; delete it"),
-        (b"seed,score\n", "has no row below its first line"),
-        (b"seed,score\n1,2\n" + bytes(600), "is no text in UTF-8"),
+        (b"seed,score\n1,2\nSeed,Score\n", "Line 3 of the table repeats the column names; delete it"),
+        (b"seed,score\n", "has no rows below its first line"),
+        (b"seed,score\n1,2\n" + bytes(600), "is not text in UTF-8"),
         (b"seed,score,,x\n1,2,3,4\n", "Column 3 of the table has cells but no name"),
         (b"seed,score\n1,2,3\n", "Line 2 of the table has 3 columns instead of 2"),
         (b"seed,score\n1\n", "Line 2 of the table has 1 columns instead of 2"),
-        (b'seed,score\n1,"2\n3,4\n', "Line 3 of the table has a quotation mark that is not closed"),
+        (b'seed,score\n1,"2\n3,4\n', "Line 3 of the table has an unclosed quotation mark"),
         (b"PK\x03\x04" + bytes(100), "is a workbook"),
         (b"\xd0\xcf\x11\xe0" + bytes(100), "is a workbook"),
-        (b"seed,score\n\x01\x02,3\n", "is no text in UTF-8"),
-        (b"seed,score\n\x81\x8d,3\n", "is no text in UTF-8"),
+        (b"seed,score\n\x01\x02,3\n", "is not text in UTF-8"),
+        (b"seed,score\n\x81\x8d,3\n", "is not text in UTF-8"),
     ],
 )
 def test_what_is_no_such_table_is_refused_for_the_right_reason(tmp_path: Path, data: bytes, sentence: str) -> None:
@@ -122,14 +122,16 @@ def test_a_column_whose_name_differs_in_brackets_alone_is_no_second_one(tmp_path
 
 def test_a_comma_that_may_separate_thousands_is_refused(tmp_path: Path) -> None:
     read = table(tmp_path, b'seed,score\n1,"1,234"\n')
-    with pytest.raises(DataError, match=r"^Line 2 of the table has a number in the column 'score' whose comma may"):
+    with pytest.raises(
+        DataError, match=r"^Line 2 of the table has an ambiguous number in the column 'score': its comma may"
+    ):
         read.numbers("score")
 
 
 def test_points_and_commas_in_one_column_are_refused(tmp_path: Path) -> None:
     read = table(tmp_path, b"seed;score\n1;1.500\n2;1,5\n")
     with pytest.raises(
-        DataError, match="Lines 2 and 3 of the table write the numbers of 'score' with a point and with"
+        DataError, match="Lines 2 and 3 of the table write the numbers of 'score' with a decimal point and with"
     ):
         read.numbers("score")
 
@@ -137,7 +139,7 @@ def test_points_and_commas_in_one_column_are_refused(tmp_path: Path) -> None:
 def test_a_table_that_is_too_large_or_no_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(DataError, match=r"more than the 64\.0 MB"):
+    with pytest.raises(DataError, match=r"more than the limit of 64\.0 MB"):
         read_table(tmp_path / "large.csv", "The table", ("seed",))
     with pytest.raises(ConfigurationError, match="The table '/dev/zero' is not a regular file"):
         read_table(Path("/dev/zero"), "The table", ("seed",), ConfigurationError)

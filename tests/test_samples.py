@@ -120,7 +120,7 @@ def test_a_table_gives_the_latents_that_render_shows_for_its_seeds(tmp_path: Pat
     ("text", "sentence"),
     [
         ("", "has none of the columns seed, score"),
-        ("seed,score\n", "has no row below its first line"),
+        ("seed,score\n", "has no rows below its first line"),
         ("a,b\n1,2\n", "has none of the columns seed, score"),
         ("seed,value\n1,2\n", "has no column 'score'; its other columns are: value"),
         ("seed,score\n-1,2\n", "Line 2 .* has no seed"),

@@ -457,7 +457,7 @@ def test_each_failure_of_the_disk_has_its_branch_of_the_tree(number: int, kind: 
 
 def test_a_place_that_is_mounted_read_only_is_said_to_be_so() -> None:
     error = failure(OSError(errno.EROFS, os.strerror(errno.EROFS)), "'faces.npy' of file:///runs")
-    assert str(error).startswith("The place of 'faces.npy' of file:///runs is mounted read-only; ")
+    assert str(error).startswith("The file system of 'faces.npy' of file:///runs is mounted read-only; ")
 
 
 def test_a_file_where_a_folder_should_be_is_a_sentence(tmp_path: Path) -> None:

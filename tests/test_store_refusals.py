@@ -444,7 +444,7 @@ def test_an_identity_that_is_refused_says_so_without_its_token(no_keys: pytest.M
         (os.mkfifo, "is not a regular file"),
         (os.mkdir, "is a folder"),
         (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
-        (lambda path: path.write_bytes(bytes(1 << 20)), "more than the 0.1 MB that such a file may have"),
+        (lambda path: path.write_bytes(bytes(1 << 20)), "more than the limit of 0.1 MB for such a file"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "its token file or the response cannot be read"),
     ],
     ids=["none", "empty", "FIFO", "folder", "device", "large", "no text"],

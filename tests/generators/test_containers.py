@@ -141,7 +141,7 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     for value in (float("nan"), float("inf")):
         state = stylegan1_state()
         state["synthesis.layer1.epilogue.bias"][0] = value
-        with pytest.raises(Refused, match=r"synthesis\.layer1\.epilogue\.bias' holds NaN or infinity"):
+        with pytest.raises(Refused, match=r"synthesis\.layer1\.epilogue\.bias' contains NaN or infinity"):
             parse(torch_file(state, zipped=True))
     too_large = {name: tensor.double() for name, tensor in stylegan1_state().items()}
     too_large["mapping.dense0.wscale.bias"][0] = 1e300

@@ -162,7 +162,7 @@ def test_resolve_finds_a_function_without_running_its_module(write_module) -> No
     ("name", "told"),
     [
         ("nowhere.lab:encoder", "needs the module 'nowhere.lab', which is not on the Python path; install it"),
-        ("subprocess:run", "names a module of Python itself"),
+        ("subprocess:run", "is in a module of Python's standard library"),
         ("comface.seeds:encoder", "needs 'encoder', which .*seeds.py does not define"),
         ("timm:resnet19", "timm has no model 'resnet19'; .*for example resnet1"),
     ],

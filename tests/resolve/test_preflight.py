@@ -253,7 +253,7 @@ def test_the_profiles_contradict_nothing() -> None:
 @pytest.mark.parametrize("field", ["transfer.methods=[scratch, comface, scratch]", "transfer.tasks=[age, age]",
                                    "transfer.modes=[linear, linear]"])  # fmt: skip
 def test_what_is_named_twice_is_refused(field: str) -> None:
-    with pytest.raises(ConfigurationError, match="is named twice; name it once"):
+    with pytest.raises(ConfigurationError, match="is listed twice; list it once"):
         laptop(field)
 
 

@@ -127,7 +127,7 @@ def test_a_secret_in_any_parameter_is_refused_before_anything_is_sent_and_never_
     given = [way[0], way[1].format(leak)]
     for command in (["submit"], ["schedule", "create", "weekly", "--cron", "0 0 2 * * 1"]):
         sentence = said(capsys, 64, *command, "--endpoint", server.endpoint, *given)
-        assert "carries credentials" in sentence
+        assert "contains credentials" in sentence
         assert SECRET not in sentence
     if way[0] == "--set":
         assert SECRET not in said(capsys, 64, "run", *given)
@@ -136,10 +136,10 @@ def test_a_secret_in_any_parameter_is_refused_before_anything_is_sent_and_never_
 
 def test_the_first_step_refuses_a_secret_of_kfps_own_form() -> None:
     for values in ({"data.fgnet.uri": LEAKS[0]}, {"data": {"fgnet": {"uri": LEAKS[3]}}}):
-        with pytest.raises(ConfigurationError, match="carries credentials") as caught:
+        with pytest.raises(ConfigurationError, match="contains credentials") as caught:
             configure(Parameters("laptop", values))
         assert SECRET not in str(caught.value)
-    with pytest.raises(ConfigurationError, match="carries credentials"):
+    with pytest.raises(ConfigurationError, match="contains credentials"):
         configure(Parameters("laptop", {}, data={"fgnet": {"layout": "fgnet", "uri": LEAKS[0]}}))
 
 
@@ -156,7 +156,7 @@ def test_what_is_called_a_secret_is_one(
     server: KfpServer, capsys: pytest.CaptureFixture[str], given: tuple[str, str]
 ) -> None:
     sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint, *given)
-    assert "carries credentials" in sentence
+    assert "contains credentials" in sentence
     assert SECRET not in sentence
     assert server.requests == []
 

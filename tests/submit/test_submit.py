@@ -193,7 +193,7 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
         (["--experiment", "x" * 200], "is not one that KFP can show; use 1 to 100 printable characters"),
         (["--name", "a\x1b[2J"], "The name 'a\\x1b[2J' is not one that KFP can show"),
         (["--name", " "], "The name ' ' is not one that KFP can show"),
-        (["--name", "s3://key:word@b/x"], "The value of name carries credentials"),
+        (["--name", "s3://key:word@b/x"], "The value of name contains credentials"),
         (["--param", "run_name=My Model"], "'register.name' is wrong"),
     ],
 )

@@ -243,13 +243,13 @@ def test_tables_as_spreadsheets_write_them_give_the_same_photos_and_say_what_was
     folder = edema_case(tmp_path, "weights_semicolon_comma.csv")
     assert [(p.subject, p.phase, p.labels) for p in photos_of(source("edema", folder))] == wanted
     said = capfd.readouterr().err
-    assert "was read with ';' between its columns" in said
+    assert "was read with ';' as the column separator" in said
     assert "was read with decimal commas" in said
     shutil.copy(CASES / "edema/weights_cp1252.csv", folder / "weights.csv")
     (folder / "p0").rename(folder / "Mu\N{COMBINING DIAERESIS}ller")  # as macOS writes it
     assert sorted({p.subject for p in photos_of(source("edema", folder))}) == ["Müller", "p1", "p2", "p3", "p4"]
     said = capfd.readouterr().err
-    assert "was read as Windows-1252, as it is not UTF-8" in said
+    assert "was read as Windows-1252, because it is not UTF-8" in said
     assert "ller" not in said
 
 
@@ -340,7 +340,7 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
         ("subject,file,smile\n,a/1.jpg,1\n", "Line 2 of labels.csv .* lacks a subject"),
         ("subject,file,smile\nJane,a/1.jpg,1e308\n", "Line 2 of labels.csv .* a number beyond 1,000,000,000"),
         ("subject,file,smile\nJane,a/1.jpg,70 kg\n", "Line 2 of labels.csv .* no number"),
-        ("subject,file,smile\n", "has no row below its first line"),
+        ("subject,file,smile\n", "has no rows below its first line"),
     ],
 )
 def test_a_wrong_line_of_labels_is_named_without_its_content(tmp_path, save_jpeg, text, sentence):
@@ -421,7 +421,7 @@ def test_what_may_not_be_read_is_a_matter_of_configuration_and_names_no_patient(
     (folder / closed).chmod(0o000)
     os.seteuid(65534)
     try:
-        with pytest.raises(ConfigurationError, match="may not be read; check its owner and mode") as raised:
+        with pytest.raises(ConfigurationError, match="is not readable; check its owner and mode") as raised:
             photos_of(source("edema", folder))
         assert "p0" not in str(raised.value)
     finally:

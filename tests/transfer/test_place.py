@@ -95,18 +95,16 @@ def test_the_cache_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     folder.chmod(0o755)
     assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o700
     folder.chmod(0o777)
-    with pytest.raises(
-        ConfigurationError, match=f"The cache folder '{folder}' belongs to another user, can be written"
-    ):
+    with pytest.raises(ConfigurationError, match=f"The cache folder '{folder}' belongs to another user, is writable"):
         cache_folder()
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigurationError, match="or is no folder; delete it, or set TMPDIR"):
+    with pytest.raises(ConfigurationError, match="or is not a folder; delete it, or set TMPDIR"):
         cache_folder()
     folder.unlink()
     folder.write_text("a file")
-    with pytest.raises(ConfigurationError, match="or is no folder"):
+    with pytest.raises(ConfigurationError, match="or is not a folder"):
         cache_folder()
 
 

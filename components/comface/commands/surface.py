@@ -200,7 +200,7 @@ def _check_scratch() -> None:
             file.write(bytes(1 << 16))
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise TryAgain(f"TMPDIR, '{folder}', is full; free some room there, or set it to another folder.") from None
+            raise TryAgain(f"TMPDIR, '{folder}', is full; free space there, or set it to another folder.") from None
         raise ConfigurationError(
             f"TMPDIR, '{folder}', cannot be written ({error.strerror}); set it to a folder that can, or unset it."
         ) from None

@@ -1,4 +1,4 @@
-"""One text for one value, so that its digest is a name for it."""
+"""Canonical JSON: equal values have equal text, so that a digest of the text identifies the value."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, NaN refused."""
+    """The canonical JSON of `value`: sorted keys, no white space. Raises ValueError for NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)

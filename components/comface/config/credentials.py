@@ -1,7 +1,6 @@
-"""Secrets that do not belong into a parameter: KFP stores and shows every parameter, and logs repeat them.
+"""Refuse secrets in parameters, because KFP stores and shows every parameter and logs repeat them.
 
-In: whatever a person gave as parameters or overrides. Out: nothing, or ConfigurationError, which names the parameter
-and never its value.
+In: parameters or overrides from a user. Out: nothing, or ConfigurationError that names the parameter, never its value.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from urllib.parse import unquote
 from comface.errors import ConfigurationError
 
 IN_A_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s?#'\"{}:]*:[^/\s?#'\"{}@]*@|\bs3:/{1,3}[^/\s?#]*@", re.IGNORECASE)
-"""`scheme://user:password@host`; for s3 any user, as the store refuses it. Linear in the text, whatever it is."""
+"""`scheme://user:password@host`; for s3 any user, because the store refuses it. Runs in linear time on any text."""
 IN_A_QUERY = re.compile(
     r"[?&;](x-amz-(signature|credential|security-token)|awsaccesskeyid|signature|x-goog-(signature|credential)|sig|"
     r"(access_?|auth_?|id_?)?token|api_?key|pass(word|wd)?|(client_?)?secret)=",
     re.IGNORECASE,
 )
-"""A presigned URL (AWS, Google, Azure), or a word for a secret."""
+"""A presigned URL (AWS, Google, Azure), or a query parameter named like a secret."""
 A_KEY = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b")
-"""An access key of AWS by itself."""
+"""An AWS access key ID."""
 NAMED = re.compile(
     r"(secret_?(access_?)?key|(session|access|auth|security)_?token|password|passwd|api_?key|client_?secret)\b",
     re.IGNORECASE,
 )
-"""What a secret is called: the name of a field, or a word before '=' or ':'."""
+"""Names of secrets: a field's name, or a word before '=' or ':'."""
 ASSIGNED = re.compile(NAMED.pattern + r"['\"]?\s*[=:]", re.IGNORECASE)
 FIELD = re.compile(r"[\w.\[\]-]{1,80}")
 
@@ -39,18 +38,18 @@ def carries_credentials(text: str) -> bool:
 
 
 def refuse_credentials(values: Mapping[str, Any]) -> None:
-    """`values`: parameters by name, at any depth. Raises ConfigurationError for the first that carries a secret."""
+    """`values`: parameters by name, possibly nested. Raises ConfigurationError for the first that contains a secret."""
     for name, value in values.items():
         if _anywhere(value) or _names_one(name):
             shown = name if FIELD.fullmatch(name) else "a parameter"
             raise ConfigurationError(
-                f"The value of {shown} carries credentials, which everybody could read who sees the run; take them out "
+                f"The value of {shown} contains credentials, which anyone who can see the run could read; remove them "
                 "and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret comface-store)."
             )
 
 
 def override_values(lines: Iterable[str]) -> dict[str, str]:
-    """`field=value` words by field, for refuse_credentials, before anything else reads or repeats them."""
+    """`field=value` overrides by field, for refuse_credentials, before any other code reads or repeats them."""
     return {line.partition("=")[0]: line for line in lines}
 
 

@@ -1,7 +1,7 @@
-"""A registry: what exists of one kind (methods, generators, layouts, tasks), one entry per file, by name.
+"""A registry of one kind of thing (methods, generators, layouts, tasks): entries by name, one per file.
 
-In: the kind's word and, per name, where its entry stands ("module:attribute"). Asking for names imports nothing; asking
-for an entry imports its file. An `Entries` among the metadata of a field's type says what the field may be.
+In: the kind's name and, for each entry, its location ("module:attribute"). Listing the names imports nothing; getting
+an entry imports its module. An `Entries` in the metadata of a field's type defines the field's allowed values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ E = TypeVar("E")
 
 
 class Entries(Generic[E]):
-    """`what`: one of the kind in a sentence ("method"). Names keep the order in which they are given."""
+    """`what`: the kind in the singular, for messages ("method"). Names keep the given order."""
 
     def __init__(self, what: str, places: Mapping[str, str]) -> None:
         self.what = what
@@ -34,7 +34,7 @@ class Entries(Generic[E]):
         return name in self._places or name in self._added
 
     def __getitem__(self, name: str) -> E:
-        """Raises ConfigurationError, with the choices, for a name that no entry has."""
+        """The entry `name`. Raises ConfigurationError that lists the choices for an unknown name."""
         if name in self._added:
             return self._added[name]
         if name not in self._places:
@@ -50,17 +50,17 @@ class Entries(Generic[E]):
         return {name: self[name] for name in self}
 
     def add(self, name: str, entry: E) -> None:
-        """An entry of this process alone, whose file lies outside this package."""
+        """Add an entry from outside this package, for this process only."""
         if name in self:
             raise ConfigurationError(f"There is a {self.what} '{name}' already; choose another name.")
         self._added[name] = entry
 
     def remove(self, name: str) -> None:
-        """Takes back what `add` added."""
+        """Remove an entry that `add` added."""
         del self._added[name]
 
     def known(self, name: str) -> str:
-        """For a field's type: `name` itself. Raises ValueError for another."""
+        """Validator for a field's type: returns `name`. Raises ValueError for an unknown name."""
         if name not in self:
             raise ValueError(in_field(self.unknown(name)))
         return name
@@ -79,6 +79,6 @@ def findable(find: Callable[[str], Any]) -> AfterValidator:
 
 
 def in_field(error: object) -> str:
-    """A sentence as the configuration's reader continues it, after the field's name."""
+    """A message without its capital and full stop, to follow a field's name."""
     text = str(error).rstrip(".")
     return f"{text[:1].lower()}{text[1:]}"

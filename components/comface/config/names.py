@@ -1,7 +1,7 @@
-"""Names and other words that people give, as fields of the configuration; and how any word is shown elsewhere.
+"""Validation of names and other text in the configuration, and safe display of any text.
 
-In: text from a configuration, a table, a file's name. Out: types that refuse what would be a path, a command, a formula
-or a terminal code further on; and text that is safe on a terminal, in a CSV cell and in Markdown.
+In: text from a configuration, a table or a file name. Out: field types that refuse text that could act as a path, a
+command, a formula or a terminal code; and text that is safe on a terminal, in a CSV cell and in Markdown.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 LONGEST_NAME = 63
-"""Of a DNS label, so that a name can become part of a job's, a folder's or a label's."""
+"""Limit of a DNS label, so that a name can be part of the name of a job, a folder or a label."""
 LONGEST_PLACE = 1024
 LONGEST_PART_BYTES = 255
-"""Of one part of a path, on every file system."""
+"""Limit of one path component on common file systems."""
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -50,37 +50,37 @@ def _attribute(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """Printable text of one line; empty where the field may be empty."""
+    """One line of printable text; may be empty."""
     if len(text) > 2 * LONGEST_NAME or not text.isprintable() or text != text.strip():
         raise ValueError(
-            f"{quoted(text)} is not a word to print; use at most {2 * LONGEST_NAME} printable characters, without "
-            "spaces at the ends"
+            f"{quoted(text)} is not printable text; use at most {2 * LONGEST_NAME} printable characters, without "
+            "leading or trailing spaces"
         )
     return text
 
 
 def _label(text: str) -> str:
-    """In lower case: the columns of a table count without case."""
+    """A label in lower case, because column names ignore case."""
     if "/" in text or "\\" in text:
-        raise ValueError(f"{quoted(text)} is not a label; a label has no '/' and no '\\'")
+        raise ValueError(f"{quoted(text)} is not a label; use no '/' and no '\\'")
     return _word(text).casefold()
 
 
 def _resource(text: str) -> str:
-    """The name of something in a cluster, or of an image."""
+    """The name of a Kubernetes resource or of a container image."""
     if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._:/@-]{0,252})?", text):
-        raise ValueError(f"{quoted(text)} is not a name that Kubernetes or a registry knows; see docs/launcher.md")
+        raise ValueError(f"{quoted(text)} is not a valid name for Kubernetes or an image; see docs/launcher.md")
     return text
 
 
 def _place(text: str) -> str:
-    """A path, file:///path or s3://bucket/prefix. A user before an '@' is not repeated: it may be a secret."""
+    """A path, file:///path or s3://bucket/prefix. Messages do not repeat text with an '@': it may contain a secret."""
     parts = (len(part.encode(errors="replace")) for part in text.split("/"))
     if len(text) > LONGEST_PLACE or not text.isprintable() or max(parts) > LONGEST_PART_BYTES:
-        raise ValueError(f"{quoted(text)} is not a place; give file:///absolute/path, s3://bucket/prefix or a path")
+        raise ValueError(f"{quoted(text)} is not a location; give file:///absolute/path, s3://bucket/prefix or a path")
     scheme = re.match("[A-Za-z][A-Za-z0-9+.-]*:", text)
     if scheme and not re.match(r"file:(//(localhost)?)?/(?!/)|file:/+$|s3://[^/]", text):
-        told = "the place given" if "@" in text else quoted(text)
+        told = "the given location" if "@" in text else quoted(text)
         raise ValueError(
             f"{told} is neither file:///absolute/path nor s3://bucket/prefix; give one of these, or a path"
         )
@@ -98,28 +98,28 @@ Place = Annotated[str, AfterValidator(_place)]
 
 
 def printable(text: str) -> str:
-    """`text` with every character that a terminal would obey, or not show, as its escape (\\x1b, \\n, \\u202e)."""
+    """`text` with every control or non-printing character escaped (\\x1b, \\n, \\u202e)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(text: str, longest: int = 60) -> str:
-    """A word that somebody gave, in a sentence: in quotes, printable, shortened."""
+    """User text for a message: quoted, printable, shortened to `longest` characters."""
     return f"'{printable(text[:longest])}{'…' if len(text) > longest else ''}'"
 
 
 def csv_cell(text: str) -> str:
-    """Text that a spreadsheet shows instead of running it: a formula gets an apostrophe before it."""
+    """Text that a spreadsheet shows instead of evaluating: a formula gets a leading apostrophe."""
     text = printable(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not NUMBER.fullmatch(text) else text
 
 
 def markdown_cell(text: object) -> str:
-    """Text in Markdown that stays text: no HTML, no new cell, no new line."""
+    """Text escaped for a Markdown table cell: no HTML, no cell separator, no line break."""
     return html.escape(printable(str(text)), quote=False).replace("|", "\\|").replace("`", "\\`")
 
 
 def place_uri(place: str) -> str:
-    """A plain path as a file:// URI; anything else (a URI, what looks like one, nothing) as it is."""
+    """A plain path as a file:// URI; any other text (a URI, text that looks like one, empty text) unchanged."""
     if not place.strip() or re.match("[A-Za-z][A-Za-z0-9+.-]*:", place) or "@" in place.partition("/")[0]:
         return place
     return Path(os.path.abspath(Path(place).expanduser())).as_uri()

@@ -1,9 +1,9 @@
-"""`module:function` in a configuration: a function of a user's own module, for what no file of this package does.
+"""`module:function` in a configuration: a function from a user's module that extends this package.
 
-The module is found on the Python path, as `import` finds it; the current folder is not added to it, so that what a run
-imports does not depend on where it was started. On a cluster the module belongs into the image. What the function makes
-is decided by the module's constant REVISION where it has one, else by the module's source: a change of either makes
-the artifacts anew.
+The module is imported from the Python path. The current folder is not added to the path, so that a run's imports do not
+depend on where it was started. On a cluster, add the module to the image. The address of an artifact made with the
+function contains the module's constant REVISION, or the sha256 of the module's source if it has none; a change of
+either makes the artifacts again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFERENCE = re.compile(r"(?=.{3,120}$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*
 
 @dataclass(frozen=True)
 class Outside:
-    """`what`: the kind of thing in a sentence, "method". Every method raises ConfigurationError, one sentence."""
+    """`what`: the kind of thing, for messages ("method"). Every method of this class raises ConfigurationError."""
 
     what: str
     reference: str
@@ -42,18 +42,18 @@ class Outside:
         return f"The {self.what} '{self.reference}'"
 
     def source(self) -> Path:
-        """The file of the module, which defines the function. Only the packages around the module are run."""
+        """The module's file, after checking that it defines the function. Imports only the module's parent packages."""
         module, _, function = self.reference.partition(":")
         if module.partition(".")[0] in sys.stdlib_module_names:
-            raise ConfigurationError(f"{self} names a module of Python itself; name one of your own.")
+            raise ConfigurationError(f"{self} is in a module of Python's standard library; name your own module.")
         try:
             spec = importlib.util.find_spec(module)
         except ImportError:
             spec = None
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             raise ConfigurationError(
-                f"{self} needs the module '{module}', which is not on the Python path; install it, or put its folder "
-                "on PYTHONPATH (on a cluster: into the image)."
+                f"{self} needs the module '{module}', which is not on the Python path; install it, or add its folder "
+                "to PYTHONPATH (on a cluster: add it to the image)."
             )
         path = Path(spec.origin)
         if function not in {name for node in self._tree(path).body for name in _names(node)}:
@@ -61,7 +61,7 @@ class Outside:
         return path
 
     def decided_by(self) -> dict[str, Any]:
-        """What stands in an address for the function."""
+        """The function's part of an artifact's address: its REVISION or the sha256 of its source."""
         path = self.source()
         for node in self._tree(path).body:
             if "REVISION" in _names(node) and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
@@ -69,7 +69,7 @@ class Outside:
         return {"source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def call(self, *arguments: Any) -> Any:
-        """What the function gives. The error of a function is told with its type; its traceback is kept as a cause."""
+        """The function's result. An exception becomes a ConfigurationError with its type; it is kept as the cause."""
         self.source()
         module, _, function = self.reference.partition(":")
         try:
@@ -89,7 +89,7 @@ class Outside:
 
 
 def _names(node: ast.stmt) -> list[str]:
-    """What a statement at the top of a module defines."""
+    """The names that a top-level statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,7 +1,7 @@
-"""Configuration as text: YAML that people write, and what is wrong with it, all of it, a sentence each.
+"""Parse configuration text (YAML) and report all its errors, one message each.
 
-In: `field=value` words, YAML mappings, the models of comface.config. Out: plain values and models. YAML here is plain
-data of a bounded size: text, numbers, true and false, lists, mappings; no other tag, no alias, no key twice.
+In: `field=value` overrides, YAML mappings, pydantic models. Out: plain values and models. The accepted YAML is plain
+data of bounded size: text, numbers, true and false, lists, mappings; no other tags, no aliases, no duplicate keys.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from comface.errors import ConfigurationError, gathered
 Model = TypeVar("Model", bound=BaseModel)
 LONGEST_CHARACTERS = 50_000
 DEEPEST = 20
-"""Lists and mappings within each other."""
+"""Maximum nesting of lists and mappings."""
 WRONG = {
     "extra_forbidden": "is not a field",
-    "missing": "is missing; give it",
+    "missing": "is missing; set it",
     "too_short": "is empty",
     "string_too_short": "is empty",
-    "string_type": "is wrong: it takes text",
-    "tuple_type": "is wrong: it takes a list, [a, b]",
-    "dict_type": "is wrong: it takes a mapping, {name: value}",
-    "model_type": "is wrong: it takes a mapping, {name: value}",
-    "model_attributes_type": "is wrong: it takes a mapping, {name: value}",
+    "string_type": "is wrong: it must be text",
+    "tuple_type": "is wrong: it must be a list, [a, b]",
+    "dict_type": "is wrong: it must be a mapping, {name: value}",
+    "model_type": "is wrong: it must be a mapping, {name: value}",
+    "model_attributes_type": "is wrong: it must be a mapping, {name: value}",
 }
-"""By pydantic's types of error, where its own words are about Python."""
+"""Messages by pydantic error type, for errors that pydantic describes in Python terms."""
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class PlainLoader(yaml.SafeLoader):
-    """SafeLoader without dates, sets, binaries, aliases and repeated keys. Numbers, true and false are written as in
-    JSON (YAML 1.2): 1e-3 is a number, 010 is ten, and 1:20, 1_000, yes and off are text, not 80, 1000, true and false.
-    """
+    """SafeLoader without dates, sets, binaries, aliases and duplicate keys. Numbers and booleans follow YAML 1.2: 1e-3
+    is a number and 010 is ten; 1:20, 1_000, yes and off are text, not 80, 1000, true and false."""
 
     depth = 0
     yaml_implicit_resolvers = {  # noqa: RUF012 (yaml's own shape)
@@ -68,7 +67,7 @@ class PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
-            problem = "a key twice, or one that is not text"
+            problem = "a duplicate key, or a key that is not text"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -89,7 +88,7 @@ PlainLoader.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
 class NotPlain(ValueError):
-    """What is wrong, not yet a sentence; `line` is 0 where it is not known."""
+    """Text that is not plain YAML data. The message names the problem only; `line` is 0 if unknown."""
 
     def __init__(self, problem: str, line: int = 0) -> None:
         super().__init__(problem)
@@ -97,12 +96,12 @@ class NotPlain(ValueError):
 
 
 def plain_yaml(text: str) -> Any:
-    """The value that `text` writes. Raises NotPlain for anything but plain YAML data."""
+    """The value of `text`. Raises NotPlain if it is not plain YAML data."""
     return plain_document(text)[0]
 
 
 def plain_document(text: str) -> tuple[Any, dict[str, int]]:
-    """The value that `text` writes, and the line of each of its fields, by dotted path. Raises as `plain_yaml`."""
+    """The value of `text`, and the line number of each field by dotted path. Raises as `plain_yaml`."""
     if len(text) > LONGEST_CHARACTERS:
         raise NotPlain(f"more than {LONGEST_CHARACTERS:,} characters")
     try:
@@ -117,7 +116,7 @@ def plain_document(text: str) -> tuple[Any, dict[str, int]]:
 
 
 def _lines(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int]]:
-    """Plain documents only: keys are text, and there is no alias."""
+    """(dotted path, line number) of each field. Requires a plain document: text keys, no aliases."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield f"{path}{key.value}", key.start_mark.line + 1
@@ -129,7 +128,7 @@ def _lines(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int]]:
 
 
 def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted field, value) of what nested mappings hold; a mapping with keys that no path can name stays whole."""
+    """(dotted path, value) of each leaf. A mapping with a key that cannot be part of a path counts as a leaf."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value and all(re.fullmatch(r"[\w-]+", name) for name in value):
             yield from leaves(value, f"{path}{key}.")
@@ -138,7 +137,7 @@ def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def override(field: str, value: Any) -> str:
-    """`field=value` that `read_override` reads as just that. Text stands without quotes where it means itself so."""
+    """`field=value` text that `read_override` reads back as `value`. Text is quoted only if necessary."""
     return f"{field}={written(value)}"
 
 
@@ -156,9 +155,9 @@ def read_override(text: str) -> tuple[list[str], Any]:
     """(path of the field, value) of `dotted.field=value`. Raises ConfigurationError."""
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
-        raise ConfigurationError(f"The override {quoted(text)} is not of the form field=value; write one '='.")
+        raise ConfigurationError(f"The override {quoted(text)} is not of the form field=value; write field=value.")
     if len(text.splitlines()) > 1:
-        raise ConfigurationError(f"The override {quoted(text)} has several lines; write each override on one.")
+        raise ConfigurationError(f"The override {quoted(text)} has several lines; write each override on one line.")
     parts = path.strip().split(".")
     if not all(parts):
         raise ConfigurationError(f"The override {quoted(text)} names no field; write section.field=value.")
@@ -178,15 +177,15 @@ def read_override(text: str) -> tuple[list[str], Any]:
 
 
 def parse(model: type[Model], values: Any, places: Mapping[str, str] | None = None) -> Model:
-    """`values` (a mapping or a JSON string) as `model`, or ConfigurationError that names every wrong field, a sentence
-    each. `places`: in which file and line a field stands, by dotted path."""
+    """`values` (a mapping or a JSON string) as `model`. `places`: file and line of each field, by dotted path. Raises
+    ConfigurationError with one message for each wrong field."""
     try:
         if isinstance(values, str):
             return model.model_validate_json(values)
         return model.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        inner = {each["loc"][:-1] for each in found}  # a list with a wrong item is also said to be too short
+        inner = {each["loc"][:-1] for each in found}  # pydantic also reports a list with a wrong item as too short
         sentences = [
             _sentence(each, places or {}) for each in found if each["type"] != "too_short" or each["loc"] not in inner
         ]
@@ -194,7 +193,7 @@ def parse(model: type[Model], values: Any, places: Mapping[str, str] | None = No
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Nested mappings add to each other; any other value replaces what was there."""
+    """Merge `values` into `into`: nested mappings are merged; any other value replaces the old one."""
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             merge(into[key], value)
@@ -208,7 +207,7 @@ def _sentence(error: ErrorDetails, places: Mapping[str, str]) -> str:
     field = f"configuration's '{path}'" if path else "configuration"
     for count in range(len(parts), 0, -1):
         place = places.get(".".join(parts[:count]))
-        if place is not None:  # the nearest; empty where an override says the field again
+        if place is not None:  # the innermost known location; empty if an override sets the field
             field += f" ({place})" if place else ""
             break
     what = WRONG.get(error["type"])

@@ -1,8 +1,9 @@
-"""What every section of the configuration has in common, and the types that several fields share.
+"""The base class of configuration sections, and field types that several sections share.
 
-A section is a frozen model beside the thing that it configures (for example `pretrain/config.py`); its defaults are the
-paper's (section 4.1). A field's description is its help text and its documentation. Every number has a lowest and a
-highest value, and every text a longest one, so that no single value hangs a step or fills the memory.
+A section is a frozen model in the folder of the code that it configures (for example `pretrain/config.py`). Its
+defaults are those of the paper (section 4.1). A field's description is its help text and its documentation. Every
+number has a minimum and a maximum, and every text a maximum length, so that no single value can hang a step or exhaust
+the memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from comface.config.names import Place, place_uri
 def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     twice = [value for value in values if values.count(value) > 1]
     if twice:
-        raise ValueError(f"'{twice[0]}' is named twice; name it once")
+        raise ValueError(f"'{twice[0]}' is listed twice; list it once")
     return values
 
 
@@ -35,10 +36,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML's yes, on and true would be the number 1."""
+        """Refuse booleans for numbers: pydantic would convert true to 1."""
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, bool) and field.annotation not in (bool, bool | None):
-            raise ValueError("true and false are no value of this field")
+            raise ValueError("true and false are not valid values of this field")
         return value
 
     def canonical(self) -> str:

@@ -73,5 +73,5 @@ def _unreadable(error: OSError, place: str, hidden: bool) -> Exception:
     if not hidden and error.filename:
         what = f"'{error.filename}' of the data set at '{place}'"
     if isinstance(error, PermissionError):
-        return ConfigurationError(f"{what} may not be read; check its owner and mode.")
+        return ConfigurationError(f"{what} is not readable; check its owner and mode.")
     return DataError(f"{what} cannot be read ({error.strerror}); check it.")

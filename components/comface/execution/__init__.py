@@ -1,11 +1,10 @@
-"""How any step runs inside a container or a local process, whatever started it.
+"""Run a step in a container or a local process.
 
-A step's component calls `execute` with the plan it was given (artifacts/plans.py) and the function that does the
-work. Errors, expected or not, become one sentence, a record in the store and the documented exit code; an orphaned
-process ends.
+A step's component calls `execute` with its plan (artifacts/plans.py) and the function that does the work. Any error
+becomes one message, a record in the store and the documented exit code. An orphaned process ends.
 
-KFP starts a failed step again whatever its exit code was. So a step that failed for good (64, 65, 66: the same would
-come again) finds its own record when it is started again in the same run, and ends at once with the same sentence.
+KFP restarts a failed step, whatever its exit code. A permanent failure (64, 65, 66) would only repeat, so a step that
+KFP restarts in the same run reads the record of its failure and ends at once with the same message.
 """
 
 from __future__ import annotations
@@ -33,21 +32,20 @@ from comface.store import Store
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 RUNTIMES = {"_KFP_RUNTIME", "TORCHELASTIC_RUN_ID"}
-"""Set where a step was started by KFP or by torchrun, not by a person."""
+"""Environment variables that KFP and torchrun set; a step that a user started has none of them."""
 ORPHAN_S = 2.0
-"""How long a step whose runner was killed has for its temporary files."""
+"""Time for a step to delete its temporary files after its runner was killed."""
 FAILURES = "failures"
 FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_code)
 RETRIES_END_S = 900.0
-"""Longer than KFP's own retries take (pipelines/comface.py: 140 s, and the pods' starts). Later it was a person who
-pressed "Retry" after correcting something, and the step works again."""
+"""Longer than KFP's automatic retries take (pipelines/comface.py: 140 s plus the start of the pods). After that, a user
+pressed "Retry" after a correction, so the step runs again."""
 
 
 def set_threads_passive() -> None:
-    """Idle threads sleep instead of spinning. Must run before torch is imported.
+    """Make idle OpenMP threads sleep instead of spin. Must run before torch is imported.
 
-    Price of not doing so: with anything else on the machine, two spinning OpenMP threads ran a training step 6 times
-    slower than one thread did."""
+    On a machine with other load, a training step with two spinning threads took 6 times as long as with one thread."""
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -61,9 +59,9 @@ def execute(
     shares_cores: bool = True,
     item: str = "",
 ) -> T:
-    """Run `work(store, plan)` with the plan read as `kind`. An error is logged, recorded below `failures/` of the
-    store, and ends the process with its exit code. `shares_cores`: other steps run beside this one on the same machine;
-    `item` (else the plan's own) tells the step from those beside it."""
+    """Run `work(store, plan)` with the plan parsed as `kind`. An error is logged, recorded in `failures/` of the store,
+    and ends the process with its exit code. `shares_cores`: other steps run at the same time on this machine; `item`:
+    the item of a loop that this step processes (default: that of the plan)."""
     set_threads_passive()
     if shares_cores:
         _share_cores()
@@ -91,7 +89,7 @@ def execute(
             raise SystemExit(failed.exit_code) from None
         except KeyboardInterrupt:
             if not _is_started_by_a_runtime():
-                raise  # a person's: the command line says what is kept
+                raise  # the command line reports the interruption
             raise SystemExit(128 + signal.SIGINT) from None
 
 
@@ -104,23 +102,23 @@ def _record_name(step: str, item: str) -> str:
 
 
 def _keep_traceback(error: Exception) -> str:
-    """In a pod, and below `comface run`, what a step says is its log; a person's terminal is none."""
+    """The location of the traceback: the step's log in a pod or under `comface run`, otherwise a new file."""
     if _is_started_by_a_runtime():
         return "the traceback in the step's log (run.log of `comface run`)"
     return keep_traceback(error)
 
 
 def _share_cores() -> None:
-    """On one machine (not in a pod, which has cores of its own) the runner's loops are two wide: one thread each,
-    unless the user says otherwise; more get into each other's way. Must run before numpy and torch are imported."""
+    """Use one thread per step outside a pod, unless the user sets another number: the local runner runs two steps at a
+    time, and more threads slow each other down. Must run before numpy and torch are imported."""
     if not in_pod():
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
 
 
 def recorded_failure(store: Store, run: str) -> ComfaceError | None:
-    """The error of the first step that failed in `run`, if one left a record. Raises DataError where no
-    record can be trusted."""
+    """The error of the first step that failed in `run`; None without a record. Raises DataError if all records are
+    damaged."""
     keys = list(store.keys(f"{FAILURES}/{run}"))
     records = [record for key in keys if (record := read_failure(store, key))]
     if keys and not records:
@@ -130,7 +128,7 @@ def recorded_failure(store: Store, run: str) -> ComfaceError | None:
 
 
 def read_failure(store: Store, key: str) -> dict[str, Any] | None:
-    """The record of a failure; None where there is none, or one that was damaged and so decides nothing."""
+    """The record of a failure; None if it is absent or damaged."""
     try:
         return read_sealed(store, key)
     except (DataError, ValueError):
@@ -138,8 +136,8 @@ def read_failure(store: Store, key: str) -> dict[str, Any] | None:
 
 
 def _record_before(store: Store, run: str, step: str) -> str | None:
-    """The key of the record of an earlier attempt of this step in this run, if there was one. Ends the process when
-    that attempt failed for good."""
+    """The key of the failure record of an earlier attempt of this step in this run; None without one. Ends the process
+    if that failure is permanent."""
     key = f"{FAILURES}/{run}/{step}.json"
     if not run or not store.exists(key):
         return None
@@ -147,7 +145,7 @@ def _record_before(store: Store, run: str, step: str) -> str | None:
     if record and record["exit_code"] in FOR_GOOD and time.time() - record["at"] < RETRIES_END_S:
         logger.error(record["sentence"])
         logger.info(
-            "This was found by an earlier attempt, so nothing was tried again; correct it, then start a new run."
+            "An earlier attempt reported this error, so the step was not repeated; correct it, then start a new run."
         )
         raise SystemExit(record["exit_code"])
     return key
@@ -160,14 +158,16 @@ def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> No
     try:
         store.write(f"{FAILURES}/{run}/{step}.json", sealed(record))
     except ComfaceError as second:
-        logger.warning(f"The failure could not be recorded either: {second}")
+        logger.warning(f"The failure could not be recorded: {second}")
 
 
 def _end_with_parent() -> None:
-    """A step whose runner was killed must not go on beside the run that replaces it; a command of a person may.
+    """End this step if its runner was killed, so that it does not run in parallel with a new run. A command that a user
+    started continues.
 
-    KFP's runner starts a step through a shell, which outlives the runner; the pipe that it reads does not. SIGTERM is
-    an exception here, as in the command line, so that temporary folders go; a step that has not ended then is ended."""
+    KFP's runner starts a step through a shell that outlives the runner, so this function also watches the pipe that
+    the runner reads. SIGTERM raises SystemExit, as in the command line, so that temporary folders are deleted. A step
+    that has not ended after ORPHAN_S is killed."""
     if not _is_started_by_a_runtime():
         return
 
@@ -178,7 +178,7 @@ def _end_with_parent() -> None:
         signal.signal(signal.SIGTERM, stop)
     parent, output = os.getppid(), select.poll()
     if stat.S_ISFIFO(os.fstat(1).st_mode):
-        output.register(1, 0)  # reports nothing but that nobody reads
+        output.register(1, 0)  # reports only that the reader has closed the pipe
 
     def watch() -> None:
         while os.getppid() == parent and not output.poll(0):

@@ -1,4 +1,4 @@
-"""Pictures as pages that the KFP UI shows: one HTML file, images inlined, nothing fetched."""
+"""HTML pages for the KFP UI: one file with inline images and no external resources."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def picture_page(title: str, image: bytes, note: str = "") -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a UI artifact where KFP asked for it."""
+    """Write a UI artifact to the path that KFP gave."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Files that people name: opened only when they are regular files of a bounded size, written whole or not at all.
+"""Reading and writing files that users name: reads accept only regular files of bounded size; writes are atomic.
 
-In: paths from a command line, a data set or a store. Out: bytes, or a file in its place. A FIFO, a device or a folder
-is refused before it is opened for good, so that nothing hangs; an output never replaces an input or a device.
+In: paths from a command line, a data set or a store. Out: bytes, or a complete file. A FIFO, a device or a folder is
+refused without blocking. An output never replaces an input or a device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain
 Error = type[ComfaceError]
 MOST_FACTS_BYTES = 2**20
 SPARSE_FROM_BYTES = 2**26
-"""Holes in a smaller file cost nothing to read."""
+"""Smaller sparse files are accepted: reading their holes costs nothing."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -32,7 +32,7 @@ WRITING = ".writing-"
 
 
 class NotRegularError(OSError):
-    """There is something at a path, but no regular file."""
+    """The path exists but is not a regular file."""
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -46,8 +46,8 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def open_regular(path: Path, what: str, error: Error = DataError) -> BufferedReader:
-    """`path` open for reading. `what` begins each sentence: "The photo", "The weight file". Raises `error` where there
-    is no such file, or something that is not a regular file, and what `failure` says where it may not be read."""
+    """`path` open for reading. `what` is the subject of each message: "The photo", "The weight file". Raises `error` if
+    the file is absent or not a regular file, and ConfigurationError if permission is denied."""
     try:
         return open_file(path)
     except NotRegularError as caught:
@@ -59,8 +59,8 @@ def open_regular(path: Path, what: str, error: Error = DataError) -> BufferedRea
 
 
 def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> bytes:
-    """The content of a regular file of at most `limit_bytes`; nothing is read of a larger one, or of one that is mostly
-    holes. Raises as `open_regular` does, and `error` for such a file."""
+    """The content of a regular file of at most `limit_bytes`. Raises as `open_regular` does, and `error`, without
+    reading, for a larger file or a large sparse one."""
     with open_regular(path, what, error) as file:
         size_bytes = _bounded_size(file, path, limit_bytes, what, error)
         try:
@@ -70,8 +70,7 @@ def read_bounded(path: Path, limit_bytes: int, what: str, error: Error = DataErr
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The JSON that lies beside another file and says where that is from; empty where there is none, or none that can
-    be read."""
+    """The JSON file with the provenance of another file; empty if it is absent or cannot be read."""
     try:
         facts = json.loads(read_bounded(path, MOST_FACTS_BYTES, "The file"))
     except (ComfaceError, ValueError, RecursionError):
@@ -80,7 +79,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path, limit_bytes: int, what: str, error: Error = DataError) -> None:
-    """What `read_bounded` refuses, for a file that is read later, in pieces."""
+    """The checks of `read_bounded`, for a file that is read later in chunks."""
     with open_regular(path, what, error) as file:
         _bounded_size(file, path, limit_bytes, what, error)
 
@@ -89,21 +88,20 @@ def _bounded_size(file: BinaryIO, path: Path, limit_bytes: int, what: str, error
     size_bytes, there_bytes = (status := os.fstat(file.fileno())).st_size, 512 * status.st_blocks
     if size_bytes > limit_bytes:
         raise error(
-            f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the {limit_bytes / 1e6:,.1f} MB that such "
-            "a file may have; check that it is the right file."
+            f"{what} '{path}' has {size_bytes / 1e6:,.1f} MB, more than the limit of {limit_bytes / 1e6:,.1f} MB for "
+            "such a file; check that it is the right file."
         )
-    if size_bytes > SPARSE_FROM_BYTES and 0 < there_bytes < size_bytes / 2:  # 0: a file system that does not tell
+    if size_bytes > SPARSE_FROM_BYTES and 0 < there_bytes < size_bytes / 2:  # 0: the file system does not report it
         raise error(
-            f"{what} '{path}' is sparse: {there_bytes / 1e6:,.1f} MB of its {size_bytes / 1e6:,.1f} MB are there; "
-            "copy it again."
+            f"{what} '{path}' is sparse: only {there_bytes / 1e6:,.1f} MB of its {size_bytes / 1e6:,.1f} MB are on "
+            "the disk; copy it again."
         )
     return size_bytes
 
 
 def check_output(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
-    """Refuse, before any work, an output that is one of the inputs (by any name or link), is no regular file, lies
-    in an artifact of a store, or where nothing may be written (folders that lack are made later). Raises
-    ConfigurationError."""
+    """Check an output path before any work (missing folders are made later). Raises ConfigurationError if it is one of
+    the inputs (by any name or link), is not a regular file, is inside an artifact of a store, or is not writable."""
     if output == Path():  # the empty string
         raise ConfigurationError(f"{option} is empty; give the path of a file.")
     try:
@@ -123,15 +121,14 @@ def check_output(output: Path, inputs: Iterable[Path], option: str = "--output")
 
 
 def _check_artifact(output: Path, option: str) -> None:
-    """Nothing but its step writes into an artifact: KIND/ADDRESS of a store, or a version of a registered model."""
+    """Raises ConfigurationError for a path inside an artifact (KIND/ADDRESS of a store) or a model registry."""
     for folder in list(output.resolve().parents)[:3]:
         if (folder / "manifest.json").is_file() or (folder.parent.name == "registry" and output.suffix == ".json"):
-            raise ConfigurationError(f"{option} '{output}' lies in the artifact '{folder}'; give another path.")
+            raise ConfigurationError(f"{option} '{output}' is inside the artifact '{folder}'; give another path.")
 
 
 def check_output_folder(output: Path, option: str = "--output") -> None:
-    """Refuse, before any work, an output folder that is something else, or lies where nothing may be written. Raises
-    ConfigurationError."""
+    """Check an output folder before any work. Raises ConfigurationError if it is not a folder or is not writable."""
     try:
         if (output.exists() or output.is_symlink()) and not output.is_dir():
             raise ConfigurationError(f"{option} '{output}' is not a folder; give the path of one.")
@@ -141,23 +138,23 @@ def check_output_folder(output: Path, option: str = "--output") -> None:
 
 
 def _check_place(folder: Path, output: Path, option: str) -> None:
-    """The nearest folder that is there is one, and may be written."""
+    """Check that the nearest existing parent is a writable folder."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise ConfigurationError(f"'{folder}', the folder of {option} '{output}', is not a folder; name another.")
     try:
-        tempfile.TemporaryFile(dir=folder).close()  # rights alone do not tell (root, /proc, a network share)
+        tempfile.TemporaryFile(dir=folder).close()  # mode bits are not sufficient (root, /proc, a network share)
     except OSError as caught:
         raise ConfigurationError(
-            f"The folder '{folder}' of {option} may not be written ({_why(caught)}); choose another."
+            f"The folder '{folder}' of {option} is not writable ({_why(caught)}); choose another."
         ) from None
 
 
 def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: bool = False) -> None:
-    """Write `data` (bytes, or a function that writes them to a stream) to `path`, whole or not at all. `private`: only
-    the owner may read the file (0600), which pictures of faces and figures about people always are; otherwise the
-    process' umask decides. Raises what `failure` says."""
+    """Write `data` (bytes, or a function that writes them to a stream) to `path` atomically. `private`: only the owner
+    can read the file (0600); always used for pictures of faces and figures about people. Otherwise the process's umask
+    sets the mode. Raises the errors of `failure`."""
 
     def fill(file: BinaryIO) -> None:
         if isinstance(data, bytes):
@@ -174,8 +171,8 @@ def write_file(path: Path, data: bytes | Callable[[BinaryIO], object], private: 
 
 
 def write_private(path: Path, fill: Callable[[BinaryIO], object], place: Callable[[Path, Path], None]) -> None:
-    """Fill a temporary file beside `path`, make it durable, then `place` it (os.replace, or place_if_absent).
-    Raises OSError."""
+    """Fill a temporary file in the folder of `path`, flush it to disk, then `place` it (os.replace or
+    place_if_absent). Raises OSError."""
     make_private_folder(path.parent)
     temporary = path.parent / f"{WRITING}{uuid.uuid4().hex}"
     try:
@@ -192,30 +189,30 @@ def write_private(path: Path, fill: Callable[[BinaryIO], object], place: Callabl
 
 
 def place_if_absent(temporary: Path, path: Path) -> None:
-    """Raises FileExistsError when `path` is there. Of several processes exactly one succeeds."""
+    """Move `temporary` to `path`. Raises FileExistsError if `path` exists. Only one of several processes succeeds."""
     try:
         os.link(temporary, path)
     except OSError as error:
         if error.errno not in NO_HARD_LINKS or path.exists():
             raise
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the price: empty for a moment
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # briefly visible as an empty file
         temporary.replace(path)
 
 
 def make_private_folder(folder: Path) -> None:
-    """`folder` and the parents that it lacks, mode 0700 (os.makedirs gives the mode to the last one only)."""
+    """Make `folder` and its missing parents with mode 0700 (os.makedirs applies the mode to the last one only)."""
     absent = []
     while not folder.is_dir():
         absent.append(folder)
         folder = folder.parent
     for each in reversed(absent):
-        with contextlib.suppress(FileExistsError):  # another process was faster; a file in the way fails below it
+        with contextlib.suppress(FileExistsError):  # made by another process; if it is a file, the next mkdir fails
             each.mkdir(mode=0o700)
             sync_folder(each.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
+    """Flush `folder` to disk, so that a rename in it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -224,17 +221,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def failure(error: OSError, what: str) -> ComfaceError:
-    """The sentence for a failed operation on `what`, a file on this machine."""
+    """The error for a failed operation on `what`, a file on this machine."""
     if error.errno in NO_ROOM:
-        return TryAgain(f"The disk is full while {what} is written; free some room, then run again.")
+        return TryAgain(f"The disk is full: {what} could not be written; free some space, then run again.")
     if error.errno == errno.EROFS:
         return ConfigurationError(
-            f"The place of {what} is mounted read-only; mount it writable, or name another place."
+            f"The file system of {what} is mounted read-only; mount it writable, or give another path."
         )
     if error.errno in NOT_ALLOWED:
         return ConfigurationError(f"Permission to read or write {what} is denied; check its owner and mode.")
     if error.errno in NO_PLACE:
-        return ConfigurationError(f"Reading or writing {what} is not possible ({error.strerror}); give another place.")
+        return ConfigurationError(f"Reading or writing {what} is not possible ({error.strerror}); give another path.")
     return TryAgain(f"Reading or writing {what} failed ({error.strerror}); run again.")
 
 
@@ -246,7 +243,7 @@ def _umask() -> int:
 
 def _unreadable(caught: OSError | ValueError, path: Path, what: str, error: Error) -> ComfaceError:
     if isinstance(caught, PermissionError):
-        return ConfigurationError(f"{what} '{path}' may not be read; check its owner and mode.")
+        return ConfigurationError(f"{what} '{path}' is not readable; check its owner and mode.")
     return error(f"{what} '{str(path)[:200]}' cannot be opened ({_why(caught)}); check the path.")
 
 

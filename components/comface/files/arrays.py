@@ -1,7 +1,7 @@
-"""Arrays in .npy files, read without unpickling anything and without believing what they claim to hold.
+"""Read arrays from .npy files without unpickling and without trusting the header.
 
-In: a file that a person names, or the bytes of an object. Out: the array; whatever is wrong with it is a sentence that
-names it. The header is read first, and nothing is allocated before the sizes in it fit the bytes that are there.
+In: a file that a user names, or the bytes of an object. Out: the array, or an error that names the problem. The header
+is read first; memory is allocated only after its sizes match the number of bytes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from comface.errors import ConfigurationError, DataError
 from comface.files import open_regular, read_bounded
 
 MOST_BYTES = 4 * 2**30
-"""500,000 latents of 512 numbers, as StyleGAN3-editing samples, have half in float64."""
+"""500,000 latents of 512 numbers in float64 (as StyleGAN3-editing samples) have half of this."""
 LONGEST_HEADER = 10_000
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_numbers(path: Path, what: str, finite: bool = True) -> NDArray[Any]:
-    """The array of numbers in `path`, which holds `what` ('direction', 'latents'); `finite`: neither NaN nor infinity.
+    """The array of numbers in `path`. `what`: its content in messages ('direction', 'latents'); `finite`: refuse NaN
+    and infinity.
 
-    Raises ConfigurationError where there is no regular file, DataError for anything else than one such array."""
+    Raises ConfigurationError if `path` is not a regular file, DataError if it is not one such array."""
     with open_regular(path, f"The file of the {what}", ConfigurationError):
         pass
     try:
@@ -36,24 +37,26 @@ def read_numbers(path: Path, what: str, finite: bool = True) -> NDArray[Any]:
     if array.dtype.kind not in "fiu":
         raise DataError(f"The {what} '{path}' is not one array of numbers; write it with numpy.save.")
     if finite and not np.isfinite(array).all():
-        raise DataError(f"The {what} '{path}' holds values that are not finite; make it again.")
+        raise DataError(
+            f"The {what} '{path}' contains values that are not finite (NaN or infinity); create the file again."
+        )
     return array
 
 
 def array_in(data: bytes) -> NDArray[Any]:
-    """The array in the bytes of a .npy file. Raises ValueError, which says what is wrong."""
+    """The array in the bytes of a .npy file. Raises ValueError that names the problem."""
     if data[:2] == b"PK":
         raise ValueError("it is an .npz archive, not one array")
     head = io.BytesIO(data[: LONGEST_HEADER + 16])
     try:
         version = np.lib.format.read_magic(head)
         if version not in READERS:
-            raise ValueError("its version is unknown")
+            raise ValueError("its .npy version is unknown")
         shape, in_fortran_order, dtype = READERS[version](head, LONGEST_HEADER)
-    except Exception:  # numpy reads the header as Python and lets through what that raises
-        raise ValueError("its header is damaged, or it is no .npy file") from None
+    except Exception:  # numpy parses the header as Python and may raise almost anything
+        raise ValueError("its header is damaged, or it is not a .npy file") from None
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise ValueError("it contains Python objects")
     there_bytes, count = len(data) - head.tell(), math.prod(shape)
     if min(shape, default=0) < 0 or count * dtype.itemsize != there_bytes:
         raise ValueError(

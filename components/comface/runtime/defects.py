@@ -1,7 +1,7 @@
-"""What nobody expected, as one sentence: a defect of ours asks to be reported, a full disk does not.
+"""Convert unexpected exceptions to errors of errors.py: a defect asks for a report; a full disk does not.
 
-In: any exception that reached the end of a command or a step. Out: an error of the tree (errors.py). A traceback is
-kept for the report, in a file or in the step's log, and not shown to a person who asked for something else.
+In: any exception that ends a command or a step. Out: an error of errors.py. The traceback of a defect is saved in a
+file or in the step's log; it is not shown on the terminal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def as_failure(error: Exception, report_with: Callable[[], str]) -> ComfaceError:
-    """`error` itself where it is of the tree. `report_with` keeps the traceback of a defect, and says where."""
+    """`error` as a ComfaceError; one that is already a ComfaceError is returned unchanged. `report_with` saves the
+    traceback of a defect and returns its location."""
     if isinstance(error, ComfaceError):
         return error
     if isinstance(error, MemoryError):
@@ -43,7 +44,8 @@ def as_failure(error: Exception, report_with: Callable[[], str]) -> ComfaceError
 
 
 def keep_traceback(error: Exception) -> str:
-    """A new file with the traceback that only its owner may read, or the traceback itself where none can be written."""
+    """Write the traceback to a new file that only its owner can read; return its path, or the traceback itself if no
+    file can be written."""
     text = "".join(traceback.format_exception(error))
     for folder in (None, "."):
         with contextlib.suppress(OSError):
@@ -59,16 +61,16 @@ def _of_the_machine(error: OSError) -> ComfaceError | None:
     if error.errno in (*NO_ROOM, *NOT_ALLOWED, *FOR_NOW):
         return failure(error, what)
     if error.errno in NO_SUCH_PATH and error.filename:
-        return ConfigurationError(f"The path {what} cannot be used ({error.strerror}); name another.")
+        return ConfigurationError(f"The path {what} cannot be used ({error.strerror}); give another path.")
     if "No usable temporary directory" in (error.strerror or ""):
-        return TryAgain("No folder for temporary files can be written; free some room, or set TMPDIR to another one.")
+        return TryAgain("No folder for temporary files is writable; free some space, or set TMPDIR to another folder.")
     return None
 
 
 def _place(error: Exception) -> str:
-    """File and line of our own code in which it was raised, or that called what raised it."""
+    """File and line of the innermost frame in this package."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
     if not ours:
-        return "code that is not ours"
+        return "code outside the package"
     return f"{Path(ours[-1].filename).relative_to(PACKAGE).as_posix()}:{ours[-1].lineno}"

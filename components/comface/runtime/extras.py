@@ -1,7 +1,7 @@
-"""What an installation may lack: the extras of pyproject.toml by the modules that they bring.
+"""Optional dependencies: the extras of pyproject.toml and the modules that they install.
 
-In: a command, and the extras that it needs. Out: nothing, or an error that says what to install. A command asks before
-it begins, so that it does not end without a package after hours.
+In: a command and the extras that it needs. Out: nothing, or an error that says what to install. A command checks its
+extras before it starts, so that it does not fail after hours of work.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ EXTRAS = {
     ),
     "cluster": ("kfp", "kfp_server_api", "kubernetes", "cronsim"),
 }  # fmt: skip
-"""An error names the first of them that is not installed, so the best known stands first."""
+"""Modules by extra, best known first: an error names the first one that is not installed."""
 
 
 def check_extras(command: str, *extras: str) -> None:
-    """Raises ConfigurationError where a module of `extras` is not installed."""
+    """Raises ConfigurationError if a module of `extras` is not installed."""
     absent = {extra: [module for module in EXTRAS[extra] if find_spec(module) is None] for extra in extras}
     lacking = {extra: modules[0] for extra, modules in absent.items() if modules}
     if lacking:
@@ -31,7 +31,7 @@ def check_extras(command: str, *extras: str) -> None:
 
 
 def absent_extra(error: Exception) -> ConfigurationError | None:
-    """The error for an import that failed because an extra is not installed; None for every other error."""
+    """The error for an import that failed because an extra is not installed; None for any other exception."""
     module = (getattr(error, "name", None) or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
     if not isinstance(error, ModuleNotFoundError) or extra is None:

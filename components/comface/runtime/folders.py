@@ -1,4 +1,4 @@
-"""Folders of this machine that a step may fill: scratch space, and copies of objects from an s3:// store."""
+"""Local folders for temporary data: scratch space, and a cache of objects from an s3:// store."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from comface.files import failure
 
 
 def cache_folder() -> Path:
-    """Where a step keeps local copies of objects from an s3:// store: a folder of this user alone in the container's
-    scratch space. Raises ConfigurationError where somebody else made it, or could have written to it."""
+    """The folder for local copies of objects from an s3:// store: a private folder of this user in the scratch space.
+    Raises ConfigurationError if another user owns it or can write to it."""
     path = scratch_folder() / f"comface-cache-{os.geteuid()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,8 +22,8 @@ def cache_folder() -> Path:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise ConfigurationError(
-                f"The cache folder '{path}' belongs to another user, can be written by others or is no folder; delete "
-                "it, or set TMPDIR to a folder of your own."
+                f"The cache folder '{path}' belongs to another user, is writable by others or is not a folder; delete "
+                "it, or set TMPDIR to a folder that only you can write to."
             )
         if found.st_mode & 0o077:
             path.chmod(0o700)

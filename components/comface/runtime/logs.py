@@ -1,12 +1,12 @@
-"""Log lines: what they look like on a terminal, in a file and in a pod, and which of them are shown.
+"""Log output: its format on a terminal, in a file and in a pod, and which records are shown.
 
-In: records of `logging.getLogger(__name__)`, from anywhere in the package. Out: lines on stderr, in one of three forms:
+In: records of `logging.getLogger(__name__)` from any module of the package. Out: lines on stderr in one of three forms:
 
-- on a terminal the message alone, a warning marked as one;
-- where no terminal is: `2026-11-28T03:10:00Z INFO transfer au12/comface/linear: message`;
-- in a pod, and between `comface run` and its steps, one JSON object a line; `relay` reads it again.
+- on a terminal: the message; warnings and errors have a prefix;
+- without a terminal: `2026-11-28T03:10:00Z INFO transfer au12/comface/linear: message`;
+- in a pod, and between `comface run` and its steps: one JSON object per line, which `relay` parses.
 
-A program that is started calls `configure`; a notebook that imports the package calls nothing, and nothing is shown.
+A command calls `configure`. A notebook that imports the package does not, so nothing is shown there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from comface.runtime.output import without_codes, write_line
 
 PACKAGE = __name__.partition(".")[0]
 LEVEL = "COMFACE_LOG"
-"""The level from which on a process writes its records, as JSON. `comface run` sets it for its steps."""
+"""The environment variable with the lowest level that a process logs, as JSON lines. `comface run` sets it for its
+steps."""
 ONE_OBJECT = re.compile(r'(?:\[\w+\]: ?)?(\{"time": .*\})\s*')
-"""torchrun may write in front of a line whose it is."""
+"""A JSON line; torchrun may add a prefix with the rank."""
 HIDDEN = {"hidden": True}
-"""`extra` of a record that is for `copied_to` alone."""
+"""`extra` of a record that only `copied_to` writes."""
 FIELDS = ("step", "item", "run", "done", "total")
 
 _where = {"step": "", "item": "", "run": ""}
-"""Of the process, not of a thread: a process works on one step at a time, and its threads work for that step."""
+"""Global, not per thread: a process runs one step at a time, and all its threads work for that step."""
 
 
 def in_pod(environment: Mapping[str, str] = os.environ) -> bool:
@@ -42,8 +43,8 @@ def in_pod(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def configure(verbosity: int = 0, environment: Mapping[str, str] = os.environ) -> None:
-    """Show the log lines of this process on stderr. `verbosity`: -1 errors only, 0 what a person wants to know, 1 also
-    debug lines and warnings of libraries. The last call counts."""
+    """Show the log lines of this process on stderr. `verbosity`: -1 errors only, 0 informational lines and warnings, 1
+    also debug lines and warnings of libraries. A later call replaces an earlier one."""
     level = logging.DEBUG if verbosity > 0 else logging.INFO
     if not verbosity:
         level = logging.getLevelNamesMapping().get(environment.get(LEVEL, "").upper(), level)
@@ -58,7 +59,7 @@ def configure(verbosity: int = 0, environment: Mapping[str, str] = os.environ) -
     shown.setLevel(logging.ERROR if verbosity < 0 else level)
     root = logging.getLogger()
     for handler in root.handlers[:]:
-        if type(handler) in (Screen, logging.StreamHandler):  # KFP's executor sets one up, for stdout
+        if type(handler) in (Screen, logging.StreamHandler):  # KFP's executor adds one, for stdout
             root.removeHandler(handler)
     root.addHandler(shown)
     root.setLevel(logging.WARNING)
@@ -67,25 +68,25 @@ def configure(verbosity: int = 0, environment: Mapping[str, str] = os.environ) -
 
 
 def for_children() -> dict[str, str]:
-    """For the environment of a process whose lines this one reads with `relay`."""
+    """Environment variables for a child process whose output this one reads with `relay`."""
     return {LEVEL: logging.getLevelName(logging.getLogger(PACKAGE).getEffectiveLevel())}
 
 
 def screen() -> Screen | None:
-    """What `configure` made."""
+    """The handler that `configure` added; None before."""
     return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Screen)), None)
 
 
 def shows_bars() -> bool:
-    """Whether a person watches: a terminal, and not --quiet."""
+    """Whether to show progress bars: stderr is a terminal, and --quiet is not set."""
     found = screen()
     return found is not None and found.terminal and found.level <= logging.INFO
 
 
 @contextlib.contextmanager
 def labelled(step: str, item: str = "", run: str = "") -> Iterator[Callable[..., None]]:
-    """All lines within are this step's, of this item of its loop; what is given changes that. A step that no command
-    started gets its lines shown from here on."""
+    """Label all log lines within with this step, item of its loop and run; yields a function that changes the labels.
+    Calls `configure` if no command has done so."""
     if screen() is None:
         configure()
     before = dict(_where)
@@ -98,8 +99,8 @@ def labelled(step: str, item: str = "", run: str = "") -> Iterator[Callable[...,
 
 @contextlib.contextmanager
 def copied_to(path: Path) -> Iterator[None]:
-    """The lines of this process are in the file `path` too, those of libraries with them. Raises OSError when it
-    cannot be written."""
+    """Also write the log lines of this process, including those of libraries, to the file `path`. Raises OSError if the
+    file cannot be written."""
     handler = LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(Lines(full=True))
     handler.addFilter(_place)
@@ -118,7 +119,7 @@ class LogFile(logging.FileHandler):
 
 
 class Screen(logging.Handler):
-    """Standard error as it is when a line is written. `libraries`: whether what others than we log is shown."""
+    """Writes to the current sys.stderr. `libraries`: also show records of other packages."""
 
     def __init__(self, terminal: bool, libraries: bool) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _place(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass: it adds whose line it is, unless another process has told that already."""
+    """A filter that accepts every record and adds the step, item and run, unless a relayed record already has them."""
     if not hasattr(record, "step"):
         vars(record).update(_where)
     return True
@@ -156,7 +157,7 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def _traceback(record: logging.LogRecord, full: bool = False) -> str:
-    """Empty where `comface run` keeps it for run.log."""
+    """The record's traceback; empty for a brief record, whose traceback goes only to run.log."""
     if getattr(record, "brief", False) and not full:
         return ""
     if record.exc_info and not record.exc_text:
@@ -170,7 +171,7 @@ def _time(record: logging.LogRecord, timespec: str) -> str:
 
 
 class Plain(logging.Formatter):
-    """For a person at a terminal. `lead` comes first: `comface run` indents the lines of its steps."""
+    """The format for a terminal. `lead` is the record's prefix: `comface run` indents the lines of its steps."""
 
     MARKS: ClassVar = {logging.WARNING: ("warning", "33"), logging.ERROR: ("error", "31")}
 
@@ -189,8 +190,8 @@ class Plain(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """For a file. What has several lines is indented, so that each line with a time is one record. `full`: with
-    tracebacks also where a person is not shown them."""
+    """The format for a file. Continuation lines are indented, so that each line with a time starts a record. `full`:
+    include the tracebacks of brief records."""
 
     def __init__(self, full: bool = False) -> None:
         super().__init__()
@@ -204,7 +205,7 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """For a collector of logs, and for `relay`."""
+    """The format for a log collector and for `relay`."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: value for name in FIELDS if (value := vars(record).get(name)) not in ("", None)}
@@ -221,7 +222,7 @@ class JsonLines(logging.Formatter):
 
 
 def record_of(line: str) -> logging.LogRecord | None:
-    """The record that another process of this package wrote as `line`, if it is one."""
+    """The record that another process of this package wrote as the JSON line `line`; None for any other text."""
     found = ONE_OBJECT.fullmatch(line.strip())
     try:
         told = json.loads(found[1]) if found else None
@@ -240,8 +241,8 @@ def record_of(line: str) -> logging.LogRecord | None:
 
 
 def relay(line: str, source: logging.Logger, lead: str = "") -> None:
-    """Log what another process said: its own record where it wrote one, with its time, level and step; any other text
-    as `source`'s. `lead` comes before the message."""
+    """Log a line of another process: a JSON record with its own time, level and step; any other text as an info record
+    of `source`. `lead` is put before the message."""
     record = record_of(line)
     if record is None:
         source.info("%s%s", lead, line)
@@ -252,7 +253,7 @@ def relay(line: str, source: logging.Logger, lead: str = "") -> None:
 
 
 def readable(text: str) -> str:
-    """A log of another process as a terminal would show it, tracebacks first."""
+    """The output of another process in the terminal format, each traceback before its message."""
     plain, lines = Plain(), []
     for line in text.splitlines():
         record = record_of(line)

@@ -1,7 +1,7 @@
-"""What a running step tells Prometheus: /metrics on the port in COMFACE_METRICS_PORT; without that nothing, at no cost.
+"""Prometheus metrics of a running step: /metrics on the port in COMFACE_METRICS_PORT; if it is unset, no server.
 
-In: what happens in a step, told by name. Out: the metrics in METRICS and no others; the alert rules and the dashboard
-of k8s/components/monitoring read them (a test compares the names).
+In: values by metric name. Out: the metrics in METRICS and no others. The alert rules and the dashboard in
+k8s/components/monitoring read them (a test compares the names).
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from comface.runtime.logs import in_pod
 T = TypeVar("T")
 PORT = "COMFACE_METRICS_PORT"
 METRICS_LABEL = "comface-metrics-port"
-"""Pods that serve metrics carry it; its value is the port."""
+"""The label of pods that serve metrics; its value is the port."""
 ADDRESS = "COMFACE_METRICS_ADDRESS"
-"""Where the port is opened: unset, on all interfaces of a pod (Prometheus comes from outside it), else on loopback."""
+"""The variable with the address to listen on. Default: all interfaces in a pod (Prometheus connects from outside),
+otherwise loopback."""
 MOST_CONNECTIONS = 8
-"""A scrape needs one. When more are open the oldest is closed: none of them can keep Prometheus, or a step, from a file
-descriptor."""
+"""A scrape needs one connection. The oldest excess connection is closed, so that idle connections cannot exhaust the
+file descriptors."""
 IDLE_S = 5.0
-"""How long a connection may say nothing, or read nothing."""
+"""Timeout of an idle connection."""
 LINGER_S = 45.0
-"""Three scrapes of the PodMonitor: how long a process that is about to end waits for its last word to be read."""
+"""Three scrape intervals of the PodMonitor: how long an ending process waits for a last scrape."""
 
 
 class Metric(NamedTuple):
@@ -44,24 +45,24 @@ class Metric(NamedTuple):
 
 
 METRICS: Mapping[str, Metric] = {
-    "comface_pretrain_epoch": Metric("gauge", "epoch under way, from 1"),
-    "comface_pretrain_step": Metric("gauge", "steps done of the epoch under way"),
-    "comface_pretrain_loss": Metric("gauge", "mean loss of the epoch so far, of one process", ("kind",)),
+    "comface_pretrain_epoch": Metric("gauge", "current epoch, from 1"),
+    "comface_pretrain_step": Metric("gauge", "completed steps of the current epoch"),
+    "comface_pretrain_loss": Metric("gauge", "mean loss of the current epoch so far, in one process", ("kind",)),
     "comface_pretrain_pairs_total": Metric("counter", "pairs trained on by the whole job since this process started"),
     "comface_pretrain_data_wait_seconds_total": Metric("counter", "time that training waited for images"),
-    "comface_pretrain_last_step_timestamp_seconds": Metric("gauge", "when the last step ended, or training started"),
-    "comface_pretrain_last_checkpoint_timestamp_seconds": Metric("gauge", "when the last checkpoint was written"),
-    "comface_pretrain_checkpoint_every_seconds": Metric("gauge", "how often a checkpoint is due"),
-    "comface_pretrain_nonfinite_losses_total": Metric("counter", "losses that were infinite or not a number"),
+    "comface_pretrain_last_step_timestamp_seconds": Metric("gauge", "end time of the last step, or start of training"),
+    "comface_pretrain_last_checkpoint_timestamp_seconds": Metric("gauge", "time of the last checkpoint"),
+    "comface_pretrain_checkpoint_every_seconds": Metric("gauge", "checkpoint interval"),
+    "comface_pretrain_nonfinite_losses_total": Metric("counter", "losses that were infinite or NaN"),
     "comface_synthesize_tracks_total": Metric("counter", "tracks rendered"),
     "comface_synthesize_images_total": Metric("counter", "images rendered"),
-    "comface_scratch_free_bytes": Metric("gauge", "free room on the scratch disk"),
+    "comface_scratch_free_bytes": Metric("gauge", "free space on the scratch disk"),
     "comface_scratch_size_bytes": Metric("gauge", "size of the scratch disk"),
 }
 
 
 class Monitor:
-    """The metrics of this process. One without metrics serves nothing and ignores what it is told."""
+    """The metrics of this process. A monitor without metrics serves nothing and ignores all values."""
 
     def __init__(self, metrics: Mapping[str, Any] | None = None, scraped: threading.Event | None = None) -> None:
         self._metrics, self._scraped = metrics or {}, scraped
@@ -82,7 +83,7 @@ class Monitor:
         self.set(name, time.time())
 
     def waiting(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """`items`; the seconds that each of them was waited for are added to `name`."""
+        """Yield `items`; add the seconds spent waiting for each to the counter `name`."""
         return self._timed(name, items) if self else items
 
     def _timed(self, name: str, items: Iterator[T]) -> Iterator[T]:
@@ -96,21 +97,21 @@ class Monitor:
             yield item
 
     def linger(self, longest_s: float = LINGER_S) -> None:
-        """Waits until the metrics as they are now have been read: a process that ends takes them with it."""
+        """Wait until the current metrics were scraped, at most `longest_s`: they are lost when the process ends."""
         if self._scraped is not None:
             self._scraped.clear()
             if self._scraped.wait(longest_s):
-                time.sleep(0.5)  # the answer is under way
+                time.sleep(0.5)  # time to send the response
 
 
 def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | None = None) -> Monitor:
-    """This process's monitor; serves from now on where a port is set. Raises ConfigurationError for a port that is
-    none, or taken."""
+    """This process's monitor; starts the server if a port is set. Raises ConfigurationError for a port that is invalid
+    or in use."""
     port = environment.get(PORT, "")
     if not port:
         return Monitor()
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ConfigurationError(f"{PORT} is '{port}', which is no port; set a number from 1 to 65535, or unset it.")
+        raise ConfigurationError(f"{PORT} is '{port}', not a port number; set it to 1 to 65535, or unset it.")
     address = environment.get(ADDRESS) or ("0.0.0.0" if in_pod(environment) else "127.0.0.1")
     return _serve(address, int(port), scratch or scratch_folder())
 
@@ -122,7 +123,7 @@ def _serve(address: str, port: int, scratch: Path) -> Monitor:
     prometheus_client.disable_created_metrics()
     registry = prometheus_client.CollectorRegistry()
     scraped = threading.Event()
-    registry.register(_Scrapes(scraped))  # first: what is told before it is set is in that answer
+    registry.register(_Scrapes(scraped))  # first, so that the response has every value set before the event
     metrics = {
         name: getattr(prometheus_client, metric.kind.title())(name, metric.text, metric.labels, registry=registry)
         for name, metric in METRICS.items()
@@ -133,15 +134,15 @@ def _serve(address: str, port: int, scratch: Path) -> Monitor:
         server = _Server(address, port, prometheus_client.MetricsHandler.factory(registry))
     except OSError as error:
         raise ConfigurationError(
-            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; set {PORT} to another or unset "
-            f"it, and {ADDRESS} to an address of this machine."
+            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; set {PORT} to another port or "
+            f"unset it, and set {ADDRESS} to an address of this machine."
         ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return Monitor(metrics, scraped)
 
 
 class _Server(ThreadingHTTPServer):
-    """A few connections at a time, each for a moment."""
+    """An HTTP server with at most MOST_CONNECTIONS connections and an idle timeout of IDLE_S."""
 
     daemon_threads = True
 
@@ -156,7 +157,7 @@ class _Server(ThreadingHTTPServer):
             self._open.append(request)
             for oldest in self._open[:-MOST_CONNECTIONS]:
                 with contextlib.suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads EOF and closes it
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -165,11 +166,11 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke off is no news for the step's log."""
+        """Do not log aborted connections."""
 
 
 class _Scrapes:
-    """A collector that has no metrics and notes that it was asked."""
+    """A collector without metrics that sets an event at each scrape."""
 
     def __init__(self, scraped: threading.Event) -> None:
         self._scraped = scraped

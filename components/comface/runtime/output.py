@@ -1,7 +1,7 @@
-"""What a command prints, to whatever standard output is: a terminal, a pipe that nobody reads any more, a full disk.
+"""Printing of a command's output, robust against closed pipes, full disks and control characters.
 
-In: the text. Out: the text, or OutputLost; what the stream cannot spell becomes a question mark, and no text commands a
-terminal. `say` is for a command's answer to a person; what is under way is logged (logs.py).
+In: text. Out: the text, or OutputLost. A character that the stream cannot encode becomes a question mark; control
+characters are replaced. `say` prints a command's result; progress is logged (logs.py).
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import Any, TextIO
 from comface.errors import OutputLost, TryAgain
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""All control characters but tab and newline, and what turns the direction of writing."""
+"""All control characters except tab and newline, and the marks that change the text direction."""
 
 
 def say(text: str) -> None:
-    """One line on stderr for the person who started the command: a result, or an error."""
+    """Print one line on stderr for the user: a result or an error."""
     write_line(without_codes(text))
 
 
 def write_line(text: str) -> None:
-    """Flushed, so that logs of pods and of the local runner show it at once. When nobody reads it any more
-    (`comface run 2>&1 | head`), the work continues silently and the exit code tells how it ended."""
+    """Print a line on stderr and flush it, so that it appears at once in the logs of pods and of the local runner. If
+    the reader has closed the pipe (`comface run 2>&1 | head`), the work continues without output, and the exit code
+    shows how it ended."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -37,12 +38,12 @@ def write_line(text: str) -> None:
 
 
 def without_codes(text: str) -> str:
-    """`text` without characters that command a terminal (ESC and its kind), whoever wrote it."""
+    """`text` with control characters (ESC and the like) replaced."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def silence(stream: TextIO) -> None:
-    """Nothing more reaches the file behind `stream`; what waits in its buffer would fail again when Python ends."""
+    """Redirect `stream` to /dev/null, so that its buffer does not fail again when Python exits."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -50,7 +51,7 @@ def silence(stream: TextIO) -> None:
 
 
 class Output:
-    """A stream in place of sys.stdout; everything but writing is the stream's own."""
+    """A replacement for sys.stdout that checks writes; all other attributes are those of the stream."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -81,14 +82,14 @@ class Output:
             if error.errno in (errno.EPIPE, None):
                 raise OutputLost from None
             raise TryAgain(
-                f"The output cannot be written ({error.strerror}); free some room, then run again."
+                f"The output cannot be written ({error.strerror}); free some space, then run again."
             ) from None
 
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """Standard streams that a command can count on. Raises as `Output` does, at the end too. A standard error that was
-    closed stays replaced: how the command ended is still to be said."""
+    """Make the standard streams safe for a command. Raises as `Output` does, also in the final flush. A closed standard
+    error stays replaced, because the command's result is still printed there."""
     before = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""How far work has come: a bar on a terminal, log lines at a calm pace elsewhere."""
+"""Progress: a bar on a terminal, otherwise log lines at increasing intervals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from comface.runtime.logs import shows_bars
 
 T = TypeVar("T")
 FIRST_LINE_S, PACE, LONGEST_PAUSE_S = 10.0, 0.1, 300.0
-"""A line after 10 s, then each time another tenth of the time has passed, but every 5 minutes: work of two minutes is
-told ten times, work of a day 300 times."""
+"""The first line after 10 s, then a line after another tenth of the elapsed time, at the latest after 5 minutes. Two
+minutes of work log about 10 lines, a day about 300."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ def shown(
     unit: str = "item",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """Yield `items`, showing how far the work is. `total` is taken from len() where the items have one; `unit` is the
-    noun for one of them."""
+    """Yield `items` and show progress. `total` defaults to len(items) if available; `unit`: the singular noun for one
+    item."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if shows_bars():
@@ -56,14 +56,14 @@ def pace(done: int, seconds: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time to two or three digits, in the unit that fits: "9.0 s", "4 min", "3.5 h"."""
+    """A duration with two or three digits in a suitable unit: "9.0 s", "4 min", "3.5 h"."""
     if seconds < 120:
         return f"{seconds:.{1 if seconds < 10 else 0}f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def counted(count: int, noun: str) -> str:
-    """ "1 step", "1,800 identities"."""
+    """The count with its noun: "1 step", "1,800 identities"."""
     return f"{count:,} {noun if count == 1 else plural(noun)}"
 
 

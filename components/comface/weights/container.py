@@ -1,18 +1,18 @@
-"""Weight files of every public container, read without running anything that they carry.
+"""Read weight files in every public format without executing any of their content.
 
-In: a file. Out: a Container: family, float32 arrays by canonical names, facts of the architecture, what the file was.
-Either the file is taken whole and every number in it is finite, or DataError says in one sentence why it is refused.
+In: a file. Out: a Container: family, float32 arrays by canonical name, architecture facts, the file's kind. A file with
+a missing part or a non-finite number is refused with a DataError.
 
-| module | holds |
+| module | content |
 |---|---|
 | pickle_machine.py | a reader of pickles that imports and calls nothing |
 | tensors.py | torch's and numpy's tensors as records over the file's bytes |
-| inert.py | names of what files carry beside their weights |
+| inert.py | names of harmless objects other than weights |
 | torch_files.py | files of torch.save, both layouts |
 | safetensors_files.py | safetensors |
-| tensor_tables.py | which bytes are read, and which tensors in them are meant |
+| tensor_tables.py | selects the bytes to read, and the table of tensors in them |
 | pickles.py | NVIDIA's .pkl: PyTorch modules, TensorFlow networks |
-| stylegan_names.py | five namings of three networks |
+| stylegan_names.py | five naming schemes of three networks |
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from comface.weights.pickle_machine import Refused
 from comface.weights.tensors import bounded
 
 METADATA = "comface"
-"""The entry of a safetensors header with our own facts."""
+"""The entry of a safetensors header that contains the facts that `comface convert` wrote."""
 
 
 @dataclass(frozen=True)
 class Container:
     family: str
     kind: str
-    """What the file was, e.g. 'NVIDIA pickle (PyTorch)'."""
+    """The file's kind, e.g. 'NVIDIA pickle (PyTorch)'."""
     arrays: dict[str, np.ndarray]
     sha256: str
-    """Of the file as it was given."""
+    """sha256 of the original file."""
     facts: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     own_names: dict[str, str] = field(default_factory=dict)
-    """Canonical name -> the file's own name of the tensor."""
+    """Canonical name -> the tensor's name in the file."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """What was decided when it was read: the entry that was taken, and (by build) what was computed."""
+    """Decisions made while reading: the selected entry, and (from build) the computed tensors."""
 
 
 def read_container(path: Path) -> Container:
-    """Raises ConfigurationError when there is no file, DataError when it is refused."""
+    """The container in the file `path`. Raises ConfigurationError if there is no file, DataError if it is refused."""
     try:
         return parse(tables.content_of(path), path)
     except Refused as refused:
@@ -106,12 +106,12 @@ def parse(content: bytes, path: Path | None = None) -> Container:
 
 
 def _told(metadata: Any) -> dict[str, Any]:
-    """What `comface convert` wrote into the header."""
+    """The facts that `comface convert` wrote into the header."""
     text = metadata.get(METADATA, "{}") if isinstance(metadata, dict) else "{}"
     try:
         facts = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
-        raise Refused("its header's facts are no JSON") from None
+        raise Refused("its header's facts are not JSON") from None
     return facts if isinstance(facts, dict) else {}
 
 

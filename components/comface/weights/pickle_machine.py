@@ -1,18 +1,18 @@
-"""A reader of pickles that runs nothing: bytes in, plain values and inert records out.
+"""A pickle reader that executes no code: bytes in, plain values and inert records out.
 
-Python's own unpickler imports whatever a file names and calls it. This one knows the three dozen opcodes that weight
-files consist of, imports nothing, and hands each named global to a handler of ours or refuses it by name. What it
-builds is bounded by the bytes that it read (opcodes are counted, buffers are views of the file).
+Python's unpickler imports and calls whatever a file names. This one supports the three dozen opcodes that weight files
+use, imports nothing, and passes each named global to a handler of this package or refuses it by name. The size of its
+result is bounded by the bytes read (opcodes are counted; buffers are views of the file).
 
 Why not `pickle.Unpickler` with a `find_class` that returns stubs, behind an allow-list of opcodes (pickletools.genops)?
-It was tried (2026-11-28): 140 lines instead of 350, and it reads every public kind of file. Three bounds do not hold,
-because its C code decides what happens to values that it has made:
+We tried it (2026-11-28): 140 lines instead of 350, and it reads every public kind of file. But it breaks three bounds,
+because its C code handles the values that it has made:
 
-- It hashes dictionary keys of any kind. A tuple that holds a tuple twice, 24 levels deep (60 bytes), takes 12 s, and
-  each level doubles that. An allow-list cannot see which value becomes a key; to know it takes a second machine.
+- It hashes dictionary keys of any kind. A tuple that contains a tuple twice, 24 levels deep (60 bytes), takes 12 s, and
+  each level doubles the time. An allow-list cannot see which value becomes a key; that would take a second machine.
 - BUILD writes into any object that has a `__dict__`, frozen or not. A file of 300 bytes changed the shape of a tensor
-  record after it had been checked against its data, and numpy then read 4 MB behind it.
-- It copies every buffer: 256 MB for a file of 128 MB, instead of views of the file. Keys that come twice go unnoticed.
+  record after the check against its data, and numpy then read 4 MB past its end.
+- It copies every buffer: 256 MB for a file of 128 MB, instead of views of the file. It does not detect duplicate keys.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_OPCODES = 2_000_000
-"""The largest public file has a tenth of it; each costs about 200 bytes of memory at most."""
+"""The largest public file has a tenth of this; each opcode costs at most about 200 bytes of memory."""
 HIGHEST_PROTOCOL = 5
 OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Up to protocol 2, pickles name these as Python 2 did."""
+"""Python 2 names of modules, used up to protocol 2."""
 
 
 class Refused(Exception):
-    """Why a file is not taken: the middle of the sentence that the user reads."""
+    """Why a file is refused: a clause about "it" that callers put into their message."""
 
 
 @dataclass(frozen=True)
 class Permitted:
-    """What may be done with a global: call it (REDUCE) or make one of it (NEWOBJ)."""
+    """The handlers of a permitted global: for a call (REDUCE) and for a new object (NEWOBJ)."""
 
     call: Callable[[tuple[Any, ...]], Any] | None = None
     new: Callable[[tuple[Any, ...]], Any] | None = None
     once: bool = False
-    """Of the same first argument the same result: what a call makes cannot outgrow what the file holds."""
+    """Reuse the result for the same first argument, so that repeated calls cannot use more memory than the file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Global:
 
 
 class Buildable:
-    """A record that takes a state (BUILD)."""
+    """A record that accepts a state (BUILD)."""
 
     def build(self, state: Any) -> None:
         raise NotImplementedError
@@ -58,7 +58,7 @@ class Buildable:
 
 @dataclass
 class Inert(Buildable):
-    """What a file made of a class that is not needed: its name, and its state where that is a dictionary."""
+    """An object of a class that is not needed: the class's name, and the state if it is a dictionary."""
 
     name: str
     state: dict[Any, Any] | None = None
@@ -69,13 +69,13 @@ class Inert(Buildable):
 
 
 Names = Callable[[str], Permitted | None]
-"""What may be done with a named global; None: it is refused."""
+"""Global name -> its handlers; None refuses the name."""
 
 
 def plain_set(items: Any) -> set[Any]:
-    """A set of numbers and texts; hashing anything else could take for ever."""
+    """A set of numbers and text; hashing nested values could take unbounded time."""
     if not isinstance(items, list | tuple | set) or not all(isinstance(item, _SCALAR_KEYS) for item in items):
-        raise Refused("its pickle has a set of what is neither number nor text")
+        raise Refused("its pickle has a set with items that are neither numbers nor text")
     return set(items)
 
 
@@ -88,8 +88,8 @@ _SCALAR_KEYS = (str, int, float, bool, type(None))
 
 
 class Machine:
-    """Reads one pickle of `data`, from `start` on. `named` says which globals may occur, `persistent` turns a
-    persistent id into a value."""
+    """Reads one pickle in `data`, starting at `start`. `named` gives the handlers of a global, `persistent` the value
+    of a persistent id."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Machine:
         self.made: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def read(self) -> Any:
-        """The pickled value; `position` is then behind it."""
+        """The pickled value; `position` is then the offset after it."""
         for _ in range(MOST_OPCODES):
             opcode = self._take(1)[0]
             if opcode == 0x2E:  # STOP
@@ -144,7 +144,7 @@ class Machine:
                 items = self.stack[i + 1 :]
                 del self.stack[i:]
                 return items
-        raise Refused("its pickle misses a mark")
+        raise Refused("its pickle lacks a mark")
 
     def _text(self, count: int) -> str:
         try:
@@ -162,14 +162,14 @@ class Machine:
 
     def _named(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise Refused("its pickle has a name that is no text")
+            raise Refused("its pickle has a name that is not text")
         full = f"{OLD_MODULES.get(module, module)}.{name}"
         permitted = self.named(full)
         if permitted is None:
             raise Refused(f"it names {full[:80]!a}, which no weight file needs")
         return Global(full, permitted)
 
-    # One method per opcode; the table below says which.
+    # One method per opcode; the table below maps them.
 
     def proto(self) -> None:
         if self._take(1)[0] > HIGHEST_PROTOCOL:
@@ -200,7 +200,7 @@ class Machine:
         if isinstance(target, Inert):
             return
         if not isinstance(target, list):
-            raise Refused("its pickle appends to what is no list")
+            raise Refused("its pickle appends to a value that is not a list")
         target.extend(items)
 
     def tuple_of_mark(self) -> None:
@@ -222,24 +222,24 @@ class Machine:
         if isinstance(target, Inert):
             return
         if not isinstance(target, dict) or len(items) % 2:
-            raise Refused("its pickle fills what is no dictionary")
+            raise Refused("its pickle sets items of a value that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, _SCALAR_KEYS):  # hashing nested tuples could take for ever
-                raise Refused("its pickle has a dictionary whose keys are not plain")
+            if not isinstance(key, _SCALAR_KEYS):  # hashing nested tuples could take unbounded time
+                raise Refused("its pickle has a dictionary whose keys are neither numbers nor text")
             if key in target:
-                raise Refused(f"it gives {ascii(key)[:80]} twice")
+                raise Refused(f"it has the key {ascii(key)[:80]} twice")
             target[key] = value
 
     def additems(self) -> None:
         items, target = self._pop_mark(), self._top()
         if not isinstance(target, set):
-            raise Refused("its pickle fills what is no set")
+            raise Refused("its pickle adds items to a value that is not a set")
         target.update(plain_set(items))
 
     def get(self, layout: str) -> None:
         index = self._number(layout)
         if index not in self.memo:
-            raise Refused("its pickle recalls what it never kept")
+            raise Refused("its pickle gets a memo entry that it never stored")
         self.stack.append(self.memo[index])
 
     def put(self, layout: str) -> None:
@@ -259,11 +259,11 @@ class Machine:
     def reduce(self) -> None:
         arguments, called = self._pop(), self._pop()
         if not isinstance(called, Global) or not isinstance(arguments, tuple) or called.permitted.call is None:
-            raise Refused("its pickle calls what is not to be called")
+            raise Refused("its pickle calls a value that must not be called")
         if not called.permitted.once or not arguments:
             self.stack.append(called.permitted.call(arguments))
             return
-        key = called.name, id(arguments[0])  # which the entry keeps alive
+        key = called.name, id(arguments[0])  # the entry keeps the argument alive
         if key not in self.made:
             self.made[key] = arguments[0], called.permitted.call(arguments)
         self.stack.append(self.made[key][1])
@@ -271,11 +271,11 @@ class Machine:
     def newobj(self) -> None:
         arguments, made = self._pop(), self._pop()
         if not isinstance(made, Global) or not isinstance(arguments, tuple) or made.permitted.new is None:
-            raise Refused("its pickle makes an object of what is no class")
+            raise Refused("its pickle makes an object from a value that is not a class")
         self.stack.append(made.permitted.new(arguments))
 
     def newobj_ex(self) -> None:
-        self._pop()  # keyword arguments, which nothing that is needed has
+        self._pop()  # keyword arguments, which no needed class has
         self.newobj()
 
     def dup(self) -> None:
@@ -293,7 +293,7 @@ class Machine:
     def build(self) -> None:
         state, target = self._pop(), self._top()
         if not isinstance(target, Buildable):
-            raise Refused("its pickle gives a state to what takes none")
+            raise Refused("its pickle sets the state of a value that takes none")
         target.build(state)
 
     def binpersid(self) -> None:

@@ -1,7 +1,7 @@
-"""The .pkl files of NVIDIA: PyTorch modules as persistent objects, and TensorFlow networks; their source is never read.
+"""NVIDIA's .pkl files: PyTorch modules as persistent objects, and TensorFlow networks. Their source code is not read.
 
-In: the file's bytes. Out: names and arrays of the generator whose weights were averaged (G_ema, Gs), and what the
-file says about its architecture.
+In: the file's bytes. Out: names and arrays of the generator with averaged weights (G_ema, Gs), and the file's facts
+about its architecture.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_PREFIX = 1_000
 
 @dataclass(frozen=True)
 class ModuleRecord:
-    """A persistent object: the class's name and the module's __dict__, inert."""
+    """A persistent object: the class's name and the module's __dict__ as inert records."""
 
     class_name: str
     state: dict[Any, Any]
@@ -43,7 +43,7 @@ class NetworkRecord(Buildable):
 
 
 class EasyDict(dict[Any, Any], Buildable):
-    """dnnlib.util.EasyDict and its like; the state repeats the entries."""
+    """dnnlib.util.EasyDict and similar classes; the state only repeats the entries."""
 
     def build(self, state: Any) -> None:
         pass
@@ -86,8 +86,8 @@ def read_pickle(data: memoryview) -> Generator:
     if isinstance(value, tuple | list) and len(value) == 3 and isinstance(value[2], NetworkRecord):
         return _from_tensorflow(value[2], len(data))
     if isinstance(value, dict) and "G_ema" in value:
-        raise Refused("it holds no generator (its G_ema is no network)")
-    raise Refused(f"it holds no generator (neither G_ema nor (G, D, Gs)), but {_described(value)}")
+        raise Refused("it contains no generator (its G_ema is not a network)")
+    raise Refused(f"it contains no generator (neither G_ema nor (G, D, Gs)), but {_described(value)}")
 
 
 def _described(value: Any) -> str:
@@ -97,7 +97,7 @@ def _described(value: Any) -> str:
 
 
 def _as_module(value: Any) -> ModuleRecord | None:
-    """A persistent object, or a module that was pickled as torch does it (then by class and state)."""
+    """The module as a record: a persistent object, or a module pickled by torch (class and state); else None."""
     if isinstance(value, Inert) and value.state is not None and "_modules" in value.state:
         return ModuleRecord(value.name.rpartition(".")[2], value.state)
     return value if isinstance(value, ModuleRecord) else None
@@ -115,7 +115,7 @@ def _from_modules(generator: ModuleRecord, limit_bytes: int) -> Generator:
 
 
 def _flat(generator: ModuleRecord) -> list[tuple[str, ModuleRecord]]:
-    """Every module with the prefix of its names, parents first: the order of a state dict."""
+    """Every module with its name prefix, parents first, in the order of a state dict."""
     found: list[tuple[str, ModuleRecord]] = []
     waiting = [("", generator)]
     while waiting:
@@ -156,7 +156,7 @@ def _clamp_of(module: ModuleRecord) -> Iterator[float | None]:
     if module.class_name in ("SynthesisLayer", "ToRGBLayer") and "conv_clamp" in module.state:
         clamp = module.state["conv_clamp"]
         if clamp is not None and type(clamp) not in (int, float):
-            raise Refused("its clamp is no number")
+            raise Refused("its clamp is not a number")
         yield None if clamp is None else float(clamp)
 
 
@@ -185,7 +185,7 @@ def _number(value: Any) -> np.ndarray:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """What JSON can hold of it: numbers, texts, and dictionaries of them."""
+    """The part of `value` that JSON can represent: numbers, text, and dictionaries of them."""
     if isinstance(value, dict) and depth < 3:
         kept = {key: plain(item, depth + 1) for key, item in list(value.items())[:64] if isinstance(key, str)}
         return {key: item for key, item in kept.items() if item is not None}

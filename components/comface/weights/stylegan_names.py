@@ -1,8 +1,8 @@
-"""Published namings of the same networks, brought to the one that our networks have.
+"""Convert the published naming schemes of the StyleGANs to the canonical one of this package.
 
-In: names and arrays as a file has them. Out: the family (stylegan, stylegan2, stylegan3) and InterFaceGAN's names
-(StyleGAN) or NVIDIA's (StyleGAN2, StyleGAN3). Layouts change with the names: TensorFlow stores HWIO where torch has
-OIHW, and dense weights transposed.
+In: names and arrays of a file. Out: the family (stylegan, stylegan2, stylegan3) and arrays by InterFaceGAN's names
+(StyleGAN) or NVIDIA's (StyleGAN2, StyleGAN3). The layout of arrays changes, too: TensorFlow stores convolutions as HWIO
+(torch: OIHW) and dense weights transposed.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from comface.weights.pickle_machine import Refused
 
 Arrays = dict[str, np.ndarray]
 FUSED_FROM_PX = 128
-"""From here on upsampling and convolution are one step in StyleGAN's published network."""
+"""From this resolution on, StyleGAN's published network fuses upsampling and convolution."""
 BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 
 
 def canonical(arrays: Arrays) -> tuple[str, str, Arrays]:
-    """Family, naming found, arrays by the canonical names."""
+    """(family, naming scheme, arrays by canonical name). Raises Refused for an unknown scheme."""
     for mark, naming, family, rename in _NAMINGS:
         if mark in arrays:
             return family, naming, rename(arrays)
     held = ", ".join(ascii(name)[:60] for name in list(arrays)[:3])
-    raise Refused(f"its tensors are those of no known generator (it holds {held or 'none'})")
+    raise Refused(f"its tensors do not belong to a known generator (it has {held or 'none'})")
 
 
 def prefixes(names: Iterable[str]) -> list[str]:
-    """What stands before the tensor by which a layout is known, once for each generator among these names."""
+    """The prefix of each generator among `names`, found by the tensor name that identifies its naming scheme."""
     return [name.removesuffix(mark) for name in names for mark, *_ in _NAMINGS if f".{name}".endswith(f".{mark}")]
 
 
 def own_names(naming: str, arrays: Arrays) -> dict[str, str]:
-    """Canonical name -> the file's own, for sentences about a tensor."""
+    """Canonical name -> name in the file, for messages about a tensor."""
     rename = next(rename for _, each, _, rename in _NAMINGS if each == naming)
     own: dict[str, str] = {}
     for name, array in arrays.items():
-        if not name.startswith("ToRGB_lod"):  # whose number depends on the others
+        if not name.startswith("ToRGB_lod"):  # its canonical number depends on the other tensors
             own |= dict.fromkeys(rename({name: array}), name)
     return own
 
 
 def _renamed(arrays: Arrays, rules: Mapping[str, str]) -> Arrays:
-    """Each name by the first rule (pattern -> replacement) that matches it whole; others stay."""
+    """Rename by the first rule (pattern -> replacement) that matches the whole name; other names are unchanged."""
     renamed: Arrays = {}
     for name, array in arrays.items():
         matches = ((re.fullmatch(pattern, name), new) for pattern, new in rules.items())
@@ -70,13 +70,13 @@ _GENFORCE_RULES = {
 
 
 def _genforce(arrays: Arrays) -> Arrays:
-    """GenForce's model zoo: other names, and OIHW for the fused layers too."""
+    """GenForce's model zoo: other names, and OIHW also for fused layers."""
     renamed = _renamed(arrays, _GENFORCE_RULES)
     return _with_fused(renamed, lambda array: array.transpose(2, 3, 1, 0))
 
 
 def _with_fused(arrays: Arrays, to_hwio: Callable[[np.ndarray], np.ndarray]) -> Arrays:
-    """The first layer of each resolution from 128 px on has no `conv`, and HWIO."""
+    """The first layer of each resolution from 128 px on has no `conv` in its name, and the layout HWIO."""
     fused: Arrays = {}
     for name, array in arrays.items():
         match = re.fullmatch(r"synthesis\.layer(\d{1,3})\.conv\.weight", name)
@@ -95,10 +95,10 @@ def _with_axes(name: str, array: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _layer_of(resolution: str, kind: str) -> int:
-    """Number of StyleGAN's layer: two per resolution."""
+    """Index of a StyleGAN layer: two per resolution."""
     size = int(resolution)
     if size < 4 or size > 4096 or size & (size - 1):
-        raise Refused(f"it has a layer of {size} px, which is no power of two")
+        raise Refused(f"it has a layer of {size} px, which is not a power of two")
     return 2 * (size.bit_length() - 3) + (kind in ("Conv", "Conv1"))
 
 
@@ -149,7 +149,7 @@ _TF2_ENDS = {
 
 
 def _tensorflow2(arrays: Arrays) -> Arrays:
-    """StyleGAN2 in TensorFlow: modulation biases lack the 1 that is added, upsampling kernels are turned round."""
+    """StyleGAN2 in TensorFlow: modulation biases lack the constant 1; upsampling kernels are flipped."""
     renamed: Arrays = {}
     for name, array in arrays.items():
         if match := re.fullmatch(r"Dense(\d{1,2})/(weight|bias)", name):
@@ -186,7 +186,8 @@ _ROSINALITY_ENDS = {
 
 
 def _rosinality(arrays: Arrays) -> Arrays:
-    """rosinality's StyleGAN2: a leading axis of 1 on weights, layers numbered through, filters times 4."""
+    """rosinality's StyleGAN2: weights have a leading axis of 1, layers are numbered consecutively, filters are scaled
+    by 4."""
     renamed: Arrays = {}
     for name, array in arrays.items():
         if match := re.fullmatch(r"style\.(\d{1,2})\.(weight|bias)", name):
@@ -210,7 +211,7 @@ def _rosinality(arrays: Arrays) -> Arrays:
 
 
 def _rosinality_layer(number: int) -> str:
-    """Convolution 0 is at 4 px, then two per resolution."""
+    """Canonical layer of a convolution: number 0 is at 4 px, then two per resolution."""
     return f"b{4 * 2 ** ((number + 1) // 2)}.conv{0 if number % 2 else 1}"
 
 

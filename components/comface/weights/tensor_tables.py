@@ -1,7 +1,7 @@
-"""Tables of tensors by name: which bytes of a weight file may be read, and which table in it is the one that is meant.
+"""Tables of tensors by name: read a weight file within limits, and select the right table in it.
 
-In: a file that a person names. Out: its bytes, bounded; the tensors of a backbone, or of the generator whose weights
-were averaged, wherever in a training's file they stand. Every command that reads weights reads them here.
+In: a file that a user names. Out: its bytes, bounded; the tensors of a backbone, or of the generator with averaged
+weights, at any place in a training's file. Every command that reads weights uses this module.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import torch
 
 MOST_BYTES = 4 * 2**30
-"""A training's whole state of StyleGAN2 at 1024 px, discriminator and optimisers included, has a quarter."""
+"""The complete training state of StyleGAN2 at 1024 px, with discriminator and optimisers, has a quarter of this."""
 WHAT = "The weight file"
-NEITHER = "it is neither a pickle (of protocol 2 or later), nor a torch file, nor safetensors"
+NEITHER = "it is neither a pickle (protocol 2 or later), nor a torch file, nor safetensors"
 AVERAGED = ("generator_smooth", "g_ema", "generator_ema", "netg_ema", "params_ema", "ema_model", "ema", "g_running")
-"""Entries of a torch file that hold the generator whose weights were averaged, best first."""
+"""Entries of a torch file that contain the generator with averaged weights, best first."""
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 DEEPEST, MOST_GENERATORS, MOST_TABLES = 4, 16, 4_096
 Record = TensorRecord | ArrayRecord
@@ -35,9 +35,9 @@ Table = dict[str, Record]
 
 
 def content_of(path: Path, mark: int = 16) -> bytes:
-    """The bytes of a weight file; of one that is none by its first bytes, only those are read.
+    """The bytes of a weight file. Only the first `mark` bytes are read if they show another file type.
 
-    Raises ConfigurationError where there is no regular file, DataError where it is too large."""
+    Raises ConfigurationError if there is no regular file, DataError if it is too large, Refused for another type."""
     with open_regular(path, WHAT, ConfigurationError) as file:
         head = file.read(mark)
     if not is_known(head):
@@ -54,15 +54,15 @@ def is_torch(head: bytes | memoryview) -> bool:
 
 
 def torch_value(content: memoryview) -> Any:
-    """What a file of torch.save holds; tensors are records."""
+    """The value in a file of torch.save; tensors are records."""
     if bytes(content[:4]) == torch_files.ZIP_MAGIC:
         return torch_files.read_zip(content)
     return torch_files.read_legacy(content)
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a backbone's file by name: safetensors or torch, told by content. `state_dict` around them and
-    `module.` before their names are taken off. Raises ConfigurationError or DataError."""
+    """The tensors of a backbone's file by name. The type (safetensors or torch) is detected from the content. Wrappers
+    such as `state_dict` and the prefix `module.` are removed. Raises ConfigurationError or DataError."""
     try:
         return table_in(content_of(path))
     except Refused as refused:
@@ -77,15 +77,15 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def tensors_in(content: bytes, where: str) -> dict[str, np.ndarray]:
-    """As `read_table`, of an object of the store. Raises DataError, naming it."""
+    """As `read_table`, for the bytes of a store's object. Raises DataError that begins with `where`."""
     try:
         return table_in(content)
     except Refused as refused:
-        raise DataError(f"{where} was refused: {refused}; make it again.") from None
+        raise DataError(f"{where} was refused: {refused}; rerun the step that makes it.") from None
 
 
 def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
-    """As `read_table`, of bytes; `entry` picks one of a file with several. Raises Refused."""
+    """As `read_table`, for bytes; `entry` selects an entry of the file. Raises Refused."""
     view = memoryview(content)
     if safetensors_files.is_safetensors(content[:16]):
         value: Any = safetensors_files.read_safetensors(view)[0]
@@ -105,26 +105,26 @@ def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
 
 
 def numbers(name: str, array: np.ndarray, dtype: type[np.generic] | None = None) -> np.ndarray:
-    """A copy, in the order of C. Raises Refused for NaN, infinity, and what is no real number."""
+    """A C-contiguous copy, as `dtype` if given. Raises Refused for NaN, infinity, and types other than real numbers."""
     if array.dtype.kind not in "fiub":
-        raise Refused(f"its tensor {ascii(name)[:80]} holds numbers of the type {array.dtype}")
+        raise Refused(f"its tensor {ascii(name)[:80]} has the type {array.dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         copied = np.array(array, dtype, order="C")
     if not np.isfinite(copied).all():
-        raise Refused(f"its tensor {ascii(name)[:80]} holds NaN or infinity")
+        raise Refused(f"its tensor {ascii(name)[:80]} contains NaN or infinity")
     return copied
 
 
 def generator_table(value: Any) -> tuple[str, Table]:
-    """Where the averaged generator stands in what a file holds ("" where it is the file itself), and its tensors.
+    """(path of the averaged generator in the file's value, "" for the value itself; its tensors).
 
-    It is known by a tensor that every layout has one of (naming.MARKS), at any depth and behind any prefix
-    (`module.`, `g_ema.`). Raises Refused."""
+    A generator is recognized by the tensor name that identifies its naming scheme (stylegan_names.py), at any depth and
+    with any prefix (`module.`, `g_ema.`). Raises Refused."""
     found: list[tuple[int, str, Table]] = []
     for path, parents, table in _tables(value):
         prefixes = naming.prefixes(name for name in table if isinstance(name, str))
         if len(prefixes) + len(found) > MOST_GENERATORS:
-            raise Refused(f"it holds more than {MOST_GENERATORS} generators")
+            raise Refused(f"it contains more than {MOST_GENERATORS} generators")
         for prefix in prefixes:
             entry = ".".join((*path, prefix.rstrip("."))).strip(".")
             chosen = {k: v for k, v in table.items() if not prefix or (isinstance(k, str) and k.startswith(prefix))}
@@ -133,20 +133,20 @@ def generator_table(value: Any) -> tuple[str, Table]:
             if mean is not None and "input.input" in state:
                 state.setdefault("latent_avg", mean)
             found.append((_rank(entry), entry, state))
-    if not found:  # which naming.canonical then says, with the first names of the first table
+    if not found:  # naming.canonical reports it, with the first names of the first table
         return "", _tensors(next((table for _, _, table in _tables(value)), value))
     best = min(rank for rank, _, _ in found)
     chosen_ones = [(entry, state) for rank, entry, state in found if rank == best]
     if len(chosen_ones) > 1:
         entries = ", ".join(ascii(entry)[:40] for entry, _ in chosen_ones[:4])
-        raise Refused(f"it holds several generators ({entries}), and none is named as the averaged one (g_ema)")
+        raise Refused(f"it contains several generators ({entries}), and none is named as the averaged one (g_ema)")
     return chosen_ones[0]
 
 
 def _tables(value: Any) -> Iterator[tuple[tuple[str, ...], list[dict[Any, Any]], dict[Any, Any]]]:
-    """Every dictionary with tensors in it: its path, the dictionaries around it, itself."""
+    """Every dictionary that contains tensors: (path, enclosing dictionaries, the dictionary)."""
     waiting: list[tuple[tuple[str, ...], list[dict[Any, Any]], Any]] = [((), [], value)]
-    for _ in range(MOST_TABLES):  # a file may hold one dictionary in a great many places
+    for _ in range(MOST_TABLES):  # a file may contain the same dictionary in very many places
         if not waiting:
             return
         path, parents, table = waiting.pop(0)
@@ -157,7 +157,7 @@ def _tables(value: Any) -> Iterator[tuple[tuple[str, ...], list[dict[Any, Any]],
         if len(path) < DEEPEST:
             inner = [(key, item) for key, item in table.items() if isinstance(key, str) and isinstance(item, dict)]
             waiting += [((*path, key), [table, *parents], item) for key, item in inner[:64]]
-    raise Refused(f"it holds more than {MOST_TABLES:,} dictionaries within one another")
+    raise Refused(f"it contains more than {MOST_TABLES:,} nested dictionaries")
 
 
 def _rank(entry: str) -> int:
@@ -166,10 +166,10 @@ def _rank(entry: str) -> int:
 
 
 def _tensors(table: Any) -> Table:
-    """Raises Refused where it holds anything else than tensors by name."""
+    """`table` as tensors by name. Raises Refused if it has any other content."""
     if not isinstance(table, dict) or not table:
-        raise Refused("it holds no tensors by name")
+        raise Refused("it contains no tensors by name")
     for name, record in table.items():
         if not isinstance(name, str) or not isinstance(record, Record):
-            raise Refused(f"its entry {ascii(name)[:80]} is no tensor")
+            raise Refused(f"its entry {ascii(name)[:80]} is not a tensor")
     return dict(table)

@@ -1,7 +1,7 @@
-"""Tensors inside pickles, as records over the file's own bytes: torch's and numpy's, checked against what is there.
+"""Tensors of torch and numpy in pickles, as records over the file's bytes, with checked sizes.
 
-In: what the pickles of torch and numpy hand over. Out: numpy arrays; nothing is allocated before a declared size has
-been found to fit the bytes that back it.
+In: the arguments that torch's and numpy's pickles pass. Out: numpy arrays. Memory is allocated only after a declared
+size matches the bytes of the file.
 """
 
 from __future__ import annotations
@@ -36,34 +36,35 @@ STORAGES = {
     "torch.storage.UntypedStorage": "|u1",
 }
 STORAGES |= {name.replace("torch.", "torch.cuda.", 1): dtype for name, dtype in STORAGES.items()}
-"""Element types, on a GPU too, as older files name them; bfloat16, which numpy lacks, is two opaque bytes."""
+"""Element types by storage class, including the CUDA classes of older files. numpy has no bfloat16: it is two opaque
+bytes."""
 _DTYPE = re.compile("f[248]|[iu][1248]|b1|c8|c16|f16|[USMm][0-9]{1,4}")
 MOST_AXES = 8
 
 
 @dataclass
 class Storage:
-    """Flat memory; `data` comes after the pickle that refers to it."""
+    """Flat memory; `data` is set after the pickle that refers to it was read."""
 
     dtype: np.dtype[Any]
     count: int
     data: memoryview | bytes | Callable[[], bytes] | None = None
-    """Or what reads it, so that nothing is read of tensors that are not needed."""
+    """The bytes, or a function that reads them, so that unneeded tensors are not read."""
     read: np.ndarray | None = None
-    """Once, however many tensors are views of it."""
+    """The values, read once for all tensors that are views of them."""
 
     def values(self) -> np.ndarray:
         if self.read is None:
             data = self.data() if callable(self.data) else self.data
             if data is None or len(data) != self.count * self.dtype.itemsize:
-                raise Refused("a tensor in it has another size than its data")
+                raise Refused("a tensor in it does not have the size of its data")
             values = np.frombuffer(data, self.dtype)
             self.read = widened(values) if self.dtype.kind == "V" else values
         return self.read
 
 
 def widened(bfloat16: np.ndarray) -> np.ndarray:
-    """bfloat16 (two opaque bytes each) as float32, exactly: it is the upper half of one."""
+    """bfloat16 (two opaque bytes each) as float32, exactly: a bfloat16 is the upper half of a float32."""
     return (bfloat16.view("<u2").astype("<u4") << 16).view("<f4")
 
 
@@ -98,9 +99,9 @@ class ArrayRecord(Buildable):
             raise Refused("an array in it is malformed")
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, DtypeRecord) or not isinstance(data, memoryview | bytes):
-            raise Refused("an array in it is malformed, or holds objects")
+            raise Refused("an array in it is malformed or contains objects")
         if math.prod(_sizes(shape)) * dtype.numpy.itemsize != len(data):
-            raise Refused("an array in it has another size than its data")
+            raise Refused("an array in it does not have the size of its data")
         self.values = np.frombuffer(data, dtype.numpy).reshape(shape, order="F" if fortran else "C")
 
     @property
@@ -123,11 +124,11 @@ class DtypeRecord(Buildable):
     order: str = "|"
 
     def build(self, state: Any) -> None:
-        if self.code[0] in "Mm":  # dates have a unit behind, which is not needed
+        if self.code[0] in "Mm":  # dates also have a unit, which is not needed
             return
         plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
         if not plain or state[1] not in ("<", ">", "|", "="):
-            raise Refused("an array in it holds objects or records")
+            raise Refused("an array in it contains objects or records")
         self.order = state[1]
 
     @property
@@ -166,22 +167,22 @@ def rebuild_parameter(arguments: tuple[Any, ...]) -> TensorRecord:
 def storage_of(reference: Any) -> tuple[str, Storage]:
     """Key and empty storage of torch's persistent id ('storage', type, key, device, count, …)."""
     if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-        raise Refused("it refers to something that is no tensor")
+        raise Refused("it refers to an object that is not a tensor")
     kind, key, count = reference[1], reference[2], reference[4]
     kind = kind.name if isinstance(kind, Global) else None
     if kind not in STORAGES or not isinstance(key, str) or type(count) is not int or count < 0:
-        raise Refused("a tensor's memory in it is malformed")
+        raise Refused("the memory of a tensor in it is malformed")
     return key, Storage(np.dtype(STORAGES[kind]), count)
 
 
 def bounded(records: Iterable[TensorRecord | ArrayRecord], limit_bytes: int) -> None:
-    """Refused where the tensors together are larger than the file: then several are of the same bytes."""
+    """Raises Refused if the tensors together are larger than the file, that is, if several share the same bytes."""
     if sum(record.size_bytes for record in records) > limit_bytes:
         raise Refused("its tensors are larger than the file")
 
 
 def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether the elements fill a stretch of memory once each, in some order of axes."""
+    """Whether the elements fill contiguous memory exactly once, in some order of the axes."""
     expected = 1
     for step, size in sorted((step, size) for step, size in zip(stride, shape, strict=True) if size != 1):
         if step != expected:
@@ -224,7 +225,7 @@ def _from_buffer(arguments: tuple[Any, ...]) -> ArrayRecord:
 
 
 def _ordered(arguments: tuple[Any, ...]) -> OrderedRecord:
-    """Empty, or (Python 2) of a list of pairs."""
+    """An empty dictionary, or (Python 2) one from a list of pairs."""
     record, pairs = OrderedRecord(), arguments[0] if len(arguments) == 1 else []
     if len(arguments) > 1 or not isinstance(pairs, list):
         raise Refused("a dictionary in it is malformed")
@@ -240,7 +241,7 @@ def _set(arguments: tuple[Any, ...]) -> set[Any]:
 
 
 def _encoded(arguments: tuple[Any, ...]) -> bytes:
-    """How protocols before 3 write bytes: a text of their values."""
+    """Bytes as protocols before 3 write them: Latin-1 text."""
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str) or arguments[1:] not in ((), ("latin1",)):
         raise Refused("bytes in it are malformed")
     try:

