@@ -56,7 +56,7 @@ def test_a_folded_network_gives_the_same_features_and_leaves_the_network_as_it_w
 
 
 def test_a_name_that_is_not_configured_is_refused() -> None:
-    with pytest.raises(ValueError, match="no backbone is called resnet7"):
+    with pytest.raises(ValueError, match="there is no backbone resnet7"):
         build_backbone("resnet7")
 
 

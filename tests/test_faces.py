@@ -88,7 +88,7 @@ def test_two_faces_of_one_size_are_refused_and_a_passer_by_is_not(photo: NDArray
 @fetched
 def test_a_face_too_small_to_judge_is_refused(photo: NDArray[np.uint8]) -> None:
     tiny = np.asarray(Image.fromarray(photo).resize((44, 44), Image.Resampling.LANCZOS))
-    with pytest.raises(DataError, match=r"too small \(eyes \d+ px apart"):
+    with pytest.raises(DataError, match=r"too small \(the eyes are \d+ px apart"):
         find_face(tiny)
 
 

@@ -41,6 +41,6 @@ def test_counts_of_parts_add_up() -> None:
 
 def test_a_sentence_does_not_judge_by_few_faces() -> None:
     few = tenths(counted([(50.0, True)] * 30)).sentence()
-    assert few == "a face is found in 100% of 30 generated faces (too few to tell dark from light ones)"
+    assert few == "a face is found in 100% of 30 generated faces (too few to compare dark and light faces)"
     many = tenths(counted([(20.0, i % 2 == 0) for i in range(300)] + [(80.0, True)] * 300)).sentence()
     assert many == "a face is found in 75% of 600 generated faces: 50% of the darkest tenth, 100% of the lightest"

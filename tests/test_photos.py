@@ -274,9 +274,7 @@ def test_a_photo_of_200_megapixels_is_read_smaller_and_a_larger_one_refused() ->
     assert read.shape == (6120, 8160, 3)
     assert np.abs(read[::1000, 4000, 0].astype(int) - np.linspace(0, 255, 6120)[::1000]).max() < 4
     at = data.index(b"\xff\xc0") + 5
-    with pytest.raises(
-        DataError, match="has more than 256 megapixels, which is the most that is read; save it smaller"
-    ):
+    with pytest.raises(DataError, match="has more than 256 megapixels, the limit; save it smaller"):
         decode_photo(data[:at] + b"\xff\x00\xff\x00" + data[at + 4 :])
     assert MAX_PIXELS > 16320 * 12240
 
@@ -291,9 +289,7 @@ def test_a_small_file_that_would_fill_the_memory_is_refused_by_its_header(kind: 
     data = data[: size.start] + side + side + data[size.stop :]
     if kind == "PNG":
         data = data[:29] + zlib.crc32(data[12:29]).to_bytes(4, "big") + data[33:]
-    with pytest.raises(
-        DataError, match="has more than 100 megapixels, which is the most that is read of a file that is"
-    ):
+    with pytest.raises(DataError, match="has more than 100 megapixels, the limit for a file that is not"):
         decode_photo(data)
 
 

@@ -95,7 +95,7 @@ def test_what_another_setting_had_scored_is_not_taken_over(tmp_path: Path, chang
     [
         ("no_such_module:f", ConfigurationError, "cannot be imported"),
         ("my_scorer:absent", ConfigurationError, "cannot be imported"),
-        ("my_scorer:number", ConfigurationError, "is no function"),
+        ("my_scorer:number", ConfigurationError, "is not a function"),
         (":f", ConfigurationError, "cannot be imported"),
         ("my_scorer:short", DataError, r"gave \(1,\) for 2 images"),
         ("my_scorer:broken", DataError, "failed .KeyError: 'network'"),
@@ -123,10 +123,10 @@ def test_a_table_gives_the_latents_that_render_shows_for_its_seeds(tmp_path: Pat
         ("seed,score\n", "has no rows below its first line"),
         ("a,b\n1,2\n", "has none of the columns seed, score"),
         ("seed,value\n1,2\n", "has no column 'score'; its other columns are: value"),
-        ("seed,score\n-1,2\n", "Line 2 .* has no seed"),
+        ("seed,score\n-1,2\n", "Line 2 .* has no valid seed"),
         ("seed,score\n1,inf\n", "Line 2 .* has no number in the column 'score'"),
         ("seed,score\nx,1\n", "Line 2 .* has no number in the column 'seed'"),
-        ("seed,score\n1.5,2\n", "Line 2 .* has no seed"),
+        ("seed,score\n1.5,2\n", "Line 2 .* has no valid seed"),
         ("seed,score\n5,1\n6,2\n5,3\n", "Line 4 .* scores the seed of line 2 again; delete one"),
         ("seed,score\n1,many\n", "Line 2 .* has no number in the column 'score'"),
     ],
@@ -166,7 +166,7 @@ def test_score_and_fit_on_the_command_line_leave_a_direction_that_knows_its_gene
     assert "was fitted for 'stylegan3', not for 'stylegan'" in capsys.readouterr().err
     fits = ["--softness", "0"]
     assert main(["directions", "fit", *files, *fits, "--output", "m.npy"]) == 64
-    assert "softness of 0" in capsys.readouterr().err
+    assert "softness 0" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not {AGE, LANDMARKS} <= set(available()), reason="the age network is not fetched (make setup)")

@@ -73,7 +73,7 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_another_file_is_never_overwritten(tmp_path: Path) -> None:
     output = tmp_path / "out.safetensors"
     output.write_bytes(b"mine")
-    with pytest.raises(ConfigurationError, match="holds something else already"):
+    with pytest.raises(ConfigurationError, match="already exists with other content"):
         convert(SOURCE, output)
     assert output.read_bytes() == b"mine"
 

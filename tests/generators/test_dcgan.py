@@ -98,7 +98,7 @@ def test_latents_of_another_generator_are_refused(weights: Path) -> None:
 
 def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
     save_file({"main.0.weight": torch.zeros(100, 512, 4, 4)}, tmp_path / "half.safetensors")
-    with pytest.raises(DataError, match="does not hold the DCGAN's weights"):
+    with pytest.raises(DataError, match="does not contain the DCGAN's weights"):
         DcganGenerator(tmp_path / "half.safetensors")
     (tmp_path / "text.safetensors").write_text("weights")
     with pytest.raises(DataError, match="was refused: it is neither a pickle"):

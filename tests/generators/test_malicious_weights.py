@@ -214,7 +214,10 @@ HUGE = {
         "does not have the size of its data",
     ),
     "safetensors nested header": (safetensors(b'{"a":' + b"[" * 200_000), "not JSON"),
-    "safetensors of objects": (safetensors({"a": {"dtype": "O", "shape": [], "data_offsets": [0, 0]}}), "the type 'O'"),
+    "safetensors of objects": (
+        safetensors({"a": {"dtype": "O", "shape": [], "data_offsets": [0, 0]}}),
+        "the unsupported type 'O'",
+    ),
 }
 
 

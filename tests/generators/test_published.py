@@ -107,7 +107,7 @@ def test_a_file_of_the_configuration_is_used_as_its_name_says() -> None:
             "stylegan_celebahq_age_w_boundary.npy",
             "stylegan",
             "",
-            "celebahq, and these weights are of ffhq",
+            "celebahq, but these weights are of ffhq",
         ),
         (
             "stylegan_ffhq_age_w_boundary.npy",

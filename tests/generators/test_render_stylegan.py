@@ -98,9 +98,9 @@ def test_stylegan3_is_posed_as_published(tmp_path: Path, weights: Path) -> None:
         ("stylegan", ["--direction", "Smiling_boundary.npy"], 64, "is a direction of 'stylegan3', not of 'stylegan'"),
         ("stylegan", ["--attribute", "smile", "--space", "Z", "--truncate", "after"], 64, "comes before truncation"),
         ("stylegan", ["--attribute", "smile", "--space", "Z", "--layers", "0-3"], 64, "An edit in Z has no layers"),
-        ("stylegan", ["--attribute", "smile", "--layers", "0-12"], 64, "not within 0 to 11"),
-        ("stylegan", ["--pseudo-align"], 64, "has no input to turn"),
-        ("stylegan", ["--transform", "5,0,0"], 64, "has no input to turn"),
+        ("stylegan", ["--attribute", "smile", "--layers", "0-12"], 64, "not among 0 to 11"),
+        ("stylegan", ["--pseudo-align"], 64, "Only StyleGAN3 supports"),
+        ("stylegan", ["--transform", "5,0,0"], 64, "Only StyleGAN3 supports"),
         ("stylegan3", ["--transform", "5,0"], 64, "is not three numbers"),
         ("stylegan3", ["--transform", "nan,0,0"], 64, "is not three numbers"),
         ("stylegan", ["--attribute", "smile", "--psi", "1.5"], 64, "psi = 1.5 is not in (0, 1]"),
@@ -208,7 +208,7 @@ def test_a_condition_of_z_does_not_go_with_latents_of_w(tmp_path: Path, capsys: 
     words = ["--latents", str(tmp_path / "latents.npy"), "--scores", str(tmp_path / "scores.npy"), "--fraction", "0.3"]
     output = tmp_path / "n.npy"
     assert main(["directions", "fit", *words, "--condition", str(case), "--output", str(output)]) == 64
-    assert "is a direction of Z by its name, and the latents are of W" in " ".join(capsys.readouterr().err.split())
+    assert "is a direction of Z by its name, but the latents are of W" in " ".join(capsys.readouterr().err.split())
     renamed = tmp_path / "stylegan_ffhq_age_w_boundary.npy"
     renamed.write_bytes(case.read_bytes())
     assert main(["directions", "fit", *words, "--condition", str(renamed), "--output", str(output)]) == 0

@@ -159,7 +159,7 @@ def test_forty_missing_directions_are_all_named(own: FileStore) -> None:
     ("array", "sentence"),
     [
         (np.ones((1, WIDTH - 1)), r"direction 'smiling' of 'stylegan3' \(Smiling_boundary.npy\) has shape \(1, 31\)"),
-        (np.ones((12, WIDTH)), r"has 12 rows, so it has no norm"),
+        (np.ones((12, WIDTH)), r"has 12 rows, so it cannot be scaled"),
         (np.full((1, WIDTH), np.inf), "not finite"),
         (np.zeros((1, WIDTH)), "is zero"),
         (np.array(["text"]), "is not one array of numbers"),
@@ -225,15 +225,15 @@ def test_what_was_replaced_after_planning_is_refused_by_the_parts(own: FileStore
         ("synthesize.truncation_psi=1.2", ConfigurationError, "'synthesize.truncation_psi' is wrong"),
         ("synthesize.truncation_psi=0", ConfigurationError, "'synthesize.truncation_psi' is wrong"),
         ("synthesize.directions.stylegan3.smiling.space=V", ConfigurationError, "smiling.space' is wrong"),
-        ("synthesize.directions.stylegan3.smiling.layers=[0, 16]", ConfigurationError, "not within 0 to 15"),
-        ("synthesize.directions.stylegan.weight.layers=[4, 12]", ConfigurationError, "not within 0 to 11"),
+        ("synthesize.directions.stylegan3.smiling.layers=[0, 16]", ConfigurationError, "not among 0 to 15"),
+        ("synthesize.directions.stylegan.weight.layers=[4, 12]", ConfigurationError, "not among 0 to 11"),
         (
             "synthesize.directions.stylegan3.smiling={space: Z, truncate: after}",
             ConfigurationError,
             "before truncation",
         ),
         ("synthesize.directions.stylegan3.smiling.condition=[wings]", ConfigurationError, r"direction \(wings.npy\)"),
-        ("synthesize.directions.stylegan3.smiling.condition=[smiling]", DataError, "Nothing is left"),
+        ("synthesize.directions.stylegan3.smiling.condition=[smiling]", DataError, "a combination of its conditions"),
     ],
 )
 def test_a_wrong_setting_is_said(location: FileStore, override: str, error: type[ComfaceError], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What a configuration changes of how a direction is used."""
+"""The settings that change how a direction is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = Annotated[int, Field(ge=0, le=63)]
 
 
 class DirectionUse(Section):
-    """What is changed of how the catalogue uses a direction (docs/generators.md); unset fields leave it so."""
+    """Changes to the catalogue's use of a direction (docs/generators.md); unset fields keep the catalogue's values."""
 
     file: Place | None = Field(
         default=None, min_length=1, description="name of the direction's file in the weights location"

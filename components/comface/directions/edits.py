@@ -1,7 +1,7 @@
-"""Edits: a direction, the latents that it is added to, and whether that comes before or after truncation.
+"""Edits: a direction, the latent space that it is added in, and whether it is added before or after truncation.
 
-In: a direction's file and how it is used (published.Entry, or what a user says). Out: edited latents that a generator
-renders, w_edit = w + alpha n (section 3.1) for every alpha of a track. What published tools do:
+In: a direction's file and its use (published.Entry, or a user's settings). Out: edited latents for the generator,
+w_edit = w + alpha n (section 3.1) for every alpha of a track. Conventions of published tools:
 
 | tool | space | truncate |
 |---|---|---|
@@ -10,7 +10,8 @@ renders, w_edit = w + alpha n (section 3.1) for every alpha of a track. What pub
 | InterFaceGAN `-s WP`, StyleGAN3-editing | W, every row | after |
 | Pinnimty's facial weight | W+, rows 0 to 7 | after |
 
-InterFaceGAN sets the signed distance to the boundary in Z and W; ours is relative to the identity, as in the paper.
+In Z and W, InterFaceGAN sets the signed distance to the boundary; here alpha is relative to the identity, as in the
+paper.
 
 Legend: N identities, A alphas, L rows of W+, K 1 or L, D latent width.
 """
@@ -39,7 +40,7 @@ Truncate = Literal["before", "after"]
 @dataclass(frozen=True)
 class Edit:
     direction_KD: torch.Tensor
-    """Rows that are not edited are zero."""
+    """The direction; rows that are not edited are zero."""
     space: Space = "W"
     truncate: Truncate = "after"
 
@@ -47,7 +48,7 @@ class Edit:
 def swept(
     generator: FaceGenerator, seeds: Sequence[int], change: Edit, alphas: Sequence[float], psi: float
 ) -> torch.Tensor:
-    """The latents of each seed under every alpha, truncated: (N,A,D), or (N,A,L,D) where rows differ."""
+    """The truncated latents of each seed for every alpha: (N,A,D), or (N,A,L,D) if rows differ."""
     if change.space == "Z":
         z_NAD = edit(_z(generator, seeds), change.direction_KD, alphas)
         moved: torch.Tensor = _mapped(generator, z_NAD.flatten(0, 1)).unflatten(0, z_NAD.shape[:2])
@@ -69,20 +70,20 @@ def make_edit(
     layers: Sequence[int] | None = None,
     truncate: Truncate | None = None,
 ) -> Edit:
-    """An edit of `generator`. `space` None: W for (1,D), W+ for (L,D); where `layers` of W are chosen, it is W+.
-    `truncate` None: before in Z, else after. `what` names the direction in sentences.
+    """An edit of `generator`. `space` None: W for (1,D), W+ for (L,D); W with `layers` means W+. `truncate` None:
+    before in Z, else after. `what`: the direction's name in messages.
 
-    Raises ConfigurationError for what does not go together, DataError for a direction that does not fit."""
+    Raises ConfigurationError for incompatible settings, DataError for a direction of the wrong shape."""
     rows = getattr(generator, "layers", None)
     space = space or ("W+" if rows is not None and len(direction_KD) > 1 else "W")
     if layers is not None and space == "W":
         space = "W+"
     if space == "W+" and rows is None:
-        raise ConfigurationError(f"The generator '{generator.name}' has no layers to choose from; edit it in W.")
+        raise ConfigurationError(f"The generator '{generator.name}' has no layers to choose from; use space W.")
     if space == "Z" and truncate == "after":
-        raise ConfigurationError("An edit in Z comes before truncation, which is of w; leave 'after' out.")
+        raise ConfigurationError("An edit in Z always comes before truncation, which acts on w; leave 'after' out.")
     if space == "Z" and layers is not None:
-        raise ConfigurationError("An edit in Z has no layers to choose from, which w has; leave the layers out.")
+        raise ConfigurationError("An edit in Z has no layers to choose from (only w has); leave the layers out.")
     check_direction(direction_KD, generator, what, space)
     if space == "W+":
         direction_KD = _in_layers(generator, direction_KD, layers)
@@ -92,17 +93,19 @@ def make_edit(
 def check_psi(psi: float) -> None:
     """Raises ConfigurationError for a truncation outside (0, 1]."""
     if not 0 < psi <= 1:
-        raise ConfigurationError(f"The truncation psi = {psi} is not in (0, 1]; 1 is none, 0.7 is usual.")
+        raise ConfigurationError(
+            f"The truncation psi = {psi} is not in (0, 1]; use 1 for no truncation, or the usual 0.7."
+        )
 
 
 def pose(
     generator: FaceGenerator, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> None:
-    """How StyleGAN3's picture lies from now on. Raises ConfigurationError for another generator."""
+    """Set the rotation and shift of StyleGAN3's images. Raises ConfigurationError for any other generator."""
     place = getattr(generator, "pose", None)
     if place is None:
         raise ConfigurationError(
-            f"Pseudo-alignment and the input's transform are StyleGAN3's; '{generator.name}' has no input to turn."
+            f"Only StyleGAN3 supports pseudo-alignment and an input transform, not '{generator.name}'; leave them out."
         )
     place(pseudo_aligned, transform)
 
@@ -114,14 +117,14 @@ def published_edit(
     others: Mapping[str, Path],
     layers: Sequence[int] | None = None,
 ) -> Edit:
-    """The edit that `entry` says (`layers` instead of its own), with the direction in `path`; `others`: the files of
-    its conditions."""
+    """The edit that `entry` describes, with the direction in `path`. `layers` replace those of the entry; `others`: the
+    files of its conditions by attribute."""
     import torch
 
     what = f"direction '{entry.attribute}' of '{generator.name}' ({entry.file})"
     array = read_direction(path, what)
     if len(array) != 1 and (entry.condition or entry.unit_norm):
-        raise DataError(f"The {what} has {len(array)} rows, so it has no norm to bring to 1; set unit_norm: false.")
+        raise DataError(f"The {what} has {len(array)} rows, so it cannot be scaled to norm 1; set unit_norm: false.")
     if entry.condition:
         from comface.directions.interfacegan import project
 
@@ -135,7 +138,8 @@ def published_edit(
 
 
 def read_direction(path: Path, what: str = "direction") -> np.ndarray:
-    """(1,D) or (L,D), float64: as it is in the file, finite and not zero."""
+    """The direction in the file `path`, unchanged: (1,D) or (L,D), float64. Raises DataError if it is zero, not finite
+    or of another shape."""
     array = read_numbers(path, what).astype(np.float64)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.any():
@@ -144,7 +148,7 @@ def read_direction(path: Path, what: str = "direction") -> np.ndarray:
 
 
 def check_direction(direction_KD: torch.Tensor, generator: FaceGenerator, what: str, space: Space) -> None:
-    """Raises DataError when it cannot be added to the generator's latents."""
+    """Raises DataError if the direction cannot be added to the generator's latents."""
     import torch
 
     rows, width = getattr(generator, "layers", None), generator.latent_width
@@ -153,7 +157,7 @@ def check_direction(direction_KD: torch.Tensor, generator: FaceGenerator, what: 
     if tuple(direction_KD.shape) not in fits:
         wanted = " or ".join(f"({count}, {width})" for count, _ in fits)
         raise DataError(
-            f"The {what} has shape {tuple(direction_KD.shape)}, but '{generator.name}' takes {wanted} in {space}; "
+            f"The {what} has shape {tuple(direction_KD.shape)}, but '{generator.name}' needs {wanted} in {space}; "
             "give one that was fitted for it."
         )
     if not bool(torch.isfinite(direction_KD).all()) or not bool((direction_KD != 0).any()):
@@ -161,12 +165,12 @@ def check_direction(direction_KD: torch.Tensor, generator: FaceGenerator, what: 
 
 
 def _in_layers(generator: FaceGenerator, direction_KD: torch.Tensor, layers: Sequence[int] | None) -> torch.Tensor:
-    """(L,D) with zeros in the rows that are not edited; as it is where every row is."""
+    """(L,D) with zeros in the rows that are not edited; unchanged if all rows are edited."""
     if layers is None:
         return direction_KD
     rows: int = generator.layers  # type: ignore[attr-defined]
     if not len(layers) or min(layers) < 0 or max(layers) >= rows:
-        raise ConfigurationError(f"The layers are not within 0 to {rows - 1} of '{generator.name}'; choose from these.")
+        raise ConfigurationError(f"The layers are not among 0 to {rows - 1} of '{generator.name}'; choose from these.")
     chosen = sorted(set(layers))
     chosen_LD = direction_KD.new_zeros(rows, direction_KD.shape[1])
     chosen_LD[chosen] = direction_KD.expand(rows, -1)[chosen]
@@ -174,7 +178,7 @@ def _in_layers(generator: FaceGenerator, direction_KD: torch.Tensor, layers: Seq
 
 
 def _z(generator: FaceGenerator, seeds: Sequence[int]) -> torch.Tensor:
-    """z (N,D); of a generator without a mapping network, z is w."""
+    """z (N,D); for a generator without a mapping network, z = w."""
     z = getattr(generator, "z", None)
     return generator.latents(seeds) if z is None else z(seeds)
 

@@ -1,8 +1,9 @@
-"""Attribute directions by the InterFaceGAN procedure (Shen et al., CVPR 2020), which the paper's n_m come from.
+"""Attribute directions by the InterFaceGAN procedure (Shen et al., CVPR 2020), the source of the paper's n_m.
 
-In: latents and one score each. Out: a direction n (1,D) of unit norm, for w + alpha n (section 3.1). Latents are
-sorted by score; the top and bottom fraction are the two sides; 70 % of each side train a linear SVM, whose normal is
-n, and 30 % tell how well it separates. Conditions are attributes to leave alone: n is made orthogonal to them.
+In: latents and one score each. Out: a direction n (1,D) of unit norm, for w + alpha n (section 3.1). Latents are sorted
+by score; the top and bottom fraction are the two classes. A linear SVM is trained on 70 % of each class; its normal is
+n. Its accuracy is measured on the other 30 %. Conditions are attributes that n must not change: n is made orthogonal to
+them.
 
 Legend: N samples, D latent width, K conditions.
 """
@@ -29,23 +30,24 @@ Floats = NDArray[np.floating]
 
 TRAIN_SHARE = 0.7
 LARGEST = 1e9
-"""No generator has such latents; squares of larger ones are no numbers."""
+"""Limit of latents and scores: no generator has larger latents, and their squares would overflow."""
 SAMPLE = "sample.json"
-"""Beside scored latents: the generator, its weights, the scorer."""
+"""The file with the provenance of scored latents: the generator, its weights, the scorer."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted direction and how far to believe it. Accuracies are of the SVM, before conditions are projected out."""
+    """A fitted direction and its accuracies. Except for the last one, they are those of the SVM, before conditions are
+    projected out."""
 
     direction_1D: NDArray[np.float32]
     held_out_accuracy: float
-    """On the 30 % of both ends that did not train it."""
+    """On the 30 % of both ends that were not used for training."""
     train_accuracy: float
     rest_accuracy: float
-    """On the samples between the ends, cut at the middle of the score's range; NaN where there are none."""
+    """On the samples between the ends, split at the middle of the score's range; NaN without such samples."""
     projected_accuracy: float
-    """Held-out, of n itself with the conditions projected out, cut midway between the sides' training means."""
+    """Held-out accuracy of n with the conditions projected out; threshold: midway between the training means."""
     samples: int
     chosen: int
     """Samples per end."""
@@ -60,13 +62,15 @@ def fit(
     seed: int = 0,
     train_share: float = TRAIN_SHARE,
 ) -> Fit:
-    """Fit a direction. `fraction`: share of the scored samples at each end (above 1: their number), at most half.
-    `softness`: the SVM's C. NaN scores are samples that were not scored; they are left out."""
+    """Fit a direction to latents (N,D) and scores (N,). `fraction`: share of the scored samples at each end (above 1:
+    their number), at most half. `softness`: the SVM's C. Samples with a NaN score were not scored and are left out.
+    Raises ConfigurationError for the settings, DataError for the latents and scores."""
     from sklearn.svm import SVC
 
     if not (softness > 0 and math.isfinite(softness)) or not 0 <= seed < 2**32:
         raise ConfigurationError(
-            f"A softness of {softness} with the seed {seed} cannot be; give a softness (C) above 0, a seed below 2^32."
+            f"The softness {softness} or the seed {seed} is not valid; use a softness (C) above 0 and a seed from 0 to "
+            "2^32 - 1."
         )
     latents_ND, scores_N = _checked(latents_ND, scores_N)
     chosen = _ends(len(scores_N), fraction)
@@ -100,8 +104,8 @@ def fit_files(
     softness: float = 1.0,
     seed: int = 0,
 ) -> dict[str, float | int | None]:
-    """`fit` on .npy files: writes the direction to `output` and how it was fitted beside it (NAME.npy.json); returns
-    accuracies and counts (null: no samples)."""
+    """`fit` on .npy files: write the direction to `output` and its provenance to NAME.npy.json; return accuracies and
+    counts (None: no samples)."""
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     for written in (output, provenance_path(output)):
@@ -130,54 +134,55 @@ def fit_files(
 
 
 def _check_conditions(conditions: Sequence[Path], generator: str) -> None:
-    """Raises ConfigurationError for a condition of another generator than the latents', or of another space."""
+    """Raises ConfigurationError for a condition of another generator or latent space than the latents."""
     from comface.directions.published import check_published_name, named_space
 
     for path in conditions:
-        if generator:  # whose latents are of w (samples.py)
+        if generator:  # its latents are in W (samples.py)
             check_published_name(path.name, generator)
             if named_space(path.name) == "Z":
                 raise ConfigurationError(
-                    f"The condition '{path.name}' is a direction of Z by its name, and the latents are of W; give the "
-                    "one of W (InterFaceGAN calls it …_w_boundary.npy)."
+                    f"The condition '{path.name}' is a direction of Z by its name, but the latents are of W; give the "
+                    "direction of W (InterFaceGAN's name: …_w_boundary.npy)."
                 )
         check_fitted_for(path.name, fitted_for(path), generator or fitted_for(path))
 
 
 def sample_facts(latents: Path) -> dict[str, Any]:
-    """What `directions score` says beside its latents (sample.json); empty where it says nothing."""
+    """The provenance that `directions score` wrote for its latents (sample.json); empty if it is absent."""
     return read_facts(latents.parent / SAMPLE)
 
 
 def fitted_for(path: Path) -> str:
-    """The generator that the provenance beside a direction names (`directions fit` writes it); "" where there is none,
-    or where it describes another file."""
+    """The generator in the provenance of a direction (`directions fit` writes it); "" if there is none or it describes
+    another file."""
     facts = read_facts(provenance_path(path))
     return str(facts.get("generator", "")) if facts and facts.get("sha256") == file_sha256(path) else ""
 
 
 def check_fitted_for(name: str, owner: str, generator: str) -> None:
-    """Raises DataError when the direction called `name` was fitted for another generator than `generator`."""
+    """Raises DataError if the direction `name` was fitted for a generator other than `generator`."""
     if owner not in ("", generator):
         raise DataError(f"The direction '{name}' was fitted for '{owner}', not for '{generator}'; fit one for it.")
 
 
 def project(direction_1D: Floats, conditions: Sequence[Floats] = ()) -> NDArray[np.float64]:
-    """n' = n - x^T C with (C C^T) x = C n^T, of unit norm: n without its part along any of the K conditions (1,D).
+    """n' = n - x^T C with (C C^T) x = C n^T, of unit norm: n without its components along the K conditions (1,D).
 
-    Raises DataError when the shapes differ, or nothing is left."""
+    Raises DataError if the shapes differ or n' is zero."""
     n_1D = _unit(direction_1D, "The direction")
     if not conditions:
         return n_1D
     c_KD = np.concatenate([_unit(c, f"Condition {i}") for i, c in enumerate(conditions, 1)])
     if c_KD.shape[1] != n_1D.shape[1]:
         raise DataError(
-            f"A condition has {c_KD.shape[1]} numbers and the direction {n_1D.shape[1]}; both must be of one generator."
+            f"A condition has {c_KD.shape[1]} numbers, but the direction has {n_1D.shape[1]}; give conditions of the "
+            "same generator."
         )
-    x_K = np.linalg.lstsq(c_KD @ c_KD.T, c_KD @ n_1D[0], rcond=1e-10)[0]  # conditions may repeat one another
+    x_K = np.linalg.lstsq(c_KD @ c_KD.T, c_KD @ n_1D[0], rcond=1e-10)[0]  # conditions may be linearly dependent
     left_1D = n_1D - x_K @ c_KD
     if np.linalg.norm(left_1D) < 1e-6:
-        raise DataError("Nothing is left of the direction without its conditions; leave one of them out.")
+        raise DataError("The direction is a combination of its conditions; leave one of them out.")
     return _unit(left_1D, "The direction")
 
 
@@ -187,14 +192,14 @@ def _checked(latents_ND: Floats, scores_N: Floats) -> tuple[Floats, Floats]:
         scores_N = scores_N[:, 0]
     if latents_ND.ndim != 2 or scores_N.shape != latents_ND.shape[:1]:
         raise DataError(
-            f"Latents of shape {latents_ND.shape} and scores of shape {scores_N.shape} do not belong together; give "
-            "latents (N, D) and one score each (N,)."
+            f"Latents of shape {latents_ND.shape} and scores of shape {scores_N.shape} do not match; give latents "
+            "(N, D) and one score each (N,)."
         )
     if not np.isfinite(latents_ND).all() or np.isinf(scores_N).any():
-        raise DataError("The latents or scores hold infinite values (or latents NaN); sample and score them again.")
+        raise DataError("The latents or scores contain infinity (or latents NaN); sample and score them again.")
     scored_N = ~np.isnan(scores_N)
     if max(np.abs(latents_ND).max(initial=0), np.abs(scores_N[scored_N]).max(initial=0)) > LARGEST:
-        raise DataError(f"The latents or scores hold values beyond {LARGEST:,.0f}; sample and score them again.")
+        raise DataError(f"The latents or scores contain values beyond {LARGEST:,.0f}; sample and score them again.")
     return latents_ND[scored_N], scores_N[scored_N]
 
 
@@ -210,18 +215,16 @@ def _ends(samples: int, fraction: float) -> int:
 
 
 def _ordered(scores_N: Floats, chosen: int) -> NDArray[np.int64]:
-    """The samples by score, the highest first."""
+    """Indices of the samples by score, highest first. Raises DataError if the scores of both ends are equal."""
     order_N = np.argsort(-scores_N, kind="stable")
     if scores_N[order_N[chosen - 1]] <= scores_N[order_N[-chosen]]:
-        raise DataError(
-            "The scores of both ends are equal, so there is no direction in them; score with another scorer."
-        )
+        raise DataError("The scores of both ends are equal, so no direction can be fitted; use another scorer.")
     return order_N
 
 
 def _split(order_N: NDArray[np.int64], chosen: int, cut: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`cut` samples of the top and as many of the bottom, for training; the rest of both ends, held out."""
-    rng = np.random.RandomState(seed)  # as the published code shuffles after np.random.seed(seed): the same split
+    """(training samples: `cut` from each end; held-out samples: the rest of both ends)."""
+    rng = np.random.RandomState(seed)  # gives the split of the published code after np.random.seed(seed)
     top_N, bottom_N = order_N[:chosen][rng.permutation(chosen)], order_N[-chosen:][rng.permutation(chosen)]
     return np.concatenate([top_N[:cut], bottom_N[:cut]]), np.concatenate([top_N[cut:], bottom_N[cut:]])
 
@@ -241,5 +244,5 @@ def _unit(direction_1D: Floats, what: str) -> NDArray[np.float64]:
 
 
 def save_array(path: Path, array: NDArray[np.floating]) -> None:
-    """Whole or not at all."""
+    """Write an array as .npy, atomically."""
     write_file(path, lambda file: np.save(file, np.ascontiguousarray(array)))

@@ -1,7 +1,7 @@
-"""The catalogue of published directions and weight files: which file an attribute's direction is, and how it is used.
+"""The catalogue of published directions and weight files: the file of each attribute's direction, and its use.
 
-In: directions/catalogue.json, and what a configuration changes of it. Out: an Entry per generator and
-attribute. It covers the paper's 43 attributes (section 4.1); a file ATTRIBUTE.npy of one's own adds any other.
+In: directions/catalogue.json, and changes from a configuration. Out: an Entry per generator and attribute. The
+catalogue covers the paper's 43 attributes (section 4.1); a user's file ATTRIBUTE.npy adds any other.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BOUNDARY = re.compile(
     r"(?:[ _-]*(?:copy|kopie|copie|\(?\d+\)?))*\.npy",
     re.IGNORECASE,
 )
-"""InterFaceGAN's names, GAN_DATASET_ATTRIBUTE[_c_CONDITION][_w]_boundary.npy, also of a second download; without `_w`
-the direction is of Z."""
+"""InterFaceGAN's file names, GAN_DATASET_ATTRIBUTE[_c_CONDITION][_w]_boundary.npy, also with the suffix of a repeated
+download. Without `_w` the direction is in Z."""
 FACES = "ffhq"
-"""What the StyleGANs that are used here were trained on, where the weights' name does not say another."""
+"""The default training data of the StyleGANs, unless the name of the weights says otherwise."""
 
 
 class Entry(Section):
-    """One direction: where it is from and how it is used."""
+    """One direction: its source and use."""
 
     generator: str
     attribute: str
@@ -53,7 +53,7 @@ class Entry(Section):
 
 
 def attribute_name(text: str) -> str:
-    """Our spelling: 'Wearing_Hat' and 'wearing-hat' are one attribute."""
+    """The normalized attribute name: 'Wearing_Hat' becomes 'wearing-hat'."""
     return text.lower().replace("_", "-")
 
 
@@ -70,7 +70,7 @@ def catalogue() -> Mapping[str, Mapping[str, Entry]]:
 
 
 def entry_for(generator: str, attribute: str, use: DirectionUse | None = None) -> Entry:
-    """The catalogue's entry, or one for a file of one's own, with what `use` changes."""
+    """The catalogue's entry, or one for a user's file ATTRIBUTE.npy, with the changes of `use`."""
     name = attribute_name(attribute)
     known = catalogue().get(generator, {}).get(name)
     entry = known or Entry(generator=generator, attribute=name, file=f"{name}.npy")
@@ -85,7 +85,7 @@ def entry_for(generator: str, attribute: str, use: DirectionUse | None = None) -
 
 
 def weight_files(generator: str) -> tuple[str, ...]:
-    """Names of the weight files that are looked for: what `comface convert` makes, then the published ones."""
+    """Names of weight files, in search order: that of `comface convert`, then the published ones."""
     return (f"{generator}.safetensors", *_content()["weights"][generator]["files"])
 
 
@@ -96,18 +96,18 @@ def weights_origin(generator: str) -> Mapping[str, str]:
 
 
 def named_space(file: str) -> Literal["Z", "W"] | None:
-    """The latents that a published direction is of, as its name says; None where the name says nothing."""
+    """The latent space of a published direction, from its file name; None for any other name."""
     match = _BOUNDARY.fullmatch(file.rpartition("/")[2])
     return None if match is None else "W" if match[3] else "Z"
 
 
 def check_published_name(file: str, generator: str, weights: str = "") -> None:
-    """Raises ConfigurationError when the name is that of a direction published for another generator, or for one that
-    was trained on other pictures (`weights`: the name of the weight file, which may say on which)."""
+    """Raises ConfigurationError if the file name is that of a direction published for another generator, or for one
+    with other training data (`weights`: the name of the weight file, which may name the training data)."""
     owners = [name for name, entries in catalogue().items() for entry in entries.values() if entry.file == file]
     if owners and generator not in owners:
         raise ConfigurationError(
-            f"The file '{file}' is a direction of '{owners[0]}', not of '{generator}'; name the generator it is for."
+            f"The file '{file}' is a direction of '{owners[0]}', not of '{generator}'; use it with '{owners[0]}'."
         )
     if (match := _BOUNDARY.fullmatch(file.rpartition("/")[2])) is None:
         return
@@ -119,7 +119,7 @@ def check_published_name(file: str, generator: str, weights: str = "") -> None:
         )
     if pictures != own:
         raise ConfigurationError(
-            f"The direction '{file}' belongs to {gan} {pictures}, and these weights are of {own}; give one of {own}."
+            f"The direction '{file}' belongs to {gan} {pictures}, but these weights are of {own}; give one of {own}."
         )
 
 

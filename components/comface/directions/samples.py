@@ -1,10 +1,9 @@
-"""Scored samples of a generator: the first half of the InterFaceGAN procedure, which directions.fit goes on from.
+"""Scored samples of a generator: the first half of the InterFaceGAN procedure; interfacegan.fit is the second.
 
-In: a generator, and a scorer: a bundled one (faces/scorers.py), a function of one's own, or a table with a score per
-seed.
-Out: latents.npy (N,D), scores.npy (N,) with NaN for what was not scored, sample.json with where they are from. Images
-are truncated as the data set's are. The latents kept are those in which published directions were fitted: truncated w
-of StyleGAN2 and StyleGAN3 (StyleGAN3-editing: ws[:, 0]), w itself of StyleGAN (InterFaceGAN), z of `dcgan`.
+In: a generator, and a scorer: a bundled one (faces/scorers.py), a user's function, or a table with a score per seed.
+Out: latents.npy (N,D), scores.npy (N,) with NaN for unscored images, and sample.json with their provenance. Images are
+truncated like those of the data set. The saved latents are those to which published directions were fitted: truncated w
+for StyleGAN2 and StyleGAN3 (StyleGAN3-editing: ws[:, 0]), w for StyleGAN (InterFaceGAN), z for `dcgan`.
 
 Legend: N samples, D latent width, H, W size of the images.
 """
@@ -36,26 +35,26 @@ if TYPE_CHECKING:
     import torch
 
 Scorer = Callable[[NDArray[np.uint8]], Any]
-"""RGB images (N,H,W,3) uint8 -> one number each, NaN for one that cannot be scored."""
+"""RGB images (N,H,W,3) uint8 -> one number each, NaN for an image that cannot be scored."""
 PSI = 0.7
 PART = 250
-"""Samples scored between two writes: what an interruption can cost at most."""
+"""Samples per part; an interruption loses at most one part."""
 LARGEST_SIDE_PX = 256
-"""Of the images that are scored, as in StyleGAN3-editing; more pixels only cost time."""
+"""Side of the scored images, as in StyleGAN3-editing; more pixels only cost time."""
 ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is sampled, how, and by whom it is scored."""
+    """Settings of a sample: its size, seed, truncation, scorer and weights."""
 
     samples: int
     seed: int = 0
     psi: float = PSI
     scorer: str = ""
-    """A bundled scorer, `module:function`; empty: the bundled scorer called as the attribute."""
+    """A bundled scorer or `module:function`; empty: the bundled scorer with the attribute's name."""
     weights_sha256: str = ""
-    """Of the generator's weight file; another file makes another sample."""
+    """sha256 of the generator's weight file; another file gives another sample."""
 
 
 def score_samples(
@@ -65,13 +64,13 @@ def score_samples(
     sampling: Sampling,
     part: int = PART,
 ) -> dict[str, Path]:
-    """Sample latents, render and score them: what `fit` reads. Interrupted, it goes on where it was.
+    """Sample latents, render and score them, as input of `fit`. An interrupted call resumes after its last part.
 
     Writes latents.npy and scores.npy into `folder` (scores-NAME.npy for several attributes) and returns their paths by
     name ('latents', then each attribute)."""
     names = [attributes] if isinstance(attributes, str) else list(attributes)
     if sampling.samples < 1:
-        raise ConfigurationError(f"{sampling.samples} samples were asked for; ask for at least one.")
+        raise ConfigurationError(f"The number of samples is {sampling.samples}; use at least 1.")
     score = _scores_of(sampling.scorer, names)
     parts = folder / f"parts-{_work_digest(generator, names, sampling, part)}"
     starts = range(0, sampling.samples, part)
@@ -88,8 +87,8 @@ def score_samples(
 def score_table(
     generator: FaceGenerator, attribute: str, table: Path, folder: Path, psi: float = PSI, weights_sha256: str = ""
 ) -> dict[str, Path]:
-    """As score_samples, with scores from a CSV of the columns `seed` and `score` (empty: not scored). Its seeds are
-    those of `comface render --seeds`, so the images can be scored anywhere."""
+    """As score_samples, with scores from a CSV table with the columns `seed` and `score` (empty: not scored). The seeds
+    are those of `comface render --seeds`, so the images can be scored with any program."""
     seeds, scores = zip(*_table_rows(table), strict=True)
     pieces = [
         _kept(generator, generator.latents(seeds[first : first + ROWS_AT_ONCE]), psi).cpu().numpy()
@@ -101,18 +100,19 @@ def score_table(
 
 
 def own_scorer(text: str) -> Scorer:
-    """The function that `module:function` names; modules of the working directory are found.
+    """The scorer `module:function`, also from a module in the working directory.
 
-    Raises ConfigurationError when there is none, DataError when it does not give one number per image."""
+    Raises ConfigurationError if it cannot be imported. The scorer raises DataError if the function does not return one
+    number per image."""
     module_name, _, function_name = text.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"The scorer '{text}' cannot be imported ({error}); name a module:function.") from None
+        raise ConfigurationError(f"The scorer '{text}' cannot be imported ({error}); give module:function.") from None
     if not callable(function):
-        raise ConfigurationError(f"The scorer '{text}' is no function; name one that takes images (N,H,W,3).")
+        raise ConfigurationError(f"The scorer '{text}' is not a function; name a function of images (N,H,W,3).")
 
     def scorer(images_NHW3: NDArray[np.uint8]) -> NDArray[np.float64]:
         try:
@@ -125,8 +125,8 @@ def own_scorer(text: str) -> Scorer:
             ) from error
         if scores_N.shape != images_NHW3.shape[:1] or np.isinf(scores_N).any():
             raise DataError(
-                f"The scorer '{text}' gave {scores_N.shape} for {len(images_NHW3)} images; it must give one finite "
-                "number (or NaN) each."
+                f"The scorer '{text}' returned shape {scores_N.shape} or infinity for {len(images_NHW3)} images; "
+                "return one finite number (or NaN) for each."
             )
         return scores_N
 
@@ -150,7 +150,7 @@ def _scores_of(scorer: str, names: Sequence[str]) -> Scorer:
 
 
 def _score_part(generator: FaceGenerator, seeds: Sequence[int], psi: float, score: Scorer) -> NDArray[np.float32]:
-    """Latents and scores side by side (n, D + scores)."""
+    """Latents and scores in one array (n, D + scores)."""
     size_px = LARGEST_SIDE_PX if generator.image_size_px > LARGEST_SIDE_PX else None
     images_NHW3 = to_uint8(generator.render(draw(generator, seeds, psi), size_px))
     latents_ND = _kept(generator, generator.latents(seeds), psi).cpu().numpy()
@@ -182,7 +182,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, float]]:
     table, lines = read_table(path, "The table", ("seed", "score"), ConfigurationError), dict[int, int]()
     for row, seed, score in zip(table.rows, table.numbers("seed"), table.numbers("score"), strict=True):
         if seed is None or not 0 <= seed <= 2**53 or seed != int(seed):
-            raise DataError(f"Line {row.line} of '{path}' has no seed, a whole number of at least 0; write it.")
+            raise DataError(f"Line {row.line} of '{path}' has no valid seed; write a whole number of at least 0.")
         if (line := lines.setdefault(int(seed), row.line)) != row.line:
             raise DataError(f"Line {row.line} of '{path}' scores the seed of line {line} again; delete one.")
         yield int(seed), np.nan if score is None else score

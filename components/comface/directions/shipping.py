@@ -1,8 +1,8 @@
-"""The directions that ship with a generator: fits them all from one scored sample and measures what each does.
+"""Fit the directions that are part of a generator from one scored sample, and measure their effect.
 
-In: latents and scores (samples.score_samples). Out: catalogue.json, per attribute the direction, the scorer and
-conditions behind it, accuracies, and what a sweep over alpha shows on identities that fitted nothing; on stdout the
-figures, beside the directions that ship. Run as
+In: latents and scores (samples.score_samples). Out: catalogue.json with the direction, scorer, conditions and
+accuracies of each attribute, and a sweep over alpha on new identities; the figures on stdout, with a comparison to the
+directions in the package. Run as
 
     python -m comface.directions.shipping --generator dcgan --samples 20000 --output DIR
 
@@ -33,8 +33,8 @@ from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 
 FRACTION = 0.3
-"""Of the samples at each end. The recipe's 2 % are unstable here: directions from two halves of the sample agree
-with cosine .37 (age) to .70 (smile), with 30 % .9 and more."""
+"""Share of the samples at each end. InterFaceGAN's 2 % are unstable here: directions from two halves of the sample have
+a cosine of 0.37 (age) to 0.70 (smile); with 30 % it is at least 0.9."""
 SOFTNESS = 1e-3
 SWEEP = (-5.0, -3.0, -1.0, 1.0, 3.0, 5.0)
 SWEEP_IDENTITIES = 60
@@ -42,7 +42,7 @@ SWEEP_IDENTITIES = 60
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a direction is fitted from: its scorer, and the attributes that it must leave alone."""
+    """How a direction is fitted: its scorer, and the attributes that it must not change (conditions)."""
 
     scorer: str
     without: tuple[str, ...] = ()
@@ -59,21 +59,21 @@ RECIPES: Mapping[str, Recipe] = {
     "yaw": Recipe("yaw"),
     "roll": Recipe("roll"),
 }
-"""Unconditioned, surprise and glasses darken the picture and mouth-open brightens it: an edit would be told from its
-light. Age smiles, loses hair and turns away."""
+"""Without conditions, surprise and glasses darken the image and mouth-open brightens it, so a network could learn the
+lightness instead of the change. Age also changes smile, hair and yaw."""
 
 
 def raw_direction(latents_ND: NDArray[Any], scores_N: NDArray[Any]) -> NDArray[np.float32]:
-    """The direction (1,D) of all chosen samples, nothing projected out.
+    """The direction (1,D) from all chosen samples, without conditions.
 
-    The published split shuffles ranks: one face whose score changes in its last digit would move others between
-    training and test, and the direction with them."""
+    It does not use the published split, which shuffles ranks: a score that changes in its last digit would move other
+    samples between training and test, and thus change the direction."""
     return fit(latents_ND, scores_N, FRACTION, softness=SOFTNESS, train_share=1.0).direction_1D
 
 
 def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: int = 0) -> dict[str, Fit]:
-    """A fit per recipe; conditions are the raw directions of the attributes to leave alone. Directions are of all
-    chosen samples, accuracies of the published split, which `seed` shuffles."""
+    """A fit per recipe; its conditions are the raw directions of the attributes in `without`. Directions come from all
+    chosen samples, accuracies from the published split, which `seed` shuffles."""
     names = {recipe.scorer for recipe in RECIPES.values()} | {n for r in RECIPES.values() for n in r.without}
     raw = {name: raw_direction(latents_ND, scores[name]) for name in shown(sorted(names), "fitting", unit="direction")}
     fits = {}
@@ -85,7 +85,7 @@ def fit_all(latents_ND: NDArray[Any], scores: Mapping[str, NDArray[Any]], seed: 
 
 
 def stability(latents_ND: NDArray[Any], scores_N: NDArray[Any]) -> float:
-    """Cosine of the directions that two halves of the sample give: how far the sample size can be trusted."""
+    """Cosine between the directions from two halves of the sample: whether the sample is large enough."""
     half = len(latents_ND) // 2
     first, second = (
         raw_direction(latents_ND[part], scores_N[part])[0] for part in (slice(None, half), slice(half, None))
@@ -94,8 +94,8 @@ def stability(latents_ND: NDArray[Any], scores_N: NDArray[Any]) -> float:
 
 
 def sweep_figures(generator: FaceGenerator, direction_1D: NDArray[Any], scorer: str, seed: int) -> dict[str, Any]:
-    """Along alpha -5 .. 5: how steadily the own score grows (mean Spearman correlation per identity), and in which
-    share a face is still found."""
+    """Over alphas from -5 to 5: how monotonically the attribute's score grows (mean Spearman correlation per identity),
+    and the share of images in which a face is found."""
     import torch
     from scipy.stats import spearmanr
 
@@ -114,7 +114,7 @@ def sweep_figures(generator: FaceGenerator, direction_1D: NDArray[Any], scorer: 
 
 
 def make_catalogue(generator: FaceGenerator, samples: int, folder: Path, seed: int, command: str) -> dict[str, Any]:
-    """Sample, score, fit and measure; `folder` keeps the sample, so that an interrupted call goes on."""
+    """Sample, score, fit and measure; the sample is saved in `folder`, so that an interrupted call resumes."""
     paths = score_samples(generator, list(SCORERS), folder, Sampling(samples, seed))
     latents_ND = read_numbers(paths["latents"], "latents")
     scores = {name: read_numbers(paths[name], "scores", finite=False) for name in SCORERS}
@@ -146,8 +146,8 @@ def make_catalogue(generator: FaceGenerator, samples: int, folder: Path, seed: i
 
 
 def figures(catalogue: Mapping[str, Any], shipped: Mapping[str, Any]) -> str:
-    """A line per direction: its accuracy on held-out samples (of the SVM before the projection, too), how steadily the
-    score grows along it, and its cosine with the one of the catalogue `shipped` (– where that has none)."""
+    """A line per direction: its accuracy on held-out samples (also that of the SVM before projection), the monotonicity
+    of the score along it, and its cosine with the direction in the catalogue `shipped` (– if that has none)."""
     lines = [f"{'direction':<12}{'accuracy':>9}{'SVM':>7}{'monotone':>10}{'cosine with the shipped one':>29}"]
     for name, entry in catalogue["directions"].items():
         other = shipped.get("directions", {}).get(name)
@@ -158,7 +158,7 @@ def figures(catalogue: Mapping[str, Any], shipped: Mapping[str, Any]) -> str:
 
 
 def shipped_folder(generator: str) -> Path:
-    """Where the catalogue of a generator lies in the package."""
+    """The folder of a generator's catalogue in the package."""
     return Path(str(importlib.resources.files("comface"))) / "generators" / "directions" / generator
 
 

@@ -1,4 +1,4 @@
-"""Faces in photos: read, found, aligned, scored, compared."""
+"""Faces in photos: reading, detection, alignment, scoring and comparison."""
 
 REVISION = 1
-"""Raised when a face is found, aligned, scored or described otherwise in the same photo."""
+"""Raise this number when detection, alignment, scores or descriptors of the same photo change."""

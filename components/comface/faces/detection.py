@@ -1,12 +1,12 @@
-"""Faces in photos: find the face, bring it into the project's framing. The one place that does so.
+"""Detect the face in a photo and align it to the project's framing. All face detection uses this module.
 
-In: RGB uint8 images (H,W,3) as people take them; photos.py reads them. Out: five points (two corners per eye, base of
-the nose) and aligned faces (S,S,3), framed as framing.py says.
+In: RGB uint8 images (H,W,3) of any framing, read by photos.py. Out: five points (two corners per eye, base of the nose)
+and aligned faces (S,S,3), framed as in framing.py.
 
-Detector: dlib's frontal HOG (Boost licence); points: dlib's five-point model (CC0). Both look at one image alone,
-so a face is found, and lies, the same in any batch.
+Detector: dlib's frontal HOG (Boost licence); points: dlib's five-point model (CC0). Both process each image separately,
+so results do not depend on the batch.
 
-Legend: H, W image height and width, S aligned side, P points; coordinates (x, y) in pixels, (0, 0) the centre of the
+Legend: H, W image height and width, S aligned side, P points; coordinates (x, y) in pixels; (0, 0) is the centre of the
 top left pixel.
 """
 
@@ -28,31 +28,31 @@ Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 THRESHOLD = -0.5
-"""Confidence from which a lone face counts. Generated faces of 64 px need it: 91 % are found, 70 % from 0 on."""
+"""Minimum confidence of a single face. Generated faces of 64 px need this value: 91 % are found, but 70 % with 0."""
 SURE = 0.0
-"""Where a surer face is there, fainter ones are taken for false alarms."""
+"""If a face has at least this confidence, faces below it count as false positives."""
 MIN_SIDE_PX = 128
-"""The detector knows faces of 80 px and more; images with a shorter side are enlarged to this one."""
+"""The detector finds faces of at least 80 px; images with a shorter side are enlarged to this side."""
 FIRST_SIDE_PX, LAST_SIDE_PX = 640, 2000
-"""Longest side at which a photo is searched first, and at most when nothing was found."""
+"""Longest side of a photo in the first search, and maximum side in a second search after no face was found."""
 MIN_EYES_APART_PX = 10.0
-"""Below this an aligned face has no detail left."""
+"""Minimum eye distance; smaller faces have too little detail after alignment."""
 STRETCH_LIMIT, STRETCH_TILES = 8.0, 4
-"""Of a photo at 5 % of its light (noise of 1 in 255) it brings back a face that is lost; neither a stretch between
-percentiles nor a gamma does where the background is bright."""
+"""CLAHE parameters. They recover the face in a photo at 5 % of its light (noise of 1 in 255); percentile stretching and
+gamma correction fail there if the background is bright."""
 LIFT = 0.3
-"""Exponent that lightens dark skin whatever the background. Of 100 generated faces of the darkest tenth that were
-missed, with THRESHOLD it brings back 34, 31 of them in the right place; STRETCH_LIMIT brings back 15."""
+"""Gamma exponent that lightens dark skin on any background. Of 100 missed faces in the darkest tenth of the generated
+faces, it recovers 34 (31 in the right place) with THRESHOLD; STRETCH_LIMIT recovers 15."""
 SURE_AGAIN = -0.25
-"""Confidence from which a face counts in the stretched image, which also has stretched noise."""
+"""Minimum confidence in a contrast-enhanced image, in which noise is amplified, too."""
 DARK = 40.0
-"""Mean of the 255 levels below which a photo is called dark."""
+"""A photo whose mean level (0 to 255) is below this counts as dark."""
 DOMINANT = 2.0
-"""A face that is this many times as large as the next one is meant, the others are passers-by."""
+"""A face with at least this many times the area of the next one is the subject; the others are ignored."""
 
 
 def finder_files() -> dict[str, str]:
-    """Of the weight file that finding a face reads, name and sha256; none where it is not at hand."""
+    """Name and sha256 of the weight file for face detection; empty if it is not fetched."""
     try:
         return {LANDMARKS: model_digest(LANDMARKS)[1]}
     except ConfigurationError:
@@ -60,7 +60,7 @@ def finder_files() -> dict[str, str]:
 
 
 class NoUsableFace(DataError):
-    """An image without a face to work with. `reason` is one of a few words, for counting."""
+    """An image without a usable face. `reason`: a short category for counting."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -69,7 +69,7 @@ class NoUsableFace(DataError):
 
 @dataclass(frozen=True)
 class Face:
-    """A found face: dlib's five points, its box (left, top, right, bottom) and the detector's confidence."""
+    """A detected face: dlib's five points, its box (left, top, right, bottom) and the detector's confidence."""
 
     points_52: Points
     box: tuple[float, float, float, float]
@@ -81,35 +81,35 @@ class Face:
 
 
 def find_face(image_HW3: Pixels, what: str = "the photo") -> Face:
-    """The face in an image. Raises NoUsableFace (a DataError), in one sentence about `what`, when there is none, when
-    there are several of similar size, or when it is too small."""
+    """The face in an image. `what`: the image's name in messages. Raises NoUsableFace (a DataError) if there is no
+    face, if there are several of similar size, or if the face is too small."""
     _check_image(image_HW3)
     found = sorted(faces_in(image_HW3), key=lambda face: face.area, reverse=True)
     if not found:
         raise NoUsableFace(
             "no face",
-            f"No face was found in {what}; use one that shows the face from the front, upright and well lit.",
+            f"No face was found in {what}; use a photo that shows the face from the front, upright and well lit.",
         )
     if len(found) > 1 and found[0].area < DOMINANT * found[1].area:
         raise NoUsableFace(
-            "several faces", f"There are {len(found)} faces in {what}; crop it to the one that is meant."
+            "several faces", f"There are {len(found)} faces in {what}; crop it to the face of the subject."
         )
     left_2, right_2 = eye_centres(found[0].points_52)
     apart = float(np.linalg.norm(right_2 - left_2))
     if apart < MIN_EYES_APART_PX:
         raise NoUsableFace(
             "face too small",
-            f"The face in {what} is too small (eyes {apart:.0f} px apart, at least {MIN_EYES_APART_PX:.0f} are "
-            "needed); use a larger photo.",
+            f"The face in {what} is too small (the eyes are {apart:.0f} px apart, but at least "
+            f"{MIN_EYES_APART_PX:.0f} px are needed); use a larger photo.",
         )
     return found[0]
 
 
 def faces_in(image_HW3: Pixels, again_from: float = SURE_AGAIN) -> list[Face]:
-    """All faces that count: the sure ones, or else the likeliest one. Searched at a moderate size first, then at
-    twice that. Where that finds nothing, and in the dark anyway (landmarks are off there), once more with the contrast
-    stretched and with the darkness lifted; the surest look counts. `again_from`: confidence from which a face of the
-    further looks counts."""
+    """All accepted faces: those with confidence SURE, or else the one with the highest confidence. The image is
+    searched at a moderate size, then at twice that size. If no face is found, or if the photo is dark (its landmarks
+    are then inaccurate), the search is repeated with enhanced contrast (CLAHE) and with lightened shadows; the result
+    with the highest confidence is returned. `again_from`: minimum confidence in the repeated searches."""
     found = _faces(image_HW3)
     if found and image_HW3.mean() >= DARK:
         return found
@@ -134,40 +134,40 @@ def _faces(image_HW3: Pixels) -> list[Face]:
 
 
 def _stretched(image_HW3: Pixels) -> Pixels:
-    """The image with its lightness equalised tile by tile (CLAHE). It is for finding only: the face that a network
-    sees keeps its own light."""
+    """The image after CLAHE on its lightness. Used for detection only: networks receive the original lightness."""
     lab_HW3 = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2LAB)
     lab_HW3[..., 0] = cv2.createCLAHE(STRETCH_LIMIT, (STRETCH_TILES, STRETCH_TILES)).apply(lab_HW3[..., 0])
     return cv2.cvtColor(lab_HW3, cv2.COLOR_LAB2RGB)  # type: ignore[return-value]
 
 
 def _lifted(image_HW3: Pixels) -> Pixels:
-    """The image with its dark tones made lighter. For finding only, too."""
+    """The image with lightened dark tones (gamma LIFT). Used for detection only."""
     table = (255 * (np.arange(256) / 255) ** LIFT).round().astype(np.uint8)
     return table[image_HW3]
 
 
 def eye_centres(points_P2: Points) -> Points:
-    """Centres of the eyes (2,2), the left one in the image first, each between its two corners.
+    """Centres of the eyes (2,2), the left one in the image first; each is the midpoint of its two corners.
 
-    Points: 2 = the centres; 4 = the corners, left to right; 5 = dlib's five; 68 or 66 = the iBUG order."""
+    Points: 2 = the centres; 4 = the corners, left to right; 5 = dlib's five; 68 or 66 = the iBUG order. Raises
+    DataError for any other number and for coincident or non-finite eyes."""
     points_P2 = np.asarray(points_P2, dtype=np.float64)
     corners = {2: ((0, 0), (1, 1)), 4: ((0, 1), (2, 3)), 5: ((0, 1), (2, 3)), 66: ((36, 39), (42, 45))}
     corners[68] = corners[66]
     if points_P2.ndim != 2 or points_P2.shape[1] != 2 or len(points_P2) not in corners:
         raise DataError(
-            f"Landmarks of shape {points_P2.shape} were given; 2 eye centres, 4 eye corners, 5 or 68 points fit."
+            f"Landmarks of shape {points_P2.shape} do not fit; give 2 eye centres, 4 eye corners, 5 or 68 points."
         )
     centres_22 = np.stack([points_P2[list(pair)].mean(axis=0) for pair in corners[len(points_P2)]])
     if not np.isfinite(centres_22).all() or np.linalg.norm(centres_22[1] - centres_22[0]) < 1e-3:
-        raise DataError("The landmarks of a face put both eyes on one spot; correct the data set's landmark file.")
+        raise DataError("The landmarks of a face have both eyes at one point; correct the data set's landmark file.")
     return centres_22[np.argsort(centres_22[:, 0], kind="stable")]
 
 
 def align(image_HW3: Pixels, points_P2: Points, size_px: int) -> Pixels:
-    """The face (S,S,3) in the project's framing: a similarity transform that puts the eyes' centres in place.
+    """The face (S,S,3) in the project's framing, by a similarity transform that maps the eye centres.
 
-    What lies outside the photo mirrors its edge. Shrinking averages over areas (no aliasing)."""
+    Pixels outside the photo mirror its edge. Downscaling averages over areas (no aliasing)."""
     _check_image(image_HW3)
     matrix_23 = alignment(points_P2, size_px)
     scale = float(np.hypot(matrix_23[0, 0], matrix_23[1, 0]))
@@ -195,7 +195,7 @@ def alignment(points_P2: Points, size_px: int) -> Points:
 
 
 def _shrunk(image_HW3: Pixels, matrix_23: Points, scale: float, size_px: int) -> tuple[Pixels, Points]:
-    """The part of the image that the aligned face shows, averaged down to the face's scale, and the matrix left."""
+    """The part of the image in the aligned face, downscaled by area averaging, and the remaining transform (2,3)."""
     height, width = image_HW3.shape[:2]
     inverse_23 = cv2.invertAffineTransform(matrix_23)
     side = size_px - 1.0
@@ -205,11 +205,11 @@ def _shrunk(image_HW3: Pixels, matrix_23: Points, scale: float, size_px: int) ->
     x1 = min(width, int(corners_42[:, 0].max() + margin) + 1)
     y1 = min(height, int(corners_42[:, 1].max() + margin) + 1)
     if x1 - x0 < 2 or y1 - y0 < 2:
-        raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
+        raise DataError("The landmarks of a face are outside its photo; correct the data set's landmark file.")
     new_w, new_h = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     part_HW3 = cv2.resize(image_HW3[y0:y1, x0:x1], (new_w, new_h), interpolation=cv2.INTER_AREA)
     ratio_2 = np.array([(x1 - x0) / new_w, (y1 - y0) / new_h])
-    origin_2 = np.array([x0, y0]) + 0.5 * ratio_2 - 0.5  # photo place of the shrunk image's first pixel centre
+    origin_2 = np.array([x0, y0]) + 0.5 * ratio_2 - 0.5  # photo coordinates of the shrunk image's first pixel centre
     left = matrix_23[:, :2] * ratio_2[None, :]
     return part_HW3, np.hstack([left, (matrix_23[:, :2] @ origin_2 + matrix_23[:, 2])[:, None]])  # type: ignore[return-value]
 
@@ -242,5 +242,5 @@ def _models() -> tuple[Any, Any]:
 def _check_image(image_HW3: Pixels) -> None:
     if image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.dtype != np.uint8:
         raise DataError(
-            f"An image of shape {image_HW3.shape} and type {image_HW3.dtype} was given; RGB uint8 (H, W, 3) fits."
+            f"An image of shape {image_HW3.shape} and type {image_HW3.dtype} does not fit; give RGB uint8 (H, W, 3)."
         )

@@ -1,9 +1,9 @@
-"""Do two photos show one person? The distance of two faces by a face-recognition network.
+"""Whether two photos show one person: the distance of two faces from a face-recognition network.
 
-In: photos (H,W,3) and the face found in each. Out: the Euclidean distance of dlib's 128-d descriptors. Up to THRESHOLD
-its author calls two faces one person's (99.4 % right on Labeled Faces in the Wild). The network is published (CC0;
-Davis E. King, dlib_face_recognition_resnet_model_v1) and fetched by hash like the others; where it is not at hand
-nothing is checked, and that is said.
+In: photos (H,W,3) and the face detected in each. Out: the Euclidean distance of dlib's 128-d descriptors. Its author
+treats distances up to THRESHOLD as one person (accuracy 99.4 % on Labeled Faces in the Wild). The network is published
+(CC0; Davis E. King, dlib_face_recognition_resnet_model_v1) and fetched by hash. If it is not fetched, callers skip the
+check and say so.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from comface.weights.fetched import FACE_RECOGNITION, available, model_path
 
 THRESHOLD = 0.6
 CHIP_PX, PADDING = 150, 0.25
-"""As the network was trained."""
+"""Size in pixels and padding of the face chips on which the network was trained."""
 EYES_APART_PX = 60.0
-"""Smaller faces are enlarged to this before they are cut out: dlib takes landmarks in whole pixels."""
+"""Faces with a smaller eye distance are enlarged to this before cropping, because dlib's landmarks are whole pixels."""
 
 
 def at_hand() -> bool:
@@ -30,7 +30,7 @@ def at_hand() -> bool:
 
 
 def distance(first: tuple[Pixels, Face], second: tuple[Pixels, Face]) -> float:
-    """0 for the same photo; above THRESHOLD two different people are likelier than one."""
+    """The distance of two faces: 0 for the same photo; above THRESHOLD they are probably different people."""
     return float(np.linalg.norm(descriptor(*first) - descriptor(*second)))
 
 

@@ -1,8 +1,8 @@
-"""In how many generated faces a face is found, by how light the skin is: a detector that misses dark faces would drop
-them from all that is learned, without a word.
+"""Detection rate of generated faces by skin lightness: a detector that misses dark faces would silently remove them
+from the training data.
 
-In: unedited images of generated faces, and whether a face was found in each. Out: counts by lightness that can be added
-up over parts, and the shares in the darkest and the lightest tenth.
+In: unedited images of generated faces, and whether a face was found in each. Out: counts by lightness, which can be
+summed over parts, and the detection rates in the darkest and the lightest tenth.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BIN = 2.0
 BINS = 50
 """Lightness L* of CIELAB runs from 0 (black) to 100 (white): 50 bins of 2."""
 SKIN = ((0.45, 0.75), (0.3, 0.7))
-"""Rows and columns, as shares of the picture, in which the generators' framing shows nose, cheeks and mouth."""
+"""Rows and columns of nose, cheeks and mouth in the generators' framing, as shares of the image."""
 SMALLEST_TENTH = 20
-"""Faces in a tenth, below which a share of it says little and is not given."""
+"""Minimum number of faces in a tenth; with fewer, its rate is too uncertain and is not reported."""
 
 Counts = dict[str, list[int]]
 """`faces` and `found`: BINS numbers each."""
@@ -27,8 +27,8 @@ Counts = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Tenths:
-    """Of one generator: faces looked at, and the share in which a face was found, of all, in the darkest and in the
-    lightest tenth (None: too few)."""
+    """The results of one generator: number of faces, and the detection rate for all, the darkest tenth and the lightest
+    tenth (None: too few faces)."""
 
     faces: int
     found: float
@@ -38,13 +38,13 @@ class Tenths:
     def sentence(self) -> str:
         said = f"a face is found in {self.found:.0%} of {self.faces:,} generated faces"
         if self.darkest is None or self.lightest is None:
-            return f"{said} (too few to tell dark from light ones)"
+            return f"{said} (too few to compare dark and light faces)"
         return f"{said}: {self.darkest:.0%} of the darkest tenth, {self.lightest:.0%} of the lightest"
 
 
 def skin_lightness(image_HW3: NDArray[np.uint8]) -> float:
-    """Median L* (0 to 100) where the framing shows skin. (H,W,3) uint8 RGB."""
-    import cv2  # the image of evaluate and register, which read counts alone, has none
+    """Median L* (0 to 100) of the skin region of an image (H,W,3), uint8 RGB."""
+    import cv2  # not installed in the container image of evaluate and register, which only read counts
 
     height, width = image_HW3.shape[:2]
     rows, columns = (slice(int(low * n), int(high * n)) for (low, high), n in zip(SKIN, (height, width), strict=True))
@@ -74,7 +74,7 @@ def added(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
 
 
 def tenths(counts: Counts) -> Tenths:
-    """A tenth takes its last bin in part, with that bin's own share."""
+    """The rates from `counts`. The last bin of a tenth counts in part, with that bin's own rate."""
     faces = sum(counts["faces"])
     if not faces:
         return Tenths(0, 0.0, None, None)

@@ -1,7 +1,7 @@
-"""How a photo must be turned, and its file without metadata: Pillow would read all of it and stumble over a broken tag.
+"""The Exif orientation of a photo, and its file without metadata, because Pillow fails on a single broken tag.
 
-In: the bytes of a JPEG, PNG, TIFF or AVIF. Out: the orientation of its Exif (1 to 8; 1 is upright) and bytes that
-decode to the same pixels.
+In: the bytes of a JPEG, PNG, TIFF or AVIF. Out: the Exif orientation (1 to 8; 1 is upright) and bytes that decode to
+the same pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PNG_PROFILE = b"Raw profile type exif\0"
 
 ORIENTATION = 0x0112
 WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
-"""Types of Exif; the orientation is an H, but some programs write another."""
+"""Exif's integer types; the orientation should be an H, but some programs write another type."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -29,30 +29,31 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 AVIF_ITEMS = 4096
-"""Within its first bytes an AVIF lists its items."""
+"""An AVIF lists its items in its first 4,096 bytes."""
 AVIF_EXIF = re.compile(rb"(infe.{4}(?:.{4}|.{6}))Exif", re.DOTALL)
-"""Box, version and flags, the item's id and protection, its type."""
+"""An item entry: box, version and flags, the item's id and protection, its type."""
 MAX_SCANS = 200
-"""Scans of a progressive JPEG (10 are usual): each one goes through all its pixels, so thousands hang a decoder."""
+"""Maximum number of scans of a progressive JPEG (10 are usual): each scan covers all pixels, so thousands hang a
+decoder."""
 PROFILE_BYTES = 1 << 17
-"""Of an Exif block that is packed in a PNG's text, at most."""
+"""Size limit of a compressed Exif block in a PNG's text."""
 
 
 def without_metadata(data: bytes) -> tuple[int, bytes]:
-    """(orientation, the file without its metadata); (1, the file) for a format whose metadata nothing reads."""
+    """(orientation, the file without its metadata); (1, the unchanged file) for other formats."""
     if data.startswith(b"\xff\xd8"):
         return _bare_jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _bare_png(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _unturned_tiff(data)
-    if data[4:8] == b"ftyp":  # AVIF, which has its own rules of orientation: without its Exif item
+    if data[4:8] == b"ftyp":  # AVIF has its own orientation; disable its Exif item
         return 1, AVIF_EXIF.sub(rb"\1none", data[:AVIF_ITEMS]) + data[AVIF_ITEMS:]
     return 1, data
 
 
 def exif_orientation(block: bytes) -> tuple[int, int]:
-    """(orientation, its place in `block`) of a block in TIFF's structure; (1, 0) where none can be read."""
+    """(orientation, its offset in `block`) of a block in TIFF structure; (1, 0) if it cannot be read."""
     start = 6 if block.startswith(b"Exif\0\0") else 0
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[start : start + 4])
     try:
@@ -70,8 +71,8 @@ def exif_orientation(block: bytes) -> tuple[int, int]:
 
 
 def _bare_jpeg(data: bytes) -> tuple[int, bytes]:
-    """(orientation, the file without metadata): Pillow would read Exif, IPTC and multi-picture blocks and stumble over
-    a broken one. What tells about pixels stays: JFIF (APP0) and Adobe's transform (APP14)."""
+    """(orientation, the file without metadata). Pillow would read Exif, IPTC and multi-picture blocks and fail on a
+    broken one. The blocks that affect pixels remain: JFIF (APP0) and Adobe's transform (APP14)."""
     orientation, kept, at = 1, [data[:2]], 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
         if data[at + 1] in (0xFF, 0x01) or 0xD0 <= data[at + 1] <= 0xD8:  # fill byte, markers without content
@@ -90,8 +91,8 @@ def _bare_jpeg(data: bytes) -> tuple[int, bytes]:
 
 
 def _bare_png(data: bytes) -> tuple[int, bytes]:
-    """(orientation, the file without metadata), for the same reason. Its Exif is a chunk, or, as ImageMagick wrote it
-    for long, hexadecimal text: `\\nexif\\n   1234\\n457869…`."""
+    """(orientation, the file without metadata). The Exif data are a chunk or, from older versions of ImageMagick,
+    hexadecimal text: `\\nexif\\n   1234\\n457869…`."""
     orientation, kept, at = 1, [data[:8]], 8
     while at + 8 <= len(data):
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
@@ -109,7 +110,7 @@ def _bare_png(data: bytes) -> tuple[int, bytes]:
 
 
 def _unturned_tiff(data: bytes) -> tuple[int, bytes]:
-    """(orientation, the file with orientation 1): Pillow would turn it while it decodes, by way of all other tags."""
+    """(orientation, the file with orientation 1). Otherwise Pillow would rotate it while decoding and read all tags."""
     orientation, place = exif_orientation(data)
     if place:
         kind = struct.unpack_from("<H" if data.startswith(b"II") else ">H", data, place - 6)[0]

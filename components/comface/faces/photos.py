@@ -1,8 +1,8 @@
-"""Photos as people take them, read in one place: by content, never by name, and never by a decoder that nobody meant.
+"""Read users' photos. The format is detected from the content, never from the name, and limited to an allow-list.
 
 In: a regular file of at most 200 MB, or its bytes: JPEG, PNG, WEBP, TIFF, BMP, GIF (first frame), HEIC or AVIF.
-Out: RGB uint8 (H,W,3), upright; transparent parts are white. Of Exif the orientation is read and nothing else, so no
-other broken tag matters. Whatever a decoder throws is one sentence.
+Out: RGB uint8 (H,W,3), upright, with transparent parts white. Only the orientation is read from Exif, so that other
+broken tags do no harm. Any exception of a decoder becomes a DataError.
 
 Legend: H, W height and width, C colour channels (with alpha, if there is one).
 """
@@ -25,34 +25,34 @@ from comface.files import read_bounded
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
-"""What Pillow may open; pi-heif opens HEIC. Pillow knows 40 more, among them EPS, which it hands to Ghostscript."""
+"""Formats that Pillow may open; pi-heif opens HEIC. Pillow supports 40 more; one is EPS, which it passes to
+Ghostscript."""
 SUPPORTED = "JPEG, PNG, WEBP, TIFF, BMP, GIF, HEIC, AVIF"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 AVIF_BRANDS = (b"avif", b"avis")
 CONTAINER_BRANDS = (b"mif1", b"msf1")
-"""Brands that say HEIF container; the compatible brands behind them tell which codec."""
+"""Brands of a HEIF container; the compatible brands after them identify the codec."""
 
 MAX_BYTES = 200_000_000
 HEAD_BYTES = 1 << 17
 MAX_PIXELS = 256_000_000
-"""A phone's 200 megapixels, and some room."""
+"""Limit for JPEG and HEIC: a phone's 200 megapixels, with a margin."""
 MAX_WHOLE_PIXELS = 100_000_000
-"""The same for formats that are not decoded at half their size: a WEBP of 34 bytes and 225 megapixels took 22 s and
-4 GB."""
+"""Limit for formats that cannot be decoded at half size: a WEBP of 34 bytes and 225 megapixels took 22 s and 4 GB."""
 LARGE_PIXELS = 50_000_000
-"""Above this a photo is halved until it is below: a face does not need more, and 200 megapixels fill 1.2 GB."""
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, below which it would warn, is smaller than a phone's photo
+"""A larger photo is halved until it is below this: a face needs no more, and 200 megapixels need 1.2 GB."""
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's default, above which it warns, is smaller than a phone's photo
 
 
 def read_photo(path: Path, what: str = "", whole: bool = False) -> Pixels:
-    """The photo at `path`. `what` begins each sentence and replaces the file's name (photos of patients); `whole`: do
-    not halve a very large photo (landmarks count its pixels). Raises DataError, or ConfigurationError where the file
-    may not be read."""
+    """The photo at `path`. `what`: the subject of messages instead of the file's name (for photos of patients);
+    `whole`: do not halve a very large photo (landmarks refer to its pixels). Raises DataError, or ConfigurationError if
+    the file is not readable."""
     return decode_photo(_content(path, what), what or f"The photo '{path.name[:200]}'", whole)
 
 
 def check_photo(path: Path, what: str = "") -> None:
-    """What a photo's header tells, without decoding it; most tell it in their first kilobytes. Raises as `read_photo`
+    """Check a photo's header without decoding the photo; usually the first kilobytes suffice. Raises as `read_photo`
     does."""
     called = what or f"The photo '{path.name[:200]}'"
     try:
@@ -66,7 +66,7 @@ def check_photo(path: Path, what: str = "") -> None:
 
 
 def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> Pixels:
-    """The photo whose file holds `data`. Raises DataError."""
+    """The photo in the bytes `data`. Raises DataError."""
     opened, orientation, data = _opened(data, what)
     try:
         with warnings.catch_warnings():
@@ -78,12 +78,12 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
                 image.load()
                 if "exif" in image.info:
                     orientation = exif_orientation(image.info["exif"])[0]
-            else:  # libheif turns the picture itself; its Exif orientation says what was done
+            else:  # libheif applies the rotation; its Exif orientation only describes it
                 pixels = opened.data
                 size, mode = opened.size_mode
                 image = Image.frombytes(mode, size, pixels, "raw", mode, opened.stride)
             rgb = _to_rgb(image, data)
-    except Exception as error:  # decoders raise whatever they like: struct.error, IndexError, RuntimeError, …
+    except Exception as error:  # decoders raise any exception: struct.error, IndexError, RuntimeError, …
         raise _unusable(what, error) from None
     while rgb.width * rgb.height > LARGE_PIXELS and not whole:
         rgb = rgb.reduce(2)
@@ -91,7 +91,7 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with `head` (12 bytes or more of it) says that it is a supported picture."""
+    """Whether `head`, the first 12 or more bytes of a file, has the signature of a supported image."""
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
@@ -110,7 +110,7 @@ def _content(path: Path, what: str) -> bytes:
 
 
 def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
-    """The image (Pillow's, or pi_heif's), its header read; how it must be turned; the bytes that it is decoded from."""
+    """(image of Pillow or pi_heif with its header read, orientation, the bytes to decode)."""
     orientation = 1
     try:
         with warnings.catch_warnings():
@@ -132,8 +132,8 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
     limit = MAX_PIXELS if _is_heic(data) or data.startswith(b"\xff\xd8") else MAX_WHOLE_PIXELS
     if pixels > limit:
         raise DataError(
-            f"{what} has more than {limit / 1e6:.0f} megapixels, which is the most that is read"
-            + ("; save it smaller." if limit == MAX_PIXELS else " of a file that is no JPEG; save it smaller.")
+            f"{what} has more than {limit / 1e6:.0f} megapixels, the limit"
+            + ("; save it smaller." if limit == MAX_PIXELS else " for a file that is not a JPEG; save it smaller.")
         )
     return image, orientation, data
 
@@ -154,8 +154,8 @@ def _is_heic(data: bytes) -> bool:
 
 
 def _heic(data: bytes) -> Any:
-    """The primary image, not yet decoded: .size_mode, .data, .stride. pi_heif's own classes read the metadata too, in
-    which 11 of 3,000 mutated files crashed the process; so its C module is called, whose series is pinned."""
+    """The primary image, not yet decoded: .size_mode, .data, .stride. This calls pi_heif's C module, whose version is
+    pinned: pi_heif's classes also read the metadata, and 11 of 3,000 mutated files crashed the process there."""
     import _pi_heif
 
     images = [each for each in _pi_heif.load_file(data, 1, True, False, True, True, "", False) if each is not None]
@@ -173,12 +173,12 @@ def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
-    """The values (H,W) or (H,W,C) of an image with more than 8 bits per value; None for all others. Pillow keeps the
-    high byte alone where such an image has colours: OpenCV reads those."""
+    """The values (H,W) or (H,W,C) of an image with more than 8 bits per value; None for any other. OpenCV reads those
+    with colours, because Pillow keeps only their high byte."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         if values.min(initial=0) < 0:
-            raise ValueError("negative values")  # of a measurement: what is black, and what white, is not known
+            raise ValueError("negative values")  # measurements, whose black and white levels are unknown
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         return 65535 - values if white_is_zero and image.mode.startswith("I;16") else values
     if image.format == "PNG":
@@ -188,9 +188,9 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     else:
         return None
     if bits != 16 or (image.format == "TIFF" and image.tag_v2.get(262) == 5):  # type: ignore[attr-defined]
-        return None  # CMYK, which OpenCV does not read, or refuses
+        return None  # not 16 bits, or CMYK, which OpenCV does not read
     if image.format == "TIFF" and image.tag_v2.get(284, 1) != 1:  # type: ignore[attr-defined]
-        raise ValueError("16 bits in separate planes")  # both readers mix them up
+        raise ValueError("16 bits in separate planes")  # both readers mix up the planes
     import cv2
 
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -202,8 +202,8 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
 
 
 def _eight_bits(values: NDArray[Any]) -> Pixels:
-    """Scaled by the bits that are really used: cameras store 10 or 12 bits in 16 with the rest empty. A fourth
-    channel is alpha and uses the whole range."""
+    """`values` as uint8, scaled by the number of bits in use: cameras store 10 or 12 bits in 16. A fourth channel is
+    alpha and uses the full range."""
     values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
     colours, alpha = values[..., :3] if values.ndim == 3 else values, values[..., 3:] if values.ndim == 3 else None
     top = float(colours.max(initial=0))

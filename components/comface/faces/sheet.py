@@ -1,4 +1,4 @@
-"""Contact sheets: pictures of faces in rows and columns, captioned so that a person can read them.
+"""Contact sheets: face images in rows and columns, with captions.
 
 In: rows of uint8 RGB images (H,W,3) with captions, one caption per column. Out: a PIL image, or JPEG/PNG bytes.
 A row is usually a track (identity and attribute), a column an alpha.
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 CELL_PX = 112
-"""Side of a face on the sheet: small enough for eleven in a window, large enough to see an expression."""
+"""Side of a face on the sheet: eleven fit into a window, and an expression is still visible."""
 MAX_WIDTH_PX = 2400
 MIN_CELL_PX = 48
 GAP_PX = 4
@@ -27,14 +27,14 @@ INK, FAINT, PAPER = (28, 28, 32), (120, 120, 128), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Row:
-    """One track: its caption (first line in ink, the others faint) and its images in column order."""
+    """One track: its caption (first line dark, the others grey) and its images in column order."""
 
     caption: Sequence[str]
     images: Sequence[np.ndarray]
 
 
 def contact_sheet(rows: Sequence[Row], columns: Sequence[str], title: str = "", cell_px: int = CELL_PX) -> Image.Image:
-    """The sheet. Images of any size are fitted to cells, which shrink when many columns would make it too wide."""
+    """The sheet. Images of any size are resized to cells; cells shrink if many columns would exceed MAX_WIDTH_PX."""
     heading, ink, faint = _font(17), _font(14), _font(12)
     caption_px = max([_width(line, ink) for row in rows for line in row.caption] + [0])
     caption_px += MARGIN_PX if caption_px else 0
@@ -61,7 +61,7 @@ def contact_sheet(rows: Sequence[Row], columns: Sequence[str], title: str = "", 
 
 
 def gallery(images: Sequence[np.ndarray], captions: Sequence[str], title: str = "", across: int = 8) -> Image.Image:
-    """Pictures that are no tracks: one after the other, `across` in a row, each with its caption below."""
+    """A sheet of single images, `across` per row, each with its caption below."""
     heading, faint = _font(17), _font(12)
     across = max(1, min(across, len(images)))
     step_x, step_y = CELL_PX + 2 * GAP_PX, CELL_PX + 24
@@ -78,13 +78,13 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], title: str = 
 
 
 def alpha_captions(alphas: Sequence[float]) -> tuple[str, ...]:
-    """'−5', '0', '+2.5'; the middle one of the sheet says what is shown."""
+    """Captions of alphas: '−5', '0', '+2.5'."""
     minus = "\N{MINUS SIGN}" if _dejavu() else "-"
     return tuple("0" if alpha == 0 else f"{alpha:+.4g}".replace("-", minus) for alpha in alphas)
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` indices of range(count), evenly spread, both ends and (for odd counts) the middle among them."""
+    """At most `most` evenly spaced indices of range(count), including both ends and (for odd counts) the middle."""
     if count <= most:
         return list(range(count))
     return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}) if most > 1 else [count // 2]
@@ -132,7 +132,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @functools.cache
 def _dejavu() -> Path | None:
-    """DejaVu Sans, which matplotlib ships. None without it: Pillow's own font, which has no minus sign, does."""
+    """DejaVu Sans from matplotlib; None if matplotlib is not installed (Pillow's default font has no minus sign)."""
     spec = importlib.util.find_spec("matplotlib")
     path = Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec and spec.origin else None
     return path if path and path.is_file() else None

@@ -1,4 +1,4 @@
-"""Generators of faces behind one interface: latent -> image, named directions, w + alpha n (section 3.1).
+"""Face generators with one interface: latent -> image, named directions, w + alpha n (section 3.1).
 
 Legend: N images, D latent width, L layers of W+, A alphas, H = W = side length in pixels.
 """
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 class FaceGenerator(Protocol):
-    """What every generator offers. Rendering one row alone or in a batch gives the same image (to float32 rounding),
-    and the same seed gives the same bits on the same machine."""
+    """The interface of every generator. An image does not depend on the batch (up to float32 rounding), and the same
+    seed gives the same bits on the same machine."""
 
     name: str
     latent_width: int
     image_size_px: int
-    """Native side length; a generator that renders at any size names its default."""
+    """Native side length; for a generator that renders at any size, its default."""
 
     def latents(self, seeds: Sequence[int]) -> torch.Tensor:
-        """w_ND, one row per seed, each a function of its seed alone."""
+        """w_ND, one row per seed; each row depends only on its seed."""
         ...
 
     def render(self, w_ND: torch.Tensor, size_px: int | None = None) -> torch.Tensor:
-        """Images (N,3,H,W), float32 in [-1, 1]; `w_ND` may be W+ (N,L,D) where the generator has layers."""
+        """Images (N,3,H,W), float32 in [-1, 1]; `w_ND` may be W+ (N,L,D) if the generator has layers."""
         ...
 
     def attributes(self) -> tuple[str, ...]:
-        """Names for which a direction is at hand."""
+        """Names of the available directions."""
         ...
 
     def direction(self, attribute: str) -> torch.Tensor:
-        """n (1,D) float32. Raises ConfigurationError, naming those at hand, for an unknown attribute."""
+        """n (1,D) float32. Raises ConfigurationError that lists the attributes for an unknown one."""
         ...
 
 
 def edit(w: torch.Tensor, direction: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
-    """w + alpha n (section 3.1) for every alpha: (N,A,D) from w (N,D) and n (1,D); where either has layers, w (N,L,D)
-    or n (L,D), (N,A,L,D)."""
+    """w + alpha n (section 3.1) for every alpha: (N,A,D) from w (N,D) and n (1,D); (N,A,L,D) if w (N,L,D) or n (L,D)
+    has layers."""
     import torch
 
     direction = direction.to(w)
@@ -56,8 +56,8 @@ def edit(w: torch.Tensor, direction: torch.Tensor, alphas: Sequence[float]) -> t
 
 
 def draw(generator: FaceGenerator, seeds: Sequence[int], psi: float) -> torch.Tensor:
-    """w_ND of the seeds, truncated towards the mean latent by `psi` where the generator knows truncation (the
-    StyleGANs do: w_mean + psi (w - w_mean); `stylegan` gives W+ (N,L,D), since it truncates its first layers only)."""
+    """w_ND of the seeds, truncated towards the mean latent by `psi` if the generator supports truncation. The StyleGANs
+    do: w_mean + psi (w - w_mean). `stylegan` returns W+ (N,L,D), because it truncates only its first layers."""
     w_ND = generator.latents(seeds)
     truncate = getattr(generator, "truncate", None)
     return truncate(w_ND, psi) if truncate is not None else w_ND
@@ -83,8 +83,8 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
 
 
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
-    """The generator called `name`. The embedded ones need no `weights`; the StyleGANs read a converted file or any
-    public container."""
+    """The generator `name`. Embedded generators need no `weights`; the StyleGANs read a converted file or any public
+    container."""
     from comface.generators.registry import generator
 
     return generator(name).load(weights, device)

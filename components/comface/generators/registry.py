@@ -1,8 +1,8 @@
-"""The generators, by name: what comes with the set-up, and what a user brings the weights and directions of.
+"""The registry of generators: embedded ones, and ones for which a user supplies weights and directions.
 
-A further generator is a file in `entries/` with a `Generator`, and a line here; compositions, checks, screening,
-tracks, report and card read it from then on. Reading an entry imports no tensors; only `load` does. People can name one
-of their own by `module:function`, which takes a weight file (or None) and a device, and gives a FaceGenerator.
+To add a generator, add a file with a `Generator` to `entries/` and a line here; compositions, checks, screening,
+tracks, report and card read the registry. Importing an entry does not import torch; only `load` does. A user can also
+name a generator by `module:function`: a function of a weight file (or None) and a device that returns a FaceGenerator.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from comface.errors import ConfigurationError
 if TYPE_CHECKING:
     from comface.generators import FaceGenerator
 
-PHOTOGRAPHS = (
-    "Which skin tones, ages and head coverings occur follows the photographs that this generator was trained on."
-)
-OWN = "This generator is the user's own; its makers know what it was trained on."
+PHOTOGRAPHS = "Its range of skin tones, ages and head coverings depends on the photographs that it was trained on."
+OWN = "This generator was supplied by the user; ask its authors what it was trained on."
 OFFERED = ("name", "latent_width", "image_size_px", "latents", "render", "attributes", "direction")
-"""What FaceGenerator asks for."""
+"""The attributes that FaceGenerator requires."""
 
 
 def none() -> tuple[str, ...]:
@@ -35,33 +33,33 @@ def none() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Generator:
-    """All that anyone asks about a generator."""
+    """The properties of a generator that other modules read."""
 
     name: str
     load: Callable[[Path | None, str], FaceGenerator]
-    """From a weight file, on a device. Raises ConfigurationError without weights that it needs, DataError for a file
-    that it refuses."""
+    """Load the generator from a weight file on a device. Raises ConfigurationError if required weights are missing,
+    DataError for a file that it refuses."""
     revision: int = 1
-    """Raised when it makes other images of the same seeds, weights and directions: all that it rendered is then
+    """Raise this number when the images for the same seeds, weights and directions change; all its tracks are then
     rendered again."""
     embedded: bool = False
-    """Comes with the set-up, and is not one of the paper's."""
+    """It is part of the set-up, and not one of the paper's."""
     brought: bool = False
-    """A user brings its weights and its directions, under the names of directions/catalogue.json."""
+    """A user supplies its weights and directions, with the file names of directions/catalogue.json."""
     fetched: str = ""
-    """Weight file that `comface fetch` gets."""
+    """The weight file that `comface fetch` downloads."""
     attributes: Callable[[], tuple[str, ...]] = none
-    """Names of the directions that come with it, known without loading it."""
+    """Names of the directions that are part of it, available without loading it."""
     drawn: bool = False
-    """It knows what it draws (`truth`), and figures made with it are rehearsals."""
+    """It renders faces from known parameters (`truth`); figures made with it are rehearsals."""
     always_a_face: bool = False
-    """No face is looked for in its images."""
+    """Every image has a face, so face detection is skipped."""
     poses: bool = False
-    """It can turn and shift its pictures (directions.edits.pose)."""
+    """It can rotate and shift its images (directions.edits.pose)."""
     limits: str = PHOTOGRAPHS
     """A sentence for the model card."""
     decided_by: Callable[[], Mapping[str, Any]] = dict
-    """What stands in an address for a generator from outside, besides its weights and directions."""
+    """The part of an artifact's address that identifies a generator from outside, besides weights and directions."""
 
 
 GENERATORS: Entries[Generator] = Entries(
@@ -78,7 +76,7 @@ GENERATORS: Entries[Generator] = Entries(
 
 
 def generator(name: str) -> Generator:
-    """Raises ConfigurationError, with the choices, for a name that means no generator."""
+    """The generator `name` or `module:function`. Raises ConfigurationError with the choices for an unknown name."""
     if ":" not in name:
         return GENERATORS[name]
     own = Outside("generator", name)
@@ -88,7 +86,7 @@ def generator(name: str) -> Generator:
         lacking = [word for word in OFFERED if not hasattr(made, word)]
         if lacking:
             raise ConfigurationError(
-                f"{own} gives {type(made).__name__}, which lacks {', '.join(lacking)}; return a "
+                f"{own} returns a {type(made).__name__} without {', '.join(lacking)}; return a "
                 "comface.generators.FaceGenerator."
             )
         return cast("FaceGenerator", made)
@@ -101,13 +99,13 @@ def embedded() -> list[str]:
 
 
 def brought() -> list[str]:
-    """Generators whose weights and directions a user brings."""
+    """Generators whose weights and directions a user supplies."""
     return [name for name, entry in GENERATORS.all().items() if entry.brought]
 
 
 def _brought(name: str) -> str:
     if name not in (others := brought()):
-        raise ValueError(f"'{name[:80]}' has no directions of a user; choose from {', '.join(others)}")
+        raise ValueError(f"'{name[:80]}' does not take a user's directions; choose from {', '.join(others)}")
     return name
 
 

@@ -1,7 +1,7 @@
-"""The change head l at work: d = l(ReLU(h_y - h_x)) on standardised features (section 3.4).
+"""The change head l for inference: d = l(ReLU(h_y - h_x)) on standardised features (section 3.4).
 
-In: features of both photos of every pair. Out: the estimated change. Linear evaluation fits a Head, fine-tuning makes
-one of its trained layer, a registered model reads one. numpy only: linear evaluation needs no torch.
+In: features of both photos of every pair. Out: the estimated change. Linear evaluation fits a Head, fine-tuning
+converts its trained layer to one, and a registered model reads one. numpy only: linear evaluation needs no torch.
 
 With `antisymmetric` the estimate is (d(x,y) - d(y,x)) / 2, which is linear in h_y - h_x.
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Head:
-    """l and the standardisation of the features it was fitted on."""
+    """l and the standardisation of the features that it was fitted to."""
 
     mean_D: Floats
     scale_D: Floats
@@ -32,18 +32,18 @@ class Head:
 
     @classmethod
     def of_layer(cls, weight_D: Floats, bias: float, antisymmetric: bool) -> Head:
-        """A trained layer on features as they are; where the estimate is antisymmetric, the bias cancels."""
+        """A head from a trained layer, without standardisation; the bias of an antisymmetric estimate cancels."""
         zero_D = np.zeros_like(weight_D)
         return cls(zero_D, zero_D + 1, weight_D, 0.0 if antisymmetric else bias, antisymmetric)
 
     @classmethod
     def read(cls, tensors: Mapping[str, NDArray[Any]]) -> Head:
-        """The inverse of `tensors`."""
+        """The head from its tensors; the inverse of `tensors`."""
         mean_D, scale_D, weight_D = (tensors[name].astype(np.float64) for name in ("mean", "scale", "weight"))
         return cls(mean_D, scale_D, weight_D, float(tensors["bias"][0]), bool(tensors["antisymmetric"][0]))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What head.safetensors holds."""
+        """The content of head.safetensors."""
         return {
             "mean": self.mean_D.astype(np.float32),
             "scale": self.scale_D.astype(np.float32),
@@ -60,6 +60,7 @@ class Head:
 
 
 def rectified(z_x_PD: Any, z_y_PD: Any, antisymmetric: bool) -> Any:
-    """What l sees: ReLU(z_y - z_x), or half of it minus that of the reversed pair (= half the difference)."""
+    """The input of l (P,D): ReLU(z_y - z_x); if antisymmetric, half of it minus that of the reversed pair, which is
+    half the difference."""
     difference_PD = z_y_PD - z_x_PD
     return difference_PD / 2 if antisymmetric else np.maximum(difference_PD, 0)

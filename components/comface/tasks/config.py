@@ -1,4 +1,4 @@
-"""The section `tasks`: what is estimated from two photos of one person, on which data set (section 4.2)."""
+"""The section `tasks`: the change to estimate from two photos of one person, and its data set (section 4.2)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Metrics of predicted changes (section 4.3): MAE, Pearson correlation, accuracy of direction, with intervals.
 
-In: true and predicted change of every pair, and whose pair it is. Out: numbers, and bootstrap intervals that resample
-subjects, not pairs: the pairs of one person are not independent.
+In: true and predicted change and the subject of every pair. Out: numbers, and bootstrap intervals that resample
+subjects, not pairs, because the pairs of one person are not independent.
 
 Legend: P pairs, S subjects, B resamples, K sums per subject.
 """
@@ -23,7 +23,7 @@ SMALLER_IS_BETTER = {"mae"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and the ends of its interval (NaN where it cannot be computed)."""
+    """A metric and the ends of its interval (NaN if it cannot be computed)."""
 
     value: float
     low: float
@@ -35,19 +35,19 @@ def mean_absolute_error(change_P: Floats, predicted_P: Floats) -> float:
 
 
 def pearson(change_P: Floats, predicted_P: Floats) -> float:
-    """NaN where either does not vary."""
+    """Pearson correlation; NaN if either input is constant."""
     a_P, b_P = _centred(change_P), _centred(predicted_P)
     norm = float(np.sqrt((a_P @ a_P) * (b_P @ b_P)))
     return float(a_P @ b_P) / norm if norm > 0 else float("nan")
 
 
 def _centred(values_P: Floats) -> Floats:
-    """Without its mean; exact zeros where nothing varies, which rounding would hide."""
+    """`values_P` minus its mean; exact zeros for constant values, where rounding would leave noise."""
     return values_P - values_P.mean() if np.ptp(values_P) > 0 else np.zeros_like(values_P)
 
 
 def direction_accuracy(change_P: Floats, predicted_P: Floats) -> float:
-    """Share of pairs whose direction is right; pairs without a true change have none and are left out."""
+    """Share of pairs with the right sign of change; pairs with a true change of 0 are left out. NaN without any."""
     changed_P = change_P != 0
     if not changed_P.any():
         return float("nan")
@@ -55,7 +55,7 @@ def direction_accuracy(change_P: Floats, predicted_P: Floats) -> float:
 
 
 def subject_sums(subjects: Sequence[str], change_P: Floats, predicted_P: Floats) -> Floats:
-    """(S,K): what the three metrics need of every subject, so that a resample is one matrix product."""
+    """(S,K): the sums per subject from which the three metrics follow, so that a resample is one matrix product."""
     _, index_P = np.unique(np.asarray(subjects), return_inverse=True)
     changed_P = change_P != 0
     right_P = changed_P & (np.sign(predicted_P) == np.sign(change_P))
@@ -75,7 +75,7 @@ def subject_sums(subjects: Sequence[str], change_P: Floats, predicted_P: Floats)
 
 
 def metrics_of_sums(sums_BK: Floats) -> dict[str, Floats]:
-    """The metrics (B,) of summed rows of `subject_sums`."""
+    """The metrics (B,) from summed rows of `subject_sums`."""
     n, error, a, b, aa, bb, ab, changed, right = sums_BK.T
     with np.errstate(divide="ignore", invalid="ignore"):
         covariance, variance_a, variance_b = ab - a * b / n, aa - a * a / n, bb - b * b / n
@@ -89,7 +89,7 @@ def metrics_of_sums(sums_BK: Floats) -> dict[str, Floats]:
 
 
 def resample_counts(subjects: int, resamples: int, seed: int, *words: object) -> Floats:
-    """(B,S): how often each subject is drawn. One draw serves all methods of a task, so that they can be compared."""
+    """(B,S): how often each subject is drawn. All methods of a task use the same draw, so that they are comparable."""
     rng = numpy_rng(seed, "bootstrap", *words)
     return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples).astype(np.float64)
 
@@ -102,7 +102,7 @@ def estimates(sums_SK: Floats, counts_BS: Floats, confidence: float) -> dict[str
 
 
 def advantage(sums_SK: Floats, other_SK: Floats, counts_BS: Floats, confidence: float) -> Mapping[str, Estimate]:
-    """By how much the first does better than the other on the same pairs (positive: better), with intervals."""
+    """Advantage of the first method over the other on the same pairs (positive: better), with intervals."""
     gains = {}
     for name in METRICS:
         sign = -1.0 if name in SMALLER_IS_BETTER else 1.0

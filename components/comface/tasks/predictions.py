@@ -1,7 +1,7 @@
-"""Predictions of a transfer's test pairs, from which every figure is computed: of report, gate and interval.
+"""Predictions of a transfer's test pairs. The figures of report, gate and interval are computed from them.
 
-In: a `transfer` artifact. Out: its columns (predictions.json), checked to be whole, finite, and what the artifact's
-facts say of them. Recorded figures are never trusted by themselves: they must be those of the predictions.
+In: a `transfer` artifact. Out: its columns (predictions.json), checked to be complete, finite and consistent with the
+artifact's facts. Recorded metrics are not trusted: they must equal those computed from the predictions.
 
 Legend: P pairs.
 """
@@ -23,9 +23,9 @@ from comface.tasks.metrics import direction_accuracy, mean_absolute_error, pears
 
 NAME = "predictions.json"
 LARGEST_BYTES = 1 << 29
-"""Of predictions.json: some eight million pairs."""
+"""Size limit of predictions.json: about eight million pairs."""
 TOLERANCE = 1e-6
-"""Relative; between processors the last digits of a sum differ."""
+"""Relative tolerance: the last digits of a sum differ between processors."""
 
 
 class _Columns(BaseModel):
@@ -38,7 +38,7 @@ class _Columns(BaseModel):
 
 @dataclass(frozen=True)
 class Predictions:
-    """`facts` and the columns; `metrics` are computed from the columns."""
+    """The facts and columns of a transfer; `metrics` are computed from the columns."""
 
     facts: TransferFacts
     subjects: tuple[str, ...]
@@ -48,10 +48,14 @@ class Predictions:
 
 
 def read_predictions(artifact: Artifact) -> Predictions:
-    """Raises DataError where the predictions are incomplete, not finite, or not those that the facts are about."""
+    """The predictions of a transfer. Raises DataError if they are incomplete, not finite, or inconsistent with the
+    facts."""
     facts = artifact.facts_as(TransferFacts)
     if (size := artifact.manifest.objects.get(NAME)) is not None and size.size_bytes > LARGEST_BYTES:
-        raise DataError(f"The predictions of {artifact.uri} have {size.size_bytes / 1e6:,.0f} MB; run it again.")
+        raise DataError(
+            f"The predictions of {artifact.uri} have {size.size_bytes / 1e6:,.0f} MB, more than the limit of "
+            f"{LARGEST_BYTES / 1e6:,.0f} MB; run that transfer again."
+        )
     try:
         columns = _Columns.model_validate_json(artifact.read(NAME))
     except ValidationError as error:
@@ -68,7 +72,7 @@ def read_predictions(artifact: Artifact) -> Predictions:
 def metrics_of(
     change_P: NDArray[np.float64], predicted_P: NDArray[np.float64], direction: bool
 ) -> dict[str, float | None]:
-    """MAE, correlation and, where it means something, accuracy of direction; None where one cannot be computed."""
+    """MAE, correlation and, if `direction`, accuracy of direction; None for a metric that cannot be computed."""
     with np.errstate(all="ignore"):
         found = {"mae": mean_absolute_error(change_P, predicted_P), "corr": pearson(change_P, predicted_P)}
         if direction:

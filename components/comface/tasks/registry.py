@@ -1,6 +1,6 @@
-"""The tasks that this project knows, by name: what is estimated, how it is called, and in which table it stands.
+"""The registry of tasks: name, definition, title, and table of the report.
 
-A further task is an entry here, or one of a run's own in `tasks` of its configuration, which the report lists under
+To add a task, add an entry here, or define it in `tasks` of a run's configuration; the report lists the latter under
 "Further tasks".
 """
 
@@ -18,7 +18,7 @@ class Group:
     name: str
     title: str
     paper_table: str = ""
-    """That of the paper which has the same shape."""
+    """The corresponding table of the paper."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ WEIGHT = Group("weight", "Weight change", "table 3")
 AGE = Group("age", "Age change", "table 6")
 FURTHER = Group("further", "Further tasks")
 GROUPS = (EXPRESSION, WEIGHT, AGE, FURTHER)
-"""In the order of the report."""
+"""Groups in the order of the report."""
 INTENSITY, KILOGRAM = "AU intensity (0-5)", "kg"
 
 KNOWN = {

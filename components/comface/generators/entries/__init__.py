@@ -1,1 +1,1 @@
-"""One file per generator, or family of them, which says all that anyone asks about it (registry.py)."""
+"""One file per generator, or family of generators, with the entries for the registry (registry.py)."""

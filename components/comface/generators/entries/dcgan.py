@@ -1,4 +1,4 @@
-"""A published DCGAN that was trained on rendered heads, 64 px (generators/dcgan.py)."""
+"""A published DCGAN, trained on rendered heads, 64 px (generators/dcgan.py)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ GENERATOR = Generator(
     embedded=True,
     fetched=DCGAN,
     attributes=_attributes,
-    limits="Its 64-pixel faces were learned from DigiFace-1M, which consists of rendered heads. Which skin tones, ages "
-    "and head coverings occur follows that renderer, and nobody has balanced it here.",
+    limits="It was trained on DigiFace-1M, which consists of rendered heads, and generates faces of 64 pixels. Its "
+    "range of skin tones, ages and head coverings depends on that renderer and was not balanced.",
 )

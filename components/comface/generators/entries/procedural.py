@@ -1,4 +1,4 @@
-"""A parametric face renderer, written for this project: known physical truth, any size (generators/procedural)."""
+"""The parametric face renderer of this project: known physical parameters, any image size (generators/procedural)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _load(weights: Path | None, device: str) -> FaceGenerator:
     from comface.generators.procedural import ProceduralGenerator
 
     if weights is not None:
-        raise ConfigurationError("The generator 'procedural' draws its faces and has no weights; leave them out.")
+        raise ConfigurationError("The generator 'procedural' has no weights; leave them out.")
     return ProceduralGenerator(device)
 
 
@@ -30,5 +30,5 @@ GENERATOR = Generator(
     attributes=_attributes,
     drawn=True,
     always_a_face=True,
-    limits="Its faces are parametric drawings with known physical truth, not photographs of anybody.",
+    limits="Its faces are parametric drawings with known physical parameters, not photographs of people.",
 )
