@@ -86,7 +86,7 @@ def test_an_unknown_direction_is_refused_by_name(generator):
 
 
 def test_latents_of_another_width_are_refused(generator):
-    with pytest.raises(ConfigurationError, match="takes latents"):
+    with pytest.raises(ConfigurationError, match="needs latents"):
         generator.render(torch.zeros(1, 100))
 
 

@@ -66,8 +66,8 @@ def test_a_file_without_mean_and_noise_gets_both_seeded_recorded_and_said(
     output = tmp_path / "stylegan2.safetensors"
     assert main(["convert", str(CASES / "ros_published256_layout.pt"), "--output", str(output)]) == 0
     said = capsys.readouterr().out
-    assert "w_avg: the file holds none: mean of the mapping network's w" in said
-    assert "noise: the file holds none: constant, N(0, 1)" in said
+    assert "w_avg: not in the file: mean of the mapping network's w" in said
+    assert "noise: not in the file: constant, N(0, 1)" in said
     notes = json.loads((tmp_path / "stylegan2.safetensors.json").read_text())["notes"]
     assert (notes["w_avg"]["samples"], notes["w_avg"]["seed"], notes["noise"]["seed"]) == (10_000, 123, 0)
     state = read_container(output).arrays
@@ -211,12 +211,10 @@ def refusal(content: bytes) -> str:
 def test_a_refusal_names_what_the_file_holds() -> None:
     state = rosinality()
     state["style.2.weight"] = torch.zeros(6, 7)
-    assert "its tensor style.2.weight (mapping.fc1.weight in the names of our networks)" in refusal(
-        torch_file(state, True)
-    )
+    assert "its tensor style.2.weight (mapping.fc1.weight in comface)" in refusal(torch_file(state, True))
     without = refusal(torch_file(rosinality("style.2.weight"), True))
     assert without == "its layers are not numbered as those of a generator"
-    assert "a tensor is missing in it, that which is synthesis.b8.conv1.noise_const in" in refusal(
+    assert "it lacks the tensor that is called synthesis.b8.conv1.noise_const in" in refusal(
         torch_file(rosinality("noises.noise_2"), True)
     )
     assert "has the tensor 'extra', which" in refusal(torch_file(rosinality() | {"extra": torch.zeros(1)}, True))

@@ -195,7 +195,7 @@ def test_a_direction_of_another_generator_is_refused(own: FileStore) -> None:
 def test_weights_of_another_generator_are_refused(own: FileStore) -> None:
     fill(own, without=("stylegan3.safetensors.json",))
     own.write("stylegan3.safetensors", converted()["stylegan.safetensors"])
-    with pytest.raises(ConfigurationError, match="holds a 'stylegan', not a 'stylegan3'"):
+    with pytest.raises(ConfigurationError, match="contains a 'stylegan', not a 'stylegan3'"):
         find_generators(paper(own.uri))
 
 

@@ -1,13 +1,13 @@
-"""The procedural generator: a parametric face renderer with known physical truth (docs/rehearsal.md).
+"""The procedural generator: a parametric face renderer with known physical parameters (docs/rehearsal.md).
 
 In: seeds or latents w_ND (D = 512). Out: images (N,3,H,W) in [-1, 1] at any size, nine named directions, truth (kg,
-years, action units), and landmarks. Figures that come from it are rehearsals and say so.
+years, action units), and landmarks. Figures made with this generator are marked as rehearsals.
 
-    parameters.py   what a face is made of, explicitly        surface.py  rays meet the head
+    parameters.py   the parameters of a face                   surface.py  intersection of rays and head
     latents.py      z -> w -> parameters, truth                relief.py   nose, lids, lips, folds as heights
-    attributes.py   the directions, trait by trait
-    physiology.py   years, kg, water, action units             skin.py hair.py body.py worn.py scene.py  the paint
-    landmarks.py    68 points of a render                      render.py   back to front
+    attributes.py   the directions as weights of traits
+    physiology.py   effects of years, kg, water                skin.py hair.py body.py worn.py scene.py  painting
+    landmarks.py    68 landmarks of an image                   render.py   the rendering order, back to front
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class ProceduralGenerator:
         self._device = torch.device(device)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """w_ND, one row per seed, each a function of its seed alone."""
+        """w_ND, one row per seed; each row depends only on its seed."""
         return self.mapped(self.z(seeds)) if len(seeds) else torch.zeros(0, self.latent_width, device=self._device)
 
     def z(self, seeds: Sequence[int]) -> Tensor:
-        """z_ND, normal: what an edit in Z starts from."""
+        """z_ND ~ N(0, 1), for edits in Z."""
         rows = [numpy_rng(int(seed), "procedural", "z").standard_normal(self.latent_width) for seed in seeds]
         return torch.stack([torch.from_numpy(row) for row in rows])
 
@@ -57,8 +57,8 @@ class ProceduralGenerator:
         return space.mapping(z_ND).float().to(self._device)
 
     def parameters(self, w_ND: Tensor, **known_N: Tensor) -> FaceParameters:
-        """The explicit parameters behind latents. `known_N` sets quantities of `truth` (age_years, weight_kg, au6,
-        au12 …, each (N,)) to values of the caller's: the same persons at another age, say."""
+        """The parameters of latents. `known_N` overrides quantities of `truth` (age_years, weight_kg, au6, au12 …, each
+        (N,)), for example to show the same persons at another age."""
         return space.decode(self._checked(w_ND), **known_N)
 
     def render(self, w_ND: Tensor, size_px: int | None = None) -> Tensor:
@@ -66,7 +66,7 @@ class ProceduralGenerator:
         return render_parameters(self.parameters(w_ND), size_px or self.image_size_px)
 
     def truth(self, w_ND: Tensor) -> dict[str, Tensor]:
-        """What is physically true of each latent, (N,): weight_kg, age_years, au6 and au12 (0..5), smile, male."""
+        """The physical quantities of each latent, (N,): weight_kg, age_years, au6 and au12 (0..5), smile, male."""
         return space.truth(self._checked(w_ND))
 
     def attributes(self) -> tuple[str, ...]:
@@ -75,14 +75,14 @@ class ProceduralGenerator:
     def direction(self, attribute: str) -> Tensor:
         if attribute not in DIRECTIONS:
             raise ConfigurationError(
-                f"The procedural generator has no direction '{attribute}'; choose one of {', '.join(DIRECTIONS)}."
+                f"The procedural generator has no direction '{attribute}'; choose from {', '.join(DIRECTIONS)}."
             )
         return space.direction(attribute).to(self._device)
 
     def _checked(self, w_ND: Tensor) -> Tensor:
         if w_ND.ndim != 2 or w_ND.shape[1] != self.latent_width:
             raise ConfigurationError(
-                f"The procedural generator takes latents (N,{self.latent_width}), not {tuple(w_ND.shape)}; "
+                f"The procedural generator needs latents (N,{self.latent_width}), not {tuple(w_ND.shape)}; "
                 "pass latents of this generator."
             )
         return w_ND.to(self._device)

@@ -1,9 +1,9 @@
-"""Attributes as directions over traits (latents.py): which traits, and in which proportion, an attribute moves.
+"""Attributes as directions over traits (latents.py): the traits that an attribute changes, with weights.
 
-Out: DIRECTIONS, attribute -> {trait: weight}; latents.direction makes a unit vector of each. They are those that the
-profiles, rehearsals and tests sweep. Lesser weights are what goes along with an attribute in people; they also keep a
-change visible on the side where the thing itself is gone. Traits that no attribute moves (hair, glasses, hats …)
-still differ between people.
+Out: DIRECTIONS, attribute -> {trait: weight}; latents.direction converts each to a unit vector. They are the attributes
+that profiles, rehearsals and tests sweep. Smaller weights are traits that correlate with the attribute in people; they
+also keep a change visible at the end of the range where the attribute itself is absent. Traits without an attribute
+(hair, glasses, hats …) still differ between people.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What is round the head: neck, ears, shoulders, and what hangs there (earrings, necklace, necktie).
+"""Neck, ears and shoulders, and earrings, necklace and necktie.
 
-In: faces, the surface, the picture so far in linear light (N,3,H,W). Out: nothing; each function paints.
+In: faces, the surface, the unfinished picture in linear light (N,3,H,W). Out: none; each function paints into the
+picture.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def neck(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     across = (x / half).clamp(-1, 1)
     toward = f.light_x * across + (1 - across * across).sqrt() * 0.8
     light = f.ambient * 0.75 + 0.75 * f.key * toward.clamp(min=0)
-    # the jaw keeps light off the neck right below it
+    # shadow of the jaw on the neck
     drop = -s.y - chin_cm(f) + 0.055 * x * x
     light = light * (0.42 + 0.58 * ((drop + 0.3) / 4.5).clamp(0, 1))
     lines = f.wrinkles.clamp(0, 1) * bump(((torch.sin(1.5 * s.y + 0.1 * x * x)) / 0.5).square())
@@ -57,7 +58,7 @@ def shoulders(f: FaceParameters, s: Surface, picture: Tensor) -> None:
 
 
 def _chest(f: FaceParameters, s: Surface) -> tuple[Tensor, Tensor]:
-    """Distance from the chest's middle, and how light falls there."""
+    """(distance from the chest's middle, its brightness)."""
     x = s.x + 0.3 * AXIS_CM * torch.sin(radians(f.yaw_deg))
     return x, (f.light_x * (x / 14).clamp(-1, 1) + 0.5) * f.key + f.ambient
 
@@ -110,7 +111,7 @@ def ears(f: FaceParameters, s: Surface, picture: Tensor) -> None:
 
 
 def earrings(f: FaceParameters, s: Surface, picture: Tensor) -> None:
-    """Painted over the hair, so that they stay visible."""
+    """Paint earrings over the hair, so that they are visible."""
     share = f.earrings.clamp(0, 1)
     yaw = radians(f.yaw_deg)
     for sign in (-1.0, 1.0):

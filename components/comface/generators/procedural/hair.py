@@ -1,6 +1,6 @@
-"""Hair of the head: an envelope behind the face, a cap before it, and its shading.
+"""Hair of the head: an envelope behind the face, a cap in front of it, and its shading.
 
-In: faces and the surface. Out: masks (N,H,W) behind and before the head, and the shaded colour (N,3,H,W).
+In: faces and the surface. Out: masks (N,H,W) behind and in front of the head, and the shaded colour (N,3,H,W).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Hair(NamedTuple):
 
 
 def hairline_cm(f: FaceParameters, side: Tensor, u: Tensor) -> Tensor:
-    """Height above which hair grows, by the place between the head's outlines (side, -1..1)."""
+    """Height above which hair grows, by the position between the head's outlines (side, -1..1)."""
     s2 = side * side
     s4 = s2 * s2
     s8 = s4 * s4

@@ -1,7 +1,8 @@
-"""Where a render's landmarks are: 68 points in iBUG's order.
+"""Landmarks of a rendered image: 68 points in iBUG's order.
 
-In: FaceParameters of N faces, the picture's size. Out: points (N,K,2), column and row in pixels, (0, 0) the centre
-of the top left pixel, projected with the renderer's own shape, so they are exact up to the relief's neglected slope.
+In: FaceParameters of N faces, the image size. Out: points (N,K,2), column and row in pixels; (0, 0) is the centre of
+the top left pixel. They are projected with the renderer's geometry, so they are exact except for the slope of the
+relief, which is neglected.
 """
 
 from __future__ import annotations

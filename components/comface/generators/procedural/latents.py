@@ -1,10 +1,10 @@
-"""z -> w -> face: the latent space, its named directions, and the truth behind a latent.
+"""z -> w -> face: the latent space, its named directions, and the physical quantities of a latent.
 
 In: z_ND or w_ND, standard normal, D = 512. Out: FaceParameters, directions (1,D), truth {name: (N,)}.
-w is z turned by signs and a Walsh-Hadamard transform, which is orthonormal and made of additions alone, so that it
-has the same bits in every batch; turned back, its first coordinates are the named traits below. A direction is a
-unit vector over traits, turned likewise: w + alpha n (section 3.1) moves those traits and no other. Traits of the
-scene (pose, light, background, camera) are in no direction, so they stay constant along a track.
+w is z after sign flips and a Walsh-Hadamard transform. The transform is orthonormal and uses only additions, so it has
+the same bits in every batch. After the inverse, the first coordinates are the named traits below. A direction is the
+transform of a unit vector over traits: w + alpha n (section 3.1) changes those traits and no others. Traits of the
+scene (pose, light, background, camera) are in no direction, so they are constant along a track.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _signs() -> tuple[float, ...]:
 
 
 def hadamard(x_ND: Tensor) -> Tensor:
-    """The Walsh-Hadamard transform of every row, orthonormal: its own inverse."""
+    """The orthonormal Walsh-Hadamard transform of every row; it is its own inverse."""
     n, width = x_ND.shape
     block = 1
     while block < width:
@@ -80,17 +80,17 @@ def traits(w_ND: Tensor) -> dict[str, Tensor]:
 
 
 def soft(x: Tensor, reach: float = 3.0) -> Tensor:
-    """Close to x near 0, monotone, never beyond ±reach: far edits stay faces."""
+    """A monotone function, close to x near 0 and within ±reach, so that large edits still give faces."""
     return reach * torch.tanh(x / reach)
 
 
 def worn(x: Tensor, start: float = 1.0) -> Tensor:
-    """Share of something that most faces do not have: 0 up to `start`, growing to 1 four further on."""
+    """Share (0..1) of a property that most faces lack: it grows smoothly from `start` - 0.6 to `start` + 4.4."""
     return ramp(x, start - 0.6, start + 4.4)
 
 
 def truth(w_ND: Tensor) -> dict[str, Tensor]:
-    """Physical quantities of each latent, (N,): monotone in their own directions."""
+    """Physical quantities of each latent, (N,); each is monotone along its direction."""
     t = traits(w_ND)
     smile_12 = 0.95 * t["smile"] + 0.75 * t["au12"]
     smile_6 = 0.7 * t["smile"] + 0.9 * t["au6"]
@@ -107,8 +107,8 @@ def truth(w_ND: Tensor) -> dict[str, Tensor]:
 
 
 def decode(w_ND: Tensor, **known_N: Tensor) -> FaceParameters:
-    """The explicit parameters of each latent. `known_N` sets quantities of `truth` to other values."""
-    # in double, so that a person's parameters do not depend on the batch
+    """The parameters of each latent. `known_N` overrides quantities of `truth`."""
+    # float64, so that a person's parameters do not depend on the batch
     w_ND = w_ND.double()
     t, known = traits(w_ND), truth(w_ND) | {name: value.double() for name, value in known_N.items()}
     faces = average_faces(w_ND.shape[0], w_ND.device).map(lambda x: x.double())
@@ -185,7 +185,7 @@ def _expression(f: FaceParameters, t: Traits) -> FaceParameters:
 
 
 def _focus(x: Tensor) -> Tensor:
-    """Most pictures are in focus: sharpened below 0, hardly blurred within one deviation above."""
+    """The blur of an image: sharpened below 0, nearly none up to one standard deviation above 0."""
     s = torch.tanh(x / 3.2)
     return torch.where(s > 0, s * s, 0.8 * s)
 

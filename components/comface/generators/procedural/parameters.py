@@ -1,9 +1,9 @@
-"""What a rendered face is made of: one explicit number per property, for a batch of faces.
+"""The parameters of rendered faces: one number per property and face.
 
-In: nothing. Out: FaceParameters, a frozen record of tensors (N,) whose names, means and units are the renderer's
-whole input; a latent (latents.py) or a rehearsal data set sets them. Lengths are centimetres in the head's own
-frame: u right, v up, z to the camera, the origin midway between the eyes on the skin. The eyes are 6.3 cm apart.
-Properties without a unit are shares 0..1, or -1..1 about the average face where said so.
+Out: FaceParameters, a frozen record of tensors (N,) that is the renderer's complete input; a latent (latents.py) or a
+rehearsal data set sets the values. Lengths are centimetres in the head's frame: u right, v up, z towards the camera,
+origin on the skin midway between the eyes. The eyes are 6.3 cm apart. Properties without a unit are shares 0..1, or
+-1..1 around the average face where stated.
 """
 
 # ruff: noqa: RUF009 (fields are declared by a function of their mean and text)
@@ -83,13 +83,13 @@ class FaceParameters:
     lip_red: torch.Tensor = _of(0.45, "natural redness of the lips")
     lipstick: torch.Tensor = _of(0.0, "0..1")
     makeup: torch.Tensor = _of(0.0, "eye shadow, liner, even skin")
-    phase_a: torch.Tensor = _of(0.0, "where this skin has its marks")
-    phase_b: torch.Tensor = _of(0.0, "the same, second number")
+    phase_a: torch.Tensor = _of(0.0, "position of the marks on the skin")
+    phase_b: torch.Tensor = _of(0.0, "the same, second coordinate")
     # hair
     hair_dark: torch.Tensor = _of(0.6, "blond 0, brown, black 1")
     hair_red: torch.Tensor = _of(0.2, "0..1")
     gray: torch.Tensor = _of(0.0, "0..1")
-    hair_cm: torch.Tensor = _of(3.0, "how far below the eye line the hair reaches; negative is above")
+    hair_cm: torch.Tensor = _of(3.0, "length of the hair below the eye line; negative: above")
     volume_cm: torch.Tensor = _of(0.8, "thickness of the hair")
     fringe: torch.Tensor = _of(0.0, "0..1")
     wave: torch.Tensor = _of(0.3, "straight 0 .. wavy 1")
@@ -114,13 +114,13 @@ class FaceParameters:
     yaw_deg: torch.Tensor = _of(0.0, "to the picture's right")
     pitch_deg: torch.Tensor = _of(0.0, "up")
     roll_deg: torch.Tensor = _of(0.0, "clockwise in the picture")
-    zoom: torch.Tensor = _of(1.0, "1: a side of the picture spans 21 cm")
+    zoom: torch.Tensor = _of(1.0, "1: a side of the image spans 21 cm")
     shift_x_cm: torch.Tensor = _of(0.0, "in the picture, right")
     shift_y_cm: torch.Tensor = _of(0.0, "in the picture, up")
-    light_x: torch.Tensor = _of(-0.3, "the light comes from here: right")
+    light_x: torch.Tensor = _of(-0.3, "direction of the light: right")
     light_y: torch.Tensor = _of(0.45, "the same, up")
     key: torch.Tensor = _of(0.8, "strength of that light")
-    ambient: torch.Tensor = _of(0.42, "strength of the light from everywhere")
+    ambient: torch.Tensor = _of(0.42, "strength of the ambient light")
     warmth: torch.Tensor = _of(0.0, "colour of the light, blue -1 .. orange 1")
     exposure: torch.Tensor = _of(1.0, "factor")
     blur: torch.Tensor = _of(0.0, "sharpened -1 .. blurred 1")
@@ -128,8 +128,8 @@ class FaceParameters:
     wall_saturation: torch.Tensor = _of(0.25, "0..1")
     wall_light: torch.Tensor = _of(0.5, "0..1")
     wall_slope: torch.Tensor = _of(0.2, "change from the left to the right, -1..1")
-    wall_pattern: torch.Tensor = _of(0.2, "strength of what stands in the background")
-    wall_phase: torch.Tensor = _of(0.0, "where it stands")
+    wall_pattern: torch.Tensor = _of(0.2, "strength of the shapes in the background")
+    wall_phase: torch.Tensor = _of(0.0, "position of the shapes")
 
     def __len__(self) -> int:
         return int(self.skull_cm.shape[0])
@@ -142,13 +142,13 @@ class FaceParameters:
         return self.map(lambda x: x[start:stop])
 
     def pick(self, at: torch.Tensor) -> FaceParameters:
-        """The faces with these numbers."""
+        """The faces at these indices."""
         names = [f.name for f in fields(self)]
         picked = torch.stack([getattr(self, name) for name in names])[:, at]
         return FaceParameters(**dict(zip(names, picked.unbind(0), strict=True)))
 
     def planes(self) -> FaceParameters:
-        """Tensors (N,1,1), which broadcast over pictures (N,H,W)."""
+        """The parameters as tensors (N,1,1), which broadcast over images (N,H,W)."""
         return self.map(lambda x: x[:, None, None])
 
 

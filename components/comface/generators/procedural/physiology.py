@@ -1,8 +1,8 @@
-"""How known physical quantities show in a face: years, kilograms, and water before dialysis.
+"""Effects of physical quantities on a face: years, kilograms, and water before dialysis.
 
-In: faces and a quantity (N,). Out: the same faces changed. Age is local (wrinkles, eyelids, jaw line, lips) as well
-as global (hair, a child's proportions), because a global change alone is told apart by any network that tells
-people apart. Every effect is monotone in its quantity.
+In: faces and a quantity (N,). Out: the same faces with the effect. Age has local effects (wrinkles, eyelids, jaw line,
+lips) and global ones (hair, a child's proportions): global changes alone would be recognized by any network that
+distinguishes people. Every effect is monotone in its quantity.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ MEAN_KG = 68.0
 
 
 def ramp(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """0 up to `low`, 1 from `high` on, smooth between."""
+    """A smooth step: 0 up to `low`, 1 from `high` on."""
     s = ((x - low) / (high - low)).clamp(0, 1)
     return s * s * (3 - 2 * s)
 
 
 def aged(faces: FaceParameters, age_years: torch.Tensor, graying: torch.Tensor) -> FaceParameters:
-    """`faces`, which are drawn at about thirty, at another age. `graying` (N,) is the age at which half is gray."""
+    """`faces`, whose age is about thirty years, at another age. `graying` (N,): the age at which half the hair is
+    gray."""
     child = 1 - ramp(age_years, 2.0, 19.0)
     late = ramp(age_years, 25.0, 80.0)
     lids = ramp(age_years, 32.0, 78.0)
@@ -64,7 +65,7 @@ def aged(faces: FaceParameters, age_years: torch.Tensor, graying: torch.Tensor) 
 
 
 def weighing(faces: FaceParameters, weight_kg: torch.Tensor) -> FaceParameters:
-    """`faces`, which are drawn at MEAN_KG, at another weight: cheeks, jaw, chin, neck and eyes."""
+    """`faces`, whose weight is MEAN_KG, at another weight: cheeks, jaw, chin, neck and eyes."""
     fat = 1.9 * torch.tanh((weight_kg - MEAN_KG) / 38.0)
     return replace(
         faces,
@@ -78,8 +79,8 @@ def weighing(faces: FaceParameters, weight_kg: torch.Tensor) -> FaceParameters:
 
 
 def swollen(faces: FaceParameters, water_kg: torch.Tensor) -> FaceParameters:
-    """`faces`, which are drawn at dry weight, holding `water_kg` before dialysis: puffy lids, full cheeks, a soft
-    jaw line. Water goes to the loose skin of the lids first, unlike fat."""
+    """`faces`, which are at dry weight, with `water_kg` of additional water before dialysis: puffy lids, full cheeks, a
+    soft jaw line. Unlike fat, water collects first in the loose skin of the lids."""
     water = 1.25 * torch.tanh(water_kg / 3.5)
     return replace(
         faces,

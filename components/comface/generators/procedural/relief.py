@@ -1,8 +1,8 @@
 """The relief of a face: nose, eye sockets, cheeks, lips, chin, folds and wrinkles, as heights over the smooth head.
 
-In: faces and the smooth surface. Out: the surface with the nose's parallax worked in, heights in cm (N,H,W), and the
-curves of mouth and eyes that the paint follows. Each part works inside the window of pixels that it can reach, which
-is most of the renderer's speed.
+In: faces and the smooth surface. Out: the surface with the nose's parallax, heights in cm (N,H,W), and the curves of
+mouth and eyes for painting. Each part computes only the window of pixels that it can reach, which gives most of the
+renderer's speed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Window(NamedTuple):
     columns: slice
 
     def of(self, z_NHW: Tensor) -> Tensor:
-        """A view, to write into."""
+        """A view for writing."""
         return z_NHW[..., self.rows, self.columns]
 
     def cut(self, z_NHW: Tensor) -> Tensor:
-        """A copy, to compute with: contiguous memory is two to four times as fast as a view."""
+        """A copy for computing: contiguous memory is two to four times as fast as a view."""
         return self.of(z_NHW).contiguous()
 
 
 Box = tuple[float, float, float, float, float]
-"""Reach in the head's frame: |u|, lowest v, highest v, lowest z, highest z."""
+"""Extent in the head's frame: maximum |u|, minimum v, maximum v, minimum z, maximum z."""
 NOSE: Box = (3.2, -7.0, 1.6, -1.5, 2.6)
 EYES: Box = (6.4, -3.4, 4.2, -4.5, 1.2)
 MOUTH: Box = (5.2, -12.6, -2.6, -4.5, 1.0)
@@ -45,7 +45,7 @@ HAT: Box = (40.0, 1.6, 60.0, -8.0, 1.0)
 
 
 class Windows:
-    """The pixels that a box can reach in any of these faces (given as (N,), not as planes); each box is asked once."""
+    """The pixels that a box can reach in any of these faces (tensors (N,), not planes); computed once per box."""
 
     def __init__(self, rows: FaceParameters, size_px: int) -> None:
         self._rows, self._size_px = rows, size_px
@@ -72,7 +72,7 @@ class Windows:
 
 
 class Mouth(NamedTuple):
-    """Curves of the lips at every u, as heights v (N,h,w); inside = 1 - (u / half)^2."""
+    """Curves of the lips at every u, as heights v (N,h,w), with inside = 1 - (u / half)^2."""
 
     inside: Tensor
     line: Tensor
@@ -88,7 +88,7 @@ def mouth_half_cm(f: FaceParameters) -> Tensor:
 
 
 def mouth_rise_cm(f: FaceParameters) -> tuple[Tensor, Tensor]:
-    """How far the corners lie above the middle of the line, and how far the middle is moved."""
+    """(height of the mouth's corners above the middle of the lip line, shift of the middle)."""
     return 0.155 * f.au12 - 0.13 * f.au15 - 0.1 * f.jowl, 0.025 * f.au12 - 0.02 * f.au26
 
 
@@ -111,7 +111,7 @@ def mouth(f: FaceParameters, u: Tensor) -> Mouth:
 
 
 class Eyes(NamedTuple):
-    """Both eyes at once, by |u|: p outwards from an eye's centre, q up along its axis, and its lids."""
+    """Both eyes at once, by |u|: p outwards from the eye's centre, q upwards along its axis, and the lids."""
 
     p: Tensor
     q: Tensor
@@ -121,7 +121,7 @@ class Eyes(NamedTuple):
 
 
 def lids_cm(f: FaceParameters) -> tuple[Tensor, Tensor]:
-    """Heights of the upper and lower lid's middle over the eye's axis."""
+    """Heights of the middle of the upper and the lower lid above the eye's axis."""
     puff = f.edema.clamp(min=0)
     upper = 0.64 * f.eye_open * (1 - 0.035 * f.au6 - 0.04 * f.au4) - 0.1 * f.hood - 0.05 * puff
     lower = -0.48 * f.eye_open + 0.062 * f.au6 + 0.1 * puff
@@ -153,7 +153,7 @@ def nose(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
 
 
 def with_nose(f: FaceParameters, s: Surface, at: Window, height: Tensor) -> None:
-    """Add the nose to `height`, and move u, v where it stands before the face (parallax)."""
+    """Add the nose to `height`, and shift u, v where it covers the face (parallax)."""
     sin, tan = torch.sin(radians(f.yaw_deg)), torch.tan(radians(f.pitch_deg))
     u, v = at.cut(s.u), at.cut(s.v)
     z = nose(f, u, v)
@@ -189,7 +189,7 @@ def around_eyes(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
 
 
 def fold_u_cm(f: FaceParameters, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The fold from the wing of the nose past the corner of the mouth: its u at height v, and its strength."""
+    """The nasolabial fold, from the wing of the nose past the corner of the mouth: (u at height v, strength)."""
     top, bottom = 0.25 - f.nose_cm, -f.mouth_cm - 0.35
     s = (top - v) / (top - bottom)
     u = f.nose_half_cm + 0.1 + (mouth_half_cm(f) + 0.85 - f.nose_half_cm) * s.clamp(0, 1).sqrt()

@@ -1,4 +1,4 @@
-"""Explicit face parameters to pictures: the renderer in one place, back to front.
+"""Render face parameters to images, painting from back to front.
 
 In: FaceParameters of N faces. Out: images (N,3,H,W) in [-1, 1].
 """
@@ -17,7 +17,7 @@ from comface.generators.procedural.relief import CHEST, EARS, GLASSES, HAT, LOWE
 from comface.generators.procedural.scene import developed, wall
 from comface.generators.procedural.surface import Surface, bump, see, slopes
 
-PIXELS_AT_ONCE = 128 * 1024  # a plane of this many floats stays in a core's cache
+PIXELS_AT_ONCE = 128 * 1024  # a plane of this many floats fits into a core's cache
 
 
 def render_parameters(faces: FaceParameters, size_px: int) -> Tensor:
@@ -63,14 +63,14 @@ Painter = Callable[[FaceParameters, Surface, Tensor], None]
 
 
 def within(at: Window, paint: Painter, f: FaceParameters, s: Surface, picture: Tensor) -> None:
-    """Paint the part of the picture in the window."""
+    """Paint the part of the picture inside the window."""
     part = at.cut(picture)
     paint(f, Surface(*(plane if plane.shape[-1] == 1 else at.cut(plane) for plane in s)), part)
     at.of(picture).copy_(part)
 
 
 def only(share_N: Tensor, paint: Painter, rows: FaceParameters, s: Surface, picture: Tensor, at: Window) -> None:
-    """Paint the faces that have something to paint: what few people wear costs little."""
+    """Paint only the faces that have the item, so that rare items cost little."""
     who = torch.nonzero(share_N > 0)[:, 0]
     if len(who):
         some = picture[who]
@@ -79,7 +79,7 @@ def only(share_N: Tensor, paint: Painter, rows: FaceParameters, s: Surface, pict
 
 
 def _lit(f: FaceParameters, s: Surface, height: Tensor, albedo: Tensor, wet: Tensor) -> Tensor:
-    """Diffuse light, light from everywhere, gloss, and the shadow that the nose casts."""
+    """Diffuse light, ambient light, gloss, and the shadow of the nose."""
     dx, dy = slopes(s.depth + height)
     nx, ny = -dx / s.pixel_cm, dy / s.pixel_cm
     norm = (1 + nx * nx + ny * ny).rsqrt()

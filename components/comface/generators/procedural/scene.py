@@ -1,6 +1,6 @@
-"""Background before the face is painted, and camera after it.
+"""The background, painted before the face, and the camera, applied after it.
 
-In: faces, picture size. Out: the wall in linear light (N,3,H,W); the developed picture in [-1, 1].
+In: faces, image size. Out: the wall in linear light (N,3,H,W); the final image in [-1, 1].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from comface.generators.procedural.skin import hue, rgb
 
 
 def wall(f: FaceParameters, size_px: int) -> Tensor:
-    """A wall with a gradient and blurred things before it."""
+    """A wall with a gradient and blurred shapes."""
     line = torch.linspace(-1, 1, size_px, device=f.zoom.device)
     x, y = line[None, None, :], line[None, :, None]
     near = hue(f.wall_hue, f.wall_saturation, f.wall_light)
@@ -29,17 +29,17 @@ def wall(f: FaceParameters, size_px: int) -> Tensor:
 
 
 def developed(f: FaceParameters, picture: Tensor) -> Tensor:
-    """Exposure, colour of the light, highlights rolled off, display gamma, focus."""
+    """Apply exposure, colour of the light, highlight roll-off, display gamma and focus."""
     cast = 1 + rgb(0.22, 0.02, -0.24, picture) * f.warmth[:, None]
     linear = picture * (f.exposure[:, None] * cast)
     linear = linear.clamp_(min=0)
-    # rolls off above .5 and keeps what is below
+    # roll-off above 0.5; lower values are unchanged
     shown = (linear * 1.12 / (1 + 0.2 * linear + 0.12 * linear * linear)).clamp_(0, 1).sqrt_()
     return _focused(f, shown).clamp_(0, 1).mul_(2).sub_(1)
 
 
 def _focused(f: FaceParameters, picture: Tensor) -> Tensor:
-    """Unsharp masking below 0, blur above; blur = 1 takes out all that is finer than 3 cm."""
+    """Unsharp masking below 0, blur above 0; blur = 1 removes details below 3 cm."""
     step = max(1, round(picture.shape[-1] / 64))
     soft = _smooth(picture, step)
     b = f.blur[:, None]
@@ -53,7 +53,7 @@ def _focused(f: FaceParameters, picture: Tensor) -> Tensor:
 
 
 def _smooth(picture: Tensor, step: int) -> Tensor:
-    """Twice [1 2 1] / 4 along both axes, `step` pixels apart; the border stays."""
+    """Apply [1 2 1] / 4 twice along both axes, with taps `step` pixels apart; the border is unchanged."""
     for axis in (2, 3, 2, 3):
         size = picture.shape[axis]
         before, after = picture.narrow(axis, 0, size - 2 * step), picture.narrow(axis, 2 * step, size - 2 * step)

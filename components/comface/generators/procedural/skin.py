@@ -1,4 +1,4 @@
-"""Colour of the skin and of all that grows on or is painted on it: lips, teeth, eyes, brows, beard, makeup.
+"""Colours of skin, lips, teeth, eyes, brows, beard and makeup.
 
 In: faces, the surface, windows. Out: linear albedo (N,3,H,W) of the head. Colours are linear light; a mask (N,h,w)
 blends a colour in.
@@ -37,12 +37,12 @@ def mix(a: Tensor, b: Tensor, share_N11: Tensor) -> Tensor:
 
 
 def paint(picture: Tensor, at: Window, colour: Tensor, mask: Tensor) -> None:
-    """Blend `colour` (N,3,1,1) into the window of `picture` (N,3,H,W) where `mask` (N,h,w) is."""
+    """Blend `colour` (N,3,1,1) into the window of `picture` (N,3,H,W), weighted by `mask` (N,h,w)."""
     at.of(picture).lerp_(colour, mask[:, None])
 
 
 def hue(turns: Tensor, saturation: Tensor, light: Tensor) -> Tensor:
-    """Linear colour (N,3,1,1) of a hue (N,1,1); `light` is its brightness as displayed."""
+    """Linear colour (N,3,1,1) of a hue (N,1,1); `light` is its brightness on the display."""
     offset = torch.tensor([0.0, 1 / 3, 2 / 3], device=turns.device)[None, :, None, None]
     wave = 0.5 + 0.5 * torch.cos((turns[:, None] - offset) * 6.2831853)
     shown = light[:, None] * (1 - saturation[:, None] * (1 - wave))
@@ -60,7 +60,7 @@ def skin_colour(f: FaceParameters) -> Tensor:
 
 
 def hair_colour(f: FaceParameters) -> Tensor:
-    """Blond over brown to black, red where it is red, gray with age."""
+    """The colour of the hair: from blond through brown to black, with red, and gray with age."""
     blond, brown, black = (
         rgb(0.52, 0.34, 0.15, f.zoom),
         rgb(0.10, 0.052, 0.028, f.zoom),
@@ -101,7 +101,7 @@ def skin(f: FaceParameters, s: Surface, windows: Windows) -> Tensor:
 
 
 def _marks(f: FaceParameters, u: Tensor, v: Tensor) -> Tensor:
-    """Freckles, age spots and unevenness, where this person has them."""
+    """Freckles, age spots and uneven skin at this person's positions."""
     a, b = 6 * f.phase_a, 6 * f.phase_b
     x, y = 5.2 * u + 3.1 * v + a, 4.7 * v - 3.3 * u + b
     dots = (torch.sin(x) * torch.sin(y) + 0.25 * torch.sin(0.61 * x - 0.4 * y)).clamp(min=0)
@@ -176,7 +176,7 @@ def _opening(f: FaceParameters, s: Surface, at: Window, albedo: Tensor, u: Tenso
 
 
 def eyeballs(f: FaceParameters, s: Surface, albedo: Tensor, windows: Windows) -> Tensor:
-    """Paint lids, whites, irises and lashes. Returns how much of each pixel is wet eye (N,H,W)."""
+    """Paint lids, whites, irises and lashes. Returns the share of wet eye in each pixel (N,H,W)."""
     at = windows[EYES]
     u, v = at.cut(s.u), at.cut(s.v)
     e = eyes(f, u, v)
@@ -222,7 +222,7 @@ def _brows(f: FaceParameters, s: Surface, at: Window, albedo: Tensor, u: Tensor,
 
 
 def beard(f: FaceParameters, s: Surface, albedo: Tensor) -> None:
-    """Stubble, moustache, goatee and full beard, each by its own share."""
+    """Stubble, moustache, goatee and full beard, each with its own share."""
     u, v = s.u, s.v
     a = u.abs()
     m = mouth(f, u)

@@ -1,10 +1,10 @@
-"""Where the ray of every pixel meets the head: the shape under everything that is painted.
+"""The intersection of each pixel's ray with the head.
 
-In: faces as planes (N,1,1) and the picture's size. Out: head coordinates (u, v) of what each pixel sees, depth, and
-how much of the pixel the head covers. The head is a stack of ellipses along v, whose half width and half depth
-follow profiles (skull, cheek, jaw, chin); a ray meets an ellipse in closed form, so nothing is marched.
+In: faces as planes (N,1,1) and the image size. Out: head coordinates (u, v) and depth of the visible point, and the
+share of each pixel that the head covers. The head is a stack of ellipses along v, whose half width and half depth
+follow profiles (skull, cheek, jaw, chin). A ray intersects an ellipse in closed form, so no ray marching is needed.
 
-Legend: N faces, H = W = side length in pixels; lengths in cm (parameters.py); x right and y up in the picture.
+Legend: N faces, H = W = side length in pixels; lengths in cm (parameters.py); x right and y up in the image.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 from comface.faces.framing import EYES_MIDPOINT_PX, FRAME_PX
 from comface.generators.procedural.parameters import FaceParameters
 
-SPAN_CM = 21.0  # of the picture's side: 6.3 cm between the eyes are 19.2 of 64 pixels
-CENTRE_X, CENTRE_Y = (px / FRAME_PX for px in EYES_MIDPOINT_PX)  # of the eyes, from the picture's corner
-AXIS_CM = 7.6  # the head's axis lies this far behind the eyes
+SPAN_CM = 21.0  # side of the image: an eye distance of 6.3 cm is 19.2 of 64 pixels
+CENTRE_X, CENTRE_Y = (px / FRAME_PX for px in EYES_MIDPOINT_PX)  # midpoint of the eyes, from the image's corner
+AXIS_CM = 7.6  # distance of the head's axis behind the eyes
 BROADEST_CM = 1.2  # height at which the head is broadest
 
 
 class Surface(NamedTuple):
-    """What the pixels see, each (N,H,W)."""
+    """The visible points of the pixels, each (N,H,W)."""
 
     x: Tensor
     y: Tensor
@@ -34,9 +34,9 @@ class Surface(NamedTuple):
     depth: Tensor
     """Towards the camera, in cm, 0 at the eyes."""
     side: Tensor
-    """-1 at the head's left outline in the picture, 1 at the right one."""
+    """-1 at the head's left outline in the image, 1 at the right one."""
     inside: Tensor
-    """1 where the head is."""
+    """1 inside the head's outline."""
     half_cm: Tensor
     """Half width of the head's outline at this height."""
     pixel_cm: Tensor
@@ -44,17 +44,17 @@ class Surface(NamedTuple):
 
 
 def bump(square_distance: Tensor) -> Tensor:
-    """A smooth hill: 1 at 0, exactly 0 from 1 on, so that work outside its window can be left out."""
+    """A smooth bump: 1 at 0, exactly 0 from 1 on, so that pixels outside its window can be skipped."""
     return (1 - square_distance).clamp_(min=0).square_()
 
 
 def cover(distance_cm: Tensor, pixel_cm: Tensor) -> Tensor:
-    """Share of a pixel inside an edge: a signed distance, positive inside, to 0..1."""
+    """Share of a pixel inside an edge (0..1), from the signed distance (positive inside)."""
     return (distance_cm / pixel_cm + 0.5).clamp_(0, 1)
 
 
 def outline(level: Tensor) -> Tensor:
-    """Share of a pixel where `level` (N,H,W) > 0, from its own slope."""
+    """Share of each pixel in which `level` (N,H,W) is above 0, from its slope."""
     dx, dy = slopes(level)
     return (level / (dx.square_() + dy.square_() + 1e-9).sqrt_() + 0.5).clamp_(0, 1)
 
@@ -76,7 +76,7 @@ def radians(degrees: Tensor) -> Tensor:
 
 
 def picture_plane(f: FaceParameters, size_px: int) -> tuple[Tensor, Tensor]:
-    """x, y (N,H,W) in the upright head's camera plane."""
+    """x, y (N,H,W) in the camera plane of the upright head."""
     index = torch.arange(size_px, device=f.zoom.device, dtype=torch.float32) + 0.5
     across = (index - CENTRE_X * size_px) * (SPAN_CM / size_px)
     down = (index - CENTRE_Y * size_px) * (SPAN_CM / size_px)
@@ -98,7 +98,7 @@ def profile(f: FaceParameters, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     a2, b2 = a * a, b * b
     a4, b4 = a2 * a2, b2 * b2
     a8 = a4 * a4
-    # shares of a^2 (pointed), a^4 and a^8 (square) sum to one, so that the outline closes at the chin
+    # the shares of a^2 (pointed), a^4 and a^8 (square) sum to one, so that the outline closes at the chin
     pointed = 0.62 - 0.16 * f.square - 0.14 * f.jaw - 0.1 * f.fat
     blunt = 0.1 + 0.06 * f.square + 0.06 * f.jowl + 0.04 * f.fat
     level = 1 - pointed * a2 - (1 - pointed - blunt) * a4 - blunt * a8 - 0.2 * b2 - 0.8 * b4
@@ -108,19 +108,19 @@ def profile(f: FaceParameters, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sag = bump(((v + f.face_cm - 2.4) / 2.6).square())
     width = f.skull_cm + 0.28 * f.cheekbone * cheek + (0.55 * f.fat + 0.35 * f.edema) * soft
     width = width + (0.45 * f.jowl + 0.25 * f.edema) * sag - 0.25 * f.jowl * cheek
-    # no deeper than at the chin: below it, a ray must not find its way back to the face
+    # not deeper than at the chin, so that a ray below the chin does not hit the face again
     back = (a8 * a2).clamp(max=1)
     depth = AXIS_CM * (1 - 0.1 * a2.clamp(max=1) - 0.55 * back - 0.15 * b2 - 0.85 * b4).clamp(min=1e-4).sqrt()
     return width * root, depth, level
 
 
 def see(f: FaceParameters, size_px: int) -> Surface:
-    """Meet every ray with the smooth head."""
+    """Intersect every ray with the smooth head."""
     x, y = picture_plane(f, size_px)
     yaw, pitch = radians(f.yaw_deg), radians(f.pitch_deg)
     sin, cos = torch.sin(yaw), torch.cos(yaw)
     centred = x + AXIS_CM * sin
-    # the height seen needs the depth, which needs the height: a ball's depth is near enough, and never swings
+    # the visible height and the depth depend on each other; a sphere's depth is close enough and does not oscillate
     ball = (AXIS_CM * AXIS_CM - centred * centred).clamp(min=0).sqrt_() - AXIS_CM
     v = y / torch.cos(pitch) - (ball - 0.025 * y * y) * torch.tan(pitch)
     width, depth, level = profile(f, v)
@@ -137,14 +137,14 @@ def see(f: FaceParameters, size_px: int) -> Surface:
 
 
 def _beside(distance_cm: Tensor, half_cm: Tensor, pixel_cm: Tensor) -> Tensor:
-    """Share of a pixel between the outline's sides: a distance along the row, made one across the edge's slope."""
+    """Share of a pixel between the outline's sides: the distance along the row, corrected for the edge's slope."""
     _, down = slopes(half_cm)
     steep = (down / pixel_cm).square_().clamp_(max=36.0)
     return cover(distance_cm * (1 + steep).rsqrt_(), pixel_cm)
 
 
 def project(f: FaceParameters, u: Tensor, v: Tensor, z: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
-    """Head points (N,K) to column and row in pixels; (0, 0) is the centre of the top left pixel."""
+    """Project points of the head (N,K) to column and row in pixels; (0, 0) is the centre of the top left pixel."""
     yaw, pitch, roll = radians(f.yaw_deg)[:, None], radians(f.pitch_deg)[:, None], radians(f.roll_deg)[:, None]
     x = u * torch.cos(yaw) + z * torch.sin(yaw)
     t = -u * torch.sin(yaw) + z * torch.cos(yaw)

@@ -1,7 +1,8 @@
-"""What is worn before the face: glasses and hats.
+"""Glasses and hats.
 
-In: faces, the surface, the picture so far in linear light. Out: nothing; each function paints. Shares grow a thing
-(thin to heavy frames, a hat that comes down), so that more of it is visible all the way.
+In: faces, the surface, the unfinished picture in linear light. Out: none; each function paints into the picture. A
+larger share enlarges an item (from thin to heavy frames; a hat that comes further down), so that its visible area grows
+over the whole range.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from comface.generators.procedural.surface import AXIS_CM, Surface, bump, cover,
 
 def glasses(f: FaceParameters, s: Surface, picture: Tensor) -> None:
     share = f.glasses.clamp(0, 1)
-    # the frame stands 1.2 cm before the skin: shifted against u, v by the pose
+    # the frame is 1.2 cm in front of the skin, so the pose shifts it relative to u, v
     u = s.x / torch.cos(radians(f.yaw_deg)) - 1.0 * torch.tan(radians(f.yaw_deg))
     v = s.y - 1.0 * torch.tan(radians(f.pitch_deg)) + 0.25
     a = u.abs()

@@ -1,8 +1,7 @@
-"""A network from the state of a weight file: names and shapes say the architecture, the file's own facts fill the rest.
+"""Build a network from the state of a weight file. Names and shapes determine the architecture; facts give the rest.
 
-In: family, float32 arrays by canonical names, facts (constructor arguments where a container has them). Out: the
-network with those weights, without a second copy of them. Nothing is built before every name and shape has been
-compared with what the architecture has.
+In: family, float32 arrays by canonical name, facts (constructor arguments, if the container has them). Out: the network
+with those weights, without a copy. It is built only after every name and shape was compared with the architecture.
 """
 
 from __future__ import annotations
@@ -41,17 +40,19 @@ _STYLEGAN3_FACTS: dict[str, tuple[str, float, float]] = {
     "filter_size": ("filter_size", 1, 16),
     "lrelu_upsampling": ("lrelu_upsampling", 1, 4),
 }
-"""Constructor argument -> our field and the range in which a network can be built."""
+"""Constructor argument -> field of the configuration, minimum and maximum."""
 
 
 def build(
     family: str, arrays: Arrays, facts: Mapping[str, Any], own_names: Mapping[str, str] | None = None
 ) -> StyleGan:
-    """Raises Refused, naming the first tensor that does not fit as the file does (`own_names`).
+    """The network of a state. Raises Refused with the first tensor that does not fit, by its name in the file
+    (`own_names`).
 
-    The mean w and the noise, where a file holds none, are computed (absent.py); `computed` of the network says how."""
+    If the file lacks the mean w or the noise, they are computed (absent.py); `computed` of the network describes
+    how."""
     if any(name.startswith("mapping.embed") for name in arrays):
-        raise Refused("it holds a class-conditional generator, which is none of faces")
+        raise Refused("it contains a class-conditional generator, not one of faces")
     with torch.device("meta"):
         if family == "stylegan":
             network: StyleGan = StyleGan1(_stylegan1(arrays))
@@ -79,7 +80,7 @@ def build(
 
 
 def network_of(container: Container, path: Path) -> StyleGan:
-    """The network in a container. Raises DataError, naming the file."""
+    """The network in a container. Raises DataError that names the file."""
     try:
         return build(container.family, container.arrays, container.facts, container.own_names)
     except Refused as refused:
@@ -92,7 +93,7 @@ def _check_names(complete: Arrays, wanted: Mapping[str, tuple[int, ...]], own_na
             raise Refused(_missing(name, own_names))
         if complete[name].shape != wanted[name]:
             own = own_names.get(name, name)
-            canonical = "" if own == name else f" ({name} in the names of our networks)"
+            canonical = "" if own == name else f" ({name} in comface)"
             raise Refused(f"its tensor {own}{canonical} has the shape {complete[name].shape}, not {wanted[name]}")
     unknown = next((name for name in complete if name not in wanted), None)
     if unknown is not None:
@@ -101,14 +102,14 @@ def _check_names(complete: Arrays, wanted: Mapping[str, tuple[int, ...]], own_na
 
 
 def _missing(name: str, own_names: Mapping[str, str]) -> str:
-    """A file with names of its own does not miss the name that we have for the tensor."""
+    """The reason for a missing tensor, in the file's naming scheme."""
     if any(own != canonical for canonical, own in own_names.items()):
-        return f"a tensor is missing in it, that which is {name} in the names of our networks"
+        return f"it lacks the tensor that is called {name} in comface"
     return f"its tensor {name} is missing"
 
 
 def _left_out(network: nn.Module) -> dict[str, np.ndarray]:
-    """What containers leave out because it is the same for every file."""
+    """Tensors that containers omit because they are the same in every file."""
     if isinstance(network, StyleGan1):
         psi_1L1 = np.ones((1, network.layers, 1), np.float32)
         psi_1L1[:, : network.config.truncated_layers] = PUBLISHED_PSI
@@ -122,17 +123,17 @@ def _shape(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
     if name not in arrays:
         raise Refused(f"its tensor {name} is missing")
     if arrays[name].ndim != axes or 0 in arrays[name].shape:
-        raise Refused(f"its tensor {name} has the shape {arrays[name].shape}, which cannot be")
+        raise Refused(f"its tensor {name} has the invalid shape {arrays[name].shape}")
     return arrays[name].shape
 
 
 def _w_width(arrays: Arrays, layer: str, mapping_layers: int) -> int:
-    """Of the mapping's last layer, which every file has; not every one has the mean w."""
+    """The width of w, from the mapping's last layer, because not every file has the mean w."""
     return _shape(arrays, layer.format(mapping_layers - 1), 2)[0]
 
 
 def _count(arrays: Arrays, pattern: str) -> int:
-    """How many names match; they are numbered from 0 on without a gap."""
+    """The number of matching names. Raises Refused if they are not numbered from 0 without gaps."""
     numbers = {int(match[1]) for match in (re.fullmatch(pattern, name) for name in arrays) if match}
     if not numbers or numbers != set(range(len(numbers))) or len(numbers) > 64:
         raise Refused("its layers are not numbered as those of a generator")
@@ -157,7 +158,7 @@ def _stylegan1(arrays: Arrays) -> StyleGan1Config:
 def _stylegan2(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan2Config:
     sizes = sorted({int(m[1]) for m in (re.fullmatch(r"synthesis\.b(\d{1,4})\.torgb\.bias", n) for n in arrays) if m})
     if not sizes or sizes != [4 * 2**i for i in range(len(sizes))]:
-        raise Refused("it is no StyleGAN2 of config F (its skip generator has no picture at every resolution)")
+        raise Refused("it is not a StyleGAN2 of config F (its skip generator lacks an image at some resolution)")
     _check_side(sizes[-1])
     mapping_layers = _count(arrays, r"mapping\.fc(\d{1,3})\.weight")
     return StyleGan2Config(
@@ -194,9 +195,9 @@ def _stylegan3(arrays: Arrays, facts: Mapping[str, Any]) -> StyleGan3Config:
         **chosen,
     )
     if config.critical >= config.layers or config.kernel > 7:
-        raise Refused("its geometry is none of StyleGAN3")
+        raise Refused("its geometry is not one of StyleGAN3")
     if [plan.after.size for plan in layer_plans(config)] != [row[1] for row in named]:
-        raise Refused("the sizes of its layers do not follow from StyleGAN3's design")
+        raise Refused("the sizes of its layers do not match StyleGAN3's design")
     return config
 
 
@@ -210,10 +211,10 @@ def _clamp(facts: Mapping[str, Any], default: float | None) -> float | None:
 def _within(name: str, value: Any, least: float, most: float, kind: type) -> Any:
     plain = type(value) in (int, float) and math.isfinite(value) and least <= value <= most
     if not plain or kind(value) != value:
-        raise Refused(f"its argument {name} is {ascii(value)[:40]}, which cannot be")
+        raise Refused(f"its argument {name} has the invalid value {ascii(value)[:40]}")
     return kind(value)
 
 
 def _check_side(side_px: int) -> None:
     if not 8 <= side_px <= LARGEST_SIDE_PX:
-        raise Refused(f"its pictures would be {side_px} px wide")
+        raise Refused(f"its images would be {side_px} px wide")

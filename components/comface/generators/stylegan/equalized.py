@@ -1,4 +1,4 @@
-"""What the StyleGANs share: linear layers whose gain is applied at run time, latents normalised, states taken over.
+"""Code that the StyleGANs share: linear layers with a run-time gain, normalised latents, truncation.
 
 Legend: N rows or images, D = width of z or w, I/O = inputs/outputs (channels) of a layer.
 """
@@ -18,20 +18,20 @@ EPS = 1e-8
 
 
 def normalised(z_ND: Tensor) -> Tensor:
-    """Rows of mean square 1."""
+    """Rows scaled to mean square 1."""
     return z_ND * (z_ND.square().mean(1, keepdim=True) + EPS).rsqrt()
 
 
 def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
-    """max(x, 0.2 x), clamped; in place, because x is always an intermediate of ours. A gain has been given before,
-    through which a leaky ReLU passes."""
+    """max(x, 0.2 x), clamped; in place, because x is always an intermediate result. The gain was applied before,
+    because it commutes with a leaky ReLU."""
     x = functional.leaky_relu_(x, LEAK)
     return x if clamp is None else x.clamp_(-clamp, clamp)
 
 
 def laid_out(x_NCHW: Tensor) -> Tensor:
-    """As the layers take it fastest: channels-last on a CPU, where convolutions of few channels are up to five times
-    as fast so; what follows keeps the format."""
+    """The tensor in the fastest memory format: channels-last on a CPU, where convolutions with few channels are up to
+    five times as fast. Later operations preserve the format."""
     last = x_NCHW.device.type == "cpu"
     return x_NCHW.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
@@ -44,8 +44,8 @@ def modulated(
     bias_O: Tensor | None,
     convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor],
 ) -> Tensor:
-    """convolve(x * styles, weight (O,I,k,k)) * scales + bias. One image that is larger than the weights is spared the
-    passes: the weights take the factors."""
+    """convolve(x * styles, weight (O,I,k,k)) * scales + bias. For a single image that is larger than the weights, the
+    factors are applied to the weights instead, which saves passes over the image."""
     if len(x_NIHW) == 1 and x_NIHW.numel() > weight.numel():
         factors_OI = scales_NO.T * styles_NI
         return convolve(x_NIHW, weight * factors_OI[:, :, None, None], bias_O)
@@ -54,7 +54,7 @@ def modulated(
 
 
 class EqualizedLinear(nn.Module):
-    """y = x (W * rate / sqrt(I))' + b * rate: names `weight` (O,I) and `bias` (O)."""
+    """y = x (W * rate / sqrt(I))' + b * rate. State: `weight` (O,I) and `bias` (O)."""
 
     def __init__(self, inputs: int, outputs: int, rate: float = 1.0) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class EqualizedLinear(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z (N,D) -> w (N,D) of StyleGAN2 and StyleGAN3: names `fc0` …, and `w_avg`, the mean of w."""
+    """z (N,D) -> w (N,D) of StyleGAN2 and StyleGAN3. State: `fc0` …, and `w_avg`, the mean of w."""
 
     w_avg: Tensor
 

@@ -1,6 +1,6 @@
 """Low-pass filters of StyleGAN3 (Karras et al. 2021, section 3 and appendix C): Kaiser-windowed sinc and jinc.
 
-In: taps, cut-off, half-width of the transition band, sampling rate (cycles per picture side). Out: float64, sum 1.
+In: taps, cut-off, half-width of the transition band, sampling rate (cycles per image side). Out: float64, sum 1.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import scipy.special
 
 
 def separable_filter(taps: int, cutoff: float, half_width: float, rate: float) -> npt.NDArray[np.float64]:
-    """(taps,): sinc under a Kaiser window, used once along each axis."""
+    """(taps,): sinc with a Kaiser window, for use along each axis."""
     filter_T: npt.NDArray[np.float64] = scipy.signal.firwin(taps, cutoff=cutoff, width=2 * half_width, fs=rate)
     return filter_T
 
 
 def radial_filter(taps: int, cutoff: float, half_width: float, rate: float) -> npt.NDArray[np.float64]:
-    """(taps, taps): jinc, J1(2 pi fc r) / r, which is radially symmetric, under the product of two Kaiser windows.
-    `taps` is even, so that no tap lies at r = 0."""
+    """(taps, taps): jinc, J1(2 pi fc r) / r, which is radially symmetric, with the product of two Kaiser windows.
+    `taps` must be even, so that no tap is at r = 0."""
     if taps % 2:
         raise ValueError("a radial filter needs an even number of taps")
     x = (np.arange(taps) - (taps - 1) / 2) / rate

@@ -1,7 +1,7 @@
-"""FaceGenerator around the StyleGANs: seeds -> z -> w, truncation, w or w+ -> image.
+"""The FaceGenerator of the StyleGANs: seeds -> z -> w, truncation, w or w+ -> image.
 
-In: a weight file (converted, or any public container, which is then converted in memory). Out: images in [-1, 1] as
-the published code makes them (float32, constant noise), not clipped.
+In: a weight file (converted, or any public container, which is then converted in memory). Out: images in about [-1, 1],
+as the published code renders them (float32, constant noise), not clipped.
 
 Legend: N images, L layers of W+, D latent width, H = W side length.
 """
@@ -25,16 +25,16 @@ from comface.weights.container import read_container
 logger = logging.getLogger(__name__)
 
 AT_ONCE_PX = 2**20
-"""Rendered together, in pixels of the native size: one image of 1024 px."""
+"""Pixels per batch at the native size: one image of 1024 px."""
 
 
 class StyleGanGenerator:
-    """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which turns and shifts the picture, is the mean w."""
+    """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which rotates and shifts the image, is the mean w."""
 
     def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        if self.device.type == "cpu":  # the weights in the format of the pictures (equalized.laid_out)
+        if self.device.type == "cpu":  # weights in the memory format of the images (equalized.laid_out)
             self.network.to(memory_format=torch.channels_last)
         self.name: str = network.family
         self.latent_width = network.config.w_width
@@ -46,24 +46,24 @@ class StyleGanGenerator:
             self.pose(pseudo_aligned)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """w_ND, not truncated. Seeds below 2^32 give the faces that the published tools show for them."""
+        """w_ND, not truncated. Seeds below 2^32 give the same faces as the published tools."""
         if not len(seeds):
             return torch.zeros(0, self.latent_width, device=self.device)
         return self.mapped(torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds])))
 
     def z(self, seeds: Sequence[int]) -> Tensor:
-        """z (N,D) of the length at which the mapping takes it, sqrt(D): what an edit in Z starts from."""
+        """z (N,D), scaled to the length sqrt(D) as in the mapping, for edits in Z."""
         z_ND = torch.from_numpy(np.concatenate([z_of(seed, self.z_width) for seed in seeds]))
         long_ND: Tensor = z_ND * (self.z_width**0.5 / z_ND.norm(dim=1, keepdim=True))
         return long_ND.to(self.device, torch.float32)
 
     def pose(self, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
-        """How StyleGAN3's picture lies from now on; `transform`: rotation in degrees, translation x and y.
+        """Set the rotation and shift of StyleGAN3's images. `transform`: rotation in degrees, translation x and y.
 
-        Raises ConfigurationError for another network."""
+        Raises ConfigurationError for any other network."""
         if not isinstance(self.network, StyleGan3):
             raise ConfigurationError(
-                f"Pseudo-alignment and the input's transform are StyleGAN3's; '{self.name}' has no input to turn."
+                f"Only StyleGAN3 supports pseudo-alignment and an input transform, not '{self.name}'; leave them out."
             )
         self.pseudo_aligned = pseudo_aligned
         if any(transform):
@@ -77,16 +77,17 @@ class StyleGanGenerator:
 
     @torch.inference_mode()
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """w_mean + psi (w - w_mean) of w (N,D) or w+ (N,L,D): of the same shape, but for StyleGAN always (N,L,D), where
-        it reaches the first 8 layers only."""
+        """w_mean + psi (w - w_mean) for w (N,D) or w+ (N,L,D), of the same shape; for StyleGAN always (N,L,D), where
+        only the first 8 layers are truncated."""
         return self.network.truncate(w.to(self.device, torch.float32), psi)
 
     @torch.inference_mode()
     def render(self, w: Tensor, size_px: int | None = None) -> Tensor:
-        """Images (N,3,H,W) float32 of w (N,D) or w+ (N,L,D); another size is an antialiased bicubic resize."""
+        """Images (N,3,H,W), float32, of w (N,D) or w+ (N,L,D); for a size other than the native one, resized
+        bicubically with antialiasing."""
         if w.shape[1:] not in ((self.latent_width,), (self.layers, self.latent_width)):
             raise DataError(
-                f"The generator '{self.name}' takes latents of shape (N, {self.latent_width}) or (N, {self.layers}, "
+                f"The generator '{self.name}' needs latents of shape (N, {self.latent_width}) or (N, {self.layers}, "
                 f"{self.latent_width}), not {tuple(w.shape)}; pass latents of this generator."
             )
         w = w.to(self.device, torch.float32)
@@ -104,7 +105,7 @@ class StyleGanGenerator:
 
     def direction(self, attribute: str) -> Tensor:
         raise ConfigurationError(
-            f"The generator '{self.name}' has no direction '{attribute}' of its own; give a direction file."
+            f"The generator '{self.name}' has no built-in direction '{attribute}'; give a direction file."
         )
 
     def _mean(self) -> Tensor:
@@ -113,13 +114,14 @@ class StyleGanGenerator:
 
 
 def z_of(seed: int, width: int) -> np.ndarray:
-    """z (1,D): numpy's legacy generator, as the published tools use it; larger seeds are split into 32-bit words."""
+    """z (1,D) from numpy's legacy generator, as in the published tools; larger seeds are split into 32-bit words."""
     words = [seed >> shift & 0xFFFFFFFF for shift in range(0, max(32, seed.bit_length()), 32)]
     return np.random.RandomState(words[0] if len(words) == 1 else words).randn(1, width)
 
 
 def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> StyleGanGenerator:
-    """Raises ConfigurationError without weights or for another family's, DataError for a file that is refused."""
+    """The generator `name` with `weights`. Raises ConfigurationError without weights or for weights of another family,
+    DataError for a file that is refused."""
     if weights is None:
         raise ConfigurationError(
             f"The generator '{name}' needs its public weight file; give it as the weights (see docs/generators.md)."
@@ -127,7 +129,7 @@ def load_stylegan(name: str, weights: Path | None, device: str = "cpu") -> Style
     container = read_container(weights)
     if container.family != name:
         raise ConfigurationError(
-            f"The weight file {weights} holds a '{container.family}', not a '{name}'; name that generator."
+            f"The weight file {weights} contains a '{container.family}', not a '{name}'; use it with that generator."
         )
     network = network_of(container, weights)
     for part, made in network.computed.items():

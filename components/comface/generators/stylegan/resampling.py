@@ -1,9 +1,9 @@
-"""Up- and downsampling with a FIR filter, in plain PyTorch: zeros between the samples, pad, convolve, keep every n-th.
+"""Up- and downsampling with a FIR filter in plain PyTorch: insert zeros, pad, convolve, keep every n-th sample.
 
-The zeros are neither stored nor multiplied: each phase of an upsampled picture is a convolution of the small one with
-every n-th tap. A result has the memory format of its input; on a CPU channels-last is several times as fast.
+The zeros are neither stored nor multiplied: each phase of an upsampled image is a convolution of the small image with
+every n-th tap. The result has the memory format of the input; on a CPU channels-last is several times as fast.
 
-Legend: N images, C channels, H rows, W columns; a filter is (K,) for both axes in turn, or (K,K).
+Legend: N images, C channels, H rows, W columns; a filter is (K,) for both axes one after the other, or (K,K).
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from torch.nn import functional
 from comface.generators.stylegan.equalized import leaky_relu
 
 CHANNELS = 16
-"""Taken together, or a multiple: with fewer a channels-last picture is copied in crumbs, and a filter's window of many
-more rows than a cache holds is slower by half."""
+"""Channels per chunk, or a multiple: with fewer, a channels-last image is copied in very small pieces; with many more,
+the filter's rows exceed the cache and take half as long again."""
 FEWEST_ROWS = 16
-"""Of the result, taken together at least: neighbours share the filter's length, which is computed twice."""
+"""Minimum rows of the result per chunk: neighbouring chunks overlap by the filter's length, which is computed twice."""
 
 
 def upsample(
     x_NCHW: Tensor, taps: Tensor, factor: int, before: int, after: int, rows: tuple[int, int] | None = None
 ) -> Tensor:
-    """Zeros between the samples (length times `factor`), padded by `before` and `after` (negative: cropped) on either
-    axis, convolved with `taps`, times factor^2, so that the mean is kept. `rows`: these of the result alone."""
+    """Insert zeros between the samples (length times `factor`), pad by `before` and `after` on each axis (negative:
+    crop), convolve with `taps`, and multiply by factor^2, which preserves the mean. `rows`: compute only these rows of
+    the result."""
     skipped = taps.shape[-1] - 1 - before  # samples of the full convolution
     height, width = (length * factor + after - skipped for length in x_NCHW.shape[2:])
     top, bottom = rows or (0, height)
-    # What the rows are made of: taps.shape[-1] // factor rows of x above the first, and those up to the last.
+    # The input rows: taps.shape[-1] // factor rows of x above the first row, up to the last row.
     least = max(0, (top + skipped - taps.shape[-1]) // factor)
     x_NCHW = x_NCHW[:, :, least : max(least + 1, (bottom + skipped) // factor + 1)]
     above, height = top + skipped - least * factor, bottom - top
     if taps.ndim == 1:
-        # Columns first: rows are copied in long runs, columns in runs of the channels.
+        # Columns first: rows are copied in long runs, columns only in runs of the channels.
         x_NCHW = _spread(x_NCHW, taps[None, :] * factor, (1, factor), (0, skipped), (x_NCHW.shape[2], width))
         return _spread(x_NCHW, taps[:, None] * factor, (factor, 1), (above, 0), (height, width))
     return _spread(x_NCHW, taps * factor**2, (factor, factor), (above, skipped), (height, width))
 
 
 def downsample(x_NCHW: Tensor, taps: Tensor, factor: int, padding: int = 0, bias_C: Tensor | None = None) -> Tensor:
-    """Padded on all sides, convolved with `taps` where they overlap fully, every `factor`-th sample kept."""
+    """Pad on all sides, convolve with `taps` (full overlap only), and keep every `factor`-th sample."""
     if taps.ndim == 1:
         x_NCHW = _gather(x_NCHW, taps[:, None], (factor, 1), (padding, 0))
         return _gather(x_NCHW, taps[None, :], (1, factor), (0, padding), bias_C)
@@ -59,9 +60,9 @@ def filtered_leaky_relu(
     clamp: float | None,
     at_once_bytes: int,
 ) -> Tensor:
-    """Upsample, leaky ReLU, downsample: StyleGAN3's non-linearity without aliases. A few channels are taken at a time,
-    and of these a few rows, so that the large intermediate stays at about `at_once_bytes`."""
-    up_taps = up_taps * gain ** (1 / 2 if up_taps.ndim == 1 else 1)  # a gain passes through a leaky ReLU
+    """Upsample, leaky ReLU, downsample: StyleGAN3's alias-free non-linearity. It processes a few channels and rows at a
+    time, so that the large intermediate result has about `at_once_bytes`."""
+    up_taps = up_taps * gain ** (1 / 2 if up_taps.ndim == 1 else 1)  # a gain commutes with a leaky ReLU
     height, width = (length * up + sum(padding) - up_taps.shape[-1] + 1 for length in x_NCHW.shape[2:])
     reach, channel_bytes = down_taps.shape[-1], len(x_NCHW) * width * x_NCHW.element_size()
     y_NCHW = _empty_like(x_NCHW, ((height - reach) // down + 1, (width - reach) // down + 1))
@@ -80,7 +81,7 @@ def filtered_leaky_relu(
 def _spread(
     x_NCHW: Tensor, kernel: Tensor, factors: tuple[int, int], skipped: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """The full convolution of `kernel` with x, zeros between its samples: `size` of it, after what is skipped."""
+    """`size` samples of the full convolution of `kernel` with x and zeros between x's samples, after skipped ones."""
     y_NCHW = _empty_like(x_NCHW, size)
     for top in range(factors[0]):
         for left in range(factors[1]):
@@ -95,8 +96,8 @@ def _spread(
 
 
 def _phase(sample: int, factor: int, taps: int, inputs: int, outputs: int) -> tuple[int, int, int]:
-    """Along one axis, for every `factor`-th sample of the full convolution from `sample` on: the first of their taps,
-    the padding that `outputs` of them need, and where they begin in the padded convolution."""
+    """Along one axis, for every `factor`-th sample of the full convolution from `sample` on: (first tap, padding for
+    `outputs` samples, their start in the padded convolution)."""
     start, first_tap = divmod(sample, factor)
     reach = len(range(first_tap, taps, factor)) - 1
     padding = max(0, reach - start, start + outputs - inputs)

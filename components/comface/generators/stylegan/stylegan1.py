@@ -1,7 +1,7 @@
-"""StyleGAN, the first (Karras et al. 2019, reference 29): w or w+ -> image; the state's names are InterFaceGAN's.
+"""StyleGAN (1) (Karras et al. 2019, reference 29): w or w+ -> image; the state has InterFaceGAN's names.
 
-In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1], made by the last resolution alone, with the noise that the
-state holds. Truncation reaches the first 8 layers only, as published.
+In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1] from the last resolution, with the noise in the state. Truncation
+applies only to the first 8 layers, as published.
 
 Legend: N images, L = 2 layers per resolution, D width of z and w, I/O channels in and out, H = W side length.
 """
@@ -31,7 +31,7 @@ class StyleGan1Config:
     channels: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64, 32, 16)
     """Per resolution, from 4 px on."""
     fused: tuple[bool, ...] = (False,) * 5 + (True,) * 4
-    """Per resolution, whether upsampling is fused into its first convolution."""
+    """Per resolution: whether upsampling is fused into the first convolution."""
     truncated_layers: int = TRUNCATED_LAYERS
 
     @property
@@ -44,7 +44,7 @@ class StyleGan1Config:
 
 
 class _Weight(nn.Module):
-    """A parameter `weight` one level down, as the published names have it."""
+    """A submodule with the parameter `weight`, for the published names."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Bias(nn.Module):
 
 
 class _Dense(nn.Module):
-    """Names `linear.weight` and `wscale.bias`."""
+    """State: `linear.weight` and `wscale.bias`."""
 
     def __init__(self, inputs: int, outputs: int, gain: float, rate: float = 1.0) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Dense(nn.Module):
 
 
 class _Mapping(nn.Module):
-    """z is put on the sphere first, so that its length does not matter. No gain after the activations."""
+    """Normalises z first, so that its length does not matter. No gain after the activations."""
 
     def __init__(self, config: StyleGan1Config) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Mapping(nn.Module):
 
 
 class _Truncation(nn.Module):
-    """`truncation` is there because the published model has it (its own psi per layer); ours is an argument."""
+    """`truncation` (psi per layer) exists only because the published state has it; here psi is an argument."""
 
     w_avg: Tensor
     truncation: Tensor
@@ -109,7 +109,7 @@ class _Noise(nn.Module):
         self.register_buffer("noise", torch.empty(1, 1, size, size))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """In place, as what follows: x is an intermediate of ours."""
+        """In place, because x is an intermediate result."""
         return x_NCHW.addcmul_(self.noise, self.weight[None, :, None, None])
 
 
@@ -119,7 +119,7 @@ class _StyleModulation(nn.Module):
         self.dense = _Dense(w_width, 2 * channels, 1.0)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
-        """Instance norm, then the style: one pass for the mean, one for the variance, one for everything else."""
+        """Instance norm, then the style: one pass for the mean, one for the variance, one for the rest."""
         scale_NC, shift_NC = self.dense(w_ND).chunk(2, 1)
         x_NCHW = x_NCHW.sub_(x_NCHW.mean((2, 3), keepdim=True))
         variance_NC11 = x_NCHW.square().mean((2, 3), keepdim=True)
@@ -128,7 +128,7 @@ class _StyleModulation(nn.Module):
 
 
 class _Epilogue(nn.Module):
-    """Noise, leaky ReLU, instance norm, style; the bias has been added by what comes before."""
+    """Noise, leaky ReLU, instance norm, style; the preceding layer has added the bias."""
 
     def __init__(self, w_width: int, channels: int, size: int) -> None:
         super().__init__()
@@ -165,12 +165,12 @@ class _FirstLayer(nn.Module):
 
 
 class _Layer(nn.Module):
-    """`up` None: at the same size; "plain" and "fused": upsampled (nearest), convolved, blurred. The published network
-    does the first two in one transposed convolution where it is "fused", in turn where it is "plain"; here it is one
-    always, which takes 16 multiplications where they take 36."""
+    """`up` None: same size; "plain" and "fused": upsampled (nearest), convolved, blurred. The published network does
+    the first two in one transposed convolution ("fused") or one after the other ("plain"); this one always fuses them,
+    which takes 16 instead of 36 multiplications."""
 
     kernel: Tensor | None
-    """Of the one convolution, made at the first image: making it takes as long as a small picture's convolution."""
+    """The kernel of the fused convolution, cached because computing it takes as long as convolving a small image."""
 
     def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: str | None) -> None:
         super().__init__()
@@ -199,10 +199,10 @@ class _Layer(nn.Module):
         return x_NCHW
 
     def _kernel(self) -> Tensor:
-        """(O,I,3,3), or (I,O,4,4): nearest upsampling and the 3 x 3 kernel in one, the sum of its four shifts."""
+        """(O,I,3,3), or (I,O,4,4): nearest upsampling combined with the 3 x 3 kernel (the sum of its four shifts)."""
         if self.up is None:
             return self.conv.weight * self.gain
-        # A transposed convolution turns kernels round, which the published fused layers leave as they are.
+        # A transposed convolution flips kernels; those of the published fused layers are stored flipped.
         fused = self.up == "fused"
         weight = self.weight.permute(2, 3, 0, 1) if fused else self.conv.weight.transpose(0, 1).flip(2, 3)
         wide = functional.pad(weight * self.gain, (1, 1, 1, 1))
@@ -249,7 +249,7 @@ class _Synthesis(nn.Module):
 class StyleGan1(nn.Module):
     family = "stylegan"
     computed: dict[str, Any]
-    """What the weight file left out, and how it was made (absent.py); set by build."""
+    """Tensors that the weight file lacks, and how they were computed (absent.py); set by build."""
 
     def __init__(self, config: StyleGan1Config) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class StyleGan1(nn.Module):
         self.synthesis = _Synthesis(config)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """W+ (N,L,D) of w (N,D) or (N,L,D): the first 8 layers truncated, the others as they are."""
+        """W+ (N,L,D) from w (N,D) or (N,L,D), with the first 8 layers truncated."""
         w_NLD = (w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w).clone()
         reached = slice(0, self.config.truncated_layers)
         w_NLD[:, reached] = truncated(w_NLD[:, reached], self.truncation.w_avg, psi)

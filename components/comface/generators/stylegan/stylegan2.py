@@ -1,9 +1,9 @@
 """StyleGAN2 and StyleGAN2-ADA, config F (Karras et al. 2020, references 27 and 30): w or w+ -> image.
 
-In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1]: weight demodulation, a skip generator that adds up a picture
-per resolution, constant noise. Names and shapes of the state are those of NVIDIA's PyTorch release.
+In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1]: weight demodulation, a skip generator that sums one image per
+resolution, constant noise. Names and shapes of the state are those of NVIDIA's PyTorch release.
 
-Legend: N images, L = 2 layers per resolution (the last for the picture alone), D width of w, I/O channels in and out.
+Legend: N images, L = 2 layers per resolution (the last for the image only), D width of w, I/O channels in and out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StyleGan2Config:
     channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64, 32)
     """Per resolution, from 4 px on."""
     clamp: float | None = None
-    """Largest magnitude after a convolution (the releases that train in float16 have 256)."""
+    """Maximum magnitude after a convolution (256 in releases that were trained in float16)."""
 
     @property
     def image_size_px(self) -> int:
@@ -57,12 +57,12 @@ def _upsampled(x_NCHW: Tensor, weight: Tensor, bias_O: Tensor | None) -> Tensor:
 
 
 class StyledConvolution(nn.Module):
-    """3 x 3 convolution styled by w, outputs brought back to unit variance; noise, bias, leaky ReLU."""
+    """3 x 3 convolution modulated by w, demodulated to unit variance; noise, bias, leaky ReLU."""
 
     resample_filter: Tensor
     noise_const: Tensor
     energy_OI: Tensor | None
-    """Of the weights, taken at the first image."""
+    """A function of the weights, cached at the first image."""
 
     def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: bool, clamp: float | None) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class StyledConvolution(nn.Module):
         bias_O = self.bias * SQRT2
         if self.up:
             x_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, None, _upsampled)
-            # The transposed convolution left size 2 H + 1; the low-pass brings it to 2 H, times 4 for the zeros.
+            # The transposed convolution gives size 2 H + 1; the low-pass gives 2 H, times 4 for the inserted zeros.
             x_NCHW = downsample(x_NCHW, self.resample_filter * 4, 1, 1, bias_O)
         else:
             x_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, bias_O, _convolved)
@@ -91,7 +91,7 @@ class StyledConvolution(nn.Module):
 
 
 class ToRgb(nn.Module):
-    """1 x 1 convolution styled by w, without demodulation."""
+    """1 x 1 convolution modulated by w, without demodulation."""
 
     def __init__(self, w_width: int, inputs: int, clamp: float | None) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class ToRgb(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: names `conv0` (not at 4 px), `conv1`, `torgb`; `const` at 4 px."""
+    """One resolution. State: `conv0` (not at 4 px), `conv1`, `torgb`; `const` at 4 px."""
 
     resample_filter: Tensor
 
@@ -124,7 +124,7 @@ class Block(nn.Module):
         self.torgb = ToRgb(config.w_width, outputs, config.clamp)
 
     def forward(self, x_NCHW: Tensor | None, image_NCHW: Tensor | None, w_NLD: Tensor) -> tuple[Tensor, Tensor]:
-        """`w_NLD`: the rows of this resolution, then the next one, which styles the picture."""
+        """`w_NLD`: the rows of this resolution, then the next row, which modulates the image."""
         if self.first:
             x_NCHW = laid_out(self.const.expand(len(w_NLD), -1, -1, -1))
         else:
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Names `b4`, `b8`, …"""
+    """State: `b4`, `b8`, …"""
 
     def __init__(self, config: StyleGan2Config) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Synthesis(nn.Module):
 class StyleGan2(nn.Module):
     family = "stylegan2"
     computed: dict[str, Any]
-    """What the weight file left out, and how it was made (absent.py); set by build."""
+    """Tensors that the weight file lacks, and how they were computed (absent.py); set by build."""
 
     def __init__(self, config: StyleGan2Config) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""StyleGAN3-T and -R (Karras et al. 2021, reference 28): w or w+ -> image, without aliases.
+"""StyleGAN3-T and -R (Karras et al. 2021, reference 28): w or w+ -> image, alias-free.
 
 In: w+ (N,L,D). Out: images (N,3,H,W) in about [-1, 1]. Names and shapes of the state are the published ones.
-Layer 0 of w+ turns and shifts the picture (the input's affine); layers 1 … L-1 style the convolutions.
+Layer 0 of w+ rotates and shifts the image (the input's affine); layers 1 … L-1 modulate the convolutions.
 
 Legend: N images, L = layers + 2 rows of w+, D width of w, C/I/O channels, H = W side length, T 3 x 3 transforms.
 """
@@ -22,13 +22,13 @@ from comface.generators.stylegan.filters import radial_filter, separable_filter
 from comface.generators.stylegan.resampling import filtered_leaky_relu
 
 AT_ONCE_BYTES = {"cpu": 2**23, "cuda": 2**30}
-"""Of the widest intermediate. On a CPU so little that the allocator keeps it for the next: pages fresh from the system
-took half of a picture's time. On a GPU what its memory can spare."""
+"""Size of the largest intermediate result. On a CPU it is small enough that the allocator reuses its memory: new pages
+from the system took half of the time per image. On a GPU it depends on the memory."""
 
 
 @dataclass(frozen=True)
 class StyleGan3Config:
-    """Defaults are the published ones; -T and -R differ in channels, kernel and radial."""
+    """The defaults are the published values; -T and -R differ in channels, kernel and radial."""
 
     z_width: int = 512
     w_width: int = 512
@@ -49,7 +49,7 @@ class StyleGan3Config:
     lrelu_upsampling: int = 2
     clamp: float | None = 256.0
     channels: tuple[int, ...] = field(default=())
-    """Per layer, the picture's 3 last; empty: from channel_base and channel_max."""
+    """Per layer, with the image's 3 last; empty: from channel_base and channel_max."""
 
     def facts(self) -> dict[str, Any]:
         unused = ("channel_base", "channel_max") if self.channels else ("channels",)
@@ -58,7 +58,7 @@ class StyleGan3Config:
 
 @dataclass(frozen=True)
 class Band:
-    """What a layer puts out: size in px; rate, cut-off and half-width in cycles per picture side."""
+    """The output of a layer: size in px; rate, cut-off and half-width in cycles per image side."""
 
     channels: int
     size: int
@@ -69,7 +69,7 @@ class Band:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Geometry of one layer, from the band before it to its own; between them it works at a higher rate."""
+    """Geometry of one layer, from the input band to the output band, with a higher rate between them."""
 
     name: str
     before: Band
@@ -85,7 +85,7 @@ class LayerPlan:
 
 
 def layer_plans(config: StyleGan3Config) -> list[LayerPlan]:
-    """Cut-offs grow geometrically to that of the picture; a layer's rate is the power of two that holds its band."""
+    """Cut-offs grow geometrically to that of the image; a layer's rate is the smallest power of two for its band."""
     count = config.layers + 1
     steps = np.minimum(np.arange(count) / (config.layers - config.critical), 1)
     last_cutoff = config.image_size_px / 2
@@ -113,7 +113,7 @@ def _plan(config: StyleGan3Config, number: int, before: Band, after: Band) -> La
     up, down = round(between / before.rate), round(between / after.rate)
     up_taps = config.filter_size * up if up > 1 and not to_rgb else 1
     down_taps = config.filter_size * down if down > 1 and not to_rgb else 1
-    wanted = (after.size - 1) * down + 1 + up_taps + down_taps - 2  # the filters shorten it again
+    wanted = (after.size - 1) * down + 1 + up_taps + down_taps - 2  # the filters crop it again
     padding = wanted - (before.size + (1 if to_rgb else config.kernel) - 1) * up
     low = (padding + up) // 2
     radial = config.radial and number < config.layers - config.critical
@@ -122,7 +122,7 @@ def _plan(config: StyleGan3Config, number: int, before: Band, after: Band) -> La
 
 
 class FourierInput(nn.Module):
-    """Waves of fixed frequency, turned and shifted by w and by `transform`, then mixed: (N,C,H,W)."""
+    """Waves of fixed frequency, rotated and shifted by w and by `transform`, then mixed: (N,C,H,W)."""
 
     freqs: Tensor
     phases: Tensor
@@ -142,7 +142,7 @@ class FourierInput(nn.Module):
         waves_1C2 = self.freqs[None]
         phases_NC = self.phases + (waves_1C2 @ frame_NTT[:, :2, 2:]).squeeze(2)
         waves_NC2 = waves_1C2 @ frame_NTT[:, :2, :2]
-        # Waves that the transform makes too fast for the grid fade out.
+        # Attenuate waves whose frequency exceeds the grid's after the transform.
         excess_NC = (waves_NC2.norm(dim=2) - self.bandwidth) / (self.rate / 2 - self.bandwidth)
         amplitudes_NC = (1 - excess_NC).clamp(0, 1)
         half = 0.5 * self.size / self.rate
@@ -155,7 +155,7 @@ class FourierInput(nn.Module):
         return laid_out(mixed_NHWC.permute(0, 3, 1, 2))
 
     def _frame(self, w_ND: Tensor) -> Tensor:
-        """(N,3,3): the rotation and the shift that w asks for."""
+        """(N,3,3): the rotation and shift given by w."""
         t_N4 = self.affine(w_ND)
         t_N4 = t_N4 / t_N4[:, :2].norm(dim=1, keepdim=True)
         cosine, sine, x, y = t_N4.unbind(1)
@@ -166,7 +166,7 @@ class FourierInput(nn.Module):
 
 
 def _widened(x_NCHW: Tensor, weight: Tensor, bias_O: Tensor | None) -> Tensor:
-    """Padded so that every sample that a kernel touches is there: the filters shorten it again."""
+    """A convolution with full padding; the filters crop the result."""
     return functional.conv2d(x_NCHW, weight, bias_O, padding=weight.shape[-1] - 1)
 
 
@@ -177,7 +177,7 @@ class StyledLayer(nn.Module):
     up_filter: Tensor
     down_filter: Tensor
     energy_OI: Tensor | None
-    """Of the weights, taken at the first image."""
+    """A function of the weights, cached at the first image."""
 
     def __init__(self, plan: LayerPlan, kernel: int, w_width: int, clamp: float | None) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class StyledLayer(nn.Module):
             scales_NO = (gain / math.sqrt(self.weight[0].numel())).expand(len(styles_NI), len(self.weight))
             image_NCHW = modulated(x_NCHW, self.weight, styles_NI, scales_NO, self.bias, functional.conv2d)
             return image_NCHW if self.clamp is None else image_NCHW.clamp_(-self.clamp, self.clamp)
-        # Weights of mean square 1 per output, applied as a factor; styles of mean square 1 per image.
+        # Weights have mean square 1 per output (applied as a factor), styles mean square 1 per image.
         if self.energy_OI is None:
             self.energy_OI = self.weight.square().sum((2, 3))
         normal_O = (self.energy_OI.sum(1) / self.weight[0].numel()).rsqrt()
@@ -223,7 +223,7 @@ class StyledLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Names `input`, `L0_36_512`, …"""
+    """State: `input`, `L0_36_512`, …"""
 
     def __init__(self, config: StyleGan3Config) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class Synthesis(nn.Module):
 class StyleGan3(nn.Module):
     family = "stylegan3"
     computed: dict[str, Any]
-    """What the weight file left out, and how it was made (absent.py); set by build."""
+    """Tensors that the weight file lacks, and how they were computed (absent.py); set by build."""
 
     def __init__(self, config: StyleGan3Config) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ class StyleGan3(nn.Module):
 
 
 def user_transform(rotate_deg: float, translate_x: float, translate_y: float) -> Tensor:
-    """The 3 x 3 matrix for `synthesis.input.transform` that turns and shifts the picture (sides of length 1)."""
+    """The 3 x 3 matrix for `synthesis.input.transform` that rotates and shifts the image (sides of length 1)."""
     angle = math.radians(rotate_deg)
     cosine, sine = math.cos(angle), math.sin(angle)
     forward = torch.tensor(
