@@ -158,7 +158,7 @@ def test_input_that_gives_no_direction_is_refused_in_one_sentence() -> None:
         fit(latents_ND, scores_N, 0.0)
     with pytest.raises(DataError, match="a combination of its conditions"):
         project(np.eye(D)[:1], [2 * np.eye(D)[:1]])
-    with pytest.raises(DataError, match="one generator"):
+    with pytest.raises(DataError, match="same generator"):
         project(np.eye(D)[:1], [np.ones((1, 3))])
     with pytest.raises(ConfigurationError, match="no scorer 'beauty'"):
         score(np.zeros((0, 64, 64, 3), np.uint8), ["beauty"])
