@@ -163,10 +163,10 @@ def test_conditions_are_projected_out(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[dict[str, object], tuple[int, ...], type[ComfaceError], str]] = [
-    ({}, (1, 31), DataError, r"shape \(1, 31\), but 'stylegan' takes \(1, 32\)"),
-    ({}, (18, 32), DataError, r"takes \(1, 32\) or \(12, 32\) in W\+"),
-    ({"space": "W"}, (12, 32), DataError, r"takes \(1, 32\) in W"),
-    ({"space": "Z"}, (12, 32), DataError, r"takes \(1, 32\) in Z"),
+    ({}, (1, 31), DataError, r"shape \(1, 31\), but 'stylegan' needs \(1, 32\)"),
+    ({}, (18, 32), DataError, r"needs \(1, 32\) or \(12, 32\) in W\+"),
+    ({"space": "W"}, (12, 32), DataError, r"needs \(1, 32\) in W"),
+    ({"space": "Z"}, (12, 32), DataError, r"needs \(1, 32\) in Z"),
     ({"space": "Z", "truncate": "after"}, (1, 32), ConfigurationError, "comes before truncation"),
     ({"space": "Z", "truncate": "before", "layers": (0, 3)}, (1, 32), ConfigurationError, "has no layers"),
     ({"layers": (0, 12)}, (1, 32), ConfigurationError, "not among 0 to 11"),
