@@ -35,7 +35,7 @@ def list_(chosen: Chosen, as_json: bool) -> None:
     from comface.models.listing import list_models, models_text
 
     rows = list_models(_store(chosen))
-    print(json.dumps(rows, indent=1) if as_json else models_text(rows))
+    print(json.dumps([row.record() for row in rows], indent=1) if as_json else models_text(rows))
 
 
 @models.command(example="comface models show comface@v3")
@@ -47,7 +47,7 @@ def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
     from comface.models.listing import model_text, show_model
 
     shown = show_model(_store(chosen), reference)
-    print(json.dumps(shown, indent=1) if as_json else model_text(shown))
+    print(json.dumps(shown.record(), indent=1) if as_json else model_text(shown))
 
 
 @models.command(example="comface models promote comface@v3")
@@ -59,5 +59,5 @@ def promote(reference: str, chosen: Chosen, as_json: bool) -> None:
     from comface.models.listing import promote_model
 
     done = promote_model(_store(chosen), reference, datetime.now(UTC))
-    before = f" (before: {done['before']})" if done["before"] else ""
-    print(json.dumps(done) if as_json else f"{done['reference']} is the champion now{before}")
+    before = f" (before: {done.before})" if done.before else ""
+    print(json.dumps(done._asdict()) if as_json else f"{done.reference} is the champion now{before}")

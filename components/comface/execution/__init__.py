@@ -20,7 +20,9 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from comface.artifacts.plans import P, open_place, planned
 from comface.artifacts.sealed import read_sealed, sealed
@@ -40,6 +42,17 @@ FOR_GOOD = (ConfigurationError.exit_code, DataError.exit_code, GateRefused.exit_
 RETRIES_END_S = 900.0
 """Longer than KFP's automatic retries take (pipelines/comface.py: 140 s plus the start of the pods). After that, a user
 pressed "Retry" after a correction, so the step runs again."""
+
+
+class Failure(BaseModel):
+    """What a failed step leaves below `failures/`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    step: str
+    sentence: str
+    exit_code: int
+    at: int | float
+    """Seconds since 1970."""
 
 
 def set_threads_passive() -> None:
@@ -123,14 +136,14 @@ def recorded_failure(store: Store, run: str) -> ComfaceError | None:
     records = [record for key in keys if (record := read_failure(store, key))]
     if keys and not records:
         raise DataError(f"The record '{keys[0]}' of {store.uri} is damaged or was changed; delete it.")
-    first = min(records, key=lambda record: record["at"], default=None)
-    return error_of(first["exit_code"], f"{first['step']}: {first['sentence']}") if first else None
+    first = min(records, key=lambda record: record.at, default=None)
+    return error_of(first.exit_code, f"{first.step}: {first.sentence}") if first else None
 
 
-def read_failure(store: Store, key: str) -> dict[str, Any] | None:
+def read_failure(store: Store, key: str) -> Failure | None:
     """The record of a failure; None if it is absent or damaged."""
     try:
-        return read_sealed(store, key)
+        return Failure.model_validate(read_sealed(store, key))
     except (DataError, ValueError):
         return None
 
@@ -142,21 +155,21 @@ def _record_before(store: Store, run: str, step: str) -> str | None:
     if not run or not store.exists(key):
         return None
     record = read_failure(store, key)
-    if record and record["exit_code"] in FOR_GOOD and time.time() - record["at"] < RETRIES_END_S:
-        logger.error(record["sentence"])
+    if record and record.exit_code in FOR_GOOD and time.time() - record.at < RETRIES_END_S:
+        logger.error(record.sentence)
         logger.info(
             "An earlier attempt reported this error, so the step was not repeated; correct it, then start a new run."
         )
-        raise SystemExit(record["exit_code"])
+        raise SystemExit(record.exit_code)
     return key
 
 
 def _record(store: Store | None, run: str, step: str, error: ComfaceError) -> None:
     if store is None or not run:
         return
-    record = {"step": step, "sentence": str(error), "exit_code": error.exit_code, "at": round(time.time())}
+    record = Failure(step=step, sentence=str(error), exit_code=error.exit_code, at=round(time.time()))
     try:
-        store.write(f"{FAILURES}/{run}/{step}.json", sealed(record))
+        store.write(f"{FAILURES}/{run}/{step}.json", sealed(record.model_dump()))
     except ComfaceError as second:
         logger.warning(f"The failure could not be recorded: {second}")
 

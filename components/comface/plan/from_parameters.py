@@ -83,7 +83,7 @@ def _goes_on(store: Store, run: str) -> bool:
     """Whether the step pretrain has just reported that its job keeps running: nothing is wrong with that job, its
     launcher lost the API server or its permission. A report of an earlier attempt does not count."""
     record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
-    return record is not None and KEEPS_RUNNING in record["sentence"] and time.time() - record["at"] < JUST_NOW_S
+    return record is not None and KEEPS_RUNNING in record.sentence and time.time() - record.at < JUST_NOW_S
 
 
 def _end_jobs(run_id: str, goes_on: bool) -> None:

@@ -80,8 +80,8 @@ def _tell_record(path: Path, plan: str, code: object) -> None:
         store, place = open_place(plan)
         if is_silent(path) and place.run:
             record = read_failure(store, f"{FAILURES}/{place.run}/pretrain.json")
-            if record and record["exit_code"] == code:
-                tell(path, error_of(record["exit_code"], record["sentence"]))
+            if record and record.exit_code == code:
+                tell(path, error_of(record.exit_code, record.sentence))
 
 
 if __name__ == "__main__":
