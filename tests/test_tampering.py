@@ -87,7 +87,9 @@ def test_a_consistently_changed_manifest_is_found_by_who_was_given_its_sha256(
     transfer.store.write("manifest.json", sealed(manifest))
     assert open_artifact(transfer.uri).facts["metrics"]["corr"] == 0.9
     for read in (lambda: open_artifact(transfer.pinned), lambda: evaluation.input("a"), evaluation.inputs):
-        with pytest.raises(DataError, match="not the one that its user names; it was changed afterwards"):
+        with pytest.raises(
+            DataError, match="does not match the sha256 in the reference to it, because it was changed later"
+        ):
             read()
 
 
@@ -121,7 +123,7 @@ def test_a_changed_plan_is_refused(store: FileStore) -> None:
     for _ in flips(Path(store.path(f"plans/run-1/{key}.json")), seed=4):
         with pytest.raises(DataError, match="was changed or is damaged; start the run again"):
             fetched(store, "run-1", key)
-    with pytest.raises(ConfigurationError, match="is no plan"):
+    with pytest.raises(ConfigurationError, match="is not a plan"):
         read_plan(reference[:-6], store)
 
 

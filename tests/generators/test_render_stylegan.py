@@ -101,8 +101,8 @@ def test_stylegan3_is_posed_as_published(tmp_path: Path, weights: Path) -> None:
         ("stylegan", ["--attribute", "smile", "--layers", "0-12"], 64, "not among 0 to 11"),
         ("stylegan", ["--pseudo-align"], 64, "Only StyleGAN3 supports"),
         ("stylegan", ["--transform", "5,0,0"], 64, "Only StyleGAN3 supports"),
-        ("stylegan3", ["--transform", "5,0"], 64, "is not three numbers"),
-        ("stylegan3", ["--transform", "nan,0,0"], 64, "is not three numbers"),
+        ("stylegan3", ["--transform", "5,0"], 64, "is not degrees, x and y"),
+        ("stylegan3", ["--transform", "nan,0,0"], 64, "is not degrees, x and y"),
         ("stylegan", ["--attribute", "smile", "--psi", "1.5"], 64, "psi = 1.5 is not in (0, 1]"),
     ],
 )

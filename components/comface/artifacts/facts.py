@@ -1,7 +1,8 @@
-"""What an artifact says of itself: the field `facts` of its manifest, one model per kind that other steps read.
+"""The facts of an artifact (the field `facts` of its manifest): one model for each kind that other steps read.
 
-In: what a step knows when it publishes (`record`). Out: the model, from a manifest (`Artifact.facts_as`). Fields that
-no step reads are allowed beside. `model` has its own module (models/format.py), since people install models of others.
+In: a step's values at publication (`record`). Out: the model, from a manifest (`Artifact.facts_as`). Additional fields
+that no step reads are allowed. The facts of the kind `model` are in models/format.py, because users install models from
+other people.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def record(self) -> dict[str, Any]:
-        """For Draft.publish: what was given, without defaults."""
+        """The facts for Draft.publish: the given values, without defaults."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Dropped(Facts):
-    """Without a face that is surely one."""
+    """Identities and tracks that were dropped because no face was detected with high confidence."""
 
     identities: int
     tracks: int
@@ -46,20 +47,20 @@ class TracksFacts(Facts):
     image_size_px: int
     generators: tuple[str, ...]
     embedded: bool
-    """All generators come with the package."""
+    """Whether all generators are part of the set-up."""
     rehearsal: bool
-    """A generator draws its faces; it has not learned them."""
+    """Whether a generator renders its faces from known parameters instead of learning them."""
 
 
 class AttributeFacts(Facts):
-    """What screening found about one attribute of one generator."""
+    """The result of screening one attribute of one generator."""
 
     generator: str
     attribute: str
     kept: bool
     low: float
     high: float
-    """The range of alpha that holds."""
+    """The accepted range of alpha."""
     reason: str
     """Why the range ends, or the attribute was dropped."""
     tracks: int
@@ -77,7 +78,7 @@ class AttributeFacts(Facts):
 class ScreeningFacts(Facts):
     attributes: tuple[AttributeFacts, ...]
     method: str
-    """By whose features identity was told."""
+    """The method whose features were compared for identity."""
     others: int
     faces_by_lightness: ByLightness
     rehearsal: bool
@@ -101,7 +102,7 @@ class ShardsFacts(Facts):
     embedded: bool
     rehearsal: bool
     alpha_ranges: dict[str, dict[str, tuple[float, float]]] | None = None
-    """Generator -> attribute -> lowest and highest alpha; None: nothing was left out for a screening."""
+    """Generator -> attribute -> lowest and highest alpha; None: no screening was applied."""
     screened_out_tracks: int = 0
 
 
@@ -113,9 +114,9 @@ class FacesFacts(Facts):
     photos: int = 1
     found: int = 0
     missed: dict[str, int] = {}
-    """Reason -> photos without a face that can be used."""
+    """Reason -> number of photos without a usable face."""
     left_out: dict[str, int] = {}
-    """Reason -> photos that were not looked at."""
+    """Reason -> number of photos that were not read."""
     remarks: tuple[str, ...] = ()
     with_own_landmarks: int = 0
     subjects: int = 0

@@ -1,11 +1,11 @@
-"""Artifacts and their manifests: how steps meet, and how every number is traced back.
+"""Artifacts and their manifests: the interface between steps, and the provenance of every number.
 
-An artifact is a folder of the store whose address is a hash of what decides its bytes: the fields that matter, the
-addresses of its inputs, and the REVISION of each piece of code that makes it, a number that is raised when what the
-code makes changes. So a step that finds its artifact published has nothing to do, two runs share what is equal, and a
-reworded text makes nothing anew. Data are written first and `manifest.json` last, and only where there is none yet; a
-reader that finds no manifest finds nothing. The manifest is sealed, and who refers to it names its sha256
-(`URI#sha256=HEX`); what it names is checked against size and sha256.
+An artifact is a folder of the store. Its address is a hash of everything that determines its content: the relevant
+settings, the addresses of its inputs, and the REVISION of each package that makes it, a number that is raised when the
+package's output changes. So a step whose artifact is published has nothing to do, runs share equal artifacts, and a
+reworded text does not change an address. Data are written first and `manifest.json` last, and only if there is none
+yet; without a manifest there is no artifact. The manifest is sealed, and a reference contains its sha256
+(`URI#sha256=HEX`). Objects are checked against the size and sha256 in the manifest.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from comface.store import READINGS, REMAKE, FileStore, Store, TooLargeError, ope
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 << 20
 ADOPTED_BYTES = 64 << 30
-"""The largest object of an interrupted run that is looked at; nothing names its size."""
+"""Size limit of an object from an interrupted run, whose size no manifest gives."""
 SCHEMA = "comface/manifest/3"
-"""What is written. 2 is read too: it names no revisions."""
+"""The schema that is written. Schema 2, which has no revisions, can be read, too."""
 PIN = "#sha256="
 
 T = TypeVar("T")
@@ -49,11 +49,11 @@ logger = logging.getLogger(__name__)
 
 
 class Reference(BaseModel):
-    """An artifact as another manifest names it."""
+    """A reference to an artifact in another manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    artifact: str = Field(description="KIND/ADDRESS in the same store; the whole URI where it lies in another")
-    sha256: str = Field(pattern=SHA256, description="of its manifest")
+    artifact: str = Field(description="KIND/ADDRESS in the same store; the full URI in another store")
+    sha256: str = Field(pattern=SHA256, description="sha256 of its manifest")
 
 
 class Manifest(BaseModel):
@@ -70,7 +70,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published artifact, open for reading. `store` is its own folder."""
+    """A published artifact, open for reading. `store` is the artifact's folder."""
 
     store: Store
     manifest: Manifest
@@ -83,12 +83,12 @@ class Artifact:
 
     @property
     def pinned(self) -> str:
-        """How one step names it to the next."""
+        """The URI with the manifest's sha256, as steps pass it on."""
         return f"{self.uri}{PIN}{self.sha256}"
 
     @property
     def root(self) -> str:
-        """URI of the store in which it lies at KIND/ADDRESS."""
+        """URI of the store that contains it at KIND/ADDRESS."""
         return self.uri.rsplit("/", 2)[0]
 
     @property
@@ -111,11 +111,11 @@ class Artifact:
             raise DataError(f"{told}; make that artifact again.") from None
 
     def reference_from(self, root: str) -> Reference:
-        """As a manifest or a record of the store at `root` names it."""
+        """The reference to it for a manifest or record in the store at `root`."""
         return Reference(artifact=relative(self.uri, root), sha256=self.sha256)
 
     def input(self, name: str, kind: str | None = None) -> Artifact:
-        """What it was made from, checked. Raises DataError when that is not what it was then."""
+        """The input `name`, verified. Raises DataError if it was changed since."""
         if name not in self.manifest.inputs:
             raise DataError(f"The artifact at {self.uri} was not made from a '{name}'; pass the right artifact.")
         return open_reference(self.manifest.inputs[name], self.root, kind)
@@ -124,7 +124,7 @@ class Artifact:
         return {name: self.input(name) for name in self.manifest.inputs}
 
     def read(self, name: str) -> bytes:
-        """The bytes of one object, checked. Raises DataError when it is not what the manifest names."""
+        """The bytes of one object, verified. Raises DataError if it does not match the manifest."""
         entry = self._entry(name)
         with contextlib.suppress(TooLargeError):
             for _ in range(READINGS):
@@ -134,9 +134,9 @@ class Artifact:
         raise differs(self.uri, name)
 
     def check(self, name: str) -> None:
-        """Raises DataError when an object is not what the manifest names."""
+        """Raises DataError if an object does not match the manifest."""
         if isinstance(self.store, FileStore):
-            self.local(name, self.store.root)  # read in pieces: a shard is large
+            self.local(name, self.store.root)  # reads in chunks, because a shard is large
         else:
             self.read(name)
 
@@ -144,18 +144,18 @@ class Artifact:
         return json.loads(self.read(name))
 
     def read_range(self, name: str, offset: int, size_bytes: int) -> bytes:
-        """Bytes of one object, which the caller checks."""
+        """A range of bytes of one object; the caller verifies it."""
         return self.store.read_range(self.key(name), offset, size_bytes)
 
     def local(self, name: str, cache: Path, checked: bool = False) -> Path:
-        """A checked file on this machine with the object's content: the object itself on file://, a copy in `cache`
-        on s3://. A copy that is kept is checked again at the next call and fetched again when it does not hold;
-        several processes may share a cache (each downloads under a name of its own, then renames). `checked`: another
-        process has just done so, and the content is not read again."""
+        """A verified local file with the object's content: the object itself on file://, a copy in `cache` on s3://. A
+        cached copy is verified again at the next call and downloaded again if it does not match. Several processes may
+        share a cache (each downloads to a temporary name, then renames). `checked`: another process has just verified
+        the file, so its content is not read again."""
         return local_copy(self.store, self.key(name), self._entry(name), cache, checked=checked)
 
     def key(self, name: str) -> str:
-        """Where an object lies (Draft.write says why there are two places)."""
+        """The key of an object (Draft.write explains why there are two possible keys)."""
         if name not in self._keys:
             own = own_key(name, self._entry(name))
             self._keys[name] = own if self.store.exists(own) else name
@@ -163,12 +163,12 @@ class Artifact:
 
     def _entry(self, name: str) -> StoredObject:
         if name not in self.manifest.objects:
-            raise DataError(f"The artifact at {self.uri} holds no '{name}'; its manifest does not name it.")
+            raise DataError(f"The artifact at {self.uri} has no object '{name}'; pass the right artifact.")
         return self.manifest.objects[name]
 
 
 class Draft:
-    """An artifact being made. Its address is known before any work; `publish` makes it visible in one step."""
+    """An artifact that is being made. Its address is known before any work; `publish` makes it visible atomically."""
 
     def __init__(
         self,
@@ -193,9 +193,9 @@ class Draft:
         return self.store.uri
 
     def published(self) -> Artifact | None:
-        """The artifact, where an earlier run has published it whole."""
+        """The artifact if an earlier run has published it, else None."""
         if self._published is None and self.store.exists(MANIFEST):
-            logger.debug(f"{self.uri} is published already and is reused")
+            logger.debug(f"{self.uri} is already published and is reused")
             self._published = open_artifact(self.store.uri, self.kind, self.store)
         return self._published
 
@@ -204,14 +204,15 @@ class Draft:
         return store.child(f"{self.kind}/{hashlib.sha256(canonical_json(words).encode()).hexdigest()[:20]}")
 
     def _is_stale(self, found: Artifact) -> bool:
-        """Whether an input was deleted and made again since: its address is the same, its manifest another. What was
-        made from it then stays as it is; what is made from it now lies beside, at an address of the manifests."""
+        """Whether an input was deleted and made again with another manifest at the same address. The old artifact then
+        remains unchanged; the new one gets an address from the sha256 of its inputs' manifests."""
         return any(found.manifest.inputs[name].sha256 != each.sha256 for name, each in self.inputs.items())
 
     def write(self, name: str, data: bytes) -> None:
-        """Another run may make the same artifact at the same time, with other bits (another number of threads, a GPU),
-        and either may publish. So no object is ever replaced: on file:// the first takes the plain name; any other
-        content, and all on s3:// (not every server can refuse to replace), lies under a name with its own digest."""
+        """Write an object. Another run may make the same artifact at the same time with other bits (another number of
+        threads, a GPU), and either may publish. Therefore no object is ever replaced: on file:// the first writer gets
+        the plain name. Any other content, and all content on s3:// (not every server has conditional puts), is stored
+        under a name with its digest."""
         entry = StoredObject.of(data)
         key = name
         if not isinstance(self.store, FileStore) or not (self.store.create(name, data) or self._lies(name, entry)):
@@ -220,15 +221,15 @@ class Draft:
         self.objects[name], self._keys[name] = entry, key
 
     def write_json(self, name: str, value: Any) -> None:
-        """Numbers that are not finite become null: JSON has no NaN."""
+        """Write a JSON object. Non-finite numbers become null because JSON has no NaN."""
         self.write(name, json_bytes(value))
 
     def upload(self, name: str, path: Path) -> None:
         self.write(name, path.read_bytes())
 
     def adopt(self, names: Sequence[str], accept: Callable[..., T | None]) -> T | None:
-        """What an interrupted run of the same work had written (writes are atomic), if `accept`, which is given the
-        objects `names`, takes it: gives back what `accept` made of them. None: they are to be made."""
+        """Reuse the objects `names` that an interrupted run of the same work wrote (writes are atomic). Returns the
+        result of `accept`, which gets their bytes and returns None to refuse them; None if they must be made."""
         for keys in itertools.product(*map(self._stored, names)):
             found = [self._content(key) for key in keys]
             entries = [StoredObject.of(data or b"") for data in found]
@@ -240,7 +241,7 @@ class Draft:
         return None
 
     def publish(self, facts: Mapping[str, Any]) -> Artifact:
-        """Make the artifact visible. Where another run was faster, its artifact is the one, whatever its bits."""
+        """Make the artifact visible. If another run has published it first, return that one, whatever its bits."""
         manifest = Manifest(
             schema=SCHEMA,
             kind=self.kind,
@@ -254,11 +255,11 @@ class Draft:
         data = sealed(manifest.model_dump(by_alias=True))
         if len(data) > MANIFEST_BYTES:
             raise ConfigurationError(
-                f"The manifest of {self.uri} would have {len(data) / 1e6:,.0f} MB; make it of fewer, larger objects."
+                f"The manifest of {self.uri} would have {len(data) / 1e6:,.0f} MB, too many; use fewer, larger objects."
             )
         mine = self.store.create(MANIFEST, data)
         artifact = open_artifact(self.uri, self.kind, self.store)
-        logger.debug(f"{self.uri} is published{'' if mine else ', by another run that was faster'}")
+        logger.debug(f"{self.uri} is published{'' if mine else ' by another run'}")
         if not mine:
             for name, key in self._keys.items():
                 if name not in artifact.manifest.objects or artifact.key(name) != key:
@@ -268,7 +269,7 @@ class Draft:
     def _lies(self, name: str, entry: StoredObject) -> bool:
         try:
             return StoredObject.of(self.store.read(name, entry.size_bytes)) == entry
-        except DataError:  # larger, or no regular file
+        except DataError:  # larger, or not a regular file
             return False
 
     def _content(self, key: str) -> bytes | None:
@@ -278,7 +279,7 @@ class Draft:
             return None
 
     def _stored(self, name: str) -> list[str]:
-        """Keys at which `name` lies since before this run began to write."""
+        """Keys of `name` that existed before this run began to write."""
         if self._before is None:
             self._before = list(self.store.keys())
         pattern = re.escape(own_key(name, None)).replace(re.escape("*"), "[0-9a-f]{16}")
@@ -286,7 +287,7 @@ class Draft:
 
 
 def relative(uri: str, root: str) -> str:
-    """`uri` as it is written down in the store at `root`: below it without the root, so that a store may be copied."""
+    """`uri` relative to the store at `root` if it is in that store, so that a store can be copied; else unchanged."""
     return uri.removeprefix(f"{root}/")
 
 
@@ -295,23 +296,24 @@ def open_reference(reference: Reference, root: str, kind: str | None = None) -> 
 
 
 def located(reference: Reference, root: str) -> str:
-    """The URI that a reference in the store at `root` means."""
+    """The URI of a reference in the store at `root`."""
     return reference.artifact if "://" in reference.artifact else f"{root}/{reference.artifact}"
 
 
 def split_pin(reference: str) -> tuple[str, str | None]:
-    """URI and sha256 of what `Artifact.pinned` gives; a plain URI has no sha256."""
+    """(URI, sha256) of a pinned URI; the sha256 of a plain URI is None. Raises ConfigurationError for a truncated
+    sha256."""
     uri, pin, sha256 = reference.rpartition(PIN)
     if not pin:
         return reference, None
     if not re.fullmatch(SHA256, sha256):
-        raise ConfigurationError(f"The reference '{reference}' does not end in a whole sha256; copy it again.")
+        raise ConfigurationError(f"The reference '{reference}' does not end in a complete sha256; copy it again.")
     return uri, sha256
 
 
 def open_artifact(reference: str, kind: str | None = None, store: Store | None = None) -> Artifact:
-    """The artifact at a URI, with or without `#sha256=` of its manifest. Raises DataError when it is absent, damaged,
-    another than the sha256 says, or of another kind."""
+    """The artifact at a URI, with or without `#sha256=` of its manifest. Raises DataError if it is absent, damaged, of
+    another kind, or does not match the sha256."""
     uri, expected = split_pin(reference)
     store = store or open_store(uri)
     if not store.exists(MANIFEST):
@@ -326,8 +328,8 @@ def open_artifact(reference: str, kind: str | None = None, store: Store | None =
 
 def changed(uri: str) -> DataError:
     return DataError(
-        f"The manifest at {uri} is not the one that its user names; it was changed afterwards, "
-        "so make what was built on it again."
+        f"The manifest at {uri} does not match the sha256 in the reference to it, because it was changed later; rerun "
+        "the steps that used it."
     )
 
 

@@ -1,10 +1,10 @@
-"""Plans: what each step receives, as objects of the store; what travels through KFP is short.
+"""Plans: the input of each step, stored as objects, so that KFP passes only short references.
 
-    STORE/plans/RUN/KEY.json    KEY is made of the sha256 of the content, so a changed plan is refused
+    STORE/plans/RUN/KEY.json    KEY is derived from the sha256 of the content, so that a changed plan is refused
 
-A word of a command line ends at 128 KiB, and KFP hands a step all its arguments in one word. So a step is given the URI
-of its plan, a loop the keys of its items, and who collects what a loop made (512 parts, 2,000 transfers) their keys. A
-person's command has its plan inline, as JSON, and no run: it leaves no plan behind.
+A command-line argument is limited to 128 KiB, and KFP passes all arguments of a step in one. Therefore a step gets the
+URI of its plan, a loop the keys of its items, and a step that collects the results of a loop (512 parts, 2,000
+transfers) their keys. A command that a user starts has its plan inline, as JSON, and no run; it stores no plan.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from comface.store import READINGS, Store, open_store
 FOLDER = "plans"
 PLAN_BYTES = 64 << 20
 KEY = "p[A-Za-z0-9_-]{11}"
-"""66 bits of the sha256. Never a number, as which KFP would read it; 2,000 of them in one argument are 30 kB."""
+"""66 bits of the sha256. It starts with "p" so that KFP does not parse it as a number; 2,000 keys have 30 kB."""
 
 
 class Plan(BaseModel):
-    """What the plans of all steps have in common; each step adds what it needs (`from_plan.py` in its folder)."""
+    """The common part of all plans; each step adds its fields (`from_plan.py` in its folder)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     store: str
     run: str = ""
-    """Empty for a person's command."""
+    """Empty for a command that a user started."""
 
     @property
     def item(self) -> str:
-        """What tells the step from those of the same loop."""
+        """The item of a loop that this step processes."""
         return ""
 
     @property
     def text(self) -> str:
-        """The plan as a step is given it: canonical JSON, so that caching is exact per step."""
+        """The plan as canonical JSON, so that KFP caches each step exactly."""
         return canonical_json(self.model_dump(mode="json", by_alias=True))
 
 
@@ -54,7 +54,7 @@ P = TypeVar("P", bound=Plan)
 
 @dataclass(frozen=True)
 class PlanPlace:
-    """Where the plans of a run lie; with `key`, one of them; with `item`, one item of that."""
+    """The location of a run's plans; with `key`, of one plan; with `item`, of one item in it."""
 
     store: str
     run: str
@@ -68,18 +68,20 @@ class PlanPlace:
 
 
 def located(plan: str) -> PlanPlace:
-    """What a plan, inline or by reference, says of where it belongs, before it is read."""
+    """The location of a plan, given inline or by reference, without reading it. Raises ConfigurationError for any other
+    text."""
     if plan.startswith("{"):
         values = json.loads(plan)
         return PlanPlace(values["store"], values.get("run", ""))
     found = re.fullmatch(rf"(.+)/{FOLDER}/([^/]+)/({KEY})\.json(?:#(\d+))?", plan)
     if not found:
-        raise ConfigurationError(f"'{plan[:200]}' is no plan; give what resolve made for this step.")
+        raise ConfigurationError(f"'{plan[:200]}' is not a plan; give the plan that resolve made for this step.")
     return PlanPlace(found[1], found[2], found[3], int(found[4]) if found[4] else None)
 
 
 def read_plan(plan: str, store: Store) -> dict[str, Any]:
-    """The plan's content, checked. Raises DataError when it is not what its key says."""
+    """The plan's content, verified. Raises DataError if it does not match its key, ConfigurationError for an item that
+    does not exist."""
     place = located(plan)
     values: dict[str, Any] = fetched(store, place.run, place.key) if place.key else json.loads(plan)
     if place.item is None:
@@ -90,7 +92,7 @@ def read_plan(plan: str, store: Store) -> dict[str, Any]:
 
 
 def planned(kind: type[P], plan: str, store: Store) -> P:
-    """The plan as the step reads it. Raises ConfigurationError for one that another version made."""
+    """The plan as the model `kind`. Raises ConfigurationError for a plan of another version."""
     try:
         return kind.model_validate({"run": located(plan).run, **read_plan(plan, store)})
     except ValidationError as error:
@@ -102,7 +104,7 @@ def planned(kind: type[P], plan: str, store: Store) -> P:
 
 
 def kept(store: Store, run: str, value: Any) -> str:
-    """Store `value`, and give its key."""
+    """Store `value` and return its key."""
     data = canonical_json(value).encode()
     key = _key(data)
     store.write(f"{FOLDER}/{run}/{key}.json", data)
@@ -110,7 +112,7 @@ def kept(store: Store, run: str, value: Any) -> str:
 
 
 def fetched(store: Store, run: str, key: str) -> Any:
-    """What was kept under `key`. Raises DataError when it is gone or was changed."""
+    """The value stored under `key`. Raises DataError if it is absent or was changed."""
     name = f"{FOLDER}/{run}/{key}.json"
     for _ in range(READINGS):
         if _key(data := store.read(name, PLAN_BYTES)) == key:
@@ -119,20 +121,20 @@ def fetched(store: Store, run: str, key: str) -> Any:
 
 
 def item_of(plan: str, item: str) -> str:
-    """The reference of one item of a loop, whose items are plans of the run that `plan` belongs to."""
+    """The reference of one item of a loop; the items are plans of the same run as `plan`."""
     place = located(plan)
     key, _, number = item.partition(".")
     return PlanPlace(place.store, place.run, key, int(number) if number.isdecimal() else None).reference
 
 
 def hand_on(store: Store, run: str, artifact: Artifact) -> str:
-    """What a step that runs in a loop returns: in a run the key of a note that names the artifact, otherwise its URI
+    """The return value of a step in a loop: in a run the key of a stored reference to the artifact, otherwise its URI
     with the sha256."""
     return kept(store, run, {"artifact": artifact.pinned}) if run else artifact.pinned
 
 
 def handed(store: Store, run: str, given: Sequence[str], kind: str) -> list[Artifact]:
-    """The artifacts that `hand_on` or a person named."""
+    """The artifacts given by `hand_on` or by a user."""
     keys = (re.fullmatch(KEY, each) for each in given)
     named = [fetched(store, run, each)["artifact"] if key else each for each, key in zip(given, keys, strict=True)]
     return [open_artifact(reference, kind) for reference in named]
