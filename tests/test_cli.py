@@ -112,7 +112,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
             "'w.npy' does not exist",
         ),
         (["compare", "a.jpg", "b.jpg"], "No model is registered in"),
-        (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "does not name a model"),
+        (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "is not a valid model reference"),
         (["models", "show", "comface@v7"], "There is no version v7 of 'comface'"),
         (["verify"], "No model is registered in"),
     ],

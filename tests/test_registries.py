@@ -140,7 +140,7 @@ def test_a_generator_that_only_this_test_knows_is_composed_checked_rendered_and_
     made = Origins(("discs", "of another version"), 2, 10, 2, (), (), screened_by=("imagenet", "pixels"))
     text = card(CardFacts("comface", "narrow", 32, made, [], {}, 0.9, {}))
     assert "- discs: Its faces are discs.\n- of another version: Which skin tones" in text
-    assert "- Screening by ImageNet: Its features see looks" in text
+    assert "- Screening by ImageNet: Its features describe appearance" in text
     assert "Pixels" not in text
 
 

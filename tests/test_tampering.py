@@ -112,7 +112,7 @@ def test_a_record_in_the_place_of_another_is_refused(store: FileStore) -> None:
     registry = Registry(store, "comface")
     registry.register(Draft(store, "model", {}, {}, REVISIONS).publish({}), NOW)
     store.write("registry/comface/v2.json", store.read("registry/comface/v1.json"))
-    with pytest.raises(DataError, match=r"'registry/comface/v2\.json' .* is the one of comface@v1"):
+    with pytest.raises(DataError, match=r"'registry/comface/v2\.json' .* belongs to comface@v1"):
         registry.versions()
 
 

@@ -113,4 +113,4 @@ def test_the_sentence_of_a_process_under_torchrun_is_the_steps(tmp_path: Path, s
     child = start(tmp_path, shards, result="file:///elsewhere")
     _, said = child.communicate(timeout=300)
     assert child.returncode == 64, said
-    assert " ERROR pretrain: This process would make file:///" in said.splitlines()[-1]
+    assert " ERROR pretrain: This process would publish file:///" in said.splitlines()[-1]

@@ -219,7 +219,7 @@ def test_a_worker_refuses_to_make_another_backbone_than_its_launcher_waits_for(t
     assert end.value.code == 64
     words = json.loads(told.read_text())
     assert words["exit_code"] == 64
-    assert "they run different code; use one image for both" in words["sentence"]
+    assert "they run different code; use the same image for both" in words["sentence"]
 
 
 def test_a_worker_that_ends_for_what_an_earlier_attempt_found_tells_it_too(tmp_path, shards) -> None:

@@ -170,11 +170,9 @@ def test_the_table_has_a_line_per_task_with_unit_interval_verdict_and_rehearsal(
     assert "years (rehearsal)" in lines[1]
     assert f"{comparison.changes['smile'].change:+.2f}" in lines[2]
     assert comparison.changes["smile"].verdict in lines[2]
-    assert (
-        "Interval: the 90 % prediction interval for a new person, photographed as the people of the task were." in lines
-    )
+    assert "Interval: 90 % prediction interval for a new person, for photos like those the head was fitted on." in lines
     assert any("the 90 % prediction interval was calibrated on generated faces" in line for line in lines)
-    assert "Rehearsal: learned from generated faces; no statement about a person." in lines
+    assert "Rehearsal: the head was fitted on generated faces; the estimate says nothing about a real person." in lines
 
 
 @pytest.mark.parametrize(

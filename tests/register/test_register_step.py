@@ -221,7 +221,7 @@ def test_a_registered_model_is_traced_back_to_its_tracks(make_chain: Callable, w
 
 def test_list_show_and_promote_tell_the_same_story(make_chain: Callable, weights: Path) -> None:
     chain = make_chain()
-    assert models_text(list_models(chain.store)) == "no model is registered here; `comface run` registers one"
+    assert models_text(list_models(chain.store)) == "This store has no registered models; `comface run` registers one."
     run(chain, weights)
     assert promote_model(chain.store, "comface", NOW) == ("comface@v1", None, NOW.isoformat())
     rows = list_models(chain.store)

@@ -107,7 +107,7 @@ def test_every_way_to_name_a_model_finds_it(store: Store) -> None:
 
 def test_without_a_reference_and_a_champion_the_newest_comface_is_meant_never_another_name(store: Store) -> None:
     Registry(store, "edema").register(model(store, "3"), NOW + timedelta(hours=2))
-    with pytest.raises(ConfigurationError, match=r"No model 'comface' .*; those that are: edema; name one"):
+    with pytest.raises(ConfigurationError, match=r"No model 'comface' .*; choose one of: edema"):
         resolve_model(store, None)
     registry = Registry(store, "comface")
     registry.register(model(store, "1"), NOW)
@@ -132,14 +132,14 @@ def test_a_path_names_a_model_and_every_name_of_a_model_names_its_backbone(tmp_p
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("other", "No model 'other' is registered in .*; those that are: comface"),
+        ("other", "No model 'other' is registered in .*; registered models: comface"),
         ("comface@v9", "no version v9 of 'comface' .*; the newest is v1"),
-        ("comface@champion", "No version of 'comface' is the champion; make one so with"),
+        ("comface@champion", "'comface' has no champion; choose one with"),
         ("comface@latest", "write NAME, NAME@v3, NAME@champion, a URI or a path"),
-        ("Com Face", "is not the name of a model"),
-        ("n" * 1000, "is not the name of a model"),
-        ("/" + "n" * 5000, "is neither a name nor a place"),
-        ("a\x1b[2J", r"'a\\x1b\[2J' is neither a name nor a place"),
+        ("Com Face", "is not a valid model name"),
+        ("n" * 1000, "is not a valid model name"),
+        ("/" + "n" * 5000, "is not a valid name, URI or path"),
+        ("a\x1b[2J", r"'a\\x1b\[2J' is not a valid name, URI or path"),
     ],
 )
 def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, message: str) -> None:
@@ -185,7 +185,7 @@ def test_a_store_that_was_moved_keeps_its_registry(tmp_path: Path) -> None:
 
 def test_a_model_of_another_store_is_not_registered(tmp_path: Path) -> None:
     here, there = open_store((tmp_path / "here").as_uri()), open_store((tmp_path / "there").as_uri())
-    with pytest.raises(ConfigurationError, match="lies outside"):
+    with pytest.raises(ConfigurationError, match="is not in the store"):
         Registry(here, "comface").register(model(there, "a"), NOW)
 
 

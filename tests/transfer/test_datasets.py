@@ -91,7 +91,7 @@ def test_landmarks_of_both_names_belong_to_the_left_camera_and_are_counted(tmp_p
     photos = photos_of(source("disfa", disfa))
     assert all(photo.eyes[0] == (8 + photo.frame + 1, 20) for photo in photos if photo.subject == "SN001")
     assert not any(photo.eyes for photo in photos if photo.subject == "SN003"), "its video is the right camera's"
-    assert "the landmarks of SN003 are the left camera's" in open_dataset(source("disfa", disfa)).remarks[0]
+    assert "the landmarks of SN003 belong to the left camera" in open_dataset(source("disfa", disfa)).remarks[0]
 
 
 def test_files_with_odd_names_are_counted(disfa, save_video):
@@ -124,7 +124,7 @@ def test_a_video_that_is_no_video_is_refused_before_a_decoder_sees_it(disfa):
 def test_a_missing_label_file_is_named(disfa):
     (disfa / "ActionUnit_Labels/SN003/SN003_au12.txt").unlink()
     with pytest.raises(
-        DataError, match=r"lacks the label file SN003_au12.txt for the video 'RightVideoSN003_Comp.avi'"
+        DataError, match=r"label file SN003_au12.txt of DISFA is missing for the video 'RightVideoSN003_Comp.avi'"
     ):
         photos_of(source("disfa", disfa))
 
@@ -178,11 +178,11 @@ def test_fgnet_reads_subject_and_age_from_the_name_and_the_landmarks_beside_it(t
     assert photos[1].eyes == ()
     assert open_dataset(source("fgnet", tmp_path)).left_out == {"photos whose name is not like 001A02.JPG": 1}
     save_jpeg(tmp_path / "crops/001A02.jpg")
-    with pytest.raises(DataError, match=r"'crops/001A02.jpg' and 'images/001A02.JPG' .* have one name; keep one"):
+    with pytest.raises(DataError, match=r"'crops/001A02.jpg' and 'images/001A02.JPG' .* have the same name; keep one"):
         photos_of(source("fgnet", tmp_path))
     (tmp_path / "crops/001A02.jpg").unlink()
     (tmp_path / "points/001a02.pts").write_text("version: 1\n{\n1 2\n}\n")
-    with pytest.raises(DataError, match=r"'001a02.pts' holds 1 of 68 points"):
+    with pytest.raises(DataError, match=r"'001a02.pts' contains 1 of 68 points"):
         photos_of(source("fgnet", tmp_path))
 
 
@@ -211,7 +211,7 @@ def test_edema_gives_frames_with_weight_session_and_phase(tmp_path, save_jpeg):
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
-        (lambda d: (d / "weights.csv").unlink(), "lacks weights.csv"),
+        (lambda d: (d / "weights.csv").unlink(), "has no weights.csv"),
         (lambda d: (d / "weights.csv").rename(d / "Weights.xlsx"), "save 'Weights.xlsx' as CSV under this name"),
         (lambda d: [shutil.rmtree(d / name) for name in ("Jane Doe", "p2")], "None of the 4 weighings"),
         (lambda d: (d / "weights.csv").write_text("patient,session,phase,weight_kg\nJane Doe,s1,before,\n"),
@@ -281,14 +281,14 @@ def test_photos_of_every_format_are_read_and_what_has_no_partner_is_counted(tmp_
     found = open_dataset(source("edema", folder))
     assert len(found.photos) == 9 + 3
     assert found.left_out == {
-        "files that are no picture": 1,
-        "photos that lie in no PATIENT/SESSION/before or after": 1,
+        "files that are not pictures": 1,
+        "photos outside of PATIENT/SESSION/before and after": 1,
         "photos without a weighing": 1,
         "weighings without a photo": 1,
     }
     said = capfd.readouterr().err
-    assert "left out: files that are no picture (1), photos that lie" in said
-    assert "lines of weights.csv whose weighing has no photo: 11" in said
+    assert "excluded: files that are not pictures (1), photos outside of" in said
+    assert "lines of weights.csv whose weighings have no photo: 11" in said
     assert "folders PATIENT/SESSION/before or after whose photos have no weighing: 1" in said
     assert "Jane" not in said
 
@@ -328,7 +328,7 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("subject,file\nJane,a/1.jpg\n", "has no column beside subject and file"),
+        ("subject,file\nJane,a/1.jpg\n", "has only the columns subject and file"),
         ("person,photo,smile\n", "has none of the columns subject, file; its first line must name its columns"),
         ("subject,photo,smile\n", "has no column 'file'; its other columns are: photo, smile"),
         ("subject,file,smile\nJane,a/1.jpg,1\nJane,a/1.jpg,1\n", "Lines 2 and 3 of labels.csv .* the same photo"),
@@ -337,8 +337,8 @@ def test_pairs_takes_any_number_of_labels_and_leaves_empty_cells_out(tmp_path, s
         ("subject,file,smile\nJane,a/9.jpg,1\n", "Line 2 of labels.csv .* does not exist"),
         ("subject,file,smile\nJane,../1.jpg,1\n", "Line 2 of labels.csv .* outside the data set"),
         ("subject,file,smile\nJane,a/1.jpg\n", "Line 2 of labels.csv .* 2 columns instead of 3"),
-        ("subject,file,smile\n,a/1.jpg,1\n", "Line 2 of labels.csv .* lacks a subject"),
-        ("subject,file,smile\nJane,a/1.jpg,1e308\n", "Line 2 of labels.csv .* a number beyond 1,000,000,000"),
+        ("subject,file,smile\n,a/1.jpg,1\n", "Line 2 of labels.csv .* has no subject"),
+        ("subject,file,smile\nJane,a/1.jpg,1e308\n", "Line 2 of labels.csv .* a number above 1,000,000,000"),
         ("subject,file,smile\nJane,a/1.jpg,70 kg\n", "Line 2 of labels.csv .* no number"),
         ("subject,file,smile\n", "has no rows below its first line"),
     ],
@@ -389,7 +389,7 @@ def test_crops_beside_originals_are_said(tmp_path, save_jpeg):
     (folder / "labels.csv").write_text("\n".join(rows))
     found = open_dataset(source("pairs", folder))
     assert len(found.photos) == 12
-    assert found.remarks == ("photos that look by their names like crops or copies of others: 9",)
+    assert found.remarks == ("photos whose names suggest that they are crops or copies of others: 9",)
     assert open_dataset(source("edema", edema_case(tmp_path))).remarks == ()
 
 
@@ -431,7 +431,7 @@ def test_what_may_not_be_read_is_a_matter_of_configuration_and_names_no_patient(
 
 @pytest.mark.parametrize("layout", ["disfa", "fgnet", "edema", "pairs"])
 def test_an_empty_folder_and_a_missing_one_are_each_said_in_a_sentence(tmp_path, layout):
-    with pytest.raises(DataError, match=r"lies in|lacks"):
+    with pytest.raises(DataError, match=r"There is no|has no"):
         photos_of(source(layout, tmp_path))
     with pytest.raises(DataError, match="does not exist; mount it"):
         photos_of(source(layout, tmp_path / "nowhere"))
@@ -442,7 +442,7 @@ def test_columns_of_words_and_dates_are_said_and_not_read(tmp_path, save_jpeg):
     (tmp_path / "labels.csv").write_text("subject,file,smile,note,day\nJane,a/1.jpg,3,good,2024-01-02\n")
     found = open_dataset(source("pairs", tmp_path))
     assert found.labels == ["smile"]
-    assert list(found.remarks) == ["columns of labels.csv without numbers, which are not read: note, day"]
+    assert list(found.remarks) == ["columns of labels.csv without numbers, which are ignored: note, day"]
     with pytest.raises(DataError, match=r"Line 2 of labels\.csv .* has no number in the column 'note'"):
         open_dataset(source("pairs", tmp_path, labels=("note",)))
 
@@ -457,18 +457,18 @@ def test_a_photo_behind_a_link_is_read_and_links_to_nothing_and_pipes_are_counte
     (folder / "labels.csv").write_text("subject,file,smile\nJane,1.jpg,3\n")
     found = open_dataset(source("pairs", folder))
     assert [each.path.name for each in found.photos] == ["1.jpg"]
-    assert found.left_out == {"links that lead nowhere, and other entries that are no files": 2}
+    assert found.left_out == {"broken links and other entries that are not files": 2}
 
 
 def test_a_table_that_is_a_pipe_is_refused_for_this_reason(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"lacks labels\.csv .*; 'labels.csv' is not a regular file"):
+    with pytest.raises(DataError, match=r"has no labels\.csv .*; 'labels.csv' is not a regular file"):
         open_dataset(source("pairs", tmp_path))
 
 
 def test_the_manifest_of_a_rehearsal_data_set_is_not_counted_as_left_out(tmp_path: Path) -> None:
     assert edema_left_out(tmp_path) == edema_left_out(tmp_path, "manifest.json")
-    assert edema_left_out(tmp_path, "notes.txt") == {"files that are no picture": 1}
+    assert edema_left_out(tmp_path, "notes.txt") == {"files that are not pictures": 1}
 
 
 def edema_left_out(tmp_path: Path, *more: str) -> dict[str, int]:

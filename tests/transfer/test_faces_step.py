@@ -125,9 +125,9 @@ def test_what_was_left_out_stands_in_the_facts_and_in_the_summary(tmp_path, fgne
     facts = open_artifact(uri).facts
     assert facts["left_out"] == {"photos whose name is not like 001A02.JPG": 1}
     assert (tmp_path / "summary.md").read_text() == (
-        "data set **fgnet**: 2 faces found, 2 by the data set's own landmarks; missed: none; "
-        "left out: photos whose name is not like 001A02.JPG (1)\n\n"
-        "pairs of photos of one subject that seem to be one picture: 1 (001A02.JPG and 001A30.JPG)\n"
+        "data set **fgnet**: 2 faces found, 2 of them by the data set's own landmarks; no usable face: none; "
+        "excluded: photos whose name is not like 001A02.JPG (1)\n\n"
+        "pairs of photos of one subject that seem to be the same picture: 1 (001A02.JPG and 001A30.JPG)\n"
     )
 
 
@@ -142,9 +142,9 @@ def test_a_photo_that_was_cropped_and_compressed_anew_under_another_subject_is_s
     (folder / "labels.csv").write_text("subject,file,weight\nJane,Jane.jpg,60\nb,other.jpg,61\nJane,third.jpg,62\n")
     made = align_dataset(FileStore(tmp_path / "store"), "study", DataSource(layout="pairs", uri=str(folder)))
     assert made.facts["remarks"] == [
-        "pairs of photos of two subjects that seem to be one picture: 1 (line 2 and line 3)"
+        "pairs of photos of two subjects that seem to be the same picture: 1 (line 2 and line 3)"
     ]
-    assert "seem to be one picture: 1 (line 2 and line 3)" in capfd.readouterr().err
+    assert "seem to be the same picture: 1 (line 2 and line 3)" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
@@ -168,7 +168,7 @@ def test_a_photo_that_was_compressed_anew_under_another_patient_is_said(tmp_path
     shutil.copytree(cases / "base", folder)
     Image.open(folder / "p0/s1/before/000.jpg").save(folder / "p1/s1/before/001.jpg", quality=60)
     made = align_dataset(FileStore(tmp_path / "store"), "study", DataSource(layout="edema", uri=str(folder)))
-    assert [each for each in made.facts["remarks"] if "of two subjects that seem to be one picture" in each]
+    assert [each for each in made.facts["remarks"] if "of two subjects that seem to be the same picture" in each]
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")

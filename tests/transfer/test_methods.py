@@ -84,7 +84,7 @@ def test_weights_of_no_known_layout_are_refused_with_what_was_expected(tmp_path)
     other, damaged = tmp_path / "other.safetensors", tmp_path / "damaged.pth"
     safetensors.torch.save_file({"x": torch.zeros(2)}, other)
     damaged.write_bytes(b"not a torch file")
-    with pytest.raises(DataError, match=r"holds neither EfficientNet-Lite0 .* nor torchvision's ResNet-50"):
+    with pytest.raises(DataError, match=r"contains neither EfficientNet-Lite0 .* nor torchvision's ResNet-50"):
         load_imagenet(other)
     with pytest.raises(DataError, match=r"damaged\.pth' was refused: it is neither a pickle"):
         load_imagenet(damaged)
@@ -146,5 +146,5 @@ def test_pixels_are_the_area_means_of_twelve_by_twelve_squares():
 def test_a_method_that_is_not_built_in_and_comface_without_a_backbone_are_refused():
     with pytest.raises(ConfigurationError, match=f"choose from {', '.join(METHODS)}"):
         load_method("farl", Sources())
-    with pytest.raises(ConfigurationError, match="needs the backbone of a pre-training"):
+    with pytest.raises(ConfigurationError, match="needs a pre-trained backbone"):
         load_method("comface", Sources())

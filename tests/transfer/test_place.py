@@ -75,7 +75,7 @@ def test_sentences_name_the_uri_and_not_the_copy(clinic: Store, tmp_path: Path) 
     with pytest.raises(DataError, match=f"Line 2 of weights.csv of the data set at '{clinic.uri}'") as raised:
         photos(clinic)
     assert str(tmp_path) not in str(raised.value)
-    with pytest.raises(DataError, match=f"There is no object below {clinic.uri}/nowhere"):
+    with pytest.raises(DataError, match=f"There are no objects below {clinic.uri}/nowhere"):
         local_folder(f"{clinic.uri}/nowhere")
 
 
@@ -84,7 +84,7 @@ def test_a_name_that_no_file_can_have_is_a_sentence(clinic: Store, key: str) -> 
     client = clinic.client
     data = CASE.joinpath("weights.csv")
     client.fput_object(clinic.bucket, f"{clinic.prefix}/{key}", str(data))
-    with pytest.raises(DataError, match=f"An object below {clinic.uri} has a name that no file can have"):
+    with pytest.raises(DataError, match=f"An object below {clinic.uri} has a name that is not a valid file name"):
         local_folder(clinic.uri)
 
 

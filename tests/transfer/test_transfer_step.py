@@ -263,7 +263,7 @@ def test_combinations_that_make_no_sense_are_refused(world):
         transfer(store, CONFIG, Item("t", ACROSS, "pixels", "linear"), {"faces": faces})
     with pytest.raises(ConfigurationError, match="trains on its own data set"):
         transfer(store, CONFIG, Item("t", TASK, "pixels", "linear"), {"faces": faces, "train_faces": other})
-    with pytest.raises(ConfigurationError, match="no way of evaluation 'zero-shot'"):
+    with pytest.raises(ConfigurationError, match="no mode 'zero-shot'"):
         run(world, mode="zero-shot")
-    with pytest.raises(DataError, match="No subject has two photos whose 'weight'"):
+    with pytest.raises(DataError, match="No subject has two photos with comparable values of 'weight'"):
         run(world, task=TASK.model_copy(update={"label": "weight"}))

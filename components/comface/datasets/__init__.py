@@ -1,8 +1,8 @@
-"""Data sets of photos in the layouts that their authors publish (docs/data.md), read as one list of photos.
+"""Reads data sets of photos in the layouts in which their authors publish them (docs/data.md).
 
-In: a folder and its layout. Out: `Photo`s, sorted, with subject and labels, and what was left out and why. Of pictures
-the headers are read, of videos the lengths. Photos of patients and their file names never enter a message: such
-errors name a row or a count.
+In: a folder and its layout. Out: a sorted list of `Photo`s with subjects and labels, and the excluded files by reason.
+Only the headers of pictures and the lengths of videos are read here. Messages never contain photos of patients or their
+file names; they give a row or a count instead.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 def open_dataset(source: DataSource, folder: Path | None = None, place: str = "", quick: bool = False) -> DataSet:
-    """A data set with at least one photo; `folder` is where it lies on this machine, if it is there already, and
-    `place` how it is called (default: its uri). `quick`: no video is decoded. What was left out is said.
+    """Open a data set and log what is excluded. `folder`: its local copy, if there is one. `place`: its name in
+    messages (default: its URI). `quick`: do not decode videos.
 
-    Raises DataError, one sentence, for what cannot be trusted, ConfigurationError for what may not be read."""
+    Raises DataError if the data set is invalid or has no usable photo, ConfigurationError if permission to read it is
+    missing."""
     from comface.datasets.copies import look_alikes, without_copies
     from comface.datasets.files import odd_entries
     from comface.datasets.media import check_pictures
@@ -38,9 +39,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
             raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
         found = layout.read(folder, source, place, quick)
         if not found.photos:
-            raise DataError(
-                f"The {source.layout} data set at '{place}' holds no photo that can be used; see docs/data.md."
-            )
+            raise DataError(f"The {source.layout} data set at '{place}' contains no usable photo; see docs/data.md.")
         photos, copies = without_copies(found.photos, hidden, place)
         check_pictures(photos, hidden)
         odd = odd_entries(folder)
@@ -50,7 +49,7 @@ def open_dataset(source: DataSource, folder: Path | None = None, place: str = ""
     found = DataSet(photos, found.labels, dict(left_out), (*found.remarks, *look_alikes(photos)))
     _require_labels(found, source, place)
     if told := found.told():
-        logger.warning(f"The data set at '{place}': left out: {told}")
+        logger.warning(f"The data set at '{place}': excluded: {told}")
     for remark in found.remarks:
         logger.warning(f"The data set at '{place}': {remark}")
     return found
@@ -65,7 +64,7 @@ def _require_labels(found: DataSet, source: DataSource, place: str) -> None:
             there = ", ".join(found.labels)
             raise DataError(f"{what[0]} data set at '{place}' has no {what[1]} '{label}'; it has: {there}.")
         if label not in have:
-            raise DataError(f"The data set at '{place}' has no photo with a value of '{label}'; fill in some.")
+            raise DataError(f"No photo of the data set at '{place}' has a value of '{label}'; add values.")
 
 
 def _unreadable(error: OSError, place: str, hidden: bool) -> Exception:
@@ -74,4 +73,4 @@ def _unreadable(error: OSError, place: str, hidden: bool) -> Exception:
         what = f"'{error.filename}' of the data set at '{place}'"
     if isinstance(error, PermissionError):
         return ConfigurationError(f"{what} is not readable; check its owner and mode.")
-    return DataError(f"{what} cannot be read ({error.strerror}); check it.")
+    return DataError(f"{what} cannot be read ({error.strerror}); check the disk and the file.")

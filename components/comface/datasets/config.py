@@ -1,4 +1,4 @@
-"""The sections `data` and `rehearse`: where data sets lie, and the synthetic ones that are made where none is given."""
+"""The sections `data` and `rehearse`: the locations of data sets, and the synthetic data sets used if there is none."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class RehearseConfig(Section):
     cohort_subjects: int = Field(default=80, ge=4, le=10_000, description="subjects of the scored cohort")
     cohort_photos: int = Field(default=12, ge=2, le=1_000, description="photos per subject of the scored cohort")
     image_size_px: int = Field(default=160, ge=96, le=2048, description="side length of the photos")
-    seed: Seed = Field(default=1000, description="seed; other identities than those of pre-training")
+    seed: Seed = Field(default=1000, description="seed; the identities differ from those of pre-training for any seed")

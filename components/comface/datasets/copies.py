@@ -1,6 +1,6 @@
-"""The same picture twice: under two subjects or two labels it would teach or test what is not so.
+"""Finds copies of pictures. The same picture under two subjects or labels would falsify training and test.
 
-In: the photos of a data set. Out: the photos, each content once, and how many were left out.
+In: the photos of a data set. Out: the photos, each content once, and the number of copies that were removed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from comface.datasets.dataset import Photo
 from comface.errors import DataError
 
 SAME_PICTURE = 0.97
-"""Cosine of two faces' grey levels. Different rehearsal subjects reach 0.72, photos of one 0.92; of copies that were
-cropped and compressed anew most are above (median 0.99)."""
+"""Minimum cosine similarity of the grey levels of two faces to count as one picture. Different rehearsal subjects reach
+0.72, photos of one subject 0.92. Most copies that were cropped and compressed again are above it (median 0.99)."""
 MOST_COMPARED = 20_000
-"""Photos; their comparison takes seconds, and grows with the square."""
+"""Maximum number of photos to compare. It takes seconds; the time grows with the square of the number."""
 MOST_TOLD = 1000
 MADE_FROM = re.compile(r"([ _.-]*(crop|cropped|copy|aligned|edited|resized|small|thumb)|\s*\(\d+\))+$")
 MADE_IN = re.compile(r"crops?|cropped|aligned|edited|resized|small|thumb(nail)?s?|faces?|copies")
 
 
 def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[list[Photo], int]:
-    """Copies under one subject with the same labels are left out and counted, all others refused (DataError). Files
-    of one size that end alike are read whole, others are not."""
+    """Remove copies that have the same subject and labels; return the rest and the number of copies. Raises DataError
+    if copies differ in subject or labels. Only files with equal size and equal last 512 bytes are read completely."""
     kept: list[Photo] = []
     first: dict[str, Photo] = {}
     keys = [_size_and_end(photo.path) if photo.frame is None else None for photo in photos]
@@ -48,8 +48,8 @@ def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[l
 
 
 def look_alikes(photos: Sequence[Photo]) -> list[str]:
-    """A sentence where names tell that pictures were made from others: a_crop.jpg or crops/a.jpg beside
-    a.jpg, a.jpg beside a.heic. They are used; who knows them may not want them."""
+    """Return a remark if file names suggest that pictures were made from others: a_crop.jpg or crops/a.jpg beside
+    a.jpg, a.jpg beside a.heic. These pictures are used; the user decides whether to remove them."""
     plain, made = Counter[tuple[str, ...]](), list[tuple[str, ...]]()
     for photo in photos:
         if photo.frame is None:
@@ -63,14 +63,15 @@ def look_alikes(photos: Sequence[Photo]) -> list[str]:
                 plain[*key, str(photo.path.parent)] += 1
     bases = {key[:-1] for key in plain}
     count = sum(times - 1 for times in plain.values()) + sum(key in bases for key in made)
-    return [f"photos that look by their names like crops or copies of others: {count:,}"] if count else []
+    return [f"photos whose names suggest that they are crops or copies of others: {count:,}"] if count else []
 
 
 def near_copies(
     photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, among_one: bool = True
 ) -> list[str]:
-    """Sentences about aligned faces that are one picture, compressed or cropped anew. They are used, as nothing proves
-    it. `among_one`: also of one subject; not where a subject's photos are a series, which look alike by nature."""
+    """Return remarks about aligned faces that seem to be one picture, compressed or cropped again. They are used,
+    because this is no proof. `among_one`: also compare photos of the same subject; False if these are a series of
+    similar photos."""
     if len(photos) > MOST_COMPARED:
         return []
     x_ND = _lookalike_vectors(faces_NSSC)
@@ -85,13 +86,13 @@ def near_copies(
     ):
         if chosen and (among_one or what == "two subjects"):
             shown = "; ".join(" and ".join(_short(photos[k], hidden) for k in pair) for pair in chosen[:10])
-            sentences.append(f"pairs of photos of {what} that seem to be one picture: {len(chosen):,} ({shown})")
+            sentences.append(f"pairs of photos of {what} that seem to be the same picture: {len(chosen):,} ({shown})")
     return sentences
 
 
 def check_pixels(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, place: str) -> None:
-    """Pictures of equal pixels are one, whatever else their files hold: refused (DataError) under two subjects or with
-    two labels. Not for frames of videos, which may stand still."""
+    """Raises DataError if photos with identical pixels have different subjects or labels. Frames of videos are not
+    checked, because consecutive frames can be identical."""
     first: dict[bytes, Photo] = {}
     for photo, face_SSC in zip(photos, faces_NSSC, strict=True):
         if photo.frame is None:
@@ -112,7 +113,7 @@ def _short(photo: Photo, hidden: bool) -> str:
 
 
 def _lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The middle of each face as 24 x 24 grey levels, mean 0 and length 1."""
+    """Return the centre of each face as 24 x 24 grey levels (N,576), with mean 0 and length 1."""
     import cv2
 
     side = faces_NSSC.shape[1]

@@ -1,6 +1,6 @@
-"""Photos of people with labels, whatever the layout they lie in (docs/data.md).
+"""Photos of people with labels, independent of the layout (docs/data.md).
 
-Photos of patients and their file names never enter a message: such errors name a row or a count.
+Messages never contain photos of patients or their file names; they give a row or a count instead.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ODD_ENTRIES = "links that lead nowhere, and other entries that are no files"
+ODD_ENTRIES = "broken links and other entries that are not files"
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,24 @@ class Photo:
     """0-based position of the frame in the video at `path`; None: `path` is an image."""
     session: str = ""
     phase: str = ""
-    """'before' or 'after' dialysis; pairs are drawn between phases where a data set has them."""
+    """'before' or 'after' dialysis; if photos have phases, pairs are drawn between them."""
     eyes: tuple[tuple[float, float], ...] = field(default=())
-    """Landmarks shipped by the data set: the four eye corners, as faces.align takes them; empty: find the face."""
+    """Landmarks included in the data set: the four eye corners (x, y) in pixels; empty: detect the face."""
     line: int = 0
-    """Of the data set's table, where it has one."""
+    """Line in the table of the data set; 0 if it has no table."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a reader of a layout finds. `labels`: the names that its photos may have."""
+    """The result of reading a data set. `labels`: names of the labels that its photos can have."""
 
     photos: Sequence[Photo]
     labels: Sequence[str]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Reason, in the plural, to how many: "photos without a weighing"."""
+    """Reason for exclusion in the plural ("photos without a weighing") → count."""
     remarks: Sequence[str] = ()
-    """Sentences that say more about it, without anybody's name."""
+    """Further remarks, without names of people."""
 
     def told(self) -> str:
-        """What was left out, in words; empty where nothing was."""
+        """Return what was excluded as text; empty if nothing was."""
         return ", ".join(f"{reason} ({count:,})" for reason, count in sorted(self.left_out.items()) if count)

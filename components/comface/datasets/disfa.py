@@ -1,14 +1,14 @@
 """DISFA (Mavadati et al. 2013): one video per subject and one label file per subject and action unit.
 
-    Videos_LeftCamera/LeftVideoSN001_comp.avi         (the right camera serves where the left is missing)
+    Videos_LeftCamera/LeftVideoSN001_comp.avi         (the right camera is used if the left is missing)
     ActionUnit_Labels/SN001/SN001_au6.txt             lines `frame,intensity`, frames from 1 without a gap
     Landmark_Points/SN001/tmp_frame_lm/…_lm.mat       optional: `pts` (66,2) of the left camera's frame
 
 In: the folder, and labels such as 'au6'. Out: frames with intensity 1 to 5, as in section 4.2. Frame n is the n-th
-decoded frame. Folder and file names are matched whatever their case. Landmark files are published under two names:
-SN001_0000_lm.mat counts frames from 0, l00001_lm.mat from 1. Some published videos decode to one frame less than their
-labels: such labels are dropped. A video that differs by more than a few frames was cut or converted, so that its frames
-are not those that were labelled: it is refused.
+decoded frame. Folder and file names are matched without regard to case. Landmark files are published under two names:
+SN001_0000_lm.mat counts frames from 0, l00001_lm.mat from 1. Some published videos have one frame less than their
+labels; the extra label is ignored. If the difference is more than FRAMES_APART, the video was cut or converted and its
+frames do not match the labels: it is rejected.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ LINE = re.compile(r"(\d{1,9})(?:\.0*)?(?:\s*[,;]\s*|\s+)(\d{1,9})(?:\.0*)?", re.
 MAX_LABEL_BYTES = 10_000_000
 DEFAULT_LABELS = ("au6", "au12")
 FRAMES_APART = 3
-"""By how many frames a video and its labels may differ: its encoder's doing (one was seen), not another video."""
+"""Maximum difference between the numbers of frames and of labels. A small difference comes from the video encoder (one
+frame was observed)."""
 
 BAD_LANDMARKS = {
     "SN001": ((398, 420), (3190, 3243)),
@@ -59,7 +60,7 @@ BAD_LANDMARKS = {
     "SN029": ((4090, 4543),),
     "SN030": ((939, 962), (1406, 1422), (2100, 2132), (2893, 2955)),
 }  # fmt: skip
-"""Frames (from 1) whose published landmarks are known to be wrong; there the face is found anew."""
+"""Frames (from 1) whose published landmarks are known to be wrong; face detection is used for these frames."""
 
 
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
@@ -67,7 +68,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     videos = _videos(paths, place)
     if not videos:
         raise DataError(
-            f"No DISFA video (LeftVideoSN001_comp.avi …) lies in '{place}'; correct the `uri` of the data set."
+            f"There is no DISFA video (LeftVideoSN001_comp.avi …) in '{place}'; correct the `uri` of the data set."
         )
     files = _label_files(paths, place)
     orphans = sorted({subject for subject, _ in files} - set(videos))
@@ -80,12 +81,12 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         of_left = {n: path for (name, n), path in landmarks.items() if name == subject} if side == "left" else {}
         photos += _subject(subject, video, video_length(video, quick), files, of_left, source)
     right = {subject for subject, (side, _) in videos.items() if side == "right"} & {name for name, _ in landmarks}
-    remarks = [f"the landmarks of {', '.join(sorted(right))} are the left camera's, whose video is not here"]
+    remarks = [f"the landmarks of {', '.join(sorted(right))} belong to the left camera, whose video is missing"]
     return DataSet(photos, labels, _other_names(paths), remarks if right else ())
 
 
 def _other_names(paths: Sequence[Path]) -> Counter[str]:
-    """Files that look like some of DISFA's, but are not called so."""
+    """Count files that look like files of DISFA but have other names."""
     counts: Counter[str] = Counter()
     for path in paths:
         if path.suffix.lower() in VIDEOS and not VIDEO.match(path.name):
@@ -98,12 +99,12 @@ def _other_names(paths: Sequence[Path]) -> Counter[str]:
 
 
 def _videos(paths: Sequence[Path], place: str) -> dict[str, tuple[str, Path]]:
-    """(side, video) of each subject, sorted; the left camera wins."""
+    """Return subject → (side, video), sorted; the left camera takes precedence."""
     found: dict[tuple[str, str], Path] = {}
     for path in paths:
         if match := VIDEO.match(path.name):
             _add(found, (match[2].upper(), match[1].lower()), path, place)
-    sides = dict(sorted(found, reverse=True))  # the left one comes last, and stays
+    sides = dict(sorted(found, reverse=True))  # the left one comes last and overwrites the right one
     return {subject: (sides[subject], found[subject, sides[subject]]) for subject in sorted(sides)}
 
 
@@ -125,7 +126,7 @@ def _add(found: dict[tuple[str, str], Path], key: tuple[str, str], path: Path, p
 
 
 def _landmarks(paths: Sequence[Path]) -> dict[tuple[str, int], Path]:
-    """(subject, frame from 1) to file, under either name."""
+    """Return (subject, frame from 1) → landmark file, under either name."""
     found: dict[tuple[str, int], Path] = {}
     for path in paths:
         if match := LANDMARKS_FROM_0.match(path.name):
@@ -150,8 +151,8 @@ def _subject(
         path = files.get((subject, label))
         if path is None:
             raise DataError(
-                f"DISFA lacks the label file {subject}_{label}.txt for the video '{video.name}'; "
-                f"put it into ActionUnit_Labels/{subject}/."
+                f"The label file {subject}_{label}.txt of DISFA is missing for the video '{video.name}'; "
+                f"add it to ActionUnit_Labels/{subject}/."
             )
         labels[label] = _usable(path, length, video)
     chosen = sorted({n for label in labels for n in spread(labels[label], source.frames_per_subject)})
@@ -168,18 +169,18 @@ def _subject(
 
 
 def _usable(path: Path, length: int, video: Path) -> dict[int, int]:
-    """Frame number (from 1) to intensity, for intensities 1 to 5 that the video has a frame for."""
+    """Return frame number (from 1) → intensity, for intensities 1 to 5 and frames that the video has."""
     intensities = read_labels(path)
     if abs(len(intensities) - length) > FRAMES_APART:
         raise DataError(
-            f"'{path.name}' labels {len(intensities):,} frames, but '{video.name}' has {length:,}; use the video as it "
-            "was published, neither cut nor converted to another frame rate."
+            f"'{path.name}' labels {len(intensities):,} frames, but '{video.name}' has {length:,}; use the original "
+            "video, neither cut nor converted to another frame rate."
         )
     return {n: intensity for n, intensity in intensities.items() if intensity >= 1 and n <= length}
 
 
 def read_labels(path: Path) -> dict[int, int]:
-    """Frame number (from 1, without a gap) to intensity (0 to 5)."""
+    """Return frame number (from 1, without a gap) → intensity (0 to 5). Raises DataError for an invalid line."""
     intensities: dict[int, int] = {}
     text, _ = decoded(read_bounded(path, MAX_LABEL_BYTES, "The label file"), f"'{path.name}'")
     for number, line in enumerate(text.splitlines(), start=1):
@@ -191,8 +192,8 @@ def read_labels(path: Path) -> dict[int, int]:
         frame, intensity = int(match[1]), int(match[2])
         if frame < 1 or intensity > 5:
             raise DataError(
-                f"{where} gives frame {frame} the intensity {intensity}; frames count from 1 and intensities go from 0 "
-                "to 5."
+                f"{where} has frame {frame} and intensity {intensity}; number frames from 1 and use intensities from "
+                "0 to 5."
             )
         if frame in intensities:
             raise DataError(f"{where} labels frame {frame} again; delete the wrong line.")
@@ -207,7 +208,7 @@ def read_labels(path: Path) -> dict[int, int]:
 
 
 def spread(intensities: dict[int, int], count: int | None) -> list[int]:
-    """`count` frames spread evenly over the frames in order of intensity, so that all levels are kept in proportion."""
+    """Choose `count` frames evenly from the frames sorted by intensity, so that all levels keep their proportions."""
     ordered: Sequence[int] = sorted(intensities, key=lambda n: (intensities[n], n))
     if count is None or len(ordered) <= count:
         return list(ordered)

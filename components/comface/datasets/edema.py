@@ -1,12 +1,12 @@
 """Photos of dialysis patients before and after sessions (Edema-A and Edema-B, section 4.2).
 
     weights.csv                         patient,session,phase,weight_kg    phase: before or after
-    PATIENT/SESSION/before/000.jpg …    the frames of that datum (the paper uses 100)
+    PATIENT/SESSION/before/000.jpg …    the frames of this weighing (the paper uses 100)
     PATIENT/SESSION/after/000.jpg …
 
-In: the folder. Out: photos with the label 'weight' in kg. Names count without case. What the table and the folders do
-not have in common is left out and counted. These are health data: errors name a line of weights.csv or a count, never a
-patient or a file.
+In: the folder. Out: photos with the label 'weight' in kg. Names are compared without regard to case. Weighings without
+photos and photos without a weighing are excluded and counted. These are health data: messages give a line of
+weights.csv or a count, never a patient or a file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ COLUMNS = ("patient", "session", "phase", "weight_kg")
 PHASES = ("before", "after")
 NO_WEIGHING = "photos without a weighing"
 NO_PHOTO = "weighings without a photo"
-ELSEWHERE = "photos that lie in no PATIENT/SESSION/before or after"
+ELSEWHERE = "photos outside of PATIENT/SESSION/before and after"
 
 Key = tuple[str, str, str]
-"""Patient, session, phase, as comface.files.tables.normal writes them."""
+"""(patient, session, phase), normalised by comface.files.tables.normal."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def _weighings(table: Table) -> dict[Key, Weighing]:
         where = f"Line {row.line} of {table.what}"
         patient, session, phase = (row.cells[name] for name in COLUMNS[:3])
         if not patient or not session or normal(phase) not in PHASES or not _plain(patient) or not _plain(session):
-            raise DataError(f"{where} does not name a patient, a session and before or after; correct it.")
+            raise DataError(f"{where} does not have a patient, a session, and the phase before or after; correct it.")
         if weight_kg is None or not 1 < weight_kg < 700:
-            raise DataError(f"{where} gives no weight in kilograms; correct it.")
+            raise DataError(f"{where} has no weight in kilograms (1 to 700); correct it.")
         key = normal(patient), normal(session), normal(phase)
         if key in weighings:
-            raise DataError(f"{where} repeats the datum of line {weighings[key].line}; delete one.")
+            raise DataError(f"{where} repeats the weighing of line {weighings[key].line}; delete one of them.")
         if spelled.setdefault(key[0], patient) != patient:
-            assume(f"{table.what} was read with patients whose names differ in case alone as one person")
+            assume(f"{table.what} was read so that patients whose names differ only in case are one person")
         weighings[key] = Weighing(spelled[key[0]], session, key[2], weight_kg, row.line)
     return weighings
 
@@ -101,7 +101,7 @@ def _remarks(lines: list[int], folders: int) -> list[str]:
     remarks = []
     if lines:
         named = ", ".join(map(str, lines[:20])) + (f" and {len(lines) - 20} more" if len(lines) > 20 else "")
-        remarks.append(f"lines of {TABLE} whose weighing has no photo: {named}")
+        remarks.append(f"lines of {TABLE} whose weighings have no photo: {named}")
     if folders:
         remarks.append(f"folders PATIENT/SESSION/before or after whose photos have no weighing: {folders:,}")
     return remarks

@@ -1,9 +1,9 @@
 """FG-NET (Panis et al. 2016): photos of people at several ages.
 
     images/001A02.JPG      subject 001 at age 2; a letter marks a second photo of the same age (001A43a.JPG)
-    points/001a02.pts      optional: 68 points, used instead of finding the face
+    points/001a02.pts      optional: 68 points, used instead of face detection
 
-In: the folder. Out: photos with the label 'age' in years. Pictures with another name are left out and counted.
+In: the folder. Out: photos with the label 'age' in years. Pictures with other names are excluded and counted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         eyes = eyes_of_pts(points[stem]) if stem in points else ()
         photos.append(Photo(subject=match[1], labels={"age": float(match[2])}, path=path, eyes=eyes))
     if not photos:
-        raise DataError(f"No FG-NET photo (001A02.JPG …) lies in '{place}'; correct the `uri` of the data set.")
+        raise DataError(f"There is no FG-NET photo (001A02.JPG …) in '{place}'; correct the `uri` of the data set.")
     return DataSet(photos, ("age",), Counter({OTHER_NAME: len(pictures) - len(named)}))
 
 
@@ -46,7 +46,7 @@ def _by_stem(paths: Iterable[Path], folder: Path, place: str) -> dict[str, Path]
         other = found.setdefault(path.stem.lower(), path)
         if other is not path:
             one, two = (each.relative_to(folder).as_posix() for each in (other, path))
-            raise DataError(f"'{one}' and '{two}' of the data set at '{place}' have one name; keep one of them.")
+            raise DataError(f"'{one}' and '{two}' of the data set at '{place}' have the same name; keep one of them.")
     return found
 
 

@@ -1,6 +1,6 @@
-"""Files of a data set as folders really hold them: without what operating systems leave there, names in any case.
+"""Lists the files of a data set without the files of operating systems, and finds files without regard to case.
 
-In: a folder on this machine. Out: paths, sorted. A folder that may not be read is an error (OSError), never empty.
+In: a local folder. Out: sorted paths. Raises OSError for a folder that cannot be read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from comface.faces.photos import is_picture
 from comface.files.tables import normal
 
 LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
-"""Besides every name that begins with a dot: .DS_Store, and macOS' companion ._000.jpg of 000.jpg."""
+"""Names that operating systems create. Names that begin with a dot are skipped too, such as .DS_Store and macOS's file
+._000.jpg beside 000.jpg."""
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".hif",
     ".avif",
 )  # fmt: skip
-NO_PICTURE = "files that are no picture"
+NO_PICTURE = "files that are not pictures"
 
 
 def is_left_by_a_system(key: PurePath) -> bool:
@@ -29,17 +30,18 @@ def is_left_by_a_system(key: PurePath) -> bool:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All regular files of a data set, in folders and behind links."""
+    """Return all regular files of a data set, sorted; links are followed."""
     return sorted(path for path in _walked(folder) if path.is_file())
 
 
 def odd_entries(folder: Path) -> int:
-    """How many links lead nowhere and how many pipes, sockets and devices lie in a data set."""
+    """Return the number of broken links, pipes, sockets and devices in a data set."""
     return sum(not path.is_file() for path in _walked(folder))
 
 
 def is_picture_file(path: Path) -> bool:
-    """By its name, or by its content where the name says nothing: what a name promises is checked when it is read."""
+    """Whether a file is a picture by its suffix or, without a known suffix, by its content. Pictures are checked again
+    when they are read."""
     if path.suffix.casefold() in PICTURES:
         return True
     with path.open("rb") as file:
@@ -47,7 +49,7 @@ def is_picture_file(path: Path) -> bool:
 
 
 def split_pictures(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
-    """(those that are pictures, how many are not)."""
+    """Return (the pictures, the number of other files)."""
     pictures, left_out = [], Counter[str]()
     for path in paths:
         if is_picture_file(path):
@@ -58,8 +60,8 @@ def split_pictures(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
 
 
 def file_called(folder: Path, name: str) -> Path | None:
-    """The file `name` (a relative path) in `folder`: exactly so, or else the only one that differs from it in case,
-    accents' encoding or `\\` for `/`. Raises DataError where several do."""
+    """Find the file `name` (a relative path) in `folder`: the exact name, or the only file that differs from it in
+    case, in the encoding of accents, or in `\\` for `/`. Raises DataError if there are several."""
     if (folder / name).is_file():
         return folder / name
     places = [folder]
@@ -70,13 +72,14 @@ def file_called(folder: Path, name: str) -> Path | None:
     found = [place for place in places if place.is_file()]
     if len(found) > 1:
         raise DataError(
-            f"'{folder}' has several files '{name}' whose names differ in case alone; rename or delete some."
+            f"'{folder}' has several files '{name}' whose names differ only in case; rename or delete some."
         )
     return found[0] if found else None
 
 
 def table_called(folder: Path, name: str, columns: str, place: str) -> Path:
-    """The data set's table; a workbook in its place is named. Raises DataError."""
+    """Find the table of a data set. Raises DataError if it is missing; the message names a workbook that could be
+    it."""
     path = file_called(folder, name)
     if path is None:
         stem = PurePath(name).stem
@@ -85,7 +88,7 @@ def table_called(folder: Path, name: str, columns: str, place: str) -> Path:
         hint = f"save '{files[0]}' as CSV under this name" if files else "see docs/data.md"
         if others and not files:
             hint = f"'{others[0]}' is not a regular file"
-        raise DataError(f"The data set at '{place}' lacks {name} ({columns}); {hint}.")
+        raise DataError(f"The data set at '{place}' has no {name} ({columns}); {hint}.")
     return path
 
 
@@ -100,13 +103,13 @@ def _walked(folder: Path) -> Iterator[Path]:
     seen = set()
     for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         here = os.stat(place)
-        if (here.st_dev, here.st_ino) in seen:  # a link to a folder above
+        if (here.st_dev, here.st_ino) in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
         folders[:] = [name for name in folders if not is_left_by_a_system(PurePath(name))]
         for name in names:
             path = Path(place, name)
-            own = name == MANIFEST and Path(place) == folder  # a rehearsal data set is an artifact of ours
+            own = name == MANIFEST and Path(place) == folder  # a rehearsal data set is an artifact and has a manifest
             if not own and not is_left_by_a_system(PurePath(name)):
                 yield path

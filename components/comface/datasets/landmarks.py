@@ -1,4 +1,4 @@
-"""Landmarks that data sets ship, as the four eye corners that faces.align takes.
+"""Reads the landmarks that data sets include and reduces them to the four eye corners that faces.align needs.
 
 Out: eye corners (x, y) in pixels, from left to right in the image.
 """
@@ -21,7 +21,8 @@ NUMBER_PAIR = re.compile(r"^\s*([-+\d.eE]+)[\s,]+([-+\d.eE]+)\s*$")
 
 
 def eyes_of_pts(path: Path) -> Corners:
-    """From a .pts file (`version: 1`, `n_points: 68`, `{`, one `x y` per line, `}`)."""
+    """Read a .pts file (`version: 1`, `n_points: 68`, `{`, one `x y` per line, `}`). Raises DataError if it does not
+    contain 68 points."""
     lines = read_bounded(path, MAX_BYTES, "The landmark file").decode(errors="replace").splitlines()
     found = [match for line in lines if (match := NUMBER_PAIR.match(line))]
     try:
@@ -29,31 +30,33 @@ def eyes_of_pts(path: Path) -> Corners:
     except ValueError:
         points_N2 = np.empty((0, 2))
     if points_N2.shape != (68, 2) or not np.isfinite(points_N2).all():
-        raise DataError(f"'{path.name}' holds {len(points_N2)} of 68 points; copy it again, or delete it.")
+        raise DataError(f"'{path.name}' contains {len(points_N2)} of 68 points; copy it again, or delete it.")
     return eyes_of_68(points_N2)
 
 
 def eyes_of_68(points_N2: NDArray[np.float64]) -> Corners:
-    """FG-NET marks each eye with four points and its pupil (27-31, 32-36); the iBUG order with six (36-41, 42-47).
+    """Return the eye corners from 68 points in FG-NET's or iBUG's order.
 
-    In FG-NET's order the fifth point lies within the box of the other four, which no iBUG face shows: there, 27-30
-    run down the bridge of the nose and 31 is a nostril's edge."""
+    FG-NET marks each eye with four points and the pupil (27-31, 32-36), iBUG with six points (36-41, 42-47). In
+    FG-NET's order, the fifth point is within the bounding box of the other four. This cannot occur in iBUG's order, in
+    which 27-30 run down the bridge of the nose and 31 is the edge of a nostril."""
     if _inside(points_N2[31], points_N2[27:31]) and _inside(points_N2[36], points_N2[32:36]):
         return _corners(points_N2[27:31], points_N2[32:36])
     return _corners(points_N2[36:42], points_N2[42:48])
 
 
 def eyes_of_66(path: Path) -> Corners:
-    """From DISFA's .mat file: `pts` (66,2), the iBUG order without the inner corners of the mouth."""
+    """Read DISFA's .mat file: `pts` (66,2), iBUG's order without the inner corners of the mouth. Raises DataError if it
+    is invalid."""
     from scipy.io import loadmat
 
     data = io.BytesIO(read_bounded(path, MAX_BYTES, "The landmark file"))
     try:
         points_N2 = np.asarray(loadmat(data, variable_names=["pts"])["pts"], dtype=np.float64)
-    except Exception as error:  # scipy raises a different type for every way in which a file can be broken
+    except Exception as error:  # scipy raises many different types for damaged files
         raise DataError(f"'{path.name}' is not a MATLAB file with 'pts' ({type(error).__name__}); delete it.") from None
     if points_N2.shape != (66, 2) or not np.isfinite(points_N2).all():
-        raise DataError(f"'{path.name}' does not hold 66 points; copy it again, or delete it.")
+        raise DataError(f"'{path.name}' does not contain 66 points; copy it again, or delete it.")
     return _corners(points_N2[36:42], points_N2[42:48])
 
 
@@ -63,7 +66,7 @@ def _inside(point_2: NDArray[np.float64], box_N2: NDArray[np.float64]) -> bool:
 
 
 def _corners(eye_N2: NDArray[np.float64], other_N2: NDArray[np.float64]) -> Corners:
-    """The two points of each eye that lie furthest apart, ordered from left to right."""
+    """Return the two points of each eye that are furthest apart, ordered from left to right."""
     corners: list[tuple[float, float]] = []
     for points_N2 in sorted((eye_N2, other_N2), key=lambda eye: eye[:, 0].mean()):
         distances_NN = np.linalg.norm(points_N2[:, None] - points_N2[None], axis=2)

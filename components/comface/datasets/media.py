@@ -1,6 +1,6 @@
-"""Pictures of photos: image files and frames of videos, decoded in order, RGB uint8 (H,W,3).
+"""Decodes image files and frames of videos in order. Out: RGB uint8 (H,W,3).
 
-Photos of patients (`hidden`) are called by their number in every sentence, others by their file's name.
+Messages identify photos of patients (`hidden`) by their number, other photos by their file name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MAX_FRAME_PIXELS = 50_000_000
 
 
 def pictures(photos: Sequence[Photo], hidden: bool = False) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    """Every photo with its picture, in the given order. The frames of a video must stand together, in order: a video
-    is decoded once, from its start. Raises DataError for a file that cannot be decoded."""
+    """Yield every photo with its picture, in the given order. The frames of a video must be consecutive and in order,
+    because a video is decoded once from its start. Raises DataError for a file that cannot be decoded."""
     position = 0
     while position < len(photos):
         first = photos[position]
@@ -40,25 +40,26 @@ def pictures(photos: Sequence[Photo], hidden: bool = False) -> Iterator[tuple[Ph
 
 
 def check_pictures(photos: Sequence[Photo], hidden: bool = False) -> None:
-    """What the headers of all image files tell, without decoding them. Raises as `pictures` does."""
+    """Check the headers of all image files without decoding them. Raises the same errors as `pictures`."""
     for position, photo in enumerate(photos):
         if photo.frame is None:
             check_photo(photo.path, _called(photos, position, hidden))
 
 
 def video_length(path: Path, quick: bool = False) -> int:
-    """Number of frames that can be decoded. The container's own count is often wrong; `quick` believes it where the
-    last frame that it tells of is there and is the last (seconds instead of minutes for DISFA)."""
+    """Return the number of frames that can be decoded. The container's count is often wrong. With `quick`, it is
+    accepted if its last frame exists and is the last one (seconds instead of minutes for DISFA). Raises DataError if
+    there is no frame."""
     if quick and (told := _told_length(path)):
         return told
     count = sum(1 for _ in _grabs(path))
     if count == 0:
-        raise DataError(f"The video '{path.name}' is damaged or holds no frame that can be decoded; copy it again.")
+        raise DataError(f"The video '{path.name}' is damaged or has no frame that can be decoded; copy it again.")
     return count
 
 
 def _told_length(path: Path) -> int:
-    """0 where the container's count is not to be believed."""
+    """Return the container's count, or 0 if it is wrong."""
     import cv2
 
     with _opened(path) as video:
@@ -73,7 +74,7 @@ def _called(photos: Sequence[Photo], position: int, hidden: bool) -> str:
 
 
 def _grabs(path: Path) -> Iterator[Any]:
-    """The open video, once per frame."""
+    """Yield the open video once per frame."""
     with _opened(path) as video:
         while video.grab():
             yield video
@@ -81,7 +82,8 @@ def _grabs(path: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """By content: FFmpeg would also follow a playlist to other files and addresses."""
+    """Open a video. Its format is checked by content, because FFmpeg would follow a playlist to other files and
+    URLs."""
     import cv2
 
     with open_regular(path, "The video") as file:
@@ -89,7 +91,7 @@ def _opened(path: Path) -> Iterator[Any]:
     avi, mkv = head[:4] == b"RIFF" and head[8:] == b"AVI ", head[:4] == b"\x1aE\xdf\xa3"
     if not avi and not mkv and head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide"):
         raise DataError(f"The video '{path.name}' is not an AVI, MP4, MOV or MKV file; copy it again.")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong is said in one sentence
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg is quiet; the error message below says what is wrong
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         if video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_FRAME_PIXELS:

@@ -1,10 +1,10 @@
-"""Any data set of photos with numbers: the layout 'pairs'.
+"""The layout 'pairs': any data set of photos with numeric labels.
 
-    labels.csv     subject,file,<label>,<label>…    one row per photo; an empty cell: not labelled
-    …              the photos, at the paths that `file` gives, relative to the folder
+    labels.csv     subject,file,<label>,<label>…    one row per photo; an empty cell: no label
+    …              the photos; `file` gives their paths relative to the folder
 
-In: the folder. Out: photos with all other columns as labels. These may be patients: errors name the line of labels.csv,
-never the file.
+In: the folder. Out: photos with all other columns as labels. The photos may show patients: messages give the line of
+labels.csv, never the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from comface.files.tables import Row, Table, assume, normal, read_table
 TABLE = "labels.csv"
 COLUMNS = ("subject", "file")
 LARGEST = 1e9
-"""The square of an error must be a number still."""
+"""Largest absolute value of a label, so that squared errors remain finite."""
 NO_LINE = "photos without a line in labels.csv"
 
 
@@ -31,16 +31,16 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
     others = [column for column in table.columns if column not in COLUMNS]
     if not others:
-        raise DataError(f"{table.what} has no column beside subject and file; add one per label.")
+        raise DataError(f"{table.what} has only the columns subject and file; add one column per label.")
     labels = [column for column in others if column in source.labels or not table.is_text(column)] or others
     texts = [column for column in others if column not in labels]
-    remarks = [f"columns of {TABLE} without numbers, which are not read: {', '.join(texts)}"] if texts else []
+    remarks = [f"columns of {TABLE} without numbers, which are ignored: {', '.join(texts)}"] if texts else []
     values = {label: table.numbers(label) for label in labels}
     for label, numbers in values.items():
         for row, value in zip(table.rows, numbers, strict=True):
             if value is not None and abs(value) > LARGEST:
                 raise DataError(
-                    f"Line {row.line} of {table.what} has a number beyond {LARGEST:,.0f} in the column '{label}'; "
+                    f"Line {row.line} of {table.what} has a number above {LARGEST:,.0f} in the column '{label}'; "
                     "correct it, or choose a larger unit."
                 )
     subjects = _subjects(table)
@@ -59,17 +59,17 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
 
 
 def _subjects(table: Table) -> list[str]:
-    """Names that differ in case alone are one person: half of one's photos on either side of a fold would be worse than
-    two people taken for one."""
+    """Return the subject of each row. Names that differ only in case are one person: to treat two people as one is less
+    harmful than to have photos of one person in both the training and the test set."""
     spelled: dict[str, str] = {}
     for row in table.rows:
         subject = row.cells["subject"]
         if not subject or not row.cells["file"]:
             raise DataError(
-                f"Line {row.line} of {table.what} lacks a subject or a file; fill it in, or delete the line."
+                f"Line {row.line} of {table.what} has no subject or no file; fill it in, or delete the line."
             )
         if spelled.setdefault(normal(subject), subject) != subject:
-            assume(f"{table.what} was read with subjects whose names differ in case alone as one person")
+            assume(f"{table.what} was read so that subjects whose names differ only in case are one person")
     return [spelled[normal(row.cells["subject"])] for row in table.rows]
 
 
@@ -77,14 +77,12 @@ def _photo_path(folder: Path, row: Row, table: Table) -> Path:
     where, name = f"Line {row.line} of {table.what}", row.cells["file"]
     try:
         relative = PurePosixPath(name.replace("\\", "/"))
-        plain = (
-            not relative.is_absolute() and ".." not in relative.parts
-        )  # links of the folder's owner may lead out of it
+        plain = not relative.is_absolute() and ".." not in relative.parts  # links may lead out of the folder
         inside = plain or (folder / relative).resolve().is_relative_to(folder.resolve())
         path = file_called(folder, name) if inside else None
     except PermissionError:
         raise
-    except (DataError, OSError):  # several names that differ in case; a name too long
+    except (DataError, OSError):  # several names that differ only in case, or a name that is too long
         inside, path = True, None
     if not inside:
         raise DataError(f"{where} names a file outside the data set; use a path relative to its folder.")

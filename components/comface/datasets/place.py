@@ -1,4 +1,4 @@
-"""Where a data set lies: a folder on this machine, or objects in a store that are copied here.
+"""The location of a data set: a local folder, or objects in a store that are copied to a local folder.
 
 In: a URI (`file:///…`, `s3://…`, or a plain path), or a `dataset` artifact. Out: a local folder.
 """
@@ -23,11 +23,11 @@ from comface.store import FileStore, open_store
 from comface.store.s3 import S3Store
 
 Seen = list[int | str]
-"""Size in bytes and tag of an object, and the time at which its copy was written (ns): what a copy is known by."""
+"""[size in bytes, ETag, modification time of the copy in ns]: identifies the copy of an object."""
 
 
 def local_folder(uri: str) -> Path:
-    """The folder at `uri`; of an s3:// store the copy in the cache, after it was compared with what is there now."""
+    """Return the folder at `uri`. For an s3:// URI, update the copy in the cache and return it."""
     if "://" not in uri:
         return Path(uri).expanduser()
     store = open_store(uri)
@@ -46,11 +46,11 @@ def local_folder(uri: str) -> Path:
 
 
 def _synchronize(store: S3Store, folder: Path, record: Path) -> None:
-    """Make `folder` what the store holds now: fetch what is new or differs, drop what is gone."""
+    """Synchronise `folder` with the store: download new and changed objects, delete files without an object."""
     listing = {key: each for key, each in store.listing().items() if not is_left_by_a_system(PurePosixPath(key))}
     listing = {key: each for key, each in listing.items() if not key.endswith("/")}
     if not listing:
-        raise DataError(f"There is no object below {store.uri}; correct the `uri` of the data set.")
+        raise DataError(f"There are no objects below {store.uri}; correct the `uri` of the data set.")
     _check_names(listing, store.uri)
     known: dict[str, Seen] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
     kept = {key: seen for key, seen in known.items() if key in listing and _is_copy(folder / key, listing[key], seen)}
@@ -72,13 +72,13 @@ def _check_names(keys: Iterable[str], uri: str) -> None:
         bad = any(part in ("", ".", "..") or len(part.encode()) > 255 or "\0" in part for part in parts)
         if bad or any(str(parent) in keys for parent in path.parents):
             raise DataError(
-                f"An object below {uri} has a name that no file can have (an empty part, '..', more than 255 bytes, or "
-                "the name of a folder); rename it."
+                f"An object below {uri} has a name that is not a valid file name (an empty part, '..', more than 255 "
+                "bytes, or the name of a folder); rename it."
             )
 
 
 def _is_copy(path: Path, listed: tuple[int, str], seen: Seen) -> bool:
-    """Whether `path` is the copy that was made of the object as it is now, untouched since."""
+    """Whether `path` is an unmodified copy of the current object."""
     try:
         found = path.lstat()
     except OSError:
@@ -87,7 +87,7 @@ def _is_copy(path: Path, listed: tuple[int, str], seen: Seen) -> bool:
 
 
 def _drop(folder: Path, kept: set[Path]) -> None:
-    """Delete all files but `kept`, and the folders that are left empty."""
+    """Delete all files except `kept`, and empty folders."""
     for place, folders, names in os.walk(folder, topdown=False):
         for name in names:
             if Path(place, name) not in kept:
@@ -100,25 +100,26 @@ def _drop(folder: Path, kept: set[Path]) -> None:
 def _fetch(store: S3Store, key: str, path: Path, listed: tuple[int, str]) -> Seen:
     try:
         store.download(key, path, listed[0])
-    except ComfaceError as error:  # its name may be a patient's
+    except ComfaceError as error:  # the object's name may identify a patient
         told = str(error).replace(f"'{key}'", "a file of the data set").replace(f"'{path}'", "a file of the data set")
         raise type(error)(told) from None
     found = path.lstat()
     if found.st_size != listed[0]:
-        raise TryAgain(f"The data set at {store.uri} changes while it is copied; run again when it is complete.")
+        raise TryAgain(f"The data set at {store.uri} changed while it was copied; run again when it is complete.")
     return [*listed, found.st_mtime_ns]
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Two steps that use one data set copy it once."""
+    """Hold an exclusive lock, so that two steps do not copy a data set at the same time."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def artifact_folder(artifact: Artifact) -> Path:
-    """A `dataset` artifact as a folder, every object checked against the manifest."""
+    """Return a local folder with the files of a `dataset` artifact. Raises DataError if a file differs from the
+    manifest."""
     if isinstance(artifact.store, FileStore) and all(artifact.key(name) == name for name in artifact.manifest.objects):
         for name in artifact.manifest.objects:
             artifact.local(name, artifact.store.root)
@@ -130,14 +131,16 @@ def artifact_folder(artifact: Artifact) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             artifact.store.download(artifact.key(name), path, entry.size_bytes)
             if file_sha256(path) != entry.sha256:
-                raise DataError(f"A file of {artifact.uri} is not what its manifest names; make the data set again.")
+                raise DataError(
+                    f"A file of {artifact.uri} differs from its manifest; delete the data set and generate it again."
+                )
     return folder
 
 
 def fingerprint(folder: Path, place: str = "") -> str:
-    """One digest over all files: relative path, size and content. It is the identity of a data set without manifest;
-    what operating systems leave in folders takes no part. Raises DataError where there is no such folder, and
-    ConfigurationError where it may not be read."""
+    """Return the sha256 over relative path, size and content of all files. It identifies a data set that has no
+    manifest. Files of operating systems are ignored. Raises DataError if the folder does not exist, ConfigurationError
+    if it cannot be read."""
     digest = hashlib.sha256()
     try:
         if not folder.is_dir():

@@ -1,8 +1,8 @@
-"""The layouts in which data sets lie on disk (docs/data.md), by name.
+"""The layouts of data sets on disk (docs/data.md), by name.
 
-A further layout is a file with a reader and a `LAYOUT`, and a line here; configuration, checks and transfer read it
-from then on. Its rehearsal, if it has one, is an entry of rehearsal/registry.py. People can name a reader of their own
-by `module:function`: it takes what a `Reader` takes, and its file names never enter a message.
+To add a layout, write a file with a reader and a `LAYOUT`, and add a line here. Configuration, checks and transfer read
+this registry. A rehearsal of the layout is an entry of rehearsal/registry.py. Users can name their own reader as
+`module:function`; it takes the arguments of a `Reader`, and messages never contain its file names.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from comface.datasets.dataset import DataSet
 
 Reader = Callable[[Path, Any, str, bool], "DataSet"]
-"""(folder, source: a DataSource, how the place is called in messages, quick: decode no video) -> photos."""
+"""(folder, DataSource, name of the location in messages, quick: do not decode videos) → photos."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All that anyone asks about a layout."""
+    """The registry entry of a layout: everything that other modules need to know about it."""
 
     name: str
     read: Reader
     patients: bool = False
-    """Its file names may tell who somebody is: they never enter a message."""
+    """Whether its file names can identify people; then they never appear in a message."""
     labels_from: str = ""
-    """The table whose columns are the labels; empty: the layout decides what labels there are."""
+    """The table whose columns are the labels; empty: the layout has fixed labels."""
     chooses_labels: bool = False
-    """`labels` of the data set say which of the layout's labels are read, not only which must be there."""
+    """Whether `labels` of the data set selects the labels to read, instead of only requiring them."""
     video: bool = False
-    """Photos are frames of a video, which may stand still: equal ones are no copies."""
+    """Whether photos are frames of a video; then identical frames are not copies."""
     alike: bool = False
-    """Photos of one person are taken in a row and look alike."""
+    """Whether photos of one person are a series of similar photos."""
     decided_by: Callable[[], Mapping[str, Any]] = dict
-    """What stands in an address for a reader from outside."""
+    """Returns the part of an artifact's address that depends on a user's reader."""
 
 
 LAYOUTS: Entries[Layout] = Entries(
@@ -49,7 +49,7 @@ LAYOUTS: Entries[Layout] = Entries(
 
 
 def layout(name: str) -> Layout:
-    """Raises ConfigurationError, with the choices, for a name that means no layout."""
+    """Return the entry of a layout. Raises ConfigurationError with the choices if the name is unknown."""
     if ":" not in name:
         return LAYOUTS[name]
     own = Outside("layout", name)
@@ -60,7 +60,7 @@ def layout(name: str) -> Layout:
         found = own.call(*given)
         if not isinstance(found, DataSet):
             raise ConfigurationError(
-                f"{own} gives {type(found).__name__}, not a comface.datasets.dataset.DataSet; return one."
+                f"{own} returns {type(found).__name__}, not a comface.datasets.dataset.DataSet; return one."
             )
         return found
 

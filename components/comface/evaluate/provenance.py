@@ -28,7 +28,7 @@ class Origin:
     sha256: str
     config: Mapping[str, Any]
     facts: Facts | None
-    """Of the kinds in READ."""
+    """Its facts; None for a kind that is not in READ."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DataSetRow:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Training data and settings of the backbone; None where its manifest does not say."""
+    """Training data and settings of the backbone; None if its manifest does not give them."""
 
     generators: tuple[str, ...]
     images: int | None
@@ -67,7 +67,7 @@ class Screening:
     others: int
     used: bool
     left_out: int
-    """Tracks."""
+    """Number of excluded tracks."""
     lightness: tuple[str, ...]
     headings: tuple[str, ...] = HEADINGS
 
@@ -108,7 +108,7 @@ def datasets(lines: Sequence[Origin]) -> list[DataSetRow]:
 
 
 def pretraining(lines: Sequence[Origin]) -> Pretraining | None:
-    """None without a backbone."""
+    """Return the training data and settings of the backbone; None if there is no backbone."""
     config = next((line.config for line in lines if line.kind == "backbone"), None)
     if config is None:
         return None
@@ -128,7 +128,7 @@ def pretraining(lines: Sequence[Origin]) -> Pretraining | None:
 
 
 def screening(lines: Sequence[Origin]) -> Screening | None:
-    """None where the faces were not screened."""
+    """Return the results of screening; None if the faces were not screened."""
     facts = next((line.facts for line in lines if isinstance(line.facts, ScreeningFacts)), None)
     if facts is None:
         return None

@@ -1,4 +1,4 @@
-"""The method 'comface': a backbone f that was pre-trained here, and its change head l (sections 3.2 and 3.3)."""
+"""The method 'comface': a backbone f pre-trained by this program, and its change head l (sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _load(sources: Sources) -> Encoder:
     from comface.weights.tensor_tables import tensors_in
 
     if sources.backbone is None:
-        raise ConfigurationError("The method 'comface' needs the backbone of a pre-training; pass its artifact.")
+        raise ConfigurationError("The method 'comface' needs a pre-trained backbone; pass its artifact.")
     config = TrainedConfig.of(sources.backbone)
     name = "model.safetensors"
     content = sources.backbone.read(name)

@@ -1,4 +1,4 @@
-"""Settings that methods take."""
+"""Settings of the methods."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class UntrainedConfig(Section):
-    """The network of the method 'scratch', and what it and 'pixels' are shown: part of the section `transfer`."""
+    """Settings of the methods 'scratch' and 'pixels'; part of the section `transfer`."""
 
     backbone: Backbone = Field(default="resnet50", description="network of the method 'scratch'")
     image_size_px: int = Field(
         default=224, ge=32, le=512, description="side length in pixels of the input of 'scratch'"
     )
     view_share: float = Field(
-        default=1.0, gt=0.3, le=1, description="share of the frame that 'scratch' and 'pixels' see"
+        default=1.0, gt=0.3, le=1, description="share of the aligned frame that is the input of 'scratch' and 'pixels'"
     )
     seed: Seed = Field(
         default=0, description="seed of folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
@@ -31,19 +31,19 @@ class UntrainedConfig(Section):
 
 
 class TrainedConfig(Section):
-    """What a pre-trained backbone's manifest says of its network: enough to build it and to show it faces."""
+    """The part of a backbone's manifest that is needed to build the network and its preprocessing."""
 
     backbone: Backbone
     image_size_px: int = Field(ge=32, le=512, description="side length of a view in pixels")
-    view_share: float = Field(gt=0.3, le=1, description="share of the aligned frame that a view shows")
+    view_share: float = Field(gt=0.3, le=1, description="share of the aligned frame that a view covers")
 
     @classmethod
     def of(cls, backbone: Artifact) -> TrainedConfig:
-        """The step may record more than its configuration (what it read, on how many processes)."""
+        """Read these fields from the manifest of `backbone` and ignore all others."""
         recorded = backbone.manifest.config
         return parse(cls, {name: recorded[name] for name in cls.model_fields if name in recorded})
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Faces as pre-training showed them, without its augmentation."""
+        """Preprocessing of pre-training without augmentation."""
         return Preprocessing(view_share=self.view_share, size_px=self.image_size_px)

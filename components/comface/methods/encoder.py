@@ -1,6 +1,6 @@
-"""An encoder: a method at work, which turns aligned faces into features with its own preprocessing (section 4.3).
+"""An encoder: the loaded network of a method with its preprocessing (section 4.3).
 
-In: uint8 RGB faces (N,S,S,3). Out: features (N,D). The framing of faces is the same for all methods.
+In: uint8 RGB faces (N,S,S,3). Out: features (N,D). All methods use the same framing of faces.
 
 Legend: N images, S = H = W side length, C = 3 channels, D feature width.
 """
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 Faces = NDArray[np.uint8]
 TRIAL_PX = 64
 BATCH = 16
-"""Small enough for the maps of a 224 px network to stay in a core's cache: 32 took 1.7 times as long per face."""
+"""Batch size on the CPU. With 16, the feature maps of a 224 px network fit into the cache of a core; 32 took 1.7 times
+as long per face."""
 GPU_BATCH = 256
-"""Two gigabytes of maps of a ResNet-50 at 224 px."""
+"""Batch size on the GPU. The feature maps of a ResNet-50 at 224 px take 2 GB."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a method may be loaded from. `backbone` is a pre-training artifact, `weights` a file of a published method;
-    `network`, `image_size_px`, `view_share` and `seed` describe the network with random weights (and the pixels)."""
+    """Everything that a method can be loaded from. `backbone`: artifact of pre-training. `weights`: file of a published
+    method. `network`, `image_size_px`, `view_share`, `seed`: settings of 'scratch' and 'pixels'."""
 
     backbone: Artifact | None = None
     weights: Path | None = None
@@ -51,33 +52,35 @@ class Sources:
 
 @dataclass(frozen=True)
 class Encoder:
-    """`preprocessing` makes the network's input of faces; `network` maps it to features (N,D)."""
+    """`preprocessing` converts faces to the network's input; `network` maps it to features (N,D) of width D =
+    `width`."""
 
     width: int
     preprocessing: Preprocessing
     network: nn.Module
     head: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    """`weight` (1,D) and `bias` (1,) of the change head l, where the method brings one (ComFace)."""
+    """`weight` (1,D) and `bias` (1,) of the change head l; empty if the method has none. Only ComFace has one."""
     folds: bool = False
-    """Whether each BatchNorm follows the convolution that is registered right before it (networks.backbones.folded)."""
+    """Whether each BatchNorm follows the convolution registered right before it, so that it can be folded into it
+    (networks.backbones.folded)."""
 
     def for_inference(self) -> nn.Module:
-        """In evaluation mode, with BatchNorm folded where that is right."""
+        """Return the network in evaluation mode, with BatchNorm folded if `folds`."""
         from comface.networks.backbones import folded
 
         return folded(self.network) if self.folds else self.network.eval()
 
 
 def best_device() -> str:
-    """The GPU where there is one."""
+    """Return "cuda" if a GPU is available, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[np.float32]:
-    """Features (N,D) of faces, in batches, without gradients; BatchNorm with its stored statistics. In full float32 on
-    a GPU too: TF32 would change the third digit."""
+    """Compute the features (N,D) of faces (N,S,S,3) in batches, without gradients. BatchNorm uses its stored
+    statistics. TF32 is disabled on a GPU, because it would change the third digit."""
     import torch
 
     network = encoder.for_inference().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,8 +95,8 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
 
 
 def tried(encoder: Encoder, name: str) -> Encoder:
-    """`encoder`, after one empty face went through it: a network from outside may state a wrong width, or give maps.
-    Raises ConfigurationError."""
+    """Return `encoder` after a trial with one black image. Raises ConfigurationError if it fails or its output does not
+    have the shape (1, width): a user's network may state a wrong width or return feature maps."""
     import torch
 
     encoder.network.eval()
@@ -107,20 +110,21 @@ def tried(encoder: Encoder, name: str) -> Encoder:
         ) from error
     if found != (1, encoder.width):
         raise ConfigurationError(
-            f"The method '{name}' gives features of the shape {found} for one face, not (1, {encoder.width}); correct "
+            f"The method '{name}' returns features of shape {found} for one face, not (1, {encoder.width}); correct "
             "its network or its width."
         )
     return encoder
 
 
 def load_whole(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    """Load all of `state` into all of `network`, or say what does not fit."""
+    """Load `state` into `network`. Raises DataError if a tensor is missing, unknown or of another shape; `where` names
+    the source in the message."""
     wanted = network.state_dict()
     lacking = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     wrong = [k for k in state if k not in wanted or state[k].shape != wanted[k].shape]
     if lacking or wrong:
         raise DataError(
             f"The weights of {where} do not fit the network ({len(lacking)} missing, {len(wrong)} unknown or of "
-            f"another shape, first '{(lacking + wrong)[0]}'); pass the weights that belong to it."
+            f"another shape, first '{(lacking + wrong)[0]}'); pass the weights of this network."
         )
     network.load_state_dict(dict(state), strict=False)

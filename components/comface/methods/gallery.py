@@ -1,7 +1,7 @@
-"""Whose face it still is: an edited image is compared with its own unedited one and with those of other people.
+"""Identity check: compares an edited image with the unedited image of the same identity and with those of other people.
 
-In: features of faces by a backbone. Out: how probably the own face is the nearest one. ImageNet's features see looks,
-not persons: hair or a turned head can count as somebody else (docs/screening.md).
+In: features of faces. Out: the probability that the own unedited image is the nearest. ImageNet features describe
+appearance rather than identity, so other hair or a turned head can count as another person (docs/screening.md).
 
 Legend: A images, G gallery of other people, D feature width, N images, H = W side length.
 """
@@ -26,12 +26,13 @@ Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Embed = Callable[[Pixels], Floats]
 LEAST_GALLERY = 3
-"""People of a generator without whom identity is not told."""
+"""Minimum number of people per generator for the identity check."""
 
 
 def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict[str, Any], Mapping[str, Artifact]]:
-    """Images (N,H,W,3) -> features (N,D); what the method is made from; and the artifacts among it. A network that sees
-    the whole frame is shown the face alone: hair and background stay along a track and would be recognised instead."""
+    """Return a function from images (N,H,W,3) to features (N,D), the inputs of the method as values, and its input
+    artifacts. A network whose view is the whole frame gets the face only, because hair and background do not change
+    along a track and would be recognised instead."""
     sources = Sources(backbone)
     made, inputs = method_called(method).inputs(sources)
     encoder = load_method(method, sources)
@@ -49,7 +50,8 @@ def embedder(method: str, backbone: Artifact | None = None) -> tuple[Embed, dict
 
 @dataclass(frozen=True)
 class Gallery:
-    """Features of other people at alpha 0, centred on their mean; `between`: the median distance of two of them."""
+    """Unit-length features (G,D) of other people at alpha 0, centred on their mean. `between`: median cosine distance
+    between two of them."""
 
     names: tuple[str, ...]
     unit_GD: Floats
@@ -57,12 +59,12 @@ class Gallery:
     between: float
 
     def distances(self, feature_AD: NDArray[np.floating]) -> Floats:
-        """Cosine distance of images to everybody, (A,G)."""
+        """Return the cosine distances (A,G) between the images and the people in the gallery."""
         return 1 - unit(np.asarray(feature_AD, np.float64) - self.mean_D) @ self.unit_GD.T
 
 
 def gallery_of(names: Sequence[str], feature_GD: NDArray[np.floating]) -> Gallery:
-    """The gallery of the people `names`, by the features of their unedited faces."""
+    """Build the gallery of the people `names` from the features (G,D) of their unedited faces."""
     mean_D = np.asarray(feature_GD, np.float64).mean(axis=0)
     unit_GD = unit(feature_GD - mean_D)
     apart = np.triu_indices(len(names), 1)
@@ -70,8 +72,8 @@ def gallery_of(names: Sequence[str], feature_GD: NDArray[np.floating]) -> Galler
 
 
 def own_nearest(own_A: Floats, others_AG: Floats, among: int) -> Floats:
-    """The probability that none of `among` others, drawn from the gallery, is as near as the own image (A,): with r of
-    G as near, C(G - r, among) / C(G, among)."""
+    """Return, per image (A,), the probability that none of `among` people drawn from the gallery is as near as the own
+    image. If r of G people are as near, it is C(G - r, among) / C(G, among)."""
     count = others_AG.shape[1]
     among = min(among, count)
     nearer_A = (others_AG <= own_A[:, None]).sum(axis=1)

@@ -1,13 +1,14 @@
-"""The method 'imagenet': supervised backbones as published, recognised by what the file holds, not by its name.
+"""The method 'imagenet': published supervised backbones. The layout is detected from the tensors, not from the file
+name.
 
 | layout | keys | input at 224 px | feature |
 |---|---|---|---|
-| EfficientNet-Lite0 as its package names it | `_conv_stem.weight` … | (x - 127) / 128 | mean of 1280 maps |
-| EfficientNet-Lite0 as timm names it | `conv_stem.weight` … | the same | the same |
-| ResNet-50 as torchvision names it | `conv1.weight` … | ImageNet mean and std | mean of 2048 maps |
+| EfficientNet-Lite0, original names | `_conv_stem.weight` … | (x - 127) / 128 | mean of 1280 maps |
+| EfficientNet-Lite0, timm's names | `conv_stem.weight` … | the same | the same |
+| ResNet-50, torchvision's names | `conv1.weight` … | ImageNet mean and std | mean of 2048 maps |
 
-In: a safetensors or torch file, told by its content (`state_dict` around the tensors and `module.` before their names
-are taken off). Out: an Encoder.
+In: a safetensors or torch file; the format is detected from its content. A surrounding `state_dict` and the prefix
+`module.` are removed. Out: an Encoder.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ SIDE_PX = 224
 LITE0_WIDTH = 1280
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks per stage of EfficientNet-Lite0, whose file counts them through."""
+"""Blocks per stage of EfficientNet-Lite0. The original file numbers all blocks consecutively."""
 TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 BLOCK = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
     "_project_conv": "conv_pwl", "_bn2": "bn3",
 }  # fmt: skip
 FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-"""The first block does not expand."""
+"""The first block has no expansion, so its parts have other names."""
 
 
 def load_imagenet(path: Path) -> Encoder:
-    """Raises DataError when the file is absent, damaged or of no known layout."""
+    """Load the encoder from a weight file. Raises DataError if the file is missing, damaged or has an unknown
+    layout."""
     state = read_tensors(path)
     if "_conv_stem.weight" in state:
         return _lite0(lite0_to_timm(state), path)
@@ -51,13 +53,13 @@ def load_imagenet(path: Path) -> Encoder:
     if "conv1.weight" in state and "layer4.2.conv3.weight" in state:
         return _resnet50(state, path)
     raise DataError(
-        f"'{path.name}' holds neither EfficientNet-Lite0 (_conv_stem.weight …) nor torchvision's ResNet-50 "
+        f"'{path.name}' contains neither EfficientNet-Lite0 (_conv_stem.weight …) nor torchvision's ResNet-50 "
         "(conv1.weight, layer4.2.conv3.weight …); give the weights of one of these as `imagenet`."
     )
 
 
 def lite0_to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """timm's names for the package's names."""
+    """Rename the tensors from the original names to timm's names. Raises DataError for an unknown name."""
     places = [f"{stage}.{block}" for stage, count in enumerate(LITE0_BLOCKS) for block in range(count)]
     renamed = {}
     for key, tensor in state.items():
@@ -65,7 +67,7 @@ def lite0_to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             index, part, rest = int(match[1]), match[2], match[3]
             names = FIRST_BLOCK if index == 0 else BLOCK
             if index >= len(places) or part not in names:
-                raise DataError(f"EfficientNet-Lite0 has no '{key}'; give the published file.")
+                raise DataError(f"EfficientNet-Lite0 has no tensor '{key}'; give the published file.")
             renamed[f"blocks.{places[index]}.{names[part]}.{rest}"] = tensor
         else:
             part, _, rest = key.partition(".")
@@ -101,5 +103,5 @@ METHOD = Method(
     _load,
     fetched=IMAGENET,
     style=("#2b83c6", "s"),
-    limits="Its features see looks, not persons: hair or a turned head can count as another person.",
+    limits="Its features describe appearance, not identity: other hair or a turned head can count as another person.",
 )

@@ -1,6 +1,6 @@
-"""A method's entry: all that anyone asks about it, in one place.
+"""The registry entry of a method: everything that other modules need to know about it.
 
-Each file of a method fills in one `Method`. Reading an entry imports nothing heavy; only `load` imports torch.
+Each method has a file with one `Method`. Importing an entry is cheap; only `load` imports torch.
 """
 
 from __future__ import annotations
@@ -31,51 +31,52 @@ def usable() -> None:
 class Method:
     name: str
     title: str
-    """In tables and plots."""
+    """Name in tables and plots."""
     load: Callable[[Sources], Encoder]
-    """The method at work, with its preprocessing."""
+    """Loads the network with its preprocessing."""
     fields: Callable[[Sources], Mapping[str, Any]] = nothing
-    """What of the configuration decides its features, besides a backbone or a weight file."""
+    """Returns the configuration values that affect the features, apart from a backbone or a weight file."""
     check: Callable[[], object] = usable
-    """Raises ConfigurationError where its code or network is not on this machine; imports no code of a user."""
+    """Raises ConfigurationError if the method's code or network is not installed. Imports no user code."""
     reads_backbone: bool = False
-    """Needs the backbone of a pre-training."""
+    """Whether it needs the backbone from pre-training."""
     fetched: str = ""
-    """Weight file that `comface fetch` gets, which it reads where no other is given."""
+    """Name of the weight file that `comface fetch` downloads; the default weights."""
     file: str = ""
-    """Weight file that it needs of the weights location."""
+    """Name of the weight file that the user must put into the weights location."""
     trainable: bool = True
-    """Has layers to fine-tune."""
+    """Whether it can be fine-tuned."""
     challenger: bool = False
-    """It is the one that a run trains, gates and registers; one method is."""
+    """Whether it is the method that a run trains, gates and registers. Exactly one method is."""
     random: bool = False
-    """The configured network (`transfer.backbone`) with random weights: the floor of the comparison."""
+    """Whether it is the configured network (`transfer.backbone`) with random weights, the lower bound."""
     style: tuple[str, str] | None = None
-    """Colour and marker in plots, told apart by colour-blind readers; None: one that is free."""
+    """(colour, marker) in plots, colour-blind safe; None: assigned automatically."""
     limits: str = ""
-    """A sentence for the card of a model whose faces were screened by the method."""
+    """A sentence about the limits of screening with this method, for the model card."""
 
     @property
     def takes_weights(self) -> bool:
         return bool(self.fetched or self.file)
 
     def weights(self, sources: Sources) -> Path:
-        """The weight file that it reads. Raises ConfigurationError where none is given, DataError where none is
-        there."""
+        """Return the path of the weight file. Raises ConfigurationError if no file is given, DataError if it does not
+        exist."""
         if sources.weights is None and self.fetched:
             from comface.weights.fetched import model_path
 
             return model_path(self.fetched)
         if sources.weights is None:
             raise ConfigurationError(
-                f"The method '{self.name}' needs its weights; put them into the weights location as '{self.file}', or "
+                f"The method '{self.name}' needs its weights; save them in the weights location as '{self.file}', or "
                 "give the file with --weights."
             )
         open_regular(sources.weights, f"The weight file of '{self.name}'").close()
         return sources.weights
 
     def inputs(self, sources: Sources) -> tuple[dict[str, Any], dict[str, Artifact]]:
-        """What its features depend on, no more, so that as much as can be is shared: values, and input artifacts."""
+        """Return the values and the input artifacts that its features depend on, and nothing else, so that runs can
+        share features."""
         values = dict(self.fields(sources))
         if self.takes_weights:
             values["weights_sha256"] = file_sha256(self.weights(sources))

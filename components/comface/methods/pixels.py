@@ -1,4 +1,4 @@
-"""The method 'pixels': the face itself at 12 x 12 pixels, what can be done without having learned anything."""
+"""The method 'pixels': the face at 12 x 12 pixels. It is the baseline without learned features."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The methods that are compared (section 4.3), by name, in the order of the paper's tables.
 
-A further method is a file with a `METHOD` (method.py says what it holds) and a line here; configuration, resolve,
-doctor, transfer, report, gate and card read it from then on. People name one of their own by `module:function` and any
-timm backbone by `timm:NAME` without either.
+To add a method, write a file with a `METHOD` (see method.py) and add a line here. Configuration, plan, doctor,
+transfer, report, gate and card read this registry. Users can name their own method as `module:function` and any timm
+backbone as `timm:NAME` without a change here.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ METHODS: Entries[Method] = Entries(
     },
 )
 FORMS = (timm.FORM, FORM)
-"""Of names that are in no list."""
+"""Forms of method names that are not listed in METHODS."""
 NOT_BUILT = ("vggface2", "simclr", "mocov2", "swav", "barlowtwins", "bulat", "farl", "pcl", "stablerep")
-"""Methods of the paper's tables that this version does not have (docs/reproduction.md)."""
+"""Methods of the paper's tables that are not implemented in this version (docs/reproduction.md)."""
 
 
 def method(name: str) -> Method:
-    """Raises ConfigurationError, with the choices, for a name that means no method."""
+    """Return the entry of a method. Raises ConfigurationError with the choices if the name is unknown."""
     if name.startswith("timm:"):
         return timm.method(name)
     if ":" in name:
@@ -49,14 +49,15 @@ def method(name: str) -> Method:
 
 
 def _outside(reference: str) -> Method:
-    """`module:function`: a function `(Sources) -> Encoder` of a user's own module (config/outside.py)."""
+    """Return the entry for `module:function`: a function `(Sources) -> Encoder` in the user's module
+    (config/outside.py)."""
     own = Outside("method", reference)
 
     def load(sources: Sources) -> Encoder:
         encoder = own.call(sources)
         if not isinstance(encoder, Encoder):
             raise ConfigurationError(
-                f"{own} gives {type(encoder).__name__}, not a comface.methods.encoder.Encoder; return one."
+                f"{own} returns {type(encoder).__name__}, not a comface.methods.encoder.Encoder; return one."
             )
         return tried(encoder, reference)
 
@@ -64,12 +65,12 @@ def _outside(reference: str) -> Method:
 
 
 def challenger() -> Method:
-    """The method that a run trains, gates and registers."""
+    """Return the method that a run trains, gates and registers."""
     return next(entry for entry in METHODS.all().values() if entry.challenger)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """As in the paper's tables: the challenger last, before it those that are in no list."""
+    """Sort as in the paper's tables: METHODS in order, then all other methods, then the challenger."""
     listed = list(METHODS)
     return sorted(
         names, key=lambda name: (method(name).challenger, listed.index(name) if name in listed else len(listed), name)

@@ -1,4 +1,4 @@
-"""The method 'scratch': random weights of the configured network, the floor that every other method must pass."""
+"""The method 'scratch': the configured network with random weights, the lower bound for all other methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comface.seeds import derive_seed
 
 
 def _load(sources: Sources) -> Encoder:
-    """A function of the seed."""
+    """Build the network; the same seed gives the same weights."""
     import torch
 
     from comface.networks.backbones import build_backbone

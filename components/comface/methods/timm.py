@@ -1,9 +1,9 @@
-"""The methods 'timm:NAME': any backbone that timm knows, with weights that a user brings.
+"""Methods of the form 'timm:NAME': any timm backbone, with weights that the user provides.
 
-In: NAME as timm calls the model (resnet18, resnet50.a1_in1k …), and its weights as a safetensors or torch file: in the
-weights location as timm/NAME.safetensors, or a file on this machine. Nothing is downloaded and nothing in the file is
-run. Out: an Encoder with the input that timm records for NAME (side, mean, standard deviation) and pooled features.
-timm's own crop is left out: the face is framed already.
+In: NAME, the name of the model in timm (resnet18, resnet50.a1_in1k …), and its weights as a safetensors or torch file:
+timm/NAME.safetensors in the weights location, or a local file. Nothing is downloaded, and no code in the file is
+executed. Out: an Encoder with timm's input settings for NAME (side length, mean, standard deviation) and pooled
+features. timm's crop is not applied, because the face is already framed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ NAME = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,80}(?:\.[a-z0-9_]{1,60})?)")
 def method(reference: str) -> Method:
     match = NAME.fullmatch(reference)
     if match is None:
-        raise ConfigurationError(f"The method {quoted(reference)} is not of the form {FORM}; name a model of timm.")
+        raise ConfigurationError(
+            f"The method {quoted(reference)} does not have the form {FORM}; give the name of a timm model."
+        )
     name = match[1]
     return Method(
         reference,
@@ -58,7 +60,7 @@ def _load(name: str, sources: Sources) -> Encoder:
     _check(name)
     try:
         network: Any = timm.create_model(name, pretrained=False, num_classes=0)
-    except (RuntimeError, ValueError) as error:  # an unknown tag after the dot
+    except (RuntimeError, ValueError) as error:  # the tag after the dot is unknown
         raise ConfigurationError(f"timm cannot build '{name}' ({error}); choose another name.") from None
     config = resolve_model_data_config(network)
     classifiers = network.pretrained_cfg.get("classifier") or ()

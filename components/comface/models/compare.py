@@ -1,9 +1,10 @@
-"""Compare two photos of one person: the estimated change of every task that a registered model knows.
+"""Compare two photos of one person: estimates the change for every task of a registered model.
 
-In: two photos as people take them, a `model` artifact. Out: a Comparison (the JSON of the command line, a table for
-the terminal; picture.py draws it). Caveats travel with the figures: every task says whether it was learned on a
-rehearsal, what its interval promises, and why it cannot tell. Nothing of a photo is logged; an error names the file
-and its role.
+In: two photos, a `model` artifact. Out: a Comparison (printed as JSON or as a table; picture.py draws it). Each result
+includes its caveats: whether the head was fitted on a rehearsal, the coverage of the interval, and why there is no
+verdict. The content of a photo is never logged; an error names only the file and its role.
+
+Legend: S = H = W side length.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from comface.errors import ComfaceError
 from comface.models.estimator import Estimator, load_estimator
 
 SHOWN_PX = 192
-"""Side length of the aligned faces that a person is shown."""
-UNCHECKED = "whether both photos show one person was not checked: run `comface fetch` to get the network that does"
-OF_REHEARSAL = "rehearsal: learned and calibrated on generated faces, no statement about a person"
+"""Side length in pixels of the aligned faces in the picture."""
+UNCHECKED = (
+    "it was not checked whether both photos show the same person; run `comface fetch` to get the network for this"
+)
+OF_REHEARSAL = "rehearsal: fitted and calibrated on generated faces, says nothing about a real person"
 CANNOT_TELL = "cannot tell"
 
 
 @dataclass(frozen=True)
 class Change:
-    """The change of one task. `interval` holds the true change with a probability of `coverage` for photos like those
-    the task was learned on; None where nothing can be promised."""
+    """The estimated change for one task. `interval` is a prediction interval with the given `coverage`, valid for
+    photos like those that the head was fitted on. None if it cannot be computed."""
 
     change: float
     unit: str
@@ -38,7 +41,7 @@ class Change:
     coverage: float
     rehearsal: bool = False
     reasons: tuple[str, ...] = ()
-    """Why it cannot be told, and what else to know before the figure is used."""
+    """Why there is no verdict, and other caveats of the estimate."""
 
     @property
     def verdict(self) -> str:
@@ -60,7 +63,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Caveats:
-    """What holds for two photos whatever the task. `refused`: no interval and no verdict can be given for them."""
+    """Caveats of a pair of photos, independent of the task. `refused`: no interval and no verdict is given."""
 
     reasons: tuple[str, ...] = ()
     refused: bool = False
@@ -75,12 +78,13 @@ class Comparison:
     caveats: Caveats = Caveats()
 
     def record(self) -> dict[str, Any]:
-        """What `comface compare --json` prints."""
+        """Return the JSON object that `comface compare --json` prints."""
         return {"model": self.model, "changes": {task: each.record() for task, each in self.changes.items()}}
 
 
 def compare(before: Path, after: Path, model: Artifact, reference: str = "") -> Comparison:
-    """`reference`: how the model is called (default: its URI). Raises DataError naming the photo at fault."""
+    """Compare two photos with a model. `reference`: the model's name in the output (default: its URI). Raises DataError
+    that names the photo if it cannot be used."""
     return compare_with(load_estimator(model), before, after, reference or model.uri)
 
 
@@ -94,7 +98,7 @@ def compare_with(estimator: Estimator, before: Path, after: Path, reference: str
 
 
 def caveats_of(before: Any, after: Any) -> Caveats:
-    """`before`, `after`: a photo (H,W,3) and the face found in it. Further rules about photos belong here."""
+    """Check whether both photos show the same person. `before`, `after`: a photo (H,W,3) and the face found in it."""
     from comface.faces import identity
 
     if not identity.at_hand():
@@ -112,17 +116,17 @@ def changes_of(
     after_SS3: NDArray[np.uint8],
     caveats: Caveats = Caveats(),
 ) -> dict[str, Change]:
-    """From aligned faces."""
+    """Estimate the change of every task from two aligned faces."""
     found = {}
     for task, value in estimator.changes(before_SS3, after_SS3).items():
         entry = estimator.record[task]
         width = None if caveats.refused else entry.interval_half_width
         interval = (value - width, value + width) if width is not None else None
-        reasons, promise = list(caveats.reasons), f"{100 * entry.coverage:g} % prediction interval"
+        reasons, named = list(caveats.reasons), f"{100 * entry.coverage:g} % prediction interval"
         if entry.interval_half_width is None:
-            reasons.append(f"too few people were measured ({entry.subjects}) to give a {promise}")
+            reasons.append(f"the test set has too few people ({entry.subjects}) to compute a {named}")
         elif interval and interval[0] <= 0 <= interval[1]:
-            reasons.append(f"the {promise} contains zero")
+            reasons.append(f"the {named} contains zero")
         if entry.rehearsal:
             reasons.append(OF_REHEARSAL)
         found[task] = Change(value, entry.unit, interval, entry.coverage, entry.rehearsal, tuple(reasons))
@@ -130,7 +134,7 @@ def changes_of(
 
 
 def _found(role: str, path: Path) -> tuple[NDArray[np.uint8], Any]:
-    """The photo and its one face."""
+    """Read a photo and find its face."""
     from comface.faces import detection as faces
     from comface.faces.photos import read_photo
 
@@ -149,7 +153,7 @@ def _aligned(image_HW3: NDArray[np.uint8], face: Any, size_px: int) -> NDArray[n
 
 
 def table(comparison: Comparison) -> str:
-    """For a terminal: what holds for both photos, one line per task, then what the columns mean."""
+    """Return a table for the terminal: one line per task, then the caveats."""
     rows = [("task", "change", "interval", "verdict", "unit")]
     for task, each in comparison.changes.items():
         interval = f"{each.interval[0]:+.2f} … {each.interval[1]:+.2f}" if each.interval else "–"
@@ -160,28 +164,28 @@ def table(comparison: Comparison) -> str:
         f"{task:<{widths[0]}}  {value:>{widths[1]}}  {interval:^{widths[2]}}  {verdict:<{widths[3]}}  {unit}"
         for task, value, interval, verdict, unit in rows
     ]
-    return "\n".join([*lines, f"model {comparison.model}; change from BEFORE to AFTER", *notes(comparison)])
+    return "\n".join([*lines, f"Model {comparison.model}; change from BEFORE to AFTER", *notes(comparison)])
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What must be known before the figures are used, one sentence each; the same under a table and a picture."""
+    """Return the caveats of a comparison, one sentence each, for the table and the picture."""
     changes = comparison.changes.values()
     said = [f"{reason[:1].upper()}{reason[1:]}." for reason in comparison.caveats.reasons]
     if comparison.caveats.refused:
-        said.append("So neither an interval nor a verdict is given.")
+        said.append("Therefore no interval and no verdict is given.")
     else:
         said += [
             _promise(*kind) for kind in sorted({(each.rehearsal, each.coverage) for each in changes if each.interval})
         ]
         if not all(each.interval for each in changes):
-            said.append("No interval is given where too few people were measured to promise one.")
+            said.append("A task without an interval was tested on too few people to compute one.")
     if any(each.rehearsal for each in changes):
-        said.append("Rehearsal: learned from generated faces; no statement about a person.")
+        said.append("Rehearsal: the head was fitted on generated faces; the estimate says nothing about a real person.")
     return said
 
 
 def _promise(rehearsal: bool, coverage: float) -> str:
     interval = f"{100 * coverage:g} % prediction interval"
     if rehearsal:
-        return f"Rehearsal: the {interval} was calibrated on generated faces; how often it holds on photos is unknown."
-    return f"Interval: the {interval} for a new person, photographed as the people of the task were."
+        return f"Rehearsal: the {interval} was calibrated on generated faces; its coverage on real photos is unknown."
+    return f"Interval: {interval} for a new person, for photos like those the head was fitted on."

@@ -1,9 +1,9 @@
-"""A registered model at work: two aligned faces in, the estimated change of every task out.
+"""Inference with a registered model. In: two aligned faces. Out: the estimated change for every task.
 
-Preprocessing, features and heads are the ones that transfer evaluates (faces/preprocessing.py, methods/encoder.py,
-networks/head.py). An estimate is the mean of d(x,y) and -d(y,x), so that the change back is the change with the other
-sign; and the mean over the faces and their mirror images, since a mirrored face has changed as much. Tasks of linear
-evaluation share the pre-trained network, those of fine-tuning have one each.
+Preprocessing, features and heads are those that transfer evaluates (faces/preprocessing.py, methods/encoder.py,
+networks/head.py). An estimate is the mean of d(x,y) and -d(y,x), so swapping the photos flips its sign. It is also the
+mean over the faces and their mirror images, because mirroring does not alter the change. Tasks of mode linear share the
+pre-trained network; each task of mode finetune has its own network.
 
 Legend: S = H = W side length, D feature width, N faces, P pairs of them.
 """
@@ -36,15 +36,15 @@ class Estimator:
     uri: str
     preprocessing: package.Preprocessing
     encoders: Mapping[str, Encoder]
-    """By the name of their weight file in the package."""
+    """Name of the weight file in the model → encoder."""
     encoder_of: Mapping[str, str]
-    """Task -> which of them."""
+    """Task → name of the weight file of its encoder."""
     heads: Mapping[str, Head]
     record: Mapping[str, package.Task]
 
     def changes(self, before_SS3: NDArray[np.uint8], after_SS3: NDArray[np.uint8]) -> dict[str, float]:
-        """The change of every task, from faces aligned at preprocessing's `aligned_px`. Raises DataError where one is
-        not finite."""
+        """Estimate the change of every task, in its unit, from faces aligned at `preprocessing.aligned_px`. Raises
+        DataError if an estimate is not finite."""
         faces = [before_SS3, after_SS3]
         if self.preprocessing.mirrored:
             faces += [face[:, ::-1] for face in faces]
@@ -57,14 +57,15 @@ class Estimator:
                 found[task] = float(np.mean((head(h_x_PD, h_y_PD) - head(h_y_PD, h_x_PD)) / 2))
             if not math.isfinite(found[task]):
                 raise DataError(
-                    f"The model at {self.uri} gives no finite figure for '{task}': its weights are damaged; "
+                    f"The estimate of the model at {self.uri} for '{task}' is not finite: its weights are damaged; "
                     "register it again."
                 )
         return found
 
 
 def load_estimator(model: Artifact) -> Estimator:
-    """Raises DataError when a file of the model is not what its manifest names, or not of a model's format."""
+    """Load a registered model. Raises DataError if a file differs from the manifest or does not have the expected
+    format."""
     backbone, record = package.read_backbone_name(model), package.read_tasks(model)
     described = package.read_preprocessing(model)
     if backbone == "vit_b_16" and described.size_px != VIT_SIDE_PX:
@@ -78,7 +79,7 @@ def load_estimator(model: Artifact) -> Estimator:
 
 
 def _encoder(model: Artifact, backbone: str, name: str, described: package.Preprocessing) -> Encoder:
-    """f with the weights of one file of the package."""
+    """Build the backbone f and load its weights from one file of the model."""
     from comface.networks.backbones import build_backbone, folded
 
     network, width = build_backbone(backbone)
@@ -94,5 +95,5 @@ def _encoder(model: Artifact, backbone: str, name: str, described: package.Prepr
 
 
 def _format(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
-    """Shape of each tensor, and whether it holds floats (of any precision) or of which kind it is."""
+    """Return the shape and type of each tensor; all floating-point types count as one."""
     return {key: (v.shape, "float" if v.is_floating_point() else v.dtype) for key, v in state.items()}

@@ -1,7 +1,8 @@
-"""The format of a `model` artifact: closed schemas of what register writes and compare reads.
+"""The format of a `model` artifact: strict schemas for the files that register writes and compare reads.
 
-In: a `model` artifact. Out: values of known kinds, finite and bounded, or one sentence (DataError): who edits a package
-consistently, hashes included, gets another model or a refusal, never a traceback or a figure that is none.
+In: a `model` artifact. Out: values of known types, finite and bounded. Raises DataError for everything else: even if
+somebody edits a model and updates its hashes, the result is a valid model or an error message, never a traceback or
+NaN.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LARGEST_JSON_BYTES = 1 << 20
 LARGEST_CARD_BYTES = 1 << 20
 SPARE_BYTES = 1 << 18
-"""Header and small tensors of a weight file, beside what its network needs."""
+"""Space for the header and small tensors of a weight file, in addition to the weights of the network."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Mode = Literal["linear", "finetune"]
@@ -51,7 +52,7 @@ class _Measured(_Closed):
 
 
 class Task(_Measured):
-    """One task of heads.json: what its estimates are in, how they were measured, how far they may be off."""
+    """One task of heads.json: unit, metrics and prediction interval of its estimates."""
 
     subjects: Annotated[int, Field(ge=1)]
     pairs: Annotated[int, Field(ge=1)]
@@ -60,14 +61,14 @@ class Task(_Measured):
 
 
 class Measurement(_Measured):
-    """One figure that register recorded, of any mode."""
+    """The metrics of one task, method and mode, recorded by register."""
 
     task: Name
     method: Name
 
 
 class ModelFacts(_Closed):
-    """The facts in the manifest of a model."""
+    """The facts in the manifest of a `model` artifact."""
 
     name: Name
     tasks: dict[Name, Task] = Field(min_length=1, max_length=1000)
@@ -75,7 +76,7 @@ class ModelFacts(_Closed):
 
 
 class Preprocessing(preprocessing.Preprocessing):
-    """That of the network; and how large faces are aligned before, whether their mirror images are estimated too."""
+    """Preprocessing of the network, the size of the aligned faces, and whether mirror images are averaged."""
 
     model_config = ConfigDict(strict=True)
     framing: dict[str, Any]
@@ -85,12 +86,12 @@ class Preprocessing(preprocessing.Preprocessing):
     @model_validator(mode="after")
     def _same_framing(self) -> Preprocessing:
         if self.framing != FRAMING:
-            raise ValueError("the framing is not the one that this version aligns faces in")
+            raise ValueError("the framing differs from that of this version")
         return self
 
 
 class _Pretrained(BaseModel):
-    """The rest tells how the backbone was trained; nothing here depends on it."""
+    """Configuration of pre-training; only the name of the backbone is needed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     backbone: Backbone
@@ -107,7 +108,7 @@ S = TypeVar("S", bound=BaseModel)
 def read_tasks(model: Artifact) -> dict[str, Task]:
     record = _json(model, "heads.json")
     if not isinstance(record, dict) or not 1 <= len(record) <= 1000:
-        raise _wrong(model, "heads.json", "it names no task, or too many")
+        raise _wrong(model, "heads.json", "it does not have 1 to 1,000 tasks")
     return {task: _valid(Task, values, model, f"heads.json, {_quoted(task)}") for task, values in record.items()}
 
 
@@ -124,13 +125,13 @@ def read_facts(model: Artifact) -> ModelFacts:
 
 
 def read_card(model: Artifact) -> str:
-    """The card, without characters that steer a terminal."""
+    """Return the card without terminal control characters."""
     text = _bounded(model, "card.md", LARGEST_CARD_BYTES).decode("utf-8", errors="replace")
     return "".join(character for character in text if character == "\n" or character.isprintable())
 
 
 def read_tensors(model: Artifact, name: str, limit_bytes: int) -> dict[str, torch.Tensor]:
-    """The tensors of a weight file of at most `limit_bytes`, all finite."""
+    """Return the tensors of a weight file of at most `limit_bytes`. Raises DataError if a value is not finite."""
     import safetensors.torch
     import torch
 
@@ -138,15 +139,15 @@ def read_tensors(model: Artifact, name: str, limit_bytes: int) -> dict[str, torc
     try:
         tensors = safetensors.torch.load(data)
         finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
-    except Exception as error:  # the reader raises types of its own, and others for odd kinds of numbers
-        raise _wrong(model, name, f"it is not a safetensors file that can be read ({type(error).__name__})") from None
+    except Exception as error:  # safetensors raises its own error types, and others for unknown dtypes
+        raise _wrong(model, name, f"it is not a readable safetensors file ({type(error).__name__})") from None
     if not finite:
-        raise _wrong(model, name, "it holds numbers that are not finite")
+        raise _wrong(model, name, "it contains values that are not finite")
     return tensors
 
 
 def read_head(model: Artifact, task: str, width: int) -> Head:
-    """The head of a task, on features of `width`."""
+    """Return the head of a task for features of `width`. Raises DataError if a tensor is missing or invalid."""
     import torch
 
     name = f"heads/{task}.safetensors"
@@ -157,16 +158,18 @@ def read_head(model: Artifact, task: str, width: int) -> Head:
     if found != wanted:
         raise _wrong(model, name, "it does not fit the backbone")
     if not bool((tensors["scale"] > 0).all()):
-        raise _wrong(model, name, "it holds a scale that is not above zero")
+        raise _wrong(model, name, "it contains a scale that is not positive")
     if int(tensors["antisymmetric"][0]) > 1:
-        raise _wrong(model, name, "its mark of antisymmetry is neither 0 nor 1")
+        raise _wrong(model, name, "its value of 'antisymmetric' is neither 0 nor 1")
     return Head.read({key: tensor.numpy() for key, tensor in tensors.items()})
 
 
 def _bounded(model: Artifact, name: str, limit_bytes: int) -> bytes:
     entry = model.manifest.objects.get(name)
     if entry is not None and entry.size_bytes > limit_bytes:
-        raise _wrong(model, name, f"it has {entry.size_bytes / 1e6:,.1f} MB, of at most {limit_bytes / 1e6:,.1f} MB")
+        raise _wrong(
+            model, name, f"its size is {entry.size_bytes / 1e6:,.1f} MB, but the limit is {limit_bytes / 1e6:,.1f} MB"
+        )
     return model.read(name)
 
 

@@ -1,6 +1,6 @@
-"""The registry for a terminal: what `comface models list|show|promote` print.
+"""Output of `comface models list|show|promote`.
 
-In: a store, names. Out: plain rows, and text made of them.
+In: a store, names. Out: plain rows, and their text for the terminal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Shown(NamedTuple):
 
 
 class Promoted(NamedTuple):
-    """As `comface models promote --json` prints it."""
+    """A promotion, as `comface models promote --json` prints it. `before`: the previous champion."""
 
     reference: str
     before: str | None
@@ -52,7 +52,7 @@ class Promoted(NamedTuple):
 
 
 def list_models(store: Store) -> list[Listed]:
-    """One row per version, newest last."""
+    """Return one row per version, newest last."""
     rows = []
     for name in names(store):
         registry = Registry(store, name)
@@ -64,7 +64,7 @@ def list_models(store: Store) -> list[Listed]:
 
 def models_text(rows: Sequence[Listed]) -> str:
     if not rows:
-        return "no model is registered here; `comface run` registers one"
+        return "This store has no registered models; `comface run` registers one."
     lines = []
     for row in rows:
         tasks = ", ".join(f"{task} {_corr(entry)}" for task, entry in row.tasks.items())
@@ -85,9 +85,9 @@ def model_text(shown: Shown) -> str:
 
 
 def promote_model(store: Store, reference: str, now: datetime) -> Promoted:
-    """Make NAME@vN (or NAME: its newest) the champion."""
+    """Make NAME@vN (or the newest version of NAME) the champion."""
     if place_of(reference) is not None:
-        raise ConfigurationError(f"A champion is named by its version, not by {reference}; write NAME@v3.")
+        raise ConfigurationError(f"A champion needs a version, not the location {reference}; write NAME@v3.")
     called, _ = resolve_model(store, reference)
     name, _, number = called.partition("@v")
     promotion = Registry(store, name).promote(int(number), now)

@@ -1,6 +1,6 @@
-"""A comparison as a picture: the two aligned faces as the model sees them, and a bar with its interval per task.
+"""Draws a comparison: the two aligned faces, and per task a bar with its prediction interval.
 
-In: a Comparison. Out: PNG bytes. The caveats of the figures are part of the picture: it travels without its command.
+In: a Comparison. Out: PNG bytes. The picture contains the caveats, because it may be passed on without the table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def picture(comparison: Comparison) -> bytes:
     for row, line in enumerate(lines):
         y = (foot - 0.22 - NOTE_IN * row) / height
         figure.text(0.015, y, line, fontsize=8, color=WARNING if caveat else "#444444", parse_math=False)
-    named = f"change from BEFORE to AFTER, model {textwrap.shorten(comparison.model, 120, placeholder=' …')}"
+    named = f"Change from BEFORE to AFTER, model {textwrap.shorten(comparison.model, 120, placeholder=' …')}"
     figure.text(0.99, 0.06 / height, named, ha="right", fontsize=7.5, color="#666666", parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -50,7 +50,7 @@ def picture(comparison: Comparison) -> bytes:
 
 
 def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in: float) -> None:
-    """One row per task with an axis of its own, since units differ; zero is in the middle of all."""
+    """Draw one row per task. Each row has its own axis because units differ; zero is always in the middle."""
     grid = figure.subplots(len(changes), 1, squeeze=False) if changes else []
     for axes, (task, each) in zip((row[0] for row in grid), changes.items(), strict=True):
         ends = [each.change, *(each.interval or ())]
@@ -72,7 +72,7 @@ def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in:
     figure.subplots_adjust(
         left=0.2, right=0.74, top=1 - 0.35 / height_in, bottom=(foot_in + 0.25) / height_in, hspace=1.0
     )
-    note = "dark: an increase or a decrease; pale: it cannot be told" + (
-        "; whiskers: prediction interval" if any(each.interval for each in changes.values()) else ""
+    note = "dark: clear increase or decrease; pale: not clear" + (
+        "; line: prediction interval" if any(each.interval for each in changes.values()) else ""
     )
     figure.text(0.2, 1 - 0.22 / height_in, note, fontsize=7.5, color="#666666")

@@ -1,11 +1,11 @@
-"""The registry: versions of a model in the object store, below registry/NAME/.
+"""The model registry: versions of a model in the object store, below registry/NAME/.
 
-    v1.json, v2.json, …            which `model` artifact a version is, by its manifest's sha256; never changed
-    promotions/00001.json, …       who was made champion when; the last one holds
+    v1.json, v2.json, …            the `model` artifact of each version and the sha256 of its manifest; never changed
+    promotions/00001.json, …       which version became champion and when; the last record is valid
 
-In: model artifacts of the same store. Out: versions. Every record is created, never replaced (Store.create), so two
-processes never take the same number, and a record that is there is whole. It is sealed, so that a changed one is found
-when it is read. Places are relative to the store: it may be moved.
+In: model artifacts of the same store. Out: versions. A record is created and never replaced (Store.create), so two
+processes cannot take the same number and a record is always complete. A record has a seal, so a changed record is
+detected when it is read. Paths are relative to the store, so the store can be moved.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from comface.store import Store
 FOLDER = "registry"
 DEFAULT_NAME = "comface"
 ATTEMPTS = 50
-"""How many rivals may be faster, one after the other, before a registration gives up."""
+"""Maximum number of attempts if other processes register at the same time."""
 
 R = TypeVar("R", bound="_Record")
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    made_by: str = Field(default_factory=lambda: uuid.uuid4().hex, description="tells the records of rivals apart")
+    made_by: str = Field(
+        default_factory=lambda: uuid.uuid4().hex, description="random id that distinguishes concurrent writers"
+    )
 
 
 class Version(_Record):
     name: str
     number: int = Field(ge=1)
     artifact: str = Field(description="key of the model artifact in the same store")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of its manifest")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 of its manifest")
     registered_at: datetime
-    decision: Reference | None = Field(default=None, description="the `decision` of the gate that let it pass")
+    decision: Reference | None = Field(default=None, description="the `decision` artifact of the gate that passed")
 
     @property
     def reference(self) -> str:
@@ -62,13 +64,13 @@ class Registry:
     def __init__(self, store: Store, name: str) -> None:
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,99}", name):
             raise ConfigurationError(
-                f"{quoted(name)} is not the name of a model; use at most 100 small letters, digits and hyphens."
+                f"{quoted(name)} is not a valid model name; use at most 100 lower-case letters, digits and hyphens."
             )
         self.store, self.name = store, name
         self.folder = f"{FOLDER}/{name}"
 
     def versions(self) -> list[Version]:
-        """Oldest first."""
+        """Return all versions, oldest first."""
         return [self._version(number) for number in self._numbers(r"v(\d+)\.json")]
 
     def version(self, number: int) -> Version:
@@ -76,12 +78,12 @@ class Registry:
         if number not in numbers:
             raise ConfigurationError(
                 f"There is no version v{number} of '{self.name}' in {self.store.uri}; "
-                f"{f'the newest is v{numbers[-1]}' if numbers else 'none is registered'}."
+                f"{f'the newest is v{numbers[-1]}' if numbers else 'it has no versions'}; see `comface models list`."
             )
         return self._version(number)
 
     def open(self, version: Version) -> Artifact:
-        """The model of a version. Raises DataError when it is not the one that was registered."""
+        """Open the model of a version. Raises DataError if it differs from the one that was registered."""
         folder = self.store.child(version.artifact)
         artifact = open_artifact(folder.uri, "model", folder)
         if artifact.sha256 != version.sha256:
@@ -91,15 +93,18 @@ class Registry:
         return artifact
 
     def decision(self, version: Version) -> Artifact | None:
-        """What the gate recorded of a version. Raises DataError when it is not what was recorded then."""
+        """Open the gate's decision on a version. Raises DataError if it was changed after registration."""
         if version.decision is None:
             return None
         return open_reference(version.decision, self.store.uri, "decision")
 
     def register(self, model: Artifact, now: datetime, decision: Artifact | None = None) -> Version:
-        """Give `model` the next version, or find the one that it has."""
+        """Register `model` as the next version, or return its version if it has one. Raises TryAgain if other processes
+        keep registering at the same time."""
         if model.root != self.store.uri:
-            raise ConfigurationError(f"The model at {model.uri} lies outside {self.store.uri}; register it there.")
+            raise ConfigurationError(
+                f"The model at {model.uri} is not in the store {self.store.uri}; register it in its own store."
+            )
         for _ in range(ATTEMPTS):
             versions = self.versions()
             same = [version for version in versions if version.sha256 == model.sha256]
@@ -115,10 +120,12 @@ class Registry:
             )
             if self._create(f"v{version.number}.json", version):
                 return version
-        raise TryAgain(f"{ATTEMPTS} other registrations of '{self.name}' were faster; run again.")
+        raise TryAgain(
+            f"Other processes registered '{self.name}' at the same time ({ATTEMPTS} attempts failed); run again."
+        )
 
     def promote(self, number: int, now: datetime) -> Promotion:
-        """Make a version the champion. The present champion stays it, without a new record."""
+        """Make a version the champion. If it is the champion already, no record is added."""
         version = self.version(number)
         self.open(version)
         for _ in range(ATTEMPTS):
@@ -129,7 +136,9 @@ class Registry:
             promotion = Promotion(version=number, before=last.version if last else None, promoted_at=now)
             if self._create(f"promotions/{(numbers[-1] if numbers else 0) + 1:05d}.json", promotion):
                 return promotion
-        raise TryAgain(f"{ATTEMPTS} other promotions of '{self.name}' were faster; run again.")
+        raise TryAgain(
+            f"Other processes promoted '{self.name}' at the same time ({ATTEMPTS} attempts failed); run again."
+        )
 
     def champion(self) -> Version | None:
         numbers = self._numbers(r"promotions/(\d+)\.json")
@@ -139,7 +148,7 @@ class Registry:
         version = self._read(f"v{number}.json", Version)
         if (version.name, version.number) != (self.name, number):
             raise DataError(
-                f"The record '{self.folder}/v{number}.json' of {self.store.uri} is the one of {version.reference}; "
+                f"The record '{self.folder}/v{number}.json' of {self.store.uri} belongs to {version.reference}; "
                 "restore it, or use a new store."
             )
         return version
@@ -158,34 +167,32 @@ class Registry:
         try:
             return kind.model_validate(read_sealed(self.store, f"{self.folder}/{key}"))
         except ValidationError:
-            why = "is of another version"
+            why = "has the format of another version"
         except ValueError:
             why = "is damaged, was changed, or was made by an older version"
         raise DataError(f"The record '{self.folder}/{key}' of {self.store.uri} {why}; restore it, or use a new store.")
 
 
 def names(store: Store) -> list[str]:
-    """Names under which something is registered."""
+    """Return the names of all registered models."""
     keys = (re.fullmatch(rf"{FOLDER}/([^/]+)/v\d+\.json", key) for key in store.keys(FOLDER))
     return sorted({found[1] for found in keys if found})
 
 
 def default_model(store: Store) -> Version:
-    """What is meant where nobody names a model: the champion of DEFAULT_NAME, else its newest version."""
+    """Return the default model: the champion of DEFAULT_NAME, or its newest version if there is no champion."""
     registry = Registry(store, DEFAULT_NAME)
     versions = registry.versions()
     if not versions:
         if not (others := ", ".join(names(store))):
             raise ConfigurationError(f"No model is registered in {store.uri}; run `comface run`, or give --store.")
-        raise ConfigurationError(
-            f"No model '{DEFAULT_NAME}' is registered in {store.uri}; those that are: {others}; name one."
-        )
+        raise ConfigurationError(f"No model '{DEFAULT_NAME}' is registered in {store.uri}; choose one of: {others}.")
     return registry.champion() or versions[-1]
 
 
 def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
-    """The model that a person names: None (default_model), NAME, NAME@v3, NAME@champion, or the URI or path of a model
-    artifact. Gives how it is called and the artifact."""
+    """Find a model by reference: None (default_model), NAME, NAME@v3, NAME@champion, or the URI or path of a model
+    artifact. Returns (its full reference or URI, the artifact)."""
     if reference is None:
         version = default_model(store)
     elif (uri := place_of(reference)) is not None:
@@ -196,8 +203,8 @@ def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
 
 
 def resolve_backbone(store: Store, reference: str) -> Artifact:
-    """The backbone that a person names: as a model is named (then the one that it was made from), or by the URI or path
-    of a backbone artifact."""
+    """Find a backbone by the reference of a model (then the backbone of that model), or by the URI or path of a
+    backbone artifact. Raises DataError for an artifact of another kind."""
     uri = place_of(reference)
     artifact = open_artifact(uri) if uri is not None else resolve_model(store, reference)[1]
     if artifact.manifest.kind == "model":
@@ -205,16 +212,16 @@ def resolve_backbone(store: Store, reference: str) -> Artifact:
     if artifact.manifest.kind != "backbone":
         raise DataError(
             f"{artifact.uri} is an artifact of kind '{artifact.manifest.kind}', neither a backbone nor a model; "
-            "pass one of these."
+            "give the URI of a backbone or a model."
         )
     return artifact
 
 
 def place_of(reference: str) -> str | None:
-    """The URI that a reference is, or of the path that it is; None for a name in the registry. Raises
-    ConfigurationError for what cannot be either."""
+    """Return the URI if `reference` is a URI or a path; None if it is a name in the registry. Raises ConfigurationError
+    if it is too long or contains unprintable characters."""
     if len(reference) > LONGEST_PLACE or not reference.isprintable():
-        raise ConfigurationError(f"{quoted(reference)} is neither a name nor a place of a model; check it.")
+        raise ConfigurationError(f"{quoted(reference)} is not a valid name, URI or path of a model; correct it.")
     if "://" in reference:
         return reference
     if "/" in reference or reference.startswith((".", "~")):
@@ -229,17 +236,15 @@ def _named(store: Store, reference: str) -> Version:
         versions = registry.versions()
         if not versions:
             known = ", ".join(names(store)) or "none"
-            raise ConfigurationError(f"No model '{name}' is registered in {store.uri}; those that are: {known}.")
+            raise ConfigurationError(f"No model '{name}' is registered in {store.uri}; registered models: {known}.")
         return versions[-1]
     if which == "champion":
         champion = registry.champion()
         if champion is None:
-            raise ConfigurationError(
-                f"No version of '{name}' is the champion; make one so with `comface models promote {name}@v1`."
-            )
+            raise ConfigurationError(f"'{name}' has no champion; choose one with `comface models promote {name}@v1`.")
         return champion
     if not re.fullmatch(r"v\d{1,9}", which):
         raise ConfigurationError(
-            f"{quoted(reference)} does not name a model; write NAME, NAME@v3, NAME@champion, a URI or a path."
+            f"{quoted(reference)} is not a valid model reference; write NAME, NAME@v3, NAME@champion, a URI or a path."
         )
     return registry.version(int(which[1:]))

@@ -1,8 +1,8 @@
 """Augmentation of views: flip, random crop, colour jitter, grayscale (section 3.2), batched on the device.
 
-One grid_sample carries crop, flip and rotation; one 3x3 matrix and offset carry brightness, contrast, saturation,
-hue and grayscale. Strengths are `Augmentation` in pretrain/config.py. Every view draws its own: the same draw for x
-and y, or none at all, lets pixel differences solve the pretext task, and nothing transfers.
+One grid_sample does crop, flip and rotation; one 3x3 matrix and an offset do brightness, contrast, saturation, hue and
+grayscale. The strengths are in `Augmentation` (pretrain/config.py). Each view is drawn independently. With the same
+draw for x and y, or without augmentation, pixel differences solve the pretext task and the features do not transfer.
 
 Legend: N views, H = W = side length. Images float32 (N,3,H,W) in [-1, 1].
 """
@@ -20,22 +20,22 @@ from comface.faces.framing import view_drop
 from comface.pretrain.config import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)
-"""Share of red, green and blue in the luminance (ITU-R BT.601), as ColorJitter and grayscale of torchvision have it."""
+"""Weights of red, green and blue in the luminance (ITU-R BT.601), as in torchvision's ColorJitter and grayscale."""
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-"""Luminance and two axes of colour (NTSC): hue turns these axes, saturation shortens them."""
+"""RGB to luminance and two colour axes (NTSC). Hue rotates the colour axes, saturation scales them."""
 
 
 class Draws(NamedTuple):
-    """Random numbers of views, one row per pair of a whole batch of `pairs`, of which this process takes `share`: so a
-    pair's views do not depend on how many processes share the batch. `generator` is on the CPU: the same seed gives the
-    same views on every device."""
+    """Random numbers for views. They are drawn for the whole batch of `pairs`, and this process takes its `share`, so
+    the views of a pair do not depend on the number of processes. `generator` is on the CPU, so a seed gives the same
+    views on every device."""
 
     generator: torch.Generator
     pairs: int
     share: slice = slice(None)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """(N, *shape), uniform in [low, high)."""
+        """Return (N, *shape), uniform in [low, high)."""
         return low + (high - low) * torch.rand(self.pairs, *shape, generator=self.generator)[self.share]
 
 
@@ -46,8 +46,8 @@ def augment(
     draws: Draws | torch.Generator,
     view_share: float = 1.0,
 ) -> Tensor:
-    """One augmented view per image: (N,3,size_px,size_px) in [-1, 1], of the `view_share` of the frame that
-    comface.faces.framing names. `draws`: a generator alone draws for these images only."""
+    """Return one augmented view per image, (N,3,size_px,size_px) in [-1, 1]. `view_share`: the share of the frame that
+    a view covers (comface.faces.framing). `draws`: a generator draws for these images only."""
     count = x_NCHW.shape[0]
     device = x_NCHW.device
     draws = draws if isinstance(draws, Draws) else Draws(draws, count)
@@ -58,14 +58,15 @@ def augment(
     if config.side_light:
         x_NCHW = _light(x_NCHW, config.side_light, draws)
     mean_N111 = (x_NCHW.mean(dim=(2, 3)) @ torch.tensor(LUMA, device=device)).reshape(-1, 1, 1, 1)
-    # Contrast pivots on the mean luminance, as ColorJitter's does; brightness scales from black (-1).
+    # Contrast scales the distance to the mean luminance, as in ColorJitter; brightness scales from black (-1).
     coloured = torch.einsum("nij,njhw->nihw", matrix_N33, x_NCHW - mean_N111)
     coloured = coloured * gain_N.reshape(-1, 1, 1, 1) + mean_N111
     return ((coloured + 1) * pivot_N.reshape(-1, 1, 1, 1) - 1).clamp(-1, 1)
 
 
 def _crop(config: Augmentation, draws: Draws, view_share: float) -> Tensor:
-    """Affine maps (N,2,3) from output to input coordinates: crop of random area and place, rotation, flip."""
+    """Return affine maps (N,2,3) from output to input coordinates: crop with random area and position, rotation,
+    flip."""
     scale_N = view_share * draws.uniform(config.crop_min_area, 1.0).sqrt()
     shift_N2 = (view_share - scale_N)[:, None] * draws.uniform(-1, 1, 2)
     shift_N2[:, 1] += view_drop(view_share)
@@ -78,7 +79,7 @@ def _crop(config: Augmentation, draws: Draws, view_share: float) -> Tensor:
 
 
 def _colour(config: Augmentation, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour matrices (N,3,3) (hue turn, saturation, grayscale), contrast gains (N,), brightness gains (N,)."""
+    """Return colour matrices (N,3,3) (hue, saturation, grayscale), contrast gains (N,) and brightness gains (N,)."""
     saturation_N = draws.uniform(1 - config.saturation, 1 + config.saturation)
     turn_N = draws.uniform(-config.hue, config.hue) * 2 * math.pi
     gray_N = draws.uniform(0, 1) < config.grayscale
@@ -95,7 +96,7 @@ def _colour(config: Augmentation, draws: Draws) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _light(x_NCHW: Tensor, strength: float, draws: Draws) -> Tensor:
-    """A light from a random side, a gamma and a colour cast: what differs between two photos of different days."""
+    """Add light from a random side, a gamma and a colour cast: differences between photos of different days."""
     height, width = x_NCHW.shape[2:]
     angle_N = draws.uniform(0, 2 * math.pi)
     depth_N = draws.uniform(0, strength)

@@ -1,8 +1,8 @@
 """Checkpoints of an unfinished training: model, optimiser, position and the curve so far, in one atomic object.
 
-The object is sha256 (32 bytes) + a torch file that is read with `weights_only=True`. It names the address of its
-training, so that one of another training is not taken for it. Random numbers are functions of (seed, epoch, step), so
-that nothing else is needed to go on with the same bits.
+The object is sha256 (32 bytes) + a torch file that is read with `weights_only=True`. It contains the address of its
+training, so a checkpoint of another training is rejected. Random numbers depend on (seed, epoch, step) only, so the
+checkpoint contains everything that is needed to resume with identical bits.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from comface.weights.torch_files import DAMAGED, check_zip
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
-ANEW = f"delete its object '{CHECKPOINT}' to start anew"
+ANEW = f"delete its object '{CHECKPOINT}' to start again"
 CHECKPOINT_BYTES = 64 << 30
-"""The largest that is read: nothing names its size."""
+"""Maximum size in bytes of a checkpoint that is read."""
 
 
 def save(store: Store, state: dict[str, Any]) -> None:
@@ -44,27 +44,30 @@ def save(store: Store, state: dict[str, Any]) -> None:
 
 
 def load(store: Store) -> dict[str, Any] | None:
-    """The state last saved, None where there is none. Raises DataError when it is damaged, or another training's."""
+    """Return the last saved state, or None if there is none. Raises DataError if it is damaged or belongs to another
+    training."""
     try:
         data = store.read(CHECKPOINT, CHECKPOINT_BYTES)
     except DataError:
         if store.exists(CHECKPOINT):
             raise
-        return None  # never was there, or a run beside this one has just ended
+        return None  # there is no checkpoint, or a concurrent run has just finished and deleted it
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise DataError(f"The checkpoint in {store.uri} is damaged; {ANEW}.")
     try:
-        check_zip(zipfile.ZipFile(io.BytesIO(data[32:])), len(data))  # stored as they are: nothing grows in memory
+        check_zip(
+            zipfile.ZipFile(io.BytesIO(data[32:])), len(data)
+        )  # stored without compression, so nothing grows in memory
         state = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except (Refused, *DAMAGED, pickle.UnpicklingError):
-        raise DataError(f"The checkpoint in {store.uri} is not one that pre-training wrote; {ANEW}.") from None
+        raise DataError(f"The checkpoint in {store.uri} was not written by pre-training; {ANEW}.") from None
     if not isinstance(state, dict) or state.pop("training", None) != _training(store):
         raise _foreign(store)
     return state
 
 
 class Checkpoints:
-    """Those of one training. Every process reads them, the first writes them."""
+    """The checkpoints of one training. Every process reads them; the first process writes them."""
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class Checkpoints:
         self.store, self.config, self.network, self.optimizer = store, config, network, optimizer
         self.processes, self.gauges = processes, gauges
         self.is_saved = True
-        """Whether the last attempt succeeded."""
+        """Whether the last attempt to save succeeded."""
         self._tried_s = time.monotonic()
 
     @property
@@ -86,15 +89,15 @@ class Checkpoints:
         return time.monotonic() - self._tried_s > self.config.checkpoint_every_s
 
     def resume(self, steps_per_epoch: int) -> Position:
-        """Where the training starts: at its first step, or where its last checkpoint was written, with network and
-        optimiser as they were then. Raises DataError where a checkpoint does not fit the training."""
+        """Return the position at which training starts: the first step, or the position of the last checkpoint, after
+        restoring network and optimiser. Raises DataError if the checkpoint does not fit the training."""
         state = load(self.store)
         if state is None:
             return Position(steps_per_epoch)
         try:
             at = Position(steps_per_epoch, state["epoch"], state["step"], Sums(**state["sums"]), state["curve"])
             self.network.load_state_dict(state["network"])
-            rates = self.optimizer.state_dict()["param_groups"]  # they follow from the configuration
+            rates = self.optimizer.state_dict()["param_groups"]  # determined by the configuration
             self.optimizer.load_state_dict({**state["optimizer"], "param_groups": rates})
             if not _fits(at, self.config.epochs):
                 raise _foreign(self.store)
@@ -105,7 +108,7 @@ class Checkpoints:
         return at
 
     def save(self, at: Position) -> None:
-        """Write a checkpoint. A store that cannot take it now costs no training: the next checkpoint tries again."""
+        """Write a checkpoint. If the store is unavailable, training continues and the next checkpoint tries again."""
         self._tried_s, self.is_saved = time.monotonic(), True
         if self.processes.first:
             state = {
@@ -129,7 +132,7 @@ def _fits(at: Position, epochs: int) -> bool:
 
 
 def _training(store: Store) -> str:
-    """The address of the artifact that is being made: the last part of its place."""
+    """Return the address of the artifact in preparation: the last part of its URI."""
     return store.uri.rpartition("/")[2]
 
 

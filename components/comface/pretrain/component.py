@@ -1,4 +1,5 @@
-"""The typed KFP face of pretrain. Its task's settings go to the training job; the step's own pod stays small."""
+"""The KFP component of pretrain. The settings of its task apply to the training job; the pod of the step stays
+small."""
 
 from kfp import dsl
 
@@ -25,7 +26,7 @@ def pretrain(
     job: dsl.Output[dsl.Artifact],
     task_config: dsl.TaskConfig,
 ) -> str:
-    """Learn backbone and change head from the shards; returns the URI of the `backbone` artifact."""
+    """Train backbone and change head on the shards. Returns the URI of the `backbone` artifact."""
     from comface.pretrain.from_plan import pretrain_backbone
 
     uri, values = pretrain_backbone(plan, shards, curve.path, job.path, task_config)

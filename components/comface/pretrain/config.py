@@ -12,8 +12,8 @@ from comface.networks import Backbone
 
 
 class Augmentation(Section):
-    """Flip, colour jitter, grayscale and random crop, drawn independently per view (section 3.2; the paper names no
-    strengths)."""
+    """Flip, colour jitter, grayscale and random crop, drawn independently per view (section 3.2). The paper does not
+    give the strengths."""
 
     crop_min_area: float = Field(default=0.6, ge=0.01, le=1, description="smallest crop, as a share of the area")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
@@ -51,13 +51,16 @@ class PretrainConfig(Placement):
         default=224, ge=32, le=512, description="side length of a view in pixels; vit_b_16 needs 224"
     )
     view_share: float = Field(
-        default=1.0, gt=0.3, le=1, description="share of the aligned frame that a view shows, from forehead to chin"
+        default=1.0,
+        gt=0.3,
+        le=1,
+        description="share of the aligned frame that a view covers, centred between forehead and chin",
     )
     learning: Literal["both", "inter", "intra"] = Field(default="both", description="the losses (table 7)")
     target: Literal["absolute", "signed"] = Field(
         default="absolute", description="target of l: |Δalpha| or Δalpha (table 7)"
     )
-    curriculum: bool = Field(default=True, description="shrink the range of changes, equation (2)")
+    curriculum: bool = Field(default=True, description="reduce the range of changes stage by stage, equation (2)")
     curriculum_ends: tuple[Small, ...] = Field(
         default=(3, 6, 9, 12),
         min_length=1,
@@ -98,11 +101,9 @@ class PretrainConfig(Placement):
     )
     cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
     weight_decay: float = Field(
-        default=0.0, ge=0, le=100, description="weight decay of the optimizer; the paper gives none"
+        default=0.0, ge=0, le=100, description="weight decay of the optimizer; not given in the paper"
     )
-    augmentation: Augmentation = Field(
-        default=Augmentation(), description="how views are changed at random (section 3.2)"
-    )
+    augmentation: Augmentation = Field(default=Augmentation(), description="random changes of views (section 3.2)")
     precision: Literal["fp32", "bf16"] = Field(
         default="bf16", description="number format of the forward pass; weights stay in fp32"
     )

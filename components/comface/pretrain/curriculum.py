@@ -1,4 +1,4 @@
-"""Curriculum of intra-personal changes, equation (2): the range S of |alpha_y - alpha_x| shrinks with the epoch."""
+"""Curriculum of intra-personal changes, equation (2): the range S of |alpha_y - alpha_x| decreases with the epoch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def change_range(epoch: int, s_max: float, ends: Sequence[int]) -> float:
 def choose_partner(
     alpha_A: np.ndarray, x_N: np.ndarray, u_N: np.ndarray, s: float, usable_N2: np.ndarray | None = None
 ) -> np.ndarray:
-    """y for every x (indices into alpha_A), uniform over 0 < |alpha_y - alpha_x| <= S; `u_N` in [0, 1) decides.
+    """Choose y for every x (indices into alpha_A), uniformly from 0 < |alpha_y - alpha_x| <= S. Returns (N,) ints.
 
-    `usable_N2`: first and behind last index that y may have, at least two of them (None: all). Returns (N,) ints. On a
-    grid coarser than S the nearest neighbours are allowed, so that no x is without a y."""
+    `u_N`: uniform random numbers in [0, 1). `usable_N2`: half-open range of the indices that y may have, at least two
+    of them (None: all). If the grid is coarser than S, the nearest neighbours are allowed, so that every x has a y."""
     allowed_NA = _allowed(alpha_A, s)[x_N]
     if usable_N2 is not None:
         index_A = np.arange(len(alpha_A))

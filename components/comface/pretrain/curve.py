@@ -1,4 +1,4 @@
-"""The picture of a training: losses and the held-out correlation, epoch by epoch."""
+"""Plots the losses and the held-out metrics of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ TRAINED, HELD_OUT, FOUND, RANGE = "#0b6e8a", "#c1521b", "#5b3f8c", "#888888"
 
 
 def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
-    """PNG of one record per epoch (`loss_inter`, `loss_intra`, `s`, `validation`: {corr, mae, top1})."""
+    """Return a PNG. `curve`: one record per epoch (`loss_inter`, `loss_intra`, `s`, `validation`: {corr, mae,
+    top1})."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -42,9 +43,9 @@ def _draw_held_out(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
     epochs = [record["epoch"] for record in curve]
     corr, top1 = ([record["validation"][key] or 0.0 for record in curve] for key in ("corr", "top1"))
     ranges = [record["s"] / curve[0]["s"] for record in curve]
-    axes.plot(epochs, corr, marker="s", color=HELD_OUT, label="corr(d, true change)")
+    axes.plot(epochs, corr, marker="s", color=HELD_OUT, label="correlation of d and true change")
     axes.plot(epochs, top1, marker="^", color=FOUND, label="same face found (top-1)")
-    axes.step(epochs, ranges, where="mid", color=RANGE, ls=":", label="range S, share of first epoch")
+    axes.step(epochs, ranges, where="mid", color=RANGE, ls=":", label="range S, relative to first epoch")
     axes.set_ylim(-0.05, 1.05)
     axes.legend(frameon=False, fontsize=8)
     axes.set_title("on held-out identities", fontsize=10)

@@ -1,4 +1,4 @@
-"""Pairs as pixels: what the sampler chose for a step, read from the shards and decoded.
+"""Reads and decodes the images of the pairs that the sampler chose for a step.
 
 Legend: N pairs of this process, E epochs, H = W = stored side length. Images are uint8 (N,H,W,3) until they are on the
 device.
@@ -26,11 +26,11 @@ from comface.seeds import derive_seed
 from comface.tracks.shard_reader import ShardReader
 
 VALIDATION_STEPS = 8
-"""Batches of held-out pairs: at the paper's 1024 pairs a step, 8,192 of them."""
+"""Maximum number of batches of held-out pairs: 8,192 pairs with the paper's 1,024 pairs per step."""
 
 
 class Batch(NamedTuple):
-    """This process's pairs of one step."""
+    """The pairs of this process in one step. Images are uint8; alphas are float32."""
 
     x_NHWC: Tensor
     y_NHWC: Tensor
@@ -39,8 +39,8 @@ class Batch(NamedTuple):
 
 
 class PairImages(Dataset[Batch]):
-    """Item i is step `i % steps_per_epoch` of epoch `i // steps_per_epoch + 1`: this process's share of that step's
-    batch. `range_E`: the curriculum's S of each epoch."""
+    """Item i is this process's share of the batch of step `i % steps_per_epoch` in epoch `i // steps_per_epoch + 1`.
+    `range_E`: the range S of the curriculum in each epoch."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class PairImages(Dataset[Batch]):
 
     @property
     def epoch(self) -> range:
-        """The items of one epoch."""
+        """Indices of the items of the first epoch."""
         return range(self.steps_per_epoch)
 
     def __getitem__(self, item: int) -> Batch:
@@ -81,11 +81,13 @@ class PairImages(Dataset[Batch]):
             return image_HW3
         except ValueError as error:
             key = self.reader.tracks[track].track.key
-            raise DataError(f"Image {alpha} of track '{key}' is not a JPEG ({error}); shard again.") from None
+            raise DataError(
+                f"Image {alpha} of track '{key}' is not a JPEG ({error}); delete the shards and run shard again."
+            ) from None
 
 
 def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, processes: Processes) -> PairImages:
-    """The pairs of all epochs, whose range of changes follows the curriculum."""
+    """Return the training pairs of all epochs. Their range of changes follows the curriculum."""
     reader = ShardReader(shards, "train", cache)
     sampler = _sampler(reader, config.pairs_per_step, config.seed)
     range_E = [
@@ -96,7 +98,7 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
 
 
 def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path) -> PairImages:
-    """The pairs that every validation is made of: the same ones after each epoch, over the whole range of changes."""
+    """Return the validation pairs: the same after each epoch, over the whole range of changes."""
     reader = ShardReader(shards, "validation", cache)
     people = len({item.track.identity for item in reader.tracks})
     sampler = _sampler(reader, min(config.pairs_per_step, people), derive_seed(config.seed, "validation"))

@@ -1,7 +1,8 @@
-"""Pretrain as a component calls it: a plan and shards in, an artifact's URI, a picture and metrics out.
+"""Entry point of the component `pretrain`.
 
-Here or in a job? In a pod that asks for GPUs or several nodes the step launches a job (docs/launcher.md); everywhere
-else it trains on the machine it is on.
+In: a plan and the URI of the shards. Out: the URI of the backbone, a plot and metrics. In a pod of a cluster, if the
+configuration asks for GPUs or several nodes, the step launches a training job (docs/launcher.md); otherwise it trains
+on the local machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from comface.pretrain.draft import draft_backbone
 from comface.runtime.folders import cache_folder
 from comface.store import Store
 
-NO_JOB = "# Trained by the step itself: there is no job.\n"
+NO_JOB = "# The step trained the backbone itself, without a job.\n"
 
 
 class PretrainPlan(Plan):
@@ -33,8 +34,8 @@ class PretrainPlan(Plan):
 def pretrain_backbone(
     plan: str, shards: str, curve_path: str, job_path: str = "", task: Any = None
 ) -> tuple[str, dict[str, float]]:
-    """(URI of the backbone, figures for the UI). `job_path`: where the rendered job is kept; `task`: the
-    `dsl.TaskConfig` that a cluster's KFP fills in."""
+    """Return (URI of the backbone, metrics for the KFP UI). `job_path`: output file for the rendered job. `task`: the
+    `dsl.TaskConfig` from KFP on a cluster."""
 
     def work(store: Store, planned: PretrainPlan) -> tuple[str, dict[str, float]]:
         config = planned.pretrain
@@ -47,7 +48,7 @@ def pretrain_backbone(
             choose_launcher(store, config, source, task, job_path).train(wanted)
         backbone = draft.published()
         if backbone is None:
-            raise DataError(f"The training ended well but left no backbone at {draft.uri}; see its log.")
+            raise DataError(f"The training job succeeded but did not publish a backbone at {draft.uri}; see its log.")
         validation = backbone.facts["validation"]
         note = f"{config.backbone}, {backbone.facts['steps']} steps of {config.pairs_per_step} pairs"
         write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))

@@ -1,4 +1,4 @@
-"""What a training tells Prometheus (comface.runtime.monitoring): where it stands, its losses, its waits for data."""
+"""Prometheus metrics of a training (comface.runtime.monitoring): progress, losses, time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Gauges:
-    """Of one training; served by one process of each node, for the port is the node's."""
+    """The metrics of one training. One process per node serves them, because the processes of a node share the port."""
 
     def __init__(self, config: PretrainConfig, processes: Processes) -> None:
         self._pairs = config.pairs_per_step
@@ -41,6 +41,6 @@ class Gauges:
         self._monitor.now("comface_pretrain_last_checkpoint_timestamp_seconds")
 
     def diverged(self) -> None:
-        """Returns when the number has been read: the training ends, and takes it with it."""
+        """Count a loss that is not finite, and wait until Prometheus has read it, because the training then ends."""
         self._monitor.add("comface_pretrain_nonfinite_losses_total")
         self._monitor.linger()

@@ -1,7 +1,7 @@
-"""Batches ahead of the training: loader processes that decode them, and what becomes of their failures.
+"""Loader processes, which decode batches in advance, and the handling of their failures.
 
-Loader processes start once per training, not once per epoch. What goes wrong in one of them reaches the training as
-the same error, not as a traceback.
+Loader processes start once per training, not once per epoch. An error in a loader process is raised in the training as
+the same error, without a nested traceback.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from comface.pretrain.processes import Processes
 SHARED_MEMORY = "/dev/shm"
 
 
-class _Told(Dataset["Batch | ComfaceError"]):
-    """The same items; an error of ours is an item too, for PyTorch would put a traceback into its text. A loader
-    process moves its tensors into shared memory here: where that is full, PyTorch's own thread would lose the batch and
-    the training would wait for it for ever."""
+class _WithErrors(Dataset["Batch | ComfaceError"]):
+    """Returns the items of `images`, or a ComfaceError as an item, because PyTorch would put a traceback into its text.
+    A loader process moves its tensors to shared memory here. If shared memory is full, PyTorch's own thread would lose
+    the batch and the training would wait forever."""
 
     def __init__(self, images: PairImages, in_processes: bool) -> None:
         self.images, self.in_processes = images, in_processes
@@ -45,14 +45,14 @@ class _Told(Dataset["Batch | ComfaceError"]):
             if "shared memory" not in str(error):
                 raise
             return ConfigurationError(
-                f"{SHARED_MEMORY} is full, so a loader process cannot hand over a batch; raise "
+                f"{SHARED_MEMORY} is full, so a loader process cannot pass a batch to the training; raise "
                 "pretrain.job.shared_memory_gib (Docker: --shm-size), or lower pretrain.loader_workers."
             )
 
 
 def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, None, None]:
-    """The batches `items`, decoded ahead by `workers` processes (0: in this one). Raises what reading raises, and
-    TryAgain where a loader process was killed."""
+    """Yield the batches `items`, decoded in advance by `workers` processes (0: in this process). Raises the errors of
+    `images`, and TryAgain if a loader process was killed."""
     options: dict[str, Any] = {}
     if workers:
         options = {
@@ -65,24 +65,25 @@ def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, 
     with loader_failures():
         try:
             for item in DataLoader(
-                _Told(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin,
+                _WithErrors(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin,
                 **options,
             ):  # fmt: skip
                 if isinstance(item, ComfaceError):
                     raise item
                 yield item
-        except (ConnectionError, EOFError, FileNotFoundError) as error:  # it ended while it handed over a batch
+        except (ConnectionError, EOFError, FileNotFoundError) as error:  # the loader ended while it passed a batch
             if not workers:
                 raise
             raise _ended(type(error).__name__) from None
         finally:
             with contextlib.suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGCHLD, at_death)  # PyTorch's would raise later too, wherever the process is then
+                signal.signal(signal.SIGCHLD, at_death)  # PyTorch's handler could raise later, anywhere in the process
             _wake(set(active_children()) - others)
 
 
 def _wake(loaders: Iterable[BaseProcess]) -> None:
-    """One that was stopped (SIGSTOP, a frozen cgroup) would never see that it is to end, and PyTorch would wait."""
+    """Continue loader processes that were stopped (SIGSTOP, a frozen cgroup); otherwise PyTorch would wait for their
+    end forever."""
     for process in loaders:
         if process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -90,8 +91,9 @@ def _wake(loaders: Iterable[BaseProcess]) -> None:
 
 
 def _begin_loader(_worker: int) -> None:
-    """A forked process has the training's handlers, which only take a note: SIGTERM would not end it. Ctrl-C reaches
-    the training too, which ends its loaders. A training that ends meanwhile is no error of theirs."""
+    """Reset the signal handlers of a forked loader. The training's handlers only record a request, so SIGTERM would not
+    end the loader. SIGINT is ignored, because the training receives it too and ends its loaders. If the training ends
+    first, the loader reports no error."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -105,8 +107,8 @@ def _unless_left(kind: type[BaseException], error: BaseException, trace: Traceba
 
 @contextlib.contextmanager
 def loader_failures() -> Iterator[None]:
-    """PyTorch notices a killed loader process in a signal handler, so anywhere in the training. Its RuntimeError
-    becomes a sentence."""
+    """Convert PyTorch's RuntimeError about a killed loader process to TryAgain. PyTorch raises it in a signal handler,
+    so it can occur anywhere in the training."""
     try:
         yield
     except RuntimeError as error:
@@ -126,8 +128,8 @@ def _ended(how: str) -> TryAgain:
 def check_shared_memory(
     workers: int, processes: Processes, pairs_per_step: int, image_size_px: int, folder: str = SHARED_MEMORY
 ) -> None:
-    """Refuse a training whose loader processes would fill `folder`, through which they hand their batches over: they
-    would be killed in the middle of a write. Raises ConfigurationError."""
+    """Raises ConfigurationError if the batches of the loader processes do not fit into `folder` (shared memory).
+    Otherwise the processes would be killed during a write."""
     if not workers or not os.path.isdir(folder):
         return
     needed = processes.local_count * loader_bytes(workers, pairs_per_step // processes.count, image_size_px)

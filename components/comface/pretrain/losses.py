@@ -11,12 +11,12 @@ from torch.nn import functional
 
 
 def inter_personal_loss(z_2ND: Tensor, temperature: float) -> Tensor:
-    """InfoNCE, equation (1), with cosine similarity: rows i and i + N are the two views of x_i.
+    """InfoNCE, equation (1), with cosine similarity. Rows i and i + N are the two views of x_i.
 
-    z_2ND (2N, D), any scale. Returns a scalar: the mean over all 2N rows. Raises ValueError for an odd number of
-    rows. Costs one GEMM; computed in float32 whatever the input's precision."""
+    z_2ND: (2N, D), any scale. Returns a scalar, the mean over all 2N rows. Raises ValueError for an odd number of rows.
+    It costs one matrix product and is computed in float32, whatever the precision of the input."""
     if z_2ND.shape[0] % 2:
-        raise ValueError("equation (1) needs two views of every x, so an even number of rows")
+        raise ValueError("equation (1) needs two views of every x, so the number of rows must be even")
     z_2ND = functional.normalize(z_2ND.float(), dim=1)
     similarity = z_2ND @ z_2ND.T / temperature
     similarity.fill_diagonal_(float("-inf"))  # the indicator k != j
@@ -26,8 +26,8 @@ def inter_personal_loss(z_2ND: Tensor, temperature: float) -> Tensor:
 
 
 def intra_personal_loss(d_N: Tensor, alpha_x_N: Tensor, alpha_y_N: Tensor, target: str = "absolute") -> Tensor:
-    """Mean squared error of the estimated change d against |alpha_y - alpha_x| (section 3.2); with
-    `target="signed"` against alpha_y - alpha_x (ablation d of table 7)."""
+    """Mean squared error between the estimated change d and |alpha_y - alpha_x| (section 3.2), or alpha_y - alpha_x if
+    `target` is "signed" (ablation d of table 7)."""
     change_N = alpha_y_N - alpha_x_N
     if target == "absolute":
         change_N = change_N.abs()

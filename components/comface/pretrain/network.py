@@ -13,7 +13,7 @@ from comface.networks.backbones import ChangeHead, build_backbone
 
 
 class Views(NamedTuple):
-    """What the network sees of a batch of pairs: two views of x, one of y; None for what no loss needs."""
+    """The network's input for a batch of pairs: two views of x, one of y; None if no loss needs it."""
 
     x1_NCHW: Tensor
     x2_NCHW: Tensor | None
@@ -22,13 +22,13 @@ class Views(NamedTuple):
 
 class Outputs(NamedTuple):
     z_2NP: Tensor | None
-    """Of equation (1): rows i and i + N are the two views of x_i. None without a second view."""
+    """Projections for equation (1): rows i and i + N are the two views of x_i. None without a second view."""
     d_N: Tensor | None
     """l(ReLU(h_y - h_x)), the estimated changes. None without y."""
 
 
 class ComFace(nn.Module):
-    """f, g and l; `projection_hidden`: None for the width of the features."""
+    """f, g and l. `projection_hidden`: hidden width of g (None: the width of the features)."""
 
     def __init__(self, backbone: str, projection_hidden: int | None, projection_width: int) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class ComFace(nn.Module):
         self.head = ChangeHead(width)
 
     def forward(self, x1_NCHW: Tensor, x2_NCHW: Tensor | None, y_NCHW: Tensor | None) -> Outputs:
-        """All views go through f in one batch: BatchNorm then sees x and y alike, and one pass launches fewer kernels
-        than three (docs/reproduction.md)."""
+        """Pass all views through f in one batch. BatchNorm then uses the same statistics for x and y, and one pass
+        launches fewer kernels than three (docs/reproduction.md)."""
         count = x1_NCHW.shape[0]
         views = [x1_NCHW, *(v for v in (x2_NCHW, y_NCHW) if v is not None)]
         h = self.backbone(cat(views)).split(count)

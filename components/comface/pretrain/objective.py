@@ -1,4 +1,5 @@
-"""What a training step minimises: a batch's augmented views through f, g and l, both losses, their weighted sum.
+"""The objective of a training step: augments a batch, applies f, g and l, and computes both losses and their weighted
+sum.
 
 Legend: N pairs of this process, P projection width, H = W side length of a stored image (uint8) or of a view (float32).
 """
@@ -19,18 +20,19 @@ from comface.pretrain.processes import Processes
 
 
 class Losses(NamedTuple):
-    """Scalars; `inter` and `intra` are None where that loss is not learned."""
+    """Scalar losses. `inter` or `intra` is None if that loss is not used."""
 
     total: Tensor
-    """What is differentiated."""
+    """The weighted sum, which is differentiated."""
     inter: Tensor | None
     intra: Tensor | None
     d_N: Tensor | None
-    """The estimated changes."""
+    """The estimated changes; None if L_intra is not used."""
 
 
 def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draws: Draws) -> Losses:
-    """`network`: ComFace, alone or wrapped for several processes. `draws` decide the views."""
+    """Compute the losses of a batch. `network`: ComFace, or its wrapper for several processes. `draws`: the random
+    numbers for the views."""
     views = views_of(batch, config, draws, processes.device)
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         z_2NP, d_N = Outputs(*network(*views))
@@ -38,7 +40,7 @@ def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processe
     inter = intra = None
     if z_2NP is not None:
         inter = inter_personal_loss(processes.gather_views(z_2NP), config.temperature)
-        total = total + processes.count * inter  # its gradient reaches this process's rows only: gather_views
+        total = total + processes.count * inter  # the gradient flows into this process's rows only: see gather_views
     if d_N is not None:
         alpha_x_N, alpha_y_N = (alpha_N.to(processes.device) for alpha_N in (batch.alpha_x_N, batch.alpha_y_N))
         intra = intra_personal_loss(d_N, alpha_x_N, alpha_y_N, config.target)
@@ -47,7 +49,7 @@ def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processe
 
 
 def views_of(batch: Batch, config: PretrainConfig, draws: Draws, device: torch.device) -> Views:
-    """Two views of every x for L_inter, one of every y for L_intra; each drawn by itself (augment.py)."""
+    """Return two views of every x for L_inter and one of every y for L_intra, drawn independently (augment.py)."""
     x_NCHW, y_NCHW = (to_device(images_NHWC, device) for images_NHWC in (batch.x_NHWC, batch.y_NHWC))
 
     def view(images_NCHW: Tensor) -> Tensor:
@@ -60,6 +62,6 @@ def views_of(batch: Batch, config: PretrainConfig, draws: Draws, device: torch.d
 
 
 def to_device(images_NHWC: Tensor, device: torch.device) -> Tensor:
-    """uint8 (N,H,W,3) -> float32 (N,3,H,W) in [-1, 1] on the device, channels last."""
+    """Convert uint8 (N,H,W,3) to float32 (N,3,H,W) in [-1, 1] on the device, channels last."""
     x = images_NHWC.to(device, non_blocking=True).permute(0, 3, 1, 2)
     return x.float().div_(127.5).sub_(1)

@@ -1,19 +1,21 @@
-"""Which pairs (x_i, y_i) make batch number `step` of epoch number `epoch`: a pure function, no state to save.
+"""Determines the pairs (x_i, y_i) of a batch from (seed, epoch, step): a pure function without state.
 
-An epoch visits every training image once as x (section 4.1: "images", not identities), and no batch holds two images of
-one identity: they would be false negatives in equation (1). Identities may have unequal numbers of images, as in the
-paper's composition. Any process can make any batch: resume state is (seed, epoch, step), and the number of processes
-may change between.
+An epoch visits every training image once as x (section 4.1: "images", not identities). No batch contains two images of
+one identity, because they would be false negatives in equation (1). Identities may have different numbers of images, as
+in the paper's composition. Any process can compute any batch. The state to resume is (seed, epoch, step), and the
+number of processes may change in between.
 
-How. The M images, identity after identity in a new order each epoch, are laid into N rows of T = M // N places; batch
-number `step` takes one image from every row. An identity with at most T images lies in one row, or at the end of one
-and the start of the next (it straddles them). Where rows are read at `place(step)`, a permutation of range(T) that all
-rows share, a straddler is never met twice, because its two pieces lie at different places. Between the straddlers each
-row has a permutation of its own, so that identities meet in ever new batches.
+Algorithm. In each epoch, the identities get a new order, and their M images are placed one identity after the other
+into N rows of T = M // N positions. Each batch takes one image from every row. An identity with at most T images is in
+one row, or at the end of one row and the start of the next (it straddles them). Positions with a straddling identity
+are read at `place(step)`, a permutation of range(T) that all rows share. A batch never contains a straddling identity
+twice, because its two pieces have different positions. For the positions in between, each row has its own permutation,
+so that the combinations of identities in a batch change.
 
-Two bounds follow. The last M - N * T images of the order, fewer than a batch, wait for another epoch. And no identity
-can be x more than T times in an epoch of T batches: where one has more images, T is the largest number for which the
-sum over identities of min(images, T) fills T batches, and an epoch takes another T of its images.
+Two limits follow. The last M - N * T images of the order, fewer than a batch, are not used in this epoch. And no
+identity can be x more than T times in an epoch of T batches. If an identity has more images, T is the largest number
+for which the sum over identities of min(images, T) fills T batches, and each epoch uses another T images of this
+identity.
 
 Legend: N pairs of a batch, T tracks (in suffixes), I identities, A alphas.
 """
@@ -45,19 +47,19 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Layout:
-    """An epoch's images in order: identity `order_I[i]` has the positions `start_I[i]` to `start_I[i + 1] - 1`."""
+    """The order of the images of an epoch: identity `order_I[i]` has positions `start_I[i]` to `start_I[i + 1] - 1`."""
 
     order_I: Ints
     start_I: Ints
     head_N: Ints
-    """How many places at the start of each row belong to an identity that began in the row before."""
+    """Number of positions at the start of each row that belong to an identity from the row before."""
     tail_N: Ints
-    """How many places at its end belong to one that goes on in the next row."""
+    """Number of positions at the end of each row that belong to an identity that continues in the next row."""
 
 
 class PairSampler:
-    """`identity_T`: the identity of each track; `alpha_A`: the alphas that all tracks share; `usable_T2`: which of them
-    each track may be learned from, as first and behind last index (None: all)."""
+    """Chooses the pairs of each step. `identity_T`: identity of each track. `alpha_A`: the alphas of all tracks.
+    `usable_T2`: half-open range of the indices of usable alphas for each track (None: all)."""
 
     def __init__(
         self,
@@ -67,12 +69,12 @@ class PairSampler:
         seed: int,
         usable_T2: np.ndarray | None = None,
     ) -> None:
-        """Raises ConfigurationError where a batch has more pairs than there are identities."""
+        """Raises ConfigurationError if a batch has more pairs than there are identities."""
         names, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
         if len(names) < pairs_per_step:
             raise ConfigurationError(
-                f"A batch of {pairs_per_step} pairs needs as many identities, but the shards hold {len(names)} for "
-                "training; lower pretrain.pairs_per_step or synthesize more."
+                f"A batch of {pairs_per_step:,} pairs needs as many identities, but the shards have only "
+                f"{len(names):,} for training; lower pretrain.pairs_per_step, or synthesize more identities."
             )
         self.alpha_A = np.asarray(alpha_A, dtype=np.float64)
         self.pairs_per_step, self.seed = pairs_per_step, seed
@@ -90,12 +92,12 @@ class PairSampler:
 
     @property
     def s_max(self) -> float:
-        """S_max of equation (2): the widest change that a track shows."""
+        """S_max of equation (2): the largest change within a track."""
         return float(np.ptp(self.alpha_A))
 
     def batch(self, epoch: int, step: int, s: float) -> PairBatch:
-        """The pairs of one step; `s` is the curriculum's range S for this epoch. Steps beyond `full_epoch_steps` begin
-        the images anew, in another order."""
+        """Return the pairs of one step. `s`: the range S of the curriculum in this epoch. Steps beyond
+        `full_epoch_steps` start a new pass over the images in another order."""
         round_, inside = divmod(step, self.full_epoch_steps)
         layout = self._layout(epoch, round_)
         position_N = self._positions(layout, epoch, round_, inside)
@@ -124,7 +126,7 @@ class PairSampler:
         return Layout(order_I, start_I, np.concatenate([none, left_N]), np.concatenate([begun_N, none]))
 
     def _positions(self, layout: Layout, epoch: int, round_: int, inside: int) -> Ints:
-        """One position of every row (N,)."""
+        """Return one position per row (N,)."""
         steps, row_N = self.full_epoch_steps, np.arange(self.pairs_per_step)
         key = derive_seed(self.seed, "places", epoch, round_)
         shared = keyed_permutation(np.array([inside]), np.array([steps]), np.array([self.pairs_per_step]), key)[0]
@@ -136,8 +138,8 @@ class PairSampler:
 
 
 def steps_of(images_I: Ints, pairs_per_step: int) -> int:
-    """Batches in an epoch: the largest T with sum(min(images, T)) >= T * N, at least 1. That is M // N where no
-    identity has more images than there are batches."""
+    """Return the number of batches in an epoch: the largest T with sum(min(images, T)) >= T * N, at least 1. It is M //
+    N if no identity has more than M // N images."""
     low, high = 1, max(1, int(images_I.sum()) // pairs_per_step)
     while low < high:
         middle = (low + high + 1) // 2
@@ -147,10 +149,11 @@ def steps_of(images_I: Ints, pairs_per_step: int) -> int:
 
 
 def keyed_permutation(index_N: np.ndarray, size_N: np.ndarray, word_N: np.ndarray, key: int) -> Ints:
-    """Row n: where index_N[n] goes in a permutation of range(size_N[n]) that (key, word_N[n]) names.
+    """Return for each row n the image of index_N[n] under a permutation of range(size_N[n]) that (key, word_N[n])
+    selects.
 
-    A four-round Feistel network over the next power of four, walked until inside the range (cycle walking), so it
-    is a bijection without a stored permutation."""
+    It is a four-round Feistel network over the next power of four, repeated until the value is inside the range (cycle
+    walking). This is a bijection that needs no stored permutation."""
     bits_N = np.maximum(1, -(-np.ceil(np.log2(np.maximum(size_N, 2))).astype(np.int64) // 2)).astype(np.uint64)
     mask_N = (np.uint64(1) << bits_N) - np.uint64(1)
     value_N, word_N = index_N.astype(np.uint64), word_N.astype(np.uint64)
@@ -166,7 +169,7 @@ def keyed_permutation(index_N: np.ndarray, size_N: np.ndarray, word_N: np.ndarra
 
 
 def _mix(x_N: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser: 64 bits in, 64 well-mixed bits out."""
+    """The finaliser of SplitMix64, a bijection that mixes 64 bits."""
     with np.errstate(over="ignore"):
         x_N = (x_N ^ (x_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x_N = (x_N ^ (x_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

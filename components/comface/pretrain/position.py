@@ -1,4 +1,4 @@
-"""Where a training stands: what a checkpoint holds beside network and optimiser."""
+"""The progress of a training: the part of a checkpoint apart from network and optimiser."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 
 @dataclass
 class Sums:
-    """Running sums of an epoch, so that a resumed epoch reports what an uninterrupted one does."""
+    """Running sums of the losses in an epoch. They are saved, so that a resumed epoch reports the same means."""
 
     steps: int = 0
     inter: float = 0.0
     intra: float = 0.0
 
     def means(self) -> dict[str, float | None]:
-        """Of each loss; None for one that is not learned."""
+        """Return the mean of each loss; None if it is not used."""
         steps = max(1, self.steps)
         return {"loss_inter": self.inter / steps or None, "loss_intra": self.intra / steps or None}
 
 
 @dataclass
 class Position:
-    """`epoch` is under way (counted from 1), `step` of its steps are done; `curve` has a record per epoch before it."""
+    """The current `epoch` (from 1), the number `step` of its finished steps, and `curve`, a record per finished
+    epoch."""
 
     steps_per_epoch: int
     epoch: int = 1
@@ -32,7 +33,7 @@ class Position:
 
     @property
     def steps_done(self) -> int:
-        """Of all epochs."""
+        """Number of finished steps in all epochs."""
         return (self.epoch - 1) * self.steps_per_epoch + self.step
 
     def end_step(self, inter: float, intra: float) -> None:

@@ -1,7 +1,7 @@
-"""The processes of one training: plain Python is one, `torchrun` (alone, or inside a PyTorchJob) makes several.
+"""The processes of one training: one under plain Python, several under `torchrun` (locally or in a PyTorchJob).
 
-The only reader of torchrun's environment variables (RANK, LOCAL_RANK, LOCAL_WORLD_SIZE; WORLD_SIZE
-decides the artifact's address too, in draft.py).
+Only this module reads torchrun's environment variables RANK, LOCAL_RANK and LOCAL_WORLD_SIZE. WORLD_SIZE is read in
+draft.py too, because it affects the artifact's address.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Processes:
     count: int
     device: torch.device
     local_rank: int = 0
-    """Place among the processes of its node."""
+    """Index among the processes of the node."""
     local_count: int = 1
-    """How many processes its node has."""
+    """Number of processes of the node."""
 
     @property
     def first(self) -> bool:
@@ -31,14 +31,14 @@ class Processes:
 
     @property
     def share(self) -> slice:
-        """This process's pairs of a batch: every count-th one from rank on."""
+        """The pairs of a batch that belong to this process: every `count`-th pair, starting at `rank`."""
         return slice(self.rank, None, self.count)
 
     def gather_views(self, z_2ND: Tensor) -> Tensor:
-        """All processes' z in the order of equation (1): first views of all, then second views of all.
+        """Gather z of all processes in the order of equation (1): the first views of all, then the second views of all.
 
-        Gradients flow into this process's own rows only; times `count`, since DistributedDataParallel averages, their
-        sum over processes is the gradient of the whole batch's loss."""
+        Gradients flow into the rows of this process only. DistributedDataParallel averages the gradients, so the loss
+        must be multiplied by `count` to give the gradient of the loss of the whole batch."""
         if self.count == 1:
             return z_2ND
         parts = [torch.empty_like(z_2ND) for _ in range(self.count)]
@@ -48,7 +48,7 @@ class Processes:
         return torch.cat([h[0] for h in halves] + [h[1] for h in halves])
 
     def agree(self, flag: bool) -> bool:
-        """True on every process when it is true on any (a signal may reach only one of them)."""
+        """Return True on every process if `flag` is true on any (a signal may reach only one of them)."""
         if self.count == 1:
             return flag
         word = torch.tensor(float(flag), device=self.device)
@@ -56,7 +56,7 @@ class Processes:
         return bool(word.item())
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a scalar over all processes, the same on each of them."""
+        """Return the mean of a scalar over all processes."""
         if self.count == 1:
             return value
         total = value.detach().clone()
@@ -70,7 +70,7 @@ class Processes:
 
 @contextmanager
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
-    """This process's place among its peers; joins them under torchrun, and leaves them at the end."""
+    """Join the process group under torchrun, yield this process's ranks, and leave the group at the end."""
     count, rank = int(environment.get("WORLD_SIZE", "1")), int(environment.get("RANK", "0"))
     local_rank = int(environment.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()

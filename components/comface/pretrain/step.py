@@ -1,10 +1,10 @@
-"""Pretrain: learn f, g and l from shards of tracks (sections 3.2, 3.3, 4.1).
+"""Pretrain: trains f, g and l on shards of tracks (sections 3.2, 3.3 and 4.1).
 
 In: an artifact of kind `shards`. Out: an artifact of kind `backbone`: `model.safetensors` (keys `backbone.*` and
-`head.*`), `curve.json`, `curve.png`. Runs under plain Python and under `torchrun`; a training that was killed resumes
-from its last checkpoint and ends with the same bits.
+`head.*`), `curve.json`, `curve.png`. It runs under plain Python and under `torchrun`. A training that was killed
+resumes from its last checkpoint and ends with identical bits.
 
-`train` is the whole training, read from top to bottom; what it calls stands below it, or in a file of its name.
+`train` is the whole training from top to bottom. The functions that it calls are below it or in modules of their names.
 
 Legend: N pairs of this process, P projection width.
 """
@@ -45,17 +45,18 @@ from comface.store import Store
 logger = logging.getLogger(__name__)
 
 AGREE_EVERY = 10
-"""Steps between two looks, together, whether one process was asked to stop: each look waits for the slowest process."""
+"""Steps between two checks by all processes whether one was asked to stop. Each check waits for the slowest process."""
 WARM_UP = 0.05
-"""Share of all steps in which the rate rises to the configured one, before its cosine decay."""
+"""Share of all steps during which the learning rate rises to its configured value, before the cosine decay."""
 
 
 def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path) -> Artifact:
-    """Train, or find trained, the backbone. `cache` holds local copies of shards from an s3:// store.
+    """Publish the `backbone` artifact, or return it if it exists. `cache`: folder for local copies of shards from an s3://
+    store.
 
-    Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError when the shards hold too
-    few identities for a batch; DataError when the loss is no longer finite or data are damaged; TryAgain when a loader
-    process was killed."""
+    Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError if the shards have too few
+    identities for a batch; DataError if the loss is not finite or data are damaged; TryAgain if a loader process was
+    killed."""
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
@@ -71,13 +72,13 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
 def train(
     config: PretrainConfig, shards: Artifact, store: Store, cache: Path, processes: Processes, stop: StopRequests
 ) -> tuple[ComFace, Position]:
-    """The trained network, and where the training stands then, with its curve. `store` keeps the checkpoints."""
-    # Data: the pairs of every step, of which each process takes its share; the same held-out pairs after each epoch.
+    """Train, and return the network and the final position with its curve. `store`: the location of the checkpoints."""
+    # Data: the pairs of every step (each process takes its share), and the same held-out pairs after each epoch.
     pairs = training_pairs(shards, config, cache, processes)
     held_out = held_out_pairs(shards, config, cache)
     check_shared_memory(config.loader_workers, processes, config.pairs_per_step, pairs.reader.image_size_px)
 
-    # Networks f, g and l, and their optimiser: as the seed makes them, or as the last checkpoint holds them.
+    # Networks f, g and l, and their optimiser: initialised from the seed, or restored from the last checkpoint.
     network = build_network(config, pairs.sampler.s_max)
     network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(network, config)
@@ -86,7 +87,7 @@ def train(
     at = checkpoints.resume(pairs.steps_per_epoch)
     parallel = _in_parallel(network, config, processes)
 
-    # Epochs: steps, with a checkpoint from time to time; then validation and a checkpoint.
+    # Each epoch: steps with periodic checkpoints, then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
     with closing(batches(pairs, items, config.loader_workers)) as read:
         feed = gauges.waiting(_saved_when_stopped(stop.stoppable(read), checkpoints, at))
@@ -119,8 +120,8 @@ def train_step(
     processes: Processes,
     at: Position,
 ) -> tuple[float, float]:
-    """One step, on this process's pairs. Gives L_inter, of all pairs, and L_intra, its mean over the processes; 0 for
-    one that is not learned. `network`: ComFace, alone or wrapped for several processes."""
+    """Do one step on this process's pairs. Returns (L_inter over all pairs, mean of L_intra over the processes); 0 for
+    a loss that is not used. `network`: ComFace, or its wrapper for several processes."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, at) * group["factor"]
     draw = torch.Generator().manual_seed(derive_seed(config.seed, "views", at.epoch, at.step))
@@ -134,30 +135,30 @@ def train_step(
 
 
 def learning_rate(config: PretrainConfig, at: Position) -> float:
-    """The rate of the next step: constant and halved from `halve_at_epoch` on (section 4.1), or a cosine to zero after
-    a warm-up."""
+    """Return the learning rate of the next step: constant, then halved from `halve_at_epoch` on (section 4.1); or
+    cosine decay to zero after a warm-up."""
     if not config.cosine:
         halved = config.halve_at_epoch is not None and at.epoch >= config.halve_at_epoch
         return config.learning_rate * (0.5 if halved else 1.0)
     done = at.steps_done / (config.epochs * at.steps_per_epoch)
-    warm = min(1.0, (done + 1e-9) / WARM_UP)  # above zero at the first step too
+    warm = min(1.0, (done + 1e-9) / WARM_UP)  # positive at the first step too
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def build_network(config: PretrainConfig, s_max: float) -> ComFace:
-    """f, g and l with random weights, a function of the seed. `s_max`: the widest change that a track shows."""
+    """Build f, g and l with random weights from the seed. `s_max`: the largest change within a track."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))  # torch takes 63 bits
         network = ComFace(config.backbone, config.projection_hidden, config.projection_width)
     if config.learning != "inter":
-        # l starts at the mean change of the first epoch (two uniform alphas are a third of their range apart): else
-        # its bias spends the first epochs on finding that.
+        # l starts at the mean change of the first epoch (the mean distance of two uniform alphas is a third of their
+        # range). Otherwise the bias needs the first epochs to reach it.
         nn.init.constant_(network.head.linear.bias, s_max / 3 if config.target == "absolute" else 0.0)
     return network
 
 
 def build_optimizer(network: ComFace, config: PretrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW. `factor`: by what a group's rate is multiplied; l may learn faster than f and g."""
+    """Build Adam or AdamW. `factor`: multiplier of a group's learning rate, so that l can learn faster than f and g."""
     groups = [
         {"params": [*network.backbone.parameters(), *network.projection.parameters()], "factor": 1.0},
         {"params": [*network.head.parameters()], "factor": config.head_rate_factor},
@@ -167,8 +168,8 @@ def build_optimizer(network: ComFace, config: PretrainConfig) -> torch.optim.Opt
 
 
 def _in_parallel(network: ComFace, config: PretrainConfig, processes: Processes) -> nn.Module:
-    """`network`, whose gradients are averaged over the processes. Where one loss is left out, g or l has no gradient;
-    statistics of BatchNorm stay those of each process."""
+    """Wrap `network` so that gradients are averaged over the processes. If one loss is not used, g or l has no
+    gradient. Each process keeps its own BatchNorm statistics."""
     if processes.count == 1:
         return network
     unused = config.learning != "both"
@@ -176,14 +177,14 @@ def _in_parallel(network: ComFace, config: PretrainConfig, processes: Processes)
 
 
 def _epoch(feed: Iterator[Batch], what: str, at: Position, processes: Processes) -> Iterator[Batch]:
-    """The rest of an epoch's batches; the first process shows how far it is."""
+    """Yield the remaining batches of an epoch; the first process shows progress."""
     left = at.steps_per_epoch - at.step
     rest = itertools.islice(feed, left)
     return shown(rest, what, total=left, unit="step") if processes.first else rest
 
 
 def _saved_when_stopped(feed: Iterator[Batch], checkpoints: Checkpoints, at: Position) -> Iterator[Batch]:
-    """`feed`; where a request to stop ends the wait for data, the training is saved before it ends."""
+    """Yield from `feed`. If a request to stop ends the wait for data, save a checkpoint and raise Preempted."""
     try:
         yield from feed
     except StopRequested:
@@ -200,7 +201,7 @@ def _check_finite(at: Position, gauges: Gauges) -> None:
     if not math.isfinite(at.sums.inter + at.sums.intra):
         gauges.diverged()
         raise DataError(
-            f"The loss is not finite at epoch {at.epoch}, step {at.step - 1}; lower pretrain.learning_rate or look at "
+            f"The loss is not finite at epoch {at.epoch}, step {at.step - 1}; lower pretrain.learning_rate, or check "
             "the shards. The last checkpoint is kept."
         )
 

@@ -1,4 +1,4 @@
-"""Requests to stop a training: SIGTERM and SIGINT are noted, and the training ends where it can save its state."""
+"""Requests to stop a training: SIGTERM and SIGINT are recorded, and the training ends when it can save its state."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 WAIT_S = 10.0
-"""How long after a request to stop a process may still wait for data."""
+"""Seconds after a request to stop during which a process may still wait for data."""
 
 
 class StopRequested(BaseException):
-    """Raised in the middle of a wait, so no handler of errors may take it for one."""
+    """Raised while waiting for data. A BaseException, so that no error handler catches it."""
 
 
 class StopRequests:
-    """Whether SIGTERM or SIGINT has arrived. All processes stop together, after a step. One that waits for data longer
-    than WAIT_S after the request stops alone: there may be no further step. A second SIGINT interrupts at once."""
+    """Records whether SIGTERM or SIGINT has arrived. All processes stop together after a step. A process that waits for
+    data longer than WAIT_S after the request stops alone, because there may be no further step. A second SIGINT
+    interrupts immediately."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -42,7 +43,7 @@ class StopRequests:
             self._waiting = False
 
     def stoppable(self, feed: Iterator[T]) -> Iterator[T]:
-        """`feed`; a request to stop also ends the wait for data that do not come, with StopRequested."""
+        """Yield from `feed`. Raises StopRequested if no data arrive within WAIT_S after a request to stop."""
         while True:
             try:
                 with self.waiting():

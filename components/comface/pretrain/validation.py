@@ -1,4 +1,4 @@
-"""Validation after each epoch, on pairs of held-out identities: losses, how well d follows the change, retrieval.
+"""Validation after each epoch on pairs of held-out identities: losses, correlation and error of d, retrieval.
 
 Legend: N pairs of a batch, V pairs of all batches, D feature width.
 """
@@ -19,16 +19,16 @@ from comface.pretrain.objective import losses_of, to_device
 from comface.pretrain.processes import Processes
 from comface.seeds import derive_seed
 
-AS_IT_IS = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, saturation=0, hue=0, grayscale=0)
-"""The view that transfer shows."""
+UNCHANGED = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, saturation=0, hue=0, grayscale=0)
+"""No augmentation, as in transfer."""
 
 
 @torch.no_grad()
 def validate(
     network: ComFace, batches: Iterable[Batch], config: PretrainConfig, device: torch.device
 ) -> dict[str, Any]:
-    """`loss_inter`, `loss_intra`; `corr` and `mae` of the estimated change; `top1`: the share of x that find their y.
-    None where that is not learned. The first process alone validates."""
+    """Return `loss_inter` and `loss_intra`, `corr` and `mae` of the estimated change, and `top1`, the share of x whose
+    nearest y is their own. A value is None if its loss is not used. Only the first process validates."""
     network.eval()
     alone = Processes(0, 1, device)
     estimated, true, inter_sum, hits, rows = list[Tensor](), list[Tensor](), 0.0, 0, 0
@@ -60,11 +60,12 @@ def _of_changes(d_V: Tensor, change_V: Tensor) -> dict[str, Any]:
 
 
 def _own_found(backbone: nn.Module, batch: Batch, config: PretrainConfig, device: torch.device) -> int:
-    """How many x find their own y (another alpha of the same identity) among all y of the batch, by cosine of h."""
+    """Return the number of x whose nearest y in the batch, by cosine of h, is their own (same identity, other
+    alpha)."""
 
     def unit_features(images_NHWC: Tensor) -> Tensor:
         x_NCHW = to_device(images_NHWC, device)
-        seen = augment(x_NCHW, config.image_size_px, AS_IT_IS, torch.Generator(), config.view_share)
+        seen = augment(x_NCHW, config.image_size_px, UNCHANGED, torch.Generator(), config.view_share)
         return nn.functional.normalize(backbone(seen), dim=1)
 
     h_x_ND, h_y_ND = unit_features(batch.x_NHWC), unit_features(batch.y_NHWC)
@@ -72,7 +73,7 @@ def _own_found(backbone: nn.Module, batch: Batch, config: PretrainConfig, device
 
 
 def describe(record: dict[str, Any]) -> str:
-    """One line for a log of an epoch's record: its losses and what the held-out identities say."""
+    """Return one line for the log with the losses and held-out metrics of an epoch."""
     validation = record["validation"]
     values = {
         "L_inter": record["loss_inter"], "L_intra": record["loss_intra"], "held-out corr": validation["corr"],

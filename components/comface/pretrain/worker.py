@@ -1,8 +1,8 @@
 """One process of a pre-training job, started by torchrun: `torchrun -m comface.pretrain.worker PLAN SHARDS`.
 
-In: the plan and the shards' URI as arguments, credentials in the environment. Out: the published backbone (rank 0); or
-the exit code of errors.py, and in the file `--told` the sentence and code of the first process that failed: torchrun
-itself always ends with 1.
+In: the plan and the URI of the shards as arguments, credentials in the environment. Out: the published backbone (rank
+0). On failure: the exit code of errors.py, and in the file `--told` the message and code of the first process that
+failed, because torchrun itself always ends with 1.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="comface.pretrain.worker", description=__doc__)
     parser.add_argument("plan", help="the plan of the pretrain step")
     parser.add_argument("shards", help="URI of the shards")
-    parser.add_argument("--result", required=True, help="URI where the backbone has to be published")
-    parser.add_argument("--told", type=Path, required=True, help="file for the sentence of the process that fails")
+    parser.add_argument("--result", required=True, help="URI at which the backbone must be published")
+    parser.add_argument(
+        "--told", type=Path, required=True, help="output file for the error message of the first process that fails"
+    )
     given = parser.parse_args(arguments)
 
     def work(store: Store, planned: PretrainPlan) -> None:
@@ -50,21 +52,21 @@ def _train(store: Store, config: PretrainConfig, shards: str, result: str) -> No
     if (asked := process_count(config, {})) != (running := process_count(config)):
         raise ConfigurationError(
             f"The job has {running} processes, but pretrain.nodes ({config.nodes}) and pretrain.gpus_per_node "
-            f"({config.gpus_per_node}) ask for {asked}; start as many, or change these fields."
+            f"({config.gpus_per_node}) ask for {asked}; start {asked}, or change these fields."
         )
     if (own := draft_backbone(store, config, source).uri) != result:
         raise ConfigurationError(
-            f"This process would make {own}, but its launcher waits for {result}: they run different code; use one "
-            "image for both (pretrain.job.image)."
+            f"This process would publish {own}, but its launcher waits for {result}: they run different code; use the "
+            "same image for both (pretrain.job.image)."
         )
-    from comface.pretrain.step import pretrain  # torch: not before execute() has said how its threads wait
+    from comface.pretrain.step import pretrain  # imports torch; execute() must set how its threads wait first
 
     pretrain(store, config, source, cache_folder())
 
 
 def tell(path: Path, error: ComfaceError) -> None:
-    """The first to fail tells why; its peers end because of it, and are silent. A place that cannot be written is no
-    reason to hide the error itself."""
+    """Write the error of the first process that fails. Other processes fail as a consequence and write nothing. If the
+    file cannot be written, the error itself is still raised."""
     if is_silent(path):
         with contextlib.suppress(OSError):
             path.write_text(last_words(error), encoding="utf-8")
@@ -75,7 +77,7 @@ def is_silent(path: Path) -> bool:
 
 
 def _tell_record(path: Path, plan: str, code: object) -> None:
-    """A process that ends at once with what an earlier attempt found (execution.py) tells the same."""
+    """Write the recorded error of an earlier attempt, with which this process ended immediately (execution.py)."""
     with contextlib.suppress(ComfaceError):
         store, place = open_place(plan)
         if is_silent(path) and place.run:

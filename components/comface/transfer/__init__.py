@@ -1,1 +1,1 @@
-"""Transfer (section 3.4, 4.2): data sets of photos to changes estimated by a backbone and a change head."""
+"""Transfer (sections 3.4 and 4.2): estimates changes between photos of a data set with a backbone and a change head."""

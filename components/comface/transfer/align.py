@@ -1,13 +1,15 @@
-"""The faces of a data set, found and aligned once for all tasks and methods.
+"""Detects and aligns the faces of a data set once for all tasks and methods.
 
-In: a data set in its layout. Out: an artifact `faces`:
+In: a data set in one of the layouts. Out: an artifact `faces`:
 
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.detection)
     photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels)
 
-Photos without a usable face are counted by reason and left out, as is what the data set's reader leaves out. Landmarks
-that a data set ships are used as they are.
-These may be photos of patients: only counts are logged or recorded besides the rows themselves.
+Photos without a usable face are excluded and counted by reason, as are files that the data set's reader excludes. If a
+data set includes landmarks, they are used instead of face detection. The photos may show patients: apart from the rows
+themselves, only counts are logged or recorded.
+
+Legend: N faces, S side length, C = 3 channels, H, W height and width of a photo, P points.
 """
 
 from __future__ import annotations
@@ -42,13 +44,14 @@ from comface.store import Store
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Raised when the same data set gives other faces, labels or rows, by this module or by datasets/."""
+"""Raise it when a change here or in datasets/ gives other faces, labels or rows for the same data set."""
 
 
 def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact | None = None) -> Artifact:
-    """The faces of the data set called `name`, which lies at `source.uri` or is the artifact `dataset` (a rehearsal).
+    """Publish the `faces` artifact of the data set `name`, or return it if it exists. The data set is at `source.uri`,
+    or is the artifact `dataset` (a rehearsal).
 
-    Raises DataError for a data set that cannot be trusted, or in which no face is found at all."""
+    Raises DataError if the data set is invalid or no face is found in it."""
     layout = layout_called(source.layout)
     address = source.model_dump(mode="json", exclude={"uri"}) | {"dataset": name, "files_sha256": finder_files()}
     address |= layout.decided_by()
@@ -70,7 +73,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     draft.write("faces.npy", array_bytes(faces_NSSC))
     draft.write_json("photos.json", [_row(*each) for each in zip(found, faces_NSSC, strict=True)])
     rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
-    logger.info(f"{len(found):,} of {counted(len(photos), 'photo')} of {name} have a face that can be used")
+    logger.info(f"{len(found):,} of {counted(len(photos), 'photo')} of {name} have a usable face")
     facts = FacesFacts(
         dataset=name,
         layout=source.layout,
@@ -88,8 +91,8 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
 
 
 def _copies(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], layout: Layout, place: str) -> list[str]:
-    """Sentences about photos that may be one. Raises DataError for equal ones under two subjects or labels. Frames of a
-    video may stand still."""
+    """Return remarks about photos that may be copies. Raises DataError if two subjects or labels have the same picture.
+    Frames of a video are not checked, because consecutive frames can be identical."""
     if layout.video:
         return []
     check_pixels(photos, faces_NSSC, layout.patients, place)
@@ -104,29 +107,33 @@ def _aligned(
     missed: Counter[str] = Counter()
     read = pictures(photos, hidden=layout_called(source.layout).patients)
     for photo, image_HW3 in shown(read, f"aligning faces of {name}", len(photos), "photo"):
-        if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker had lost the face
+        if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker lost the face
             photo = dataclasses.replace(photo, eyes=())
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
             found.append(photo)
             faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px))
     if not found:
-        raise DataError(f"No face was found in any of the {len(photos)} photos of '{name}'; check what lies there.")
+        raise DataError(
+            f"No face was found in any of the {len(photos):,} photos of '{name}'; check the photos and the `uri`."
+        )
     return found, np.stack(faces), missed
 
 
 def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
     try:
         if not _lies_within(photo.eyes, image_HW3):
-            raise DataError("The landmarks of a face lie outside its photo; correct the data set's landmark file.")
+            raise DataError("The landmarks of a face are outside its photo; correct the data set's landmark file.")
         return align(image_HW3, points_P2, size_px)
-    except DataError as error:  # landmarks that a data set ships; those of patients' layouts are found
+    except (
+        DataError
+    ) as error:  # only data sets with their own landmarks, none of which are of patients, so the file can be named
         frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
         raise DataError(f"A face of '{photo.path.name}'{frame} cannot be aligned: {error}") from None
 
 
 def _lies_within(eyes: tuple[tuple[float, float], ...], image_HW3: NDArray[np.uint8]) -> bool:
-    """Whether landmarks that a data set ships lie in the picture; true where there are none."""
+    """Whether all landmarks are inside the picture; true if there are none."""
     height, width = image_HW3.shape[:2]
     return all(0 <= x <= width and 0 <= y <= height for x, y in eyes)
 

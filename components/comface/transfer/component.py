@@ -1,4 +1,4 @@
-"""The typed KFP faces of transfer: faces of each data set found and aligned once, then one transfer per item."""
+"""The KFP components of transfer: align the faces of each data set once, then run one transfer per item."""
 
 from kfp import dsl
 
@@ -7,7 +7,8 @@ from comface.execution.container_image import GPU_IMAGE, IMAGE
 
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
-    """Find and align the faces of one data set (without a URI: of its rehearsal); returns the key of its `faces`."""
+    """Detect and align the faces of one data set (or its rehearsal if it has no URI). Returns the key of its
+    `faces`."""
     from comface.transfer.from_plan import align_faces
 
     return align_faces(plan, summary.path)
@@ -15,7 +16,7 @@ def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 def complete(items: str, faces: list, backbone: str) -> list:
-    """Give each planned transfer just the faces and the backbone that it reads; returns their keys."""
+    """Add to each planned transfer the faces and the backbone that it reads. Returns the keys of the plans."""
     from comface.transfer.from_plan import complete_items
 
     return complete_items(items, faces, backbone)
@@ -23,7 +24,7 @@ def complete(items: str, faces: list, backbone: str) -> list:
 
 @dsl.component(base_image=GPU_IMAGE, packages_to_install=[], install_kfp_package=False)
 def transfer(plan: str, item: str, metrics: dsl.Output[dsl.Metrics]) -> str:
-    """Evaluate one method on one task in one mode; returns the key of its `transfer` artifact."""
+    """Evaluate one method on one task in one mode. Returns the key of its `transfer` artifact."""
     from comface.artifacts.plans import item_of
     from comface.transfer.from_plan import transfer_item
 

@@ -1,4 +1,4 @@
-"""The section `transfer`: tasks, methods, folds and both ways of evaluation (sections 3.4 and 4.2)."""
+"""The section `transfer`: tasks, methods, folds and the two evaluation modes (sections 3.4 and 4.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TransferConfig(UntrainedConfig):
     methods: Annotated[tuple[MethodName, ...], Once] = Field(
         default=tuple(METHODS),
         min_length=1,
-        description="the compared methods: comface and its competitors (docs/reproduction.md)",
+        description="methods to compare: comface and other methods (docs/reproduction.md)",
     )
     modes: Annotated[tuple[Mode, ...], Once] = Field(
         default=("linear", "finetune"),
@@ -34,25 +34,33 @@ class TransferConfig(UntrainedConfig):
     )
     folds: int = Field(default=4, ge=2, le=100, description="cross-validation folds by subject")
     validation_fraction: float = Field(
-        default=0.1, ge=0.001, lt=0.5, description="share of the training subjects that validate (section 4.1: 10 %)"
+        default=0.1,
+        ge=0.001,
+        lt=0.5,
+        description="share of the training subjects used for validation (section 4.1: 10 %)",
     )
     validation_turns: int = Field(
         default=1,
         ge=1,
         le=100,
-        description="linear evaluation: number of groups of training subjects that validate in turn; 1: only the share "
-        "validation_fraction validates",
+        description="linear evaluation: number of groups of training subjects that are used for validation in turn; 1: "
+        "only the share validation_fraction is used for validation",
     )
-    pairs_per_subject: int = Field(default=200, ge=1, le=100_000, description="random pairs drawn within a subject")
+    pairs_per_subject: int = Field(
+        default=200, ge=1, le=100_000, description="number of random pairs drawn per subject"
+    )
     head: Literal["fresh", "transferred"] = Field(
         default="transferred",
-        description="start of the head in fine-tuning; transferred: the pre-trained l, as in the paper (or a new head, "
+        description="initial head in fine-tuning; transferred: the pre-trained l, as in the paper (or a new head, "
         "if the method has none); fresh: a new head",
     )
     antisymmetric: bool = Field(
         default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper; adds .01-.06 to the correlation"
     )
-    epochs: Small = Field(default=30, description="longest fine-tuning; it stops early on the validation subjects")
+    epochs: Small = Field(
+        default=30,
+        description="maximum number of epochs of fine-tuning, with early stopping on the validation subjects",
+    )
     batch_pairs: int = Field(default=64, ge=1, le=4096, description="pairs per step of fine-tuning")
     backbone_rate: float = Field(
         default=1e-4, ge=1e-12, le=100, description="learning rate (Adam) of the backbone f in fine-tuning"

@@ -1,7 +1,7 @@
-"""Features of all faces of a data set under one method, made once and shared by its tasks.
+"""Computes the features of all faces of a data set with one method, once for all tasks.
 
-In: a `faces` artifact and a method's weights. Out: an artifact `features` with features.npy, float32 (N,D). Where
-that is already published nothing heavy is imported: linear evaluation then runs without torch.
+In: a `faces` artifact and the weights of a method. Out: an artifact `features` with features.npy, float32 (N,D) (N
+faces, D feature width). If the artifact exists, torch is not imported, so linear evaluation runs without torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def features(store: Store, method: str, faces: Artifact, sources: Sources) -> Artifact:
-    """Those of `faces`, made or found made."""
+    """Publish the features of `faces`, or return them if they exist. Raises DataError if a feature is not finite."""
     made, inputs = method_called(method).inputs(sources)
     draft = Draft(store, "features", {"method": method} | made, {"faces": faces} | inputs, {"methods": REVISION})
     return draft.published() or _make(draft, method, faces, sources)
@@ -44,7 +44,9 @@ def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artif
     logger.info(f"features of {method}: {what}, {where}")
     h_ND = encode(encoder, images_NSSC, device)
     if not np.isfinite(h_ND).all():
-        raise DataError(f"The method '{method}' gives features that are not finite; its weights are damaged.")
+        raise DataError(
+            f"The method '{method}' returns features that are not finite: its weights are damaged; get them again."
+        )
     draft.write("features.npy", array_bytes(h_ND))
     return draft.publish(
         {

@@ -1,12 +1,13 @@
-"""Fine-tuning (section 3.4): backbone f and head l trained together on L_task, the squared error of the change.
+"""Fine-tuning (section 3.4): trains backbone f and head l together on L_task, the squared error of the change.
 
-In: an encoder, faces, pairs to train and to validate on. Out: the network of the epoch with the least validation error;
-or, of all subjects, the network after a given number of epochs. Choices where the paper is silent: Adam, with a higher
-rate for the head; both photos of a pair are mirrored together at random; the change is scaled to unit spread while
-training; BatchNorm trains with the statistics of the batch (both photos in one forward pass) and is evaluated with its
-running ones; training stops after PATIENCE epochs without a better validation error. A transferred head (the paper's)
-is first rescaled so that its estimates spread like the changes to be learned, since it was fitted to |dalpha|; a method
-that brings no head, or one whose estimates do not vary on the training pairs, starts with a fresh one.
+In: an encoder, faces, training and validation pairs. Out: the network of the epoch with the lowest validation error;
+or, when trained on all subjects, the network after a given number of epochs. The paper leaves these choices open: Adam
+with a higher learning rate for the head; both photos of a pair are randomly mirrored together; changes are scaled to
+unit standard deviation in training; BatchNorm uses the batch statistics in training (both photos in one forward pass)
+and its running statistics in evaluation; early stopping after PATIENCE epochs without a lower validation error. A
+transferred head (as in the paper) is first rescaled so that its estimates have the spread of the target changes,
+because it was fitted to |dalpha|. Training starts with a new head if the method has none or its estimates do not vary
+on the training pairs.
 
 Legend: P pairs, N photos, S side length.
 """
@@ -37,11 +38,12 @@ from comface.transfer.pairs import Pairs
 logger = logging.getLogger(__name__)
 
 PATIENCE = 6
+"""Epochs without a lower validation error before early stopping."""
 Floats = NDArray[np.float64]
 
 
 class ChangeNetwork(nn.Module):
-    """d = l(ReLU(f(y) - f(x))), times the spread of the changes it was trained on."""
+    """d = l(ReLU(f(y) - f(x))), multiplied by the standard deviation of the training changes."""
 
     def __init__(self, backbone: nn.Module, head: ChangeHead, spread: float) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class ChangeNetwork(nn.Module):
 
 
 class Batches:
-    """Pairs of faces as the network takes them."""
+    """Converts pairs of faces to the network's input."""
 
     def __init__(
         self,
@@ -82,15 +84,15 @@ class Batches:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A trained network, the epoch (from 1) it is taken from, and the head it began with."""
+    """A trained network, its epoch (from 1), and its initial head ('transferred' or 'fresh')."""
 
     network: ChangeNetwork
     epoch: int
     head: str
 
     def tensors(self, antisymmetric: bool) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
-        """f, and l as a Head is kept: the same reader serves both modes. Weights of layers
-        are kept in half precision (half the size; estimates differ in the fourth digit), vectors as they are."""
+        """Return the tensors of f, and of l in the format of `Head`, which both modes share. Matrices and kernels are
+        stored in half precision (half the size; estimates differ in the fourth digit), vectors in full precision."""
         state = {f"backbone.{key}": value.cpu() for key, value in self.network.backbone.state_dict().items()}
         kept = {k: (v.half() if v.dim() > 1 else v).contiguous() for k, v in state.items()}
         linear = self.network.head.linear
@@ -107,7 +109,8 @@ def finetune(
     config: TransferConfig,
     words: tuple[object, ...],
 ) -> Finetuned:
-    """Trained until the validation error no longer falls. `words` name the run, for its seeds."""
+    """Train with early stopping on the validation error. `words` name the run and determine its seeds. Raises DataError
+    if training diverges."""
     change_P = data.pairs.change_P
     network, began, optimizer = _start(encoder, data, train_P, config, words)
     best_error, best_epoch, best_state = np.inf, 0, copy.deepcopy(network.state_dict())
@@ -131,7 +134,7 @@ def finetune(
 def finetune_all(
     encoder: Encoder, data: Batches, epochs: int, config: TransferConfig, words: tuple[object, ...]
 ) -> Finetuned:
-    """Trained on every pair for `epochs`; nobody validates."""
+    """Train on all pairs for `epochs` epochs, without validation. Raises DataError if training diverges."""
     all_P = np.arange(len(data.pairs.change_P))
     network, began, optimizer = _start(encoder, data, all_P, config, words)
     for epoch in range(1, epochs + 1):
@@ -146,7 +149,7 @@ def finetune_all(
 def _start(
     encoder: Encoder, data: Batches, train_P: NDArray[np.int64], config: TransferConfig, words: tuple[object, ...]
 ) -> tuple[ChangeNetwork, str, torch.optim.Optimizer]:
-    """The network before training, which head it has, and its optimizer."""
+    """Return the network before training, the name of its initial head, and the optimizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "head", *words))
         head = ChangeHead(encoder.width)
@@ -163,7 +166,7 @@ def _diverged(words: tuple[object, ...]) -> DataError:
 
 
 def predict(network: ChangeNetwork, data: Batches, which_P: NDArray[np.int64], config: TransferConfig) -> Floats:
-    """The estimated change of these pairs (P,), in the task's unit."""
+    """Estimate the changes (P,) of these pairs, in the task's unit."""
     network.eval()
     parts = [np.empty(0)]
     with torch.inference_mode():
@@ -183,7 +186,7 @@ def _train_epoch(
     network.train()
     for batch_P in _batches(order_P, config.batch_pairs):
         if len(batch_P) < 2:
-            continue  # BatchNorm has no statistics of one pair
+            continue  # BatchNorm needs at least two pairs
         x_PCSS, y_PCSS = data(batch_P)
         mirror_P = torch.from_numpy(rng.random(len(batch_P)) < 0.5).to(x_PCSS.device)[:, None, None, None]
         x_PCSS, y_PCSS = (torch.where(mirror_P, images.flip(3), images) for images in (x_PCSS, y_PCSS))
@@ -206,8 +209,9 @@ def _transfer_head(
     train_P: NDArray[np.int64],
     config: TransferConfig,
 ) -> bool:
-    """Put the pre-trained `head` in, scaled and shifted so that its estimates have the mean and unit spread of the
-    targets. False, and the network as it was, where there is none or its estimates do not vary."""
+    """Load the pre-trained `head`, scaled and shifted so that its estimates have the mean and the unit standard
+    deviation of the targets. Returns False and leaves the network unchanged if there is no head or its estimates do not
+    vary."""
     if not head:
         return False
     fresh = copy.deepcopy(network.head.state_dict())

@@ -1,6 +1,6 @@
-"""Cross-validation by subject (section 4.2): no subject is ever on two sides.
+"""Cross-validation by subject (section 4.2): each subject is in only one of training, validation and test set.
 
-In: the subjects, a seed. Out: folds of subjects to train on, to validate on (10 % of those) and to test on.
+In: the subjects, a seed. Out: folds with training, validation (10 % of the training subjects) and test subjects.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ class Fold:
 
 
 def subject_folds(subjects: Iterable[str], count: int, validation_fraction: float, seed: int) -> list[Fold]:
-    """`count` folds: every subject is tested exactly once. A function of the set of subjects and the seed alone."""
+    """Return `count` folds in which every subject is tested exactly once. They depend on the set of subjects and the
+    seed only. Raises DataError if there are fewer than max(count, 3) subjects."""
     ordered = sorted(set(subjects))
     if len(ordered) < max(count, 3):
         raise DataError(
             f"{count}-fold cross-validation needs {max(count, 3)} subjects with pairs of photos, but there are "
-            f"{len(ordered)}; add subjects, or set transfer.folds lower."
+            f"{len(ordered)}; add subjects, or lower transfer.folds."
         )
     numpy_rng(seed, "folds").shuffle(ordered)
     folds = []
@@ -40,10 +41,12 @@ def subject_folds(subjects: Iterable[str], count: int, validation_fraction: floa
 def hold_out(
     subjects: Iterable[str], fraction: float, seed: int, *words: object
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Subjects to train on and at least one to validate on."""
+    """Return training subjects and at least one validation subject. Raises DataError if there are fewer than two."""
     ordered = sorted(set(subjects))
     if len(ordered) < 2:
-        raise DataError(f"Training needs two subjects with pairs of photos, but there are {len(ordered)}; add some.")
+        raise DataError(
+            f"Training needs two subjects with pairs of photos, but there are {len(ordered)}; add subjects."
+        )
     numpy_rng(seed, "validation", *words).shuffle(ordered)
     count = max(1, round(fraction * len(ordered)))
     return tuple(sorted(ordered[count:])), tuple(sorted(ordered[:count]))

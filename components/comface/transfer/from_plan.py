@@ -1,4 +1,7 @@
-"""Align and transfer as components call them: a plan in, an artifact's URI and what the UI shows out."""
+"""Entry points of the components `align`, `complete` and `transfer`.
+
+In: a plan. Out: the key of an artifact in the run, and what the KFP UI displays.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class AlignPlan(Plan):
     dataset: str
     source: DataSource
     rehearse: RehearseConfig | None
-    """None: the data set has files of its own."""
+    """Settings of the rehearsal; None if the data set has a URI."""
 
     @property
     def item(self) -> str:
@@ -41,9 +44,9 @@ class TransferPlan(Plan):
     mode: Mode
     transfer: TransferConfig
     weights: str
-    """The weights location."""
+    """URI of the weights location."""
     weight_file: Sealed | None
-    """The method's, there."""
+    """The method's weight file in that location; None if it needs none."""
 
     @property
     def item(self) -> str:
@@ -51,7 +54,7 @@ class TransferPlan(Plan):
 
     @field_serializer("transfer")
     def _without_other_items(self, config: TransferConfig) -> dict[str, Any]:
-        """What else the run evaluates decides nothing here."""
+        """Leave out the other items of the run, because they do not affect this one."""
         return config.model_dump(mode="json", exclude={"tasks", "methods", "modes"})
 
 
@@ -63,11 +66,11 @@ class ItemsPlan(Plan):
 
 class CompletedPlan(TransferPlan):
     reads: dict[str, str]
-    """The artifacts that the transfer reads: `faces`, `train_faces`, `backbone`."""
+    """Role → artifact that the transfer reads; the roles are `faces`, `train_faces` and `backbone`."""
 
 
 def align_faces(plan: str, summary_path: str) -> str:
-    """Rehearses the data set first where its source names no place."""
+    """Align the faces of a data set; if it has no URI, generate its rehearsal first. Returns the key of `faces`."""
 
     def work(store: Store, planned: AlignPlan) -> str:
         from comface.datasets.rehearsal.step import rehearse
@@ -90,15 +93,15 @@ def _summary(name: str, facts: FacesFacts) -> str:
 
     kind = "rehearsal data set" if facts.rehearsal else "data set"
     lines = [
-        f"{kind} **{name}**: {facts.found:,} faces found, {facts.with_own_landmarks:,} by the data set's own "
-        f"landmarks; missed: {counted(facts.missed)}; left out: {counted(facts.left_out)}",
+        f"{kind} **{name}**: {facts.found:,} faces found, {facts.with_own_landmarks:,} of them by the data set's "
+        f"own landmarks; no usable face: {counted(facts.missed)}; excluded: {counted(facts.left_out)}",
         *facts.remarks,
     ]
     return "\n\n".join(lines) + "\n"
 
 
 def complete_items(items: str, faces: list[str], backbone: str) -> list[str]:
-    """The keys of all transfers' plans, which name the artifacts that each reads."""
+    """Return the keys of the completed plans of all transfers."""
 
     def work(store: Store, planned: ItemsPlan) -> list[str]:
         run = planned.run
@@ -110,7 +113,8 @@ def complete_items(items: str, faces: list[str], backbone: str) -> list[str]:
 
 
 def completed(items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone: str) -> list[CompletedPlan]:
-    """Plans of transfers, with what each reads of these faces and this backbone."""
+    """Add to each plan the artifacts that it reads. Raises ConfigurationError if the faces of a data set are
+    missing."""
     named = {each.facts_as(FacesFacts).dataset: each.pinned for each in faces}
     found = []
     for item in items:
@@ -119,7 +123,7 @@ def completed(items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone
         if lacking:
             raise ConfigurationError(
                 f"The task '{item.task}' reads the data set '{lacking[0]}', but no faces artifact of it was given; "
-                "align it, and pass what that gives."
+                "run align for this data set, and pass its faces."
             )
         reads = {role: named[name] for role, name in wanted.items() if name}
         if method(item.method).reads_backbone:
@@ -129,15 +133,14 @@ def completed(items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone
 
 
 def weight_file(planned: TransferPlan) -> Path | None:
-    """The method's weight file on this machine, as the plan has it; None for a method that reads none of the weights
-    location."""
+    """Return a local copy of the method's weight file; None if the method needs no file from the weights location."""
     if planned.weight_file is None:
         return None
     return fetched(open_store(planned.weights), planned.weight_file, cache_folder())
 
 
 def transfer_item(plan: str) -> tuple[str, dict[str, float | None]]:
-    """(URI of the result, figures for the UI)."""
+    """Return (key of the `transfer` artifact, metrics for the KFP UI)."""
 
     def work(store: Store, planned: CompletedPlan) -> tuple[str, dict[str, float | None]]:
         from comface.transfer.step import Item, transfer

@@ -1,7 +1,7 @@
-"""Pairs of photos of one person (section 4.2): drawn at random within a subject, half of them in each direction.
+"""Draws random pairs of photos of the same person (section 4.2), half of them in each direction.
 
-In: who is on each photo, the label, the phase. Out: pairs of photo positions. They are a function of the data, the
-task's name and the seed alone, so that every method sees the same pairs.
+In: subject, labels and phase of each photo. Out: pairs of photo positions. They depend on the data, the task's name and
+the seed only, so all methods get the same pairs.
 
 Legend: P pairs, N photos.
 """
@@ -19,12 +19,13 @@ from comface.errors import DataError
 from comface.seeds import numpy_rng
 
 ALL_PAIRS_BELOW = 1500
-"""Photos per subject and label up to which all pairs are listed before drawing (a million pairs, some 10 MB)."""
+"""Maximum number of photos per subject and label for which all pairs are listed before drawing (1 million pairs, about
+10 MB)."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pair p goes from photo x_P[p] to photo y_P[p]; its change is label(y) - label(x)."""
+    """Pair p consists of photo x_P[p] (before) and photo y_P[p] (after); its change is label(y) - label(x)."""
 
     subjects: tuple[str, ...]
     x_P: NDArray[np.int64]
@@ -32,7 +33,7 @@ class Pairs:
     change_P: NDArray[np.float64]
 
     def of(self, subjects: Sequence[str]) -> NDArray[np.int64]:
-        """Positions of the pairs of these subjects."""
+        """Return the positions of the pairs of these subjects."""
         wanted = set(subjects)
         return np.array([p for p, subject in enumerate(self.subjects) if subject in wanted], dtype=np.int64)
 
@@ -40,14 +41,14 @@ class Pairs:
 def draw_pairs(
     photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, min_change: float, seed: int, task: str
 ) -> Pairs:
-    """Pairs of every subject. `photos` are the rows of photos.json (subject, labels, phase); those without the label
-    take no part. An empty `label` is the only one that there is. Raises DataError when nobody has a pair,
-    or no pair a change."""
+    """Draw up to `per_subject` pairs of every subject. `photos`: the rows of photos.json (subject, labels, phase).
+    Photos without the label are ignored. If `label` is empty, the photos must have exactly one label. Raises DataError
+    if there is no pair, or if no pair has a change."""
     if not label:
         known = sorted({name for photo in photos for name in photo["labels"]})
         if len(known) != 1:
             raise DataError(
-                f"The task '{task}' names no label, and the photos have {', '.join(known)}; name one of them."
+                f"The task '{task}' has no label, and the photos have {', '.join(known)}; set one of them as its label."
             )
         (label,) = known
     by_subject: dict[str, list[int]] = {}
@@ -66,15 +67,15 @@ def draw_pairs(
         names += [subject] * len(pairs_P2)
     if not names:
         raise DataError(
-            f"No subject has two photos whose '{label}' can be compared for the task '{task}'; "
+            f"No subject has two photos with comparable values of '{label}' for the task '{task}'; "
             "add photos, or lower the task's min_change."
         )
     all_P2 = np.concatenate(chosen)
     change_P = label_N[all_P2[:, 1]] - label_N[all_P2[:, 0]]
     if not change_P.any():
         raise DataError(
-            f"The label '{label}' of the task '{task}' is the same on all photos of each subject; add photos between "
-            "which it changes."
+            f"The label '{label}' of the task '{task}' is the same on all photos of each subject; add photos "
+            "between which it changes."
         )
     return Pairs(tuple(names), all_P2[:, 0], all_P2[:, 1], change_P)
 
@@ -82,7 +83,7 @@ def draw_pairs(
 def _subject_pairs(
     label_N: NDArray[np.float64], phase_N: NDArray[np.str_], count: int, min_change: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Up to `count` different pairs (P,2), half of them rising and half falling."""
+    """Return up to `count` different pairs (P,2); the label rises in half of them and falls in the other half."""
     across = any(phase_N)
     if len(label_N) <= ALL_PAIRS_BELOW:
         candidates_P2 = np.column_stack(np.triu_indices(len(label_N), k=1))
@@ -101,7 +102,8 @@ def _rejection(
     across: bool,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """For long videos: draw, keep what is allowed and new; give up where allowed pairs are very rare."""
+    """Rejection sampling for long videos: draw pairs and keep new, allowed ones. Stops after 200 rounds, so it returns
+    fewer pairs if allowed pairs are very rare."""
     found: dict[tuple[int, int], None] = {}
     for _ in range(200):
         draws_P2 = np.sort(rng.integers(0, len(label_N), size=(max(count, 64), 2)), axis=1)
@@ -120,7 +122,7 @@ def _allowed(
     min_change: float,
     across: bool,
 ) -> NDArray[np.bool_]:
-    """Changes large enough; where photos were taken before and after something, one of each."""
+    """Whether the change is large enough and, if photos have phases (before and after), the phases differ."""
     x_P, y_P = pairs_P2.T
     large_P: NDArray[np.bool_] = np.abs(label_N[y_P] - label_N[x_P]) >= min_change
     allowed_P: NDArray[np.bool_] = large_P & (phase_N[x_P] != phase_N[y_P]) if across else large_P
@@ -128,7 +130,7 @@ def _allowed(
 
 
 def _balanced(pairs_P2: NDArray[np.int64], label_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Turn pairs round so that rising and falling ones take turns; a pair without change goes either way."""
+    """Swap photos so that rising and falling pairs alternate. A pair without change counts as rising."""
     pairs_P2 = pairs_P2.copy()
     rising_P = label_N[pairs_P2[:, 1]] >= label_N[pairs_P2[:, 0]]
     wanted_P = np.arange(len(pairs_P2)) % 2 == int(rng.integers(2))

@@ -1,10 +1,10 @@
-"""Linear evaluation: the head d = l(ReLU(h_y - h_x)) is fitted to frozen features (section 3.4, 4.2).
+"""Linear evaluation: fits the head d = l(ReLU(h_y - h_x)) to frozen features (sections 3.4 and 4.2).
 
-In: features and pairs. Out: a Head by closed-form ridge regression over that function class, its penalty chosen on the
-validation subjects. (Adam at 4e-4, the rate of pre-training, is far from converged after the same work.) Where few
-subjects validate, their choice is a lottery (two people of DISFA: AU6 from pixels .39 instead of .51); then groups
-of training subjects can take turns to validate.
-With `antisymmetric` l is fitted to the estimate (d(x,y) - d(y,x)) / 2.
+In: features and pairs. Out: a Head, fitted by closed-form ridge regression; the validation subjects determine the
+penalty. (Adam with the learning rate of pre-training, 4e-4, is far from convergence after the same computing time.)
+With few validation subjects the choice of the penalty is unreliable (two people of DISFA: correlation of AU6 from
+pixels .39 instead of .51); therefore groups of training subjects can be used for validation in turn. With
+`antisymmetric`, l is fitted to the estimate (d(x,y) - d(y,x)) / 2.
 
 Legend: P pairs, N photos, D feature width.
 """
@@ -24,16 +24,18 @@ from comface.networks.head import Head, rectified
 
 Floats = NDArray[np.float64]
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 4, 17))
-"""Penalties tried, relative to the mean eigenvalue of the covariance of the inputs."""
+"""Candidate penalties, relative to the mean eigenvalue of the covariance of the inputs."""
 ROWS = 2048
+"""Pairs per block."""
 ROUNDING = 1e-5
-"""Of products in float32, as a share of the features' power, with room to spare."""
+"""Upper bound of the rounding error of float32 products, as a share of the power of the features."""
 
 
 def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Mean per feature, and one spread for all of them. With a spread per feature, one that hardly varies among the
-    subjects of the training folds is blown up in a test subject in whom it does: ImageNet's features then said 334 kg
-    of one patient of Edema-A, and correlated .15 instead of .80."""
+    """Return the mean (D,) per feature, and one standard deviation for all features, repeated (D,). With one per
+    feature, a feature that hardly varies among the training subjects is amplified in a test subject in whom it does
+    vary: with ImageNet features, the estimate for one patient of Edema-A was 334 kg and the correlation .15 instead of
+    .80."""
     h_ND = h_ND.astype(np.float64)
     spread = float(np.sqrt(h_ND.var(axis=0).mean())) or 1.0
     return h_ND.mean(axis=0), np.full(h_ND.shape[1], spread)
@@ -41,7 +43,7 @@ def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features of all photos, and the pairs of them to fit to or to test on."""
+    """Features (N,D) of all photos, and pairs of them for fitting or testing."""
 
     h_ND: NDArray[np.float32]
     x_P: NDArray[np.int64]
@@ -54,8 +56,8 @@ class Samples:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over pairs of r = ReLU(h_y - h_x) and the change, from which ridge is solved. They add up over groups of
-    pairs, so that leaving a group out costs a subtraction."""
+    """Sums over pairs of r = ReLU(h_y - h_x) and of the change, from which ridge regression is solved. The sums of
+    groups of pairs can be added, so leaving a group out costs one subtraction."""
 
     count: int
     gram_DD: Floats
@@ -65,8 +67,8 @@ class Moments:
 
     @classmethod
     def of(cls, data: Samples, antisymmetric: bool) -> Moments:
-        """In blocks, so that 2048 features of 20,000 pairs need no gigabyte; products in float32 (the smallest penalty
-        is a hundred times their rounding), sums in float64."""
+        """Sum in blocks, so that 20,000 pairs with 2,048 features need less than 1 GB. Products are float32 (the
+        smallest penalty is 100 times their rounding error), sums are float64."""
         width = data.h_ND.shape[1]
         gram_DD, product_D, sum_D = np.zeros((width, width)), np.zeros(width), np.zeros(width)
         for start in range(0, len(data.change_P), ROWS):
@@ -94,19 +96,19 @@ class Moments:
 
 
 def fit(train: Samples, penalty: float, antisymmetric: bool) -> Head:
-    """The head for one penalty."""
+    """Fit the head with a given penalty."""
     return Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric).head(penalty)
 
 
 def fit_validated(train: Samples, validation: Samples, antisymmetric: bool) -> tuple[Head, float]:
-    """The head whose penalty has the least squared error on the validation pairs, and that penalty."""
+    """Return the head whose penalty gives the lowest squared error on the validation pairs, and this penalty."""
     ridge = Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric)
     penalty = _chosen([(ridge, validation)])
     return ridge.head(penalty), penalty
 
 
 def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, float]:
-    """The head fitted on all groups of subjects (of one data set); each has validated once to choose its penalty."""
+    """Return the head fitted on all groups of subjects, and its penalty, for which each group was validated in turn."""
     scaling = standardisation(_used(*groups))
     moments = [Moments.of(group, antisymmetric) for group in groups]
     whole = functools.reduce(operator.add, moments)
@@ -116,9 +118,9 @@ def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, 
 
 
 def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
-    """Of PENALTIES, the one with the least squared error summed over the turns' validation pairs. Every penalty costs a
-    factorisation, so the search starts in the middle, goes downhill in steps of four, then of two, then of one. (An
-    error with two valleys may lose the lower.)"""
+    """Return the penalty with the lowest squared error, summed over the validation pairs of all turns. Each penalty
+    costs a factorisation. Therefore the search starts in the middle of PENALTIES and descends in steps of four, two and
+    one. If the error has two minima, it may miss the lower one."""
     errors: dict[int, float] = {}
     best, step = len(PENALTIES) // 2, 4
     while step:
@@ -133,7 +135,7 @@ def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
 
 
 def _used(*groups: Samples) -> NDArray[np.float32]:
-    """Features of the photos that take part, each once."""
+    """Return the features of all photos that occur in a pair, each once."""
     h_ND: NDArray[np.float32] = groups[0].h_ND[
         np.unique(np.concatenate([side_P for data in groups for side_P in (data.x_P, data.y_P)]))
     ]
@@ -142,8 +144,8 @@ def _used(*groups: Samples) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Ridge:
-    """minimise mean (r w + b - change)^2 + penalty' |w|^2 on standardised features, as normal equations; b is zero
-    where the estimate is antisymmetric. The mean of features cancels in r, their scale divides it."""
+    """Minimise mean (r w + b - change)^2 + penalty' |w|^2 on standardised features, with the normal equations. b is
+    zero if the estimate is antisymmetric. The mean of the features cancels in r; r is divided by their scale."""
 
     scaling: tuple[Floats, Floats]
     covariance_DD: Floats
@@ -164,13 +166,13 @@ class Ridge:
             power = float(covariance_DD.trace())
             covariance_DD -= np.outer(centre_D, centre_D)
             product_D -= centre_D * target
-            if covariance_DD.trace() <= ROUNDING * power:  # of equal pairs only rounding is left: b alone estimates
+            if covariance_DD.trace() <= ROUNDING * power:  # all pairs are equal: only rounding is left, so use b alone
                 covariance_DD, product_D = np.zeros_like(covariance_DD), np.zeros_like(product_D)
         return cls(scaling, covariance_DD, product_D, centre_D, target, antisymmetric)
 
     def head(self, penalty: float) -> Head:
-        system_DD = self.covariance_DD.copy().T  # symmetric; in the order that LAPACK overwrites
-        eigenvalue = float(self.covariance_DD.trace()) / len(system_DD)  # their mean
+        system_DD = self.covariance_DD.copy().T  # symmetric; Fortran order, so that LAPACK can overwrite it
+        eigenvalue = float(self.covariance_DD.trace()) / len(system_DD)  # mean eigenvalue
         system_DD.flat[:: len(system_DD) + 1] += penalty * max(eigenvalue, 1e-12)
         factor = scipy.linalg.cho_factor(system_DD, overwrite_a=True, check_finite=False)
         weight_D = scipy.linalg.cho_solve(factor, self.product_D, check_finite=False)
@@ -179,7 +181,7 @@ class Ridge:
 
 
 def _squared_error(head: Head, data: Samples) -> float:
-    """Summed over the pairs."""
+    """Return the squared error, summed over the pairs."""
     weight_D = (head.weight_D / head.scale_D).astype(np.float32)
     error = 0.0
     for start in range(0, len(data.change_P), ROWS):

@@ -1,13 +1,13 @@
-"""Transfer: one task, one method, one way of evaluation (section 3.4 and 4.2), cross-validated by subject.
+"""Transfer: evaluates one method on one task in one mode (sections 3.4 and 4.2), cross-validated by subject.
 
 In: aligned faces (artifact `faces`), a backbone or the weights of a published method. Out: an artifact `transfer`:
 
-    predictions.json        one column per field over all test pairs: subject (a pseudonym), fold, change, predicted
-    head.safetensors        the head fitted on all subjects, for registration: of linear evaluation, and of
-                            fine-tuning where the method can be registered (ComFace)
-    backbone.safetensors    then also f, fine-tuned on all subjects
+    predictions.json        columns over all test pairs: subject (a pseudonym), fold, change, predicted
+    head.safetensors        the head fitted on all subjects, for registration. Written in mode linear, and in mode
+                            finetune if the method can be registered (ComFace)
+    backbone.safetensors    in mode finetune, f fine-tuned on all subjects, if the method can be registered
 
-Linear evaluation of a method whose features are already published needs no torch.
+Linear evaluation does not need torch if the features of the method are already published.
 
 Legend: P pairs, N photos, D feature width.
 """
@@ -46,14 +46,14 @@ from comface.transfer.pairs import Pairs, draw_pairs
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Raised when the same faces and settings give other estimates or heads."""
+"""Raise it when a change gives other estimates or heads for the same faces and settings."""
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
 PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 
 
 @dataclass(frozen=True)
 class Side:
-    """A data set as one task sees it: rows of features (or faces) and the pairs drawn among them."""
+    """The data of one task from one data set: rows of features (or faces) and pairs of them."""
 
     rows_N: NDArray[Any]
     pairs: Pairs
@@ -65,7 +65,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a way of evaluation gives: the predictions of each fold's test pairs, what to record, files to publish."""
+    """Result of one mode: the predictions for the test pairs of each fold, facts to record, and files to publish."""
 
     predicted: list[NDArray[np.float64]]
     facts: dict[str, Any]
@@ -74,7 +74,7 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Item:
-    """What one transfer evaluates. `name` is the task's, under which `task` defines it."""
+    """What one transfer evaluates. `name` is the name of the task, `task` its definition."""
 
     name: str
     task: Task
@@ -88,11 +88,14 @@ class Item:
 def transfer(
     store: Store, config: TransferConfig, item: Item, reads: Mapping[str, Artifact], weights: Path | None = None
 ) -> Artifact:
-    """`reads`: artifacts by what they are: `faces`; `train_faces` of a task that trains on another data set than it
-    tests on (Edema-A to B); `backbone` for a method that reads one. `weights`: the file of a published method (None:
-    what `comface fetch` took).
+    """Publish the `transfer` artifact, or return it if it exists.
 
-    Raises ConfigurationError for a combination that cannot be evaluated, DataError for data that do not suffice."""
+    `reads`: role → artifact. The roles are `faces`; `train_faces` if the task trains on another data set (Edema-A to
+    B); `backbone` if the method needs one. `weights`: the weight file of a published method (None: the file that
+    `comface fetch` downloaded).
+
+    Raises ConfigurationError if the method cannot be evaluated in this mode or inputs do not fit the task, DataError if
+    there are too few subjects or pairs, or training diverges."""
     _check(item, "train_faces" in reads)
     sources = Sources.of(reads.get("backbone"), weights, config)
     sets = {name: reads[name] for name in ("faces", "train_faces") if name in reads}
@@ -124,14 +127,14 @@ def transfer(
 
 def _check(item: Item, trains_on_another: bool) -> None:
     if item.mode not in ("linear", "finetune"):
-        raise ConfigurationError(f"There is no way of evaluation '{item.mode}'; choose linear or finetune.")
+        raise ConfigurationError(f"There is no mode '{item.mode}'; choose linear or finetune.")
     if item.mode == "finetune" and not method_called(item.method).trainable:
         raise ConfigurationError(
             f"The method '{item.method}' has no layers to fine-tune; evaluate it with 'linear' only."
         )
     if bool(item.task.train_dataset) != trains_on_another:
         needs = f"trains on '{item.task.train_dataset}'" if item.task.train_dataset else "trains on its own data set"
-        raise ConfigurationError(f"The task '{item.name}' {needs}; pass the faces that belong to it.")
+        raise ConfigurationError(f"The task '{item.name}' {needs}; pass the faces of that data set.")
 
 
 def _address(config: TransferConfig, item: Item) -> dict[str, Any]:
@@ -142,8 +145,8 @@ def _address(config: TransferConfig, item: Item) -> dict[str, Any]:
 
 
 def _pairs(config: TransferConfig, item: Item, faces: Artifact, side: str) -> Pairs:
-    """The same for every method: a function of the faces, the task and the seed. Cross-data-set training pairs are
-    those of the training side's own name."""
+    """Draw the pairs of a task. They depend on the faces, the task and the seed only, so they are equal for all
+    methods. Training pairs from another data set have a seed of their own."""
     name = item.name if side == "faces" else f"{item.name}/training"
     photos, task = faces.read_json("photos.json"), item.task
     return draw_pairs(photos, task.label, config.pairs_per_subject, task.min_change, config.seed, name)
@@ -157,7 +160,7 @@ def _folds(config: TransferConfig, pairs: Pairs, train_pairs: Pairs | None) -> l
 
 
 def _linear(config: TransferConfig, tested: Side, training: Side, folds: list[Fold]) -> Estimates:
-    """Frozen features, l from scratch, per fold; then once on all subjects with the middle of the chosen penalties."""
+    """Fit l to frozen features in each fold, then on all subjects with the median of the chosen penalties."""
     predicted, penalties = [], []
     for fold in folds:
         head, penalty = _fitted(config, training, fold)
@@ -170,7 +173,8 @@ def _linear(config: TransferConfig, tested: Side, training: Side, folds: list[Fo
 
 
 def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[Head, float]:
-    """The head of one fold and its penalty, chosen on the validation subjects, or by all training subjects in turn."""
+    """Return the head of one fold and its penalty, chosen on the validation subjects or on all training subjects in
+    turn."""
     if config.validation_turns == 1:
         parts = training.samples(fold.train), training.samples(fold.validation)
         return ridge.fit_validated(*parts, config.antisymmetric)
@@ -183,8 +187,8 @@ def _fitted(config: TransferConfig, training: Side, fold: Fold) -> tuple[Head, f
 def _finetuned(
     config: TransferConfig, item: Item, sources: Sources, tested: Side, training: Side, folds: list[Fold]
 ) -> Estimates:
-    """All layers, per fold, each from the pre-trained weights; then, for a method that can be registered, once on all
-    subjects, for as many epochs as the middle fold took."""
+    """Train all layers in each fold, starting from the pre-trained weights. Then, if the method can be registered,
+    train once on all subjects for the median number of epochs of the folds."""
     from comface.methods import load_method
     from comface.transfer.finetune import Batches, finetune, finetune_all, predict
 
@@ -200,7 +204,9 @@ def _finetuned(
         epochs.append(tuned.epoch)
         began.append(tuned.head)
     facts: dict[str, Any] = {"heads": began, "best_epochs": epochs, "batchnorm": "of the batch in training"}
-    if not method_called(item.method).challenger:  # no other becomes a model, and each would cost one more training
+    if not method_called(
+        item.method
+    ).challenger:  # only the challenger becomes a model; save one training per other method
         return Estimates(predicted, facts)
     final_epochs = sorted(epochs)[len(epochs) // 2]
     encoder = load_method(item.method, sources)
@@ -222,8 +228,8 @@ def _safetensors(tensors: Mapping[str, Any]) -> bytes:
 
 
 def test_set(faces: Artifact, pairs: Pairs, folds: Sequence[Fold], pseudonyms: Mapping[str, str]) -> str:
-    """A digest of what is tested: fold, person, both photos and the change of every pair, in order. Figures of two
-    transfers can be compared where it is equal, whatever method or mode made them."""
+    """Return the sha256 of the test set: fold, person, both photos and change of every pair, in order. Metrics of two
+    transfers are comparable if it is equal, whatever their method or mode."""
     rows = faces.read_json("photos.json")
     photo_N = [row["sha256"] for row in rows]
     tested = [

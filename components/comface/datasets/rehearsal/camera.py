@@ -1,8 +1,8 @@
-"""The camera of rehearsals: what lies between a render and a photo on disk, unlike anything in pre-training.
+"""The camera model of rehearsals: converts renders to photos, with effects that pre-training does not use.
 
-In: renders uint8 (N,h,h,3) and a random generator. Out: photos uint8 (N,S,S,3), RGB, and the matrix (2,3) that takes
-points of the render to points of each photo. A lens that stretches, an S-shaped tone curve per channel, a vignette,
-colour noise; compression comes with the file.
+In: renders uint8 (N,h,h,3) and a random generator. Out: photos uint8 (N,S,S,3), RGB, and per photo the matrix (2,3)
+that maps points of the render to points of the photo. The model has a lens stretch, an S-shaped tone curve per channel,
+side light, a vignette and colour noise. Compression is applied when the file is written.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 RENDER_SHARE = 0.72
-"""Renders are this much smaller than photos and are enlarged by the lens: half the price, and soft as photos are."""
+"""Ratio of the side lengths of renders and photos. The lens enlarges the renders: this halves the computing time and
+gives the softness of real photos."""
 
 
 @dataclass(frozen=True)
 class Lens:
-    """How much photos differ from each other."""
+    """Ranges of the differences between photos."""
 
     stretch: float = 0.03
     gamma: float = 0.15
     cast: float = 0.06
     side_light: float = 0.2
     noise: float = 4.0
-    """Standard deviation in grey levels, at most."""
+    """Maximum standard deviation, in grey levels (0 to 255)."""
 
 
 def render_px(photo_px: int) -> int:
@@ -36,7 +37,7 @@ def render_px(photo_px: int) -> int:
 def photograph(
     renders_NHW3: NDArray[np.uint8], size_px: int, lens: Lens, rng: np.random.Generator, same: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """`same`: one camera setting for all (a video), with new noise in every frame."""
+    """Apply the camera model. `same`: use one camera setting for all frames (a video), with new noise in each frame."""
     count, side = renders_NHW3.shape[:2]
     photos = np.empty((count, size_px, size_px, 3), np.uint8)
     matrices = np.empty((count, 2, 3))
@@ -61,7 +62,7 @@ def _setting(side: int, size_px: int, lens: Lens, rng: np.random.Generator) -> S
     scale = size_px / side
     stretch = 1 + rng.uniform(-lens.stretch, lens.stretch)
     across, down = scale * stretch, scale / stretch
-    # the centres of the first pixels meet at (scale - 1) / 2
+    # the centre of the first pixel is mapped to (scale - 1) / 2
     matrix = np.array(
         [
             [across, 0.0, (size_px - 1) / 2 - across * (side - 1) / 2],

@@ -1,13 +1,12 @@
-"""The scored cohort: photos of generated persons whose labels are changes of published scorers, in the layout `pairs`.
+"""The scored cohort: photos of generated people with labels from published scorers, in the layout `pairs`.
 
     photos/SUBJECT/NN.jpg
     labels.csv             subject,file,smile,apparent-age
 
-Each subject is an identity of the generator `dcgan` that pre-training does not see. Each photo edits it along several
-directions at once, as far as it still looks like its subject, and is then photographed: its own crop, rotation, side
-light, colour cast, gamma, blur and noise.
-The labels are what the scorers say of the clean render, mean of the image and its mirror, and never alpha: `smile` in
-nats (log-odds of 'happy'), `apparent-age` in years.
+Each subject is an identity of the generator `dcgan` that pre-training does not use. For each photo, the latent is
+edited along several directions at once, as far as the identity is kept; then crop, rotation, side light, colour cast,
+gamma, blur and noise are applied. The labels are the scores of the render before these effects (mean of the image and
+its mirror image), never alpha: `smile` in nats (log-odds of 'happy'), `apparent-age` in years.
 
 Legend: N photos, D latent width, H = W side length.
 """
@@ -37,21 +36,24 @@ from comface.runtime.progress import shown
 from comface.seeds import derive_seed, numpy_rng
 
 LABELS = {"smile": "smile", "apparent-age": "age"}
-"""Column of labels.csv -> scorer."""
+"""Column of labels.csv → scorer."""
 EDITS = {
     "smile": 2.6, "age": 2.6, "surprise": 1.6, "male": 0.4, "glasses": 1.4, "fringe": 1.4, "yaw": 1.6, "roll": 1.2,
 }  # fmt: skip
-"""Direction -> largest alpha of a photo's edit, either way. Most change the picture beside what is labelled. With edits
-half as large again, and RANDOM_CHANGE .3, nearly half of the photos showed somebody else (docs/rehearsal.md)."""
+"""Direction → largest absolute alpha. Most directions vary the picture without a label. With alphas 1.5 times as large
+and RANDOM_CHANGE .3, nearly half of the photos showed another person (docs/rehearsal.md)."""
 RANDOM_CHANGE = 0.15
-"""Standard deviation, per latent coordinate, of what changes beside the edits: hair, background, pose, light."""
+"""Standard deviation per latent coordinate of a random change in addition to the edits: hair, background, pose,
+light."""
 GALLERY = 40
-"""Unedited faces of this many people: a photo whose face is nearer to one of the others than to its own is not used."""
+"""Number of people in the gallery. A photo that is nearer to another person of the gallery than to its own is not
+used."""
 GENTLER = 0.8
-"""Edits of a photo that cannot be used are drawn again, smaller by this factor each time."""
+"""If a photo cannot be used, its edits are drawn again and multiplied by this factor, once per attempt."""
 ATTEMPTS = 12
 SUBJECT_CONFIDENCE = 0.5
-"""Of the detector, in the unedited face: fainter ones are turned or blurred, and lost under edits and poor light."""
+"""Minimum detector confidence of an unedited face. Faces below it are turned or blurred and are lost under edits and
+poor light."""
 JPEG_QUALITY = 90
 
 
@@ -87,8 +89,8 @@ def write_cohort(folder: Path, config: RehearseConfig) -> None:
 
 
 def people(generator: FaceGenerator, seed: int) -> Iterator[Person]:
-    """The identities whose unedited face is surely one (it stays one under edits). Their names keep them apart from the
-    seeds of pre-training and of the directions. Raises DataError where none is found in 1,000 renders."""
+    """Yield identities whose unedited face is detected with SUBJECT_CONFIDENCE. Their seeds differ from those of
+    pre-training and of the directions. Raises DataError if 1,000 consecutive renders have no such face."""
     since = 0
     for number in itertools.count():
         w_1D = generator.latents([derive_seed(seed, "cohort", number)])
@@ -104,7 +106,7 @@ def people(generator: FaceGenerator, seed: int) -> Iterator[Person]:
 
 
 class Likeness:
-    """Tells whether an edited face is still that of its person, by the measure of screening."""
+    """Checks whether an edited face keeps its identity, with the method of screening."""
 
     def __init__(self, embed: Embed, crowd: Sequence[Person]) -> None:
         self.embed = embed
@@ -113,7 +115,7 @@ class Likeness:
         )
 
     def kept(self, person: Person, images_NHW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(N,): no other person's unedited face is as near as the own one."""
+        """Return (N,) whether the own unedited face is nearer than that of every other person."""
         feature_AD = self.embed(np.concatenate([person.face_HW3[None], images_NHW3]))
         unit_AD = unit(feature_AD - self.gallery.mean_D)
         others = [i for i, name in enumerate(self.gallery.names) if name != str(person.number)]
@@ -123,14 +125,14 @@ class Likeness:
 
 
 def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """The labels of clean renders: each scorer's mean of the image and its mirror; NaN where either shows no face."""
+    """Compute the labels of renders: the mean score of the image and its mirror image; NaN if either has no face."""
     names = list(LABELS.values())
     straight, mirrored = (score(images, names) for images in (images_NHW3, images_NHW3[:, :, ::-1]))
     return {column: (straight[name] + mirrored[name]) / 2 for column, name in LABELS.items()}
 
 
 def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
-    """The face as a casual photo (S,S,3): its own crop, rotation, light, colour, sharpness and noise."""
+    """Convert a render to a casual photo (S,S,3) with random crop, rotation, light, colour, sharpness and noise."""
     side = face_HW3.shape[0]
     scale = size_px / side * rng.uniform(0.84, 1.0)
     matrix_23 = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-9, 9), scale)
@@ -145,7 +147,7 @@ def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: i
 
 
 def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> NDArray[Any]:
-    """The warped picture; what lies beyond its edge is a blurred continuation, like a background out of focus."""
+    """Warp the picture. Beyond its edge it is continued with a blur, like a background that is out of focus."""
     size = (size_px, size_px)
     warped = cv2.warpAffine(linear_HW3, matrix_23, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     warped = warped.clip(0, 1)
@@ -155,7 +157,7 @@ def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> 
 
 
 def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Light from one side, its strength in stops across the picture, and a colour cast."""
+    """Add light from one side, up to 1.2 stops from the centre to the edge, and a colour cast."""
     size = linear_HW3.shape[0]
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     turn = rng.uniform(0, 2 * np.pi)
@@ -168,8 +170,8 @@ def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float
 def _photos(
     generator: FaceGenerator, person: Person, config: RehearseConfig, likeness: Likeness
 ) -> tuple[NDArray[np.uint8], Mapping[str, NDArray[np.float64]]]:
-    """The clean renders (N,H,W,3) of a subject's photos and their labels: in each a face is found, and it is still that
-    of the subject."""
+    """Return the renders (N,H,W,3) of a subject's photos and their labels. In each render a face is detected and the
+    identity is kept. Raises DataError if this fails after ATTEMPTS attempts."""
     count = config.cohort_photos
     directions_ED = torch.cat([generator.direction(name) for name in EDITS]).cpu().numpy()
     faces: list[NDArray[np.uint8]] = [np.zeros(0, np.uint8)] * count
@@ -190,7 +192,9 @@ def _photos(
         missing = [number for row, number in enumerate(missing) if not used[row]]
         if not missing:
             return np.stack(faces), labels
-    raise DataError(f"Identity {person.number} of the scored cohort loses its face under edits; choose another seed.")
+    raise DataError(
+        f"Edits of identity {person.number} of the scored cohort do not keep its face; choose another rehearse.seed."
+    )
 
 
 def _change(rng: np.random.Generator, directions_ED: NDArray[np.float32]) -> NDArray[np.float64]:

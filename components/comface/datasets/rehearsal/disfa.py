@@ -3,10 +3,9 @@
     Videos_LeftCamera/LeftVideoSN001_comp.avi      20 frames a second, motion JPEG
     ActionUnit_Labels/SN001/SN001_au6.txt          lines `frame,intensity`, frames from 1, intensities 0..5
 
-In: RehearseConfig. Out: those files. A video is a run of episodes, neutral to smile to neutral; AU6 goes along with
-AU12 but not always, and not as far. Blinks, brows, speech, gaze and a drifting head are there to distract. Wall and
-camera are those of the video, and so is the light but for a little: people lean, cameras adapt. Labels are the drawn
-intensities, rounded as a coder scores them.
+In: RehearseConfig. Out: those files. A video is a sequence of episodes from neutral to smile to neutral. AU6 usually
+rises with AU12, but less. Blinks, brows, speech, gaze and head movement are distractors. Background and camera are
+constant in a video; the light varies slightly. Labels are the rendered intensities, rounded to integers.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ CONDITIONS = Conditions(yaw_deg=6, pitch_deg=4, roll_deg=3)
 
 
 def subject_name(number: int) -> str:
-    """The published names, in order; beyond them the numbers go on."""
+    """Return the published subject names in order, then names with the next numbers."""
     return f"SN{PUBLISHED[number] if number < len(PUBLISHED) else number + 6:03d}"
 
 
@@ -53,7 +52,7 @@ def write_disfa(folder: Path, config: RehearseConfig) -> None:
 
 
 def video_of(number: int, config: RehearseConfig) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """Frames (N,S,S,3) and the intensities (N,) of AU6 and AU12, not rounded."""
+    """Return frames (N,S,S,3) and the unrounded intensities (N,) of AU6 and AU12."""
     rng = subject_rng(config.seed, "disfa", number)
     count = config.disfa_frames
     au6_N, au12_N = intensities(count, rng)
@@ -67,7 +66,7 @@ def video_of(number: int, config: RehearseConfig) -> tuple[NDArray[np.uint8], ND
 
 
 def intensities(count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AU6 and AU12 (N,), 0..5: episodes of smiling with cheeks that follow, and squints without a smile."""
+    """Return the intensities of AU6 and AU12 (N,), 0 to 5: smiles with raised cheeks, and squints without a smile."""
     au6, au12 = np.zeros(count), np.zeros(count)
     at = int(rng.integers(2, 10))
     strong = True
@@ -85,7 +84,7 @@ def intensities(count: int, rng: np.random.Generator) -> tuple[NDArray[np.float6
 
 
 def _episode(count: int, start: int, length: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """0, a smooth rise, a hold, a slower fall."""
+    """Return a curve (N,): 0, a smooth rise to 1, a hold, a slower fall."""
     rise, hold = rng.uniform(0.2, 0.4) * length, rng.uniform(0.2, 0.35) * length
     t = np.arange(count) - start
     up = np.clip(t / rise, 0, 1)
@@ -96,7 +95,7 @@ def _episode(count: int, start: int, length: int, rng: np.random.Generator) -> N
 
 
 def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
-    """One wall and framing, nearly one light; a head that drifts; blinks, brows, speech and gaze of their own."""
+    """Set constant background and framing, nearly constant light, head movement, blinks, brows, speech and gaze."""
     count = len(faces)
     faces = under(faces, CONDITIONS, rng)
     scene = ("zoom", "light_x", "light_y", "key", "ambient", "warmth", "exposure", "shift_x_cm", "shift_y_cm")
@@ -127,7 +126,7 @@ def _filmed(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
 
 
 def _blinks(count: int, rng: np.random.Generator) -> torch.Tensor:
-    """A lid closes for about a fifth of a second, every three seconds or so."""
+    """Return lid closure per frame (N,), 0 to 1: a blink of about 0.2 s about every 3 s."""
     closed = np.zeros(count, np.float32)
     at = int(rng.integers(8, 40))
     while at < count:

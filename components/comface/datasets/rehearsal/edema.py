@@ -1,13 +1,13 @@
 """Rehearsals of Edema-A and Edema-B (section 4.2): patients photographed before and after dialysis, with weights.
 
-    patient-001/session-01/before/000.jpg …    the frames of one datum (the paper: 100)
+    patient-001/session-01/before/000.jpg …    the frames of one weighing (the paper: 100)
     patient-001/session-01/after/000.jpg …
     weights.csv                                patient,session,phase,weight_kg
 
-In: RehearseConfig and which of the two. Out: those files; weights.csv is written last. Before dialysis a patient
-holds 1 to 4 kg of water more, which shows in lids, cheeks and jaw line (physiology.swollen). Each frame has its own
-pose, and each datum its own light, camera and framing, strong enough that pixels alone do not tell the weight.
-Edema-B is another hospital: its walls, camera and light differ from Edema-A's.
+In: RehearseConfig and the hospital, 'a' or 'b'. Out: those files; weights.csv is written last. Before dialysis a
+patient has 1 to 4 kg more water, which swells lids, cheeks and jaw line (physiology.swollen). Pose varies per frame;
+light, camera and framing vary per weighing, so much that pixels alone do not predict the weight. The walls, camera and
+light of Edema-B differ from those of Edema-A, like those of another hospital.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Weighing:
     phase: Literal["before", "after"]
     weight_kg: float
     water_kg: float
-    """Above dry weight."""
+    """Water above the dry weight, in kg."""
 
 
 def write_edema(folder: Path, config: RehearseConfig, which: Literal["a", "b"]) -> None:
@@ -97,7 +97,7 @@ def photos_of(
     which: Literal["a", "b"],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Photos (M*frames,S,S,3), frames of one weighing side by side."""
+    """Return photos (M*frames,S,S,3); the frames of one weighing are consecutive."""
     frames = config.edema_frames
     water = torch.tensor([w.water_kg for w in weighings]).repeat_interleave(frames)
     dry = torch.tensor([w.weight_kg - w.water_kg for w in weighings]).repeat_interleave(frames)
@@ -114,7 +114,7 @@ def photos_of(
 
 
 def _in_ward(faces: FaceParameters, frames: int, rng: np.random.Generator) -> FaceParameters:
-    """Light and wall are those of the datum, the pose is the frame's; what is worn and the hair change by the day."""
+    """Set light and background per weighing, pose per frame, clothes and hair per weighing."""
     count = len(faces)
     first = torch.arange(count) // frames * frames
     scene = ("light_x", "light_y", "key", "ambient", "warmth", "exposure", "zoom")

@@ -1,10 +1,10 @@
-"""A rehearsal of FG-NET (Panis et al. 2016): 82 persons, about a dozen photos each, at ages 0 to 69.
+"""A rehearsal of FG-NET (Panis et al. 2016): 82 people with about 12 photos each, at ages 0 to 69.
 
-    images/001A02.JPG     subject 001 at age 2; a letter where two photos share an age (001A43a.JPG)
+    images/001A02.JPG     subject 001 at age 2; a letter if two photos have the same age (001A43a.JPG)
     points/001a02.pts     68 points in iBUG's order (FG-NET itself uses another order)
 
-In: RehearseConfig. Out: those files under FGNET/. Photos of one person differ in everything that years bring (camera,
-light, hair, glasses, beard, expression, colour or gray film); age shows in wrinkles, lids, jaw line, lips and hair.
+In: RehearseConfig. Out: those files under FGNET/. Photos of one person also differ in camera, light, hair, glasses,
+beard, expression, and colour or grey film. Age changes wrinkles, lids, jaw line, lips and hair.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write_fgnet(folder: Path, config: RehearseConfig) -> None:
 
 
 def ages(mean_photos: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ages of a person's photos, ascending; mostly young, as in FG-NET, some shared by two photos."""
+    """Return the ages of a person's photos in years, ascending; mostly young, as in FG-NET, some of them equal."""
     count = max(2, int(rng.integers(round(0.6 * mean_photos), round(1.4 * mean_photos) + 1)))
     first, reach = rng.uniform(0, 12), rng.choice([22.0, 38.0, 60.0], p=[0.4, 0.35, 0.25])
     drawn = first + reach * rng.beta(0.9, 1.3, count)
@@ -55,7 +55,7 @@ def ages(mean_photos: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def names(subject: int, ages_N: NDArray[np.int64]) -> list[str]:
-    """001A02, and 001A43a, 001A43b where photos share an age."""
+    """Return file names without suffix: 001A02, or 001A43a and 001A43b if photos have the same age."""
     shared, seen = Counter(ages_N.tolist()), Counter[int]()
     out = []
     for age in ages_N.tolist():
@@ -68,9 +68,9 @@ def names(subject: int, ages_N: NDArray[np.int64]) -> list[str]:
 def photos_of(
     number: int, ages_N: NDArray[np.int64], config: RehearseConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Photos (N,S,S,3) and their points (N,68,2)."""
+    """Return photos (N,S,S,3) and their points (N,68,2)."""
     count = len(ages_N)
-    # born some time during the year that the label names
+    # the label is the age in whole years; the exact age is up to one year more
     age = torch.from_numpy((ages_N + rng.uniform(0, 1, count)).astype(np.float32))
     smile = drawn(rng, count, 0, 3.5)
     faces = person(config.seed, "fgnet", number, count, age_years=age, au12=smile, au6=0.5 * smile)
@@ -83,7 +83,7 @@ def photos_of(
 
 
 def _lived(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
-    """What changes from photo to photo and is not age."""
+    """Vary hair, glasses, beard, mouth, gaze and clothes from photo to photo, independent of age."""
     draw = functools.partial(drawn, rng, len(faces))
     return replace(
         faces,
@@ -101,6 +101,6 @@ def _lived(faces: FaceParameters, rng: np.random.Generator) -> FaceParameters:
 
 
 def points_file(points_K2: NDArray[np.float64]) -> str:
-    """The text of a .pts file."""
+    """Return the text of a .pts file."""
     lines = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points_K2)
     return f"version: 1\nn_points: {len(points_K2)}\n{{\n{lines}\n}}\n"

@@ -1,4 +1,4 @@
-"""The rehearsal data sets, by the name of the data set that each stands in for. Reading an entry imports no tensors."""
+"""The rehearsal data sets, by the name of the data set that each replaces. Importing an entry does not import torch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS
 
 EDEMA = ("edema_sessions", "edema_frames")
 COHORT = "cohort"
-"""The scored cohort, of whose photos the first comparison after a run is made."""
+"""The scored cohort. Its photos are used for the first comparison after a run."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
     layout: str
     labels: Mapping[str, float]
-    """Each with a change that no two photos of one person exceed."""
+    """Label → upper bound of the change between two photos of one person."""
     people: str
-    """The field of RehearseConfig that counts them."""
+    """The field of RehearseConfig with the number of people."""
     fields: tuple[str, ...]
-    """What else of it matters, beside the size and the seed that all have."""
+    """The other fields of RehearseConfig that it uses, apart from image size and seed."""
     photos: Callable[[RehearseConfig], int]
-    """Of each person, about."""
+    """Returns the approximate number of photos per person."""
     module: str
-    """Of this package: its function `write_MODULE` writes the files."""
+    """Module of this package; its function `write_MODULE` writes the files."""
     which: tuple[str, ...] = ()
-    """What that function is told besides."""
+    """Further arguments of that function."""
     generator: str = "procedural"
     needs: tuple[str, ...] = ()
-    """Fetched files that it is made with."""
+    """Downloaded files that it needs."""
 
     def write(self, folder: Path, config: RehearseConfig) -> None:
-        """Its files, into an empty folder."""
+        """Write the files into an empty folder."""
         made_by = importlib.import_module(f"comface.datasets.rehearsal.{self.module}")
         getattr(made_by, f"write_{self.module}")(folder, config, *self.which)
 
@@ -47,7 +47,7 @@ def _edema_photos(config: RehearseConfig) -> int:
 REHEARSALS = {
     "disfa": Rehearsal(
         "disfa",
-        {"au6": 4, "au12": 4},  # of frames with intensity 1 to 5
+        {"au6": 4, "au12": 4},  # frames have intensities 1 to 5
         "disfa_subjects",
         ("disfa_frames",),
         lambda config: config.disfa_frames,

@@ -1,4 +1,4 @@
-"""Rehearse: the data set that stands in where no real one is given, on disk in the true layout, as an artifact.
+"""Rehearse: generates the synthetic data set that replaces a real one, in its layout, as an artifact.
 
 In: RehearseConfig. Out: an artifact `dataset` with the files of the data set under their own names.
 """
@@ -24,22 +24,22 @@ logger = logging.getLogger(__name__)
 
 
 REVISION = 1
-"""Raised when the same settings give other photos or labels, by this package. The scored cohort also follows faces/ and
-methods/, which find, score and recognise its faces."""
+"""Raise it when a change in this package gives other photos or labels for the same settings. The scored cohort also
+depends on the revisions of faces/ and methods/, which detect, score and recognise its faces."""
 
 
 def rehearsal_of(name: str) -> Rehearsal:
-    """Raises ConfigurationError for a data set that has none."""
+    """Return the rehearsal of a data set. Raises ConfigurationError if there is none."""
     if name not in REHEARSALS:
         raise ConfigurationError(
-            f"The data set '{name}' has no `uri`, and there is no rehearsal of it; say where it lies (data.{name}.uri)."
+            f"The data set '{name}' has no `uri`, and there is no rehearsal of it; set data.{name}.uri to its location."
         )
     return REHEARSALS[name]
 
 
 def _made_from(name: str, rehearsal: Rehearsal, config: RehearseConfig) -> tuple[dict[str, Any], dict[str, int]]:
-    """The fields, files and revisions that decide the data set's bytes. Raises ConfigurationError for a file that is
-    not there."""
+    """Return the fields, files and revisions that determine the data set's bytes. Raises ConfigurationError if a file
+    is missing."""
     fields = {rehearsal.people, *rehearsal.fields, "image_size_px", "seed"}
     files = {file: model_digest(file)[1] for file in rehearsal.needs}
     revisions = {"rehearse": REVISION, rehearsal.generator: GENERATORS[rehearsal.generator].revision}
@@ -49,13 +49,13 @@ def _made_from(name: str, rehearsal: Rehearsal, config: RehearseConfig) -> tuple
 
 
 def rehearse(store: Store, name: str, layout: str, config: RehearseConfig) -> Artifact:
-    """The rehearsal of the data set `name`, made or found made."""
+    """Publish the rehearsal of the data set `name`, or return it if it exists."""
     rehearsal = rehearsal_of(name)
     made_from, revisions = _made_from(name, rehearsal, config)
     draft = Draft(store, "dataset", made_from, {}, revisions)
     if (done := draft.published()) is not None:
         return done
-    logger.info(f"making the synthetic rehearsal data set '{name}'")
+    logger.info(f"generating the synthetic rehearsal data set '{name}'")
     with tempfile.TemporaryDirectory(prefix="comface-rehearse-") as scratch:
         rehearsal.write(Path(scratch), config)
         files = sorted(path for path in Path(scratch).rglob("*") if path.is_file())

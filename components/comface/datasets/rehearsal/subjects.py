@@ -1,7 +1,8 @@
-"""Persons of rehearsals, and the conditions under which a photo of them is taken.
+"""The people of rehearsals, and the conditions of their photos.
 
-In: a seed, a data set's name, a subject's number. Out: FaceParameters, one row per photo. A person is a latent of the
-generator whose seed is a function of those three, so no person of pre-training is among them.
+In: a seed, the name of a data set, the number of a subject. Out: FaceParameters, one row per photo. A person is a
+latent of the generator whose seed is derived from these three values, so pre-training has no identity in common with
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from comface.seeds import derive_seed, numpy_rng
 
 @dataclass(frozen=True)
 class Conditions:
-    """Ranges of what differs between photos of one person."""
+    """Ranges of the conditions that differ between photos of one person."""
 
     yaw_deg: float = 10.0
     pitch_deg: float = 6.0
@@ -27,15 +28,15 @@ class Conditions:
     zoom: tuple[float, float] = (0.68, 0.86)
     shift_cm: float = 1.6
     side: float = 0.9
-    """Largest share of light from the side."""
+    """Maximum share of light from the side."""
     below: float = 0.0
-    """How far below the face the light may stand."""
+    """Maximum distance of the light below the face."""
     exposure: float = 0.25
     warmth: float = 0.8
 
 
 def person(seed: int, dataset: str, number: int, photos: int, **known_N: Tensor) -> FaceParameters:
-    """`photos` rows of one person, bareheaded and in focus. `known_N` sets quantities of truth per photo."""
+    """Return `photos` rows of one person, without a hat and in focus. `known_N` sets ground-truth values per photo."""
     generator = ProceduralGenerator()
     w_1D = generator.latents([derive_seed(seed, dataset, number)])
     faces = generator.parameters(w_1D.expand(photos, -1), **known_N)
@@ -49,7 +50,7 @@ def male(seed: int, dataset: str, number: int) -> float:
 
 
 def under(faces: FaceParameters, conditions: Conditions, rng: np.random.Generator) -> FaceParameters:
-    """Every photo under its own pose, framing, light and wall."""
+    """Draw pose, framing, light and background for each photo."""
     c, between = conditions, functools.partial(drawn, rng, len(faces))
 
     def spread(reach: float) -> Tensor:
@@ -84,7 +85,7 @@ def drawn(rng: np.random.Generator, count: int, low: float, high: float) -> Tens
 
 
 def wander(count: int, reach: float, rng: np.random.Generator, smooth: int = 15) -> Tensor:
-    """A smooth random walk about 0 that stays near ±reach, one value per frame."""
+    """Return a smooth random walk around 0 within ±reach, one value per frame (N,)."""
     steps = rng.standard_normal(count + 4 * smooth)
     kernel = np.hanning(2 * smooth + 1)
     path = np.convolve(steps, kernel / np.sqrt((kernel**2).sum()), mode="same")[2 * smooth : 2 * smooth + count]
