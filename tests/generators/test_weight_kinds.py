@@ -66,8 +66,8 @@ def test_a_file_without_mean_and_noise_gets_both_seeded_recorded_and_said(
     output = tmp_path / "stylegan2.safetensors"
     assert main(["convert", str(CASES / "ros_published256_layout.pt"), "--output", str(output)]) == 0
     said = capsys.readouterr().out
-    assert "w_avg: not in the file: mean of the mapping network's w" in said
-    assert "noise: not in the file: constant, N(0, 1)" in said
+    assert "w_avg: the file holds none: mean of the mapping network's w" in said
+    assert "noise: the file holds none: constant, N(0, 1)" in said
     notes = json.loads((tmp_path / "stylegan2.safetensors.json").read_text())["notes"]
     assert (notes["w_avg"]["samples"], notes["w_avg"]["seed"], notes["noise"]["seed"]) == (10_000, 123, 0)
     state = read_container(output).arrays

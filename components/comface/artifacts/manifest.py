@@ -101,14 +101,14 @@ class Artifact:
         return self.manifest.facts
 
     def facts_as(self, kind: type[F]) -> F:
-        """Its facts, read as those of its kind. Raises DataError where they are not."""
+        """The facts as the model `kind`. Raises DataError if they do not fit it."""
         try:
             return kind.model_validate(self.facts)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))[:80]
-            told = f"The facts of {self.uri} cannot be used ({where}: {first['msg'][:80]})"
-            raise DataError(f"{told}; make that artifact again.") from None
+            problem = f"The facts of {self.uri} cannot be used ({where}: {first['msg'][:80]})"
+            raise DataError(f"{problem}; rerun the step that makes it.") from None
 
     def reference_from(self, root: str) -> Reference:
         """The reference to it for a manifest or record in the store at `root`."""

@@ -45,7 +45,7 @@ pressed "Retry" after a correction, so the step runs again."""
 
 
 class Failure(BaseModel):
-    """What a failed step leaves below `failures/`."""
+    """The record of a failed step in `failures/`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     step: str

@@ -73,12 +73,12 @@ class DcganGenerator:
 
     def direction(self, attribute: str) -> Tensor:
         """n (1,100), unit norm."""
-        at_hand = shipped_directions()
-        if attribute not in at_hand:
+        directions = shipped_directions()
+        if attribute not in directions:
             raise ConfigurationError(
-                f"The generator 'dcgan' has no direction '{attribute}'; it has {', '.join(at_hand)}."
+                f"The generator 'dcgan' has no direction '{attribute}'; it has {', '.join(directions)}."
             )
-        return torch.tensor(at_hand[attribute]["direction"], dtype=torch.float32, device=self.device)[None]
+        return torch.tensor(directions[attribute]["direction"], dtype=torch.float32, device=self.device)[None]
 
 
 @functools.cache

@@ -33,7 +33,7 @@ BEYOND_END = "InvalidRange"
 GONE = "NoSuchUpload"
 UNCONDITIONAL = ("NotImplemented", "InvalidArgument")
 """Answers of servers that do not implement conditional puts."""
-TOLD = (*ABSENT, TAKEN, BEYOND_END, GONE)
+EXPECTED_CODES = (*ABSENT, TAKEN, BEYOND_END, GONE)
 SETTLE_S = 2.0
 """How long `create` waits for concurrent puts on a server that ignores conditional puts. A put that takes longer could
 still overwrite the object."""
@@ -253,7 +253,7 @@ class S3Store:
         try:
             return action()
         except S3Error as error:
-            if error.code in TOLD:
+            if error.code in EXPECTED_CODES:
                 raise
             raise self._refusal(key, error) from None
         except GaveUp as error:

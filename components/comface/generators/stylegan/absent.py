@@ -17,12 +17,12 @@ MEANS = {"stylegan": "truncation.w_avg", "stylegan2": "mapping.w_avg", "stylegan
 SAMPLES, SEED, NOISE_SEED = 10_000, 123, 0
 AT_ONCE = 1_000
 W_AVG = {
-    "how": "not in the file: mean of the mapping network's w over z = RandomState(seed).randn(samples, D)",
+    "how": "the file holds none: mean of the mapping network's w over z = RandomState(seed).randn(samples, D)",
     "samples": SAMPLES,
     "seed": SEED,
 }
 NOISE = {
-    "how": "not in the file: constant, N(0, 1) drawn from the seed in the order of the layers",
+    "how": "the file holds none: constant, N(0, 1) drawn from the seed in the order of the layers",
     "seed": NOISE_SEED,
 }
 
