@@ -164,7 +164,7 @@ def test_an_unexpected_exception_is_code_1_one_sentence_and_a_kept_traceback(
     assert main(["config"]) == 1
     said = capfd.readouterr().err
     found = re.fullmatch(
-        r"comface: This is a defect of comface: KeyError in commands/settings\.py:\d+ \(.*\); please report it with "
+        r"comface: This is a defect of comface: KeyError in commands/runs\.py:\d+ \(.*\); please report it with "
         r"(\S+comface-defect-\w+\.txt)\.\n", said,
     )  # fmt: skip
     assert found is not None, said

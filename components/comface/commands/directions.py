@@ -1,4 +1,4 @@
-"""`comface render` and `comface directions fit|score|list`: what a generator makes, and along what it is edited."""
+"""`comface render`, `directions fit|score|list` and `convert`: what a generator makes, along what, of which weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from comface.commands.options import AS_JSON, output_option
-from comface.commands.surface import PATH, Group, Names, command, flag, option
+from comface.commands.surface import PATH, Group, Names, argument, command, flag, option
 from comface.errors import ConfigurationError
 from comface.runtime.output import say
 
@@ -179,3 +179,29 @@ def list_(weights: str | None, as_json: bool) -> None:
         print(json.dumps({**rows, "published": published}))
         return
     print("\n".join([*(f"{name}: {', '.join(a)}" for name, a in rows.items()), *listing_text(published)]))
+
+
+@command(
+    name="convert",
+    example="comface convert stylegan3-r-ffhq-1024x1024.pkl --output stylegan3-r.safetensors "
+    "--licence 'Nvidia Source Code License, non-commercial'",
+)
+@argument("file", "FILE", "the weight file as it was published", PATH)
+@output_option("OUT.safetensors", "where to write the safetensors file")
+@option("--licence", "TEXT", "licence of the weights, stored with them")
+def convert(file: Path, output: Path, licence: str | None) -> None:
+    """Turn a public StyleGAN weight file into safetensors with provenance.
+
+    Reads .pkl, .pth, .pt and .safetensors without running anything that the file carries, and writes the provenance
+    beside the output (NAME.safetensors.json).
+    """
+    from comface.generators import conversion as converted
+
+    facts = converted.convert(file, output, licence)
+    print(
+        f"{output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} numbers, "
+        f"licence {facts['licence']}"
+    )
+    for part in ("w_avg", "noise"):
+        if part in facts["notes"]:
+            print(f"{part}: {facts['notes'][part]['how']} (seed {facts['notes'][part]['seed']})")

@@ -24,11 +24,8 @@ from comface.commands import (
     registry,
     runs,
     schedule,
-    settings,
     steps,
     submit,
-    verification,
-    weights,
 )
 from comface.commands.surface import Group, flag, shown
 from comface.config.names import quoted
@@ -40,12 +37,12 @@ from comface.runtime.output import prepared, say
 COMPLETE = "_COMFACE_COMPLETE"
 """Set by the shell when it completes a word."""
 SECTIONS = {
-    "Run the pipeline": (runs.run, settings.config, doctor.doctor, data.fetch),
+    "Run the pipeline": (runs.run, runs.config, doctor.doctor, data.fetch),
     "On a cluster": (submit.submit, schedule.schedule),
     "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
                        steps.transfer, steps.evaluate, steps.register),
-    "Photos and models": (photos.compare, photos.features, registry.models, verification.verify),
-    "Generators": (directions.render, directions.directions, weights.convert),
+    "Photos and models": (photos.compare, photos.features, registry.models, registry.verify),
+    "Generators": (directions.render, directions.directions, directions.convert),
 }  # fmt: skip
 
 

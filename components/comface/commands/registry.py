@@ -1,4 +1,4 @@
-"""`comface models list|show|promote`: the registry."""
+"""`comface models list|show|promote`, the registry, and `comface verify`, which traces every number to its inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from comface.commands.options import AS_JSON, REFERENCE, configured
-from comface.commands.surface import Group, argument
+from comface.commands.surface import Group, argument, command
 from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
@@ -61,3 +61,19 @@ def promote(reference: str, chosen: Chosen, as_json: bool) -> None:
     done = promote_model(_store(chosen), reference, datetime.now(UTC))
     before = f" (before: {done.before})" if done.before else ""
     print(json.dumps(done._asdict()) if as_json else f"{done.reference} is the champion now{before}")
+
+
+@command(example="comface verify comface@v3 --store file:///backup/store")
+@argument("reference", "REF", f"{REFERENCE}; any other artifact too", required=False)
+@configured()
+def verify(reference: str | None, chosen: Chosen) -> None:
+    """Follow an artifact's manifests back to its inputs and check every hash.
+
+    A model is verified with its decision and its evaluation. References are followed inside the named store, so a copy
+    of a store verifies itself. The weight files and data sets that are found here are compared with those that were
+    used. The output also tells whether the installed code made each artifact; other code is not an error.
+    """
+    from comface.models.verification import verification
+
+    for line in verification(_store(chosen), reference, chosen.configuration().weights):
+        print(line)

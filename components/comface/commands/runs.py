@@ -1,11 +1,12 @@
-"""`comface run`: pipelines/comface.yaml on this machine, through KFP's local runner."""
+"""`comface run`, pipelines/comface.yaml on this machine through KFP's local runner, and `comface config`, the
+configuration of such a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from comface.commands.options import PIPELINE, configured
-from comface.commands.surface import PATH, command, option
+from comface.commands.surface import PATH, command, flag, option
 from comface.errors import GateRefused
 from comface.plan.chosen import Chosen
 from comface.runtime.output import say
@@ -35,3 +36,19 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     for line in outcome.lines():
         say(line)
     return 0 if outcome.model else GateRefused.exit_code
+
+
+@command(example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")
+@configured()
+@flag("--fields", "every field with default and meaning (Markdown)")
+def config(chosen: Chosen, fields: bool) -> None:
+    """Print the configuration that a profile, a file and overrides give (YAML), or every field with its meaning."""
+    if fields:
+        from comface.plan.fields_page import fields_page
+
+        print(fields_page(), end="")
+        return
+    import yaml
+
+    values = chosen.configuration().model_dump(mode="json", by_alias=True)
+    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")

@@ -76,15 +76,8 @@ class Outcome:
             lines.append(f"  comparison  {self.comparison}")
         name = self.model.partition("@")[0]
         option = "" if name == DEFAULT_NAME else f" --model {name}"
-        return [
-            *lines,
-            f"Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg{option}{self.caveat}",
-        ]
-
-    @property
-    def caveat(self) -> str:
-        """Also part of the last line, which is what a person reads last."""
-        return " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
+        caveat = " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
+        return [*lines, f"Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg{option}{caveat}"]
 
 
 def find_pipeline(path: Path | None) -> Path:

@@ -6,7 +6,7 @@ In: Figures, ScreeningConfig. Out: a Verdict per attribute.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from comface.screening.config import ScreeningConfig
@@ -27,7 +27,12 @@ class Verdict:
 def verdict(figures: Figures, config: ScreeningConfig) -> Verdict:
     low, high = (float(figures.alphas_A[i]) for i in (figures.range.low, figures.range.high))
     ends = _ends(figures)
-    why = _too_few_faces(figures, config) or _too_narrow(low, high, ends, config) or _not_its_own(figures, config)
+    if figures.found < config.min_face:
+        why = f"a face is found in only {figures.found:.0%} of the unedited images"
+    elif high - low < config.min_range:
+        why = f"holds over less than {config.min_range:g} of alpha; {ends}"
+    else:
+        why = _not_its_own(figures, config)
     return Verdict(not why, low, high, why or ends)
 
 
@@ -46,18 +51,6 @@ def _ends(figures: Figures) -> str:
     return f"lost: {', '.join(said)}" if said else ""
 
 
-def _too_few_faces(figures: Figures, config: ScreeningConfig) -> str:
-    if figures.found < config.min_face:
-        return f"a face is found in only {figures.found:.0%} of the unedited images"
-    return ""
-
-
-def _too_narrow(low: float, high: float, ends: str, config: ScreeningConfig) -> str:
-    if high - low < config.min_range:
-        return f"holds over less than {config.min_range:g} of alpha; {ends}"
-    return ""
-
-
 def _not_its_own(figures: Figures, config: ScreeningConfig) -> str:
     scale = figures.scale
     if scale is None:
@@ -67,16 +60,10 @@ def _not_its_own(figures: Figures, config: ScreeningConfig) -> str:
         return f"goes backwards: '{scale.name}' moves by {said}"
     if not (figures.monotone >= config.min_monotone and figures.own >= config.min_effect_sd):
         return f"does not move what it names: '{scale.name}' moves by {said}"
-    other, move = strongest(figures.moves, scale.name)
+    other, move = next(iter(also_moves(figures, 0)), ("", 0.0))
     if abs(move) > config.max_entangled * figures.own:
         return f"moves '{other}' ({_signed(move)} SD per 5 alpha) more than its own '{scale.name}' ({said})"
     return ""
-
-
-def strongest(moves: Mapping[str, float], own: str = "") -> tuple[str, float]:
-    """The scorer that moves most, apart from the own one."""
-    others = {name: move for name, move in moves.items() if name != own and math.isfinite(move)}
-    return max(others.items(), key=lambda item: abs(item[1]), default=("", 0.0))
 
 
 def also_moves(figures: Figures, least_sd: float) -> Sequence[tuple[str, float]]:
