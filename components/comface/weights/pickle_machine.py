@@ -5,11 +5,11 @@ use, imports nothing, and passes each named global to a handler of this package 
 result is bounded by the bytes read (opcodes are counted; buffers are views of the file).
 
 Why not `pickle.Unpickler` with a `find_class` that returns stubs, behind an allow-list of opcodes (pickletools.genops)?
-We tried it (2026-11-28): 140 lines instead of 350, and it reads every public kind of file. But it breaks three bounds,
-because its C code handles the values that it has made:
+We tried it (2026-11-28): 140 lines instead of 350, and it reads the public kinds of file of protocols 2 to 4. But it
+breaks three bounds, because its C code handles the values that it has made:
 
-- It hashes dictionary keys of any kind. A tuple that contains a tuple twice, 24 levels deep (60 bytes), takes 12 s, and
-  each level doubles the time. An allow-list cannot see which value becomes a key; that would take a second machine.
+- It hashes dictionary keys of any kind. A tuple that contains a tuple twice, 24 levels deep (100 bytes), takes 12 s,
+  and each level doubles the time. An allow-list cannot see which value becomes a key; that would take a second machine.
 - BUILD writes into any object that has a `__dict__`, frozen or not. A file of 300 bytes changed the shape of a tensor
   record after the check against its data, and numpy then read 4 MB past its end.
 - It copies every buffer: 256 MB for a file of 128 MB, instead of views of the file. It does not detect duplicate keys.
