@@ -263,7 +263,7 @@ def test_a_wheel_with_a_wrong_hash_is_refused_and_the_rest_of_the_way_is_said(ba
     assert "Traceback" not in done.stderr
     for wheel in WHEELS:
         assert f"is not the pinned {wheel.requirement} (its sha256 differs)" in done.stderr
-    assert "everything runs on the procedural generator alone" in done.stderr
+    assert "runs use only the procedural generator" in done.stderr
 
 
 def test_a_folder_without_the_wheels_says_try_again(bare_python: Path, elsewhere: Path) -> None:

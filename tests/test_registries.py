@@ -139,7 +139,7 @@ def test_a_generator_that_only_this_test_knows_is_composed_checked_rendered_and_
     assert (tracks.facts["generators"], tracks.facts["embedded"], tracks.facts["rehearsal"]) == (["discs"], True, False)
     made = Origins(("discs", "of another version"), 2, 10, 2, (), (), screened_by=("imagenet", "pixels"))
     text = card(CardFacts("comface", "narrow", 32, made, [], {}, 0.9, {}))
-    assert "- discs: Its faces are discs.\n- of another version: Which skin tones" in text
+    assert "- discs: Its faces are discs.\n- of another version: Its range of skin tones" in text
     assert "- Screening by ImageNet: Its features describe appearance" in text
     assert "Pixels" not in text
 
@@ -163,7 +163,7 @@ def test_a_generator_of_ones_own_makes_tracks_whose_keys_have_no_dot(tmp_path: P
     assert set(made.manifest.config["generators"][f"{__name__}:make_discs"]) >= {"source_sha256", "weights_sha256"}
     keys = [located.track.key for located in located_tracks([made])]
     assert keys == [f"{__name__}-make_discs-{number:07d}-age" for number in (0, 1)]
-    with pytest.raises(ConfigurationError, match=r"gives object, which lacks name, latent_width, .*; return a"):
+    with pytest.raises(ConfigurationError, match=r"returns object, which lacks name, latent_width, .*; return a"):
         load_generator(f"{__name__}:make_nothing")
     with pytest.raises(ConfigurationError, match="too long for a track's key, which has at most 80 characters"):
         check_names(SynthesizeConfig(composition=[{"generator": f"{'m' * 70}:make", **values}]))

@@ -314,7 +314,7 @@ def test_without_dcgans_file_the_procedural_generator_runs_alone_and_the_report_
     folder = tmp_path / "run"
     done = comface(*run_arguments(folder, *WITH_COHORT), python=python, timeout_s=900)
     assert done.returncode == 0, done.stderr
-    assert "everything runs on the procedural generator alone; left out are the tasks smile" in done.stderr
+    assert "the run uses the procedural generator alone; the run leaves out the tasks smile" in done.stderr
     report = (folder / "report.html").read_text()
     assert "procedural generator alone" in report
     tracks = [m for address, m in manifests(folder / "store").items() if address.startswith("tracks/")]

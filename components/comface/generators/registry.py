@@ -86,7 +86,7 @@ def generator(name: str) -> Generator:
         lacking = [word for word in OFFERED if not hasattr(made, word)]
         if lacking:
             raise ConfigurationError(
-                f"{own} returns a {type(made).__name__} without {', '.join(lacking)}; return a "
+                f"{own} returns {type(made).__name__}, which lacks {', '.join(lacking)}; return a "
                 "comface.generators.FaceGenerator."
             )
         return cast("FaceGenerator", made)
