@@ -153,7 +153,9 @@ def parse_transform(text: str) -> tuple[float, float, float]:
     except ValueError:
         rotate_deg = x = y = float("nan")
     if not np.isfinite([rotate_deg, x, y]).all():
-        raise ConfigurationError(f"The transform '{text}' is not degrees, x and y; write for example 15,0.1,-0.2.")
+        raise ConfigurationError(
+            f"The transform '{text}' is not three numbers (degrees, x, y); write for example 15,0.1,-0.2."
+        )
     return rotate_deg, x, y
 
 

@@ -24,6 +24,7 @@ class TransferConfig(UntrainedConfig):
     methods: Annotated[tuple[MethodName, ...], Once] = Field(
         default=tuple(METHODS),
         min_length=1,
+        max_length=100,
         description="methods to compare: comface and other methods (docs/reproduction.md)",
     )
     modes: Annotated[tuple[Mode, ...], Once] = Field(
