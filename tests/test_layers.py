@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = "A package imports only packages below it, and no step imports another"
 CIRCLES = "No circle, at any depth"
 CLUSTER = "What steps share knows neither Kubeflow Pipelines nor Kubernetes"
+COMPONENTS = "Only components and the commands that run or submit know Kubeflow Pipelines"
 TENSORS = "Settings, artifacts, the store and the cluster know no tensors"
 
 BREAKS = {
@@ -23,6 +24,7 @@ BREAKS = {
     "a package that no layer names": ("utils/__init__.py", "NOTHING = 0", LAYERS),
     "a circle within a package": ("config/canonical.py", "from comface.config import names, section", CIRCLES),
     "a noun imports kfp": ("tracks/tar.py", "from kfp import dsl", CLUSTER),
+    "a step imports kfp outside its component": ("shard/step.py", "from kfp import dsl", COMPONENTS),
     "a setting imports torch": ("config/section.py", "import torch", TENSORS),
 }
 
@@ -48,7 +50,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_contracts_hold(copied: Path) -> None:
     done = lint(copied)
     assert done.returncode == 0, done.stdout + done.stderr
-    for contract in (LAYERS, CIRCLES, CLUSTER, TENSORS):
+    for contract in (LAYERS, CIRCLES, CLUSTER, COMPONENTS, TENSORS):
         assert f"{contract} KEPT" in done.stdout
 
 

@@ -164,9 +164,10 @@ def test_a_shell_completes_commands_options_and_names() -> None:
         done = subprocess.run(command(), capture_output=True, text=True, env={**os.environ, **environment}, check=True)
         return {line.partition(",")[2] for line in done.stdout.splitlines()}
 
-    unknown = called(environment={"_COMFACE_COMPLETE": "dos_source"})
-    assert (unknown.returncode, unknown.stdout) == (64, "")
-    assert "'dos_source'; set it to bash_source, zsh_source or fish_source" in unknown.stderr
+    for word in ("dos_source", "bash_complete"):  # the second without the words to complete
+        unknown = called(environment={"_COMFACE_COMPLETE": word})
+        assert (unknown.returncode, unknown.stdout) == (64, "")
+        assert f"'{word}'; set it to bash_source, zsh_source or fish_source" in unknown.stderr
     assert completed("re") == {"rehearse", "register", "render"}
     assert completed("models ") == {"list", "show", "promote"}
     assert completed("run --pro") == {"--profile"}

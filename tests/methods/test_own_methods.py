@@ -146,7 +146,11 @@ def test_features_of_a_function_are_made_anew_when_its_source_changes_and_kept_w
     assert address(FUNCTION) == address(FUNCTION)
     assert address(FUNCTION) != address(FUNCTION + "\n# another remark\n")
     assert address(FUNCTION + "\nREVISION = 1\n") == address(FUNCTION + "\nREVISION = 1  # another remark\n")
+    assert address(FUNCTION + "\nREVISION = 1\n") == address(FUNCTION + "\nREVISION: int = 1\n")
     assert address(FUNCTION + "\nREVISION = 1\n") != address(FUNCTION + "\nREVISION = 2\n")
+    for value in ("...", "b'1'", "[1]", "int('1')"):
+        with pytest.raises(ConfigurationError, match="has a REVISION that is not a whole number or a text; write one"):
+            address(FUNCTION + f"\nREVISION = {value}\n")
 
 
 def test_resolve_finds_a_function_without_running_its_module(write_module) -> None:
@@ -188,6 +192,7 @@ def test_a_name_of_another_form_is_a_wrong_field(name: str) -> None:
             "def encoder(sources):\n    return 1 / 0",
             "failed .ZeroDivisionError: division by zero.; correct",
         ),
+        ("def encoder(sources):\n    raise SystemExit(0)", "failed .SystemExit: 0.; correct"),
         (FUNCTION.replace("Encoder(3", "Encoder(4"), r"features of shape \(1, 3\) for one face, not \(1, 4\)"),
         (FUNCTION.replace("nn.Flatten()", "nn.Linear(9, 9)"), "cannot encode a face"),
         ("encoder = (", "cannot be read"),
@@ -264,5 +269,7 @@ def test_features_of_a_backbone_of_timm_by_the_command_line(
     words = ["features", "--method", TIMM, str(tmp_path / "a.png"), "--output", str(tmp_path / "o.npy")]
     assert main(words) == 64
     assert "needs its weights" in capsys.readouterr().err
+    assert main([*words[:2], "timm:resnet19", *words[3:]]) == 64
+    assert "timm has no model 'resnet19'" in capsys.readouterr().err
     assert main([*words, "--weights", str(tmp_path / "w.safetensors")]) == 0
     assert np.load(tmp_path / "o.npy").shape == (1, 96)

@@ -109,7 +109,8 @@ def run_program(words: Sequence[str]) -> int:
 
 
 def _complete(instruction: str) -> int:
-    if shell_complete(comface, {}, "comface", COMPLETE, instruction):
+    by_hand = instruction.endswith("_complete") and not {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys()
+    if by_hand or shell_complete(comface, {}, "comface", COMPLETE, instruction):
         raise ConfigurationError(
             f"{COMPLETE} is {quoted(instruction)}; set it to bash_source, zsh_source or fish_source, or unset it."
         )

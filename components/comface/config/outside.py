@@ -64,8 +64,11 @@ class Outside:
         """The function's part of an artifact's address: its REVISION or the sha256 of its source."""
         path = self.source()
         for node in self._tree(path).body:
-            if "REVISION" in _names(node) and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                return {"revision": node.value.value}
+            if "REVISION" in _names(node) and isinstance(node, ast.Assign | ast.AnnAssign):
+                value = node.value.value if isinstance(node.value, ast.Constant) else None
+                if not isinstance(value, int | str):
+                    raise ConfigurationError(f"{self} has a REVISION that is not a whole number or a text; write one.")
+                return {"revision": value}
         return {"source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def call(self, *arguments: Any) -> Any:
@@ -76,7 +79,9 @@ class Outside:
             return getattr(importlib.import_module(module), function)(*arguments)
         except ComfaceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and type(error) is not SystemExit:
+                raise  # SIGTERM; the function's own sys.exit() is an error like others
             raise ConfigurationError(
                 f"{self} failed ({type(error).__name__}: {error}); correct the function."
             ) from error
@@ -96,4 +101,6 @@ def _names(node: ast.stmt) -> list[str]:
         return [alias.asname or alias.name for alias in node.names]
     if isinstance(node, ast.Assign):
         return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
     return []

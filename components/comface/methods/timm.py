@@ -56,8 +56,8 @@ def _load(name: str, sources: Sources) -> Encoder:
     import timm
     from timm.data.config import resolve_model_data_config
 
-    path = method(f"timm:{name}").weights(sources)
     _check(name)
+    path = method(f"timm:{name}").weights(sources)
     try:
         network: Any = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError) as error:  # the tag after the dot is unknown

@@ -115,10 +115,11 @@ class Narrator:
     def _start(self, step: str) -> None:
         text = self._course.start(step)
         if text is not None:
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.set_description_str(text, refresh=False)
             with labelled("run"):
                 logger.info(text, extra={"lead": "▶ "})
-            self._bar.set_postfix_str("", refresh=False)
-            self._bar.set_description_str(text)
+            self._bar.refresh()
 
     def _end(self, step: str, code: int) -> None:
         with labelled("run"):
