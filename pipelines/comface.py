@@ -1,13 +1,13 @@
-"""The pipeline on one screen: synthesize -> shard -> pretrain -> transfer -> evaluate -> gate -> register.
+"""The pipeline: synthesize -> shard -> pretrain -> transfer -> evaluate -> gate -> register.
 
-`python pipelines/comface.py` compiles it to comface.yaml, which the KFP UI, `kfp run submit -e comface -f
-pipelines/comface.yaml` and `comface run` all take as it is.
+`python pipelines/comface.py` compiles it to comface.yaml. The KFP UI, `kfp run submit -e comface -f
+pipelines/comface.yaml` and `comface run` all accept this file.
 """
 
 import sys
 from pathlib import Path
 
-# This file has the package's name: run as a script, its folder would hide the package.
+# This file has the name of the package. If it is run as a script, its folder would hide the package.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 # ruff: noqa: E402
@@ -29,13 +29,13 @@ from comface.transfer.component import align, complete, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 IMAGES = Path(__file__).resolve().parents[1] / "docker" / "images.lock"
-"""Written by `make images` once the images are pushed; each is then named by its digest."""
+"""`make images` writes this file after it has pushed the images; the tasks then name the images by their digests."""
 
 
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """The store's credentials come from a secret (a run on file:// needs none). KFP retries whatever the reason was; a
-    step that failed for good ends its further attempts at once (execution.py). KFP sets all that Pod Security
-    `restricted` asks for, but this."""
+    """Set image, credentials, security context and retries. The credentials of the store come from a secret (not needed
+    for file://). KFP retries after every failure; after a permanent failure, further attempts end immediately
+    (execution.py). run_as_non_root is the only setting of Pod Security `restricted` that KFP does not set itself."""
     task.set_container_image(locked(task.container_spec.image, IMAGES))
     kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in STORE_KEYS}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
@@ -43,7 +43,8 @@ def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def sized(task: dsl.PipelineTask, cpu: tuple[str, str], memory: tuple[str, str]) -> dsl.PipelineTask:
-    """Requests and limits: small requests, so that one node runs the laptop profile, and room for the paper's."""
+    """Set requests and limits. The requests are small, so that one node can run the profile laptop; the limits are high
+    enough for the profile paper."""
     task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1]).set_memory_request(memory[0]).set_memory_limit(memory[1])
     return on_cluster(task)
 
@@ -57,30 +58,31 @@ def medium(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def heavy(task: dsl.PipelineTask, gpus: object) -> dsl.PipelineTask:
-    task.register_pipeline_channels([gpus])  # the compiler does so for arguments, but not for resources
+    task.register_pipeline_channels([gpus])  # the compiler does this for arguments, but not for resources
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     return sized(task, ("2", "8"), ("6Gi", "48Gi"))
 
 
 def observed(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Prometheus finds the pod by this label, which also says on which port the step serves."""
+    """Add the label by which Prometheus finds the pod. Its value is the port of the metrics."""
     kubernetes.add_pod_label(task, METRICS_LABEL, str(METRICS_PORT))
     kubernetes.use_field_path_as_env(task, PORT, f"metadata.labels['{METRICS_LABEL}']")
     return task
 
 
 def knows_its_pod(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """The step that launches the training job owns it, and the one that runs at the end clears it away."""
+    """Pass the name and uid of its pod to a step. The step that launches the training job owns it, and `finish` deletes
+    it."""
     for name, path in FIELD_PATHS.items():
         kubernetes.use_field_path_as_env(task, name, path)
     return task
 
 
 def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """What is set here, and on the task in a pipeline of your own (resources, selectors, affinity, volumes), is the
-    training job's; its size otherwise comes from pretrain.job. The step's own pod only attends it, and no autoscaler
-    tidies it away."""
+    """Configure a step that launches the training job. Settings made here, or on the task in your own pipeline
+    (resources, selectors, affinity, volumes), apply to the job; by default, its size comes from pretrain.job. The
+    step's own pod only monitors the job, and autoscalers must not evict it."""
     for name, value in STAYS.items():
         kubernetes.add_pod_annotation(task, name, value)
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
@@ -88,7 +90,7 @@ def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 @dsl.pipeline(
-    name="comface", description="Learn from synthetic faces how one person's face changes (ComFace, WACV 2025)."
+    name="comface", description="Learn changes within a person's face from synthetic faces (ComFace, WACV 2025)."
 )
 def comface(
     profile: str = "paper",
@@ -102,19 +104,19 @@ def comface(
     nodes: int = 4,
     gpus_per_node: int = 8,
 ):
-    """From synthetic faces to a registered model.
+    """Train, evaluate and register a model on synthetic faces.
 
     Args:
-        profile: Where the configuration starts from: 'paper' (250,000 identities, 32 GPUs) or 'laptop' (minutes).
+        profile: Base of the configuration: 'paper' (250,000 identities, 32 GPUs) or 'laptop' (minutes).
         overrides: Fields that differ from the profile, e.g. {"pretrain.epochs": 4, "transfer.modes": ["linear"]}.
         run_name: Name under which the model is registered.
-        store: Object store for artifacts, s3://bucket/prefix. Empty: the profile's.
-        weights: Where generator and method weights lie, s3://bucket/prefix. Empty: the profile's.
+        store: Object store for artifacts, s3://bucket/prefix. Empty: from the profile.
+        weights: Location of the weights of generators and methods, s3://bucket/prefix. Empty: from the profile.
         data: Data sets, e.g. {"fgnet": {"layout": "fgnet", "uri": "s3://bucket/fgnet"}}. Empty: rehearsal data sets.
-        tasks: Tasks to evaluate, e.g. ["au12", "age"]. Empty: the profile's.
-        methods: Pre-trainings to compare, e.g. ["scratch", "comface"]. Empty: the profile's.
-        nodes: Nodes of the pre-training job.
-        gpus_per_node: GPUs on each of them; 0 runs everything on CPUs.
+        tasks: Tasks to evaluate, e.g. ["au12", "age"]. Empty: from the profile.
+        methods: Methods to compare, e.g. ["scratch", "comface"]. Empty: from the profile.
+        nodes: Number of nodes of the pre-training job.
+        gpus_per_node: Number of GPUs per node; 0 runs everything on CPUs.
     """
     plans = resolve(
         profile=profile, overrides=overrides, run_name=run_name, run_id=RUN_ID, store=store, weights=weights,
@@ -127,7 +129,7 @@ def comface(
             tracks = observed(heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus))
         shards = medium(shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"])))
         trained = launching(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
-        backbone = trained.outputs["Output"]  # its job's size is in the configuration (pretrain.job)
+        backbone = trained.outputs["Output"]  # the configuration sets the size of its job (pretrain.job)
         with dsl.ParallelFor(plans.outputs["datasets"], name="datasets", parallelism=8) as dataset:
             aligned = medium(align(plan=dataset))
         items = light(

@@ -106,7 +106,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["synthesize", "--part", "99"], "There is no part 99"),
         (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
         (["screen", "--set", "screening.method=farl"], "the method 'farl' is not built yet"),
-        (["align", "cifar"], "No task of this configuration reads a data set 'cifar'"),
+        (["align", "cifar"], "No task of this configuration uses the data set 'cifar'"),
         (
             ["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"],
             "'w.npy' does not exist",

@@ -90,7 +90,9 @@ def test_a_folder_that_is_gone_and_an_empty_argument_are_said(
         (["compare", "", "b.jpg"], "compare"), (["submit", "--endpoint", ""], "--endpoint"), ([""], "comface"),
     ):  # fmt: skip
         assert main(arguments) == 64
-        assert capfd.readouterr().err == f"comface: There is nothing after '{after}'; give a value, or leave it out.\n"
+        assert (
+            capfd.readouterr().err == f"comface: The value after '{after}' is empty; give a value, or leave it out.\n"
+        )
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -130,7 +132,7 @@ def test_a_tmpdir_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         found, said = ended("config", tmp_path, environment={"TMPDIR": str(place)})
         assert found == code
         assert re.fullmatch(
-            f"comface: TMPDIR, '{place}', cannot be written .*; set it to a folder that can, .*\\.\n", said
+            f"comface: TMPDIR \\('{place}'\\) is not writable .*; set it to a writable folder, .*\\.\n", said
         )
 
 

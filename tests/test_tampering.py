@@ -214,7 +214,7 @@ def test_verify_compares_weight_files_and_data_sets_at_hand(
     assert main(["verify", model.uri]) == 0
     said = capsys.readouterr().out
     assert "The data set 'edema': unchanged" in said
-    assert "The file 'gone.onnx': not found here" in said
+    assert "The file 'gone.onnx': not found" in said
     (folder / "labels.csv").write_text("subject,weight\nx,1\n")
     assert main(["verify", model.uri]) == 65
     assert "The data set 'edema' has changed since it was used" in capsys.readouterr().err

@@ -421,8 +421,8 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "no kubeconfig is here" in text
-    assert "no server is named (--endpoint or KFP_ENDPOINT)" in text
+    assert "no kubeconfig found" in text
+    assert "no server given (--endpoint or KFP_ENDPOINT)" in text
     assert text.rstrip().endswith("All checks passed")
     assert desk.kube.requests == []
 

@@ -44,7 +44,7 @@ def test_a_picture_never_replaces_a_photo_a_device_or_a_folder(
         (tmp_path / "hard.png", "would overwrite"),
         ("/dev/null", "not a regular file"),
         (tmp_path, "is a folder"),
-        ("", "There is nothing after '--picture'"),
+        ("", "The value after '--picture' is empty"),
         (tmp_path / ("n" * 5000), "cannot be used"),
         (tmp_path / "out.jpg", "does not end in .png"),
         ("-", "does not end in .png"),
@@ -108,7 +108,7 @@ def test_an_option_that_a_method_does_not_read_is_refused(
 ) -> None:
     words = ["features", "--method", "pixels", photos["one"], "--output", tmp_path / "f.npy"]
     _, err = said(capfd, 64, *words, option, tmp_path / "x.pt")
-    assert f"The method 'pixels' takes no {option}; leave it out." in err
+    assert f"The method 'pixels' takes no {option}; omit this option." in err
     assert not (tmp_path / "f.npy").exists()
 
 

@@ -83,12 +83,12 @@ def test_a_schedule_is_enabled_one_at_a_time_without_catching_up(
     assert place.create("--set", "transfer.folds=3", "--param", "tasks=age", "--param", "store=s3://b/x") == 0
     sent = place.runs[-1]["runtime_config"]["parameters"]
     assert (sent["overrides"], sent["tasks"]) == ({"transfer.folds": 3}, ["age"]), "typed, as a server wants them"
-    assert "weekly is created; next tick " in capsys.readouterr().err
+    assert "weekly is created; next run " in capsys.readouterr().err
 
 
 def test_list_pause_resume_and_delete(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert place("list") == 0
-    assert capsys.readouterr().err == "there is no schedule\n"
+    assert capsys.readouterr().err == "There are no schedules.\n"
     assert place.create("--param", "nodes=2") == 0
     capsys.readouterr()
     assert place("list") == 0
@@ -130,7 +130,7 @@ def test_a_recurring_run_of_someone_else_is_left_alone(place: Place, capsys: pyt
     assert place.create("--param", "nodes=2") == 64
     assert "was not created by comface; choose another name" in capsys.readouterr().err
     assert place("list") == 0
-    assert capsys.readouterr().err == "there is no schedule\n"
+    assert capsys.readouterr().err == "There are no schedules.\n"
 
 
 def test_schedules_beyond_the_first_page_are_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

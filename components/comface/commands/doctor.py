@@ -1,4 +1,4 @@
-"""`comface doctor`: says in seconds what is missing, and what to do about it."""
+"""`comface doctor`: reports within seconds what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @command(example="comface doctor --profile paper\nKFP_ENDPOINT=http://localhost:8080 comface doctor")
 @configured()
 @ENDPOINT
-@option("--namespace", "NAME", "the namespace that runs use (default: KFP_NAMESPACE, else comface)")
+@option("--namespace", "NAME", "namespace of the runs (default: KFP_NAMESPACE, else comface)")
 @PIPELINE
 @AS_JSON
 def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline: Path | None, as_json: bool) -> int:
-    """Report in seconds what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets.
+    """Report what is missing: cluster, KFP, permissions, secret, GPUs, store, weights, data sets.
 
-    Ends with 0 only when nothing is missing. Each line that needs something says what to do.
+    It takes seconds. The exit code is 0 only if nothing is missing. Each failed check says what to do.
     """
     from comface.cluster.client import Cluster, NoAnswer, open_cluster
     from comface.doctor import rows
@@ -37,12 +37,12 @@ def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline
         check_extras("comface doctor", "cluster")
         cluster = open_cluster()
         if cluster is None:
-            found = [rows.Row("cluster", "all", "skipped", "no kubeconfig is here (KUBECONFIG or ~/.kube/config)")]
+            found = [rows.Row("cluster", "all", "skipped", "no kubeconfig found (KUBECONFIG or ~/.kube/config)")]
     except ConfigurationError as error:
         found = [rows.Row("cluster", "all", "skipped", str(error))]
     except NoAnswer as error:
         found = [rows.Row("cluster", "kubeconfig", "red", str(error), error.todo)]
-    # Without --store it is the profile's own where a cluster is at hand, and the folder of `comface run` where not.
+    # Without --store, check the store of the profile if there is a cluster, else the store of `comface run`.
     config = chosen.resolve() if cluster and not chosen.store else chosen.configuration()
     checks = _checks(config, cluster, endpoint, namespace, pipeline)
     found += rows.run_checks(checks)
@@ -69,6 +69,6 @@ def _checks(
         ask = lambda: [kfp_row(endpoint, namespace, cluster)]  # noqa: E731
         checks.append(Check(SECTION, "API", ask, "start the port-forward, or give --endpoint"))
     else:
-        absent = Row(SECTION, "API", "skipped", "no server is named (--endpoint or KFP_ENDPOINT)")
+        absent = Row(SECTION, "API", "skipped", "no server given (--endpoint or KFP_ENDPOINT)")
         checks.append(Check(SECTION, "API", lambda: [absent]))
     return [*checks, *place_checks(config)]

@@ -1,4 +1,4 @@
-"""Options that several commands share: --profile, --config, --set and --store as one argument, and others."""
+"""Options that several commands share, among them --profile, --config, --set and --store as one argument."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _methods() -> Iterable[str]:
 
 
 METHOD = Names(_methods, closed=False)
-METHOD_HELP = "what turns faces into features; or timm:NAME, module:function"
+METHOD_HELP = "method that computes features of faces; or timm:NAME, module:function"
 
 
 def _profiles() -> Iterable[str]:
@@ -45,27 +45,27 @@ CONFIGURATION = (
     option(
         "--profile profile_option",
         None,
-        "where the configuration starts from (default: the one that --config names, else laptop)",
+        "base of the configuration (default: the profile in the --config file, else laptop)",
         Names(_profiles, closed=False),
     ),
     option(
         "--config file",
         "FILE.yaml",
-        "YAML file of fields that differ from the profile (docs/data.md shows one)",
+        "YAML file with the fields that differ from the profile (example in docs/data.md)",
         PATH,
         callback=_read_file,
     ),
     option(
         "--set sets",
         "FIELD=VALUE",
-        "override one field, e.g. pretrain.epochs=4; may be repeated (docs/configuration.md lists all)",
+        "override one field, e.g. pretrain.epochs=4; may be repeated (all fields: docs/configuration.md)",
         multiple=True,
     ),
 )
 STORE = option(
     "--store",
     "URI",
-    "object store of artifacts, a folder or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
+    "object store for artifacts, a folder or s3://bucket/prefix (default: the folder runs/PROFILE/store)",
 )
 
 
@@ -76,8 +76,8 @@ def configured(store: bool = True) -> Callable[[F], F]:
 
 AS_JSON = flag("--json as_json", "print JSON")
 PIPELINE = option("--pipeline", "FILE", "compiled pipeline (default: the one in the package)", PATH)
-ENDPOINT = option("--endpoint", "URL", "URL of the KFP API (default: KFP_ENDPOINT; in a pod, that of the cluster)")
-NAMESPACE = option("--namespace", "NAME", "your namespace, where KFP has several users (default: KFP_NAMESPACE)")
+ENDPOINT = option("--endpoint", "URL", "URL of the KFP API (default: KFP_ENDPOINT; in a pod, the URL of the cluster)")
+NAMESPACE = option("--namespace", "NAME", "your namespace, if KFP has several users (default: KFP_NAMESPACE)")
 
 
 def output_option(metavar: str, text: str) -> Callable[[F], F]:

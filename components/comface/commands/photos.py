@@ -1,4 +1,4 @@
-"""`comface compare` and `comface features`: what a model says of photos."""
+"""`comface compare` and `comface features`: apply a model to photos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from comface.runtime.output import say
 @option("--picture", "FILE.png", "draw both faces and the changes", PATH)
 @configured()
 def compare(before: Path, after: Path, model: str | None, as_json: bool, picture: Path | None, chosen: Chosen) -> None:
-    """Estimate the change between two photos of one person, for every task that the model knows.
+    """Estimate the change between two photos of one person, for every task of the model.
 
     --json prints the model and, for each task: change, unit, interval, coverage, rehearsal, verdict, reasons.
     """
@@ -52,15 +52,15 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
 @option("--method", None, METHOD_HELP, METHOD, required=True)
 @option("--weights", "FILE", "weight file; its type is detected from its content", PATH)
 @option("--backbone", "REF", f"backbone or model, for the method comface: {REFERENCE}")
-@argument("images", "IMAGE...", "files of images", PATH, nargs=-1, required=True)
+@argument("images", "IMAGE...", "image files", PATH, nargs=-1, required=True)
 @output_option("OUT.npy", "where to write the features")
 @configured()
 def features(
     method: str, weights: Path | None, backbone: str | None, images: tuple[Path, ...], output: Path, chosen: Chosen
 ) -> None:
-    """Compute a backbone's features (N,D) of images, taken as they are (without face detection).
+    """Compute features (N,D) of images, without face detection.
 
-    Each method prepares the images as it was trained.
+    Each method applies its own preprocessing.
     """
     import numpy as np
 
@@ -74,9 +74,9 @@ def features(
 
     wanted = method_called(method)
     if weights is not None and not wanted.takes_weights:
-        raise ConfigurationError(f"The method '{method}' takes no --weights; leave it out.")
+        raise ConfigurationError(f"The method '{method}' takes no --weights; omit this option.")
     if backbone is not None and not wanted.reads_backbone:
-        raise ConfigurationError(f"The method '{method}' takes no --backbone; leave it out.")
+        raise ConfigurationError(f"The method '{method}' takes no --backbone; omit this option.")
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     check_output(output, [*images, *([weights] if weights else [])])

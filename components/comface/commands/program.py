@@ -1,4 +1,5 @@
-"""One command, from its words to its exit code: one sentence per error, and no traceback (docs/errors.md)."""
+"""Runs one command, from its arguments to its exit code. An error is one message without a traceback
+(docs/errors.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ from comface.runtime.logs import configure
 from comface.runtime.output import prepared, say
 
 COMPLETE = "_COMFACE_COMPLETE"
-"""Set by the shell when it completes a word."""
+"""Environment variable that the shell sets to complete a word."""
 SECTIONS = {
     "Run the pipeline": (runs.run, runs.config, doctor.doctor, data.fetch),
     "On a cluster": (submit.submit, schedule.schedule),
@@ -47,11 +48,11 @@ SECTIONS = {
 
 
 class Stopped(SystemExit):
-    """SIGTERM, or SIGHUP of a terminal that was closed. Not among the errors: nothing that catches those catches it."""
+    """Raised for SIGTERM, and for SIGHUP from a closed terminal. A SystemExit, so that no error handler catches it."""
 
 
 class Comface(Group):
-    """`comface`: its commands stand in sections."""
+    """The command group `comface`, whose help lists its commands in sections."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
@@ -64,7 +65,7 @@ class Comface(Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit codes: 0 done, {', '.join(f'{code} {kind.meaning}' for code, kind in EXIT_CODES.items())}, "
-    "1 a defect of comface. docs/command-line.md tells how a shell completes commands and options.",
+    "1 a defect of comface. For shell completion, see docs/command-line.md.",
     example="comface run",
 )
 @flag(
@@ -76,7 +77,7 @@ class Comface(Group):
 )
 @click.pass_context
 def comface(context: click.Context) -> None:
-    """Learn from synthetic faces how a face changes, and estimate the change between two photos."""
+    """Learn from synthetic faces how faces change, and estimate the change between two photos."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -86,7 +87,7 @@ for _command in chain.from_iterable(SECTIONS.values()):
 
 
 def run_program(words: Sequence[str]) -> int:
-    """The exit code of the command that `words` are."""
+    """Run the command with the arguments `words`, and return its exit code."""
     try:
         with prepared(), _stop_signals():
             configure()
@@ -96,7 +97,7 @@ def run_program(words: Sequence[str]) -> int:
     except Stopped:
         say("comface: stopped by a signal; finished work is kept, run the same command to resume.")
         return Preempted.exit_code
-    except SystemExit as ended:  # a step says itself how it ended (execution.py)
+    except SystemExit as ended:  # a step sets its exit code itself (execution.py)
         return ended.code if isinstance(ended.code, int) else bool(ended.code)
     except KeyboardInterrupt:
         say("comface: interrupted; finished work is kept, run the same command to resume.")
@@ -141,8 +142,8 @@ def _usage_sentence(error: click.UsageError) -> str:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does, so that what it started and its temporary files end with it. SIGHUP is
-    SIGTERM, also to a training, which has a handler of its own for that. What is ignored (nohup) stays ignored."""
+    """Let SIGTERM end a command like Ctrl-C, so that its child processes and temporary files are removed. SIGHUP is
+    converted to SIGTERM, for which a training has its own handler. A signal that is ignored (nohup) stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -163,10 +164,10 @@ def _stop_signals() -> Iterator[None]:
 
 
 def _filled(words: Sequence[str]) -> Sequence[str]:
-    """The arguments. An empty one is what a shell makes of a variable that is not set: no folder, store or name."""
+    """Return the arguments. Raises ConfigurationError for an empty one, which a shell passes for an unset variable."""
     for before, word in zip(["", *words], words, strict=False):
         option = re.fullmatch("(--[a-z-]+)=", word)
         if not word or option:
             place = option[1] if option else before
-            raise ConfigurationError(f"There is nothing after '{place or 'comface'}'; give a value, or leave it out.")
+            raise ConfigurationError(f"The value after '{place or 'comface'}' is empty; give a value, or leave it out.")
     return words

@@ -55,12 +55,12 @@ def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
 @configured()
 @AS_JSON
 def promote(reference: str, chosen: Chosen, as_json: bool) -> None:
-    """Make a version the champion, which challengers must not fall below."""
+    """Make a version the champion, with which the gate compares new models."""
     from comface.models.listing import promote_model
 
     done = promote_model(_store(chosen), reference, datetime.now(UTC))
-    before = f" (before: {done.before})" if done.before else ""
-    print(json.dumps(done._asdict()) if as_json else f"{done.reference} is the champion now{before}")
+    before = f" (previously {done.before})" if done.before else ""
+    print(json.dumps(done._asdict()) if as_json else f"{done.reference} is now the champion{before}")
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")

@@ -20,10 +20,10 @@ from comface.runtime.output import say
 @option("--output", "DIR", "folder of the run: report, comparison, log, store (default: runs/PROFILE)", PATH)
 @PIPELINE
 def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
-    """Run the whole pipeline on this machine: from synthetic faces to a registered model and its report.
+    """Run the whole pipeline on this machine, from synthetic faces to a registered model and its report.
 
-    It is the pipeline that a cluster runs, with the same components. Run the same command again to resume a run that
-    was interrupted: what is finished is reused.
+    A cluster runs the same pipeline with the same components. To resume an interrupted run, run the same command again;
+    finished steps are reused.
     """
     from comface.files import check_output_folder
     from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline

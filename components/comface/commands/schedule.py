@@ -39,7 +39,7 @@ def schedule() -> None:
 @SENT
 @SERVER
 def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> None:
-    """Create a recurring run. One of the same name is replaced without a missed or doubled tick."""
+    """Create a recurring run. A schedule of the same name is replaced without a missed or duplicate run."""
     from comface.submit.cron import checked_cron
     from comface.submit.schedules import Wanted, create
 
@@ -47,14 +47,14 @@ def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> 
     package, values, _ = sent.checked(chosen, name)
     wanted = Wanted(name, ticks, package, values, sent.experiment, sent.service_account)
     done = create(server.connect(), wanted)
-    say(f"{done}; next tick {ticks.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")
+    say(f"{done}; next run {ticks.next(datetime.now(UTC)):%a %Y-%m-%d %H:%M:%S} UTC")
 
 
 @schedule.command("list", needs=["cluster"], example="comface schedule list --json")
 @AS_JSON
 @SERVER
 def list_(as_json: bool, server: Server) -> None:
-    """List all schedules with their next tick."""
+    """List all schedules with the time of their next run."""
     from comface.submit.schedules import schedules
 
     found, now = schedules(server.connect()), datetime.now(UTC)
@@ -66,10 +66,10 @@ def list_(as_json: bool, server: Server) -> None:
         when = f"next {row['next']}" if row["next"] else "paused"
         print(f"{row['name']:<20} {row['cron']:<18} {when:<28} {values}".rstrip())
     if not found:
-        say("there is no schedule")
+        say("There are no schedules.")
     twice = {s.name for s in found if sum(o.enabled and o.name == s.name for o in found) > 1}
     for name in sorted(twice):
-        say(f"{name} would tick twice; run its `comface schedule create` again")
+        say(f"'{name}' exists twice and would start each run twice; run its `comface schedule create` again")
 
 
 def _changing(verb: str, text: str) -> None:
@@ -85,9 +85,9 @@ def _changing(verb: str, text: str) -> None:
     )
 
 
-_changing("pause", "Start no more runs; a run that has started continues.")
-_changing("resume", "Start runs again, at once for the latest tick that was missed.")
-_changing("delete", "Delete a schedule, but never a run that has started.")
+_changing("pause", "Pause a schedule: start no more runs. Runs that have started continue.")
+_changing("resume", "Resume a schedule, and immediately start the latest run that was missed.")
+_changing("delete", "Delete a schedule. Runs that have started continue.")
 
 
 def _row(schedule: Schedule, now: datetime) -> dict[str, Any]:

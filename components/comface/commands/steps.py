@@ -1,4 +1,4 @@
-"""One step alone: same configuration, same code, same artifacts as in the pipeline. Prints the artifact's URI."""
+"""Runs a single step, with the same configuration, code and artifacts as in the pipeline. Prints the artifact's URI."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from comface.plan.chosen import Chosen
 if TYPE_CHECKING:
     from comface.plan.step import Plans
 
-NAMED = "the backbone, or a model made from it: NAME, NAME@v3, NAME@champion, a URI or a path"
+NAMED = "the backbone, or a model that contains it: NAME, NAME@v3, NAME@champion, a URI or a path"
 BACKBONE = option("--backbone", "REF", NAMED, required=True)
 URI_OF_TRACKS = "file:///runs/laptop/store/tracks/0f3a"
-"""In examples."""
+"""URI used in examples."""
 
 
 def _plans(chosen: Chosen, **narrowed: str) -> Plans:
@@ -33,7 +33,7 @@ def _plans(chosen: Chosen, **narrowed: str) -> Plans:
 
 
 def _backbone(chosen: Chosen, reference: str) -> str:
-    """The URI of the backbone that `reference` names; of the default model's where it is empty."""
+    """Return the URI of a backbone. If `reference` is empty, it is the backbone of the default model."""
     from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
 
@@ -48,7 +48,7 @@ def _print_plain(reference: str) -> None:
 
 
 def _scratch_file() -> str:
-    """Where the picture or summary goes that a component would hand to the KFP UI; removed when the process ends."""
+    """Return a temporary path for output that a component passes to the KFP UI; removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="comface-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return str(Path(folder) / "page")
@@ -56,9 +56,9 @@ def _scratch_file() -> str:
 
 @command(needs=["train"], example="comface synthesize --set synthesize.parts=4 --part 0")
 @configured()
-@option("--part", None, "make one part only (default: all, one after the other)", int)
+@option("--part", None, "generate only this part (default: all parts in turn)", int)
 def synthesize(chosen: Chosen, part: int | None) -> None:
-    """Generate tracks: faces of one identity swept along one attribute."""
+    """Generate tracks: images of one identity while one attribute is edited in steps."""
     from comface.plan.sizes import memory_problems
     from comface.plan.step import make_plans
     from comface.plan.weights import find_generators
@@ -68,17 +68,17 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
     raise_any(memory_problems(config, ["synthesize"]))
     plans = make_plans(config, "", supplies=find_generators(config))
     if part is not None and part not in plans.parts:
-        raise ConfigurationError(f"There is no part {part}; parts run from 0 to {plans.parts[-1]}.")
+        raise ConfigurationError(f"There is no part {part}; give a number from 0 to {plans.parts[-1]}.")
     for each in plans.parts if part is None else [part]:
         _print_plain(synthesize_part(plans.synthesize.text, each, _scratch_file()))
 
 
 @command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
 @configured()
-@argument("tracks", "[URI...]", "tracks artifacts (default: render a sample of the composition now)", nargs=-1)
-@option("--picture", "FILE.png", "where to write the figure", PATH, default=Path("screening.png"))
+@argument("tracks", "[URI...]", "tracks artifacts (default: render a sample of the composition)", nargs=-1)
+@option("--picture", "FILE.png", "output file for the figure", PATH, default=Path("screening.png"))
 def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
-    """Measure on a sample whether each direction changes what its name says, and over which range of alpha."""
+    """Measure on a sample whether each direction changes its attribute, and in which range of alpha."""
     import torch
 
     from comface.artifacts.facts import ScreeningFacts
@@ -108,7 +108,7 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
 
 @command(needs=["train"], example=f"comface shard {URI_OF_TRACKS}")
 @configured()
-@argument("tracks", "URI...", "tracks artifacts, of all parts", nargs=-1, required=True)
+@argument("tracks", "URI...", "tracks artifacts of all parts", nargs=-1, required=True)
 def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
     """Pack tracks into shards, split 90/10 by identity."""
     from comface.shard.from_plan import shard_tracks
@@ -128,16 +128,18 @@ def pretrain(chosen: Chosen, shards: str) -> None:
 
 @command(needs=["train"], example="comface align fgnet --set data.fgnet.uri=/data/FGNET")
 @configured()
-@argument("dataset", "NAME", "data set by its name in `data`, e.g. disfa, fgnet, cohort")
+@argument("dataset", "NAME", "name of the data set in `data`, e.g. disfa, fgnet, cohort")
 def align(chosen: Chosen, dataset: str) -> None:
-    """Find and align the faces of a data set (of its rehearsal where no URI is given)."""
+    """Detect and align the faces of a data set (or of its rehearsal if it has no URI)."""
     from comface.transfer.from_plan import align_faces
 
     for plan in _plans(chosen).datasets:
         if plan.dataset == dataset:
             _print_plain(align_faces(plan.text, _scratch_file()))
             return
-    raise ConfigurationError(f"No task of this configuration reads a data set '{dataset}'; see transfer.tasks.")
+    raise ConfigurationError(
+        f"No task of this configuration uses the data set '{dataset}'; add such a task to transfer.tasks."
+    )
 
 
 @command(
@@ -146,7 +148,7 @@ def align(chosen: Chosen, dataset: str) -> None:
     example="comface transfer --task age --method scratch --faces s3://comface/artifacts/faces/0f3a",
 )
 @configured()
-@option("--task", "NAME", "the task, e.g. au12, edema-a, age, smile", required=True)
+@option("--task", "NAME", "name of the task, e.g. au12, edema-a, age, smile", required=True)
 @option("--method", None, METHOD_HELP, METHOD, default="comface")
 @option(
     "--mode",
@@ -165,7 +167,9 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
 
     plans = _plans(chosen, tasks=task, methods=method, modes=mode)
     if not plans.items:
-        raise ConfigurationError(f"The method '{method}' cannot be evaluated by '{mode}'; choose another mode.")
+        raise ConfigurationError(
+            f"The method '{method}' cannot be evaluated in the mode '{mode}'; choose another mode."
+        )
     uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
     (item,) = completed(plans.items[:1], [open_artifact(each, "faces") for each in faces], uri)
     pinned, metrics = transfer_item(item.text)
@@ -176,9 +180,9 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
 @configured()
 @argument("results", "URI...", "transfer artifacts", nargs=-1, required=True)
 @BACKBONE
-@option("--report", None, "where to write the report", PATH, default=Path("report.html"))
+@option("--report", None, "output file for the report", PATH, default=Path("report.html"))
 def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Path) -> None:
-    """Combine transfers into tables, figures and one report."""
+    """Summarise transfers in tables, figures and a report."""
     from comface.evaluate.from_plan import evaluate_results
     from comface.files import check_output
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a run of the pipeline is made of, besides its configuration."""
+    """The options of a run of the pipeline apart from its configuration."""
 
     parameters: tuple[str, ...]
     experiment: str
@@ -27,7 +27,7 @@ class Sent:
     pipeline: Path | None
 
     def checked(self, chosen: Chosen, name: str | None) -> tuple[Package, dict[str, Any], dict[str, Any]]:
-        """See submit/request.py."""
+        """Check the request before it is sent (submit/request.py)."""
         from comface.run.local import find_pipeline
         from comface.submit.request import checked
 
@@ -67,13 +67,13 @@ SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 @configured(store=False)
 @SENT
 @option("--name", "NAME", "name of the run (default: the pipeline's name with the time)")
-@flag("--wait", "wait until the run ends; exit code as of `comface run`")
-@flag("--upload", "start nothing; upload the pipeline as a new version")
+@flag("--wait", "wait until the run ends; the exit codes are those of `comface run`")
+@flag("--upload", "upload the pipeline as a new version instead of starting a run")
 @SERVER
 def submit(chosen: Chosen, sent: Sent, name: str | None, wait: bool, upload: bool, server: Server) -> None:
-    """Start a run of the pipeline on a KFP server and print its page.
+    """Start a run of the pipeline on a KFP server and print the URL of its page.
 
-    Everything that can be known is checked before anything is sent.
+    Configuration, data and cluster are checked before anything is sent.
     """
     from comface.submit import runs
 
@@ -91,11 +91,11 @@ def submit(chosen: Chosen, sent: Sent, name: str | None, wait: bool, upload: boo
 
 
 def _uploaded(connection: Connection, package: Package) -> str:
-    """The page of the pipeline."""
+    """Upload the pipeline, and return the URL of its page."""
     from comface import __version__
     from comface.submit.runs import upload
 
     version = f"{__version__}-{package.sha256[:12]}"
     pipeline, new = upload(connection, package, version)
-    say(f"{package.name} {version} {'is uploaded' if new else 'was there already'}")
+    say(f"{package.name} {version} {'uploaded' if new else 'is already uploaded'}")
     return f"{connection.page}/#/pipelines/details/{pipeline}"

@@ -1,6 +1,6 @@
-"""How every command looks: its help ends with an example, and names that the program knows are listed and completed.
+"""The common form of all commands: their help ends with an example, and the shell completes known names.
 
-The text of a command's help is the docstring of its function; the first paragraph is its line in `comface --help`.
+The docstring of a command's function is its help text; the first paragraph is its line in `comface --help`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from comface.runtime.logs import configure
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, readable=False)
-"""A path as it is given: whoever reads or writes it says what is wrong with it."""
+"""A path that is not checked here; the code that reads or writes it raises the error."""
 
 
 def option(name: str, metavar: str | None, text: str, kind: Any = str, **more: Any) -> Callable[[F], F]:
-    """`name` as it is typed; after a blank, what the function calls it."""
+    """`name`: the option; optionally, after a space, the name of the function's argument."""
     shown = more.get("default") not in (None, "")
     return click.option(*name.split(), metavar=metavar, help=text, type=kind, show_default=shown, **more)
 
@@ -45,8 +45,8 @@ def command(example: str, **more: Any) -> Callable[[Callable[..., Any]], click.C
 
 
 def shown(text: Callable[[click.Context], str]) -> Callable[[click.Context, click.Parameter, bool], None]:
-    """What an option does that shows a text and ends. It prints through sys.stdout, which knows what to say of a full
-    disk (output.py); click's own way around it does not."""
+    """Return a callback for an option that prints a text and exits. It prints through sys.stdout, which handles a full
+    disk (output.py), unlike click's own function."""
 
     def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         if wanted and not context.resilient_parsing:
@@ -65,14 +65,14 @@ def _lines(names: list[str], verbosity: int, text: str) -> click.Option:
 
 
 LINES = (
-    _lines(["--quiet", "-q"], -1, "Show errors and the result only."),
-    _lines(["--verbose", "-v"], 1, "Show details: debug lines, warnings of libraries, all that a run's steps print."),
+    _lines(["--quiet", "-q"], -1, "Show only errors and the result."),
+    _lines(["--verbose", "-v"], 1, "Show details: debug messages, warnings of libraries, and all output of the steps."),
 )
 """Options of every command, before or after its name."""
 
 
 class Shown(click.Command):
-    """What a command and a group of commands share."""
+    """Base of commands and groups of commands."""
 
     def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -82,7 +82,7 @@ class Shown(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # which click leaves out where an option lacks its value
+            error.ctx = error.ctx or ctx  # click does not set it if an option has no value
             raise
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -96,20 +96,20 @@ class Shown(click.Command):
         return found
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """The first paragraph, whatever its length: the list of commands has room for several lines."""
+        """Return the first paragraph without truncation; the list of commands can have several lines per command."""
         return " ".join(inspect.cleandoc(self.help or "").partition("\n\n")[0].split())
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
         if self.examples:
             with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
-                for line in self.examples:  # not wrapped: a line is copied as it is
+                for line in self.examples:  # not wrapped, so that a line can be copied
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
 class Command(Shown):
-    """A command. An option in `lists` takes several words: `--faces A B` is `--faces A --faces B`. `needs`: extras of
-    pyproject.toml without which it does not begin."""
+    """A command. An option in `lists` takes several values: `--faces A B` is `--faces A --faces B`. `needs`: extras of
+    pyproject.toml that must be installed."""
 
     def __init__(self, *arguments: Any, lists: Iterable[str] = (), needs: Iterable[str] = (), **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -139,15 +139,14 @@ class Command(Shown):
 
 
 class Group(Shown, click.Group):
-    """A command that has commands."""
+    """A command with subcommands."""
 
     command_class = Command
 
 
 class Names(click.ParamType[str, str]):
-    """A name out of those that the program knows; they are asked for only when a help text, a completion or a value
-    needs them, since they may lie in modules that take time to load. Where it is not `closed`, other names are for the
-    command to judge."""
+    """A parameter type for names from a registry. `known` is called only for a help text, a completion or a value,
+    because it may import slow modules. If it is not `closed`, the command itself checks other names."""
 
     name = "name"
 
@@ -156,7 +155,7 @@ class Names(click.ParamType[str, str]):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What alone is taken; empty where other names are, too."""
+        """The allowed names; empty if other names are allowed too."""
         return tuple(self.known()) if self.closed else ()
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
@@ -172,7 +171,7 @@ class Names(click.ParamType[str, str]):
 
 
 def together(argument: str, kind: type, *options: Callable[[F], F]) -> Callable[[F], F]:
-    """`options`, whose values a command takes as one `argument`: a `kind`, whose fields are called as they are."""
+    """Combine `options` into one `argument` of the command: an instance of `kind`, whose fields have their names."""
     names = [field.name for field in fields(kind)]
 
     def decorate(function: F) -> F:
@@ -187,11 +186,13 @@ def together(argument: str, kind: type, *options: Callable[[F], F]) -> Callable[
 
 
 def _check_scratch() -> None:
-    """A TMPDIR that cannot be used, or a folder that is gone, is said before whatever needs it fails deep inside."""
+    """Raises an error if TMPDIR or the current folder cannot be used, before other code fails because of it."""
     try:
         os.getcwd()
     except OSError as error:
-        raise ConfigurationError(f"The current folder cannot be used ({error.strerror}); change to another.") from None
+        raise ConfigurationError(
+            f"The current folder cannot be used ({error.strerror}); change to another folder."
+        ) from None
     folder = os.environ.get("TMPDIR")
     if not folder:
         return
@@ -200,7 +201,9 @@ def _check_scratch() -> None:
             file.write(bytes(1 << 16))
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise TryAgain(f"TMPDIR, '{folder}', is full; free space there, or set it to another folder.") from None
+            raise TryAgain(
+                f"The disk of TMPDIR ('{folder}') is full; free some space, or set TMPDIR to another folder."
+            ) from None
         raise ConfigurationError(
-            f"TMPDIR, '{folder}', cannot be written ({error.strerror}); set it to a folder that can, or unset it."
+            f"TMPDIR ('{folder}') is not writable ({error.strerror}); set it to a writable folder, or unset it."
         ) from None

@@ -1,7 +1,7 @@
-"""Whether what a model was made from is unchanged: manifests and objects, weight files, data sets, code.
+"""Verifies that the inputs of a model are unchanged: manifests and objects, weight files, data sets, code.
 
-In: a store, and the reference of a model or of any other artifact. Out: a line about each artifact and each file.
-Raises DataError for the first object that is not what its manifest names, and at the end for files that have changed.
+In: a store, and the reference of a model or of any other artifact. Out: one line per artifact and per file. Raises
+DataError for the first object that differs from its manifest, and at the end if weight files or data sets have changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from comface.weights.fetched import models_folder
 
 
 def verification(store: Store, reference: str | None, weights: str) -> Iterator[str]:
-    """`weights`: the location of weight files. Every line is given as soon as it is known."""
+    """Yield the lines of the verification one by one. `weights`: the weights location."""
     starts = starting_points(store, reference)
     artifacts = objects = 0
     files: dict[tuple[str, str], str] = {}
@@ -40,7 +40,7 @@ def verification(store: Store, reference: str | None, weights: str) -> Iterator[
     differing = []
     for (what, sha256), place in files.items():
         found = _digest(place)
-        state = "not found here" if found is None else "unchanged" if found == sha256 else "CHANGED"
+        state = "not found" if found is None else "unchanged" if found == sha256 else "CHANGED"
         yield f"{what}: {state}" + (f" ({place})" if place else "")
         differing += [what] if state == "CHANGED" else []
     for made, count in sorted(code.items()):
@@ -48,13 +48,13 @@ def verification(store: Store, reference: str | None, weights: str) -> Iterator[
     if differing:
         raise DataError(
             f"{differing[0]} has changed since it was used (number of changed files and data sets: {len(differing)}, "
-            "listed above); restore the one that was used, or make again what was made from it."
+            "listed above); restore the original file, or make the artifacts that depend on it again."
         )
     yield f"{artifacts} artifacts, {objects} objects: all hashes match"
 
 
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
-    """The artifact that is named, and with a registered model the decision of its gate."""
+    """Return the artifact, and for a registered model also the decision of its gate."""
     if reference is not None and (uri := place_of(reference)) is not None:
         return [open_artifact(uri)]
     called, model = resolve_model(store, reference)
@@ -67,7 +67,7 @@ def starting_points(store: Store, reference: str | None) -> list[Artifact]:
 def made_by(artifact: Artifact) -> str:
     code = artifact.manifest.code
     present = code_digest() == code["digest"]
-    return f"version {code['version']}, {'the installed code' if present else 'other code than the installed one'}"
+    return f"version {code['version']}, {'the installed code' if present else 'code other than the installed code'}"
 
 
 def _digest(place: str) -> str | None:
@@ -83,8 +83,8 @@ def _digest(place: str) -> str | None:
 
 
 def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
-    """(what, sha256, where it would lie here) of each weight file and data set that an artifact's manifest records.
-    `weights`: the weights location of the StyleGANs."""
+    """Yield (description, sha256, local path) of each weight file and data set in an artifact's manifest. `weights`:
+    the weights location."""
     config, facts = artifact.manifest.config, artifact.facts
     for generator, record in config.get("generators", {}).items():
         if record.get("weights_sha256"):
@@ -124,7 +124,7 @@ def _method_file(name: str, weights: str) -> str:
 
 
 def _located(weights: str, find: Callable[[Store], str | None]) -> str:
-    """The path of what `find` finds in the weights location; empty where it finds nothing, or not on this machine."""
+    """Return the local path of what `find` finds in the weights location; empty if there is none on this machine."""
     try:
         location = open_store(weights)
         key = find(location) if isinstance(location, FileStore) else None
