@@ -7,6 +7,7 @@ other people.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,15 @@ ByAttribute = dict[str, dict[str, int]]
 """Generator -> attribute -> number of tracks."""
 ByLightness = dict[str, dict[str, list[int]]]
 """Generator -> counts of faces by skin lightness (faces/lightness.py)."""
+
+
+def by_attribute(tracks: Mapping[tuple[str, str], int]) -> ByAttribute:
+    """Nest the numbers of tracks per (generator, attribute), sorted, without zeros."""
+    nested: ByAttribute = {}
+    for (generator, attribute), count in sorted(tracks.items()):
+        if count:
+            nested.setdefault(generator, {})[attribute] = count
+    return nested
 
 
 class Facts(BaseModel):

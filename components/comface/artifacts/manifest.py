@@ -16,7 +16,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -298,6 +298,18 @@ def open_reference(reference: Reference, root: str, kind: str | None = None) -> 
 def located(reference: Reference, root: str) -> str:
     """The URI of a reference in the store at `root`."""
     return reference.artifact if "://" in reference.artifact else f"{root}/{reference.artifact}"
+
+
+def with_inputs(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """Return these artifacts and all their direct and indirect inputs, each once."""
+    found: dict[str, Artifact] = {}
+    todo = list(artifacts)
+    while todo:
+        artifact = todo.pop()
+        if artifact.uri not in found:
+            found[artifact.uri] = artifact
+            todo += artifact.inputs().values()
+    return list(found.values())
 
 
 def split_pin(reference: str) -> tuple[str, str | None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comface.artifacts.facts import FacesFacts, Facts, ScreeningFacts, ShardsFacts
-from comface.artifacts.manifest import Artifact
+from comface.artifacts.manifest import Artifact, with_inputs
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
@@ -79,15 +79,7 @@ class Screening:
 def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
     """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline. Raises DataError
     if the sha256 of a manifest is not the one recorded by the artifact that uses it."""
-    found: dict[str, Artifact] = {}
-    todo = list(artifacts)
-    while todo:
-        artifact = todo.pop()
-        if artifact.uri in found:
-            continue
-        found[artifact.uri] = artifact
-        todo += artifact.inputs().values()
-    lines = [_origin(artifact) for artifact in found.values()]
+    lines = [_origin(artifact) for artifact in with_inputs(artifacts)]
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
 
 

@@ -20,6 +20,7 @@ from comface.evaluate import plots, provenance, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import MODES, Comparison, Result
 from comface.methods import challenger, method
+from comface.runtime.progress import counted
 from comface.tasks.metrics import mean_absolute_error
 from comface.tasks.registry import title as task_title
 
@@ -52,20 +53,20 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
     tasks = sorted({result.task for result in chosen})
     ours = {result.task: result for result in chosen if result.ours}
     if not ours or not comparisons:
-        return f"{_count(len(tasks), 'task')} evaluated, no comparison: run ComFace and at least one other method."
+        return f"{counted(len(tasks), 'task')} evaluated, no comparison: run ComFace and at least one other method."
     first = sum(1 for task in ours if _is_first(task, chosen))
     clear = sum(1 for task in ours if _all_clear(task, mode, comparisons))
     how = MODES[mode].lower() + (" evaluation" if mode == "linear" else "")
-    on_all = f"all {_count(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
-    on_some = f"{first} of {_count(len(ours), 'task')}"
+    on_all = f"all {counted(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
+    on_some = f"{first} of {counted(len(ours), 'task')}"
     where = on_all if first == len(ours) else on_some
     text = f"ComFace has the highest correlation with the true change on {where} in {how}"
     scratch = [c for c in comparisons if c.mode == mode and method(c.other).random]
     if scratch:
         above = sum(c.gains["corr"].low > 0 for c in scratch)
-        text += f". It is clearly better than random features on {above} of {_count(len(scratch), 'task')}"
-        return f"{text} and than every other method on {clear} of {_count(len(ours), 'task')}."
-    return f"{text}. It is clearly better than every other method on {clear} of {_count(len(ours), 'task')}."
+        text += f". It is clearly better than random features on {above} of {counted(len(scratch), 'task')}"
+        return f"{text} and than every other method on {clear} of {counted(len(ours), 'task')}."
+    return f"{text}. It is clearly better than every other method on {clear} of {counted(len(ours), 'task')}."
 
 
 def _is_first(task: str, chosen: Sequence[Result]) -> bool:
@@ -77,10 +78,6 @@ def _is_first(task: str, chosen: Sequence[Result]) -> bool:
 def _all_clear(task: str, mode: str, comparisons: Sequence[Comparison]) -> bool:
     mine = [c for c in comparisons if (c.task, c.mode) == (task, mode)]
     return bool(mine) and all(c.gains["corr"].low > 0 for c in mine)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _template() -> jinja2.Template:

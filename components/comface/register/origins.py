@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from comface.artifacts.facts import FacesFacts, ShardsFacts, TracksFacts
-from comface.artifacts.manifest import Artifact
+from comface.artifacts.manifest import Artifact, with_inputs
 from comface.faces.lightness import added, tenths
 from comface.generators.registry import GENERATORS
 from comface.methods import method
@@ -40,7 +40,7 @@ class Origins:
 
 def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
     """`weights`: the folder with the fetched files and their licence records."""
-    behind = _behind(inputs)
+    behind = with_inputs(inputs)
     generators = {name for artifact in behind for name in _generators(artifact)}
     shards = next((a.facts_as(ShardsFacts) for a in behind if a.manifest.kind == "shards"), None)
 
@@ -62,18 +62,6 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
         tuple(f"{name}: {tenths(counts).sentence()}" for name, counts in sorted(by_lightness.items())),
         tuple(sorted({_instruments(a)["method"] for a in behind if "method" in _instruments(a)})),
     )
-
-
-def _behind(inputs: Iterable[Artifact]) -> list[Artifact]:
-    """Return these artifacts and all their direct and indirect inputs, each once."""
-    found: dict[str, Artifact] = {}
-    todo = list(inputs)
-    while todo:
-        artifact = todo.pop()
-        if artifact.uri not in found:
-            found[artifact.uri] = artifact
-            todo += artifact.inputs().values()
-    return list(found.values())
 
 
 def _generators(artifact: Artifact) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import ValidationError
 
-from comface.artifacts.facts import SPLITS, ShardsFacts, SplitFacts, TracksFacts
+from comface.artifacts.facts import SPLITS, ShardsFacts, SplitFacts, TracksFacts, by_attribute
 from comface.artifacts.manifest import Artifact, Draft
 from comface.runtime.progress import shown
 from comface.shard.config import ShardConfig
@@ -80,7 +80,7 @@ def facts_of(planned: Plan, parts: Sequence[TracksFacts]) -> ShardsFacts:
             tracks=len(located),
             images=len(located) * len(alphas),
             identities=len({item.track.identity for item in located}),
-            tracks_by_attribute=_by_attribute(located),
+            tracks_by_attribute=by_attribute(Counter((item.track.generator, item.track.attribute) for item in located)),
         )
     return ShardsFacts(
         train=splits["train"],
@@ -125,12 +125,3 @@ def _write(
         tar.add(item.track, images)
     draft.write(f"{name}.tar", tar.close())
     draft.write(f"{name}.index.json", INDEX.dump_json(tar.index))
-
-
-def _by_attribute(located: Sequence[Located]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-    for (generator, attribute), count in sorted(
-        Counter((item.track.generator, item.track.attribute) for item in located).items()
-    ):
-        counts.setdefault(generator, {})[attribute] = count
-    return counts

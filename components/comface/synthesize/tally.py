@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from comface.artifacts.facts import Dropped, TracksFacts
+from comface.artifacts.facts import Dropped, TracksFacts, by_attribute
 from comface.faces.lightness import counted
 from comface.faces.photos import decode_photo
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
@@ -64,11 +64,11 @@ class Tally:
             tracks=tracks,
             images=tracks * len(self.config.alphas),
             identities=self._identities,
-            tracks_by_attribute=_nested(self._kept),
+            tracks_by_attribute=by_attribute(self._kept),
             dropped=Dropped(
                 identities=self._identities_planned - self._identities,
                 tracks=self._planned.total() - tracks,
-                tracks_by_attribute=_nested(self._planned - self._kept),
+                tracks_by_attribute=by_attribute(self._planned - self._kept),
             ),
             faces_by_lightness={name: counted(self._looked_at[name]) for name in sorted(self._looked_at)},
             alphas=self.config.alphas,
@@ -82,11 +82,3 @@ class Tally:
         alphas = alpha_captions([self.config.alphas[i] for i in self._columns])
         title = f"Part {self.part} of {self.config.parts}: {self._kept.total():,} tracks; columns: alpha"
         return jpeg_bytes(contact_sheet(self._rows, alphas, title))
-
-
-def _nested(counter: Counter[Kind]) -> dict[str, dict[str, int]]:
-    nested: dict[str, dict[str, int]] = {}
-    for (generator, attribute), count in sorted(counter.items()):
-        if count:
-            nested.setdefault(generator, {})[attribute] = count
-    return nested

@@ -87,22 +87,14 @@ def mouth_half_cm(f: FaceParameters) -> Tensor:
     return f.mouth_half_cm * (1 + 0.06 * f.au12 - 0.02 * f.au26) + 0.06 * f.fat
 
 
-def mouth_rise_cm(f: FaceParameters) -> tuple[Tensor, Tensor]:
-    """(height of the mouth's corners above the middle of the lip line, shift of the middle)."""
-    return 0.155 * f.au12 - 0.13 * f.au15 - 0.1 * f.jowl, 0.025 * f.au12 - 0.02 * f.au26
-
-
-def mouth_gap_cm(f: FaceParameters) -> Tensor:
-    return 0.1 * f.au25 + 0.27 * f.au26 + 0.05 * (f.au12 - 2.2).clamp(min=0)
-
-
 def mouth(f: FaceParameters, u: Tensor) -> Mouth:
     r2 = (u / mouth_half_cm(f)).square()
-    corner, middle = mouth_rise_cm(f)
+    corner = 0.155 * f.au12 - 0.13 * f.au15 - 0.1 * f.jowl  # how far it lies above the middle of the line
+    middle = 0.025 * f.au12 - 0.02 * f.au26  # how far it is moved
     inside = 1 - r2
     arch = inside.clamp(min=0)
     line = corner * r2.clamp(max=1.3) + (middle - f.mouth_cm)
-    gap = mouth_gap_cm(f) * arch.sqrt()
+    gap = (0.1 * f.au25 + 0.27 * f.au26 + 0.05 * (f.au12 - 2.2).clamp(min=0)) * arch.sqrt()
     upper_edge, lower_edge = line + 0.3 * gap, line - 0.7 * gap
     peak = 1 + 0.25 * bump(((u.abs() - 0.6) / 0.7).square()) - 0.12 * bump((u / 0.45).square())
     top = upper_edge + f.upper_lip_cm * (1 - 0.06 * f.au12) * arch * peak
