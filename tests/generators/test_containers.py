@@ -183,7 +183,11 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
         (ConfigurationError, "contains a 'stylegan', not a 'stylegan3'", lambda: load_generator("stylegan3", file)),
         (ConfigurationError, "no.pkl' does not exist", lambda: load_generator("stylegan", tmp_path / "no.pkl")),
         (ConfigurationError, "is a folder", lambda: load_generator("stylegan", tmp_path)),
-        (ConfigurationError, "no built-in direction 'smile'", lambda: load_generator("stylegan", file).direction("smile")),
+        (
+            ConfigurationError,
+            "no built-in direction 'smile'",
+            lambda: load_generator("stylegan", file).direction("smile"),
+        ),
         (DataError, r"needs latents of shape \(N, 6\) or \(N, 4, 6\), not \(2, 7\)", lambda: _render(file, (2, 7))),
         (DataError, r"not \(2, 3, 6\)", lambda: _render(file, (2, 3, 6))),
     ]
