@@ -24,3 +24,8 @@ def tracks_in(artifact: Artifact, names: Iterable[str]) -> Stored:
         key: (Track.model_validate_json(held.pop("json")), [held[what] for what in sorted(held)])
         for key, held in members.items()
     }
+
+
+def tracks_of_part(part: Artifact) -> Stored:
+    """Those of all its blocks."""
+    return {key: held for block in part.inputs().values() for key, held in tracks_in(block, ["tracks.tar"]).items()}

@@ -241,9 +241,9 @@ def test_a_shard_with_a_flipped_bit_is_refused(tiny_run, elsewhere: Path, capfd:
 def test_verify_names_the_object_that_was_changed(tiny_run, elsewhere: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = elsewhere / "store"
     shutil.copytree(tiny_run.store / "tracks", store / "tracks")
-    chunk = next(store.glob("tracks/*/chunk-00000.tar"))
+    chunk = next(store.glob("tracks/*/tracks.tar"))
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    assert "chunk-00000.tar" in said(capfd, 65, "verify", chunk.parent.as_uri())
+    assert "tracks.tar" in said(capfd, 65, "verify", chunk.parent.as_uri())
 
 
 # Fetch

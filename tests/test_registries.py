@@ -159,9 +159,13 @@ def test_a_generator_of_ones_own_makes_tracks_whose_keys_have_no_dot(tmp_path: P
         image_size_px=32, alpha_step=2.5, parts=1, screen_faces=False,
     )  # fmt: skip
     made = synthesize(FileStore(tmp_path), settings, 0)
+    tracks = made.inputs()
     assert made.facts["embedded"] is False
-    assert set(made.manifest.config["generators"][f"{__name__}:make_discs"]) >= {"source_sha256", "weights_sha256"}
-    keys = [located.track.key for located in located_tracks([made])]
+    assert set(tracks["tracks-00000"].manifest.config["generators"][f"{__name__}:make_discs"]) >= {
+        "source_sha256",
+        "weights_sha256",
+    }
+    keys = [located.track.key for located in located_tracks(list(tracks.values()))]
     assert keys == [f"{__name__}-make_discs-{number:07d}-age" for number in (0, 1)]
     with pytest.raises(ConfigurationError, match=r"returns object, which lacks name, latent_width, .*; return a"):
         load_generator(f"{__name__}:make_nothing")

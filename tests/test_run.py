@@ -12,8 +12,8 @@ from tiny_run import comface, manifests, run_arguments
 from comface.errors import TryAgain
 
 KINDS = {
-    "tracks": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "features": 2, "transfer": 2, "evaluation": 1,
-    "decision": 1, "model": 1,
+    "tracks": 3, "part": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "features": 2, "transfer": 2,
+    "evaluation": 1, "decision": 1, "model": 1,
 }  # fmt: skip
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING) [a-z]+( [^ ]+| part \d)?: "
 STEPS = ("resolve", "synthesize", "shard", "pretrain", "align", "complete", "transfer", "evaluate", "gate", "register",

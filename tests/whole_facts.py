@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from comface.artifacts.facts import Dropped, ShardsFacts, SplitFacts, TracksFacts
+from comface.artifacts.facts import ShardsFacts, SplitFacts, TracksFacts
 
 
 def tracks_facts() -> dict[str, Any]:
     """100 tracks of dcgan, 11 images each."""
     return TracksFacts(
-        part=0,
-        parts=1,
-        tracks=100,
-        images=1100,
+        generator="dcgan",
+        attribute="smile",
         identities=100,
-        tracks_by_attribute={"dcgan": {"smile": 100}},
-        dropped=Dropped(identities=0, tracks=0, tracks_by_attribute={}),
-        faces_by_lightness={},
+        tracks=100,
+        looked_at=(),
         alphas=tuple(float(alpha) for alpha in range(-5, 6)),
         image_size_px=64,
-        generators=("dcgan",),
-        embedded=True,
-        rehearsal=False,
     ).record()
 
 

@@ -54,11 +54,11 @@ def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects:
 
 
 def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
-    tracks = published(store, "tracks", {}, tracks_facts(), sheet_jpg=picture("JPEG"))
+    tracks = published(store, "tracks", {}, tracks_facts())
     inputs = {"tracks-00000": tracks}
     if screened:
         inputs["screening"] = published(store, "screening", inputs, FACTS, screening_png=picture("PNG"))
-    shards = published(store, "shards", inputs, shards_facts(**shard_facts))
+    shards = published(store, "shards", inputs, shards_facts(**shard_facts), sheet_jpg=picture("JPEG"))
     return published(store, "backbone", {"shards": shards}, {})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tar_tracks import Stored, tracks_in
+from tar_tracks import Stored, tracks_in, tracks_of_part
 from tiny_generator import ATTRIBUTES, load_tiny
 from whole_facts import shards_facts
 
@@ -27,6 +27,7 @@ from comface.shard.plan import closed_at, plan
 from comface.shard.step import shard
 from comface.store import FileStore, open_store
 from comface.synthesize.step import synthesize
+from comface.tracks.blocks import blocks
 from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.located import locate
 from comface.tracks.shard_reader import ShardReader
@@ -71,7 +72,7 @@ def test_every_track_is_in_one_shard_and_no_identity_is_on_both_sides(store: Fil
     parts = parts_of(store, config())
     artifact = shard(store, SMALL, parts)
     train, validation = contents(artifact, "train"), contents(artifact, "validation")
-    first, second = (tracks_in(part, (n for n in part.manifest.objects if n.endswith(".tar"))) for part in parts)
+    first, second = map(tracks_of_part, parts)
     assert train | validation == first | second
     sides = [{track.identity for track, _ in side.values()} for side in (train, validation)]
     assert not sides[0] & sides[1]
@@ -127,24 +128,26 @@ def test_the_webdataset_library_reads_a_shard(store: FileStore) -> None:
         assert sorted(name for name in sample if name.endswith("jpg")) == [f"{i:03d}.jpg" for i in range(5)]
 
 
-def test_verify_walks_from_the_shards_to_the_parts(store: FileStore) -> None:
+def test_verify_walks_from_the_shards_to_the_tracks(store: FileStore) -> None:
     artifact = shard(store, SMALL, parts_of(store, config()))
-    assert len(list(verify(artifact.uri))) == 3
+    walked = [each.manifest.kind for each in verify(artifact.uri)]
+    assert walked[0] == "shards"
+    assert walked[1:] == ["tracks"] * len(blocks(config()))
 
 
 def test_a_flipped_bit_in_a_part_stops_the_shard_and_names_the_image(store: FileStore) -> None:
     parts = parts_of(store, config())
-    offset = first_image_offset(parts[1], "chunk-00000.index.json")
-    flip_bit(parts[1].store.path("chunk-00000.tar"), offset + 40)
-    with pytest.raises(DataError, match=r"002\.jpg' in 'chunk-00000\.tar' of .* is not what was written"):
+    block = parts[1].input("tracks-00000")
+    flip_bit(block.store.path("tracks.tar"), first_image_offset(block, "tracks.index.json") + 40)
+    with pytest.raises(DataError, match=r"002\.jpg' in 'tracks\.tar' of .* is not what was written"):
         shard(store, SMALL, parts)
     assert not list(store.root.glob("shards/*/manifest.json"))
 
 
 def test_a_flipped_bit_in_a_parts_index_stops_the_shard(store: FileStore) -> None:
     parts = parts_of(store, config())
-    flip_bit(parts[0].store.path("chunk-00000.index.json"), 200)
-    with pytest.raises(DataError, match=r"chunk-00000\.index\.json"):
+    flip_bit(parts[0].input("tracks-00000").store.path("tracks.index.json"), 200)
+    with pytest.raises(DataError, match=r"tracks\.index\.json"):
         shard(store, SMALL, parts)
 
 
@@ -234,7 +237,7 @@ def located(number: int, identity: str, size: int = 700):
     )
     tar = TrackTar()
     tar.add(track, [b"x" * size, b"y" * (size + 3)])
-    return locate(tar.index[0], 0, "chunk-00000.tar"), len(tar.close())
+    return locate(tar.index[0], 0), len(tar.close())
 
 
 @given(st.lists(st.integers(0, 8), min_size=6, max_size=40), st.integers(0, 5), st.randoms())
@@ -267,7 +270,7 @@ def test_an_index_whose_images_do_not_follow_each_other_is_refused() -> None:
     track = Track(key="k", generator="dcgan", identity="dcgan-0", attribute="a", seed=0, alphas=(0.0, 1.0))
     members = [{"offset": 1024, "size_bytes": 5, "crc32": 0}, {"offset": 1536, "size_bytes": 5, "crc32": 0}]
     with pytest.raises(DataError, match="does not fit track 'k'"):
-        locate(IndexedTrack.model_validate({"track": track, "images": members}), 0, "chunk")
+        locate(IndexedTrack.model_validate({"track": track, "images": members}), 0)
 
 
 def test_no_tracks_make_no_shards() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -12,17 +11,15 @@ from hypothesis import strategies as st
 
 from comface.config.reading import parse
 from comface.errors import ConfigurationError
-from comface.tracks.composition import (
-    TRACKS_PER_CHUNK,
-    check_names,
-    chunks,
-    identities,
-    part_identities,
-    totals,
-    tracks,
-)
+from comface.tracks.blocks import MOST, blocks, cut, part_blocks, part_count
+from comface.tracks.composition import check_names, identities, totals, tracks_of
 from comface.tracks.config import CELEBA, Share, SynthesizeConfig
 from comface.tracks.tar import Track
+
+
+def tracks(config: SynthesizeConfig) -> list[Track]:
+    every = identities(config, range(totals(config).identities))
+    return [track for identity in every for track in tracks_of(identity, config.alphas)]
 
 
 @st.composite
@@ -59,7 +56,7 @@ def test_enumerating_the_default_composition_takes_less_than_a_second() -> None:
 @given(configs())
 @settings(max_examples=60, deadline=None)
 def test_totals_count_what_the_enumeration_yields(config: SynthesizeConfig) -> None:
-    everything = list(tracks(config))
+    everything = tracks(config)
     whole = totals(config)
     assert len(everything) == whole.tracks
     assert len({track.identity for track in everything}) == whole.identities
@@ -71,7 +68,7 @@ def test_totals_count_what_the_enumeration_yields(config: SynthesizeConfig) -> N
 @given(configs())
 @settings(max_examples=60, deadline=None)
 def test_keys_are_unique_and_tracks_are_valid(config: SynthesizeConfig) -> None:
-    everything = list(tracks(config))
+    everything = tracks(config)
     assert len({track.key for track in everything}) == len(everything)
     for track in everything[:5]:
         assert Track.model_validate(track.model_dump()) == track
@@ -92,30 +89,54 @@ def test_a_share_deals_its_attributes_out_evenly_and_never_twice_to_one_identity
 
 @given(configs())
 @settings(max_examples=60, deadline=None)
-def test_parts_are_contiguous_whole_and_balanced_in_tracks(config: SynthesizeConfig) -> None:
-    ranges = [part_identities(config, part) for part in range(config.parts)]
-    assert ranges[0].start == 0
-    assert ranges[-1].stop == totals(config).identities
-    assert all(before.stop == after.start for before, after in pairwise(ranges))
-    assert all(len(which) >= 1 for which in ranges)
-    sizes = [sum(len(identity.attributes) for identity in identities(config, which)) for which in ranges]
-    largest = max(share.attributes_per_identity for share in config.composition)
-    ideal = totals(config).tracks / config.parts
+def test_blocks_hold_every_track_once_and_none_more_than_its_limit(config: SynthesizeConfig) -> None:
+    every = blocks(config)
+    held = [t for block in every for identity in block.identities() for t in tracks_of(identity, config.alphas)]
+    assert sorted(t.key for t in held) == sorted(t.key for t in tracks(config))
+    assert {t.key: t for t in held} == {t.key: t for t in tracks(config)}
+    assert all(block.count <= MOST and block.start % block.count == 0 for block in every)
+    assert all(block.count.bit_count() == 1 for block in every)
+
+
+@given(configs())
+@settings(max_examples=60, deadline=None)
+def test_parts_are_contiguous_blocks_as_balanced_as_these_allow(config: SynthesizeConfig) -> None:
+    parts = [part_blocks(config, part) for part in range(part_count(config))]
+    assert [block for part in parts for block in part] == blocks(config)
+    assert all(parts)
+    sizes = [sum(block.count for block in part) for part in parts]
+    largest = max(block.count for block in blocks(config))
+    ideal = totals(config).tracks / len(parts)
     if ideal >= largest:
         assert max(sizes) <= ideal + largest
         assert min(sizes) >= ideal - largest
 
 
-@given(configs())
-@settings(max_examples=60, deadline=None)
-def test_chunks_tile_their_part_with_few_tracks_of_one_generator_each(config: SynthesizeConfig) -> None:
-    for part in range(config.parts):
-        pieces = chunks(config, part)
-        assert [i for piece in pieces for i in piece] == list(part_identities(config, part))
-        for piece in pieces:
-            members = list(identities(config, piece))
-            assert len({identity.generator for identity in members}) == 1
-            assert sum(len(identity.attributes) for identity in members) <= TRACKS_PER_CHUNK
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_a_row_that_grows_keeps_its_whole_blocks_and_what_is_left_of_the_others_lies_in_larger_ones(
+    short: int, longer: int
+) -> None:
+    short, longer = sorted((short, longer))
+    before, after = list(cut(short)), list(cut(longer))
+    assert [start + i for start, count in before for i in range(count)] == list(range(short))
+    changed = [piece for piece in before if piece not in after]
+    assert len(changed) <= MOST.bit_length() - 1
+    for start, count in changed:
+        assert any(other <= start and start + count <= other + most for other, most in after)
+
+
+def test_the_default_composition_has_a_few_thousand_blocks_in_512_parts() -> None:
+    started = time.process_time()
+    sizes = [sum(block.count for block in part_blocks(SynthesizeConfig(), part)) for part in (0, 255, 511)]
+    assert len(blocks(SynthesizeConfig())) < 6000
+    assert part_count(SynthesizeConfig()) == 512
+    assert all(abs(size - 350_000 / 512) <= MOST for size in sizes)
+    assert time.process_time() - started < 1
+
+
+def test_there_are_no_more_parts_than_blocks() -> None:
+    share = Share(generator="dcgan", identities=9, attributes=("smile",))
+    assert part_count(SynthesizeConfig(composition=(share,), parts=9)) == 2  # 8 + 1
 
 
 @given(configs(), st.data())
@@ -144,15 +165,11 @@ def test_two_shares_of_one_generator_have_identities_of_their_own() -> None:
     assert names == [f"dcgan-000000{n}" for n in range(6)]
 
 
-def test_an_empty_range_has_no_tracks() -> None:
-    assert list(tracks(SynthesizeConfig(), range(0))) == []
-
-
 @pytest.mark.parametrize(("part", "parts"), [(-1, 2), (2, 2), (0, 4)])
 def test_a_part_that_is_not_there_is_said_in_one_sentence(part: int, parts: int) -> None:
     share = Share(generator="dcgan", identities=3, attributes=("smile",))
     with pytest.raises(ConfigurationError, match="part"):
-        part_identities(SynthesizeConfig(composition=(share,), parts=parts), part)
+        part_blocks(SynthesizeConfig(composition=(share,), parts=parts), part)
 
 
 def test_attributes_that_cannot_name_a_track_are_refused() -> None:

@@ -34,9 +34,9 @@ def test_procedural_faces_are_the_same_bits_however_they_are_divided_into_parts(
     store = FileStore(tmp_path)
     two = shard(store, ShardConfig(), [synthesize(store, config(2), part) for part in (1, 0)])
     one = shard(store, ShardConfig(), [synthesize(store, config(1), 0)])
-    assert one.manifest.objects == two.manifest.objects
+    assert one.sha256 == two.sha256, "the same tracks, so the same artifact"
     assert one.facts["rehearsal"] is True
-    assert len(list(verify(two.uri))) == 3
+    assert len(list(verify(two.uri))) == 1 + 4
     reader = ShardReader(one, "train", tmp_path)
     generator = load_generator("procedural")
     track = reader.tracks[0].track

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from tar_tracks import Stored, tracks_in
+from tar_tracks import Stored
+from tar_tracks import tracks_of_part as stored
 from torch import nn
 from weights_location import WIDTH, fill, put
 
@@ -55,11 +56,7 @@ def planned(store: Path | str, weights: Store, parts: int, *overrides: str) -> P
 
 
 def make(plans: Plans, part: int, tmp_path: Path) -> Artifact:
-    return open_artifact(synthesize_part(plans.synthesize.text, part, str(tmp_path / "page.html")), "tracks")
-
-
-def stored(artifact: Artifact) -> Stored:
-    return tracks_in(artifact, (name for name in artifact.manifest.objects if name.endswith(".tar")))
+    return open_artifact(synthesize_part(plans.synthesize.text, part, str(tmp_path / "page.html")), "part")
 
 
 @pytest.fixture(scope="module")
@@ -124,22 +121,22 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(
     weights: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smaller = "synthesize.composition=[{generator: stylegan3, identities: 8, attributes: [Bald, Male]}]"
-    monkeypatch.setattr("comface.tracks.composition.TRACKS_PER_CHUNK", 2)
+    monkeypatch.setattr("comface.tracks.blocks.MOST", 2)
     undisturbed = make(planned(tmp_path / "undisturbed", weights, 1, smaller), 0, tmp_path)
     plans = planned(tmp_path / "killed", weights, 1, smaller)
     script = (
-        "import sys; from comface.tracks import composition; from comface.synthesize import from_plan; "
-        "composition.TRACKS_PER_CHUNK = 2; "
+        "import sys; from comface.tracks import blocks; from comface.synthesize import from_plan; "
+        "blocks.MOST = 2; "
         "from_plan.synthesize_part(sys.argv[1], 0, sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", script, plans.synthesize.text, str(tmp_path / "page.html")])
     until = time.monotonic() + 100
-    while not list((tmp_path / "killed").rglob("chunk-*.index.json")) and time.monotonic() < until:
+    while not list((tmp_path / "killed").rglob("tracks/*/manifest.json")) and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not list((tmp_path / "killed").rglob("manifest.json"))
+    assert not list((tmp_path / "killed").rglob("part/*/manifest.json"))
     resumed = make(plans, 0, tmp_path)
     assert resumed.sha256 == undisturbed.sha256
 
@@ -179,6 +176,6 @@ def test_the_step_alone_finds_the_location_too(weights: FileStore, tmp_path: Pat
     words = [word for setting in (*SETTINGS, few, "synthesize.parts=1") for word in ("--set", setting)]
     store = (tmp_path / "store").as_uri()
     assert main(["synthesize", *words, "--set", f"weights={weights.uri}", "--store", store]) == 0
-    assert len(stored(open_artifact(capsys.readouterr().out.strip(), "tracks"))) == 2
+    assert len(stored(open_artifact(capsys.readouterr().out.strip(), "part"))) == 2
     assert main(["synthesize", *words, "--set", f"weights={tmp_path.as_uri()}", "--store", store]) == 64
     assert "does not contain, for 'stylegan', its weights" in capsys.readouterr().err

@@ -15,17 +15,18 @@ import pytest
 import simplejpeg
 import torch
 from PIL import Image
-from tar_tracks import Stored, tracks_in
+from tar_tracks import Stored
+from tar_tracks import tracks_of_part as stored
 from tiny_generator import ATTRIBUTES, TinyGenerator, is_bright, load_tiny
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.generators import edit, resized, to_uint8
 from comface.store import FileStore
-from comface.synthesize import chunk as chunk_module
 from comface.synthesize.step import preflight, synthesize
-from comface.tracks.composition import totals, tracks
+from comface.tracks.composition import identities, totals
 from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.located import INDEX
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -42,10 +43,6 @@ def config(parts: int = 1, **changes: object) -> SynthesizeConfig:
         **changes,
     }
     return SynthesizeConfig.model_validate(values)
-
-
-def stored(artifact: Artifact) -> Stored:
-    return tracks_in(artifact, (name for name in artifact.manifest.objects if name.endswith(".tar")))
 
 
 def make(store: FileStore, settings: SynthesizeConfig, part: int = 0) -> Artifact:
@@ -100,7 +97,9 @@ def test_what_is_dropped_is_counted_by_generator_and_attribute(tmp_path: Path) -
 
 def test_without_screening_nothing_is_dropped(tmp_path: Path) -> None:
     artifact = make(FileStore(tmp_path), config(screen_faces=False))
-    assert stored(artifact).keys() == {track.key for track in tracks(config())}
+    assert stored(artifact).keys() == {
+        f"{i.name}-{attribute}" for i in identities(config(), range(80)) for attribute in i.attributes
+    }
 
 
 def test_a_part_in_which_no_face_is_found_is_published_empty(tmp_path: Path) -> None:
@@ -151,12 +150,12 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(tmp_pa
     store = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, str(script), settings.canonical(), str(store)])
     until = time.monotonic() + 60
-    while not list(store.rglob("chunk-*.index.json")) and time.monotonic() < until and process.poll() is None:
+    while not list(store.rglob("tracks/*/manifest.json")) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(store.rglob("chunk-*.index.json"))
-    assert not list(store.rglob("manifest.json"))
+    assert list(store.rglob("tracks/*/manifest.json"))
+    assert not list(store.rglob("part/*/manifest.json"))
     generator = TinyGenerator()
     resumed = synthesize(FileStore(store), settings, 0, load=lambda *_: generator, find=is_bright)
     assert resumed.sha256 == undisturbed.sha256
@@ -166,20 +165,23 @@ def test_a_part_killed_by_sigkill_goes_on_and_ends_with_the_same_manifest(tmp_pa
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "index lost", "index torn"])
-def test_a_leftover_chunk_that_is_not_sound_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_leftover_block_that_was_not_published_is_made_again(tmp_path: Path, damage: str) -> None:
     good = make(FileStore(tmp_path), config())
-    folder = next(tmp_path.rglob("manifest.json")).parent
-    (folder / "manifest.json").unlink()
-    tar, index = folder / "chunk-00001.tar", folder / "chunk-00001.index.json"
+    block = good.input("tracks-00001", "tracks")
+    (block.store.root / "manifest.json").unlink()
+    (good.store.root / "manifest.json").unlink()
+    tar, index = (block.store.root / name for name in ("tracks.tar", "tracks.index.json"))
     if damage == "flipped bit":
         data = bytearray(tar.read_bytes())
-        data[chunk_module.INDEX.validate_json(index.read_bytes())[0].images[1].offset + 30] ^= 4
+        data[INDEX.validate_json(index.read_bytes())[0].images[1].offset + 30] ^= 4
         tar.write_bytes(data)
     elif damage == "index lost":
         index.unlink()
     else:
         index.write_bytes(index.read_bytes()[:-100])
-    assert make(FileStore(tmp_path), config()).sha256 == good.sha256
+    again = make(FileStore(tmp_path), config())
+    assert again.sha256 == good.sha256
+    assert stored(again) == stored(make(FileStore(tmp_path / "elsewhere"), config()))
 
 
 @pytest.mark.parametrize("part", [-1, 3])

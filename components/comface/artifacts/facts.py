@@ -44,7 +44,29 @@ class Dropped(Facts):
     tracks_by_attribute: ByAttribute
 
 
+class LookedAt(Facts):
+    """An identity in whose unedited image a face was looked for."""
+
+    identity: str
+    lightness: float
+    """Of its skin, L* (faces/lightness.py)."""
+    face: bool
+
+
 class TracksFacts(Facts):
+    """Of a block of tracks."""
+
+    generator: str
+    attribute: str
+    identities: int
+    """That were asked for; there is no track of those without a face."""
+    tracks: int
+    looked_at: tuple[LookedAt, ...]
+    alphas: tuple[float, ...]
+    image_size_px: int
+
+
+class PartFacts(Facts):
     part: int
     parts: int
     tracks: int
@@ -109,6 +131,7 @@ class ShardsFacts(Facts):
     alphas: tuple[float, ...]
     generators: tuple[str, ...]
     dropped_identities: int
+    faces_by_lightness: ByLightness = {}
     embedded: bool
     rehearsal: bool
     alpha_ranges: dict[str, dict[str, tuple[float, float]]] | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAMED = "the backbone, or a model that contains it: NAME, NAME@v3, NAME@champion, a URI or a path"
 BACKBONE = option("--backbone", "REF", NAMED, required=True)
-URI_OF_TRACKS = "file:///runs/laptop/store/tracks/0f3a"
+URI_OF_PARTS = "file:///runs/laptop/store/part/0f3a"
 """URI used in examples."""
 
 
@@ -73,9 +73,9 @@ def synthesize(chosen: Chosen, part: int | None) -> None:
         _print_plain(synthesize_part(plans.synthesize.text, each, _scratch_file()))
 
 
-@command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_TRACKS} --picture screening.png")
+@command(needs=["train"], example=f"comface screen\ncomface screen {URI_OF_PARTS} --picture screening.png")
 @configured()
-@argument("tracks", "[URI...]", "tracks artifacts (default: render a sample of the composition)", nargs=-1)
+@argument("tracks", "[URI...]", "parts that synthesize made (default: render a sample of the composition)", nargs=-1)
 @option("--picture", "FILE.png", "output file for the figure", PATH, default=Path("screening.png"))
 def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     """Measure on a sample whether each direction changes its attribute, and in which range of alpha."""
@@ -95,7 +95,7 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     config = chosen.configuration()
     store = open_store(config.store)
     if tracks:
-        parts = [open_artifact(uri, "tracks") for uri in tracks]
+        parts = [open_artifact(uri, "part") for uri in tracks]
         screening = screen_tracks(store, screening_of(config), parts)
     else:
         files = open_supplies(config.weights, find_generators(config), cache_folder())
@@ -106,9 +106,9 @@ def screen(chosen: Chosen, tracks: tuple[str, ...], picture: Path) -> None:
     print(f"picture: {picture}\n{screening.uri}")
 
 
-@command(needs=["train"], example=f"comface shard {URI_OF_TRACKS}")
+@command(needs=["train"], example=f"comface shard {URI_OF_PARTS}")
 @configured()
-@argument("tracks", "URI...", "tracks artifacts of all parts", nargs=-1, required=True)
+@argument("tracks", "URI...", "all parts that synthesize made", nargs=-1, required=True)
 def shard(chosen: Chosen, tracks: tuple[str, ...]) -> None:
     """Pack tracks into shards, split 90/10 by identity."""
     from comface.shard.from_plan import shard_tracks

@@ -6,11 +6,11 @@ and the report's facts about data sets, pre-training and screening.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.artifacts.facts import FacesFacts, Facts, ScreeningFacts, ShardsFacts
+from comface.artifacts.facts import FacesFacts, Facts, ScreeningFacts, ShardsFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, with_inputs
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
@@ -77,9 +77,12 @@ class Screening:
 
 
 def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
-    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline. Raises DataError
-    if the sha256 of a manifest is not the one recorded by the artifact that uses it."""
-    lines = [_origin(artifact) for artifact in with_inputs(artifacts)]
+    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline; of the thousands
+    of blocks of tracks, one line per generator. Raises DataError if the sha256 of a manifest is not the one recorded by
+    the artifact that uses it."""
+    found = list(with_inputs(artifacts))
+    lines = [_origin(artifact) for artifact in found if artifact.manifest.kind != "tracks"]
+    lines += _tracks([artifact for artifact in found if artifact.manifest.kind == "tracks"])
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
 
 
@@ -139,6 +142,16 @@ def _shards(lines: Sequence[Origin]) -> ShardsFacts | None:
     return next((line.facts for line in lines if isinstance(line.facts, ShardsFacts)), None)
 
 
+def _tracks(blocks: Sequence[Artifact]) -> Iterator[Origin]:
+    """Each block is named, with its sha256, by the manifest of the shards."""
+    generators = {name: each for each in blocks for name in each.manifest.config.get("generators", ())}
+    for name, example in generators.items():
+        mine = [each for each in blocks if name in each.manifest.config.get("generators", ())]
+        held = sum(each.facts_as(TracksFacts).tracks for each in mine)
+        what = f"{name}: {held:,} tracks, in blocks that the shards name"
+        yield Origin("tracks", what, f"{example.root}/tracks", "", example.manifest.config, None)
+
+
 def _rank(kind: str) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
@@ -152,8 +165,6 @@ def _what(artifact: Artifact) -> str:
         parts = [facts.get("dataset") or facts.get("layout"), "rehearsal" if facts.get("rehearsal") else None]
     elif artifact.manifest.kind == "features":
         parts = [facts.get("method"), facts.get("dataset")]
-    elif artifact.manifest.kind == "tracks":
-        parts = [f"part {config['part']}" if "part" in config else None, f"{facts.get('images', 0)} images"]
     elif artifact.manifest.kind == "screening":
         parts = [f"{len(facts.get('attributes', ()))} attributes", facts.get("method")]
     else:

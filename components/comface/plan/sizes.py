@@ -20,7 +20,8 @@ from comface.plan.consistency import dataset_names, items
 from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store
-from comface.tracks.composition import TRACKS_PER_CHUNK, totals
+from comface.tracks.blocks import MOST
+from comface.tracks.composition import totals
 
 GIB = 2**30
 BESIDES = 16 * 2**20
@@ -188,8 +189,8 @@ def _jpeg_bytes(side_px: int, quality: int) -> int:
 def _synthesize_bytes(config: RunConfig) -> int:
     side, alphas = config.synthesize.image_size_px, len(config.synthesize.alphas)
     track = alphas * side**2 * 3
-    chunk = TRACKS_PER_CHUNK * alphas * _jpeg_bytes(side, config.synthesize.jpeg_quality)
-    return STEP_BASE + track * (4 + WAITING_TRACKS) + 2 * chunk
+    block = MOST * alphas * _jpeg_bytes(side, config.synthesize.jpeg_quality)
+    return STEP_BASE + track * (4 + WAITING_TRACKS) + 2 * block
 
 
 def _pretrain_bytes(config: RunConfig) -> int:

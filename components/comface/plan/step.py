@@ -20,6 +20,7 @@ from comface.pretrain.from_plan import PretrainPlan
 from comface.register.from_plan import RegisterPlan
 from comface.shard.from_plan import ShardPlan
 from comface.synthesize.from_plan import SynthesizePlan
+from comface.tracks.blocks import part_count
 from comface.tracks.supplies import Supply
 from comface.transfer.from_plan import AlignPlan, TransferPlan
 
@@ -76,7 +77,7 @@ def make_plans(
         synthesize=SynthesizePlan(
             store=store, run=run, synthesize=config.synthesize, weights=config.weights, supplies=dict(supplies or {})
         ),
-        parts=list(range(config.synthesize.parts)),
+        parts=list(range(part_count(config.synthesize))),
         shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening),
         pretrain=PretrainPlan(store=store, run=run, pretrain=config.pretrain),
         datasets=_align_plans(config, run),

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comface.artifacts.facts import FacesFacts, ShardsFacts, TracksFacts
+from comface.artifacts.facts import FacesFacts, ShardsFacts
 from comface.artifacts.manifest import Artifact, with_inputs
-from comface.faces.lightness import added, tenths
+from comface.faces.lightness import tenths
 from comface.generators.registry import GENERATORS
 from comface.methods import method
 from comface.weights.fetched import provenance_path
@@ -47,7 +47,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
     def total(what: str) -> int | None:
         return getattr(shards.train, what) + getattr(shards.validation, what) if shards is not None else None
 
-    by_lightness = added(a.facts_as(TracksFacts).faces_by_lightness for a in behind if a.manifest.kind == "tracks")
+    by_lightness = shards.faces_by_lightness if shards is not None else {}
     used: dict[tuple[str, str], set[str]] = {}
     for artifact in behind:
         for file, sha256, role in _files(artifact):

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from comface.artifacts.facts import TracksFacts
 from comface.artifacts.manifest import Artifact
 from comface.directions.edits import swept
-from comface.faces.lightness import Counts, added, counted, skin_lightness
+from comface.faces.lightness import Counts, counted, skin_lightness
 from comface.generators import FaceGenerator, edit
 from comface.generators.registry import generator as registered
 from comface.seeds import derive_seed
 from comface.tracks.composition import Identity, identities, totals, tracks_of
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.located import Located, located_tracks, track_jpegs
+from comface.tracks.looks import faces_by_lightness
 from comface.tracks.screen import Finder, finder_for
 from comface.tracks.sources import Load, Source
 from comface.tracks.sweep import render_track, unedited_face
@@ -116,11 +117,11 @@ class RenderedSample:
 class StoredSample:
     """Tracks of `tracks` artifacts, read by ranges and checked as shard does."""
 
-    def __init__(self, parts: Sequence[Artifact], seed: int, load: Load) -> None:
-        self.parts, self.alphas = parts, parts[0].facts_as(TracksFacts).alphas
+    def __init__(self, tracks: Sequence[Artifact], seed: int, load: Load) -> None:
+        self.stored, self.alphas = tracks, tracks[0].facts_as(TracksFacts).alphas
         by_kind: dict[Kind, list[Located]] = {}
         self._located: dict[str, Located] = {}
-        for located in located_tracks(parts):
+        for located in located_tracks(tracks):
             by_kind.setdefault((located.track.generator, located.track.attribute), []).append(located)
             self._located[located.track.key] = located
         self._ordered = {
@@ -135,7 +136,7 @@ class StoredSample:
 
     def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
         located = self._located[track.key]
-        jpegs = track_jpegs(self.parts[located.part], located)
+        jpegs = track_jpegs(self.stored[located.block], located)
         return np.stack([simplejpeg.decode_jpeg(jpegs[i], colorspace="RGB") for i in at])
 
     def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
@@ -146,7 +147,7 @@ class StoredSample:
         return _parameters(generator, lambda: edit(generator.latents([track.seed]), direction_1D, alphas)[0])
 
     def faces_by_lightness(self) -> dict[str, Counts]:
-        return added(part.facts_as(TracksFacts).faces_by_lightness for part in self.parts)
+        return faces_by_lightness(each.facts_as(TracksFacts) for each in self.stored)
 
 
 def sampled_identities(sample: Sample, generator: str, seed: int) -> Iterable[Track]:

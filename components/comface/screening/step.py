@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from comface.artifacts.facts import AttributeFacts, ScreeningFacts
+from comface.artifacts.facts import AttributeFacts, ScreeningFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import REVISION as FACES
@@ -29,6 +29,7 @@ from comface.screening.verdict import Verdict, also_moves, verdict
 from comface.store import Store
 from comface.tracks.composition import check_names
 from comface.tracks.config import SynthesizeConfig
+from comface.tracks.located import tracks_of_parts
 from comface.tracks.sources import Load, open_sources
 from comface.tracks.supplies import Files
 from comface.weights.fetched import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
@@ -67,18 +68,21 @@ def screen_composition(
 def screen_tracks(
     store: Store,
     config: ScreeningConfig,
-    tracks: Sequence[Artifact],
+    parts: Sequence[Artifact],
     load: Load = load_generator,
     instruments: Instruments | None = None,
 ) -> Artifact:
-    """Screen tracks as they were stored. Raises DataError where there is none."""
-    if not tracks:
+    """Screen the tracks of these parts as they were stored. Raises DataError where there is none."""
+    if not parts:
         raise DataError("No part was given to screen; run synthesize first.")
-    parts = sorted(tracks, key=lambda artifact: artifact.uri)
+    tracks = tracks_of_parts(parts)
     inputs, tools = _tools(config, instruments)
-    inputs |= {f"tracks-{i:05d}": part for i, part in enumerate(parts)}
-    draft = Draft(store, "screening", _asked(config, tools), inputs, REVISIONS)
-    return draft.published() or _publish(draft, StoredSample(parts, config.seed, load), config, tools)
+    inputs |= {f"tracks-{i:05d}": each for i, each in enumerate(tracks)}
+    revisions = REVISIONS | {
+        name: registered(name).revision for name in {each.facts_as(TracksFacts).generator for each in tracks}
+    }
+    draft = Draft(store, "screening", _asked(config, tools), inputs, revisions)
+    return draft.published() or _publish(draft, StoredSample(tracks, config.seed, load), config, tools)
 
 
 def published_instruments(config: ScreeningConfig) -> tuple[dict[str, Artifact], Instruments]:

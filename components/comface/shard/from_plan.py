@@ -27,7 +27,7 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         from comface.shard.step import shard
         from comface.tracks.located import check_parts
 
-        parts = handed(store, planned.run, tracks, "tracks")
+        parts = handed(store, planned.run, tracks, "part")
         screening = planned.screening
         screened: Artifact | None = None
         if screening.action != "skip":

@@ -17,12 +17,15 @@ from pydantic import ValidationError
 
 from comface.artifacts.facts import SPLITS, ShardsFacts, SplitFacts, TracksFacts, by_attribute
 from comface.artifacts.manifest import Artifact, Draft
+from comface.generators.registry import generator as registered
 from comface.runtime.progress import shown
 from comface.shard.config import ShardConfig
 from comface.shard.plan import Plan, plan
 from comface.shard.screened import Screened
 from comface.store import Store
-from comface.tracks.located import INDEX, Located, check_parts, located_tracks, track_jpegs
+from comface.tracks.contact_sheet import sheet_of
+from comface.tracks.located import INDEX, Located, check_parts, located_tracks, track_jpegs, tracks_of_parts
+from comface.tracks.looks import faces_by_lightness, looked_at
 from comface.tracks.tar import TrackTar
 
 REVISION = 1
@@ -34,44 +37,47 @@ READERS = 8
 def shard(
     store: Store,
     config: ShardConfig,
-    tracks: Sequence[Artifact],
+    parts: Sequence[Artifact],
     screening: Artifact | None = None,
     action: str = "report",
 ) -> Artifact:
-    """Make, or find made, the shards of these parts. The order in which they are given does not matter. With `action`
+    """Make, or find made, the shards of these parts. Their address is of the tracks: neither the number of parts nor
+    their order matters. With `action`
     restrict or refuse, what `screening` drops is left out; with report it is only named among the inputs.
 
     Raises DataError for parts that do not fit together, a key that comes twice, images that are not what was
     synthesized, and, with refuse, an attribute that did not pass screening."""
-    parts = sorted(tracks, key=lambda artifact: artifact.uri)
     check_parts(parts)
+    tracks = tracks_of_parts(parts)
     screened = Screened.read(screening) if screening is not None and action in ("restrict", "refuse") else None
     if screened is not None and action == "refuse":
         screened.check()
-    inputs = {f"tracks-{i:05d}": artifact for i, artifact in enumerate(parts)}
+    inputs = {f"tracks-{i:05d}": artifact for i, artifact in enumerate(tracks)}
     made_from = config.model_dump(mode="json") | ({"screened": True} if screened is not None else {})
     inputs |= {"screening": screening} if screening else {}
     draft = Draft(store, "shards", made_from, inputs, {"shard": REVISION})
     published = draft.published()
     if published is not None:
         return published
-    everything = list(located_tracks(parts))
+    everything = list(located_tracks(tracks))
     kept = everything if screened is None else [item for item in everything if screened.keeps(item.track)]
     planned = plan(kept, config)
     items = list(planned.items())
     with ThreadPoolExecutor(READERS) as readers:
         for _, name, located in shown(items, "packing", unit="shard"):
             if not _adopted(draft, name, located):
-                _write(draft, name, located, parts, readers)
-    facts = facts_of(planned, [part.facts_as(TracksFacts) for part in parts]).record()
+                _write(draft, name, located, tracks, readers)
+    facts = facts_of(planned, tracks).record()
+    draft.write("sheet.jpg", sheet_of(tracks, f"{len(everything):,} tracks; columns: alpha"))
     if screened is not None:
         facts |= {"alpha_ranges": screened.ranges(), "screened_out_tracks": len(everything) - len(kept)}
     return draft.publish(facts)
 
 
-def facts_of(planned: Plan, parts: Sequence[TracksFacts]) -> ShardsFacts:
+def facts_of(planned: Plan, tracks: Sequence[Artifact]) -> ShardsFacts:
     """What the manifest says: the contract of `shards` and what is in it."""
-    alphas = parts[0].alphas
+    held = [each.facts_as(TracksFacts) for each in tracks]
+    alphas, generators = held[0].alphas, sorted({each.generator for each in held})
     splits = {}
     for split in SPLITS:
         located = [track for shard_tracks in planned.shards[split] for track in shard_tracks]
@@ -85,12 +91,13 @@ def facts_of(planned: Plan, parts: Sequence[TracksFacts]) -> ShardsFacts:
     return ShardsFacts(
         train=splits["train"],
         validation=splits["validation"],
-        image_size_px=parts[0].image_size_px,
+        image_size_px=held[0].image_size_px,
         alphas=alphas,
-        generators=tuple(sorted({name for part in parts for name in part.generators})),
-        dropped_identities=sum(part.dropped.identities for part in parts),
-        embedded=all(part.embedded for part in parts),
-        rehearsal=any(part.rehearsal for part in parts),
+        generators=tuple(generators),
+        dropped_identities=sum(not look.face for look in looked_at(held).values()),
+        faces_by_lightness=faces_by_lightness(held),
+        embedded=all(registered(name).embedded for name in generators),
+        rehearsal=any(registered(name).drawn for name in generators),
     )
 
 
@@ -117,10 +124,10 @@ def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:
 
 
 def _write(
-    draft: Draft, name: str, located: Sequence[Located], parts: Sequence[Artifact], readers: ThreadPoolExecutor
+    draft: Draft, name: str, located: Sequence[Located], tracks: Sequence[Artifact], readers: ThreadPoolExecutor
 ) -> None:
     tar = TrackTar()
-    jpegs = readers.map(lambda item: track_jpegs(parts[item.part], item), located)
+    jpegs = readers.map(lambda item: track_jpegs(tracks[item.block], item), located)
     for item, images in zip(located, jpegs, strict=True):
         tar.add(item.track, images)
     draft.write(f"{name}.tar", tar.close())

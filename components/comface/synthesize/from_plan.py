@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comface.artifacts.facts import TracksFacts
+from comface.artifacts.facts import PartFacts
 from comface.artifacts.plans import Plan, hand_on
 from comface.execution import execute
 from comface.execution.pages import picture_page, write_text
@@ -30,7 +30,7 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         files = open_supplies(planned.weights, planned.supplies, cache_folder())
         tracks = synthesize(store, planned.synthesize, part, device=device, files=files)
-        facts = tracks.facts_as(TracksFacts)
+        facts = tracks.facts_as(PartFacts)
         dropped = facts.dropped.identities
         note = f"{facts.tracks} tracks, {facts.images} images; identities without a face dropped: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))

@@ -1,9 +1,9 @@
 """Synthesize: one part of the composition, as tracks of JPEGs (section 3.1; 101 images per track by default).
 
-In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `tracks`: chunk-00000.tar with
-chunk-00000.index.json and chunk-00000.screened.json (in which identities a face was found), …, sheet.jpg. Chunks are
-stored as they are finished; a part that was killed keeps them, resumes, and ends with the same bytes. Rendering
-(device), encoding and storing (threads) overlap; what is held in memory is two chunks, whatever the size of the part.
+In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `part` that names its blocks, each
+an artifact of kind `tracks` (tracks/blocks.py). A block that is stored already, by whatever composition, is not
+rendered again; one that is stored in part is completed. A part that was killed keeps its finished blocks. Rendering
+(device), encoding and storing (threads) overlap; what is held in memory is two blocks, whatever the size of the part.
 """
 
 from __future__ import annotations
@@ -11,26 +11,28 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
+from comface.artifacts.facts import LookedAt, PartFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
-from comface.faces import REVISION as FACES
-from comface.faces.detection import finder_files
 from comface.faces.lightness import skin_lightness
 from comface.generators import load_generator
-from comface.generators.registry import generator as registered
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
 from comface.store import Store
-from comface.synthesize.chunk import Chunk, LookedAt, adopt_chunk, make_chunk
-from comface.synthesize.tally import Tally
-from comface.tracks.composition import Identity, check_names, chunks, identities, part_identities, tracks, tracks_of
+from comface.synthesize.part import publish_part
+from comface.synthesize.stored import Jpegs, There, draft_block, publish_block, there
+from comface.tracks.blocks import Block, part_blocks
+from comface.tracks.composition import Identity, check_names, tracks_of
 from comface.tracks.config import SynthesizeConfig
+from comface.tracks.looks import looked_at
 from comface.tracks.screen import Finder, finder_for
 from comface.tracks.sources import Load, Source, open_sources
 from comface.tracks.supplies import Files
@@ -40,8 +42,6 @@ from comface.tracks.tar import Track
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-REVISION = 1
-"""Raised when a generator's tracks come out otherwise, by this package or by tracks/."""
 ENCODERS = 2
 """Threads that encode: at 256 px one of them keeps pace with 7,000 images/s."""
 WAITING_TRACKS = 8
@@ -49,9 +49,10 @@ WAITING_TRACKS = 8
 
 
 @dataclass
-class Seconds:
-    """What a part spent where. Told on the log, never in the manifest, which is bit-reproducible."""
+class Spent:
+    """What a part rendered, and how long it took. Told on the log, never in the manifest, which is bit-reproducible."""
 
+    tracks: int = 0
     render: float = 0.0
     screen: float = 0.0
     wait: float = 0.0
@@ -60,9 +61,9 @@ class Seconds:
     def tell(self, tracks: int, images: int) -> None:
         total = time.monotonic() - self.started
         logger.info(
-            f"{counted(tracks, 'track')}, {counted(images, 'image')} in {duration(total)} (rendering "
-            f"{duration(self.render)}, screening {duration(self.screen)}, waiting for encoder and store "
-            f"{duration(self.wait)})"
+            f"{counted(tracks, 'track')}, {counted(images, 'image')} ({counted(self.tracks, 'track')} rendered now) in "
+            f"{duration(total)} (rendering {duration(self.render)}, screening {duration(self.screen)}, waiting for "
+            f"encoder and store {duration(self.wait)})"
         )
 
 
@@ -81,104 +82,123 @@ def synthesize(
 
     Raises ConfigurationError for a part, generator or attribute that is not there, before anything is rendered."""
     check_names(config)
-    whole = part_identities(config, part)
-    pieces = chunks(config, part)
-    names = [next(identities(config, piece)).generator for piece in pieces]
-    sources = open_sources(config, names, weights or {}, device, load, files)
-    made_from = {
-        "synthesize": config.model_dump(mode="json"),
-        "part": part,
-        "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
-        "files_sha256": finder_files() if config.screen_faces and any(finder_for(name) for name in sources) else {},
-    }
-    revisions = {"synthesize": REVISION, "faces": FACES} | {name: registered(name).revision for name in sources}
-    draft = Draft(store, "tracks", made_from, {}, revisions)
-    published = draft.published()
-    if published is not None:
-        return published
-    tally, seconds = Tally(config, part, identities(config, whole)), Seconds()
-    work = _Work(config, draft, sources, find, seconds, tally).run(pieces)
-    for _ in shown(work, "rendering", total=len(whole), unit="identity"):
+    wanted = part_blocks(config, part)
+    sources = open_sources(config, (block.generator for block in wanted), weights or {}, device, load, files)
+    work = _Work(store, config, sources, find)
+    total = sum(block.count for block in wanted)
+    for _ in shown(work.run(wanted), "rendering", total=total, unit="track"):
         pass
-    draft.write("sheet.jpg", tally.sheet())
-    facts = tally.facts()
-    seconds.tell(facts.tracks, facts.images)
-    return draft.publish(facts.record())
+    made, spent = publish_part(store, config, part, wanted, work.made), work.spent
+    facts = made.facts_as(PartFacts)
+    spent.tell(facts.tracks, facts.images)
+    return made
 
 
 @dataclass
 class _Work:
+    store: Store
     config: SynthesizeConfig
-    draft: Draft
     sources: Mapping[str, Source]
     find: Finder | None
-    seconds: Seconds
-    tally: Tally
+    spent: Spent = field(default_factory=Spent)
+    made: list[Artifact] = field(default_factory=list)
+    """The blocks, in order."""
+    looks: dict[str, LookedAt] = field(default_factory=dict)
+    """At the identities of the block under way."""
+    numbers: range = range(0)
     monitor: Monitor = field(default_factory=open_monitor)
 
-    def run(self, pieces: list[range]) -> Iterator[Identity]:
-        """Makes or adopts every chunk, yielding each identity when it is rendered or found unneeded."""
+    def run(self, blocks: Sequence[Block]) -> Iterator[int]:
+        """Makes or finds every block; yields once per track that is rendered, found, or without a face."""
         with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as storer:
-            storing: deque[Future[Chunk]] = deque()
-            for number, piece in enumerate(pieces):
-                name = f"chunk-{number:05d}"
-                chunk = adopt_chunk(self.draft, name, list(tracks(self.config, piece)))
-                if chunk is not None:
+            storing: deque[Future[Artifact]] = deque()
+            for block in blocks:
+                draft = self._draft(block)
+                if (done := draft.published()) is not None:
                     self._settle(storing, 0)
-                    self.tally.add(chunk)
-                    yield from identities(self.config, piece)
+                    self.made.append(done)
+                    yield from block.numbers
                     continue
-                rendered: list[tuple[Track, Future[list[bytes]]]] = []
-                looked_at: list[LookedAt] = []
-                for identity in identities(self.config, piece):
-                    if self._shows_face(identity, looked_at):
-                        self._render(identity, encoders, rendered)
-                    yield identity
-                storing.append(storer.submit(make_chunk, self.draft, name, rendered, looked_at))
+                stored = self._there(block)
+                tracks: list[tuple[Track, Future[Jpegs]]] = []
+                for identity in block.identities():
+                    self._take(block, identity, stored, encoders, tracks)
+                    yield identity.number
+                looks = [self.looks[i.name] for i in block.identities() if i.name in self.looks]
+                storing.append(storer.submit(publish_block, draft, self.config, block, tracks, looks))
                 self._settle(storing, 1)
             self._settle(storing, 0)
 
-    def _shows_face(self, identity: Identity, looked_at: list[LookedAt]) -> bool:
-        """Where the configuration asks for a look and the generator does not draw a face every time."""
-        find = (self.find or finder_for(identity.generator)) if self.config.screen_faces else None
-        if find is None:
-            return True
-        started = time.monotonic()
-        generator = self.sources[identity.generator].generator
-        image_HW3 = unedited_face(generator, identity.seed, self.config.truncation_psi)
-        seen = LookedAt(
-            generator=identity.generator, identity=identity.name, lightness=round(skin_lightness(image_HW3), 1),
-            face=find(image_HW3),
-        )  # fmt: skip
-        looked_at.append(seen)
-        self.seconds.screen += time.monotonic() - started
-        return seen.face
-
-    def _render(
-        self, identity: Identity, encoders: ThreadPoolExecutor, rendered: list[tuple[Track, Future[list[bytes]]]]
+    def _take(
+        self,
+        block: Block,
+        identity: Identity,
+        stored: There,
+        encoders: ThreadPoolExecutor,
+        tracks: list[tuple[Track, Future[Jpegs]]],
     ) -> None:
-        source, config = self.sources[identity.generator], self.config
-        for track in tracks_of(identity, config.alphas):
-            started = time.monotonic()
-            change = source.edits[track.attribute]
-            edited = swept(source.generator, [identity.seed], change, config.alphas, config.truncation_psi)[0]
-            images_AHW3 = render_track(source.generator, edited, config.image_size_px)
-            self.seconds.render += time.monotonic() - started
-            rendered.append((track, encoders.submit(encode, images_AHW3, config.jpeg_quality)))
-            self.monitor.add("comface_synthesize_tracks_total")
-            self.monitor.add("comface_synthesize_images_total", len(config.alphas))
-            if len(rendered) > WAITING_TRACKS:
-                self._wait(rendered[-1 - WAITING_TRACKS][1].result)
+        """Reads or renders one track, unless its identity shows no face."""
+        (track,) = tracks_of(identity, self.config.alphas)
+        if identity.number in stored.numbers:
+            if identity.name in stored.tracks:
+                tracks.append((track, encoders.submit(stored.tracks[identity.name])))
+        elif self._shows_face(identity):
+            tracks.append((track, encoders.submit(encode, self._rendered(track), self.config.jpeg_quality)))
+        if len(tracks) > WAITING_TRACKS:
+            self._wait(tracks[-1 - WAITING_TRACKS][1].result)
 
-    def _settle(self, storing: deque[Future[Chunk]], most: int) -> None:
-        """Waits until at most `most` chunks are being stored, and counts the others."""
+    def _there(self, block: Block) -> There:
+        """What of the block is stored, and what is known of its identities from that and from other attributes."""
+        if block.numbers != self.numbers:
+            self.numbers, self.looks = block.numbers, {}
+        stored = there(block, lambda other: self._draft(other).published())
+        self.looks |= {i.name: stored.looks[i.name] for i in block.identities() if i.name in stored.looks}
+        if self._finder(block.generator) is not None:
+            for attribute in block.beside:
+                beside = self._draft(block.along(attribute)).published() if len(self.looks) < block.count else None
+                self.looks |= looked_at([beside.facts_as(TracksFacts)] if beside else [])
+        return stored
+
+    def _draft(self, block: Block) -> Draft:
+        screened = self._finder(block.generator) is not None
+        return draft_block(self.store, self.config, block, self.sources[block.generator], screened)
+
+    def _finder(self, generator: str) -> Finder | None:
+        """Where the configuration asks for a look and the generator does not draw a face every time."""
+        return (self.find or finder_for(generator)) if self.config.screen_faces else None
+
+    def _shows_face(self, identity: Identity) -> bool:
+        if (find := self._finder(identity.generator)) is None:
+            return True
+        if identity.name not in self.looks:
+            started = time.monotonic()
+            generator = self.sources[identity.generator].generator
+            image_HW3 = unedited_face(generator, identity.seed, self.config.truncation_psi)
+            lightness = round(skin_lightness(image_HW3), 1)
+            self.looks[identity.name] = LookedAt(identity=identity.name, lightness=lightness, face=find(image_HW3))
+            self.spent.screen += time.monotonic() - started
+        return self.looks[identity.name].face
+
+    def _rendered(self, track: Track) -> np.ndarray:
+        started, config, source = time.monotonic(), self.config, self.sources[track.generator]
+        change = source.edits[track.attribute]
+        edited = swept(source.generator, [track.seed], change, config.alphas, config.truncation_psi)[0]
+        images_AHW3 = render_track(source.generator, edited, config.image_size_px)
+        self.spent.render += time.monotonic() - started
+        self.spent.tracks += 1
+        self.monitor.add("comface_synthesize_tracks_total")
+        self.monitor.add("comface_synthesize_images_total", len(config.alphas))
+        return images_AHW3
+
+    def _settle(self, storing: deque[Future[Artifact]], most: int) -> None:
+        """Waits until at most `most` blocks are being stored."""
         while len(storing) > most:
-            self.tally.add(self._wait(storing.popleft().result))
+            self.made.append(self._wait(storing.popleft().result))
 
     def _wait(self, result: Callable[[], T]) -> T:
         started = time.monotonic()
         value = result()
-        self.seconds.wait += time.monotonic() - started
+        self.spent.wait += time.monotonic() - started
         return value
 
 
@@ -191,5 +211,5 @@ def preflight(
     """What a run checks before anything expensive: every generator loads, every attribute has its direction, every
     part exists. Raises ConfigurationError or DataError, one sentence."""
     check_names(config)
-    part_identities(config, config.parts - 1)
+    part_blocks(config, 0)
     open_sources(config, (share.generator for share in config.composition), weights or {}, "cpu", load, files)

@@ -1,13 +1,14 @@
-"""Which tracks a configuration asks for: pure functions from SynthesizeConfig to identities, parts and chunks.
+"""Which tracks a configuration asks for: pure functions from SynthesizeConfig to identities and tracks.
 
 The default composition (350,000 tracks = 35.35 M images; docs/reproduction.md) is 50,000 StyleGAN identities x 3
 attributes and 200,000 StyleGAN3 identities x 1 of 40 attributes. Identity number n of a generator is drawn from
-derive_seed(seed, "identity", generator, n) alone, so that any part can be made anywhere, in any order, and a larger
+derive_seed(seed, "identity", generator, n) alone, so that any track can be made anywhere, in any order, and a larger
 composition keeps the identities of a smaller one. Nothing here holds more than one identity at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +19,6 @@ from comface.errors import ConfigurationError
 from comface.seeds import derive_seed
 from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.tar import LONGEST_KEY, Track
-
-TRACKS_PER_CHUNK = 64
-"""What is stored in one piece and made again after a kill: about 80 MB at 101 images of 256 px."""
 
 
 class Identity(NamedTuple):
@@ -52,19 +50,19 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A share of the composition and where it begins: identities, tracks, and numbers of its generator's identities."""
+class Placed:
+    """A share of the composition and where it begins, among all identities and among its generator's."""
 
     share: Share
     first_identity: int
-    first_track: int
     first_number: int
 
     def turns(self) -> list[tuple[str, ...]]:
         """Identities take turns: the share's attributes are dealt out round and round. Identity n gets turn n modulo
         their number."""
         names, dealt = self.share.attributes, self.share.attributes_per_identity
-        return [tuple(names[(n * dealt + i) % len(names)] for i in range(dealt)) for n in range(len(names))]
+        count = len(names) // math.gcd(len(names), dealt)
+        return [tuple(names[(n * dealt + i) % len(names)] for i in range(dealt)) for n in range(count)]
 
 
 def totals(config: SynthesizeConfig) -> Totals:
@@ -80,7 +78,7 @@ def totals(config: SynthesizeConfig) -> Totals:
 
 def identities(config: SynthesizeConfig, which: range) -> Iterator[Identity]:
     """Identities `which` of the composition, in order (indices count over all shares)."""
-    for placed in _placed(config):
+    for placed in placed_shares(config):
         share, turns = placed.share, placed.turns()
         start = max(which.start, placed.first_identity)
         stop = min(which.stop, placed.first_identity + share.identities)
@@ -105,47 +103,6 @@ def tracks_of(identity: Identity, alphas: tuple[float, ...]) -> list[Track]:
     ]
 
 
-def tracks(config: SynthesizeConfig, which: range | None = None) -> Iterator[Track]:
-    """The tracks of identities `which` (all), in order."""
-    alphas = config.alphas
-    for identity in identities(config, range(totals(config).identities) if which is None else which):
-        yield from tracks_of(identity, alphas)
-
-
-def part_identities(config: SynthesizeConfig, part: int) -> range:
-    """The identities of one part: contiguous, whole, at least one, and as near as these allow to an equal number of
-    tracks. Raises ConfigurationError when there is no such part."""
-    count = totals(config)
-    if config.parts > count.identities:
-        raise ConfigurationError(
-            f"synthesize.parts asks for {config.parts} parts of {count.identities} identities; "
-            f"lower it to {count.identities} or less."
-        )
-    if not 0 <= part < config.parts:
-        raise ConfigurationError(
-            f"There is no part {part}: synthesize.parts = {config.parts} makes parts 0 to {config.parts - 1}; "
-            "name one of these."
-        )
-    start = stop = 0
-    for number in range(part + 1):
-        start = stop
-        ideal = _identity_at_track(config, -(-(number + 1) * count.tracks // config.parts))
-        stop = min(max(ideal, start + 1), count.identities - (config.parts - 1 - number))
-    return range(start, stop)
-
-
-def chunks(config: SynthesizeConfig, part: int) -> list[range]:
-    """The identities of a part in pieces of about TRACKS_PER_CHUNK tracks, each of one share (so of one generator)."""
-    whole = part_identities(config, part)
-    pieces = []
-    for placed in _placed(config):
-        start = max(whole.start, placed.first_identity)
-        stop = min(whole.stop, placed.first_identity + placed.share.identities)
-        step = max(1, TRACKS_PER_CHUNK // placed.share.attributes_per_identity)
-        pieces += [range(first, min(first + step, stop)) for first in range(start, stop, step)]
-    return pieces
-
-
 def check_names(config: SynthesizeConfig) -> None:
     """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling), and for names that
     are too long for a track's key."""
@@ -162,22 +119,10 @@ def check_names(config: SynthesizeConfig) -> None:
                 raise ConfigurationError(f"The composition names '{name}' twice for '{share.generator}'; name it once.")
 
 
-def _placed(config: SynthesizeConfig) -> Iterator[_Placed]:
-    identity = track = 0
+def placed_shares(config: SynthesizeConfig) -> Iterator[Placed]:
+    identity = 0
     numbers: Counter[str] = Counter()
     for share in config.composition:
-        yield _Placed(share, identity, track, numbers[share.generator])
+        yield Placed(share, identity, numbers[share.generator])
         identity += share.identities
-        track += share.identities * share.attributes_per_identity
         numbers[share.generator] += share.identities
-
-
-def _identity_at_track(config: SynthesizeConfig, track: int) -> int:
-    """The first identity that begins at or after this track."""
-    index = 0
-    for placed in _placed(config):
-        per_identity = placed.share.attributes_per_identity
-        index = placed.first_identity + placed.share.identities
-        if track <= placed.first_track + (placed.share.identities - 1) * per_identity:
-            return placed.first_identity + max(0, -(-(track - placed.first_track) // per_identity))
-    return index

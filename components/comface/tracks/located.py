@@ -1,4 +1,4 @@
-"""Where the images of each track lie: read from the indices of all parts, and fetched by one range read a track.
+"""Where the images of each track lie: read from the indices of all blocks, and fetched by one range read a track.
 
 Legend: T tracks, A alphas.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from comface.artifacts.facts import TracksFacts
+from comface.artifacts.facts import PartFacts, TracksFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.runtime.progress import shown
@@ -24,16 +24,16 @@ from comface.tracks.tar import IndexedTrack, Track
 
 BLOCK = tarfile.BLOCKSIZE
 INDEX = TypeAdapter(list[IndexedTrack])
+TAR_NAME, INDEX_NAME = "tracks.tar", "tracks.index.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A track and the run of bytes in a chunk that holds its images."""
+    """A track and the run of bytes in a block's tar that holds its images."""
 
     track: Track
-    part: int
+    block: int
     """Which of the artifacts given."""
-    chunk: str
     offset: int
     """Of its first image; each further one follows at the next block but one (its header lies between)."""
     sizes_A: np.ndarray
@@ -59,10 +59,10 @@ def check_parts(parts: Sequence[Artifact]) -> None:
     """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
     if not parts:
         raise DataError("No part was given to shard; run synthesize first.")
-    first, facts = parts[0], parts[0].facts_as(TracksFacts)
-    sets: dict[str, list[TracksFacts]] = {}
+    first, facts = parts[0], parts[0].facts_as(PartFacts)
+    sets: dict[str, list[PartFacts]] = {}
     for part in parts:
-        own = part.facts_as(TracksFacts)
+        own = part.facts_as(PartFacts)
         for name in ("alphas", "image_size_px"):
             here, there = getattr(own, name), getattr(facts, name)
             if here != there:
@@ -81,53 +81,54 @@ def check_parts(parts: Sequence[Artifact]) -> None:
             )
 
 
-def located_tracks(parts: Sequence[Artifact]) -> Iterator[Located]:
-    """Every track of every part, from the chunks' indices."""
-    for number, part in enumerate(shown(parts, "reading the parts' indices", unit="part")):
-        alphas = part.facts_as(TracksFacts).alphas
-        for name in part.manifest.objects:
-            if not name.endswith(".index.json"):
-                continue
-            chunk = name.removesuffix(".index.json") + ".tar"
-            try:
-                index = INDEX.validate_json(part.read(name))
-            except ValidationError:
-                raise DataError(f"'{name}' of {part.uri} is not an index of tracks; synthesize it again.") from None
-            for indexed in index:
-                if indexed.track.alphas != alphas:
-                    raise DataError(f"Track '{indexed.track.key}' of {part.uri} has alphas of its own; make it again.")
-                shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
-                yield locate(indexed.model_copy(update={"track": shared}), number, chunk)
+def tracks_of_parts(parts: Sequence[Artifact]) -> list[Artifact]:
+    """The `tracks` artifacts of all parts, in an order that does not depend on the parts."""
+    found = (each for part in parts for each in part.inputs().values())
+    return sorted(found, key=lambda artifact: artifact.uri)
 
 
-def locate(indexed: IndexedTrack, part: int, chunk: str) -> Located:
+def located_tracks(tracks: Sequence[Artifact]) -> Iterator[Located]:
+    """Every track of `tracks`, from their indices."""
+    for number, each in enumerate(shown(tracks, "reading the indices", unit="block") if tracks[1:] else tracks):
+        alphas = each.facts_as(TracksFacts).alphas
+        try:
+            index = INDEX.validate_json(each.read(INDEX_NAME))
+        except ValidationError:
+            raise DataError(f"'{INDEX_NAME}' of {each.uri} is not an index of tracks; synthesize it again.") from None
+        for indexed in index:
+            if indexed.track.alphas != alphas:
+                raise DataError(f"Track '{indexed.track.key}' of {each.uri} has alphas of its own; make it again.")
+            shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
+            yield locate(indexed.model_copy(update={"track": shared}), number)
+
+
+def locate(indexed: IndexedTrack, block: int) -> Located:
     """Raises DataError when the images do not follow each other as TrackTar writes them."""
     members = indexed.images
     located = Located(
         indexed.track,
-        part,
-        chunk,
+        block,
         members[0].offset if members else 0,
         np.array([m.size_bytes for m in members], dtype=np.uint32),
         np.array([m.crc32 for m in members], dtype=np.uint32),
     )
     offsets_A = np.array([m.offset for m in members], dtype=np.int64)
     if len(members) != len(indexed.track.alphas) or not members or (located.starts + located.offset != offsets_A).any():
-        raise DataError(f"The index of '{chunk}' does not fit track '{indexed.track.key}'; synthesize it again.")
+        raise DataError(f"The index does not fit track '{indexed.track.key}'; synthesize it again.")
     return located
 
 
-def track_jpegs(part: Artifact, item: Located) -> list[bytes]:
+def track_jpegs(tracks: Artifact, item: Located) -> list[bytes]:
     """The track's images by one range read. Raises DataError when one is not what its index names."""
     for _ in range(READINGS):
-        run = part.read_range(item.chunk, item.offset, item.span_bytes)
+        run = tracks.read_range(TAR_NAME, item.offset, item.span_bytes)
         images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
         pairs = enumerate(zip(images, item.crc32_A, strict=True))
         wrong = next((alpha for alpha, (image, crc32) in pairs if zlib.crc32(image) != int(crc32)), None)
         if wrong is None:
             return images
     raise DataError(
-        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{item.chunk}' of {part.uri} is not what was "
+        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{TAR_NAME}' of {tracks.uri} is not what was "
         "written (crc32 differs); delete that artifact and synthesize the part again."
     )
 

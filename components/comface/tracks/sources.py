@@ -34,6 +34,12 @@ class Source:
     """By attribute, as the composition spells it."""
     fingerprint: Mapping[str, Any]
 
+    def made_from(self, attribute: str) -> dict[str, Any]:
+        """What of the fingerprint decides the tracks along one attribute."""
+        by_attribute = {"directions_sha256": "direction_sha256", "edits": "edit"}
+        whole = {name: value for name, value in self.fingerprint.items() if name not in by_attribute}
+        return whole | {one: self.fingerprint[name][attribute] for name, one in by_attribute.items()}
+
 
 def open_sources(
     config: SynthesizeConfig,

@@ -1,0 +1,47 @@
+"""The contact sheet of stored tracks: a few of them, of every generator and attribute where there is room.
+
+In: artifacts of kind `tracks`. Out: a JPEG, one row a track, one column an alpha. It is a function of the tracks alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from comface.artifacts.facts import TracksFacts
+from comface.artifacts.manifest import Artifact
+from comface.faces.photos import decode_photo
+from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes, spread
+from comface.tracks.located import Located, located_tracks, track_jpegs
+
+ROWS, COLUMNS = 12, 9
+
+
+def sheet_of(tracks: Sequence[Artifact], title: str) -> bytes:
+    alphas = tracks[0].facts_as(TracksFacts).alphas
+    columns = spread(len(alphas), COLUMNS)
+    rows = []
+    for each, item in _chosen(tracks):
+        jpegs = track_jpegs(each, item)
+        images = [decode_photo(jpegs[column], "An image of the tracks") for column in columns]
+        rows.append(Row((item.track.attribute, item.track.identity), images))
+    return jpeg_bytes(contact_sheet(rows, alpha_captions([alphas[column] for column in columns]), title))
+
+
+def _chosen(tracks: Sequence[Artifact]) -> Iterator[tuple[Artifact, Located]]:
+    held = sorted((each for each in tracks if each.facts_as(TracksFacts).tracks), key=_order)
+    kinds = list(dict.fromkeys(_order(each)[:2] for each in held))
+    shown = [kinds[place] for place in spread(len(kinds), ROWS)]
+    quota = Counter({kind: -(-ROWS // len(shown)) for kind in shown})
+    left = ROWS
+    for each in held:
+        wanted = min(quota[_order(each)[:2]], left)
+        for item in list(located_tracks([each]))[:wanted] if wanted else ():
+            quota[_order(each)[:2]] -= 1
+            left -= 1
+            yield each, item
+
+
+def _order(tracks: Artifact) -> tuple[str, str, int]:
+    facts, identities = tracks.facts_as(TracksFacts), tracks.manifest.config["identities"]
+    return facts.generator, facts.attribute, identities["first"]
