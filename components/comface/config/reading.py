@@ -65,10 +65,13 @@ class PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
-            problem = "a duplicate key, or a key that is not text"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        found: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if not isinstance(name, str) or name in found:
+                problem = f"the key '{name[:80]}' twice" if isinstance(name, str) else "a key that is not text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            found.add(name)
         return super().construct_mapping(node, deep)
 
 

@@ -76,7 +76,7 @@ def write_cohort(folder: Path, config: RehearseConfig) -> None:
     crowd = list(itertools.islice(candidates, GALLERY))
     likeness = Likeness(embedder("imagenet")[0], crowd)
     subjects = itertools.islice(itertools.chain(crowd, candidates), config.cohort_subjects)
-    for index, person in enumerate(shown(subjects, "cohort", config.cohort_subjects, "subject")):
+    for index, person in enumerate(shown(subjects, "writing photos", config.cohort_subjects, "subject")):
         subject = f"S{index + 1:03d}"
         faces, labels = _photos(generator, person, config, likeness)
         (folder / "photos" / subject).mkdir(parents=True, exist_ok=True)

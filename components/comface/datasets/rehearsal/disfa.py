@@ -40,7 +40,7 @@ def subject_name(number: int) -> str:
 
 def write_disfa(folder: Path, config: RehearseConfig) -> None:
     (folder / "Videos_LeftCamera").mkdir(parents=True, exist_ok=True)
-    for number in shown(range(config.disfa_subjects), "disfa", unit="subject"):
+    for number in shown(range(config.disfa_subjects), "writing videos", unit="subject"):
         name = subject_name(number)
         frames_NHW3, au6_N, au12_N = video_of(number, config)
         _write_video(folder / "Videos_LeftCamera" / f"LeftVideo{name}_comp.avi", frames_NHW3)

@@ -57,7 +57,7 @@ def write_edema(folder: Path, config: RehearseConfig, which: Literal["a", "b"]) 
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["patient", "session", "phase", "weight_kg"])
-    for number in shown(range(patients), f"edema-{which}", unit="patient"):
+    for number in shown(range(patients), "writing photos", unit="patient"):
         patient = f"patient-{number + 1:03d}"
         rng = subject_rng(config.seed, f"edema-{which}", number)
         weighings = weighings_of(number, config, which, rng)

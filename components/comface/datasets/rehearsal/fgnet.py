@@ -36,7 +36,7 @@ def write_fgnet(folder: Path, config: RehearseConfig) -> None:
     images, points = folder / "FGNET" / "images", folder / "FGNET" / "points"
     images.mkdir(parents=True, exist_ok=True)
     points.mkdir(parents=True, exist_ok=True)
-    for number in shown(range(config.fgnet_subjects), "fgnet", unit="subject"):
+    for number in shown(range(config.fgnet_subjects), "writing photos", unit="subject"):
         rng = subject_rng(config.seed, "fgnet", number)
         ages_N = ages(config.fgnet_images, rng)
         photos_NHW3, points_NK2 = photos_of(number, ages_N, config, rng)
