@@ -99,7 +99,7 @@ def test_the_yaml_of_the_page_is_a_configuration(study: Path, capsys: pytest.Cap
         ("\n\ntransfer:\n  tasks:\n  - age\n  - 3\n", "'transfer.tasks.1' (wrong.yaml, line 6) is wrong"),
         ("data: {x: {layout: cube}}\n", "'data.x.layout' (wrong.yaml, line 1) is wrong"),
         ("shard: {seed: yes}\n", "'shard.seed' (wrong.yaml, line 1) is wrong"),
-        ("shard: {seed: 1}\nshard: {seed: 2}\n", "'wrong.yaml', line 2 is not YAML of plain data (the key 'shard' twice)"),
+        ("shard: {seed: 1}\nshard: {seed: 2}\n", "line 2 is not YAML of plain data (the key 'shard' twice)"),
         ("shard:\n  seed: &a 1\npretrain:\n  seed: *a\n", "'wrong.yaml', line 4 is not YAML of plain data (an alias)"),
         ("shard: {seed: 1\n", "'wrong.yaml', line 2 is not YAML of plain data (expected ',' or '}'"),
         ("shard:\n  seed: !!python/name:os.system x\n", "line 2 is not YAML of plain data"),
