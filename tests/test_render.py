@@ -128,15 +128,15 @@ WRONG: list[tuple[dict[str, object], type[ComfaceError], str]] = [
     ({"seeds": None}, ConfigurationError, "exactly one"),
     ({"latents": "w.npy"}, ConfigurationError, "exactly one"),
     ({"attribute": "beard"}, ConfigurationError, "no direction 'beard'; it has age, smile, weight"),
-    ({"attribute": "age", "direction": "n.npy"}, ConfigurationError, "one of the two"),
-    ({"alphas": (1.0,)}, ConfigurationError, "neither direction nor attribute"),
+    ({"attribute": "age", "direction": "n.npy"}, ConfigurationError, "one of them"),
+    ({"alphas": (1.0,)}, ConfigurationError, "no direction or attribute"),
     ({"attribute": "age", "alphas": ()}, ConfigurationError, "empty"),
     ({"attribute": "age", "alphas": (float("inf"),)}, ConfigurationError, "not finite"),
     ({"size_px": 5}, ConfigurationError, "5 px"),
     ({"direction": "none.npy"}, ConfigurationError, "does not exist"),
     ({"direction": "wide.npy"}, DataError, r"shape \(2, 7\)"),
     ({"direction": "nan.npy"}, DataError, "not finite"),
-    ({"seeds": None, "latents": "wide.npy"}, DataError, r"shape \(2, 7\), but 'procedural' takes \(N, 6\)"),
+    ({"seeds": None, "latents": "wide.npy"}, DataError, r"shape \(2, 7\), but 'procedural' needs \(N, 6\)"),
     ({"seeds": None, "latents": "layers.npy"}, DataError, r"shape \(2, 3, 6\)"),
     ({"seeds": None, "latents": "empty.npy"}, DataError, r"shape \(0, 6\)"),
     ({"seeds": None, "latents": "nan.npy"}, DataError, "not finite"),
@@ -172,7 +172,7 @@ def test_wrong_input_is_said_in_one_sentence_and_nothing_is_written(
 
 @pytest.mark.parametrize("name", ["out.jpg", "out", "out.npz"])
 def test_another_kind_of_output_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"neither \.png"):
+    with pytest.raises(ConfigurationError, match=r"must end in \.png"):
         call(tmp_path / name, seeds=(0,))
 
 
@@ -199,6 +199,6 @@ def test_a_render_that_breaks_off_leaves_what_was_there_and_no_scraps(tmp_path: 
 def test_alphas_beyond_all_faces_are_a_sentence_and_give_no_file(tmp_path: Path, generator: str, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
     for alpha in (1e30, -1e308):
-        with pytest.raises(DataError, match="Latents beyond 1,000,000 show no face; give smaller alphas"):
+        with pytest.raises(DataError, match="Latents with values above 1,000,000 give no face; use smaller alphas"):
             render(Wanted(generator, output, seeds=(1,), attribute="smile", alphas=(alpha,)))
     assert not list(tmp_path.iterdir())

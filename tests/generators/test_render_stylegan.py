@@ -101,8 +101,8 @@ def test_stylegan3_is_posed_as_published(tmp_path: Path, weights: Path) -> None:
         ("stylegan", ["--attribute", "smile", "--layers", "0-12"], 64, "not among 0 to 11"),
         ("stylegan", ["--pseudo-align"], 64, "Only StyleGAN3 supports"),
         ("stylegan", ["--transform", "5,0,0"], 64, "Only StyleGAN3 supports"),
-        ("stylegan3", ["--transform", "5,0"], 64, "is not degrees, x and y"),
-        ("stylegan3", ["--transform", "nan,0,0"], 64, "is not degrees, x and y"),
+        ("stylegan3", ["--transform", "5,0"], 64, "is not three numbers (degrees, x, y)"),
+        ("stylegan3", ["--transform", "nan,0,0"], 64, "is not three numbers (degrees, x, y)"),
         ("stylegan", ["--attribute", "smile", "--psi", "1.5"], 64, "psi = 1.5 is not in (0, 1]"),
     ],
 )
@@ -129,7 +129,7 @@ def test_latents_are_of_w_and_not_truncated(
     words = ["--generator", "stylegan", "--weights", str(weights / "stylegan.safetensors"), "--attribute", "smile"]
     given = ["--latents", str(tmp_path / "w.npy"), "--output", str(tmp_path / "out.png")]
     assert main(["render", *words, *given, *options]) == 64
-    assert "Latents are of W and taken as they are" in capsys.readouterr().err
+    assert "Latents are in W and are not truncated" in capsys.readouterr().err
 
 
 # List
@@ -178,7 +178,7 @@ def test_interfacegans_direction_of_z_is_used_in_z(
     case = Path(__file__).parents[1] / "data/cases/weights/stylegan_ffhq_age_boundary.npy"
     n_1D = torch.from_numpy(np.load(case)).float()
     found = rendered(tmp_path, weights, "stylegan", "--direction", str(case))
-    assert "is a direction of Z by its name and is used in Z; --space chooses another" in capsys.readouterr().err
+    assert "is a direction in Z by its name, so it is used in Z; use --space to change this" in capsys.readouterr().err
     np.testing.assert_allclose(found, wanted(weights, "stylegan", n_1D, space="Z"), atol=1e-4)
     in_w = rendered(tmp_path, weights, "stylegan", "--direction", str(case), "--space", "W")
     np.testing.assert_allclose(in_w, wanted(weights, "stylegan", n_1D), atol=1e-4)

@@ -257,7 +257,7 @@ def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_i
     assert path is not None
     assert {weight_file(plan) for plan in plans if plan.method == "comface"} == {None}
     (location / "timm" / "test_resnet.safetensors").write_bytes(b"another")
-    with pytest.raises(DataError, match="it was replaced while the run was under way"):
+    with pytest.raises(DataError, match="it was replaced during the run"):
         weight_file(next(plan for plan in plans if plan.method == TIMM))
 
 

@@ -92,7 +92,9 @@ def test_a_converted_file_of_another_name_is_known_by_its_provenance(own: FileSt
     assert find_generators(paper(own.uri))["stylegan3"].weights.key == "mine.safetensors"
     for end in (".safetensors", ".safetensors.json"):
         own.write(f"other{end}", converted()[f"stylegan3{end}"])
-    with pytest.raises(ConfigurationError, match=r"several weights of 'stylegan3' \(mine.safetensors, other.safetens"):
+    with pytest.raises(
+        ConfigurationError, match=r"several weight files of 'stylegan3' \(mine.safetensors, other.safetens"
+    ):
         find_generators(paper(own.uri))
 
 
@@ -204,7 +206,7 @@ def test_weights_that_their_provenance_does_not_describe_are_refused(own: FileSt
     data = bytearray(own.read("stylegan.safetensors"))
     data[-3] ^= 1
     own.write("stylegan.safetensors", bytes(data))
-    with pytest.raises(DataError, match=r"'stylegan.safetensors' of .* is not the file that its provenance describes"):
+    with pytest.raises(DataError, match=r"'stylegan.safetensors' of .* does not match its provenance"):
         find_generators(paper(own.uri))
     own.write("stylegan.safetensors.json", b"{")
     with pytest.raises(DataError, match=r"provenance 'stylegan.safetensors.json' of .* cannot be read"):
@@ -215,7 +217,7 @@ def test_what_was_replaced_after_planning_is_refused_by_the_parts(own: FileStore
     fill(own)
     supplies = find_generators(paper(own.uri))
     put(own, "directions/stylegan3/Smiling_boundary.npy", np.ones((1, WIDTH)))
-    with pytest.raises(DataError, match=r"Smiling_boundary.npy.* it was replaced while the run was under way"):
+    with pytest.raises(DataError, match=r"Smiling_boundary.npy.* it was replaced during the run"):
         open_supplies(own.uri, supplies, tmp_path)
 
 
@@ -270,7 +272,7 @@ def test_a_bucket_is_sealed_and_opened_as_a_folder_is(
     damaged.write_bytes(b"torn")
     assert open_supplies(weights.uri, supplies, tmp_path / "cache")["stylegan"].weights.read_bytes() != b"torn"
     put(weights, "directions/stylegan3/Smiling_boundary.npy", np.ones((1, WIDTH)))
-    with pytest.raises(DataError, match="it was replaced while the run was under way"):
+    with pytest.raises(DataError, match="it was replaced during the run"):
         open_supplies(weights.uri, supplies, tmp_path / "another-cache")
 
 

@@ -70,11 +70,11 @@ def test_a_sound_direction_holds_over_the_whole_sweep(store: FileStore) -> None:
 @pytest.mark.parametrize(
     ("direction", "reason"),
     [
-        (along(nothing=1.0), r"does not move what it names: 'mouth' moves by \+0.00 SD"),
-        (along(mouth=-1.0), "goes backwards: 'mouth' moves by −"),
-        (along(mouth=1.0, person=2.0), "holds over less than 2 of alpha; lost: identity at alpha"),
-        (along(mouth=0.6, light=2.0), r"moves 'light' \(\+.* SD per 5 alpha\) more than its own 'mouth'"),
-        (along(mouth=1.0, fades=2.0), "holds over less than 2 of alpha; lost: face at alpha"),
+        (along(nothing=1.0), r"no clear effect: 'mouth' changes by \+0.00 SD"),
+        (along(mouth=-1.0), "reversed: 'mouth' changes by −"),
+        (along(mouth=1.0, person=2.0), "accepted range narrower than 2 units of alpha; lost: identity at alpha"),
+        (along(mouth=0.6, light=2.0), r"changes 'light' \(\+.* SD per 5 alpha\) more than its own score 'mouth'"),
+        (along(mouth=1.0, fades=2.0), "accepted range narrower than 2 units of alpha; lost: face at alpha"),
     ],
     ids=["does nothing", "goes backwards", "swaps identity", "entangled", "destroys the face"],
 )
@@ -182,7 +182,7 @@ def test_the_picture_is_a_picture_of_every_attribute(store: FileStore) -> None:
 
 def test_too_few_identities_to_tell_one_from_are_refused_in_one_sentence(store: FileStore) -> None:
     few = SETTINGS.model_copy(update={"composition": (Share(generator="dcgan", identities=2, attributes=("mouth",)),)})
-    with pytest.raises(DataError, match="gives 2 identities with a face"):
+    with pytest.raises(DataError, match="has 2 identities with a face"):
         screen_composition(store, CONFIG, few, load=planted().load, instruments=INSTRUMENTS)
     wings = few.model_copy(update={"composition": (Share(generator="dcgan", identities=9, attributes=("wings",)),)})
     with pytest.raises(ConfigurationError, match="no direction for wings"):
@@ -228,7 +228,7 @@ def test_restricting_leaves_out_dropped_attributes_and_alphas_outside_the_range(
 
 def test_refusing_stops_with_the_attribute_and_its_reason_in_one_sentence(store: FileStore) -> None:
     part, screening = stored_and_screened(store, planted(along(mouth=-1.0)))
-    with pytest.raises(DataError, match=r"'mouth' of 'dcgan' did not pass screening .goes backwards: .*restrict"):
+    with pytest.raises(DataError, match=r"'mouth' of 'dcgan' did not pass screening .reversed: .*restrict"):
         shard(store, ShardConfig(), [part], screening, "refuse")
     part, screening = stored_and_screened(store, planted())
     assert shard(store, ShardConfig(), [part], screening, "refuse").facts["alpha_ranges"]["dcgan"].keys() == {
@@ -284,6 +284,6 @@ def test_the_published_instruments_find_faults_planted_into_dcgan(store: FileSto
     artifact = screen_composition(
         store, ScreeningConfig(tracks=4, alphas=5, others=4), settings, load=lambda *_: Faulty()
     )
-    assert of(artifact, "smile")["reason"].startswith("goes backwards: 'smile'")
-    assert of(artifact, "male")["reason"].startswith("does not move what it names: 'male'")
+    assert of(artifact, "smile")["reason"].startswith("reversed: 'smile'")
+    assert of(artifact, "male")["reason"].startswith("no clear effect: 'male'")
     assert "identity at alpha" in of(artifact, "age")["reason"] or "face at alpha" in of(artifact, "age")["reason"]

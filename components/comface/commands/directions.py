@@ -190,20 +190,20 @@ def list_(weights: str | None, as_json: bool) -> None:
     example="comface convert stylegan3-r-ffhq-1024x1024.pkl --output stylegan3-r.safetensors "
     "--licence 'Nvidia Source Code License, non-commercial'",
 )
-@argument("file", "FILE", "the weight file as it was published", PATH)
-@output_option("OUT.safetensors", "where to write the safetensors file")
-@option("--licence", "TEXT", "licence of the weights, stored with them")
+@argument("file", "FILE", "the published weight file", PATH)
+@output_option("OUT.safetensors", "output file")
+@option("--licence", "TEXT", "licence of the weights, recorded in the provenance")
 def convert(file: Path, output: Path, licence: str | None) -> None:
-    """Turn a public StyleGAN weight file into safetensors with provenance.
+    """Convert a published StyleGAN weight file to safetensors with provenance.
 
-    Reads .pkl, .pth, .pt and .safetensors without running anything that the file carries, and writes the provenance
-    beside the output (NAME.safetensors.json).
+    Reads .pkl, .pth, .pt and .safetensors files without executing code in them, and writes the provenance beside the
+    output (NAME.safetensors.json).
     """
     from comface.generators import conversion as converted
 
     facts = converted.convert(file, output, licence)
     print(
-        f"{output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} numbers, "
+        f"{output}: {facts['family']}, {facts['image_size_px']} px, {facts['parameters']:,} parameters, "
         f"licence {facts['licence']}"
     )
     for part in ("w_avg", "noise"):

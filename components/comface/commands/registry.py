@@ -64,14 +64,14 @@ def promote(reference: str, chosen: Chosen, as_json: bool) -> None:
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")
-@argument("reference", "REF", f"{REFERENCE}; any other artifact too", required=False)
+@argument("reference", "REF", f"{REFERENCE}; or the URI of any other artifact", required=False)
 @configured()
 def verify(reference: str | None, chosen: Chosen) -> None:
-    """Follow an artifact's manifests back to its inputs and check every hash.
+    """Trace an artifact back to its inputs through the manifests, and check every hash.
 
-    A model is verified with its decision and its evaluation. References are followed inside the named store, so a copy
-    of a store verifies itself. The weight files and data sets that are found here are compared with those that were
-    used. The output also tells whether the installed code made each artifact; other code is not an error.
+    A model is verified together with its decision and its evaluation. References are resolved inside the given store,
+    so a copy of a store can be verified too. Local weight files and data sets are compared with those that were used.
+    The output also shows whether each artifact was made by the installed code; other code is not an error.
     """
     from comface.models.verification import verification
 

@@ -1,5 +1,4 @@
-"""`comface run`, pipelines/comface.yaml on this machine through KFP's local runner, and `comface config`, the
-configuration of such a run."""
+"""`comface run` runs the compiled pipeline on this machine; `comface config` prints the configuration of such a run."""
 
 from __future__ import annotations
 
@@ -40,9 +39,9 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
 
 @command(example="comface config --profile laptop > study.yaml\ncomface config --config study.yaml")
 @configured()
-@flag("--fields", "every field with default and meaning (Markdown)")
+@flag("--fields", "list all fields with default and description (Markdown)")
 def config(chosen: Chosen, fields: bool) -> None:
-    """Print the configuration that a profile, a file and overrides give (YAML), or every field with its meaning."""
+    """Print the configuration from profile, file and overrides as YAML, or the list of all fields."""
     if fields:
         from comface.plan.fields_page import fields_page
 

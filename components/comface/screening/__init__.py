@@ -1,12 +1,12 @@
-"""Screening: does a direction do what it is named for? Measured on a sample of tracks, attribute by attribute.
+"""Screening: measures on a sample of tracks whether each direction changes its attribute and keeps the identity.
 
-    sample.py    which tracks, and their images: rendered now, or as synthesize stored them
-    scales.py    what measures an attribute: a published scorer, or a parameter of the renderer
-    measure.py   images -> faces found, scores, whose face it still is
-    figures.py   per attribute: shares, effects, entanglement (pure)
-    verdict.py   thresholds -> kept in which range of alpha, or dropped and why (pure)
-    picture.py   one picture of it all
-    step.py      -> an artifact of kind `screening`
+    sample.py    the sampled tracks and their images, rendered or read from the store
+    scales.py    the measure of an attribute: a published scorer, or a parameter of the renderer
+    measure.py   images → faces found, scores, identity
+    figures.py   per attribute: shares, effects, entanglement (pure functions)
+    verdict.py   thresholds → accepted range of alpha, or dropped with the reason (pure functions)
+    picture.py   one figure with all results
+    step.py      the artifact of kind `screening`
 
-The paper takes its directions as they are (section 3.1); this says which of them hold, and how far.
+The paper uses its directions without such a check (section 3.1).
 """

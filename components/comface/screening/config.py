@@ -1,4 +1,4 @@
-"""The section `screening`: what an attribute must show on a sample of tracks, and what follows where it does not."""
+"""The section `screening`: the requirements for attributes, and what happens to attributes that fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comface.tracks.config import MOST_ALPHAS
 
 
 class ScreeningConfig(Section):
-    """What an attribute must show on a sample of tracks, and what happens otherwise (docs/screening.md)."""
+    """Requirements for an attribute on a sample of tracks, and what happens if it fails (docs/screening.md)."""
 
     action: Literal["skip", "report", "restrict", "refuse"] = Field(
         default="report",
@@ -45,7 +45,7 @@ class ScreeningConfig(Section):
         default=1.0, ge=0.01, le=1000, description="largest effect on another score, as a multiple of the own effect"
     )
     min_range: float = Field(default=2.0, ge=0.01, le=40, description="narrowest accepted range of alpha")
-    seed: Seed = Field(default=0, description="seed of the choice of tracks")
+    seed: Seed = Field(default=0, description="seed of the selection of tracks")
 
     @model_validator(mode="after")
     def _backbone_is_used(self) -> ScreeningConfig:

@@ -1,8 +1,8 @@
-"""What was measured of one attribute, as figures: pure functions of arrays.
+"""Computes the figures of an attribute from its measurements: pure functions of arrays.
 
-In: Measured. Out: Figures. Only tracks whose unedited image shows a face count. A change of a score is given in
-standard deviations of that score between identities, per 5 of alpha, along the range of alpha in which face and
-identity hold.
+In: Measured. Out: Figures. Only tracks with a face in the unedited image are used. The change of a score is given in
+standard deviations of that score between identities, per 5 units of alpha, within the range of alpha in which face and
+identity are kept.
 
 Legend: N tracks, A alphas.
 """
@@ -25,12 +25,13 @@ Floats = NDArray[np.float64]
 
 PER_ALPHA = 5.0
 LEAST_IMAGES = 3
-"""With fewer faces along a track, a rank correlation says nothing."""
+"""Minimum number of faces along a track for a rank correlation."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Alphas number `low` to `high`, both included, and what ends it on either side ('' at the end of the sweep)."""
+    """Indices of the first and last accepted alpha (both included), and why the range ends on each side ('face',
+    'identity', or '' at the end of the sweep)."""
 
     low: int
     high: int
@@ -43,7 +44,7 @@ class Figures:
     kind: Kind
     tracks: int
     found: float
-    """Share of unedited images in which a face is found."""
+    """Share of unedited images with a detected face."""
     alphas_A: Floats
     reference: int
     face_A: Floats
@@ -52,13 +53,13 @@ class Figures:
     range: Range
     scale: Scale | None
     monotone: float
-    """Mean rank correlation between alpha and the own scale; NaN where nothing measures it."""
+    """Mean rank correlation between alpha and the attribute's own score; NaN if nothing measures it."""
     own: float
-    """SD per 5 alpha."""
+    """Change of the own score, in SD per 5 units of alpha."""
     own_quartiles_3A: Floats
-    """Change of the own scale from alpha 0, in SD: lower quartile, median, upper quartile."""
+    """Change of the own score from alpha 0, in SD: lower quartile, median, upper quartile."""
     moves: Mapping[str, float]
-    """SD per 5 alpha of every scorer."""
+    """Change of every score, in SD per 5 units of alpha."""
 
 
 def figures(measured: Sequence[Measured], config: ScreeningConfig) -> list[Figures]:
@@ -67,7 +68,7 @@ def figures(measured: Sequence[Measured], config: ScreeningConfig) -> list[Figur
 
 
 def spreads(measured: Sequence[Measured], generator: str) -> dict[str, float]:
-    """SD of every score and parameter over the generator's unedited identities."""
+    """Return the standard deviation of every score and parameter over the generator's unedited identities."""
     values: dict[str, dict[str, float]] = {}
     for each in measured:
         if each.kind[0] == generator:
@@ -82,7 +83,7 @@ def spreads(measured: Sequence[Measured], generator: str) -> dict[str, float]:
 
 
 def holding(face_A: Floats, identity_A: Floats, reference: int, config: ScreeningConfig) -> Range:
-    """How far from alpha 0, on either side, both shares stay at what is asked of them."""
+    """Return the range around alpha 0 in which both shares reach their thresholds."""
 
     def end(step: int) -> tuple[int, str]:
         place = reference
@@ -99,7 +100,8 @@ def holding(face_A: Floats, identity_A: Floats, reference: int, config: Screenin
 
 
 def rank_correlation(score_NA: Floats, alphas_A: Floats) -> Floats:
-    """Spearman's, per track, over the images with a face (N,). NaN with fewer than three, 0 where nothing changes."""
+    """Return Spearman's rank correlation per track (N,), over the images with a face. NaN if there are fewer than
+    three, 0 if nothing changes."""
     result_N = np.full(len(score_NA), np.nan)
     for n, score_A in enumerate(score_NA):
         seen_A = np.isfinite(score_A)
@@ -111,7 +113,7 @@ def rank_correlation(score_NA: Floats, alphas_A: Floats) -> Floats:
 
 
 def slopes(score_NA: Floats, alphas_A: Floats) -> Floats:
-    """Least-squares slope per track over the images with a face (N,); NaN with fewer than two."""
+    """Return the least-squares slope per track (N,), over the images with a face; NaN if there are fewer than two."""
     seen_NA = np.isfinite(score_NA)
     count_N = seen_NA.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -162,7 +164,7 @@ def _figures(measured: Measured, spread: Mapping[str, float], config: ScreeningC
 
 
 def _mean(value_NA: Floats) -> Floats:
-    """Per alpha, over the tracks that say something; NaN where none does."""
+    """Return the mean per alpha over the tracks with a finite value; NaN if there is none."""
     seen_NA = np.isfinite(value_NA)
     with np.errstate(invalid="ignore"):
         mean_A: Floats = np.where(seen_NA, value_NA, 0).sum(axis=0) / seen_NA.sum(axis=0)

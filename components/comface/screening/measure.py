@@ -1,8 +1,8 @@
-"""From images to numbers: where a face is found, what the scorers say, and whose face it still is.
+"""Measures images: whether a face is found, its scores, and whether the identity is kept.
 
-In: a Sample and Instruments. Out: Measured, per generator and attribute. Identity: the features of every image are
-compared with the features of `gallery` other identities at alpha 0 and with those of the track's own image there. What
-is kept of an image are these numbers, so memory grows with 1 KB per track.
+In: a Sample and Instruments. Out: Measured, per generator and attribute. For identity, the features of every image are
+compared with those of the track's own image at alpha 0 and with those of other identities at alpha 0 (the gallery).
+Only the numbers are kept, not the images: about 1 KB of memory per track.
 
 Legend: N tracks, A alphas, G gallery, D feature width, H = W side length.
 """
@@ -27,22 +27,23 @@ from comface.tracks.tar import Track
 Floats = NDArray[np.float64]
 
 GALLERY_PER_OTHER = 3
-"""Other identities at hand for each one that an image is compared with: a share over few others depends on which."""
+"""Size of the gallery per compared identity. With a small gallery the result depends on the selection."""
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """`score`: images (N,H,W,3) -> scores (N,), NaN where no face is found. `embed`: images -> features (N,D)."""
+    """`score`: images (N,H,W,3) → scores (N,), NaN if no face is found. `embed`: images → features (N,D)."""
 
     score: Callable[[Pixels], Mapping[str, Floats]]
     embed: Callable[[Pixels], NDArray[np.floating]]
     described: Mapping[str, Any]
-    """What they are; part of the artifact's address."""
+    """Methods and weights; part of the artifact's address."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One attribute of one generator, over N tracks. `reference` numbers the alpha nearest 0 among alphas_A."""
+    """Measurements of one attribute of one generator over N tracks. `reference`: index in alphas_A of the alpha nearest
+    0."""
 
     kind: Kind
     tracks: tuple[Track, ...]
@@ -51,26 +52,27 @@ class Measured:
     scores: Mapping[str, Floats]
     parameters: Mapping[str, Floats]
     own_nearest_NA: Floats
-    """How probably the image is nearer to its own one at alpha 0 than to K others', picked at random."""
+    """Probability that the image is nearer to its own image at alpha 0 than to those of `others` random identities."""
     distance_NA: Floats
-    """To its own image at alpha 0; 1 is the median distance between two identities."""
+    """Distance to the own image at alpha 0; 1 is the median distance between two identities."""
     example_AHW3: Pixels
 
     @property
     def faces(self) -> NDArray[np.bool_]:
-        """In which images one is found (N,A)."""
+        """Return whether a face is found, per image (N,A)."""
         return np.isfinite(next(iter(self.scores.values())))
 
 
 def measured_alphas(alphas: Sequence[float], most: int) -> tuple[list[int], int]:
-    """Which alphas are measured (both ends, and the one nearest 0), and the place of the latter among them."""
+    """Return the indices of the measured alphas (among them both ends and the alpha nearest 0), and the position of the
+    latter among them."""
     nearest = min(range(len(alphas)), key=lambda i: abs(alphas[i]))
     chosen = sorted({*spread(len(alphas), most), nearest})
     return chosen, chosen.index(nearest)
 
 
 def measure(sample: Sample, config: ScreeningConfig, instruments: Instruments) -> list[Measured]:
-    """Every attribute of every generator. Raises DataError where a generator has too few identities to compare."""
+    """Measure every attribute of every generator. Raises DataError if a generator has too few identities."""
     at, reference = measured_alphas(sample.alphas, config.alphas)
     found = []
     galleries: dict[str, Gallery] = {}
@@ -97,7 +99,7 @@ def make_gallery(
             break
     if len(names) < LEAST_GALLERY:
         raise DataError(
-            f"The generator '{generator}' gives {len(names)} identities with a face, and identity is told from at "
+            f"The generator '{generator}' has {len(names)} identities with a face, but the identity check needs at "
             "least three; raise its identities in synthesize.composition."
         )
     return gallery_of(names, instruments.embed(np.stack(images)))
@@ -145,10 +147,10 @@ def _measure_one(
 def _identity(
     feature_AD: NDArray[np.floating], reference: int, name: str, gallery: Gallery, config: ScreeningConfig
 ) -> tuple[Floats, Floats]:
-    """How probably each image is nearest to its own at alpha 0, and how far it is from it."""
+    """Return per image the probability that its own image at alpha 0 is the nearest, and the distance to it."""
     unit_AD = unit(np.asarray(feature_AD, np.float64) - gallery.mean_D)
     own_A = 1 - unit_AD @ unit_AD[reference]
-    own_A[reference] = -1.0  # it is itself, to the last bit
+    own_A[reference] = -1.0  # the same image
     other = [i for i, each in enumerate(gallery.names) if each != name]
     nearest_A = own_nearest(own_A, gallery.distances(feature_AD)[:, other], config.others)
     own_A[reference] = 0.0

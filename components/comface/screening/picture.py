@@ -1,7 +1,8 @@
-"""One picture of a screening: per attribute a sweep, faces found, identity kept, own effect; below, the entanglement.
+"""Draws the results of screening: per attribute an example track, the shares of faces found and identities kept, the
+effect on the own score; below, the effects on all scores.
 
-In: Measured, Figures, verdicts. Out: PNG bytes. What lies outside the range in which an attribute holds is faded in the
-sweep and left unshaded in the curves.
+In: Measured, Figures, verdicts. Out: PNG bytes. Outside the accepted range of alpha, images are faded and curves are
+not shaded.
 
 Legend: A alphas, H = W side length.
 """
@@ -26,7 +27,7 @@ GOOD, NARROW, BAD = "#14633a", "#7a5200", "#a61b1b"
 SHADE = "#eef4ee"
 ROW_IN, HEAD_IN, FOOT_IN, WIDTH_IN = 1.02, 0.85, 0.3, 17.0
 LABEL, SWEEP, SHARES, EFFECT = (0.01, 0.14), (0.152, 0.478), (0.662, 0.13), (0.835, 0.15)
-"""Left edge and width of each column, in shares of the picture's width."""
+"""Left edge and width of each column, as shares of the figure's width."""
 CELL_PX = 96
 DPI = 110
 HEAT_ROW_IN = 0.3
@@ -56,11 +57,13 @@ def _title(
     kept = sum(each.kept for each in judged)
     most = max(each.tracks for each in found)
     top = 1 - 0.28 / height_in
-    figure.text(LABEL[0], top, f"{kept} of {len(found)} attributes hold", fontsize=15, weight="bold", color=INK)
-    said = f"up to {most} tracks each; identity told by '{config.method}' among {config.others} others"
-    figure.text(SWEEP[0] + 0.03, top, said, fontsize=10, color=FAINT)
+    figure.text(
+        LABEL[0], top, f"{kept} of {len(found)} attributes passed screening", fontsize=15, weight="bold", color=INK
+    )
+    said = f"up to {most} tracks each; identity check: '{config.method}', among {config.others} other people"
+    figure.text(SWEEP[0] + 0.12, top, said, fontsize=10, color=FAINT)
     heads = (
-        (SWEEP, "one track along alpha; faded: outside the range that holds", INK),
+        (SWEEP, "example track along alpha; faded: outside the accepted range", INK),
         (SHARES, "share of tracks", INK),
         (EFFECT, "own score, SD (quartiles)", INK),
     )
@@ -108,14 +111,14 @@ def _effect(figure: Any, band: tuple[float, float], found: Figures, judged: Verd
     low_A, middle_A, high_A = found.own_quartiles_3A
     if found.scale is None:
         effect.text(
-            0.5, 0.62, "not measured: no scorer", ha="center", fontsize=9, color=FAINT, transform=effect.transAxes
+            0.5, 0.62, "not measured (no scorer)", ha="center", fontsize=9, color=FAINT, transform=effect.transAxes
         )
         effect.set_yticks([])
     else:
         effect.fill_between(alphas_A, low_A, high_A, color=OWN, alpha=0.16, lw=0)
         effect.plot(alphas_A, middle_A, color=OWN, lw=1.8, marker="o", ms=2.6)
         if found.scale.kind == "parameter":
-            said = f"{found.scale.name}, not measured but drawn"
+            said = f"{found.scale.name}: parameter of the renderer"
             effect.text(0.03, 0.86, said, fontsize=7.5, color=FAINT, transform=effect.transAxes)
     return effect
 
@@ -123,7 +126,7 @@ def _effect(figure: Any, band: tuple[float, float], found: Figures, judged: Verd
 def _label(figure: Any, bottom: float, height: float, found: Figures, judged: Verdict) -> None:
     full = (judged.low, judged.high) == (found.alphas_A[0], found.alphas_A[-1])
     colour = BAD if not judged.kept else GOOD if full else NARROW
-    word = f"holds {alpha_range(judged)}" if judged.kept else "dropped"
+    word = f"kept {alpha_range(judged)}" if judged.kept else "dropped"
     figure.text(LABEL[0], bottom + 0.76 * height, found.kind[1], fontsize=12.5, weight="bold", color=INK)
     figure.text(LABEL[0], bottom + 0.57 * height, f"{found.kind[0]}, {found.tracks} tracks", fontsize=8.5, color=FAINT)
     figure.text(LABEL[0], bottom + 0.38 * height, word, fontsize=10, weight="bold", color=colour)
@@ -138,7 +141,7 @@ def _sweep(figure: Any, bottom: float, height: float, measured: Measured, found:
     cells = [_cell(image, i in inside) for i, image in enumerate(measured.example_AHW3)]
     axes = figure.add_axes((SWEEP[0], bottom + 0.12 * height, SWEEP[1], 0.83 * height))
     axes.imshow(np.concatenate(cells, axis=1), interpolation="lanczos")
-    axes.set_anchor("W")  # fewer alphas leave room on the right
+    axes.set_anchor("W")  # with fewer alphas, the right side stays empty
     axes.set_yticks([])
     side = cells[0].shape[1]
     places = [(i + 0.5) * side for i in range(len(cells))]
@@ -148,13 +151,13 @@ def _sweep(figure: Any, bottom: float, height: float, measured: Measured, found:
         spine.set_visible(False)
 
 
-def _cell(image_HW3: Any, holds: bool) -> Any:
-    """The image with a white margin; faded where the attribute does not hold."""
+def _cell(image_HW3: Any, accepted: bool) -> Any:
+    """Return the image with a white margin, faded outside the accepted range."""
     from PIL import Image
 
     image = Image.fromarray(image_HW3).resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.float64)
-    if not holds:
+    if not accepted:
         pixels = 255 - 0.35 * (255 - pixels.mean(axis=2, keepdims=True).repeat(3, axis=2))
     return np.pad(pixels.round().astype(np.uint8), ((2, 2), (2, 2), (0, 0)), constant_values=255)
 
@@ -162,13 +165,13 @@ def _cell(image_HW3: Any, holds: bool) -> Any:
 def _heat_map(
     figure: Any, found: Sequence[Figures], judged: Sequence[Verdict], heights_in: tuple[float, float]
 ) -> None:
-    """Attributes in rows, scorers in columns: SD per 5 alpha; the own one framed."""
+    """Draw attributes in rows and scores in columns: SD per 5 units of alpha; the own score is framed."""
     heat_in, height_in = heights_in
     names = list(dict.fromkeys(name for each in found for name in each.moves))
     moves = np.array([[each.moves.get(name, np.nan) for name in names] for each in found])
     left, width = SWEEP[0], min(0.062 * len(names), 0.8)
-    figure.text(LABEL[0], (heat_in - 0.3) / height_in, "What moves with it", fontsize=12.5, weight="bold", color=INK)
-    said = "SD of each scorer per 5 alpha, within the range that holds; framed: its own scorer"
+    figure.text(LABEL[0], (heat_in - 0.3) / height_in, "All scores", fontsize=12.5, weight="bold", color=INK)
+    said = "change of each score in SD per 5 units of alpha, within the accepted range; framed: the own score"
     figure.text(left, (heat_in - 0.3) / height_in, said, fontsize=9, color=FAINT)
     axes = figure.add_axes((left, 0.12 / height_in, width, HEAT_ROW_IN * len(found) / height_in))
     limit = max(1.0, float(np.nanmax(np.abs(moves), initial=0.0)))

@@ -1,7 +1,7 @@
-"""What measures an attribute: a published scorer by preference, else a parameter that the renderer itself reports.
+"""Selects the measure of an attribute: a published scorer if there is one, else a parameter of the renderer.
 
-In: a generator's attribute. Out: its Scale, or None where nothing at hand measures it. A parameter is what the
-renderer was told to draw (weight in kg, say), no measurement of the picture; whoever shows a figure of it says so.
+In: a generator's attribute. Out: its Scale, or None if nothing measures it. A parameter is an input of the renderer
+(for example the weight in kg), not a measurement of the image; results that use one must say so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 class Scale(NamedTuple):
     name: str
     sign: Literal[1, -1]
-    """-1 where the attribute means less of what is measured (Young: age)."""
+    """-1 if the attribute is the opposite of the score (Young: age)."""
     kind: Literal["scorer", "parameter"]
 
     @property
@@ -29,7 +29,7 @@ SCORER_OF: dict[str, tuple[str, Literal[1, -1]]] = {
     "Bangs": ("fringe", 1),
     "Mouth_Slightly_Open": ("mouth-open", 1),
 }
-"""CelebA's names for what a scorer of another name measures; otherwise attribute and scorer have one name."""
+"""CelebA's attribute → (scorer, sign), if their names differ; otherwise attribute and scorer have the same name."""
 PARAMETER_OF = {"weight": "weight_kg", "au6": "au6", "au12": "au12"}
 
 

@@ -1,4 +1,4 @@
-"""A screening's facts as a table: plain text for a terminal, Markdown for the UI, rows for the report.
+"""The results of screening as a table: text for the terminal, Markdown for the KFP UI, rows for the report.
 
 In: the facts of an artifact of kind `screening`. Out: text.
 """
@@ -12,8 +12,8 @@ from comface.faces.lightness import tenths
 
 HEADINGS = ("generator", "attribute", "verdict", "face", "identity", "own", "steady", "also moves")
 LEGEND = (
-    "face, identity: least share within the range that holds; own: SD between people per 5 alpha; steady: rank\n"
-    "correlation of alpha and the own score; also moves: other scores, SD per 5 alpha"
+    "face, identity: smallest share within the accepted range; own: change of the own score in SD between people per\n"
+    "5 units of alpha; steady: rank correlation of alpha and the own score; also moves: other scores, in the same unit"
 )
 
 
@@ -40,18 +40,18 @@ def text_table(facts: ScreeningFacts) -> str:
         text.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         text += [f"{'':{widths[0]}}  {reason}"] if reason else []
     kept = sum(row.kept for row in rows(facts))
-    said = f"{kept} of {len(lines) - 1} attributes hold"
-    said += f"; identity is told by '{facts.method}' among {facts.others} others"
+    said = f"{kept} of {len(lines) - 1} attributes passed screening"
+    said += f"; identity check: '{facts.method}', among {facts.others} other people"
     return "\n".join([*text, "", LEGEND, said, *lightness(facts)])
 
 
 def lightness(facts: ScreeningFacts) -> list[str]:
-    """A sentence per generator whose faces are looked for: whether dark ones are found as often as light ones."""
+    """Return one sentence per generator: how often faces are found among its darkest and lightest images."""
     return [f"{name}: {tenths(counts).sentence()}" for name, counts in facts.faces_by_lightness.items()]
 
 
 def markdown_table(facts: ScreeningFacts) -> list[str]:
-    lines = [f"| {' | '.join(HEADINGS)} | why |", "|---" * (len(HEADINGS) + 1) + "|"]
+    lines = [f"| {' | '.join(HEADINGS)} | reason |", "|---" * (len(HEADINGS) + 1) + "|"]
     lines += [f"| {' | '.join(row.cells)} | {row.reason} |" for row in rows(facts)]
     return [*lines, "", *lightness(facts)]
 

@@ -1,4 +1,4 @@
-"""Thresholds to verdicts: an attribute is kept, in the range of alpha in which it holds, or dropped and why.
+"""Applies the thresholds: an attribute is kept within a range of alpha, or dropped with a reason.
 
 In: Figures, ScreeningConfig. Out: a Verdict per attribute.
 """
@@ -19,9 +19,9 @@ class Verdict:
     kept: bool
     low: float
     high: float
-    """The range of alpha in which face and identity hold."""
+    """`low` and `high`: the range of alpha in which face and identity are kept."""
     reason: str
-    """Why it is dropped, or what ends its range; empty where it holds over the whole sweep."""
+    """Why it is dropped, or what ends its range; empty if the whole sweep is accepted."""
 
 
 def verdict(figures: Figures, config: ScreeningConfig) -> Verdict:
@@ -30,7 +30,7 @@ def verdict(figures: Figures, config: ScreeningConfig) -> Verdict:
     if figures.found < config.min_face:
         why = f"a face is found in only {figures.found:.0%} of the unedited images"
     elif high - low < config.min_range:
-        why = f"holds over less than {config.min_range:g} of alpha; {ends}"
+        why = f"accepted range narrower than {config.min_range:g} units of alpha; {ends}"
     else:
         why = _not_its_own(figures, config)
     return Verdict(not why, low, high, why or ends)
@@ -41,7 +41,7 @@ def alpha_range(judged: Verdict) -> str:
 
 
 def _ends(figures: Figures) -> str:
-    """Which of face and identity is lost next to the range, and where."""
+    """Describe at which alphas beyond the range the face or the identity is lost."""
     said = []
     alphas_A, held = figures.alphas_A, figures.range
     for why, place in ((held.below, held.low - 1), (held.above, held.high + 1)):
@@ -57,17 +57,17 @@ def _not_its_own(figures: Figures, config: ScreeningConfig) -> str:
         return ""
     said = f"{_signed(figures.own)} SD per 5 alpha, rank correlation {_signed(figures.monotone)}"
     if figures.monotone <= -config.min_monotone and figures.own < 0:
-        return f"goes backwards: '{scale.name}' moves by {said}"
+        return f"reversed: '{scale.name}' changes by {said}"
     if not (figures.monotone >= config.min_monotone and figures.own >= config.min_effect_sd):
-        return f"does not move what it names: '{scale.name}' moves by {said}"
+        return f"no clear effect: '{scale.name}' changes by {said}"
     other, move = next(iter(also_moves(figures, 0)), ("", 0.0))
     if abs(move) > config.max_entangled * figures.own:
-        return f"moves '{other}' ({_signed(move)} SD per 5 alpha) more than its own '{scale.name}' ({said})"
+        return f"changes '{other}' ({_signed(move)} SD per 5 alpha) more than its own score '{scale.name}' ({said})"
     return ""
 
 
 def also_moves(figures: Figures, least_sd: float) -> Sequence[tuple[str, float]]:
-    """What moves along with it by at least `least_sd` per 5 alpha, strongest first."""
+    """Return the other scores that change by at least `least_sd` SD per 5 units of alpha, strongest first."""
     own = figures.scale.name if figures.scale else ""
     found = [(n, m) for n, m in figures.moves.items() if n != own and abs(m) >= least_sd]
     return sorted(found, key=lambda item: -abs(item[1]))

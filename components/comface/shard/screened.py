@@ -1,6 +1,6 @@
-"""What a screening lets into the shards: which attributes stay, and which of their alphas pre-training may use.
+"""Applies the verdicts of screening: which attributes are kept, and which of their alphas pre-training may use.
 
-In: an artifact of kind `screening`. Out: a Screened. An attribute that the screening did not see stays as it is.
+In: an artifact of kind `screening`. Out: a Screened. An attribute that was not screened is kept unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from comface.tracks.tar import Track
 @dataclass(frozen=True)
 class Screened:
     verdicts: Mapping[tuple[str, str], AttributeFacts]
-    """By (generator, attribute)."""
+    """(generator, attribute) → verdict."""
 
     @classmethod
     def read(cls, screening: Artifact) -> Screened:
@@ -25,12 +25,12 @@ class Screened:
         return cls({(each.generator, each.attribute): each for each in found})
 
     def check(self) -> None:
-        """Raises DataError when an attribute is dropped."""
+        """Raises DataError if an attribute is dropped."""
         for (generator, attribute), figures in self.verdicts.items():
             if not figures.kept:
                 raise DataError(
-                    f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures.reason}); leave "
-                    "it out of synthesize.composition, fit its direction again, or set screening.action=restrict."
+                    f"The attribute '{attribute}' of '{generator}' did not pass screening ({figures.reason}); remove "
+                    "it from synthesize.composition, fit its direction again, or set screening.action=restrict."
                 )
 
     def keeps(self, track: Track) -> bool:
@@ -38,7 +38,7 @@ class Screened:
         return figures is None or figures.kept
 
     def ranges(self) -> dict[str, dict[str, list[float]]]:
-        """generator -> attribute -> [lowest, highest alpha] of what is kept."""
+        """Return generator → attribute → [lowest, highest alpha] of the kept attributes."""
         ranges: dict[str, dict[str, list[float]]] = {}
         for (generator, attribute), figures in self.verdicts.items():
             if figures.kept:

@@ -1,6 +1,7 @@
-"""Which identities validate: a keyed hash of identity and seed, and an exact count (90/10 by identity: section 4.1).
+"""Selects the validation identities by a hash of identity and seed, with an exact count (90/10 by identity, section
+4.1).
 
-An identity's side depends on the set of identities and the seed alone: not on parts, order or number of its tracks.
+The split depends on the set of identities and the seed only, not on the parts, the order or the number of tracks.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from comface.seeds import derive_seed
 
 
 def validation_identities(identities: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
-    """The round(fraction * N) identities (at least one, not all) whose hashes are smallest."""
+    """Return the round(fraction * N) identities (at least one, not all) with the smallest hashes. Raises DataError if
+    there are fewer than two identities."""
     distinct = set(identities)
     if len(distinct) < 2:
         raise DataError(
-            f"A split by identity needs two identities at least, but the tracks hold {len(distinct)}; synthesize more."
+            f"A split by identity needs at least two identities, but the tracks have {len(distinct)}; synthesize more."
         )
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
     ranked = sorted(distinct, key=lambda identity: (derive_seed(seed, "split", identity), identity))

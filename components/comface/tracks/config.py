@@ -1,4 +1,4 @@
-"""The section `synthesize`: which faces are made, and along which attributes they are edited (section 4.1)."""
+"""The section `synthesize`: the composition of the synthetic faces and their edits (section 4.1)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from comface.generators.registry import BroughtName, GeneratorName
 
 Shift = Annotated[float, Field(ge=-360, le=360)]
 MOST_ALPHAS = 1_000
-"""Members of a track are numbered with three digits."""
+"""Maximum number of images per track; their numbers have three digits."""
 MOST_TRACKS = 10_000_000
-"""Thirty times the paper's; plans and indices of all tracks are held in memory."""
+"""Maximum number of tracks, 30 times as many as in the paper. Plans and indices of all tracks must fit into memory."""
 CELEBA = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
     "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
@@ -28,11 +28,13 @@ CELEBA = (
 
 
 class Share(Section):
-    """One part of the composition: identities of one generator, each swept along some attributes."""
+    """One entry of the composition: identities of one generator, each edited along some attributes."""
 
     generator: GeneratorName = Field(description="name of the generator (docs/generators.md)")
     identities: int = Field(ge=1, le=9_999_999, description="number of identities from this generator")
-    attributes: tuple[Attribute, ...] = Field(min_length=1, max_length=200, description="names of the swept attributes")
+    attributes: tuple[Attribute, ...] = Field(
+        min_length=1, max_length=200, description="names of the edited attributes"
+    )
     attributes_per_identity: int = Field(
         default=1, ge=1, le=200, description="number of these attributes per identity (identities take turns)"
     )
@@ -62,7 +64,7 @@ class SynthesizeConfig(Section):
     truncation_psi: float = Field(default=0.7, ge=0.01, le=1, description="truncation of the StyleGANs")
     directions: dict[BroughtName, dict[Attribute, DirectionUse]] = Field(
         default={},
-        description="changes to how directions are used: StyleGAN → attribute → file, space, layers, truncate (before, "
+        description="changes to the use of directions: StyleGAN → attribute → file, space, layers, truncate (before, "
         "after), unit_norm, condition",
     )
     pseudo_aligned: bool = Field(
@@ -70,7 +72,7 @@ class SynthesizeConfig(Section):
     )
     input_transform: tuple[Shift, Shift, Shift] = Field(
         default=(0.0, 0.0, 0.0),
-        description="StyleGAN3: rotation (degrees) and translation x, y of every picture, as NVIDIA's tools take them",
+        description="StyleGAN3: rotation (degrees) and translation x, y of every image, as in NVIDIA's tools",
     )
     parts: int = Field(
         default=512, ge=1, le=4096, description="number of parts, which render in parallel; each part resumes by itself"

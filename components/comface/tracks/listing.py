@@ -1,6 +1,7 @@
-"""What `comface directions list` says of the published generators: the catalogue, and what a weights location lacks.
+"""Output of `comface directions list` about the published generators: the catalogue, and the missing files of a weights
+location.
 
-In: the location's URI (or folder), if any. Out: one record per weight file and per direction, or lines of a table.
+In: the URI or folder of the location, if any. Out: one record per weight file and per direction, or lines of a table.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from comface.directions.published import catalogue, weight_files, weights_origin
 from comface.store import FileStore, Store, open_store
 from comface.tracks.supplies import find_file, find_weights
 
-HEAD = ("generator", "attribute", "file", "space", "rows", "edit", "norm", "licence", "lies at")
+HEAD = ("generator", "attribute", "file", "space", "rows", "edit", "norm", "licence", "location")
 
 
 def listed(place: str | None) -> list[dict[str, Any]]:
-    """Records of the catalogue; `key`: where the file lies in the location, "" where it does not, None where no
-    location is given. Raises what the store refuses with."""
+    """Return the records of the catalogue. `key`: the key of the file in the location, "" if it is missing, None if no
+    location is given. Raises the errors of the store."""
     location: Store | None = None
     if place is not None:
         location = open_store(place) if "://" in place else FileStore(Path(place))
@@ -26,15 +27,15 @@ def listed(place: str | None) -> list[dict[str, Any]]:
     for generator, entries in catalogue().items():
         key = find_weights(location, keys, generator) if location is not None else None
         weights = {"generator": generator, "attribute": None, "file": weight_files(generator)[1]}
-        records.append({**weights, **weights_origin(generator), "key": _told(location, key)})
+        records.append({**weights, **weights_origin(generator), "key": _key(location, key)})
         for entry in entries.values():
             key = find_file(location, keys, entry.file, generator) if location is not None else None
-            records.append({**entry.model_dump(mode="json"), "key": _told(location, key)})
+            records.append({**entry.model_dump(mode="json"), "key": _key(location, key)})
     return records
 
 
 def listing_text(records: list[dict[str, Any]]) -> list[str]:
-    """A table: one line per direction, the weights of each generator before them."""
+    """Return the lines of a table: per generator its weights, then one line per direction."""
     rows = [HEAD, *(_row(record) for record in records)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -42,7 +43,7 @@ def listing_text(records: list[dict[str, Any]]) -> list[str]:
     return ["", *lines, *([f"{len(missing)} of {len(records)} files are missing"] if missing else [])]
 
 
-def _told(location: Store | None, key: str | None) -> str | None:
+def _key(location: Store | None, key: str | None) -> str | None:
     return None if location is None else key or ""
 
 

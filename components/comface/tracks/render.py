@@ -1,8 +1,8 @@
-"""What `comface render` does: show, or hand out raw, what a generator makes of latents edited along a direction.
+"""Implements `comface render`: renders latents edited along a direction, as a contact sheet or as raw output.
 
 In: a generator's name, seeds or a file of latents, an attribute or a file with a direction, alphas. Out: a contact
-sheet (.png; rows: latents, columns: alphas) or the raw network output (.npy, float32 NCHW in [-1, 1]; for every latent,
-every alpha). Nothing is left half-written.
+sheet (.png; rows: latents, columns: alphas) or the raw network output (.npy, float32 NCHW in [-1, 1]; all alphas of
+each latent in turn). The output file is written atomically.
 
 Legend: N latents, L layers of W+, D latent width, A alphas, H = W side length.
 """
@@ -51,25 +51,26 @@ DEFAULT_ALPHAS = (-5.0, 0.0, 5.0)
 MOST_SEEDS = 100_000
 LARGEST_LATENT = 1e6
 MOST_ROWS_ON_SHEET = 200
-"""More would make a picture that no viewer opens."""
+"""Maximum number of rows of a sheet; image viewers cannot open larger ones."""
 AT_ONCE_PX = 2**24
-"""Rendered together, in pixels: bounds memory."""
+"""Maximum number of pixels rendered at once; limits memory."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What `render` makes, and where it goes."""
+    """The arguments of `render`."""
 
     generator: str
     output: Path
     weights: Path | None = None
     seeds: Sequence[int] | None = None
     latents: Path | None = None
-    """Instead of seeds: .npy, taken as they are (no truncation)."""
+    """Latents (.npy) instead of seeds; truncation is not applied."""
     direction: Path | None = None
-    """.npy, (1,D) or W+ (L,D)."""
+    """Direction (.npy), (1,D) or W+ (L,D)."""
     attribute: str | None = None
-    """Instead of a direction: its name (of a StyleGAN as the catalogue says, its file beside `weights`)."""
+    """Name of a direction instead of a file. For a StyleGAN, the catalogue names its file, which is beside
+    `weights`."""
     alphas: Sequence[float] | None = None
     psi: float = 0.7
     size_px: int | None = None
@@ -79,12 +80,12 @@ class Wanted:
     truncate: Truncate | None = None
     pseudo_aligned: bool = False
     transform: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """How StyleGAN3's picture lies: degrees, x, y."""
+    """StyleGAN3: rotation in degrees, translation x, y."""
 
 
 def render(wanted: Wanted, load: Callable[[str, Path | None, str], FaceGenerator] = load_generator) -> Path:
-    """Writes the output and returns its path. Raises ConfigurationError or DataError before anything is rendered or
-    written."""
+    """Write the output and return its path. Raises ConfigurationError or DataError for invalid arguments before
+    anything is rendered."""
     _check(wanted)
     direction, output = wanted.direction, wanted.output
     steps = _steps(wanted.alphas, direction is not None or wanted.attribute is not None)
@@ -94,7 +95,7 @@ def render(wanted: Wanted, load: Callable[[str, Path | None, str], FaceGenerator
     edited, captions = _rows(wanted, faces, _change(wanted, faces), steps)
     if output.suffix == ".png" and len(captions) > MOST_ROWS_ON_SHEET:
         raise ConfigurationError(
-            f"A sheet of {len(captions)} rows is too long to look at; ask for at most {MOST_ROWS_ON_SHEET}, or .npy."
+            f"A sheet of {len(captions)} rows is too long; give at most {MOST_ROWS_ON_SHEET} latents, or write .npy."
         )
     what = wanted.attribute or (direction.stem if direction else "")
     pieces = _rendered(faces, edited, len(captions), len(steps), wanted.size_px)
@@ -105,36 +106,36 @@ def render(wanted: Wanted, load: Callable[[str, Path | None, str], FaceGenerator
 def _rows(
     wanted: Wanted, faces: FaceGenerator, change: Edit, steps: Sequence[float]
 ) -> tuple[Callable[[slice], torch.Tensor], list[str]]:
-    """The edited latents (n,A,…) of some of the rows, and the captions of all."""
+    """Return a function that gives the edited latents (n,A,…) of a slice of rows, and the captions of all rows."""
     if wanted.latents is None:
         seeds = wanted.seeds or ()
         return lambda some: swept(faces, seeds[some], change, steps, wanted.psi), [f"seed {seed}" for seed in seeds]
     if change.space == "Z" or wanted.truncate is not None:
         raise ConfigurationError(
-            "Latents are of W and taken as they are, so neither the space Z nor truncation fits them; give seeds."
+            "Latents are in W and are not truncated, so the space Z and truncation cannot be used; give seeds instead."
         )
     w = _read_latents(wanted.latents, faces)
     return lambda some: edit(w[some], change.direction_KD, steps), [f"latent {i}" for i in range(len(w))]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """'0-7,9' -> (0, …, 7, 9). Raises ConfigurationError for anything else, and for more than MOST_SEEDS."""
+    """Parse '0-7,9' to (0, …, 7, 9). Raises ConfigurationError for invalid text and for more than MOST_SEEDS seeds."""
     seeds: list[int] = []
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(first) > 18 or len(last) > 18:
-            raise ConfigurationError(f"The seeds '{text}' are not of the form 0-7,9 (at '{piece}'); correct them.")
+            raise ConfigurationError(f"The seeds '{text}' do not have the form 0-7,9 (at '{piece}'); correct them.")
         start, stop = int(first), int(last) if dash else int(first)
         if stop < start:
-            raise ConfigurationError(f"The seeds '{piece}' run backwards; write {stop}-{start}.")
+            raise ConfigurationError(f"The range of seeds '{piece}' is reversed; write {stop}-{start}.")
         if stop - start + len(seeds) >= MOST_SEEDS:
-            raise ConfigurationError(f"The seeds '{text}' are more than {MOST_SEEDS:,}; ask for fewer at a time.")
+            raise ConfigurationError(f"The seeds '{text}' are more than {MOST_SEEDS:,}; give fewer seeds.")
         seeds.extend(range(start, stop + 1))
     return tuple(seeds)
 
 
 def parse_alphas(text: str) -> tuple[float, ...]:
-    """'-5,0,5' -> (-5.0, 0.0, 5.0). Raises ConfigurationError for anything else."""
+    """Parse '-5,0,5' to (-5.0, 0.0, 5.0). Raises ConfigurationError for invalid text."""
     try:
         alphas = tuple(float(piece) for piece in text.split(","))
     except ValueError:
@@ -147,7 +148,7 @@ def parse_alphas(text: str) -> tuple[float, ...]:
 
 
 def parse_transform(text: str) -> tuple[float, float, float]:
-    """'15,0.1,-0.2' -> (15.0, 0.1, -0.2): degrees, x, y. Raises ConfigurationError for anything else."""
+    """Parse '15,0.1,-0.2' to (15.0, 0.1, -0.2): degrees, x, y. Raises ConfigurationError for invalid text."""
     try:
         rotate_deg, x, y = (float(piece) for piece in text.split(","))
     except ValueError:
@@ -160,7 +161,7 @@ def parse_transform(text: str) -> tuple[float, float, float]:
 
 
 def weights_name(weights: Path | None) -> str:
-    """The name of a weight file and, of a converted one, that of the file it was made of."""
+    """Return the name of a weight file and, if it was converted, the name of its source."""
     if weights is None:
         return ""
     source = read_facts(provenance_path(weights)).get("source", "")
@@ -170,21 +171,21 @@ def weights_name(weights: Path | None) -> str:
 def _check(wanted: Wanted) -> None:
     output, size_px = wanted.output, wanted.size_px
     if output.suffix not in (".png", ".npy"):
-        raise ConfigurationError(f"The output '{output}' ends in neither .png (sheet) nor .npy (raw); rename it.")
+        raise ConfigurationError(f"The output '{output}' must end in .png (sheet) or .npy (raw); rename it.")
     check_output(output, [path for path in (wanted.weights, wanted.latents, wanted.direction) if path is not None])
     check_psi(wanted.psi)
     if size_px is not None and not 16 <= size_px <= 4096:
-        raise ConfigurationError(f"A side of {size_px} px is not within 16 to 4096; choose another.")
+        raise ConfigurationError(f"The side length {size_px} px is not in the range 16 to 4096; choose another.")
     if (wanted.seeds is None) == (wanted.latents is None):
-        raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of the two.")
+        raise ConfigurationError("Rendering needs either seeds or latents; give exactly one of them.")
     if wanted.direction is not None and wanted.attribute is not None:
-        raise ConfigurationError("Both a direction and an attribute are given; give one of the two.")
+        raise ConfigurationError("Both a direction and an attribute are given; give only one of them.")
 
 
 def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
     if not edited:
         if alphas is not None and tuple(alphas) != (0,):
-            raise ConfigurationError("Alphas are given, but neither direction nor attribute to go along; add one.")
+            raise ConfigurationError("Alphas are given, but no direction or attribute; add one of them.")
         return (0.0,)
     steps = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
     if not steps or not all(np.isfinite(steps)):
@@ -193,7 +194,7 @@ def _steps(alphas: Sequence[float] | None, edited: bool) -> tuple[float, ...]:
 
 
 def _change(wanted: Wanted, faces: FaceGenerator) -> Edit:
-    """What is asked for; an edit along nothing where that is nothing."""
+    """Return the requested edit; a zero direction if there is none."""
     import torch
 
     attribute = wanted.attribute
@@ -219,27 +220,28 @@ def _edit_of_file(wanted: Wanted, faces: FaceGenerator, path: Path) -> Edit:
     check_published_name(path.name, faces.name, weights_name(wanted.weights))
     if space is None and named_space(path.name) == "Z":
         space = "Z"
-        logger.warning(f"'{path.name}' is a direction of Z by its name and is used in Z; --space chooses another")
+        logger.warning(f"'{path.name}' is a direction in Z by its name, so it is used in Z; use --space to change this")
     direction_KD = torch.from_numpy(read_direction(path).astype(np.float32))
     check_fitted_for(path.name, fitted_for(path), faces.name)
     return make_edit(faces, direction_KD, f"direction '{path}'", space, wanted.layers, wanted.truncate)
 
 
 def _edit_of_catalogue(wanted: Wanted, faces: FaceGenerator, attribute: str, location: FileStore) -> Edit:
-    """Its file lies in `location`, beside the weights; the output must not be that file."""
+    """Return the edit of a catalogue entry. Its file is in `location`, beside the weights; it must not be the
+    output."""
     entry = entry_for(faces.name, attribute, DirectionUse(space=wanted.space, truncate=wanted.truncate))
     key = find_file(location, location.keys(), entry.file, faces.name)
     if key is None:
         raise ConfigurationError(
             f"The direction '{attribute}' of '{faces.name}' ({entry.file}) is not in {location.root}, beside the "
-            "weights; put it there, or give a file with --direction."
+            "weights; copy it there, or give a file with --direction."
         )
     check_output(wanted.output, [location.path(key)])
     return published_edit(faces, entry, location.path(key), {}, wanted.layers)
 
 
 def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
-    """w (N,D), or W+ (N,L,D) where the generator has that many layers."""
+    """Read latents: w (N,D), or W+ (N,L,D) if the generator has L layers. Raises DataError for another shape."""
     import torch
 
     array = read_numbers(path, "latents").astype(np.float32)
@@ -247,31 +249,33 @@ def _read_latents(path: Path, faces: FaceGenerator) -> torch.Tensor:
     fits = array.ndim == 2 or (array.ndim == 3 and layers is not None and array.shape[1] == layers)
     if not fits or array.shape[-1] != faces.latent_width or not len(array):
         wanted = f"(N, {faces.latent_width})" + (f" or (N, {layers}, {faces.latent_width})" if layers else "")
-        raise DataError(f"The latents '{path}' have shape {array.shape}, but '{faces.name}' takes {wanted}; give such.")
+        raise DataError(
+            f"The latents '{path}' have shape {array.shape}, but '{faces.name}' needs {wanted}; correct the file."
+        )
     return torch.from_numpy(array)
 
 
 def _rendered(
     faces: FaceGenerator, edited: Callable[[slice], torch.Tensor], count: int, alphas: int, size_px: int | None
 ) -> Iterator[np.ndarray]:
-    """Images (n,3,H,W) float32, a few at a time: for every latent, every alpha."""
+    """Yield images (n,3,H,W) float32 in batches: all alphas of each latent in turn."""
     at_once = max(1, AT_ONCE_PX // (size_px or faces.image_size_px) ** 2 // alphas)
     for first in shown(range(0, count, at_once), "render", unit="batch"):
         w = edited(slice(first, first + at_once)).flatten(0, 1)
         if not bool((w.abs() <= LARGEST_LATENT).all()):
             raise DataError(
-                f"Latents beyond {LARGEST_LATENT:,.0f} show no face; give smaller alphas, or other latents."
+                f"Latents with values above {LARGEST_LATENT:,.0f} give no face; use smaller alphas or other latents."
             )
         images_NCHW = faces.render(w, size_px).float().cpu().numpy()
         if not np.isfinite(images_NCHW).all():
-            raise DataError("These latents give pictures that are not finite; give smaller alphas, or other latents.")
+            raise DataError("The images of these latents are not finite; use smaller alphas or other latents.")
         yield images_NCHW
 
 
 def _write(
     output: Path, pieces: Iterator[np.ndarray], captions: Sequence[str], steps: Sequence[float], title: str
 ) -> None:
-    """Pictures of faces are for their owner alone."""
+    """Write the output. Only its owner can read it, because it shows faces."""
     if output.suffix == ".npy":
         write_file(output, lambda file: _write_raw(file, pieces, len(captions) * len(steps)), private=True)
         return
@@ -281,7 +285,7 @@ def _write(
 
 
 def _write_raw(file: BinaryIO, pieces: Iterator[np.ndarray], count: int) -> None:
-    """Piece by piece into the file, so that memory holds one piece."""
+    """Write one batch at a time, so that only one batch is in memory."""
     for number, piece_NCHW in enumerate(pieces):
         if number == 0:
             header = {"descr": "<f4", "fortran_order": False, "shape": (count, *piece_NCHW.shape[1:])}

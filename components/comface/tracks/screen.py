@@ -1,8 +1,8 @@
-"""Screening: identities in which no face is found are dropped (and counted).
+"""Face check of synthesize: identities without a detected face are dropped and counted.
 
-In: the image at alpha 0. Out: whether the detector finds a face in it. Price, on one core: 7 ms per identity at 64 px,
-which is that of two images rendered by `dcgan`; a tenth of its identities are dropped. The procedural generator draws
-a face every time, so it is not asked.
+In: the image at alpha 0. Out: whether the detector finds a face in it. It takes 7 ms per identity at 64 px on one core,
+as long as two images of `dcgan`, which loses a tenth of its identities. The procedural generator always draws a face
+and is not checked.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from comface.generators.registry import generator as registered
 
 Finder = Callable[[np.ndarray], bool]
 SURELY_SEEN = -0.25
-"""Confidence from which a face counts wherever it lies."""
+"""Minimum confidence for a face at any position."""
 CENTRED, WIDE = 0.15, 0.3
-"""How far, as a share of the image's side, the box of a fainter face may be off the middle, and how wide it must be."""
+"""Below SURELY_SEEN: maximum distance of the box from the centre, and its minimum width, as shares of the image
+side."""
 
 
 def finder_for(generator: str) -> Finder | None:
-    """How this generator's identities are screened; None where a face is certain."""
+    """Return the face check for a generator; None if its images always have a face."""
     return None if registered(generator).always_a_face else face_found
 
 
 def face_found(image_HW3: np.ndarray) -> bool:
-    """Whether the detector (faces/detection.py, enlarging small images) finds a face in (H,W,3) uint8. A generated
-    face fills the middle of its image, so a faint one of the further looks counts where it lies there: else dark faces
-    would be dropped more often (docs/screening.md)."""
+    """Whether the detector (faces/detection.py, which enlarges small images) finds a face in (H,W,3) uint8. A generated
+    face fills the centre of its image. Therefore a detection with low confidence counts if it is centred; otherwise
+    dark faces would be dropped more often (docs/screening.md)."""
     from comface.faces.detection import THRESHOLD, faces_in
 
     side_px = max(image_HW3.shape[:2])

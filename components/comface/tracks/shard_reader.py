@@ -1,11 +1,11 @@
-"""Reading shards: any image of any track, checked, from a file on this machine.
+"""Reads and checks images from local shards.
 
-A shard is read, not mapped into memory: where its file is cut or its disk goes away, a mapped page ends the process
-with SIGBUS, and a reading is an error that can be said.
+In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every image is checked against the crc32 in
+the index. The sha256 of a shard is checked when it is first opened: one of the forked processes checks it while the
+others wait. If the reader is pickled, each process checks for itself.
 
-In: an artifact of kind `shards`. Out: JPEG bytes by (track, alpha) index. Every read is checked against the index's
-crc32, and each shard's sha256 when it is first opened: by one of the processes that were forked from this one, while
-the others wait. The reader can be pickled too; then each process checks for itself.
+Shards are read, not mapped into memory: if a file is truncated or its disk fails, access to a mapped page ends the
+process with SIGBUS, while a failed read gives an error message.
 
 Legend: T tracks of the split, A alphas.
 """
@@ -37,17 +37,18 @@ Split = Literal["train", "validation"]
 
 
 OPEN_FILES = 256
-"""Shards that a process keeps open: the paper's 4,000 are more than the 1,024 files that most systems allow."""
+"""Maximum number of open shards per process. The paper's data set has 4,000 shards, but most systems allow 1,024
+files."""
 
 
 class ShardedTrack(NamedTuple):
     track: Track
     shard: str
-    """Name of the tar object that holds its images."""
+    """Name of the tar object with its images."""
 
 
 class CheckedOnce:
-    """Which shards some process has checked: a byte each in a temporary file that forked processes share."""
+    """Records which shards have been checked: one byte per shard in a temporary file that forked processes share."""
 
     def __init__(self, count: int) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
@@ -56,9 +57,9 @@ class CheckedOnce:
 
     @contextlib.contextmanager
     def checking(self, number: int) -> Iterator[bool]:
-        """Whether shard `number` has been checked already; waits for a process that is about it. Leaving without an
-        error says that it has been checked now."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)  # by process and byte; a process that dies lets it go
+        """Yield whether shard `number` has been checked, after waiting for a process that is checking it. If the block
+        ends without an error, the shard is recorded as checked."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)  # one lock per byte; it is released if the process dies
         try:
             yield bool(self._byte[number])
             self._byte[number] = 1
@@ -67,7 +68,8 @@ class CheckedOnce:
 
 
 class ShardReader:
-    """The tracks of one split, in the order of the shards. `cache` holds local copies of an s3:// store's shards."""
+    """The tracks of one split, in the order of the shards. `cache`: folder for local copies of shards in an s3://
+    store."""
 
     def __init__(self, artifact: Artifact, split: Split, cache: Path) -> None:
         self.uri, self.pinned, self.cache, self.split = artifact.uri, artifact.pinned, cache, split
@@ -86,8 +88,7 @@ class ShardReader:
         return len(self.tracks)
 
     def usable(self) -> np.ndarray:
-        """The alphas of each track that may be learned from, as first and behind last index (T,2): all, but where a
-        screening narrowed them."""
+        """Return the half-open range of usable alphas of each track (T,2): all, or those accepted by screening."""
         alpha_A = np.array(self.alphas)
         everything = (0, len(alpha_A))
         spans = []
@@ -101,23 +102,23 @@ class ShardReader:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def jpeg(self, track: int, alpha: int) -> bytes:
-        """The JPEG of one image. Raises DataError when its bytes are not those that were written."""
+        """Return the JPEG of one image. Raises DataError if its crc32 differs from the index."""
         sharded = self.tracks[track]
         block, size_bytes, crc32 = (int(n) for n in self._members_TA3[track, alpha])
         file = self._open(sharded.shard)
         try:
-            data = os.pread(file.fileno(), size_bytes, block * BLOCKSIZE)  # forked processes share the file's place
+            data = os.pread(file.fileno(), size_bytes, block * BLOCKSIZE)  # forked processes share the file position
         except OSError as error:
             raise failure(error, f"the shard '{sharded.shard}' of {self.uri}") from None
         if zlib.crc32(data) != crc32:
             raise DataError(
-                f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is not what was "
-                "written (crc32 differs); delete the artifact and shard again."
+                f"The image '{sharded.track.key}.{alpha:03d}.jpg' in '{sharded.shard}' of {self.uri} is damaged "
+                "(its crc32 differs); delete the artifact and run shard again."
             )
         return data
 
     def _index(self, artifact: Artifact, shard: str) -> np.ndarray:
-        """Adds the shard's tracks; gives block number, size and crc32 of their images (T,A,3)."""
+        """Add the tracks of a shard, and return block number, size and crc32 of their images (T,A,3)."""
         name = shard.removesuffix(".tar") + ".index.json"
         try:
             entries = json.loads(artifact.read(name))
@@ -134,7 +135,9 @@ class ShardReader:
             return members_TA3.astype(np.uint32)
         except (ValueError, KeyError, TypeError) as error:
             why = str(error).splitlines()[0]
-            raise DataError(f"The index '{name}' of {self.uri} cannot be read ({why}); shard again.") from None
+            raise DataError(
+                f"The index '{name}' of {self.uri} cannot be read ({why}); delete the artifact and run shard again."
+            ) from None
 
     def _open(self, shard: str) -> BufferedReader:
         file = self._files.get(shard)

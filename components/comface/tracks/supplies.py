@@ -28,11 +28,11 @@ from comface.store import FileStore, Store, open_store
 from comface.tracks.config import SynthesizeConfig
 from comface.weights.tensor_tables import MOST_BYTES
 
-REPLACED = "it was replaced while the run was under way, so start the run again"
+REPLACED = "it was replaced during the run; start the run again"
 
 
 class Sealed(BaseModel):
-    """One object of the location, and what it held when the run was planned."""
+    """One object of the weights location, with its size and sha256 when the run was planned."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     key: str
@@ -41,7 +41,7 @@ class Sealed(BaseModel):
 
 
 class Supply(BaseModel):
-    """What one generator needs of the location; `directions` also holds those that are only conditions."""
+    """The files of one generator in the weights location. `directions` includes those that are only conditions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     weights: Sealed
@@ -50,14 +50,14 @@ class Supply(BaseModel):
 
 @dataclass(frozen=True)
 class Files:
-    """A Supply on this machine."""
+    """Local copies of a Supply."""
 
     weights: Path
     directions: Mapping[str, Path]
 
 
 def needed(config: SynthesizeConfig) -> dict[str, dict[str, Entry]]:
-    """Per StyleGAN of the composition, the directions that it needs, conditions included, by our names."""
+    """Return per StyleGAN of the composition the directions that it needs, including conditions, by attribute name."""
     wanted: dict[str, dict[str, Entry]] = {}
     for share in config.composition:
         if registered(share.generator).brought:
@@ -71,7 +71,7 @@ def needed(config: SynthesizeConfig) -> dict[str, dict[str, Entry]]:
 
 
 def entry_of(config: SynthesizeConfig, generator: str, attribute: str) -> Entry:
-    """The catalogue's entry as the configuration changes it, whichever spelling either uses."""
+    """Return the catalogue's entry with the changes of the configuration, for any spelling of the attribute."""
     changes = (uses for other, uses in config.directions.items() if other == generator)
     name = attribute_name(attribute)
     uses = (use for each in changes for a, use in each.items() if attribute_name(a) == name)
@@ -79,10 +79,10 @@ def entry_of(config: SynthesizeConfig, generator: str, attribute: str) -> Entry:
 
 
 def find_supplies(location: Store, config: SynthesizeConfig, cache: Path) -> dict[str, Supply]:
-    """What the composition needs of `location`, read and hashed once.
+    """Find, read and hash the files that the composition needs from `location`.
 
-    Raises ConfigurationError, one sentence, for weights or directions that are not there, DataError for those that
-    are not what their provenance says."""
+    Raises ConfigurationError if weights or directions are missing, DataError if a file does not match its
+    provenance."""
     wanted = needed(config)
     if not wanted:
         return {}
@@ -92,8 +92,8 @@ def find_supplies(location: Store, config: SynthesizeConfig, cache: Path) -> dic
     if lacking:
         names = ", ".join(f"'{generator}' ({weight_files(generator)[1]})" for generator in lacking)
         raise ConfigurationError(
-            f"{location.uri} holds no weights of {names}; put the published files there, or what `comface convert` "
-            "makes of them (docs/generators.md)."
+            f"{location.uri} has no weights of {names}; copy the published files there, or convert them with "
+            "`comface convert` (docs/generators.md)."
         )
     found = {generator: _find_directions(location, keys, generator, wanted[generator]) for generator in wanted}
     supplies = {
@@ -108,8 +108,8 @@ def find_supplies(location: Store, config: SynthesizeConfig, cache: Path) -> dic
 
 
 def find_weights(location: Store, keys: Iterable[str], generator: str) -> str | None:
-    """The key of the generator's weights: NAME.safetensors, else the one converted file whose provenance says the
-    family, else a published file."""
+    """Return the key of the generator's weights: NAME.safetensors, else the converted file whose provenance names this
+    family, else a published file. Raises ConfigurationError if several converted files match."""
     keys = list(keys)
     converted, *published = weight_files(generator)
     exact = find_file(location, keys, converted, generator)
@@ -120,7 +120,7 @@ def find_weights(location: Store, keys: Iterable[str], generator: str) -> str | 
     ]
     if len(beside) > 1:
         raise ConfigurationError(
-            f"{location.uri} holds several weights of '{generator}' ({', '.join(beside)}); "
+            f"{location.uri} has several weight files of '{generator}' ({', '.join(beside)}); "
             f"rename the one to use to {converted}."
         )
     candidates = (find_file(location, keys, name, generator) for name in published)
@@ -128,20 +128,19 @@ def find_weights(location: Store, keys: Iterable[str], generator: str) -> str | 
 
 
 def find_file(location: Store, keys: Iterable[str], name: str, generator: str) -> str | None:
-    """The key of the file called `name`, in any folder; of several, the one in a folder called as the generator.
-    `name` may begin with folders of its own."""
+    """Return the key of the file `name` (which may include folders) in any folder; if there are several, the one in a
+    folder with the generator's name. Raises ConfigurationError if it is not unique."""
     found = [key for key in keys if key == name or key.endswith(f"/{name}")]
     if len(found) > 1:
         found = [key for key in found if generator in PurePosixPath(key).parent.parts] or found
     if len(found) > 1:
-        raise ConfigurationError(
-            f"{location.uri} holds '{name}' more than once ({', '.join(found)}); keep the one to use."
-        )
+        raise ConfigurationError(f"{location.uri} has '{name}' more than once ({', '.join(found)}); keep only one.")
     return found[0] if found else None
 
 
 def local_files(location: Store, supplies: Mapping[str, Supply], cache: Path) -> dict[str, Files]:
-    """The sealed objects on this machine, checked. Raises DataError for one that is not what was sealed."""
+    """Return checked local copies of the objects. Raises DataError if an object has changed since the run was
+    planned."""
 
     def here(sealed: Sealed) -> Path:
         return fetched(location, sealed, cache)
@@ -153,33 +152,34 @@ def local_files(location: Store, supplies: Mapping[str, Supply], cache: Path) ->
 
 
 def fetched(location: Store, sealed: Sealed, cache: Path) -> Path:
-    """A sealed object on this machine, checked. Raises DataError where it is not what was sealed."""
+    """Return a checked local copy of an object. Raises DataError if it has changed since the run was planned."""
     stored = StoredObject(size_bytes=sealed.size_bytes, sha256=sealed.sha256)
     return local_copy(location, sealed.key, stored, cache, REPLACED)
 
 
 def open_supplies(uri: str, supplies: Mapping[str, Supply], cache: Path) -> dict[str, Files]:
-    """`local_files` of what a plan carries; a location that nothing is needed of is not even opened."""
+    """Return `local_files` of the supplies in a plan. If there are none, the location is not opened."""
     if not supplies:
         return {}
     return local_files(open_store(uri), supplies, cache)
 
 
 def _find_directions(location: Store, keys: list[str], generator: str, entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Key per attribute. Raises ConfigurationError naming all that are missing."""
+    """Return the key of the direction per attribute. Raises ConfigurationError that names the missing files."""
     found = {name: find_file(location, keys, entry.file, generator) for name, entry in entries.items()}
     missing = [f"{name} ({entries[name].file})" for name, key in found.items() if key is None]
     if missing:
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         raise ConfigurationError(
-            f"{location.uri} holds no direction of '{generator}' for {', '.join(missing[:4])}{more}; put the files "
-            "there, or leave the attributes out (docs/generators.md)."
+            f"{location.uri} has no direction of '{generator}' for {', '.join(missing[:4])}{more}; copy the files "
+            "there, or remove the attributes (docs/generators.md)."
         )
     return {name: str(key) for name, key in found.items()}
 
 
 def seal(location: Store, keys: list[str], key: str, cache: Path) -> Sealed:
-    """Reads the object whole: into the cache where it is not on this machine."""
+    """Read an object completely, into the cache if it is not local, and return its size and sha256. Raises DataError if
+    its provenance names another sha256."""
     if isinstance(location, FileStore):
         path = location.path(key)
         check_file(path, MOST_BYTES, "The file")
@@ -193,14 +193,14 @@ def seal(location: Store, keys: list[str], key: str, cache: Path) -> Sealed:
     named = _provenance(location, keys, key).get("sha256", sealed.sha256)
     if named != sealed.sha256:
         raise DataError(
-            f"'{key}' of {location.uri} is not the file that its provenance describes (another sha256); "
-            "put file and provenance there again, as they were made."
+            f"'{key}' of {location.uri} does not match its provenance (the sha256 differs); "
+            "copy the file and its provenance there again."
         )
     return sealed
 
 
 def _provenance(location: Store, keys: list[str], key: str) -> dict[str, object]:
-    """The JSON beside an object; empty where there is none."""
+    """Return the provenance (JSON) of an object; empty if there is none. Raises DataError if it is damaged."""
     beside = f"{key}.json"
     if beside not in keys:
         return {}
@@ -209,12 +209,12 @@ def _provenance(location: Store, keys: list[str], key: str) -> dict[str, object]
     except ValueError:
         facts = None
     if not isinstance(facts, dict):
-        raise DataError(f"The provenance '{beside}' of {location.uri} cannot be read; put it there again.")
+        raise DataError(f"The provenance '{beside}' of {location.uri} cannot be read; copy it there again.")
     return facts
 
 
 def _check_owners(location: Store, keys: list[str], supplies: Mapping[str, Supply]) -> None:
-    """Raises DataError for a direction that was fitted for another generator, or serves two: at most one is right."""
+    """Raises DataError for a direction that was fitted for another generator, or that two generators use."""
     seen: dict[str, tuple[str, str]] = {}
     for generator, supply in supplies.items():
         for sealed in supply.directions.values():
@@ -222,7 +222,7 @@ def _check_owners(location: Store, keys: list[str], supplies: Mapping[str, Suppl
             if owner != generator:
                 raise DataError(
                     f"'{sealed.key}' of {location.uri} is the same direction as '{key}' of '{owner}', so it cannot "
-                    f"be of '{generator}' too; put the right file there."
+                    f"be a direction of '{generator}' too; copy the right file there."
                 )
             facts = _provenance(location, keys, sealed.key)
             check_fitted_for(sealed.key, str(facts.get("generator", "")), generator)

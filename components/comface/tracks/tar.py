@@ -1,10 +1,10 @@
-"""The tar format of tracks: one sample per track, readable by the `webdataset` library (docs/architecture.md).
+"""The tar format of tracks: one sample per track, compatible with the `webdataset` library (docs/architecture.md).
 
     KEY.json        the track (Track below)
     KEY.000.jpg …   its images in alpha order
 
-In: tracks and their JPEG bytes. Out: tar bytes that are a function of their content alone (no times, no owners),
-and an index with offset, size and crc32 of every member, so that two images are two range reads.
+In: tracks and their JPEG bytes. Out: tar bytes that depend on the content only (no times, no owners), and an index with
+offset, size and crc32 of every member, so that each image can be read with one range read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_KEY = 80
 
 
 class Track(BaseModel):
-    """One identity swept along one attribute: w_edit = w + alpha * n_m (section 3.1)."""
+    """One identity edited along one attribute: w_edit = w + alpha * n_m for all alphas (section 3.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     key: str = Field(
@@ -41,7 +41,7 @@ class Member(BaseModel):
 
 
 class IndexedTrack(BaseModel):
-    """A track inside a shard: where each image (alpha order) lies in the tar file."""
+    """A track in a tar file, with the position of each image in alpha order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     track: Track
@@ -49,7 +49,7 @@ class IndexedTrack(BaseModel):
 
 
 class TrackTar:
-    """Writes tracks into a tar in memory. `close` gives the bytes and the index."""
+    """Writes tracks to a tar file in memory. `close` returns its bytes; `index` lists its tracks."""
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
@@ -61,7 +61,7 @@ class TrackTar:
         return self._buffer.tell()
 
     def add(self, track: Track, jpegs: Sequence[bytes]) -> None:
-        """Raises ValueError when there is not one image per alpha."""
+        """Add a track. Raises ValueError if there is not one image per alpha."""
         if len(jpegs) != len(track.alphas):
             raise ValueError(f"{track.key} has {len(jpegs)} images for {len(track.alphas)} alphas")
         self._member(f"{track.key}.json", track.model_dump_json().encode())
