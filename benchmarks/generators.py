@@ -1,17 +1,17 @@
-"""The StyleGANs beside the official PyTorch code, the data set's own path, and its memory.
+"""Compares the StyleGANs with the official PyTorch code; measures the rendering path of the data set and its memory.
 
     python benchmarks/generators.py [--official DIR ...] [--networks stylegan stylegan2 stylegan3-t stylegan3-r]
         [--size 256] [--batch 1] [--rounds 3] [--path] [--memory]
 
-`--official` names a checkout of NVlabs/stylegan3 (StyleGAN2, StyleGAN3) or genforce/interfacegan (StyleGAN); give both.
-Their modules are imported and run as they are; on a CPU they take their own reference operations. Without it our
-networks are measured alone. Both get the same random weights of the published architecture (`--size 1024`: the
-published network), the same latents, float32, one thread; their images are compared. Rounds alternate between the two;
-the first also makes what is made once, which the median passes over. A row counts the processor time of its thread:
-what else runs on the machine takes turns with it and does not count, as it would by a clock on the wall.
+`--official`: checkouts of NVlabs/stylegan3 (StyleGAN2, StyleGAN3) and genforce/interfacegan (StyleGAN). Their modules
+are imported and run unchanged; on a CPU they use their own reference operations. Without this option, only our networks
+are measured. Both get the same random weights of the published architecture (`--size 1024`: the published network), the
+same latents, float32 and one thread; their images are compared. Rounds alternate between the two; the first round
+includes one-time work, which the median ignores. Times are CPU times of the thread, so other processes do not affect
+them.
 
-`--path` measures a track from latents to the store (render, resize to 256 px, encode, store) and projects the hours of
-the default data set on this processor. `--memory` compares the largest memory of a process that makes n and 4 n tracks.
+`--path` measures a track from latents to the store (render, resize to 256 px, encode, store) and extrapolates the hours
+for the default data set on this processor. `--memory` compares the peak memory of a process for n and 4 n tracks.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ State = dict[str, Tensor]
 NETWORKS = ("stylegan", "stylegan2", "stylegan3-t", "stylegan3-r")
 R = {"channel_base": 65536, "channel_max": 1024}
 IN_DATA_SET = {"stylegan": "stylegan", "stylegan3": "stylegan3-r"}
-"""Generator of the default composition -> the network that its published weights and directions have."""
+"""Generator of the default composition → the network of its published weights and directions."""
 STORED_PX, QUALITY = 256, 90
 LARGEST_DIFFERENCE = 2e-4
-"""Of the largest value: the tolerance of the reference data in tests/data/generators."""
+"""Tolerance relative to the largest value, as for the reference data in tests/data/generators."""
 MEMORY_TRACKS = 192
-"""Three chunks of 64 tracks: from the second on, a part holds two."""
+"""Three chunks of 64 tracks; at most two chunks are in memory."""
 
 
 def network_of(name: str, size_px: int) -> nn.Module:
-    """The published network, cut at `size_px`, with whatever its memory holds."""
+    """Build the published network up to `size_px`, with uninitialised weights."""
     count = int(math.log2(size_px)) - 1
     if name == "stylegan":
         default = StyleGan1Config()
@@ -76,7 +76,7 @@ def network_of(name: str, size_px: int) -> nn.Module:
 
 
 def random_state(name: str, size_px: int) -> State:
-    """Every tensor as training starts with it, but nothing is zero that could hide a mistake."""
+    """Return all tensors as at the start of training, but without zeros that could hide an error."""
     torch.manual_seed(0)
     network = network_of(name, size_px)
     blur = torch.tensor([1.0, 2.0, 1.0])
@@ -84,7 +84,7 @@ def random_state(name: str, size_px: int) -> State:
     for key, tensor in network.state_dict().items():
         end = key.rsplit(".", 1)[-1]
         if end in ("up_filter", "down_filter"):
-            state[key] = tensor  # designed, not learned
+            state[key] = tensor  # fixed filters, not trained
         elif end == "resample_filter":
             taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
             state[key] = torch.outer(taps, taps) / 64
@@ -111,7 +111,7 @@ def ours(name: str, state: State) -> StyleGanGenerator:
 
 
 def official(name: str, size_px: int, state: State, checkouts: list[Path]) -> Render | None:
-    """The published module with the same weights; None where no checkout holds it."""
+    """Load the official module with the same weights; None if no checkout contains it."""
     needed = "models/stylegan_generator_model.py" if name == "stylegan" else "training/networks_stylegan3.py"
     root = next((path for path in checkouts if (path / needed).is_file()), None)
     if root is None:
@@ -119,12 +119,12 @@ def official(name: str, size_px: int, state: State, checkouts: list[Path]) -> Re
     sys.path.insert(0, str(root))
     try:
         importlib.import_module("pkg_resources")
-    except ModuleNotFoundError:  # setuptools 82 dropped it; they want this one function
+    except ModuleNotFoundError:  # removed in setuptools 82; only this function is needed
         stand_in = types.ModuleType("pkg_resources")
         stand_in.parse_version = importlib.import_module("packaging.version").parse  # type: ignore[attr-defined]
         sys.modules["pkg_resources"] = stand_in
     if name == "stylegan":
-        # The package's own __init__ wants TensorFlow; the module of the network does not.
+        # The package's __init__ needs TensorFlow; the module of the network does not.
         place = importlib.util.spec_from_file_location("official_stylegan", root / needed)
         module = importlib.util.module_from_spec(place)
         place.loader.exec_module(module)
@@ -174,7 +174,7 @@ def side_by_side(name: str, size_px: int, batch: int, rounds: int, checkouts: li
 
 
 def path_seconds(name: str, size_px: int, images: int) -> dict[str, float]:
-    """Seconds an image of each phase, along a track of `images`."""
+    """Return the seconds per image of each phase, for a track of `images`."""
     generator = ours(name, random_state(name, size_px))
     alphas = tuple(float(alpha) for alpha in np.linspace(-5, 5, images))
     w_1D, n_1D = torch.randn(1, generator.latent_width), torch.randn(1, generator.latent_width) / 23
@@ -193,7 +193,7 @@ def path_seconds(name: str, size_px: int, images: int) -> dict[str, float]:
 
 
 def whole_path(size_px: int, images: int) -> None:
-    print(f"\nThe data set's own path, {size_px} px stored as {STORED_PX} px, tracks of {images} images, ms an image:")
+    print(f"\nRendering path, {size_px} px stored as {STORED_PX} px, tracks of {images} images, ms per image:")
     whole = totals(SynthesizeConfig())
     count = len(SynthesizeConfig().alphas)
     hours = 0.0
@@ -204,22 +204,22 @@ def whole_path(size_px: int, images: int) -> None:
         print(f"{name}: " + ", ".join(f"{phase} {1000 * value:.1f}" for phase, value in spent.items()), flush=True)
     print(
         f"The default data set ({whole.images / 1e6:.2f} M images): {hours:,.0f} hours of one core of this processor "
-        "(a projection from the rates above, not a run; not measured on a GPU)."
+        "(extrapolated from the rates above; not measured in a run or on a GPU)."
     )
 
 
 def memory_of(tracks: int) -> None:
-    """In a process of its own: makes the tracks and prints the most memory it held (MiB)."""
+    """Generate tracks in this process and print its peak memory (MiB)."""
     share = Share(generator="dcgan", identities=tracks, attributes=("smile",))
     config = SynthesizeConfig(composition=(share,), alpha_step=5, parts=1, screen_faces=False)
     with tempfile.TemporaryDirectory() as folder:
         synthesize(FileStore(Path(folder)), config, 0)
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would include the parent's
     print(f"peak {int(status.split('VmHWM:')[1].split()[0]) / 1024:.0f}")
 
 
 def memory() -> None:
-    print("\nMost memory of a process that makes tracks (dcgan, 3 images of 256 px each; chunks of 64 tracks):")
+    print("\nPeak memory of a process that generates tracks (dcgan, 3 images of 256 px each; chunks of 64 tracks):")
     for tracks in (MEMORY_TRACKS, 4 * MEMORY_TRACKS):
         command = [sys.executable, __file__, "--memory-of", str(tracks)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -233,9 +233,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, choices=(64, 128, 256, 512, 1024), help="native side length")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--path", action="store_true", help="also the data set's own path")
-    parser.add_argument("--images", type=int, default=3, help="with --path: images of the track")
-    parser.add_argument("--memory", action="store_true", help="also the memory of synthesize")
+    parser.add_argument("--path", action="store_true", help="also measure the rendering path of the data set")
+    parser.add_argument("--images", type=int, default=3, help="with --path: number of images per track")
+    parser.add_argument("--memory", action="store_true", help="also measure the memory of synthesize")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -244,9 +244,9 @@ def main() -> None:
         return
     with torch.inference_mode():
         if options.networks:
-            print("images per second of processor time, medians; ratio: ours / official (range over the rounds)")
+            print("images per second of CPU time, medians; ratio: ours / official (range over the rounds)")
             if not options.official:
-                print("no checkout of the official code was given (--official): ours alone")
+                print("no checkout of the official code (--official): only our networks are measured")
             print("| network | px | batch | official | ours | ratio | largest difference / largest value |")
             print("|---|---|---|---|---|---|---|")
         for name in options.networks:

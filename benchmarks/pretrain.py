@@ -1,11 +1,12 @@
-"""Where the time of a pre-training step goes on a CPU; what precision, threads and waiting do to it; the data path.
+"""Measures the phases of a pre-training step on a CPU, the effect of precision, threads and wait policy, and the data
+path.
 
     python benchmarks/pretrain.py [--rounds 3] [--seconds 1] [--set pretrain.FIELD=VALUE]
 
-In: the profile `laptop`'s pre-training, on shards of 64 generated identities. Out: tables of medians over rounds, which
-alternate between settings, so that drift of the machine meets all alike. Every setting runs `train_step` itself, in a
-process of its own: OpenMP reads OMP_NUM_THREADS and OMP_WAIT_POLICY when it is loaded. Where `lightly` can be imported,
-its NT-Xent loss is timed beside ours (it is no dependency):
+In: the pre-training of the profile `laptop`, on shards of 64 generated identities. Out: tables of medians over rounds.
+Rounds alternate between settings, so that changes in machine load affect all equally. Every setting runs `train_step`
+in a separate process, because OpenMP reads OMP_NUM_THREADS and OMP_WAIT_POLICY when it is loaded. If `lightly` is
+installed, its NT-Xent loss is measured too (it is not a dependency):
 
     pip install --target DIR --no-deps lightly lightly-utils aenum && PYTHONPATH=DIR python benchmarks/pretrain.py
 """
@@ -136,7 +137,7 @@ def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> di
         for batch in marked(count):
             train_step(network, optimizer, batch, config, Processes(0, 1, torch.device("cpu")), Position(ENDLESS))
 
-    train(1)  # memory is allocated, kernels are chosen
+    train(1)  # warm-up: memory allocation, kernel selection
     passed.clear()
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -149,7 +150,7 @@ def print_steps(config: PretrainConfig, shards: Artifact, options: argparse.Name
     for _ in range(options.rounds):
         for setting in SETTINGS:
             found[setting.name].append(run_setting(setting, shards, options))
-    size = f"{config.image_size_px} px, {config.pairs_per_step} pairs a step, 3 views a pair"
+    size = f"{config.image_size_px} px, {config.pairs_per_step} pairs per step, 3 views per pair"
     print(f"\nA training step: {config.backbone}, {size}; ms, medians of {options.rounds} rounds, {machine()}\n")
     print(f"{'':28s}" + "".join(f"{phase:>11s}" for phase in (*PHASES, "step")) + f"{'pairs/s (range)':>24s}")
     for setting in SETTINGS:
@@ -163,7 +164,7 @@ def print_steps(config: PretrainConfig, shards: Artifact, options: argparse.Name
 
 
 def run_setting(setting: Setting, shards: Artifact, options: argparse.Namespace) -> list[dict[str, float]]:
-    """What every process of the setting measured; they run at the same time."""
+    """Run the processes of a setting in parallel, and return the measurements of each."""
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment["OMP_NUM_THREADS"] = str(setting.threads)
     if setting.passive:
@@ -176,12 +177,12 @@ def run_setting(setting: Setting, shards: Artifact, options: argparse.Namespace)
     ]
     outputs = [process.communicate()[0] for process in running]
     if any(process.returncode for process in running):
-        raise SystemExit(f"the setting '{setting.name}' failed; its message stands above")
+        raise SystemExit(f"The setting '{setting.name}' failed; see its message above.")
     return [json.loads(output) for output in outputs]
 
 
 def print_data_path(config: PretrainConfig, shards: Artifact, options: argparse.Namespace) -> None:
-    print("\nThe data path alone: draw pairs, read, check, decode (64 px JPEG)\n")
+    print("\nData path: draw pairs, read, check, decode (64 px JPEG)\n")
     images = pair_images(shards, config)
 
     def rate(workers: int) -> float:
@@ -203,9 +204,9 @@ def print_losses(config: PretrainConfig, options: argparse.Namespace) -> None:
     try:
         from lightly.loss import NTXentLoss
     except ImportError:
-        print("\nlightly cannot be imported, so its NT-Xent loss is not compared (the top of this file says how)")
+        print("\nlightly is not installed, so its NT-Xent loss is not compared (see the docstring of this file)")
         return
-    print("\nEquation (1), forward and backward, one thread: ours beside lightly's NTXentLoss\n")
+    print("\nEquation (1), forward and backward, one thread: ours and lightly's NTXentLoss\n")
     theirs = NTXentLoss(temperature=config.temperature)
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "ours": lambda z: inter_personal_loss(z, config.temperature),
@@ -224,7 +225,7 @@ def print_losses(config: PretrainConfig, options: argparse.Namespace) -> None:
 
 
 def loss_ms(loss: Callable[[Tensor], Tensor], z: Tensor, seconds: float) -> float:
-    """One forward and backward pass."""
+    """Return the median time of a forward and backward pass in ms."""
     passed: list[float] = []
     while sum(passed) < seconds or len(passed) < 5:
         started = time.perf_counter()
@@ -242,7 +243,7 @@ def in_rounds(actions: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
 
 
 def machine() -> str:
-    """Cores, and what other processes leave of them: with a load above the number of cores, trust ratios only."""
+    """Describe cores, load and torch version. With a load above the number of cores, only ratios are reliable."""
     return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__.partition('+')[0]}"
 
 

@@ -1,10 +1,10 @@
-"""What projecting conditions out buys: `dcgan`'s shipped directions against raw ones, screened on the same tracks.
+"""Effect of projecting out conditions: compares shipped and raw directions of `dcgan`, screened on the same tracks.
 
     python -m comface.directions.shipping --generator dcgan --samples 20000 --output directions-dcgan
     python benchmarks/screening.py --sample directions-dcgan --output screening-dcgan
 
-In: the folder that the first command fills (latents, scores). Out: a table and a picture for either kind; the raw ones
-are fitted here, by the catalogue's own settings and without conditions.
+In: the folder that the first command fills (latents, scores). Out: a table and a picture for each kind. The raw
+directions are fitted here with the settings of the catalogue, but without conditions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from comface.tracks.config import Share, SynthesizeConfig
 
 
 class RawDirections(DcganGenerator):
-    """`dcgan` edited along directions of which nothing was projected out."""
+    """`dcgan` with directions without projected-out conditions."""
 
     def __init__(self, sample: Path) -> None:
         super().__init__()
@@ -42,10 +42,16 @@ class RawDirections(DcganGenerator):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=Path, help="what directions/shipping.py wrote; without it: the shipped ones")
-    parser.add_argument("--output", type=Path, default=Path("runs/screening-dcgan"), help="of pictures and artifacts")
-    parser.add_argument("--tracks", type=int, default=60, help="per attribute")
-    parser.add_argument("--alphas", type=int, default=7, help="measured along each")
+    parser.add_argument(
+        "--sample",
+        type=Path,
+        help="output folder of directions/shipping.py (default: measure the shipped directions only)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/screening-dcgan"), help="folder for pictures and artifacts"
+    )
+    parser.add_argument("--tracks", type=int, default=60, help="tracks per attribute")
+    parser.add_argument("--alphas", type=int, default=7, help="alphas measured per track")
     given = parser.parse_args()
     composition = (Share(generator="dcgan", identities=2000, attributes=tuple(RECIPES)),)
     settings = SynthesizeConfig(composition=composition, alpha_step=1.0, image_size_px=64)

@@ -2,8 +2,8 @@
 
     python benchmarks/synthesize.py [--size 64] [--alphas 21] [--rounds 5] [--seconds 1.0]
 
-Rounds alternate between generators, so that drift of the machine meets both alike; the table gives medians. One torch
-thread, one encoder thread, a store on the local disk (fsync included).
+Rounds alternate between generators, so that changes in machine load affect both equally. The table gives medians. The
+benchmark uses one torch thread, one encoder thread and a store on the local disk (fsync included).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TRACKS_STORED = 16
 
 
 def rate(images: int, seconds: float, action: Callable[[], object]) -> float:
-    """Images per second of `action`, which handles `images`, repeated for about `seconds`."""
-    action()  # what is loaded lazily is loaded now
+    """Return the images per second of `action`, which processes `images` per call, repeated for about `seconds`."""
+    action()  # warm-up: lazy loading
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds or not done:
         action()
@@ -43,7 +43,7 @@ def rate(images: int, seconds: float, action: Callable[[], object]) -> float:
 def phases(
     generator: FaceGenerator, size_px: int, alphas: tuple[float, ...], folder: Path
 ) -> dict[str, tuple[int, Callable[[], object]]]:
-    """phase -> (images handled by one call, the call)."""
+    """Return phase → (images per call, the call)."""
     w_ND = generator.latents(range(8))
     directions = generator.attributes()
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="stored side length in pixels")
     parser.add_argument("--alphas", type=int, default=21, help="images per track")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per phase and round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds per phase and round")
     options = parser.parse_args()
     torch.set_num_threads(1)
     alphas = tuple(float(alpha) for alpha in np.linspace(-5, 5, options.alphas))
@@ -90,12 +90,12 @@ def main() -> None:
             try:
                 work[name] = phases(load_generator(name), options.size, alphas, Path(folder))
             except ComfaceError as error:
-                print(f"{name} is left out: {error}")
+                print(f"{name} is skipped: {error}")
         for _ in range(options.rounds):
             for name, tasks in work.items():
                 for phase, (images, action) in tasks.items():
                     rates[name, phase].append(rate(images, options.seconds, action))
-    print(f"images/s, medians of {options.rounds} rounds ({options.size} px, {options.alphas} images a track)")
+    print(f"images/s, medians of {options.rounds} rounds ({options.size} px, {options.alphas} images per track)")
     names = list(work)
     print(f"{'phase':10s}" + "".join(f"{name:>22s}" for name in names))
     for phase in ("render", "screen", "encode", "store"):
@@ -104,7 +104,7 @@ def main() -> None:
             measured = rates[name, phase]
             cells += f"{statistics.median(measured):9,.0f} ({min(measured):,.0f}-{max(measured):,.0f})".rjust(22)
         print(f"{phase:10s}{cells}")
-    print("screen counts identities (one image each); the procedural generator is not screened in a run")
+    print("screen: identities per second (one image each); runs do not screen the procedural generator")
 
 
 if __name__ == "__main__":

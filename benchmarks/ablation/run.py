@@ -1,16 +1,18 @@
-"""The ablation of table 7, and three references, on the faces that the profile makes (hours; `make ablation`).
+"""The ablation of table 7 with three reference methods, on the synthetic faces of a profile (hours; `make ablation`).
 
     python benchmarks/ablation/run.py [--seeds 0 1 2] [--variants inter signed …] [--set FIELD=VALUE] [--quick]
 
-In: a profile (laptop). Out: tables on stdout, and ablation.md, ablation.csv, ablation.json in runs/ablation. All work
-is artifacts in the store, by default the one of `make run`: what is there is used, and a run that was stopped goes on.
+In: a profile (laptop). Out: tables on stdout, and ablation.md, ablation.csv, ablation.json in runs/ablation. All
+results are artifacts in the store (default: the store of `make run`). Existing artifacts are reused; an interrupted run
+resumes.
 
-- **Matched views.** A step sends two views of a pair through the backbone where one loss is learned, three where both
-  are. So a variant with one loss gets 3/2 of the steps (to the nearest): equal views, equal epochs, more pairs.
-- **A seed** is that of pre-training (weights, batches, views) and of the evaluation (pairs, folds, random features).
-  Within a seed all rows see the same photos, pairs and folds; synthetic faces and photos are the same in all seeds.
-- **Linear evaluation**, where the paper's table 7 is of fine-tuning. Its rows (a), (b), (c), (e) learn the absolute
-  change; the row that learns as the profile does is marked.
+- **Matched views.** A step passes two views of a pair through the backbone with one loss, three with both losses.
+  Therefore a variant with one loss gets 3/2 of the steps (rounded): equal views, equal epochs, more pairs.
+- **Seed.** A seed is used for pre-training (weights, batches, views) and evaluation (pairs, folds, random features).
+  Within a seed, all rows use the same photos, pairs and folds. Synthetic faces and photos are the same for all seeds.
+- **Linear evaluation.** The paper's table 7 reports fine-tuning. Its rows (a), (b), (c) and (e) use the absolute
+change.
+  The row with the settings of the profile is marked.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ from comface.transfer.from_plan import align_faces, completed, transfer_item
 
 
 class Row(NamedTuple):
-    """`learning`: losses, target, curriculum (None: nothing is learned here). `paper`: table 7, in PAPER's order."""
+    """`learning`: losses, target, curriculum (None: no pre-training). `paper`: results of table 7 in the order of
+    PAPER."""
 
     name: str
     learning: tuple[str, str, bool] | None = None
@@ -82,7 +85,7 @@ QUICK = (
 
 def main() -> None:
     options = parsed()
-    os.environ["OMP_NUM_THREADS"] = "1"  # one thread a process, one process a core; read where a process starts
+    os.environ["OMP_NUM_THREADS"] = "1"  # one thread per process, one process per core; read when a process starts
     started = time.monotonic()
     plans, config, notes = planned(options, f"transfer.methods=[{', '.join(METHODS)}]")
     for note in notes:
@@ -103,28 +106,28 @@ def main() -> None:
             for name in learned:
                 plan = planned(options, *of_row(name, seed, steps))[0]
                 jobs[f"{name}-seed-{seed}"] = partial(measure, name, shards, faces, {seed: plan})
-        for name in fixed:  # in one job: seeds share features
+        for name in fixed:  # one job for all seeds, which share features
             cells = {seed: planned(options, *of_row(name, seed, steps))[0] for seed in options.seeds}
             jobs[name] = partial(measure, name, "", faces, cells)
         results = [result for found in run(jobs).values() for result in found]
     text = report(options, config, steps, results)
     publish(options, steps, results, text)
     print(text)
-    say(f"{(time.monotonic() - started) / 60:.1f} minutes; tables and figures are in {options.results}")
+    say(f"{(time.monotonic() - started) / 60:.1f} minutes; tables and plots are in {options.results}")
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", default="laptop", metavar="NAME", help="where the configuration starts from")
+    parser.add_argument("--profile", default="laptop", metavar="NAME", help="base of the configuration")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE", help="override one field"
     )
-    parser.add_argument("--store", metavar="URI", help="object store of artifacts (default: runs/PROFILE/store)")
+    parser.add_argument("--store", metavar="URI", help="object store for artifacts (default: runs/PROFILE/store)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--variants", nargs="+", choices=ROWS, default=list(ROWS), help="rows (default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="where tables go (default: runs/ablation)")
-    parser.add_argument("--quick", action="store_true", help="a tiny run, to see that everything works")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="output folder (default: runs/ablation)")
+    parser.add_argument("--quick", action="store_true", help="a tiny run that tests the script")
     options = parser.parse_args()
     options.results = (options.results or Path("runs/ablation-quick" if options.quick else "runs/ablation")).absolute()
     if options.quick:
@@ -135,7 +138,8 @@ def parsed() -> argparse.Namespace:
 
 
 def planned(options: argparse.Namespace, *more: str) -> tuple[Plans, RunConfig, list[str]]:
-    """What each step receives under further overrides; what cannot run on this machine is left out, and noted."""
+    """Return plans, configuration and notes with further overrides. Methods that cannot run here are omitted and
+    noted."""
     chosen = [*options.overrides, "transfer.modes=[linear]", *more]
     config = resolve(options.profile, chosen, {"store": options.store})
     config, notes = without_missing(config, missing_models())
@@ -143,7 +147,7 @@ def planned(options: argparse.Namespace, *more: str) -> tuple[Plans, RunConfig, 
 
 
 def of_row(name: str, seed: int, steps: int) -> list[str]:
-    """A row's overrides; `steps` an epoch where both losses are learned."""
+    """Return the overrides of a row. `steps`: steps per epoch with both losses."""
     losses, target, curriculum = ROWS[name].learning or ("both", "absolute", True)
     return [
         f"transfer.seed={seed}", f"transfer.methods=[{'comface' if ROWS[name].learning else name}]",

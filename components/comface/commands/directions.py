@@ -1,4 +1,4 @@
-"""`comface render`, `directions fit|score|list` and `convert`: what a generator makes, along what, of which weights."""
+"""`comface render`, `directions fit|score|list` and `convert`: render faces, handle directions, and convert weights."""
 
 from __future__ import annotations
 

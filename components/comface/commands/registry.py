@@ -1,4 +1,5 @@
-"""`comface models list|show|promote`, the registry, and `comface verify`, which traces every number to its inputs."""
+"""`comface models list|show|promote`, the model registry, and `comface verify`, which traces artifacts to their
+inputs."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class ShardReader:
         return file
 
     def _source(self) -> Artifact:
-        """The artifact, opened anew in a forked or unpickled process: a store's connections cannot be shared."""
+        """Return the artifact, reopened in a forked or unpickled process, because connections cannot be shared."""
         if self._artifact is None or self._owner != os.getpid():
             self._artifact, self._owner = open_artifact(self.pinned, "shards"), os.getpid()
         return self._artifact

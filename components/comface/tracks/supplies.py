@@ -1,11 +1,11 @@
-"""The weights location (file:///… or s3://bucket/prefix): which of its objects a composition needs, found and sealed.
+"""Finds, hashes and copies the files that a composition needs from the weights location (file:///… or s3://…).
 
-In: a store with weight files and directions as their publishers name them, in any folders, and a composition. Out: a
-Supply per StyleGAN: names, sizes and sha256 of its weights and directions, which the plan of synthesize carries, so
-that every part works with the same bytes; then those files on this machine.
+In: a store with weight files and directions under their published names, in any folders, and a composition. Out: a
+Supply per StyleGAN with the names, sizes and sha256 of its weights and directions. The plan of synthesize contains it,
+so every part uses identical files. Then, local copies of these files.
 
-Converted weights (`comface convert`) come before published files; where their provenance lies beside them, their
-sha256 must be the one that it names.
+Converted weights (`comface convert`) take precedence over published files. If there is a provenance file beside them,
+their sha256 must match it.
 """
 
 from __future__ import annotations
