@@ -80,7 +80,7 @@ def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
     """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline; of the thousands
     of blocks of tracks, one line per generator. Raises DataError if the sha256 of a manifest is not the one recorded by
     the artifact that uses it."""
-    found = list(with_inputs(artifacts))
+    found = with_inputs(artifacts)
     lines = [_origin(artifact) for artifact in found if artifact.manifest.kind != "tracks"]
     lines += _tracks([artifact for artifact in found if artifact.manifest.kind == "tracks"])
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))

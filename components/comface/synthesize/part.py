@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from comface.artifacts.facts import Dropped, PartFacts, TracksFacts
+from comface.artifacts.facts import Dropped, PartFacts, TracksFacts, by_attribute
 from comface.artifacts.manifest import Artifact, Draft
 from comface.generators.registry import generator as registered
 from comface.store import Store
@@ -52,11 +52,11 @@ def _facts(config: SynthesizeConfig, part: int, blocks: Sequence[Block], tracks:
         tracks=kept.total(),
         images=kept.total() * len(config.alphas),
         identities=len(identities) - dropped,
-        tracks_by_attribute=_nested(kept),
+        tracks_by_attribute=by_attribute(kept),
         dropped=Dropped(
             identities=dropped,
             tracks=planned.total() - kept.total(),
-            tracks_by_attribute=_nested(planned - kept),
+            tracks_by_attribute=by_attribute(planned - kept),
         ),
         faces_by_lightness=faces_by_lightness(tracks),
         alphas=config.alphas,
@@ -65,11 +65,3 @@ def _facts(config: SynthesizeConfig, part: int, blocks: Sequence[Block], tracks:
         embedded=all(registered(name).embedded for name in generators),
         rehearsal=any(registered(name).drawn for name in generators),
     )
-
-
-def _nested(counter: Counter[Kind]) -> dict[str, dict[str, int]]:
-    nested: dict[str, dict[str, int]] = {}
-    for (generator, attribute), count in sorted(counter.items()):
-        if count:
-            nested.setdefault(generator, {})[attribute] = count
-    return nested
