@@ -169,7 +169,7 @@ def test_a_part_that_is_missing_is_named(store: FileStore) -> None:
 
 def test_a_key_that_comes_twice_is_refused(store: FileStore) -> None:
     parts = parts_of(store, config(parts=1)) + parts_of(store, config(parts=1, jpeg_quality=80))
-    with pytest.raises(DataError, match="comes twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         shard(store, SMALL, parts)
 
 
