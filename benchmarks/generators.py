@@ -59,7 +59,7 @@ STORED_PX, QUALITY = 256, 90
 LARGEST_DIFFERENCE = 2e-4
 """Tolerance relative to the largest value, as for the reference data in tests/data/generators."""
 MEMORY_TRACKS = 192
-"""Three chunks of 64 tracks; at most two chunks are in memory."""
+"""Three blocks of 64 tracks; at most two chunks are in memory."""
 
 
 def network_of(name: str, size_px: int) -> nn.Module:
@@ -219,7 +219,7 @@ def memory_of(tracks: int) -> None:
 
 
 def memory() -> None:
-    print("\nPeak memory of a process that generates tracks (dcgan, 3 images of 256 px each; chunks of 64 tracks):")
+    print("\nPeak memory of a process that generates tracks (dcgan, 3 images of 256 px each; blocks of 64 tracks):")
     for tracks in (MEMORY_TRACKS, 4 * MEMORY_TRACKS):
         command = [sys.executable, __file__, "--memory-of", str(tracks)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
