@@ -1,4 +1,4 @@
-"""What the program says, read as a whole: one file that a reviewer can read aloud, and rules that every sentence keeps."""
+"""All that the program says: one file that a reviewer can read aloud, and rules that every sentence keeps."""
 
 import re
 
