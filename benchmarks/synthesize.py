@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from comface.errors import ComfaceError
-from comface.generators import FaceGenerator, edit, load_generator, to_uint8
+from comface.generators import FaceGenerator, edit, to_uint8
+from comface.generators.registry import load_generator
 from comface.store import FileStore
 from comface.tracks.screen import face_found
 from comface.tracks.sweep import encode, render_track

@@ -1,10 +1,12 @@
 """Who may import whom: the contracts in pyproject.toml hold, and each of them catches an import that breaks it."""
 
+import graphlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,3 +72,20 @@ def test_an_import_that_breaks_a_contract_is_caught(copied: Path, case: str) -> 
             path.write_text(before, "utf-8")
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"{contract} BROKEN" in done.stdout
+
+
+def in_order(edges: set[tuple[str, str]]) -> list[str]:
+    """Modules, each after all that it imports. Raises CycleError, which names the circle."""
+    imports: dict[str, set[str]] = {}
+    for importer, imported in edges:
+        imports.setdefault(importer, set()).add(imported)
+    return list(graphlib.TopologicalSorter(imports).static_order())
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Also not a package through a module inside it, which import-linter's contract of siblings does not see."""
+    graph = grimp.build_graph("comface", cache_dir=None)
+    edges = {(name, other) for name in graph.modules for other in graph.find_modules_directly_imported_by(name)}
+    assert len(in_order(edges)) > 300
+    with pytest.raises(graphlib.CycleError, match="nodes are in a cycle"):
+        in_order(edges | {("comface.errors", "comface.plan.checks")})

@@ -20,8 +20,7 @@ from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.registry import LAYOUTS, Layout, layout
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
-from comface.generators import load_generator
-from comface.generators.registry import GENERATORS, Generator
+from comface.generators.registry import GENERATORS, Generator, load_generator
 from comface.methods import METHODS
 from comface.methods.registry import NOT_BUILT
 from comface.plan.configuration import resolve

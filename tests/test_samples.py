@@ -20,7 +20,7 @@ from comface.directions.interfacegan import sample_facts
 from comface.directions.samples import Sampling, own_scorer, score_samples, score_table
 from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.faces.scorers import score
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.seeds import derive_seed
 from comface.weights.fetched import AGE, LANDMARKS, available, provenance_path
 

@@ -21,7 +21,7 @@ from weight_files import (
 )
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.generators.stylegan.build import build
 from comface.weights.container import parse, read_container
 from comface.weights.pickle_machine import Refused

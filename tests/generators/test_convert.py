@@ -13,8 +13,8 @@ from weight_files import GOLDEN, stylegan1_state, torch_file
 
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError
-from comface.generators import load_generator
 from comface.generators.conversion import convert
+from comface.generators.registry import load_generator
 from comface.weights.container import read_container
 
 SOURCE = GOLDEN / "sg3r_tiny_nvpkl_old.pkl"

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators import load_generator
 from comface.generators.dcgan import WIDTHS, DcganGenerator
+from comface.generators.registry import load_generator
 from comface.weights.fetched import DCGAN, available, models_folder
 
 fetched = pytest.mark.skipif(DCGAN not in available(), reason="the weights of dcgan are not fetched (make setup)")

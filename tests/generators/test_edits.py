@@ -16,7 +16,7 @@ from comface.directions.edits import Edit, make_edit, pose, published_edit, read
 from comface.directions.interfacegan import check_fitted_for, fitted_for
 from comface.directions.published import Entry
 from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
 from comface.weights.fetched import provenance_path
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comface.errors import ConfigurationError
-from comface.generators import edit, load_generator, to_uint8
+from comface.generators import edit, to_uint8
 from comface.generators.procedural import (
     ProceduralGenerator,
     average_faces,
@@ -17,6 +17,7 @@ from comface.generators.procedural import (
 )
 from comface.generators.procedural import latents as space
 from comface.generators.procedural.physiology import swollen
+from comface.generators.registry import load_generator
 
 ALPHAS = (-5.0, -2.5, 0.0, 2.5, 5.0)
 

@@ -12,7 +12,7 @@ from weights_location import GOLDEN, WIDTH, fill, put
 
 from comface.cli import main
 from comface.directions.edits import make_edit, swept
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.store import FileStore, open_store
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from weight_files import GOLDEN
 
-from comface.generators import edit, load_generator, to_uint8
+from comface.generators import edit, to_uint8
+from comface.generators.registry import load_generator
 from comface.generators.stylegan.build import build
 from comface.generators.stylegan.generator import StyleGanGenerator, z_of
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config

@@ -30,7 +30,7 @@ from weight_files import (
 )
 
 from comface.cli import main
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.generators.stylegan.build import build
 from comface.weights.container import Container, parse, read_container
 from comface.weights.pickle_machine import Refused

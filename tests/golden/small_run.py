@@ -27,8 +27,8 @@ from comface.datasets.config import DataSource, RehearseConfig
 from comface.datasets.rehearsal.step import rehearse
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.step import evaluate
-from comface.generators import draw, load_generator
-from comface.generators.registry import GENERATORS
+from comface.generators import draw
+from comface.generators.registry import GENERATORS, load_generator
 from comface.methods.encoder import Sources
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.step import pretrain

@@ -186,7 +186,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Photos with one, no, two and a too small face, and files that are none."""
     import cv2
 
-    from comface.generators import load_generator
+    from comface.generators.registry import load_generator
 
     folder = tmp_path_factory.mktemp("photos")
     generator = load_generator("dcgan")

@@ -14,7 +14,8 @@ from comface.datasets.rehearsal.cohort import Likeness, people, photograph, writ
 from comface.errors import DataError
 from comface.faces.detection import align, faces_in, find_face
 from comface.faces.photos import read_photo
-from comface.generators import load_generator, to_uint8
+from comface.generators import to_uint8
+from comface.generators.registry import load_generator
 from comface.methods.gallery import embedder, unit
 from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, models_folder
 

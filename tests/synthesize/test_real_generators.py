@@ -10,7 +10,8 @@ import simplejpeg
 
 from comface.artifacts.verify import verify
 from comface.errors import ConfigurationError
-from comface.generators import load_generator, resized, to_uint8
+from comface.generators import resized, to_uint8
+from comface.generators.registry import load_generator
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore

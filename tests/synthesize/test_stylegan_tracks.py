@@ -20,7 +20,7 @@ from torch import nn
 from weights_location import WIDTH, fill, put
 
 from comface.artifacts.manifest import Artifact, open_artifact
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.generators.stylegan.generator import z_of
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.step import Plans, make_plans

@@ -134,7 +134,7 @@ def score(
     from comface.directions.samples import Sampling, score_samples, score_table
     from comface.files import check_file, check_output, check_output_folder
     from comface.files.arrays import MOST_BYTES
-    from comface.generators import load_generator
+    from comface.generators.registry import load_generator
 
     if drawn["samples"] < 10:
         raise ConfigurationError(f"--samples {drawn['samples']} is too few to fit a direction; use for example 20000.")
@@ -168,8 +168,7 @@ def score(
 def list_(weights: str | None, as_json: bool) -> None:
     """List all directions of the generators."""
     from comface.errors import ComfaceError
-    from comface.generators import load_generator
-    from comface.generators.registry import embedded
+    from comface.generators.registry import embedded, load_generator
     from comface.tracks.listing import listed, listing_text
 
     rows: dict[str, Any] = {}

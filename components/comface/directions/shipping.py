@@ -27,7 +27,8 @@ from comface.directions.samples import Sampling, score_samples
 from comface.faces.scorers import SCORERS, score
 from comface.files import check_output, write_file
 from comface.files.arrays import read_numbers
-from comface.generators import FaceGenerator, edit, load_generator, to_uint8
+from comface.generators import FaceGenerator, edit, to_uint8
+from comface.generators.registry import load_generator
 from comface.runtime.logs import configure
 from comface.runtime.progress import shown
 from comface.seeds import derive_seed

@@ -6,7 +6,6 @@ Legend: N images, D latent width, L layers of W+, A alphas, H = W = side length 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -80,11 +79,3 @@ def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
 
     grey_NCHW = ((images_NCHW + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
     return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
-    """The generator `name`. Embedded generators need no `weights`; the StyleGANs read a converted file or any public
-    container."""
-    from comface.generators.registry import generator
-
-    return generator(name).load(weights, device)

@@ -111,3 +111,9 @@ def _brought(name: str) -> str:
 
 GeneratorName = Annotated[str, findable(generator), GENERATORS]
 BroughtName = Annotated[str, AfterValidator(_brought)]
+
+
+def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:
+    """The generator `name`. Embedded generators need no `weights`; the StyleGANs read a converted file or any public
+    container."""
+    return generator(name).load(weights, device)

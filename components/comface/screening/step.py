@@ -16,8 +16,8 @@ from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import REVISION as FACES
 from comface.faces.scorers import SCORERS, score
-from comface.generators import load_generator
 from comface.generators.registry import generator as registered
+from comface.generators.registry import load_generator
 from comface.methods import REVISION as METHODS
 from comface.methods.gallery import embedder
 from comface.screening.config import ScreeningConfig

@@ -23,7 +23,7 @@ from comface.artifacts.facts import LookedAt, PartFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
 from comface.faces.lightness import skin_lightness
-from comface.generators import load_generator
+from comface.generators.registry import load_generator
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
 from comface.store import Store

@@ -35,8 +35,8 @@ from comface.errors import ConfigurationError, DataError
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, gallery, png_bytes
 from comface.files import check_output, read_facts, write_file
 from comface.files.arrays import read_numbers
-from comface.generators import FaceGenerator, edit, load_generator, to_uint8
-from comface.generators.registry import brought
+from comface.generators import FaceGenerator, edit, to_uint8
+from comface.generators.registry import brought, load_generator
 from comface.runtime.progress import shown
 from comface.store import FileStore
 from comface.tracks.supplies import find_file

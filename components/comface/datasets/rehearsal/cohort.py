@@ -30,7 +30,8 @@ from comface.datasets.config import RehearseConfig
 from comface.errors import DataError
 from comface.faces.detection import faces_in
 from comface.faces.scorers import score
-from comface.generators import FaceGenerator, load_generator, to_uint8
+from comface.generators import FaceGenerator, to_uint8
+from comface.generators.registry import load_generator
 from comface.methods.gallery import Embed, embedder, gallery_of, own_nearest, unit
 from comface.runtime.progress import shown
 from comface.seeds import derive_seed, numpy_rng
