@@ -63,7 +63,10 @@ def compared(known: Made, now: Made, share: float = SHARE) -> str:
     if change is None:
         return ""
     of = ", ".join(f"'{step}' ({revision})" for step, revision in now.revisions.items())
-    return f"{change}, under the same revision. Undo the change, or raise the REVISION of {of} and then {ANEW}"
+    return (
+        f"{change}, under the same revision. Unless an input changed (see the first failure here), undo the "
+        f"change, or raise the REVISION of {of} and then {ANEW}"
+    )
 
 
 def changes(known: Any, now: Any, share: float, where: str = "") -> Iterator[str]:
