@@ -155,7 +155,7 @@ def test_a_job_that_leaves_no_backbone_fails_the_step(cluster, tmp_path, shards,
         pretrain_backbone(plan_for(tmp_path, "run-7", "pretrain.nodes=2"), shards.uri, str(tmp_path / "curve.html"),
                           str(tmp_path / "job.yaml"))  # fmt: skip
     assert end.value.code == 65
-    assert "left no backbone at" in capfd.readouterr().err
+    assert "did not publish a backbone at" in capfd.readouterr().err
 
 
 def test_the_exit_handler_of_a_failed_run_clears_its_jobs_away(cluster, tmp_path, monkeypatch) -> None:
