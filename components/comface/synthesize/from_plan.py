@@ -1,4 +1,7 @@
-"""Synthesize as a component calls it: a plan and a part in, an artifact's URI and a picture out."""
+"""The entry point of the synthesize component.
+
+In: a plan and the number of a part. Out: the artifact's URI, and an HTML page with the contact sheet.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class SynthesizePlan(Plan):
     weights: str
     """The weights location."""
     supplies: dict[str, Supply]
-    """Generator -> its files there."""
+    """Generator -> its files in the weights location."""
 
 
 def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
@@ -26,13 +29,13 @@ def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
 
         from comface.synthesize.step import synthesize
 
-        torch.set_num_threads(1)  # parts run side by side
+        torch.set_num_threads(1)  # parts run in parallel
         device = "cuda" if torch.cuda.is_available() else "cpu"
         files = open_supplies(planned.weights, planned.supplies, cache_folder())
         tracks = synthesize(store, planned.synthesize, part, device=device, files=files)
         facts = tracks.facts_as(PartFacts)
         dropped = facts.dropped.identities
-        note = f"{facts.tracks} tracks, {facts.images} images; identities without a face dropped: {dropped}"
+        note = f"{facts.tracks} tracks, {facts.images} images; identities dropped because no face was found: {dropped}"
         write_text(sheet_path, picture_page(f"Synthetic faces, part {part}", tracks.read("sheet.jpg"), note))
         return hand_on(store, planned.run, tracks)
 

@@ -1,7 +1,7 @@
-"""A part: which blocks it is made of, counted, and shown on a contact sheet.
+"""A part: a reference to each of its blocks, their counts and a contact sheet.
 
-In: the blocks of a part and their artifacts. Out: an artifact of kind `part`, whose inputs the blocks are: sheet.jpg,
-and facts that are a function of the blocks alone.
+In: the blocks of a part and their artifacts. Out: an artifact of kind `part` with the blocks as inputs. It contains
+sheet.jpg. Its facts depend on the blocks only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kind = tuple[str, str]
 def publish_part(
     store: Store, config: SynthesizeConfig, part: int, blocks: Sequence[Block], tracks: Sequence[Artifact]
 ) -> Artifact:
-    """Made, or found made."""
+    """Publish the part, or return it if it is published. `tracks`: the artifacts of the blocks."""
     inputs = {f"tracks-{number:05d}": each for number, each in enumerate(tracks)}
     made_from = {"synthesize": config.model_dump(mode="json"), "part": part}
     draft = Draft(store, "part", made_from, inputs, {"synthesize": REVISION})

@@ -1,9 +1,9 @@
 """Synthesize: one part of the composition, as tracks of JPEGs (section 3.1; 101 images per track by default).
 
-In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `part` that names its blocks, each
-an artifact of kind `tracks` (tracks/blocks.py). A block that is stored already, by whatever composition, is not
-rendered again; one that is stored in part is completed. A part that was killed keeps its finished blocks. Rendering
-(device), encoding and storing (threads) overlap; what is held in memory is two blocks, whatever the size of the part.
+In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `part` whose inputs are its blocks,
+each an artifact of kind `tracks` (tracks/blocks.py). A stored block is reused, even if another composition stored it;
+a partially stored block is completed. A killed part keeps its finished blocks. Rendering (device), encoding and storing
+(threads) overlap. Two blocks are in memory, however large the part is.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ENCODERS = 2
-"""Threads that encode: at 256 px one of them keeps pace with 7,000 images/s."""
+"""Encoder threads: at 256 px, one thread encodes 7,000 images/s."""
 WAITING_TRACKS = 8
-"""Rendered tracks that may wait for an encoder (20 MB each at 101 images of 256 px)."""
+"""Maximum number of rendered tracks that wait for an encoder (20 MB each at 101 images of 256 px)."""
 
 
 @dataclass
 class Spent:
-    """What a part rendered, and how long it took. Told on the log, never in the manifest, which is bit-reproducible."""
+    """The number of tracks rendered for a part, and the time in seconds. The log reports them; the manifest does not
+    contain them, because it is bit-reproducible."""
 
     tracks: int = 0
     render: float = 0.0
@@ -77,10 +78,10 @@ def synthesize(
     find: Finder | None = None,
     files: Mapping[str, Files] | None = None,
 ) -> Artifact:
-    """Make, or find made, one part. `files`: what the weights location holds for the StyleGANs. `load` opens
-    generators; `find` replaces the finder of faces used for screening.
+    """Make one part, or return it if it is published. `files`: the StyleGANs' files from the weights location. `load`
+    opens generators; `find` replaces the face check.
 
-    Raises ConfigurationError for a part, generator or attribute that is not there, before anything is rendered."""
+    Raises ConfigurationError before rendering if the part, a generator or an attribute does not exist."""
     check_names(config)
     wanted = part_blocks(config, part)
     sources = open_sources(config, (block.generator for block in wanted), weights or {}, device, load, files)
@@ -102,14 +103,14 @@ class _Work:
     find: Finder | None
     spent: Spent = field(default_factory=Spent)
     made: list[Artifact] = field(default_factory=list)
-    """The blocks, in order."""
+    """The artifacts of the blocks, in order."""
     looks: dict[str, LookedAt] = field(default_factory=dict)
-    """At the identities of the block under way."""
+    """The face checks of the current block's identities, by name."""
     numbers: range = range(0)
     monitor: Monitor = field(default_factory=open_monitor)
 
     def run(self, blocks: Sequence[Block]) -> Iterator[int]:
-        """Makes or finds every block; yields once per track that is rendered, found, or without a face."""
+        """Make or find every block. Yield once per track: rendered, found in the store, or dropped without a face."""
         with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as storer:
             storing: deque[Future[Artifact]] = deque()
             for block in blocks:
@@ -137,7 +138,7 @@ class _Work:
         encoders: ThreadPoolExecutor,
         tracks: list[tuple[Track, Future[Jpegs]]],
     ) -> None:
-        """Reads or renders one track, unless its identity shows no face."""
+        """Read or render one track, unless no face is found in its identity's image."""
         (track,) = tracks_of(identity, self.config.alphas)
         if identity.number in stored.numbers:
             if identity.name in stored.tracks:
@@ -148,7 +149,8 @@ class _Work:
             self._wait(tracks[-1 - WAITING_TRACKS][1].result)
 
     def _there(self, block: Block) -> There:
-        """What of the block is stored, and what is known of its identities from that and from other attributes."""
+        """Return the stored tracks of the block. Collect the face checks of its identities from these tracks and from
+        the blocks of other attributes."""
         if block.numbers != self.numbers:
             self.numbers, self.looks = block.numbers, {}
         stored = there(block, lambda other: self._draft(other).published())
@@ -164,7 +166,7 @@ class _Work:
         return draft_block(self.store, self.config, block, self.sources[block.generator], screened)
 
     def _finder(self, generator: str) -> Finder | None:
-        """Where the configuration asks for a look and the generator does not draw a face every time."""
+        """The face check; None if the configuration switches it off or the generator always draws a face."""
         return (self.find or finder_for(generator)) if self.config.screen_faces else None
 
     def _shows_face(self, identity: Identity) -> bool:
@@ -191,7 +193,7 @@ class _Work:
         return images_AHW3
 
     def _settle(self, storing: deque[Future[Artifact]], most: int) -> None:
-        """Waits until at most `most` blocks are being stored."""
+        """Wait until at most `most` blocks are being stored."""
         while len(storing) > most:
             self.made.append(self._wait(storing.popleft().result))
 
@@ -208,8 +210,8 @@ def preflight(
     load: Load = load_generator,
     files: Mapping[str, Files] | None = None,
 ) -> None:
-    """What a run checks before anything expensive: every generator loads, every attribute has its direction, every
-    part exists. Raises ConfigurationError or DataError, one sentence."""
+    """Check before any expensive step that every generator loads, every attribute has a direction and the parts exist.
+    Raises ConfigurationError or DataError with one sentence."""
     check_names(config)
     part_blocks(config, 0)
     open_sources(config, (share.generator for share in config.composition), weights or {}, "cpu", load, files)

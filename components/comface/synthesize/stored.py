@@ -1,7 +1,7 @@
-"""Blocks as artifacts: what addresses one, what it holds, and what other compositions have stored of it.
+"""Blocks as artifacts: their address, their content, and the tracks that other compositions have stored.
 
 An artifact of kind `tracks` is a block: tracks.tar, and tracks.index.json with the crc32 of every image, so that shard
-reads ranges. Its facts name the identities in whose unedited image a face was looked for.
+can read ranges. Its facts list the identities whose unedited image was checked for a face.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from comface.tracks.sources import Source
 from comface.tracks.tar import Track, TrackTar
 
 REVISION = 1
-"""Raised when the same generator, direction and settings give other tracks, by this package or by tracks/."""
+"""Raised if a change of this package or of tracks/ gives other tracks for the same generator, direction and
+settings."""
 Jpegs = list[bytes]
 Published = Callable[[Block], Artifact | None]
 
 
 def draft_block(store: Store, config: SynthesizeConfig, block: Block, source: Source, screened: bool) -> Draft:
-    """`screened`: a face is looked for. Fields that do not matter to the generator are left out."""
+    """The draft of a block. `screened`: its identities are checked for a face. The address contains only the settings
+    that the generator uses."""
     entry, made = registered(block.generator), source.made_from(block.attribute)
     numbers = block.numbers
     made_from: dict[str, Any] = {
@@ -62,7 +64,7 @@ def publish_block(
     made: Sequence[tuple[Track, Future[Jpegs]]],
     looks: Sequence[LookedAt],
 ) -> Artifact:
-    """Waits for the images, then stores them."""
+    """Wait for the images, then store and publish them."""
     tar = TrackTar()
     for track, jpegs in made:
         tar.add(track, jpegs.result())
@@ -82,12 +84,12 @@ def publish_block(
 
 @dataclass
 class There:
-    """What is stored of a block that is not there whole."""
+    """The stored tracks of a block that is not stored as a whole."""
 
     numbers: set[int] = field(default_factory=set)
-    """Identities whose track need not be made."""
+    """Numbers of the identities whose track is not rendered again."""
     tracks: dict[str, partial[Jpegs]] = field(default_factory=dict)
-    """By identity, how to read its images; none where no face was found."""
+    """Name of an identity -> function that reads its images. Identities without a face are absent."""
     looks: dict[str, LookedAt] = field(default_factory=dict)
 
     def add(self, block: Block, made: Artifact) -> None:
@@ -98,8 +100,9 @@ class There:
 
 
 def there(block: Block, published: Published) -> There:
-    """`published(block)`: the artifact of a block, or None. A wider block holds all of this one; else the narrower
-    blocks of a row that was shorter are looked for from the left, and the first that is absent ends the search."""
+    """Find the stored tracks of a block. `published(block)`: the artifact of a block, or None. A wider block contains
+    all tracks of this one. Without a wider block, the search continues with the narrower blocks that a shorter row has
+    left, from left to right."""
     found = There()
     for wider in block.wider():
         if (made := published(wider)) is not None:
