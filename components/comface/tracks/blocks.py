@@ -1,13 +1,15 @@
-"""Blocks: in which pieces tracks are made and stored, so that a changed composition renders only what is new.
+"""Blocks: the units in which tracks are rendered and stored. A changed composition renders only its new tracks.
 
-A block is up to MOST tracks of one generator along one attribute. What it is addressed by (Block.made_from) names
-neither the composition nor the parts: another number of parts, further shares, identities or attributes leave the
-blocks that are there as they are. In: SynthesizeConfig. Out: its blocks, in order, and which of them make a part.
+In: SynthesizeConfig. Out: its blocks, in order, and the blocks of each part.
 
-The identities of a block are places START to START + COUNT of a row: those of a share that are swept along the same
-attributes, in order. COUNT is a power of two and divides START, and a row is cut from the left into the largest such
-blocks. So a row that grows keeps all blocks but the last few, each of which becomes part of a larger one: what was
-stored of that is found in at most log2(MOST) places (narrower, wider), and copied instead of rendered.
+A block contains up to MOST tracks of one generator along one attribute. Its address (synthesize/stored.py) contains
+neither the composition nor the parts. So existing blocks remain valid if the number of parts changes, or if shares,
+identities or attributes are added.
+
+A row is the identities of a share that are swept along the same attributes, in order. A block contains the places START
+to START + COUNT of a row. COUNT is a power of two and divides START. A row is cut from the left into the largest such
+blocks. If a row grows, all blocks except the last few are unchanged, and each of these becomes part of a larger block.
+Its stored tracks are found in at most log2(MOST) places (narrower and wider blocks) and copied instead of rendered.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from comface.tracks.composition import Identity, placed_shares, totals
 from comface.tracks.config import SynthesizeConfig
 
 MOST = 64
-"""Tracks that are stored in one piece and made again after a kill: about 80 MB at 101 images of 256 px."""
+"""Maximum number of tracks in a block: about 80 MB at 101 images of 256 px. A killed part renders its unfinished blocks
+again."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Block:
     generator: str
     attribute: str
     row: range
-    """Numbers of the identities that are swept along this attribute (it may end later in a larger composition)."""
+    """Numbers of the identities that are swept along this attribute. In a larger composition, the row may be longer."""
     start: int
     count: int
     root_seed: int
@@ -51,19 +54,19 @@ class Block:
         return replace(self, count=half), replace(self, start=self.start + half, count=half)
 
     def wider(self) -> Iterator[Block]:
-        """The larger blocks that hold this one."""
+        """Yield the larger blocks that contain this one."""
         count = 2 * self.count
         while count <= MOST:
             yield replace(self, start=self.start // count * count, count=count)
             count *= 2
 
     def along(self, attribute: str) -> Block:
-        """The same identities along another attribute."""
+        """The block of the same identities along another attribute."""
         return replace(self, attribute=attribute)
 
 
 def blocks(config: SynthesizeConfig) -> list[Block]:
-    """All blocks of the composition. Those of the same identities follow each other."""
+    """All blocks of the composition. Blocks of the same identities are adjacent."""
     found = []
     for placed in placed_shares(config):
         turns = placed.turns()
@@ -82,7 +85,7 @@ def blocks(config: SynthesizeConfig) -> list[Block]:
 
 
 def cut(length: int) -> Iterator[tuple[int, int]]:
-    """(start, count) of the blocks of a row: 150 is 64 + 64 + 16 + 4 + 2."""
+    """Yield (start, count) of each block of a row: a row of 150 gives 64 + 64 + 16 + 4 + 2."""
     start, count = 0, MOST
     while start < length:
         while start + count > length:
@@ -92,22 +95,22 @@ def cut(length: int) -> Iterator[tuple[int, int]]:
 
 
 def part_count(config: SynthesizeConfig) -> int:
-    """How many parts are made: what the configuration asks for, or one per block where there are fewer."""
+    """The number of parts: as configured, or one per block if there are fewer blocks."""
     return min(config.parts, len(blocks(config)))
 
 
 def part_blocks(config: SynthesizeConfig, part: int) -> list[Block]:
-    """The blocks of one part: contiguous, at least one, and as near as these allow to an equal number of tracks.
-    Raises ConfigurationError when there is no such part."""
+    """The blocks of one part: contiguous, at least one. The numbers of tracks per part are as equal as blocks allow.
+    Raises ConfigurationError if the part does not exist, or if there are more parts than identities."""
     identities, every = totals(config).identities, blocks(config)
     if config.parts > identities:
         raise ConfigurationError(
-            f"synthesize.parts asks for {config.parts} parts of {identities} identities; lower it to {identities} or "
-            "less."
+            f"synthesize.parts is {config.parts}, but the composition has only {identities} identities; lower it to "
+            f"{identities} or less."
         )
     count = min(config.parts, len(every))
     if not 0 <= part < count:
-        raise ConfigurationError(f"There is no part {part}: the composition makes parts 0 to {count - 1}.")
+        raise ConfigurationError(f"There is no part {part}; the composition has parts 0 to {count - 1}.")
     before = [0, *itertools.accumulate(block.count for block in every)]
     cuts = [0]
     for number in range(1, count + 1):

@@ -1,9 +1,9 @@
-"""Which tracks a configuration asks for: pure functions from SynthesizeConfig to identities and tracks.
+"""The tracks of a composition: pure functions from SynthesizeConfig to identities and tracks.
 
 The default composition (350,000 tracks = 35.35 M images; docs/reproduction.md) is 50,000 StyleGAN identities x 3
-attributes and 200,000 StyleGAN3 identities x 1 of 40 attributes. Identity number n of a generator is drawn from
-derive_seed(seed, "identity", generator, n) alone, so that any track can be made anywhere, in any order, and a larger
-composition keeps the identities of a smaller one. Nothing here holds more than one identity at a time.
+attributes and 200,000 StyleGAN3 identities x 1 of 40 attributes. The seed of identity number n of a generator is
+derive_seed(seed, "identity", generator, n). So tracks can be rendered on any machine and in any order, and a larger
+composition contains the identities of a smaller one. Only one identity is in memory at a time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from comface.tracks.tar import LONGEST_KEY, Track
 class Identity(NamedTuple):
     generator: str
     number: int
-    """Counts the generator's identities over all shares."""
+    """Index among the generator's identities of all shares."""
     attributes: tuple[str, ...]
-    """What it is swept along."""
+    """The attributes along which it is swept."""
     root_seed: int
 
     @property
     def name(self) -> str:
-        """GENERATOR-NUMBER, as in dcgan-0000123; without the dots and the colon of `module.of_mine:function`, since
-        webdataset splits keys at dots."""
+        """GENERATOR-NUMBER, as in dcgan-0000123. The dots and the colon of `module.of_mine:function` become hyphens,
+        because webdataset splits keys at dots."""
         return f"{self.generator.replace('.', '-').replace(':', '-')}-{self.number:07d}"
 
     @property
@@ -51,15 +51,16 @@ class Totals:
 
 @dataclass(frozen=True)
 class Placed:
-    """A share of the composition and where it begins, among all identities and among its generator's."""
+    """A share of the composition, with the index of its first identity among all identities (`first_identity`) and
+    among those of its generator (`first_number`)."""
 
     share: Share
     first_identity: int
     first_number: int
 
     def turns(self) -> list[tuple[str, ...]]:
-        """Identities take turns: the share's attributes are dealt out round and round. Identity n gets turn n modulo
-        their number."""
+        """Assign the share's attributes to its identities in rotation. Identity n is swept along the attributes
+        turns[n % len(turns)]."""
         names, dealt = self.share.attributes, self.share.attributes_per_identity
         count = len(names) // math.gcd(len(names), dealt)
         return [tuple(names[(n * dealt + i) % len(names)] for i in range(dealt)) for n in range(count)]
@@ -77,7 +78,7 @@ def totals(config: SynthesizeConfig) -> Totals:
 
 
 def identities(config: SynthesizeConfig, which: range) -> Iterator[Identity]:
-    """Identities `which` of the composition, in order (indices count over all shares)."""
+    """Yield the identities `which` of the composition, in order. The indices run over all shares."""
     for placed in placed_shares(config):
         share, turns = placed.share, placed.turns()
         start = max(which.start, placed.first_identity)
@@ -104,8 +105,8 @@ def tracks_of(identity: Identity, alphas: tuple[float, ...]) -> list[Track]:
 
 
 def check_names(config: SynthesizeConfig) -> None:
-    """Raises ConfigurationError for a share that names an attribute twice (in whichever spelling), and for names that
-    are too long for a track's key."""
+    """Raises ConfigurationError if a share names an attribute twice (in any spelling), or if the names are too long for
+    a track's key."""
     for share in config.composition:
         longest = max(share.attributes, key=len)
         if len(Identity(share.generator, 0, (), 0).name) + 1 + len(longest) > LONGEST_KEY:

@@ -1,6 +1,7 @@
-"""The contact sheet of stored tracks: a few of them, of every generator and attribute where there is room.
+"""The contact sheet of stored tracks: at most ROWS tracks, spread over generators and attributes.
 
-In: artifacts of kind `tracks`. Out: a JPEG, one row a track, one column an alpha. It is a function of the tracks alone.
+In: artifacts of kind `tracks`. Out: a JPEG with one row per track and one column per alpha, which depends on the tracks
+and the title only.
 """
 
 from __future__ import annotations

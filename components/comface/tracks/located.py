@@ -1,4 +1,6 @@
-"""Where the images of each track lie: read from the indices of all blocks, and fetched by one range read a track.
+"""The byte range of each track in its block's tar.
+
+In: the indices of blocks. Out: the position of every track. One range read returns the images of a track.
 
 Legend: T tracks, A alphas.
 """
@@ -29,19 +31,20 @@ TAR_NAME, INDEX_NAME = "tracks.tar", "tracks.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A track and the run of bytes in a block's tar that holds its images."""
+    """A track and the byte range of its images in its block's tar."""
 
     track: Track
     block: int
-    """Which of the artifacts given."""
+    """Index of its artifact in the given sequence."""
     offset: int
-    """Of its first image; each further one follows at the next block but one (its header lies between)."""
+    """Of its first image, in bytes. Between two images are the padding to a whole tar block and a header of one tar
+    block."""
     sizes_A: np.ndarray
     crc32_A: np.ndarray
 
     @property
     def starts(self) -> np.ndarray:
-        """Where each image starts, from `offset` on."""
+        """Start of each image, in bytes after `offset`."""
         return np.concatenate([[0], np.cumsum(_blocks(self.sizes_A) + BLOCK)[:-1]])
 
     @property
@@ -50,13 +53,14 @@ class Located:
 
     @property
     def tar_bytes(self) -> int:
-        """What it takes in a shard, headers and padding included."""
+        """Its size in a shard, with headers and padding."""
         listing = BLOCK + int(_blocks(np.array([len(self.track.model_dump_json().encode())]))[0])
         return listing + int((_blocks(self.sizes_A) + BLOCK).sum())
 
 
 def check_parts(parts: Sequence[Artifact]) -> None:
-    """Raises DataError when the parts cannot make one data set: none, one missing or twice, other alphas or sizes."""
+    """Raises DataError if the parts do not form one data set: there is none, one is missing, or alphas or image sizes
+    differ."""
     if not parts:
         raise DataError("No part was given to shard; run synthesize first.")
     first, facts = parts[0], parts[0].facts_as(PartFacts)
@@ -67,7 +71,7 @@ def check_parts(parts: Sequence[Artifact]) -> None:
             here, there = getattr(own, name), getattr(facts, name)
             if here != there:
                 raise DataError(
-                    f"{part.uri} has other {name} than {first.uri} ({_short(here)} against {_short(there)}); "
+                    f"{part.uri} has other {name} than {first.uri} ({_short(here)} instead of {_short(there)}); "
                     "synthesize all parts with one configuration."
                 )
         sets.setdefault(repr(part.manifest.config.get("synthesize")), []).append(own)
@@ -77,18 +81,18 @@ def check_parts(parts: Sequence[Artifact]) -> None:
         missing = sorted(set(range(count)) - set(seen))
         if missing:
             raise DataError(
-                f"Part {missing[0]} of {count} is missing ({len(missing)} in all); synthesize it, then shard again."
+                f"Part {missing[0]} of {count} is missing ({len(missing)} in total); synthesize it, then shard again."
             )
 
 
 def tracks_of_parts(parts: Sequence[Artifact]) -> list[Artifact]:
-    """The `tracks` artifacts of all parts, in an order that does not depend on the parts."""
+    """The `tracks` artifacts of all parts, sorted by URI, so that the order does not depend on the parts."""
     found = (each for part in parts for each in part.inputs().values())
     return sorted(found, key=lambda artifact: artifact.uri)
 
 
 def located_tracks(tracks: Sequence[Artifact]) -> Iterator[Located]:
-    """Every track of `tracks`, from their indices."""
+    """Yield the position of every track, from the indices. Raises DataError if an index is invalid."""
     for number, each in enumerate(shown(tracks, "reading the indices", unit="block") if tracks[1:] else tracks):
         alphas = each.facts_as(TracksFacts).alphas
         try:
@@ -97,13 +101,15 @@ def located_tracks(tracks: Sequence[Artifact]) -> Iterator[Located]:
             raise DataError(f"'{INDEX_NAME}' of {each.uri} is not an index of tracks; synthesize it again.") from None
         for indexed in index:
             if indexed.track.alphas != alphas:
-                raise DataError(f"Track '{indexed.track.key}' of {each.uri} has alphas of its own; make it again.")
+                raise DataError(
+                    f"Track '{indexed.track.key}' of {each.uri} has other alphas than its block; synthesize it again."
+                )
             shared = Track.model_construct(**{**indexed.track.__dict__, "alphas": alphas})
             yield locate(indexed.model_copy(update={"track": shared}), number)
 
 
 def locate(indexed: IndexedTrack, block: int) -> Located:
-    """Raises DataError when the images do not follow each other as TrackTar writes them."""
+    """The position of one track. Raises DataError if its images are not adjacent, as TrackTar writes them."""
     members = indexed.images
     located = Located(
         indexed.track,
@@ -119,7 +125,7 @@ def locate(indexed: IndexedTrack, block: int) -> Located:
 
 
 def track_jpegs(tracks: Artifact, item: Located) -> list[bytes]:
-    """The track's images by one range read. Raises DataError when one is not what its index names."""
+    """The track's images, from one range read. Raises DataError if an image does not match the crc32 of its index."""
     for _ in range(READINGS):
         run = tracks.read_range(TAR_NAME, item.offset, item.span_bytes)
         images = [run[start : start + size] for start, size in zip(item.starts, item.sizes_A, strict=True)]
@@ -128,8 +134,8 @@ def track_jpegs(tracks: Artifact, item: Located) -> list[bytes]:
         if wrong is None:
             return images
     raise DataError(
-        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{TAR_NAME}' of {tracks.uri} is not what was "
-        "written (crc32 differs); delete that artifact and synthesize the part again."
+        f"The image '{item.track.key}.{wrong:03d}.jpg' in '{TAR_NAME}' of {tracks.uri} is damaged "
+        "(its crc32 differs); delete that artifact and synthesize the part again."
     )
 
 

@@ -1,6 +1,6 @@
-"""In which generated identities a face was found: what synthesize wrote down of those that it looked at.
+"""The results of the face check, which synthesize stores in the facts of each block.
 
-In: the facts of artifacts of kind `tracks`. Out: a look per identity, however many attributes it is swept along.
+In: the facts of artifacts of kind `tracks`. Out: one result per identity, also if it is swept along several attributes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from comface.faces.lightness import Counts, counted
 
 
 def looked_at(tracks: Iterable[TracksFacts]) -> dict[str, LookedAt]:
-    """By the name of the identity."""
+    """Name of the identity -> result of its face check."""
     return {look.identity: look for each in tracks for look in each.looked_at}
 
 
 def faces_by_lightness(tracks: Iterable[TracksFacts]) -> dict[str, Counts]:
-    """By generator."""
+    """Generator -> counts of faces by skin lightness. Generators without a face check are absent."""
     by_generator: dict[str, list[TracksFacts]] = {}
     for each in tracks:
         by_generator.setdefault(each.generator, []).append(each)

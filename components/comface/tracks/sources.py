@@ -1,7 +1,7 @@
-"""What a part renders with: generators and edits, loaded and checked before anything is rendered.
+"""Generators and edits for rendering, loaded and checked before the first image is rendered.
 
-In: SynthesizeConfig; for the StyleGANs files of weights and directions. Out: a Source per generator, and a fingerprint
-that goes into the artifact's address, so that other weights, directions or edits make another artifact.
+In: SynthesizeConfig; for the StyleGANs, files of weights and directions. Out: one Source per generator, with a
+fingerprint that is part of the artifact's address: other weights, directions or edits give another artifact.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Load = Callable[[str, Path | None, str], FaceGenerator]
 class Source:
     generator: FaceGenerator
     edits: Mapping[str, Edit]
-    """By attribute, as the composition spells it."""
+    """Attribute, spelled as in the composition -> its edit."""
     fingerprint: Mapping[str, Any]
 
     def made_from(self, attribute: str) -> dict[str, Any]:
-        """What of the fingerprint decides the tracks along one attribute."""
+        """The entries of the fingerprint that determine the tracks along one attribute."""
         by_attribute = {"directions_sha256": "direction_sha256", "edits": "edit"}
         whole = {name: value for name, value in self.fingerprint.items() if name not in by_attribute}
         return whole | {one: self.fingerprint[name][attribute] for name, one in by_attribute.items()}
@@ -49,9 +49,9 @@ def open_sources(
     load: Load,
     files: Mapping[str, Files] | None = None,
 ) -> dict[str, Source]:
-    """The sources called `names`; `files`: what the weights location holds for the StyleGANs, else `weights` may name
-    a weight file. Raises ConfigurationError for an attribute without a direction, DataError for a direction that does
-    not fit."""
+    """Open the generators `names`. `files`: the StyleGANs' files from the weights location; `weights`: weight files of
+    generators that `files` does not contain. Raises ConfigurationError if a weight file is missing or an attribute has
+    no direction, DataError if a direction does not fit the generator."""
     found = files or {}
     return {
         name: _open(config, name, weights.get(name), device, load, found.get(name)) for name in dict.fromkeys(names)
@@ -86,7 +86,7 @@ def _from_files(config: SynthesizeConfig, generator: FaceGenerator, files: Files
 
 
 def _own(generator: FaceGenerator, wanted: list[str]) -> dict[str, Edit]:
-    """Along the directions that come with the generator."""
+    """The edits along the generator's built-in directions. Raises ConfigurationError if one is missing."""
     missing = [attribute for attribute in wanted if attribute not in generator.attributes()]
     if missing:
         raise ConfigurationError(
