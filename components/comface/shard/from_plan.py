@@ -1,7 +1,8 @@
-"""Shard as a component calls it: a plan and the URIs of all parts in, an artifact's URI and a summary out.
+"""The entry point of the shard component.
 
-Where the configuration asks for it, the tracks are screened before: here, so that it costs no pod of its own, and is
-done before pre-training spends anything.
+In: a plan and the URIs of all parts. Out: the artifact's URI, and a summary as Markdown. Unless screening.action is
+"skip", the tracks are screened first. Screening runs in this component, so it needs no extra pod and ends before
+pre-training starts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Shard: the tracks of all parts, split 90/10 by identity, mixed, in tar files with an index (docs/architecture.md).
+"""Shard: the tracks of all parts, split 90/10 by identity and shuffled, in tar files with an index
+(docs/architecture.md).
 
-In: ShardConfig and every `tracks` artifact; a screening, which may leave tracks out and narrow the range of alpha. Out:
-an artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …. Two passes: the
-parts' indices decide everything (plan.py), then shard by shard is read by ranges, checked against the crc32 of every
-image, and written; one shard is in memory at a time. Finished shards survive a kill.
+In: ShardConfig and all parts; optionally a screening, which can drop tracks and narrow the range of alpha. Out: an
+artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …. There are two passes.
+The first assigns tracks to shards from the indices alone (plan.py). The second reads the tracks of each shard by
+ranges, checks the crc32 of every image and writes the shard. One shard is in memory at a time. A killed run keeps its
+finished shards.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from comface.tracks.looks import faces_by_lightness, looked_at
 from comface.tracks.tar import TrackTar
 
 REVISION = 1
-"""Raised when other bytes are made of the same tracks."""
+"""Raised if the same tracks give other bytes."""
 READERS = 8
-"""Ranges asked for at once: a track is one request of about 1.2 MB, whose price at a store is its latency."""
+"""Parallel range reads: a track is one request of about 1.2 MB, and the store's latency dominates its time."""
 
 
 def shard(
@@ -41,12 +43,12 @@ def shard(
     screening: Artifact | None = None,
     action: str = "report",
 ) -> Artifact:
-    """Make, or find made, the shards of these parts. Their address is of the tracks: neither the number of parts nor
-    their order matters. With `action`
-    restrict or refuse, what `screening` drops is left out; with report it is only named among the inputs.
+    """Make the shards of these parts, or return them if they are published. Their address depends on the tracks, not on
+    the number or order of the parts. With `action` "restrict" or "refuse", tracks that `screening` drops are left out;
+    with "report", `screening` is only listed among the inputs.
 
-    Raises DataError for parts that do not fit together, a key that comes twice, images that are not what was
-    synthesized, and, with refuse, an attribute that did not pass screening."""
+    Raises DataError if the parts do not form one data set, a key occurs twice or an image is damaged; with "refuse",
+    also if an attribute did not pass screening."""
     check_parts(parts)
     tracks = tracks_of_parts(parts)
     screened = Screened.read(screening) if screening is not None and action in ("restrict", "refuse") else None
@@ -75,7 +77,7 @@ def shard(
 
 
 def facts_of(planned: Plan, tracks: Sequence[Artifact]) -> ShardsFacts:
-    """What the manifest says: the contract of `shards` and what is in it."""
+    """The facts of the manifest: the contents of the shards and the properties that readers rely on."""
     held = [each.facts_as(TracksFacts) for each in tracks]
     alphas, generators = held[0].alphas, sorted({each.generator for each in held})
     splits = {}
@@ -102,7 +104,7 @@ def facts_of(planned: Plan, tracks: Sequence[Artifact]) -> ShardsFacts:
 
 
 def _adopted(draft: Draft, name: str, located: Sequence[Located]) -> bool:
-    """Whether an interrupted run had written this shard, whole and of these images."""
+    """Adopt the shard if an interrupted run has written it completely, with these images. Return whether it did."""
 
     def whole(listing: bytes, data: bytes) -> bool | None:
         try:
