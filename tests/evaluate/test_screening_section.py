@@ -25,7 +25,7 @@ VERDICTS = [
     for name, kept, reason, own, by, moves in (
         ("smile", True, "lost: face at alpha +4 (55%)", 1.61, "smile", {"mouth-open": -0.8}),
         ("age", False, "goes backwards", -0.9, "age", {}),
-        ("mole", True, "", None, "not measured: no scorer is at hand", {}),
+        ("mole", True, "", None, "not measured: no scorer is available", {}),
     )
 ]  # fmt: skip
 LIGHTNESS = {"dcgan": counted([(20.0, i % 2 == 0) for i in range(300)] + [(80.0, True)] * 300)}

@@ -127,7 +127,7 @@ def test_without_a_scorer_an_attribute_is_kept_as_not_measured_and_a_renderers_p
 
     generator = Renderer({"weight": along(mouth=1.0), "mole": along(nothing=1.0)})
     artifact = screen_composition(store, CONFIG, settings, load=generator.load, instruments=INSTRUMENTS)
-    assert of(artifact, "mole")["measured_by"] == "not measured: no scorer is at hand"
+    assert of(artifact, "mole")["measured_by"] == "not measured: no scorer is available"
     assert of(artifact, "mole")["own_sd_per_5_alpha"] is None
     assert of(artifact, "mole")["kept"]
     assert of(artifact, "weight")["measured_by"] == "weight_kg (parameter of the renderer)"

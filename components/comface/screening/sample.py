@@ -1,9 +1,10 @@
-"""Which tracks are screened, and their images: rendered now, before anything is stored, or as synthesize stored them.
+"""The tracks to screen and their images: rendered for screening, or read as synthesize stored them.
 
-In: a composition, or `tracks` artifacts. Out: per generator and attribute the tracks in a keyed order (so that a sample
-is a function of seed and keys alone: rendered or stored, it is the same one), and the images of any of them.
+In: a composition, or `tracks` artifacts. Out: for each generator and attribute, the tracks in a pseudo-random order;
+the images of any track. The order depends on the seed and the keys only, so rendered and stored tracks give the same
+sample.
 
-Legend: A alphas asked for, H = W side length.
+Legend: A requested alphas, H = W side length.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Kind = tuple[str, str]
 """(generator, attribute)"""
 Pixels = NDArray[np.uint8]
 LOOKED_AT = 400
-"""Identities of a generator that are rendered to see whether dark faces are found as often: 10 ms each."""
+"""Identities of a generator that are rendered to compare the detection rates of dark and light faces: 10 ms each."""
 
 
 class Sample(Protocol):
@@ -47,25 +48,25 @@ class Sample(Protocol):
     kinds: tuple[Kind, ...]
 
     def tracks(self, kind: Kind) -> Iterator[Track]:
-        """In their keyed order."""
+        """The tracks of a generator and attribute, in their pseudo-random order."""
         ...
 
     def images(self, track: Track, at: Sequence[int]) -> Pixels | None:
-        """The track's images (A,H,W,3) at the alphas numbered `at`; None where synthesize makes no such track."""
+        """The track's images (A,H,W,3) at the alphas with the indices `at`; None if synthesize would drop the track."""
         ...
 
     def parameters(self, track: Track, at: Sequence[int]) -> Mapping[str, NDArray[np.float64]]:
-        """What the renderer says that it drew, (A,) each; empty where it does not say."""
+        """The renderer's true parameters, each of shape (A,); empty if the generator has none."""
         ...
 
     def faces_by_lightness(self) -> dict[str, Counts]:
-        """By generator, in how many unedited images a face is found, by the lightness of the skin; empty where the
-        composition's identities are not looked at."""
+        """Generator -> counts of unedited images, and of those with a face, by skin lightness. Generators without a
+        face check are absent."""
         ...
 
 
 class RenderedSample:
-    """Tracks as synthesize would make them, rendered when asked for."""
+    """Tracks as synthesize would make them, rendered on request."""
 
     def __init__(
         self, config: SynthesizeConfig, sources: Mapping[str, Source], seed: int, find: Finder | None = None
@@ -115,7 +116,7 @@ class RenderedSample:
 
 
 class StoredSample:
-    """Tracks of `tracks` artifacts, read by ranges and checked as shard does."""
+    """Tracks of `tracks` artifacts, read by ranges and checked by crc32, as in shard."""
 
     def __init__(self, tracks: Sequence[Artifact], seed: int, load: Load) -> None:
         self.stored, self.alphas = tracks, tracks[0].facts_as(TracksFacts).alphas
@@ -151,7 +152,7 @@ class StoredSample:
 
 
 def sampled_identities(sample: Sample, generator: str, seed: int) -> Iterable[Track]:
-    """One track of each identity of a generator, in a keyed order of their own."""
+    """One track of each identity of a generator, in a pseudo-random order that depends on seed and identities."""
     first: dict[str, Track] = {}
     for kind in sample.kinds:
         if kind[0] == generator:

@@ -1,7 +1,7 @@
-"""Screen: measure a sample of tracks, judge every attribute, publish what was found.
+"""Screen: measure a sample of tracks, judge every attribute and publish the results.
 
-In: ScreeningConfig, and either a composition (rendered now, nothing stored yet) or `tracks` artifacts. Out: an artifact
-of kind `screening`: screening.json (every figure, verdicts) and screening.png.
+In: ScreeningConfig, and either a composition (its tracks are rendered, not stored) or parts with their `tracks`
+artifacts. Out: an artifact of kind `screening`: screening.json (all figures and verdicts) and screening.png.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from comface.tracks.supplies import Files
 from comface.weights.fetched import AGE, EXPRESSION, GENDER, LANDMARKS, model_digest
 
 REVISION = 1
-"""Raised when the same images give other figures or verdicts."""
+"""Raised if the same images give other figures or verdicts."""
 REVISIONS = {"screening": REVISION, "faces": FACES, "methods": METHODS}
 SAID_FROM_SD = 0.5
-"""What moves along by at least this much is named in the facts."""
+"""Other scores that change by at least this much, in SD per 5 units of alpha, are listed in the facts."""
 
 
 def screen_composition(
@@ -50,8 +50,8 @@ def screen_composition(
     instruments: Instruments | None = None,
     device: str = "cpu",
 ) -> Artifact:
-    """Screen the tracks that this composition would give. `files`: what the weights location holds for the StyleGANs.
-    Raises ConfigurationError for a generator or attribute that is not there."""
+    """Screen the tracks that this composition would give. `files`: the StyleGANs' files from the weights location.
+    Raises ConfigurationError if a generator or attribute does not exist."""
     check_names(synthesize)
     names = (share.generator for share in synthesize.composition)
     sources = open_sources(synthesize, names, {}, device, load, files)
@@ -72,7 +72,7 @@ def screen_tracks(
     load: Load = load_generator,
     instruments: Instruments | None = None,
 ) -> Artifact:
-    """Screen the tracks of these parts as they were stored. Raises DataError where there is none."""
+    """Screen the stored tracks of these parts. Raises DataError if there is no part."""
     if not parts:
         raise DataError("No part was given to screen; run synthesize first.")
     tracks = tracks_of_parts(parts)
@@ -86,7 +86,7 @@ def screen_tracks(
 
 
 def published_instruments(config: ScreeningConfig) -> tuple[dict[str, Artifact], Instruments]:
-    """The published scorers, and the backbone that the configuration names (an artifact of ours is an input)."""
+    """The published scorers and the configured backbone. A backbone from an artifact is returned as an input."""
     backbone = open_artifact(config.backbone, "backbone") if config.backbone else None
     embed, made, inputs = embedder(config.method, backbone)
     described = {
@@ -102,7 +102,7 @@ def _tools(config: ScreeningConfig, given: Instruments | None) -> tuple[dict[str
 
 
 def _asked(config: ScreeningConfig, tools: Instruments) -> dict[str, Any]:
-    """What is done with the verdicts is no part of them."""
+    """The settings that determine the verdicts. `action` only determines how they are used, so it is left out."""
     return {"screening": config.model_dump(mode="json", exclude={"action"}), "instruments": dict(tools.described)}
 
 
@@ -110,7 +110,8 @@ def _publish(draft: Draft, sample: Sample, config: ScreeningConfig, tools: Instr
     measured = measure(sample, config, tools)
     if not measured:
         raise DataError(
-            "No identity of the composition shows a face, so there is no track to screen; check weights and truncation."
+            "No face was found for any identity of the composition, so there is no track to screen; check the weights "
+            "and the truncation."
         )
     found = figures(measured, config)
     judged = [verdict(each, config) for each in found]
@@ -141,7 +142,7 @@ def _facts(found: Figures, judged: Verdict) -> AttributeFacts:
         face_found_unedited=found.found,
         face_found_least=float(np.min(found.face_A[inside])) if found.found else 0.0,
         identity_least=float(np.min(found.identity_A[inside])) if found.found else 0.0,
-        measured_by=found.scale.title if found.scale else "not measured: no scorer is at hand",
+        measured_by=found.scale.title if found.scale else "not measured: no scorer is available",
         rank_correlation=found.monotone,
         own_sd_per_5_alpha=found.own,
         also_moves={name: round(move, 3) for name, move in also_moves(found, SAID_FROM_SD)},
