@@ -97,7 +97,7 @@ def test_what_another_setting_had_scored_is_not_taken_over(tmp_path: Path, chang
         ("my_scorer:absent", ConfigurationError, "cannot be imported"),
         ("my_scorer:number", ConfigurationError, "is not a function"),
         (":f", ConfigurationError, "cannot be imported"),
-        ("my_scorer:short", DataError, r"gave \(1,\) for 2 images"),
+        ("my_scorer:short", DataError, r"returned shape \(1,\) or infinity for 2 images"),
         ("my_scorer:broken", DataError, "failed .KeyError: 'network'"),
     ],
 )

@@ -100,7 +100,7 @@ def arrays(folder: Path) -> dict[str, tuple[Path, str]]:
     return found | {
         "pipe": (folder / "pipe.npy", "not a regular file"),
         "device": (Path("/dev/zero"), "not a regular file"),
-        "terabyte": (folder / "terabyte.npy", "more than the 4,295.0 MB"),
+        "terabyte": (folder / "terabyte.npy", "more than the limit of 4,295.0 MB"),
     }
 
 
@@ -179,5 +179,5 @@ def test_a_checkpoint_with_its_own_right_hash_cannot_grow_in_memory(tmp_path: Pa
     assert load(store) is not None
     for data in (bomb(), b"no zip", b"PK\x03\x04"):
         store.write(CHECKPOINT, hashlib.sha256(data).digest() + data)
-        with pytest.raises(DataError, match="is not one that pre-training wrote; delete its object 'checkpoint'"):
+        with pytest.raises(DataError, match="was not written by pre-training; delete its object 'checkpoint'"):
             load(store)

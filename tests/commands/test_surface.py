@@ -179,6 +179,8 @@ def test_ctrl_c_while_the_program_loads_is_one_quiet_line() -> None:
     code = """
 import os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
 class Interrupting:
     def find_spec(self, name, *_):
         if name == "comface.commands.program":
