@@ -4,6 +4,7 @@ import graphlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import grimp
@@ -33,7 +34,7 @@ BREAKS = {
 
 def lint(components: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["lint-imports", "--no-cache", "--config", str(ROOT / "pyproject.toml")],
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--config", str(ROOT / "pyproject.toml")],
         capture_output=True,
         text=True,
         cwd=components,

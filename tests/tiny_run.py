@@ -113,6 +113,15 @@ def without_extras(folder: Path, *extras: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "components")])}
 
 
+def requires(name: str) -> list[str]:
+    """What an installed package requires; nothing for one that is not installed (the hashed requirements leave out what
+    only other platforms or GPUs need)."""
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
 def installed_with(wanted: Sequence[str]) -> set[str]:
     """The names of the packages that `pip install` of these requirements brings here."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -128,7 +137,7 @@ def installed_with(wanted: Sequence[str]) -> set[str]:
             if name == "comface":
                 todo += map(Requirement, own[extra])
             else:
-                needs = map(Requirement, metadata.requires(name) or [])
+                needs = map(Requirement, requires(name))
                 todo += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
     return {name for name, _ in found}
 
