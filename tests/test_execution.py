@@ -48,14 +48,14 @@ def test_a_failure_is_said_recorded_and_ends_with_its_code(
     store: FileStore, capsys: pytest.CaptureFixture[str], kind: type[ComfaceError]
 ) -> None:
     def work(*_: object) -> None:
-        raise kind("The thing is wrong; mend it.")
+        raise kind("The thing is wrong; correct it.")
 
     with pytest.raises(SystemExit) as ended:
         execute("shard", plan(store), Plan, work)
     assert ended.value.code == kind.exit_code
-    assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong; mend it.\n", capsys.readouterr().err)
+    assert re.fullmatch(f"{TIME} ERROR shard: The thing is wrong; correct it.\n", capsys.readouterr().err)
     found = recorded_failure(store, "run-1")
-    assert (type(found), str(found)) == (kind, "shard: The thing is wrong; mend it.")
+    assert (type(found), str(found)) == (kind, "shard: The thing is wrong; correct it.")
     assert recorded_failure(store, "run-2") is None
     assert recorded_failure(store, "run") is None, "a run's name is a folder, not a prefix"
 
@@ -169,10 +169,10 @@ def test_what_failed_for_good_is_not_tried_again_in_the_same_run(
 ) -> None:
     calls: list[int] = []
     for _ in range(3):
-        assert attempt(store, kind("The thing is wrong; mend it."), calls) == kind.exit_code
+        assert attempt(store, kind("The thing is wrong; correct it."), calls) == kind.exit_code
     assert len(calls) == 1
     said = capsys.readouterr().err
-    assert said.count("ERROR shard: The thing is wrong; mend it.\n") == 3
+    assert said.count("ERROR shard: The thing is wrong; correct it.\n") == 3
     assert said.count("An earlier attempt reported this error") == 2
     assert attempt(store, None, calls, run="run-2") == 0, "another run is another matter"
 
@@ -214,7 +214,7 @@ def step(plan: str, tries: str, error: str) -> str:
         with Path(tries).open("a") as file:
             file.write("x")
         if error and len(Path(tries).read_text()) < 3:
-            raise getattr(errors, error)("The thing is wrong; mend it.")
+            raise getattr(errors, error)("The thing is wrong; correct it.")
         return "done"
 
     return execute("shard", plan, Plan, work)
@@ -243,7 +243,7 @@ def test_kfps_own_retries_repeat_only_what_may_pass(
     assert done.returncode == code, done.stderr
     assert (tmp_path / "tries").read_text() == "x" * tries
     if code:
-        assert done.stdout.count("ERROR shard: The thing is wrong; mend it.") == 4, "every attempt says it"
+        assert done.stdout.count("ERROR shard: The thing is wrong; correct it.") == 4, "every attempt says it"
     else:
         assert list(store.keys()) == []
 

@@ -508,7 +508,10 @@ def test_a_check_that_does_not_answer_delays_nobody() -> None:
 @pytest.mark.parametrize(
     ("error", "row"),
     [
-        (ConfigurationError("The thing is wrong; mend it."), Row("s", "n", "red", "The thing is wrong", "mend it")),
+        (
+            ConfigurationError("The thing is wrong; correct it."),
+            Row("s", "n", "red", "The thing is wrong", "correct it"),
+        ),
         (TryAgain("It is away."), Row("s", "n", "red", "It is away", "ask later")),
     ],
 )

@@ -319,13 +319,13 @@ def test_waiting_for_a_run_that_failed_gives_the_sentence_and_code_of_its_step(
     def hook(method: str, path: str) -> None:
         if method == "GET" and "/runs/" in path:
             run = path.rpartition("/")[2]
-            record = {"step": "shard", "sentence": "Broken; mend it.", "exit_code": 65, "at": 0}
+            record = {"step": "shard", "sentence": "Broken; correct it.", "exit_code": 65, "at": 0}
             store.write(f"failures/{run}/shard.json", sealed(record))
             server.end_runs("FAILED")
 
     server.hook = hook
     assert submit(server, "--wait", "--profile", "laptop", "--param", f"store={store.uri}") == 65
-    assert capsys.readouterr().err.splitlines()[-1] == "comface: shard: Broken; mend it."
+    assert capsys.readouterr().err.splitlines()[-1] == "comface: shard: Broken; correct it."
 
 
 # Upload

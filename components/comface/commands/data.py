@@ -34,7 +34,7 @@ def fetch(wheels: Path | None) -> int:
     return report.exit_code()
 
 
-@command(needs=["train"], example="comface rehearse disfa --output /tmp/disfa")
+@command(needs=["train"], example="comface rehearse disfa --output rehearsals/disfa")
 @argument("dataset", None, "name of the data set to imitate", Names(_rehearsed))
 @output_option("DIR", "output folder, empty or new")
 @configured(store=False)
