@@ -174,6 +174,15 @@ def test_screening_again_is_done_already_and_elsewhere_gives_the_same_bits(store
         assert screened(store, planted(), CONFIG.model_copy(update={"action": action})).uri == first.uri
 
 
+def test_a_composition_is_screened_anew_when_its_tracks_get_another_revision(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = screened(store, planted())
+    assert first.manifest.revisions.keys() == {"tracks", "dcgan", "faces", "methods", "screening"}
+    monkeypatch.setattr("comface.screening.step.TRACKS", first.manifest.revisions["tracks"] + 1)
+    assert screened(store, planted()).uri != first.uri
+
+
 def test_the_picture_is_a_picture_of_every_attribute(store: FileStore) -> None:
     picture = Image.open(io.BytesIO(screened(store, planted()).read("screening.png")))
     assert picture.size[0] > 1200

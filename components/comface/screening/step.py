@@ -27,6 +27,7 @@ from comface.screening.picture import draw_screening
 from comface.screening.sample import RenderedSample, Sample, StoredSample
 from comface.screening.verdict import Verdict, also_moves, verdict
 from comface.store import Store
+from comface.tracks import REVISION as TRACKS
 from comface.tracks.composition import check_names
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.located import tracks_of_parts
@@ -60,7 +61,7 @@ def screen_composition(
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
     }
     inputs, tools = _tools(config, instruments)
-    revisions = REVISIONS | {name: registered(name).revision for name in sources}
+    revisions = REVISIONS | {"tracks": TRACKS} | {name: registered(name).revision for name in sources}
     draft = Draft(store, "screening", made_from | _asked(config, tools), inputs, revisions)
     return draft.published() or _publish(draft, RenderedSample(synthesize, sources, config.seed), config, tools)
 

@@ -13,12 +13,13 @@ from comface.artifacts.facts import Dropped, PartFacts, TracksFacts, by_attribut
 from comface.artifacts.manifest import Artifact, Draft
 from comface.generators.registry import generator as registered
 from comface.store import Store
-from comface.synthesize.stored import REVISION
 from comface.tracks.blocks import Block, part_count
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.contact_sheet import sheet_of
 from comface.tracks.looks import faces_by_lightness, looked_at
 
+REVISION = 1
+"""Raise it when the same blocks give other facts or another contact sheet."""
 Kind = tuple[str, str]
 """(generator, attribute)"""
 

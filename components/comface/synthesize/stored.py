@@ -18,6 +18,7 @@ from comface.faces import REVISION as FACES
 from comface.faces.detection import finder_files
 from comface.generators.registry import generator as registered
 from comface.store import Store
+from comface.tracks import REVISION as TRACKS
 from comface.tracks.blocks import Block
 from comface.tracks.config import SynthesizeConfig
 from comface.tracks.located import INDEX, INDEX_NAME, TAR_NAME, located_tracks, track_jpegs
@@ -25,9 +26,6 @@ from comface.tracks.looks import looked_at
 from comface.tracks.sources import Source
 from comface.tracks.tar import Track, TrackTar
 
-REVISION = 1
-"""Raised if a change of this package or of tracks/ gives other tracks for the same generator, direction and
-settings."""
 Jpegs = list[bytes]
 Published = Callable[[Block], Artifact | None]
 
@@ -50,7 +48,7 @@ def draft_block(store: Store, config: SynthesizeConfig, block: Block, source: So
         made_from["truncation_psi"] = config.truncation_psi
     if entry.poses:
         made_from["pose"] = [config.pseudo_aligned, *config.input_transform]
-    revisions = {"synthesize": REVISION, block.generator: entry.revision}
+    revisions = {"tracks": TRACKS, block.generator: entry.revision}
     if screened:
         made_from["files_sha256"] = finder_files()
         revisions["faces"] = FACES
