@@ -152,7 +152,11 @@ def test_a_flipped_bit_in_a_parts_index_stops_the_shard(store: FileStore) -> Non
 
 
 @pytest.mark.parametrize(
-    ("other", "message"), [({"alpha_step": 5.0}, "other alphas"), ({"image_size_px": 48}, "other image_size_px")]
+    ("other", "message"),
+    [
+        ({"alpha_step": 5.0}, r"other alphas than .* \(3 from -5\.0 to 5\.0 instead of 5 from -5\.0 to 5\.0\)"),
+        ({"image_size_px": 48}, r"other image_size_px than .* \(48 instead of 32\)"),
+    ],
 )
 def test_parts_that_do_not_fit_together_are_refused(store: FileStore, other: dict[str, object], message: str) -> None:
     parts = [parts_of(store, config())[0], parts_of(store, config(**other))[1]]

@@ -145,4 +145,4 @@ def _blocks(sizes: np.ndarray) -> np.ndarray:
 
 
 def _short(value: Any) -> str:
-    return f"{len(value)} from {value[0]} to {value[-1]}" if isinstance(value, list) else str(value)
+    return f"{len(value)} from {value[0]} to {value[-1]}" if isinstance(value, tuple) else str(value)
