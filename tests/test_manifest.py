@@ -216,6 +216,24 @@ def test_a_manifest_that_is_none_is_said_to_be_unreadable(store: FileStore, chan
     assert str(error.value).endswith(("rerun its step.", "run its step again."))
 
 
+def test_an_artifact_from_before_revisions_is_read_verified_and_used(tmp_path: Path) -> None:
+    """tests/data/schema-2 was written by the code before schema 3: `features`, made of `faces`."""
+    store = FileStore(tmp_path / "store")
+    shutil.copytree(Path(__file__).parent / "data" / "schema-2", store.root)
+    older = open_artifact(store.child("features/ad762c1015e1692bceb5").uri, "features")
+    assert older.sha256 == "e9d21899fa2412a308fbd7dd4cf6c99b15b3dab783a640d590449c51d7ad965c"
+    assert (older.manifest.schema_name, older.manifest.revisions) == ("comface/manifest/2", {})
+    assert older.facts == {"photos": 3, "corr": None}
+    assert older.read("features.npy") == b"features"
+    assert older.input("faces", "faces").read("faces.npy") == b"faces"
+    newer = Draft(store, "transfer", {}, {"features": older}, REVISIONS).publish({})
+    assert newer.manifest.schema_name == "comface/manifest/3"
+    assert [each.manifest.kind for each in verify(newer.uri)] == ["transfer", "features", "faces"]
+    store.write("faces/3094b72c522ae4c9aee0/faces.npy", b"Faces")
+    with pytest.raises(DataError, match=r"'faces\.npy' of .* does not match its manifest"):
+        list(verify(newer.uri))
+
+
 def test_an_artifact_of_another_kind_is_refused(store: FileStore) -> None:
     with pytest.raises(DataError, match="kind 'tracks', not 'shards'"):
         open_artifact(made(store, "tracks", b"x").uri, "shards")
