@@ -1,4 +1,5 @@
 """Faces in photos: reading, detection, alignment, scoring and comparison."""
 
 REVISION = 1
-"""Raise this number when detection, alignment, scores or descriptors of the same photo change."""
+"""Raise this number when detection, alignment, preprocessing, scores or descriptors of the same photo
+change."""

@@ -46,7 +46,8 @@ from comface.transfer.pairs import Pairs, draw_pairs
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Raise it when a change gives other estimates or heads for the same faces and settings."""
+"""Raise it when a change here or in tasks/ or networks/ gives other estimates, metrics or heads for the same faces and
+settings."""
 FINETUNE_FIELDS = ("head", "epochs", "batch_pairs", "backbone_rate", "head_rate")
 PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_per_subject", "antisymmetric", "seed")
 

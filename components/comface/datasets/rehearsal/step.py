@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 REVISION = 1
-"""Raise it when a change in this package gives other photos or labels for the same settings. The scored cohort also
-depends on the revisions of faces/ and methods/, which detect, score and recognise its faces."""
+"""Raise it when a change in this package, or of the built-in directions of `dcgan`, gives other photos or labels for
+the same settings. The scored cohort also depends on the revisions of faces/ and methods/, which detect, score and
+recognise its faces."""
 
 
 def rehearsal_of(name: str) -> Rehearsal:
