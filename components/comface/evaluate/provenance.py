@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.artifacts.facts import FacesFacts, Facts, ScreeningFacts, ShardsFacts, TracksFacts
+from comface.artifacts.facts import FacesFacts, Facts, PartFacts, ScreeningFacts, ShardsFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, with_inputs
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
@@ -147,9 +147,16 @@ def _tracks(blocks: Sequence[Artifact]) -> Iterator[Origin]:
     generators = {name: each for each in blocks for name in each.manifest.config.get("generators", ())}
     for name, example in generators.items():
         mine = [each for each in blocks if name in each.manifest.config.get("generators", ())]
-        held = sum(each.facts_as(TracksFacts).tracks for each in mine)
+        held = sum(_held(each, name) for each in mine)
         what = f"{name}: {held:,} tracks, in blocks that the shards name"
         yield Origin("tracks", what, f"{example.root}/tracks", "", example.manifest.config, None)
+
+
+def _held(tracks: Artifact, generator: str) -> int:
+    """Return the number of tracks of a generator. An artifact of schema 2 is a whole part, with several generators."""
+    if "generator" in tracks.facts:
+        return tracks.facts_as(TracksFacts).tracks
+    return sum(tracks.facts_as(PartFacts).tracks_by_attribute.get(generator, {}).values())
 
 
 def _rank(kind: str) -> int:
