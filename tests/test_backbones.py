@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from comface.networks import Backbone
+from comface.networks import FIXED_SIDE_PX, WITHOUT_BATCHNORM, Backbone
 from comface.networks.backbones import ChangeHead, build_backbone, folded
+from comface.plan.sizes import FEATURES
 
 WIDTHS = {"narrow": (1440, 64), "resnet18": (512, 64), "resnet50": (2048, 64), "resnet101": (2048, 64),
           "vit_b_16": (768, 224)}  # fmt: skip
@@ -29,6 +30,15 @@ def test_features_have_the_width_that_is_told(name: str) -> None:
         h_ND = network.eval()(torch.zeros(2, 3, side_px, side_px))
     assert h_ND.shape == (2, width)
     assert torch.isfinite(h_ND).all()
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_what_is_known_of_a_backbone_without_torch_is_true_of_its_network(name: str) -> None:
+    network, width = build_backbone(name)
+    assert FEATURES[name] == width
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert normed == (name not in WITHOUT_BATCHNORM)
+    assert getattr(network, "image_size", None) == FIXED_SIDE_PX.get(name)
 
 
 @pytest.mark.parametrize("name", [*WIDTHS, "tf_efficientnet_lite0"])

@@ -195,6 +195,7 @@ def test_a_name_of_another_form_is_a_wrong_field(name: str) -> None:
         ("def encoder(sources):\n    raise SystemExit(0)", "failed .SystemExit: 0.; correct"),
         (FUNCTION.replace("Encoder(3", "Encoder(4"), r"features of shape \(1, 3\) for one face, not \(1, 4\)"),
         (FUNCTION.replace("nn.Flatten()", "nn.Linear(9, 9)"), "cannot encode a face"),
+        ("def encoder(sources):\n    return Encoder(3, Preprocessing(size_px=8), len)", "cannot encode a face"),
         ("encoder = (", "cannot be read"),
     ],
 )

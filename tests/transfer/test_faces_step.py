@@ -13,6 +13,8 @@ from scipy.io import savemat
 from comface.artifacts.arrays import read_array
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.datasets.config import DataSource
+from comface.datasets.copies import near_copies
+from comface.datasets.dataset import DataSet, Photo
 from comface.errors import DataError
 from comface.store import FileStore
 from comface.transfer.align import align_dataset
@@ -100,6 +102,44 @@ def test_landmarks_of_a_photo_that_was_made_smaller_are_refused(tmp_path, fgnet)
         DataError, match=r"A face of '001A30\.JPG' cannot be aligned: The landmarks .* outside its photo"
     ):
         align_dataset(FileStore(tmp_path / "store"), "fgnet", DataSource(layout="fgnet", uri=str(fgnet)))
+
+
+def read_clinic(folder: Path, source: DataSource, place: str, quick: bool) -> DataSet:
+    """Photos called SUBJECT.jpg, with landmarks outside of them, and frame 100 of videos called SUBJECT.avi."""
+    eyes = ((500.0, 40.0), (510.0, 40.0), (530.0, 40.0), (540.0, 40.0))
+    photos = [Photo(path.stem, {"weight": 60.0}, path, eyes=eyes) for path in sorted(folder.glob("*.jpg"))]
+    videos = [Photo(path.stem, {"weight": 60.0}, path, frame=99) for path in sorted(folder.glob("*.avi"))]
+    return DataSet([*photos, *videos], ("weight",))
+
+
+def test_messages_about_a_layout_of_ones_own_number_its_photos_and_videos_and_name_no_file(
+    tmp_path, save_jpeg, save_video
+):
+    source = DataSource(layout=f"{__name__}:read_clinic", uri=str(tmp_path / "clinic"))
+
+    def told() -> str:
+        with pytest.raises(DataError) as raised:
+            align_dataset(FileStore(tmp_path / "store"), "clinic", source)
+        assert "Jane" not in str(raised.value)
+        return str(raised.value)
+
+    photo = save_jpeg(tmp_path / "clinic/Jane Doe.jpg")
+    assert told().startswith("A face of photo 1 of 1 cannot be aligned: The landmarks of a face are outside its photo")
+    photo.unlink()
+    video = save_video(tmp_path / "clinic/Jane Doe.avi")
+    assert told() == "The video of photo 1 ends before its labelled frame 100; copy it again."
+    video.write_bytes(b"not a video")
+    assert told() == "The video of photo 1 is not an AVI, MP4, MOV or MKV file; copy it again."
+    video.unlink()
+    video.symlink_to("/dev/zero")
+    assert told().startswith("The video of photo 1 is ")
+
+
+def test_equal_photos_of_patients_without_a_table_are_numbered():
+    photos = [Photo(subject, {"weight": 60.0}, Path(f"{subject}.jpg")) for subject in ("Jane", "John")]
+    faces = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8).repeat(2, axis=0)
+    (remark,) = near_copies(photos, faces, hidden=True)
+    assert remark.endswith("1 (photo 1 and photo 2)")
 
 
 @pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")

@@ -97,7 +97,7 @@ def run_program(words: Sequence[str]) -> int:
     except Stopped:
         say("comface: stopped by a signal; finished work is kept, run the same command to resume.")
         return Preempted.exit_code
-    except SystemExit as ended:  # a step sets its exit code itself (execution.py)
+    except SystemExit as ended:  # a step sets its exit code itself (execution/)
         return ended.code if isinstance(ended.code, int) else bool(ended.code)
     except KeyboardInterrupt:
         say("comface: interrupted; finished work is kept, run the same command to resume.")

@@ -85,7 +85,7 @@ def near_copies(
         ("one subject", [(i, j) for i, j in pairs if photos[i].subject == photos[j].subject]),
     ):
         if chosen and (among_one or what == "two subjects"):
-            shown = "; ".join(" and ".join(_short(photos[k], hidden) for k in pair) for pair in chosen[:10])
+            shown = "; ".join(" and ".join(_short(photos, k, hidden) for k in pair) for pair in chosen[:10])
             sentences.append(f"pairs of photos of {what} that seem to be the same picture: {len(chosen):,} ({shown})")
     return sentences
 
@@ -108,8 +108,11 @@ def _check_pair(before: Photo, photo: Photo, photos: Sequence[Photo], hidden: bo
         raise DataError(f"{_both(before, photo, photos, hidden, place)} with different labels; delete the wrong one.")
 
 
-def _short(photo: Photo, hidden: bool) -> str:
-    return f"line {photo.line}" if hidden else photo.path.name
+def _short(photos: Sequence[Photo], position: int, hidden: bool) -> str:
+    photo = photos[position]
+    if not hidden:
+        return photo.path.name
+    return f"line {photo.line}" if photo.line else f"photo {position + 1:,}"
 
 
 def _lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:

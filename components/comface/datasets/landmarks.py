@@ -1,4 +1,4 @@
-"""Reads the landmarks that data sets include and reduces them to the four eye corners that faces.align needs.
+"""Reads the landmarks that data sets include and reduces them to the four eye corners for the alignment of faces.
 
 Out: eye corners (x, y) in pixels, from left to right in the image.
 """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.datasets.dataset import Photo
-from comface.errors import DataError
+from comface.errors import ComfaceError, DataError
 from comface.faces.photos import check_photo, read_photo
 from comface.files import open_regular
 
@@ -35,7 +35,12 @@ def pictures(photos: Sequence[Photo], hidden: bool = False) -> Iterator[tuple[Ph
         stop = position
         while stop < len(photos) and photos[stop].path == first.path:
             stop += 1
-        yield from _frames(first.path, photos[position:stop])
+        try:
+            yield from _frames(first.path, photos[position:stop])
+        except ComfaceError as error:
+            if not hidden:
+                raise
+            raise _without_name(error, first.path, position) from None
         position = stop
 
 
@@ -66,6 +71,13 @@ def _told_length(path: Path) -> int:
         told = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         found = told > 0 and video.set(cv2.CAP_PROP_POS_FRAMES, told - 1) and video.grab() and not video.grab()
     return told if found else 0
+
+
+def _without_name(error: ComfaceError, path: Path, position: int) -> ComfaceError:
+    told = str(error)
+    for name in (str(path), str(path)[:200], path.name):
+        told = told.replace(f" '{name}'", f" of photo {position + 1:,}")
+    return type(error)(told)
 
 
 def _called(photos: Sequence[Photo], position: int, hidden: bool) -> str:

@@ -15,9 +15,8 @@ from comface.artifacts.manifest import Artifact, with_inputs
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
 KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
-
-
 READ: dict[str, type[Facts]] = {"screening": ScreeningFacts, "shards": ShardsFacts, "faces": FacesFacts}
+"""Kinds whose facts the report shows."""
 
 
 @dataclass(frozen=True)

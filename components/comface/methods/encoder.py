@@ -99,8 +99,8 @@ def tried(encoder: Encoder, name: str) -> Encoder:
     have the shape (1, width): a user's network may state a wrong width or return feature maps."""
     import torch
 
-    encoder.network.eval()
     try:
+        encoder.network.eval()
         with torch.inference_mode():
             found = tuple(encoder.network(encoder.preprocessing(np.zeros((1, TRIAL_PX, TRIAL_PX, 3), np.uint8))).shape)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """The registry entry of a method: everything that other modules need to know about it.
 
-Each method has a file with one `Method`. Importing an entry is cheap; only `load` imports torch.
+Each method has a file with one `Method`. Importing an entry is cheap; only `load`, and the `check` of timm's backbones,
+import torch.
 """
 
 from __future__ import annotations

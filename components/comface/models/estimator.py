@@ -22,13 +22,13 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.methods.encoder import Encoder, encode
 from comface.models import format as package
+from comface.networks import FIXED_SIDE_PX
 from comface.networks.head import Head
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHARED = "model.safetensors"
-VIT_SIDE_PX = 224
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def load_estimator(model: Artifact) -> Estimator:
     format."""
     backbone, record = package.read_backbone_name(model), package.read_tasks(model)
     described = package.read_preprocessing(model)
-    if backbone == "vit_b_16" and described.size_px != VIT_SIDE_PX:
-        raise DataError(f"The model at {model.uri} cannot be used: vit_b_16 takes {VIT_SIDE_PX} px; register it again.")
+    wanted_px = FIXED_SIDE_PX.get(backbone, described.size_px)
+    if described.size_px != wanted_px:
+        raise DataError(f"The model at {model.uri} cannot be used: {backbone} takes {wanted_px} px; register it again.")
     encoder_of = {
         task: f"backbones/{task}.safetensors" if entry.mode == "finetune" else SHARED for task, entry in record.items()
     }

@@ -8,7 +8,7 @@ NaN.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ from comface.faces import preprocessing
 from comface.faces.framing import FRAMING
 from comface.networks import Backbone
 from comface.networks.head import Head
+from comface.tasks.config import Mode
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,6 @@ SPARE_BYTES = 1 << 18
 """Space for the header and small tensors of a weight file, in addition to the weights of the network."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Mode = Literal["linear", "finetune"]
 Correlation = Annotated[float, Field(ge=-1.001, le=1.001)]
 Side = Annotated[int, Field(ge=16, le=1024)]
 

@@ -16,6 +16,7 @@ from comface.errors import ConfigurationError
 from comface.generators.registry import generator as registered
 from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
+from comface.networks import FIXED_SIDE_PX
 from comface.plan.configuration import RunConfig
 from comface.tasks.config import Mode
 from comface.tracks.composition import check_names, totals
@@ -23,8 +24,6 @@ from comface.tracks.supplies import needed
 
 SHOW_A_FACE = 0.9
 """Least share of identities with a detected face, for the embedded generators and the StyleGANs."""
-VIT_SIDE_PX = 224
-"""torchvision's vit_b_16 has position embeddings only for this side."""
 LEAST_SUBJECTS = 3
 """One for training, one for validation, one for testing."""
 
@@ -135,10 +134,11 @@ def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     if any(method(name).random for name in config.transfer.methods):
         sections.append(("transfer", config.transfer.backbone, config.transfer.image_size_px))
     for section, backbone, side_px in sections:
-        if backbone == "vit_b_16" and side_px != VIT_SIDE_PX:
+        wanted_px = FIXED_SIDE_PX.get(backbone, side_px)
+        if side_px != wanted_px:
             yield ConfigurationError(
-                f"The network vit_b_16 takes only views of {VIT_SIDE_PX} px; {section}.image_size_px is {side_px}: "
-                f"set it to {VIT_SIDE_PX}, or choose another {section}.backbone."
+                f"The network {backbone} takes only views of {wanted_px} px; {section}.image_size_px is {side_px}: "
+                f"set it to {wanted_px}, or choose another {section}.backbone."
             )
 
 

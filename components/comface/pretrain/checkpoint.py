@@ -55,9 +55,7 @@ def load(store: Store) -> dict[str, Any] | None:
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise DataError(f"The checkpoint in {store.uri} is damaged; {ANEW}.")
     try:
-        check_zip(
-            zipfile.ZipFile(io.BytesIO(data[32:])), len(data)
-        )  # stored without compression, so nothing grows in memory
+        check_zip(zipfile.ZipFile(io.BytesIO(data[32:])), len(data))  # no entry is compressed or larger than the file
         state = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except (Refused, *DAMAGED, pickle.UnpicklingError):
         raise DataError(f"The checkpoint in {store.uri} was not written by pre-training; {ANEW}.") from None

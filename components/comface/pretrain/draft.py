@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from comface.artifacts.manifest import Artifact, Draft
+from comface.networks import WITHOUT_BATCHNORM
 from comface.pretrain.config import PretrainConfig
 from comface.store import Store
 
@@ -13,7 +14,6 @@ REVISION = 1
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s"}
 """Fields that do not affect the result; they are not part of the artifact's address."""
-WITHOUT_BATCHNORM = ("vit_b_16",)
 PREFETCH = 2
 """Number of batches that each loader process prepares in advance."""
 

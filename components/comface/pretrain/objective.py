@@ -33,6 +33,10 @@ class Losses(NamedTuple):
 def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draws: Draws) -> Losses:
     """Compute the losses of a batch. `network`: ComFace, or its wrapper for several processes. `draws`: the random
     numbers for the views."""
+    # Copied before the forward pass and without waiting: otherwise the CPU would wait for the GPU between both passes.
+    alpha_x_N, alpha_y_N = (
+        alpha_N.to(processes.device, non_blocking=True) for alpha_N in (batch.alpha_x_N, batch.alpha_y_N)
+    )
     views = views_of(batch, config, draws, processes.device)
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         z_2NP, d_N = Outputs(*network(*views))
@@ -42,7 +46,6 @@ def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processe
         inter = inter_personal_loss(processes.gather_views(z_2NP), config.temperature)
         total = total + processes.count * inter  # the gradient flows into this process's rows only: see gather_views
     if d_N is not None:
-        alpha_x_N, alpha_y_N = (alpha_N.to(processes.device) for alpha_N in (batch.alpha_x_N, batch.alpha_y_N))
         intra = intra_personal_loss(d_N, alpha_x_N, alpha_y_N, config.target)
         total = total + config.intra_weight * intra
     return Losses(total, inter, intra, d_N)

@@ -77,7 +77,7 @@ def is_silent(path: Path) -> bool:
 
 
 def _tell_record(path: Path, plan: str, code: object) -> None:
-    """Write the recorded error of an earlier attempt, with which this process ended immediately (execution.py)."""
+    """Write the recorded error of an earlier attempt, with which this process ended immediately (execution/)."""
     with contextlib.suppress(ComfaceError):
         store, place = open_place(plan)
         if is_silent(path) and place.run:

@@ -2,7 +2,7 @@
 
 In: a data set in one of the layouts. Out: an artifact `faces`:
 
-    faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.detection)
+    faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.framing)
     photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels)
 
 Photos without a usable face are excluded and counted by reason, as are files that the data set's reader excludes. If a
@@ -105,14 +105,16 @@ def _aligned(
     found: list[Photo] = []
     faces: list[NDArray[np.uint8]] = []
     missed: Counter[str] = Counter()
-    read = pictures(photos, hidden=layout_called(source.layout).patients)
-    for photo, image_HW3 in shown(read, f"aligning faces of {name}", len(photos), "photo"):
+    hidden = layout_called(source.layout).patients
+    read = shown(pictures(photos, hidden), f"aligning faces of {name}", len(photos), "photo")
+    for number, (photo, image_HW3) in enumerate(read, start=1):
         if photo.frame is not None and not _lies_within(photo.eyes, image_HW3):  # the tracker lost the face
             photo = dataclasses.replace(photo, eyes=())
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
             found.append(photo)
-            faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px))
+            named = f"photo {number:,} of {len(photos):,}" if hidden else f"'{photo.path.name}'"
+            faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px, named))
     if not found:
         raise DataError(
             f"No face was found in any of the {len(photos):,} photos of '{name}'; check the photos and the `uri`."
@@ -120,16 +122,17 @@ def _aligned(
     return found, np.stack(faces), missed
 
 
-def _aligned_face(photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int) -> Any:
+def _aligned_face(
+    photo: Photo, image_HW3: NDArray[np.uint8], points_P2: NDArray[np.float64], size_px: int, named: str
+) -> Any:
+    """Align a face. `named`: the photo in messages. Only landmarks that the data set includes can be wrong."""
     try:
         if not _lies_within(photo.eyes, image_HW3):
             raise DataError("The landmarks of a face are outside its photo; correct the data set's landmark file.")
         return align(image_HW3, points_P2, size_px)
-    except (
-        DataError
-    ) as error:  # only data sets with their own landmarks, none of which are of patients, so the file can be named
+    except DataError as error:
         frame = f" (frame {photo.frame + 1})" if photo.frame is not None else ""
-        raise DataError(f"A face of '{photo.path.name}'{frame} cannot be aligned: {error}") from None
+        raise DataError(f"A face of {named}{frame} cannot be aligned: {error}") from None
 
 
 def _lies_within(eyes: tuple[tuple[float, float], ...], image_HW3: NDArray[np.uint8]) -> bool:

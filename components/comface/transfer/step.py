@@ -205,9 +205,7 @@ def _finetuned(
         epochs.append(tuned.epoch)
         began.append(tuned.head)
     facts: dict[str, Any] = {"heads": began, "best_epochs": epochs, "batchnorm": "of the batch in training"}
-    if not method_called(
-        item.method
-    ).challenger:  # only the challenger becomes a model; save one training per other method
+    if not method_called(item.method).challenger:  # it does not become a model, so one training is saved
         return Estimates(predicted, facts)
     final_epochs = sorted(epochs)[len(epochs) // 2]
     encoder = load_method(item.method, sources)
