@@ -47,11 +47,11 @@ def main(requirements: str, folder: str) -> None:
             data = answer.read()
     except (OSError, StopIteration) as error:
         sys.exit(
-            f"make: {name} cannot be had from the index ({type(error).__name__}); set PIP_INDEX_URL, or install "
+            f"make: {name} cannot be downloaded from the index ({type(error).__name__}); set PIP_INDEX_URL, or install "
             f"python3.{sys.version_info.minor}-venv, then make again"
         )
     if hashlib.sha256(data).hexdigest() not in hashes:
-        sys.exit(f"make: {name} from the index is not the one that is pinned; try another index")
+        sys.exit(f"make: {name} from the index does not have the pinned hash; set PIP_INDEX_URL to another index")
     wheel = Path(folder, name)
     wheel.write_bytes(data)
     print(wheel)

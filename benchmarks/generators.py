@@ -59,7 +59,7 @@ STORED_PX, QUALITY = 256, 90
 LARGEST_DIFFERENCE = 2e-4
 """Tolerance relative to the largest value, as for the reference data in tests/data/generators."""
 MEMORY_TRACKS = 192
-"""Three blocks of 64 tracks; at most two chunks are in memory."""
+"""Three blocks of 64 tracks; at most two blocks are in memory."""
 
 
 def network_of(name: str, size_px: int) -> nn.Module:

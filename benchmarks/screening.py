@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from comface.artifacts.facts import ScreeningFacts
 from comface.directions.shipping import RECIPES, raw_direction
 from comface.execution import set_threads_passive
 from comface.generators.dcgan import DcganGenerator
@@ -62,7 +63,7 @@ def main() -> None:
         store = FileStore(given.output.absolute() / "store")
         screening = screen_composition(store, config, settings, load=lambda *_, generator=generator: generator)
         (given.output / f"{name}.png").write_bytes(screening.read("screening.png"))
-        print(f"{name}\n{text_table(screening.facts)}\n{screening.uri}\n", flush=True)
+        print(f"{name}\n{text_table(screening.facts_as(ScreeningFacts))}\n{screening.uri}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,6 @@ def test_without_ensurepip_pip_comes_from_the_index_by_its_hash(index: tuple[str
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == b"a wheel of pip"
     gone = fetched("http://127.0.0.1:9/simple")
-    assert re.search("cannot be had from the index .*; set PIP_INDEX_URL, or install python3", gone.stderr)
+    assert re.search("cannot be downloaded from the index .*; set PIP_INDEX_URL, or install python3", gone.stderr)
     pins.write_text(pins.read_text()[:-65] + "0" * 64 + "\n")
-    assert "is not the one that is pinned" in fetched(place).stderr
+    assert "does not have the pinned hash" in fetched(place).stderr

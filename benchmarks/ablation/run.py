@@ -11,8 +11,7 @@ resumes.
 - **Seed.** A seed is used for pre-training (weights, batches, views) and evaluation (pairs, folds, random features).
   Within a seed, all rows use the same photos, pairs and folds. Synthetic faces and photos are the same for all seeds.
 - **Linear evaluation.** The paper's table 7 reports fine-tuning. Its rows (a), (b), (c) and (e) use the absolute
-change.
-  The row with the settings of the profile is marked.
+  change. The row with the settings of the profile is marked.
 """
 
 from __future__ import annotations
@@ -211,7 +210,7 @@ def begin() -> None:
 
 
 def logged(log: Path, job: Callable[[str], Any]) -> Any:
-    """In a worker: progress goes to a file, a picture beside it; Ctrl-C ends the job where it can go on."""
+    """In a worker: progress goes to a file, a picture beside it; Ctrl-C ends the job so that it can resume."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with log.open("a") as file, contextlib.redirect_stderr(file):
@@ -233,7 +232,7 @@ def report(options: argparse.Namespace, config: RunConfig, steps: int, results: 
         f"{config.pretrain.pairs_per_step} pairs; {steps * 3 / 2:.0f} steps with one loss: the same number of views.\n",
         "- [ ]: the paper's table 7 (real photos, 35 million synthetic images, fine-tuning)",
         "- \\*: rehearsal, photos of generated people: rows compare with each other, not with the paper's",
-        *(["- **a quick run: it shows that everything works; its figures mean nothing**"] * options.quick),
+        *(["- **a quick run: it tests the script; its figures mean nothing**"] * options.quick),
     ]  # fmt: skip
     own = row_of(config)
     for metric, minus in (("corr", ""), ("corr", own), ("acc", ""), ("acc", own), ("mae", "")):
@@ -292,5 +291,5 @@ if __name__ == "__main__":
         say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        say("Stopped; the same command goes on.")
+        say("Interrupted; run the same command to resume.")
         sys.exit(128 + signal.SIGINT)
