@@ -211,3 +211,7 @@ def test_the_layout_that_docs_data_shows_reads_photos(tmp_path: Path, monkeypatc
         ("P07", 62.5), ("P07", 60.0), ("P08", 71.0)
     }  # fmt: skip
     assert layout("clinic_photos:read").decided_by() == {"revision": 1}
+    Image.new("L", (16, 16)).save(tmp_path / "P09_heavy.jpg")
+    where = r"failed \(ValueError in line \d+ of clinic_photos\.py\); correct the function"  # without its text
+    with pytest.raises(ConfigurationError, match=where):
+        open_dataset(DataSource(layout="clinic_photos:read", uri=tmp_path.as_uri()))

@@ -183,12 +183,15 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
 @option("--report", None, "output file for the report", PATH, default=Path("report.html"))
 def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Path) -> None:
     """Summarise transfers in tables, figures and a report."""
+    from comface.artifacts.manifest import open_artifact
     from comface.evaluate.from_plan import evaluate_results
-    from comface.files import check_output
+    from comface.files import check_output, write_file
 
     check_output(report, [], "--report")
     plan, uri = _plans(chosen).evaluate.text, _backbone(chosen, backbone)
-    _print_plain(evaluate_results(plan, list(results), uri, str(report), _scratch_file())[0])
+    made = evaluate_results(plan, list(results), uri, _scratch_file(), _scratch_file())[0]
+    write_file(report, open_artifact(made, "evaluation").read("report.html"), private=True)
+    _print_plain(made)
 
 
 @command(needs=["train"], example="comface register s3://comface/artifacts/evaluation/0f3a --backbone comface@v3")

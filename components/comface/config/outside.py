@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Outside:
 
     what: str
     reference: str
+    patients: bool = False
+    """Whether its exceptions may quote names or labels of patients; messages then give their type and line only."""
 
     def __post_init__(self) -> None:
         if not REFERENCE.fullmatch(self.reference):
@@ -73,7 +76,7 @@ class Outside:
 
     def call(self, *arguments: Any) -> Any:
         """The function's result. An exception becomes a ConfigurationError with its type; it is kept as the cause."""
-        self.source()
+        path = self.source()
         module, _, function = self.reference.partition(":")
         try:
             return getattr(importlib.import_module(module), function)(*arguments)
@@ -82,9 +85,13 @@ class Outside:
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and type(error) is not SystemExit:
                 raise  # SIGTERM; the function's own sys.exit() is an error like others
-            raise ConfigurationError(
-                f"{self} failed ({type(error).__name__}: {error}); correct the function."
-            ) from error
+            raise ConfigurationError(f"{self} failed ({self._told(error, path)}); correct the function.") from error
+
+    def _told(self, error: BaseException, path: Path) -> str:
+        """The type of an exception, the line of the user's module that raised it, and its text unless `patients`."""
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        place = f" in line {lines[-1]} of {path.name}" if lines else ""
+        return f"{type(error).__name__}{place}" + ("" if self.patients else f": {error}")
 
     def _tree(self, path: Path) -> ast.Module:
         try:

@@ -192,7 +192,7 @@ def read_labels(path: Path) -> dict[int, int]:
         frame, intensity = int(match[1]), int(match[2])
         if frame < 1 or intensity > 5:
             raise DataError(
-                f"{where} has frame {frame} and intensity {intensity}; number frames from 1 and use intensities from "
+                f"{where} has a frame below 1 or an intensity above 5; number frames from 1 and use intensities from "
                 "0 to 5."
             )
         if frame in intensities:

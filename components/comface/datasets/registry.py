@@ -2,7 +2,8 @@
 
 To add a layout, write a file with a reader and a `LAYOUT`, and add a line here. Configuration, checks and transfer read
 this registry. A rehearsal of the layout is an entry of rehearsal/registry.py. Users can name their own reader as
-`module:function`; it takes the arguments of a `Reader`, and messages never contain its file names.
+`module:function`; it takes the arguments of a `Reader`, and messages contain neither its file names nor the text of
+its exceptions.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def layout(name: str) -> Layout:
     """Return the entry of a layout. Raises ConfigurationError with the choices if the name is unknown."""
     if ":" not in name:
         return LAYOUTS[name]
-    own = Outside("layout", name)
+    own = Outside("layout", name, patients=True)
 
     def read(*given: Any) -> DataSet:
         from comface.datasets.dataset import DataSet

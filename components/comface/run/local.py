@@ -30,6 +30,7 @@ from comface.artifacts.manifest import open_artifact
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
 from comface.execution import FAILURES, recorded_failure
+from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, resolve_model
 from comface.plan.configuration import RunConfig
@@ -95,7 +96,7 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     started = time.monotonic()
     _check_parameters(pipeline)
     _as_utf8(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     with _alone(folder), copied_to(folder / LOG), labelled("run"), _end_in_the_log():
         store = open_store(config.store)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
@@ -283,7 +284,7 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
 def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
     evaluation = open_artifact(uri, "evaluation")
     report = folder / "report.html"
-    report.write_bytes(evaluation.read("report.html"))
+    write_file(report, evaluation.read("report.html"), private=True)
     decision, comparison = "", None
     if model is None:
         decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
