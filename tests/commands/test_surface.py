@@ -65,7 +65,7 @@ def surface() -> str:
 
 
 def test_the_surface_is_the_one_that_was_decided() -> None:
-    """After a decision, write it anew: python tests/commands/test_surface.py"""
+    """After a decision, write it anew: PYTHONPATH=tests python tests/commands/test_surface.py"""
     assert surface() == PINNED.read_text("utf-8")
 
 

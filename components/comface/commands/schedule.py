@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from comface.commands.options import AS_JSON, configured
+from comface.commands.options import AS_JSON, SENT_BASE, configured
 from comface.commands.submit import SENT, SERVER, Sent, Server
 from comface.commands.surface import Group, argument, option
 from comface.plan.chosen import Chosen
@@ -35,7 +35,7 @@ def schedule() -> None:
 )
 @NAME
 @option("--cron", "CRON", "six fields, seconds first, UTC: '0 0 2 * * 1' is Mondays at 2:00", required=True)
-@configured(store=False)
+@configured(store=False, base=SENT_BASE)
 @SENT
 @SERVER
 def create(name: str, cron: str, chosen: Chosen, sent: Sent, server: Server) -> None:

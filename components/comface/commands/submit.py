@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface.commands.options import ENDPOINT, NAMESPACE, PIPELINE, configured
+from comface.commands.options import ENDPOINT, NAMESPACE, PIPELINE, SENT_BASE, configured
 from comface.commands.surface import command, flag, option, together
 from comface.plan.chosen import Chosen
 from comface.runtime.output import say
@@ -64,7 +64,7 @@ SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 
 
 @command(needs=["cluster"], example="comface submit --profile paper --param store=s3://comface/artifacts --wait")
-@configured(store=False)
+@configured(store=False, base=SENT_BASE)
 @SENT
 @option("--name", "NAME", "name of the run (default: the pipeline's name with the time)")
 @flag("--wait", "wait until the run ends; the exit codes are those of `comface run`")
