@@ -87,7 +87,7 @@ def synthesize(
     sources = open_sources(config, (block.generator for block in wanted), weights or {}, device, load, files)
     work = _Work(store, config, sources, find)
     total = sum(block.count for block in wanted)
-    for _ in shown(work.run(wanted), "rendering", total=total, unit="track"):
+    for _ in shown(work.run(wanted), "rendering or reusing", total=total, unit="track"):
         pass
     made, spent = publish_part(store, config, part, wanted, work.made), work.spent
     facts = made.facts_as(PartFacts)
