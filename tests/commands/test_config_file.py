@@ -9,6 +9,7 @@ import yaml
 
 from comface.cli import main
 from comface.errors import ConfigurationError
+from comface.plan.chosen import Chosen
 from comface.plan.config_file import read_config
 from comface.plan.configuration import resolve
 from comface.plan.from_parameters import configure
@@ -66,6 +67,14 @@ def test_the_command_line_beats_the_files_profile_and_store(study: Path, capsys:
     found = shown(capsys, "--config", "study.yaml", "--profile", "laptop", "--store", "/elsewhere")
     assert (found["profile"], found["store"]) == ("laptop", "file:///elsewhere")
     assert found["pretrain"]["epochs"] == 7
+
+
+def test_the_laptops_store_is_where_run_puts_it_and_never_a_folder_that_all_users_share(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (study.parent / "runs" / "laptop" / "store").as_uri()
+    assert resolve("laptop").store == Chosen(None, None, ()).configuration().store == own
+    assert shown(capsys)["store"] == own
 
 
 def test_what_config_prints_is_a_file_that_means_the_same(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
