@@ -130,6 +130,16 @@ def test_a_wrong_field_of_a_configuration_file_is_named_with_its_line(
     assert server.requests == []
 
 
+def test_an_error_elsewhere_is_not_blamed_on_the_file_by_another_profile(
+    server: KfpServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("pretrain: {epochs: 11}\n")  # paper's curriculum has 12 epochs, laptop's 10
+    words = ("submit", "--endpoint", server.endpoint, "--config", str(file), "--param", "nodes=two")
+    assert "The parameter 'nodes' must be a whole number, not 'two'" in refused(capsys, 64, *words)
+    assert "curriculum_ends stop at epoch 10" in refused(capsys, 64, *words, "--profile", "laptop")
+
+
 def test_what_a_person_types_becomes_the_lists_and_mappings_of_the_form(server: KfpServer) -> None:
     typed = (
         "tasks=age, smile", "methods=[scratch, comface]", "data={fgnet: {layout: fgnet, uri: s3://b/fgnet}}",
@@ -337,7 +347,7 @@ def test_upload_makes_a_version_once_and_starts_nothing(server: KfpServer, capsy
     assert pipeline["display_name"] == "comface"
     output = capsys.readouterr()
     assert output.out == f"{server.endpoint}/#/pipelines/details/{pipeline['pipeline_id']}\n"
-    assert "uploaded" in output.err
+    assert re.fullmatch(r"comface \S+ uploaded\n", output.err)
     versions = [version["display_name"] for version in server.all("versions")]
     assert versions[0] == "comface"
     assert re.fullmatch(r"\d+\.\d+\.\d+-[0-9a-f]{12}", versions[1])

@@ -30,18 +30,19 @@ def checked(
 ) -> tuple[Package, dict[str, Any], dict[str, Any]]:
     """The package, the arguments to send, and all of them with the defaults. `words`: the names that KFP gets. Raises
     ConfigurationError for a parameter or a configuration that the run's first step would refuse."""
-    for given in (override_values(parameters), override_values(chosen.overrides()), words):
-        refuse_credentials(given)
+    for texts in (override_values(parameters), override_values(chosen.overrides()), words):
+        refuse_credentials(texts)
     _check_words(words)
     package = read_package(pipeline)
     known = {field.name for field in dataclasses.fields(Parameters)}
+    given = split_arguments(parameters)
     try:
-        values = _values(package, chosen, split_arguments(parameters))
+        values = _values(package, chosen, given)
         full = with_defaults(package, values)
         config = configure(Parameters(**{name: value for name, value in full.items() if name in known}))
     except ConfigurationError:
-        if chosen.file:
-            chosen.resolve()  # where a field of the file is wrong, this says its line
+        if chosen.file:  # if one of its fields is wrong, the error names its line
+            dataclasses.replace(chosen, profile_option=_profile(package, chosen, given)).resolve()
         raise
     check_configuration(config)
     if config.store.startswith("file:"):
@@ -69,9 +70,15 @@ def _values(package: Package, chosen: Chosen, given: dict[str, str]) -> dict[str
     return values | _sizes_of_profile(with_defaults(package, values), given)
 
 
+def _profile(package: Package, chosen: Chosen, given: Mapping[str, str]) -> str | None:
+    """The profile of the run; None if the pipeline has no such parameter."""
+    named = chosen.profile_option or given.get("profile") or (chosen.file.profile if chosen.file else None)
+    return named or package.parameters.get("profile", {}).get("defaultValue")
+
+
 def _sizes_of_profile(full: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
-    """`nodes` and `gpus_per_node` where the profile has others than the pipeline's defaults, which are the paper's: a
-    laptop's run would ask for 32 GPUs."""
+    """`nodes` and `gpus_per_node` if the profile's differ from the pipeline's defaults. These are the paper's: a
+    laptop's run would request 32 GPUs."""
     if "profile" not in full:
         return {}
     own = resolve(full["profile"], override_lines(full.get("overrides", {}))).pretrain
