@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -174,6 +176,17 @@ def test_resolve_finds_a_function_without_running_its_module(write_module) -> No
 def test_a_name_from_outside_that_means_nothing_is_told_before_the_run(name: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         method(name).check()
+
+
+def test_a_module_that_python_cannot_look_for_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "lab_bare", types.ModuleType("lab_bare"))  # without a spec, as a script's __main__
+    (tmp_path / "lab_half").mkdir()
+    (tmp_path / "lab_half" / "__init__.py").write_text("raise RuntimeError('half')")
+    with pytest.raises(ConfigurationError, match="needs the module 'lab_bare', which is not on the Python path"):
+        method("lab_bare:encoder").check()
+    with pytest.raises(ConfigurationError, match=r"package of 'lab_half.inner' failed \(RuntimeError: half\); correct"):
+        method("lab_half.inner:encoder").check()
 
 
 @pytest.mark.parametrize("name", ["timm:Res Net", "timm:", "lab:", ":encoder", "../lab:encoder", "lab:encoder()"])

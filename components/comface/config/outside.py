@@ -51,8 +51,13 @@ class Outside:
             raise ConfigurationError(f"{self} is in a module of Python's standard library; name your own module.")
         try:
             spec = importlib.util.find_spec(module)
-        except ImportError:
+        except (ImportError, ValueError):  # ValueError: `__main__`
             spec = None
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self} cannot be found: importing the package of '{module}' failed ({type(error).__name__}: "
+                f"{error}); correct the package."
+            ) from error
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             raise ConfigurationError(
                 f"{self} needs the module '{module}', which is not on the Python path; install it, or add its folder "

@@ -131,7 +131,7 @@ def untrusted(endpoint: str, said: str) -> ConfigurationError:
     """`said`: the message of the TLS library."""
     if "certificate" not in said.lower():
         return ConfigurationError(
-            f"The TLS connection to {endpoint} failed{said}; check the port, and whether the address starts with http://."
+            f"The TLS connection to {endpoint} failed{said}; check the port, or write http:// if the server has no TLS."
         )
     if "expired" in said or "not yet valid" in said:
         what, how = "is not valid today", "renew it on the server, and check this machine's clock"
