@@ -35,7 +35,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "docker" / "images.lock"
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Set image, credentials, security context and retries. The credentials of the store come from a secret (not needed
     for file://). KFP retries after every failure; after a permanent failure, further attempts end immediately
-    (execution.py). run_as_non_root is the only setting of Pod Security `restricted` that KFP does not set itself."""
+    (execution/). run_as_non_root is the only setting of Pod Security `restricted` that KFP does not set itself."""
     task.set_container_image(locked(task.container_spec.image, IMAGES))
     kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in STORE_KEYS}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)

@@ -66,8 +66,8 @@ def _checks(
         images = read_package(find_pipeline(pipeline)).images()
         checks += cluster_checks(cluster, config, place, images)
     if cluster or endpoint or os.environ.get("KFP_ENDPOINT"):
-        ask = lambda: [kfp_row(endpoint, namespace, cluster)]  # noqa: E731
-        checks.append(Check(SECTION, "API", ask, "start the port-forward, or give --endpoint"))
+        todo = "start the port-forward, or give --endpoint"
+        checks.append(Check(SECTION, "API", lambda: [kfp_row(endpoint, namespace, cluster)], todo))
     else:
         absent = Row(SECTION, "API", "skipped", "no server given (--endpoint or KFP_ENDPOINT)")
         checks.append(Check(SECTION, "API", lambda: [absent]))

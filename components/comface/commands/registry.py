@@ -75,6 +75,8 @@ def verify(reference: str | None, chosen: Chosen) -> None:
     The output also shows whether each artifact was made by the installed code; other code is not an error.
     """
     from comface.models.verification import verification
+    from comface.store import open_store
 
-    for line in verification(_store(chosen), reference, chosen.configuration().weights):
+    config = chosen.configuration()
+    for line in verification(open_store(config.store), reference, config.weights):
         print(line)

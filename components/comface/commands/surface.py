@@ -46,7 +46,7 @@ def command(example: str, **more: Any) -> Callable[[Callable[..., Any]], click.C
 
 def shown(text: Callable[[click.Context], str]) -> Callable[[click.Context, click.Parameter, bool], None]:
     """Return a callback for an option that prints a text and exits. It prints through sys.stdout, which handles a full
-    disk (output.py), unlike click's own function."""
+    disk (runtime/output.py), unlike click's own function."""
 
     def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         if wanted and not context.resilient_parsing:

@@ -97,7 +97,7 @@ def _own_methods(config: RunConfig) -> list[str]:
 
 
 def check_method(name: str) -> str:
-    """Raises ConfigurationError where its code is not on this machine."""
+    """Raises ConfigurationError if its code is not on this machine."""
     method(name).check()
     return "found"
 

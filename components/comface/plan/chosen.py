@@ -38,7 +38,7 @@ class Chosen:
     def configuration(
         self, extra: Mapping[str, Any] | None = None, output: Path | None = None, more: Iterable[str] = ()
     ) -> RunConfig:
-        """As `resolve`, with a store on this machine where none is chosen."""
+        """As `resolve`, with a store on this machine if none is chosen."""
         return self.resolve({"store": self.store or (self.folder(output) / "store").as_uri(), **(extra or {})}, more)
 
     def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:

@@ -92,9 +92,8 @@ def _field(text: str, word: str, index: int) -> str:
             raise ConfigurationError(
                 f"The {name} '{part}' of the cron expression '{text}' is not within {least}-{most}{hint}; correct it."
             ) from None
-    return ",".join(
-        sorted(found, key=lambda part: part[0] != "*")
-    )  # both look for a star, cronsim only in the first part
+    stars_first = sorted(found, key=lambda part: part[0] != "*")  # KFP finds a star in any part, cronsim in the first
+    return ",".join(stars_first)
 
 
 def _translated(part: str, name: str, most: int) -> str:
