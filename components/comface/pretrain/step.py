@@ -94,7 +94,7 @@ def train(
         while at.epoch <= config.epochs:
             s = pairs.range_E[at.epoch - 1]
             parallel.train()
-            for batch in _epoch(feed, f"epoch {at.epoch}/{config.epochs}, S = {s:g}", at, processes):
+            for batch in _epoch(feed, f"epoch {at.epoch}/{config.epochs}, S = {s:.3g}", at, processes):
                 at.end_step(*train_step(parallel, optimizer, batch, config, processes, at))
                 gauges.stepped(at)
                 _check_finite(at, gauges)
