@@ -160,7 +160,9 @@ def test_resolve_finds_a_function_without_running_its_module(write_module) -> No
     survey = survey_run(configured(f"transfer.methods=[comface, scratch, '{name}']"))
     (check,) = (check for check in survey.checks if check.name == f"method {name}")
     assert check.ask() == "found"
-    with pytest.raises(ConfigurationError, match=rf"The method '{name}' failed \(RuntimeError: run\)"):
+    with pytest.raises(
+        ConfigurationError, match=rf"The method '{name}' failed \(RuntimeError in line \d+ of lab_unrun.py: run\)"
+    ):
         load_method(name, Sources())
 
 
@@ -203,9 +205,9 @@ def test_a_name_of_another_form_is_a_wrong_field(name: str) -> None:
         ("def encoder(sources):\n    return 3", "returns int, not a comface.methods.encoder.Encoder"),
         (
             "def encoder(sources):\n    return 1 / 0",
-            "failed .ZeroDivisionError: division by zero.; correct",
+            "failed .ZeroDivisionError in line 5 of .*: division by zero.; correct",
         ),
-        ("def encoder(sources):\n    raise SystemExit(0)", "failed .SystemExit: 0.; correct"),
+        ("def encoder(sources):\n    raise SystemExit(0)", "failed .SystemExit in line 5 of .*: 0.; correct"),
         (FUNCTION.replace("Encoder(3", "Encoder(4"), r"features of shape \(1, 3\) for one face, not \(1, 4\)"),
         (FUNCTION.replace("nn.Flatten()", "nn.Linear(9, 9)"), "cannot encode a face"),
         ("def encoder(sources):\n    return Encoder(3, Preprocessing(size_px=8), len)", "cannot encode a face"),
