@@ -7,7 +7,7 @@ the same pairs. Shapes: P pairs, S subjects, K sums per subject, B bootstrap res
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.evaluate.config import EvaluateConfig
 from comface.methods import challenger, in_order, method
-from comface.tasks.metrics import Estimate, advantage, estimates, resample_counts, subject_sums
+from comface.tasks.agreement import Agreement, GroupFigures, SizeBin, SmallestChange
+from comface.tasks.comparisons import Gain
+from comface.tasks.conformal import Coverage
+from comface.tasks.metrics import Estimate, Spread, advantage, estimates, resample_counts, subject_sums
 from comface.tasks.predictions import read_predictions
 
 MODES = {"linear": "Linear", "finetune": "Fine-tuning"}
@@ -24,6 +27,9 @@ MODES = {"linear": "Linear", "finetune": "Fine-tuning"}
 
 @dataclass(frozen=True)
 class Result:
+    """One task, method and mode over all seeds and folds. A figure is the mean over the replicates: over the seeds, and
+    over the folds where every fold is tested on all pairs (Edema-A to B)."""
+
     task: str
     method: str
     mode: str
@@ -33,11 +39,26 @@ class Result:
     shows_direction: bool
     pairs: int
     subjects: int
-    test_sha256: str
+    protocol_sha256: str
     change_P: NDArray[np.float64]
     predicted_P: NDArray[np.float64]
+    """The predictions of the first replicate, for plots of single pairs."""
+    predicted_RP: NDArray[np.float64]
+    """One row per replicate; the first is of the seed that is registered."""
+    subject_P: NDArray[np.int64]
+    """Number of the subject of every pair."""
     sums_SK: NDArray[np.float64]
     estimates: Mapping[str, Estimate]
+    seeds: tuple[int, ...] = (0,)
+    seed_spread: Mapping[str, Spread] = field(default_factory=dict)
+    """Metric → spread over seeds."""
+    fold_spread: Mapping[str, Spread] = field(default_factory=dict)
+    """Metric → spread over folds that were tested on the same pairs; empty for cross-validation."""
+    agreement: Agreement | None = None
+    by_size: tuple[SizeBin, ...] = ()
+    smallest_change: SmallestChange | None = None
+    by_group: tuple[GroupFigures, ...] = ()
+    coverage: Coverage | None = None
 
     @property
     def ours(self) -> bool:
@@ -57,7 +78,7 @@ class Comparison:
     task: str
     mode: str
     other: str
-    gains: Mapping[str, Estimate]
+    gains: Mapping[str, Gain]
 
 
 def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[Result]:
@@ -73,7 +94,7 @@ def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[
             raise DataError(f"There are two results for {'/'.join(key)}; pass only one of them.")
         seen[key] = result
     for task in {result.task for result in results}:
-        sets = {result.test_sha256: result for result in results if result.task == task}
+        sets = {result.protocol_sha256: result for result in results if result.task == task}
         if len(sets) > 1:
             first, second = (f"{r.method} ({r.mode})" for r in list(sets.values())[:2])
             raise DataError(
@@ -92,7 +113,8 @@ def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Compariso
         for other in results:
             if (other.task, other.mode) == (ours.task, ours.mode) and not other.ours:
                 gains = advantage(ours.sums_SK, other.sums_SK, counts_BS, config.confidence)
-                comparisons.append(Comparison(ours.task, ours.mode, other.method, gains))
+                gains_of = {name: Gain(gain.value, gain.low, gain.high) for name, gain in gains.items()}
+                comparisons.append(Comparison(ours.task, ours.mode, other.method, gains_of))
     return comparisons
 
 
@@ -119,9 +141,11 @@ def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
         shows_direction=facts.direction_accuracy,
         pairs=len(read.change_P),
         subjects=len(sums_SK),
-        test_sha256=facts.test_sha256,
+        protocol_sha256=facts.test_sha256,
         change_P=read.change_P,
         predicted_P=read.predicted_P,
+        predicted_RP=read.predicted_P[None],
+        subject_P=np.unique(np.asarray(read.subjects), return_inverse=True)[1],
         sums_SK=sums_SK,
         estimates=estimates(sums_SK, counts_BS, config.confidence),
     )

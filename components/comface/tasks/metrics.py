@@ -23,11 +23,21 @@ SMALLER_IS_BETTER = {"mae"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and the ends of its interval (NaN if it cannot be computed)."""
+    """A figure and the ends of its interval over subjects. NaN with a `reason` for what is undefined."""
 
     value: float
-    low: float
-    high: float
+    low: float = float("nan")
+    high: float = float("nan")
+    reason: str = ""
+    """Why the figure or its interval is undefined."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a figure over `count` seeds or folds (NaN for one)."""
+
+    sd: float
+    count: int
 
 
 def mean_absolute_error(change_P: Floats, predicted_P: Floats) -> float:
