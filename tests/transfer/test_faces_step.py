@@ -16,6 +16,7 @@ from comface.datasets.config import DataSource
 from comface.datasets.copies import near_copies
 from comface.datasets.dataset import DataSet, Photo
 from comface.errors import DataError
+from comface.faces.conditions import conditions
 from comface.store import FileStore
 from comface.transfer.align import align_dataset
 from comface.transfer.from_plan import AlignPlan, align_faces
@@ -52,7 +53,9 @@ def test_faces_are_framed_by_the_landmarks_that_the_data_set_ships(tmp_path, fgn
     assert columns[~left].mean() - columns[left].mean() == pytest.approx(19.2, abs=0.4)
     assert rows.mean() + 0.5 == pytest.approx(30.1, abs=0.4)
     assert (columns.max() + columns.min()) / 2 + 0.5 == pytest.approx(32, abs=0.6)
-    assert artifact.read_json("photos.json")[1] == {
+    row = artifact.read_json("photos.json")[1]
+    assert row.pop("conditions") == conditions(faces[1], EYES[[0, 2, 7, 5]])
+    assert row == {
         "subject": "001", "labels": {"age": 30.0}, "session": "", "phase": "",
         "sha256": hashlib.sha256(faces[1].tobytes()).hexdigest(),
     }  # fmt: skip

@@ -26,6 +26,8 @@ class Photo:
     """'before' or 'after' dialysis; if photos have phases, pairs are drawn between them."""
     eyes: tuple[tuple[float, float], ...] = field(default=())
     """Landmarks included in the data set: the four eye corners (x, y) in pixels; empty: detect the face."""
+    conditions: Mapping[str, float] = field(default_factory=dict)
+    """Light, sharpness, pose and other conditions, measured on the aligned face (faces/conditions.py)."""
     line: int = 0
     """Line in the table of the data set; 0 if it has no table."""
 

@@ -3,7 +3,8 @@
 In: a data set in one of the layouts. Out: an artifact `faces`:
 
     faces.npy      uint8 (N,S,S,3), RGB, the project's framing (comface.faces.framing)
-    photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels)
+    photos.json    one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels),
+                   conditions (faces/conditions.py)
 
 Photos without a usable face are excluded and counted by reason, as are files that the data set's reader excludes. If a
 data set includes landmarks, they are used instead of face detection. The photos may show patients: apart from the rows
@@ -37,13 +38,14 @@ from comface.datasets.registry import Layout
 from comface.datasets.registry import layout as layout_called
 from comface.errors import DataError
 from comface.faces import REVISION as FACES
+from comface.faces.conditions import conditions
 from comface.faces.detection import NoUsableFace, align, find_face, finder_files
 from comface.runtime.progress import counted, shown
 from comface.store import Store
 
 logger = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 """Raise it when a change here or in datasets/ gives other faces, labels or rows for the same data set."""
 
 
@@ -112,9 +114,9 @@ def _aligned(
             photo = dataclasses.replace(photo, eyes=())
         points_P2 = np.array(photo.eyes) if photo.eyes else _points(image_HW3, missed)
         if points_P2 is not None:
-            found.append(photo)
             named = f"photo {number:,} of {len(photos):,}" if hidden else f"'{photo.path.name}'"
             faces.append(_aligned_face(photo, image_HW3, points_P2, source.face_size_px, named))
+            found.append(dataclasses.replace(photo, conditions=conditions(faces[-1], points_P2)))
     if not found:
         raise DataError(
             f"No face was found in any of the {len(photos):,} photos of '{name}'; check the photos and the `uri`."
@@ -156,4 +158,5 @@ def _row(photo: Photo, face_SSC: NDArray[np.uint8]) -> dict[str, Any]:
         "labels": dict(photo.labels),
         "session": photo.session,
         "phase": photo.phase,
+        "conditions": dict(photo.conditions),
     }
