@@ -32,7 +32,7 @@ def png() -> bytes:
 @pytest.fixture
 def evaluation(tmp_path, results):
     made = results(("smile", "edema-a"), METHODS, ("linear",), noise=CLEAR, direction=True)
-    pictures = {"contact_sheet": png(), "curve": png()}
+    pictures = {"sheet dcgan": png(), "curve": png()}
     return evaluate(FileStore(tmp_path / "out"), CONFIG, made, pictures, {"run": "first <light>"})
 
 

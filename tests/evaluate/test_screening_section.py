@@ -10,7 +10,7 @@ from whole_facts import shards_facts, tracks_facts
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate.config import EvaluateConfig
-from comface.evaluate.from_plan import contact_sheet, screening
+from comface.evaluate.from_plan import contact_sheets, screening
 from comface.evaluate.step import evaluate
 from comface.faces.lightness import counted
 from comface.store import FileStore
@@ -49,7 +49,7 @@ def store(tmp_path) -> FileStore:
 def published(store: FileStore, kind: str, inputs: dict, facts: dict, **objects: bytes) -> Artifact:
     draft = Draft(store, kind, {"facts": sorted(facts)}, inputs, {"test": 1})
     for name, data in objects.items():
-        draft.write(name.replace("_", "."), data)
+        draft.write(name.replace("_", "-", name.count("_") - 1).replace("_", "."), data)
     return draft.publish(facts)
 
 
@@ -58,7 +58,8 @@ def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
     inputs = {"tracks-00000": tracks}
     if screened:
         inputs["screening"] = published(store, "screening", inputs, FACTS, screening_png=picture("PNG"))
-    shards = published(store, "shards", inputs, shards_facts(**shard_facts), sheet_jpg=picture("JPEG"))
+    sheets = {f"sheet_{number}_jpg": picture("JPEG") for number in range(2)}
+    shards = published(store, "shards", inputs, shards_facts(**shard_facts), **sheets)
     return published(store, "backbone", {"shards": shards}, {})
 
 
@@ -67,7 +68,7 @@ def report(store: FileStore, trained: Artifact, results) -> str:
     mine = Draft(store, "transfer", {}, {"backbone": trained}, {"test": 1})
     mine.write("predictions.json", made[1].read("predictions.json"))
     made[1] = mine.publish(made[1].facts)
-    pictures = {"contact_sheet": contact_sheet(trained)} | screening(trained)
+    pictures = contact_sheets(trained) | screening(trained)
     return evaluate(store, EvaluateConfig(bootstrap=50), made, pictures).read("report.html").decode()
 
 
@@ -90,5 +91,6 @@ def test_the_report_says_what_was_left_out(store, results):
 def test_without_screening_the_report_has_no_such_section_and_the_contact_sheet_is_found(store, results):
     trained = backbone(store, False, {})
     assert screening(trained) == {}
-    assert contact_sheet(trained).startswith(b"\xff\xd8")
+    sheet, _ = contact_sheets(trained).values()
+    assert sheet.startswith(b"\xff\xd8")
     assert "Do the edits change what they should?" not in report(store, trained, results)

@@ -29,7 +29,7 @@ from comface.networks.backbones import build_backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.data import Batch
+from comface.pretrain.data import Batch, held_out_pairs, training_pairs
 from comface.pretrain.draft import draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
@@ -103,6 +103,22 @@ def test_training_learns(undisturbed: Artifact) -> None:
     first, last = undisturbed.read_json("curve.json")
     assert last["loss_inter"] < first["loss_inter"]
     assert last["validation"]["top1"] > 0.5
+
+
+def test_held_out_losses_are_of_the_range_of_the_epoch_and_the_correlation_of_the_whole_range(
+    tmp_path: Path, shards: Artifact, undisturbed: Artifact
+) -> None:
+    config = config_of()
+    ranges = training_pairs(shards, config, tmp_path, Processes(0, 1, torch.device("cpu"))).range_E
+    held_out = held_out_pairs(shards, config, tmp_path, ranges)
+    distances = {
+        s: max(float((b.alpha_y_N - b.alpha_x_N).abs().max()) for b in map(held_out.__getitem__, held_out.within(s)))
+        for s in (10.0, 5.0)
+    }
+    assert distances[5.0] <= 5.0 < distances[10.0] <= 10.0
+    first, last = undisturbed.read_json("curve.json")
+    assert first["held_out"] == {name: first["validation"][name] for name in ("loss_inter", "loss_intra")}
+    assert last["held_out"]["loss_intra"] < last["validation"]["loss_intra"]
 
 
 def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifact) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tar_tracks import Stored, tracks_in, tracks_of_part
 from tiny_generator import ATTRIBUTES, load_tiny
 from whole_facts import shards_facts
@@ -90,6 +92,14 @@ def test_facts_say_what_the_shards_hold(store: FileStore) -> None:
     assert artifact.facts["image_size_px"] == 32
     assert artifact.facts["alphas"] == list(config().alphas)
     assert len(artifact.facts["train"]["shards"]) > 2
+
+
+def test_every_generator_has_a_contact_sheet(store: FileStore) -> None:
+    artifact = shard(store, SMALL, parts_of(store, config()))
+    sheets = [Image.open(io.BytesIO(artifact.read(f"sheet-{n}.jpg"))) for n in range(len(artifact.facts["generators"]))]
+    assert artifact.facts["generators"] == ["dcgan", "procedural"]
+    assert [sheet.height > 100 for sheet in sheets] == [True, True]
+    assert sheets[0].tobytes() != sheets[1].tobytes()
 
 
 def test_the_bits_do_not_depend_on_the_number_or_order_of_the_parts(store: FileStore) -> None:

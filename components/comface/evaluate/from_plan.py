@@ -5,7 +5,7 @@ In: a plan and all transfer results. Out: the `evaluation` artifact, and the fil
 
 from __future__ import annotations
 
-from comface.artifacts.facts import EvaluationFacts
+from comface.artifacts.facts import EvaluationFacts, ShardsFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.plans import Plan, handed
 from comface.evaluate.config import EvaluateConfig
@@ -37,7 +37,7 @@ def evaluate_results(
             store,
             planned.evaluate,
             handed(store, planned.run, results, "transfer"),
-            {"contact_sheet": contact_sheet(trained), "curve": trained.read("curve.png")} | screening(trained),
+            {"curve": trained.read("curve.png")} | contact_sheets(trained) | screening(trained),
             {name: text for name, text in context.items() if text},
             planned.absent,
         )
@@ -50,9 +50,11 @@ def evaluate_results(
     return execute("evaluate", plan, EvaluatePlan, work)
 
 
-def contact_sheet(backbone: Artifact) -> bytes:
-    """Return the contact sheet (JPEG) of the tracks that `backbone` was trained on."""
-    return backbone.input("shards", "shards").read("sheet.jpg")
+def contact_sheets(backbone: Artifact) -> dict[str, bytes]:
+    """Return the contact sheets (JPEG) of the tracks that `backbone` was trained on, one per generator."""
+    shards = backbone.input("shards", "shards")
+    generators = shards.facts_as(ShardsFacts).generators
+    return {f"sheet {name}": shards.read(f"sheet-{number}.jpg") for number, name in enumerate(generators)}
 
 
 def screening(backbone: Artifact) -> dict[str, bytes]:

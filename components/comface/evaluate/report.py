@@ -26,7 +26,6 @@ from comface.tasks.registry import title as task_title
 
 REHEARSAL = "Rehearsal on generated faces, not evidence about people:"
 CAPTIONS = {
-    "contact_sheet": "Synthetic faces used in pre-training. Each row shows one identity while one attribute is edited.",
     "curve": "Pre-training: training losses, and validation on held-out identities.",
     "screening": "Screening. Per attribute: one example track, the shares of faces found and of identities kept per "
     "alpha, and the scores that change with it.",
@@ -116,9 +115,7 @@ def render(
         tasks=[
             _task(task, results, comparisons, config) for group in tables.groups_of(results) for task in group.tasks
         ],
-        pictures=[
-            (CAPTIONS.get(name, name), _data_uri(name, data)) for name, data in pictures.items() if name != "screening"
-        ],
+        pictures=[(_caption(name), _data_uri(name, data)) for name, data in pictures.items() if name != "screening"],
         screening=provenance.screening(lines),
         screening_picture=(
             (CAPTIONS["screening"], _data_uri("screening", pictures["screening"])) if "screening" in pictures else None
@@ -214,6 +211,13 @@ def _task(
         "figure": _safe(plots.scatter(ours, other, config.seed, plots.styles_of(tables.methods_of(results)))),
         "gains": gains,
     }
+
+
+def _caption(picture: str) -> str:
+    if picture in CAPTIONS:
+        return CAPTIONS[picture]
+    generator = picture.removeprefix("sheet ")
+    return f"Synthetic faces of {generator}. Each row shows one identity while one attribute is edited."
 
 
 def _order(value: float) -> float:

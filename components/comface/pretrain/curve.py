@@ -10,8 +10,8 @@ TRAINED, HELD_OUT, FOUND, RANGE = "#0b6e8a", "#c1521b", "#5b3f8c", "#888888"
 
 
 def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a PNG. `curve`: one record per epoch (`loss_inter`, `loss_intra`, `s`, `validation`: {corr, mae,
-    top1})."""
+    """Return a PNG. `curve`: one record per epoch (`loss_inter`, `loss_intra`, `s`; `held_out`: the same losses
+    at the same s; `validation`: {corr, mae, top1} over the whole range)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -30,9 +30,9 @@ def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
 def _draw_loss(axes: Any, curve: Sequence[Mapping[str, Any]], key: str, title: str) -> None:
     epochs = [record["epoch"] for record in curve]
     if any(record[key] is not None for record in curve):
-        trained, held_out = [record[key] for record in curve], [record["validation"][key] for record in curve]
+        trained, held_out = [record[key] for record in curve], [record["held_out"][key] for record in curve]
         axes.plot(epochs, trained, marker="o", color=TRAINED, label="training")
-        axes.plot(epochs, held_out, marker="s", ls="--", color=HELD_OUT, label="held-out identities")
+        axes.plot(epochs, held_out, marker="s", ls="--", color=HELD_OUT, label="held-out identities, same S")
         axes.legend(frameon=False, fontsize=8)
     else:
         axes.text(0.5, 0.5, "not used in this run", ha="center", va="center", transform=axes.transAxes)
@@ -48,4 +48,4 @@ def _draw_held_out(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
     axes.step(epochs, ranges, where="mid", color=RANGE, ls=":", label="range S, relative to first epoch")
     axes.set_ylim(-0.05, 1.05)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("on held-out identities", fontsize=10)
+    axes.set_title("on held-out identities, whole range", fontsize=10)

@@ -54,10 +54,10 @@ class PairImages(Dataset[Batch]):
         self.steps_per_epoch, self.range_E = steps_per_epoch, tuple(range_E)
         self.share = processes.share
 
-    @property
-    def epoch(self) -> range:
-        """Indices of the items of the first epoch."""
-        return range(self.steps_per_epoch)
+    def within(self, s: float) -> range:
+        """Indices of the items of the first epoch whose range is `s`."""
+        first = self.range_E.index(s) * self.steps_per_epoch
+        return range(first, first + self.steps_per_epoch)
 
     def __getitem__(self, item: int) -> Batch:
         epoch, step = divmod(item, self.steps_per_epoch)
@@ -97,13 +97,15 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
     return PairImages(reader, sampler, processes, config.steps_per_epoch or sampler.full_epoch_steps, range_E)
 
 
-def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path) -> PairImages:
-    """Return the validation pairs: the same after each epoch, over the whole range of changes."""
+def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path, range_E: Sequence[float]) -> PairImages:
+    """Return the validation pairs: one set over the whole range of changes, and one per range S of the curriculum
+    (`range_E`), so that a loss on held-out identities has the S of the training loss beside it."""
     reader = ShardReader(shards, "validation", cache)
     people = len({item.track.identity for item in reader.tracks})
     sampler = _sampler(reader, min(config.pairs_per_step, people), derive_seed(config.seed, "validation"))
     steps = min(VALIDATION_STEPS, sampler.full_epoch_steps)
-    return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), steps, [sampler.s_max])
+    ranges = list(dict.fromkeys((sampler.s_max, *range_E)))
+    return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), steps, ranges)
 
 
 def _sampler(reader: ShardReader, pairs_per_step: int, seed: int) -> PairSampler:

@@ -10,7 +10,7 @@ from comface.networks import WITHOUT_BATCHNORM
 from comface.pretrain.config import PretrainConfig
 from comface.store import Store
 
-REVISION = 1
+REVISION = 2
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s"}
 """Fields that do not affect the result; they are not part of the artifact's address."""

@@ -37,7 +37,7 @@ from comface.pretrain.objective import losses_of
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes, joined
 from comface.pretrain.stop import StopRequested, StopRequests, stop_requests
-from comface.pretrain.validation import describe, validate
+from comface.pretrain.validation import describe, validate_epoch
 from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 from comface.store import Store
@@ -75,7 +75,7 @@ def train(
     """Train, and return the network and the final position with its curve. `store`: the location of the checkpoints."""
     # Data: the pairs of every step (each process takes its share), and the same held-out pairs after each epoch.
     pairs = training_pairs(shards, config, cache, processes)
-    held_out = held_out_pairs(shards, config, cache)
+    held_out = held_out_pairs(shards, config, cache, pairs.range_E)
     check_shared_memory(config.loader_workers, processes, config.pairs_per_step, pairs.reader.image_size_px)
 
     # Networks f, g and l, and their optimiser: initialised from the seed, or restored from the last checkpoint.
@@ -104,8 +104,8 @@ def train(
                 if asked:
                     raise _preempted(at, checkpoints)
             if processes.first:
-                found = validate(network, batches(held_out, held_out.epoch, 0), config, processes.device)
-                at.curve.append({"epoch": at.epoch, "s": s, **at.sums.means(), "validation": found})
+                found = validate_epoch(network, held_out, s, config, processes.device)
+                at.curve.append({"epoch": at.epoch, "s": s, **at.sums.means(), **found})
                 logger.info(f"epoch {at.epoch}/{config.epochs}: {describe(at.curve[-1])}")
             at.end_epoch()
             checkpoints.save(at)

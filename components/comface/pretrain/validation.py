@@ -1,4 +1,5 @@
-"""Validation after each epoch on pairs of held-out identities: losses, correlation and error of d, retrieval.
+"""Validation after each epoch on pairs of held-out identities: losses at the S of the epoch, and over the whole range
+of changes the correlation and error of d, and retrieval.
 
 Legend: N pairs of a batch, V pairs of all batches, D feature width.
 """
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from comface.pretrain.augment import Draws, augment
 from comface.pretrain.config import Augmentation, PretrainConfig
-from comface.pretrain.data import Batch
+from comface.pretrain.data import Batch, PairImages
+from comface.pretrain.loaders import batches
 from comface.pretrain.network import ComFace
 from comface.pretrain.objective import losses_of, to_device
 from comface.pretrain.processes import Processes
@@ -23,26 +25,37 @@ UNCHANGED = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, satu
 """No augmentation, as in transfer."""
 
 
-@torch.no_grad()
-def validate(
-    network: ComFace, batches: Iterable[Batch], config: PretrainConfig, device: torch.device
+def validate_epoch(
+    network: ComFace, held_out: PairImages, s: float, config: PretrainConfig, device: torch.device
 ) -> dict[str, Any]:
+    """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: the losses
+    on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and beside the
+    training loss of a late epoch it would look like overfitting."""
+    whole = validate(network, batches(held_out, held_out.within(held_out.range_E[0]), 0), config, device)
+    same = whole if s == held_out.range_E[0] else validate(
+        network, batches(held_out, held_out.within(s), 0), config, device
+    )  # fmt: skip
+    return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra")}}
+
+
+@torch.no_grad()
+def validate(network: ComFace, pairs: Iterable[Batch], config: PretrainConfig, device: torch.device) -> dict[str, Any]:
     """Return `loss_inter` and `loss_intra`, `corr` and `mae` of the estimated change, and `top1`, the share of x whose
     nearest y is their own. A value is None if its loss is not used. Only the first process validates."""
     network.eval()
     alone = Processes(0, 1, device)
     estimated, true, inter_sum, hits, rows = list[Tensor](), list[Tensor](), 0.0, 0, 0
-    for number, batch in enumerate(batches):
-        pairs = len(batch.alpha_x_N)
+    for number, batch in enumerate(pairs):
+        count = len(batch.alpha_x_N)
         draw = torch.Generator().manual_seed(derive_seed(config.seed, "validation views", number))
-        losses = losses_of(network, batch, config, alone, Draws(draw, pairs))
+        losses = losses_of(network, batch, config, alone, Draws(draw, count))
         if losses.d_N is not None:
             change_N = batch.alpha_y_N - batch.alpha_x_N
             estimated.append(losses.d_N.float().cpu())
             true.append(change_N.abs() if config.target == "absolute" else change_N)
         if losses.inter is not None:
-            inter_sum += float(losses.inter) * pairs
-            rows += pairs
+            inter_sum += float(losses.inter) * count
+            rows += count
             hits += _own_found(network.backbone, batch, config, device)
     found = {"loss_inter": inter_sum / rows if rows else None, "top1": hits / rows if rows else None}
     if not estimated:

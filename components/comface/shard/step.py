@@ -2,7 +2,8 @@
 (docs/architecture.md).
 
 In: ShardConfig and all parts; optionally a screening, which can drop tracks and narrow the range of alpha. Out: an
-artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …. There are two passes.
+artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …, and sheet-0.jpg, …, a
+contact sheet per generator in the order of the facts' `generators`. There are two passes.
 The first assigns tracks to shards from the indices alone (plan.py). The second reads the tracks of each shard by
 ranges, checks the crc32 of every image and writes the shard. One shard is in memory at a time. A killed run keeps its
 finished shards.
@@ -30,7 +31,7 @@ from comface.tracks.located import INDEX, Located, check_parts, located_tracks, 
 from comface.tracks.looks import faces_by_lightness, looked_at
 from comface.tracks.tar import TrackTar
 
-REVISION = 1
+REVISION = 2
 """Raised if the same tracks give other bytes."""
 READERS = 8
 """Parallel range reads: a track is one request of about 1.2 MB, and the store's latency dominates its time."""
@@ -70,7 +71,10 @@ def shard(
             if not _adopted(draft, name, located):
                 _write(draft, name, located, tracks, readers)
     facts = facts_of(planned, tracks).record()
-    draft.write("sheet.jpg", sheet_of(tracks, f"{len(everything):,} tracks; columns: alpha"))
+    for number, generator in enumerate(facts["generators"]):
+        own = [each for each in tracks if each.facts_as(TracksFacts).generator == generator]
+        held = sum(each.facts_as(TracksFacts).tracks for each in own)
+        draft.write(f"sheet-{number}.jpg", sheet_of(own, f"{generator}: {held:,} tracks; columns: alpha"))
     if screened is not None:
         facts |= {"alpha_ranges": screened.ranges(), "screened_out_tracks": len(everything) - len(kept)}
     return draft.publish(facts)

@@ -33,13 +33,11 @@ def _chosen(tracks: Sequence[Artifact]) -> Iterator[tuple[Artifact, Located]]:
     held = sorted((each for each in tracks if each.facts_as(TracksFacts).tracks), key=_order)
     kinds = list(dict.fromkeys(_order(each)[:2] for each in held))
     shown = [kinds[place] for place in spread(len(kinds), ROWS)]
-    quota = Counter({kind: -(-ROWS // len(shown)) for kind in shown})
-    left = ROWS
+    quota = Counter(shown[row % len(shown)] for row in range(ROWS) if shown)
     for each in held:
-        wanted = min(quota[_order(each)[:2]], left)
+        wanted = quota[_order(each)[:2]]
         for item in list(located_tracks([each]))[:wanted] if wanted else ():
             quota[_order(each)[:2]] -= 1
-            left -= 1
             yield each, item
 
 
