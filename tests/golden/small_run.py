@@ -95,17 +95,17 @@ def small_run(folder: Path) -> dict[str, Made]:
     for name, each in photos.items():
         keep(f"rehearsal of {name}", each, files(each))
     faces = align_dataset(store, "fgnet", DataSource(layout="fgnet", face_size_px=64), photos["fgnet"])
-    keep("faces with landmarks", faces, arrays(faces, "faces.npy") | {"found": faces.facts["found"]})
+    keep("faces with landmarks", faces, arrays(faces, "faces-00000.npy", "faces.npy") | {"found": faces.facts["found"]})
     if FETCHED:
         source = DataSource(layout="edema", uri=str(DATA / "cases" / "edema" / "base"), face_size_px=64)
         found = align_dataset(store, "edema", source)
-        keep("faces found", found, arrays(found, "faces.npy") | {"missed": found.facts["missed"]})
+        keep("faces found", found, arrays(found, "faces-00000.npy", "faces.npy") | {"missed": found.facts["missed"]})
     settings = TransferConfig(
         backbone="narrow", image_size_px=48, view_share=0.75, pairs_per_subject=4, epochs=2, batch_pairs=8, folds=2
     )
     for method in ("pixels", "scratch", "comface", *(("imagenet",) if FETCHED else ())):
         each = features(store, method, faces, Sources.of(backbone, None, settings))
-        keep(f"features of {method}", each, arrays(each, "features.npy"))
+        keep(f"features of {method}", each, arrays(each, "features-00000.npy", "features.npy"))
     results = []
     for method, mode in (("scratch", "linear"), ("comface", "linear"), ("comface", "finetune")):
         result = transfer(store, settings, Item("age", AGE, method, mode), {"faces": faces, "backbone": backbone})
@@ -196,8 +196,8 @@ def numbers(text: str) -> list[Any]:
     return found
 
 
-def arrays(artifact: Artifact, name: str) -> dict[str, Any]:
-    return {name: told(np.load(io.BytesIO(artifact.read(name))))}
+def arrays(artifact: Artifact, name: str, known: str) -> dict[str, Any]:
+    return {known: told(np.load(io.BytesIO(artifact.read(name))))}
 
 
 def tensors(artifact: Artifact, name: str) -> dict[str, Any]:

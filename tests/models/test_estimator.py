@@ -12,7 +12,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.arrays import array_bytes
 from comface.artifacts.manifest import Artifact, Draft
 from comface.methods import load_method
 from comface.methods.encoder import Sources
@@ -24,6 +24,7 @@ from comface.register.config import RegisterConfig
 from comface.register.step import make_model
 from comface.store import FileStore, Store
 from comface.tasks.config import Task
+from comface.transfer.align import read_faces
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import read_features
 from comface.transfer.finetune import Batches, finetune_all, predict
@@ -103,7 +104,7 @@ def test_the_model_of_a_linear_head_estimates_what_transfer_predicts(world, tmp_
     h_ND = read_features(result.input("features"))
     there_P = Samples(h_ND, pairs.x_P, pairs.y_P, pairs.change_P).predicted(head)
     back_P = Samples(h_ND, pairs.y_P, pairs.x_P, -pairs.change_P).predicted(head)
-    found_P = estimated(registered(world, result, tmp_path), read_array(faces, "faces.npy"), pairs)
+    found_P = estimated(registered(world, result, tmp_path), read_faces(faces)[:], pairs)
     assert found_P.std() > 0.5
     if antisymmetric:
         np.testing.assert_array_equal(there_P, -back_P)
@@ -116,7 +117,7 @@ def test_the_model_of_a_fine_tuned_network_estimates_what_transfer_predicts(
 ) -> None:
     """The trained network is that of the artifact, its matrices in half precision as the artifact keeps them."""
     result, (_, faces, backbone) = transferred(world, "finetune", antisymmetric), world
-    config, pairs, faces_NSS3 = config_of(antisymmetric), pairs_of(faces), read_array(faces, "faces.npy")
+    config, pairs, faces_NSS3 = config_of(antisymmetric), pairs_of(faces), read_faces(faces)[:]
     encoder = load_method("comface", Sources(backbone))
     there, back = (
         Batches(encoder.preprocessing, faces_NSS3, each, "cpu")

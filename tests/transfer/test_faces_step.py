@@ -10,15 +10,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from comface.artifacts.arrays import read_array
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.datasets.config import DataSource
-from comface.datasets.copies import near_copies
+from comface.datasets.copies import lookalike_vectors, near_copies
 from comface.datasets.dataset import DataSet, Photo
 from comface.errors import DataError
 from comface.faces.conditions import conditions
 from comface.store import FileStore
-from comface.transfer.align import align_dataset
+from comface.transfer.align import align_dataset, read_faces
 from comface.transfer.from_plan import AlignPlan, align_faces
 from comface.weights import fetched as models
 
@@ -45,7 +44,7 @@ def fgnet(tmp_path, save_jpeg):
 def test_faces_are_framed_by_the_landmarks_that_the_data_set_ships(tmp_path, fgnet):
     source = DataSource(layout="fgnet", uri=fgnet.as_uri(), face_size_px=64)
     artifact = align_dataset(FileStore(tmp_path / "store"), "fgnet", source)
-    faces = read_array(artifact, "faces.npy")
+    faces = read_faces(artifact)[:]
     assert faces.shape == (2, 64, 64, 3)
     assert faces.dtype == np.uint8
     rows, columns = np.nonzero(faces[0].mean(axis=2) > 160)
@@ -141,7 +140,7 @@ def test_messages_about_a_layout_of_ones_own_number_its_photos_and_videos_and_na
 def test_equal_photos_of_patients_without_a_table_are_numbered():
     photos = [Photo(subject, {"weight": 60.0}, Path(f"{subject}.jpg")) for subject in ("Jane", "John")]
     faces = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8).repeat(2, axis=0)
-    (remark,) = near_copies(photos, faces, hidden=True)
+    (remark,) = near_copies(photos, lookalike_vectors(faces), hidden=True)
     assert remark.endswith("1 (photo 1 and photo 2)")
 
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from drawing import drawn_face
 
-from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.arrays import array_bytes
 from comface.artifacts.manifest import Draft
 from comface.errors import ConfigurationError, DataError
 from comface.networks.backbones import ChangeHead, build_backbone
@@ -20,7 +20,9 @@ from comface.pretrain.config import PretrainConfig
 from comface.store import FileStore
 from comface.tasks.config import Task
 from comface.tasks.predictions import read_predictions
+from comface.transfer.align import read_faces
 from comface.transfer.config import TransferConfig
+from comface.transfer.features import read_features
 from comface.transfer.pairs import draw_pairs
 from comface.transfer.step import Item, transfer
 
@@ -110,7 +112,7 @@ def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself
     result, faces = run(world), world[1]
     head = Head.read(safetensors.numpy.load(result.read("head.safetensors")))
     features = result.input("features", "features")
-    h = read_array(features, "features.npy")
+    h = read_features(features)[:]
     pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
     assert np.corrcoef(head(h[pairs.x_P], h[pairs.y_P]), pairs.change_P)[0, 1] > 0.8
 
@@ -185,7 +187,7 @@ def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_c
     network, _ = build_backbone("narrow")
     network.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in state.items()})
     head = Head.read(safetensors.numpy.load(result.read("head.safetensors")))
-    faces = torch.from_numpy(read_array(many, "faces.npy")).permute(0, 3, 1, 2).float() / 127.5 - 1
+    faces = torch.from_numpy(read_faces(many)[:]).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         h = network.eval()(faces).double().numpy()
     pairs = draw_pairs(many.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")

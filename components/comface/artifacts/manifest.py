@@ -16,7 +16,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,8 +245,11 @@ class Draft:
                 return accepted
         return None
 
-    def publish(self, facts: Mapping[str, Any]) -> Artifact:
-        """Make the artifact visible. If another run has published it first, return that one, whatever its bits."""
+    def publish(self, facts: Mapping[str, Any], working: Collection[str] = ()) -> Artifact:
+        """Make the artifact visible. If another run has published it first, return that one, whatever its bits.
+        `working`: objects that only helped to resume; they are left out and deleted."""
+        for name in working:
+            del self.objects[name]
         manifest = Manifest(
             schema=SCHEMA,
             kind=self.kind,
@@ -265,10 +268,9 @@ class Draft:
         mine = self.store.create(MANIFEST, data)
         artifact = open_artifact(self.uri, self.kind, self.store)
         logger.debug(f"{self.uri} is published{'' if mine else ' by another run'}")
-        if not mine:
-            for name, key in self._keys.items():
-                if name not in artifact.manifest.objects or artifact.key(name) != key:
-                    self.store.delete(key)
+        for name, key in self._keys.items():
+            if name not in artifact.manifest.objects or (not mine and artifact.key(name) != key):
+                self.store.delete(key)
         return artifact
 
     def _lies(self, name: str, entry: StoredObject) -> bool:

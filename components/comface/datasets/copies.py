@@ -5,7 +5,6 @@ In: the photos of a data set. Out: the photos, each content once, and the number
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -66,15 +65,12 @@ def look_alikes(photos: Sequence[Photo]) -> list[str]:
     return [f"photos whose names suggest that they are crops or copies of others: {count:,}"] if count else []
 
 
-def near_copies(
-    photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, among_one: bool = True
-) -> list[str]:
-    """Return remarks about aligned faces that seem to be one picture, compressed or cropped again. They are used,
-    because this is no proof. `among_one`: also compare photos of the same subject; False if these are a series of
-    similar photos."""
+def near_copies(photos: Sequence[Photo], x_ND: NDArray[np.float32], hidden: bool, among_one: bool = True) -> list[str]:
+    """Return remarks about aligned faces that seem to be one picture, compressed or cropped again, by their
+    `lookalike_vectors`. They are used, because this is no proof. `among_one`: also compare photos of the same subject;
+    False if these are a series of similar photos."""
     if len(photos) > MOST_COMPARED:
         return []
-    x_ND = _lookalike_vectors(faces_NSSC)
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(x_ND), 500):
         near = np.argwhere(np.triu(x_ND[start : start + 500] @ x_ND.T > SAME_PICTURE, start + 1))
@@ -90,15 +86,13 @@ def near_copies(
     return sentences
 
 
-def check_pixels(photos: Sequence[Photo], faces_NSSC: NDArray[np.uint8], hidden: bool, place: str) -> None:
-    """Raises DataError if photos with identical pixels have different subjects or labels. Frames of videos are not
-    checked, because consecutive frames can be identical."""
-    first: dict[bytes, Photo] = {}
-    for photo, face_SSC in zip(photos, faces_NSSC, strict=True):
+def check_pixels(photos: Sequence[Photo], digests: Sequence[str], hidden: bool, place: str) -> None:
+    """Raises DataError if photos with identical pixels (equal `digests`) have different subjects or labels. Frames of
+    videos are not checked, because consecutive frames can be identical."""
+    first: dict[str, Photo] = {}
+    for photo, digest in zip(photos, digests, strict=True):
         if photo.frame is None:
-            _check_pair(
-                first.setdefault(hashlib.sha256(face_SSC.tobytes()).digest(), photo), photo, photos, hidden, place
-            )
+            _check_pair(first.setdefault(digest, photo), photo, photos, hidden, place)
 
 
 def _check_pair(before: Photo, photo: Photo, photos: Sequence[Photo], hidden: bool, place: str) -> None:
@@ -115,7 +109,7 @@ def _short(photos: Sequence[Photo], position: int, hidden: bool) -> str:
     return f"line {photo.line}" if photo.line else f"photo {position + 1:,}"
 
 
-def _lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+def lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the centre of each face as 24 x 24 grey levels (N,576), with mean 0 and length 1."""
     import cv2
 

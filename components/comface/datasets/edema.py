@@ -57,7 +57,8 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         else:
             used.add(key)
             of = weighings[key]
-            photos.append(Photo(of.patient, {"weight": of.weight_kg}, picture, None, of.session, of.phase, (), of.line))
+            labels = {"weight": of.weight_kg}
+            photos.append(Photo(of.patient, labels, picture, session=of.session, phase=of.phase, line=of.line))
     photos.sort(key=lambda photo: (photo.subject, photo.session, photo.phase, photo.path))
     lines = sorted(of.line for key, of in weighings.items() if key not in used)
     if weighings and not used:

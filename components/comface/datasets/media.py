@@ -22,10 +22,12 @@ from comface.files import open_regular
 MAX_FRAME_PIXELS = 50_000_000
 
 
-def pictures(photos: Sequence[Photo], hidden: bool = False) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    """Yield every photo with its picture, in the given order. The frames of a video must be consecutive and in order,
-    because a video is decoded once from its start. Raises DataError for a file that cannot be decoded."""
-    position = 0
+def pictures(
+    photos: Sequence[Photo], hidden: bool = False, position: int = 0
+) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
+    """Yield every photo from `position` on with its picture, in the given order. The frames of a video must be
+    consecutive and in order, because a video is decoded once from its start. Raises DataError for a file that cannot be
+    decoded."""
     while position < len(photos):
         first = photos[position]
         if first.frame is None:

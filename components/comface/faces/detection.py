@@ -12,7 +12,7 @@ top left pixel.
 
 from __future__ import annotations
 
-import functools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ DARK = 40.0
 """A photo whose mean level (0 to 255) is below this counts as dark."""
 DOMINANT = 2.0
 """A face with at least this many times the area of the next one is the subject; the others are ignored."""
+_of_thread = threading.local()
 
 
 def finder_files() -> dict[str, str]:
@@ -232,11 +233,14 @@ def _search(image_HW3: Pixels, scale: float) -> list[Face]:
     return found
 
 
-@functools.cache
 def _models() -> tuple[Any, Any]:
-    import dlib
+    """The detector and the landmark model of this thread. The detector keeps state while it searches."""
+    if not hasattr(_of_thread, "models"):
+        import dlib
 
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(model_path(LANDMARKS)))
+        _of_thread.models = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(model_path(LANDMARKS)))
+    found: tuple[Any, Any] = _of_thread.models
+    return found
 
 
 def _check_image(image_HW3: Pixels) -> None:

@@ -47,7 +47,20 @@ def array_in(data: bytes) -> NDArray[Any]:
     """The array in the bytes of a .npy file. Raises ValueError that names the problem."""
     if data[:2] == b"PK":
         raise ValueError("it is an .npz archive, not one array")
-    head = io.BytesIO(data[: LONGEST_HEADER + 16])
+    shape, in_fortran_order, dtype, start = header_in(data[: LONGEST_HEADER + 16])
+    there_bytes, count = len(data) - start, math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize != there_bytes:
+        raise ValueError(
+            f"it claims {count:,} values of {dtype.itemsize} bytes, but {there_bytes:,} bytes follow its header"
+        )
+    flat = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if in_fortran_order else "C").copy()
+
+
+def header_in(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, whether it is in Fortran order, type, position of the first value) from the first bytes of a .npy file.
+    Raises ValueError that names the problem."""
+    head = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(head)
         if version not in READERS:
@@ -57,10 +70,4 @@ def array_in(data: bytes) -> NDArray[Any]:
         raise ValueError("its header is damaged, or it is not a .npy file") from None
     if dtype.hasobject:
         raise ValueError("it contains Python objects")
-    there_bytes, count = len(data) - head.tell(), math.prod(shape)
-    if min(shape, default=0) < 0 or count * dtype.itemsize != there_bytes:
-        raise ValueError(
-            f"it claims {count:,} values of {dtype.itemsize} bytes, but {there_bytes:,} bytes follow its header"
-        )
-    flat = np.frombuffer(data, dtype, count, head.tell()) if count else np.empty(0, dtype)
-    return flat.reshape(shape, order="F" if in_fortran_order else "C").copy()
+    return shape, in_fortran_order, dtype, head.tell()

@@ -7,7 +7,7 @@ Legend: N images, S = H = W side length, C = 3 channels, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,19 +79,28 @@ def best_device() -> str:
 
 
 def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[np.float32]:
-    """Compute the features (N,D) of faces (N,S,S,3) in batches, without gradients. BatchNorm uses its stored
-    statistics. TF32 is disabled on a GPU, because it would change the third digit."""
+    """Compute the features (N,D) of faces (N,S,S,3) in batches."""
+    return encoding(encoder, device)(faces_NSSC)
+
+
+def encoding(encoder: Encoder, device: str = "cpu") -> Callable[[Faces], NDArray[np.float32]]:
+    """Return the function from faces (N,S,S,3) to features (N,D), computed in batches, without gradients. BatchNorm
+    uses its stored statistics. TF32 is disabled on a GPU, because it would change the third digit."""
     import torch
 
     network = encoder.for_inference().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = BATCH if device == "cpu" else GPU_BATCH
-    parts = [np.empty((0, encoder.width), dtype=np.float32)]
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        for start in range(0, len(faces_NSSC), size):
-            x_NCHW = encoder.preprocessing(np.asarray(faces_NSSC[start : start + size]))
-            x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
-            parts.append(network(x_NCHW).float().cpu().numpy())
-    return np.concatenate(parts)
+
+    def features(faces_NSSC: Faces) -> NDArray[np.float32]:
+        parts = [np.empty((0, encoder.width), dtype=np.float32)]
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for start in range(0, len(faces_NSSC), size):
+                x_NCHW = encoder.preprocessing(np.asarray(faces_NSSC[start : start + size]))
+                x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
+                parts.append(network(x_NCHW).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    return features
 
 
 def tried(encoder: Encoder, name: str) -> Encoder:

@@ -1,25 +1,32 @@
 """Computes the features of all faces of a data set with one method, once for all tasks.
 
-In: a `faces` artifact and the weights of a method. Out: an artifact `features` with features.npy, float32 (N,D) (N
-faces, D feature width). If the artifact exists, torch is not imported, so linear evaluation runs without torch.
+In: a `faces` artifact and the weights of a method. Out: an artifact `features` with features-00000.npy …, float32 (n,D)
+(n faces of the chunk, D feature width). One chunk of faces and its features are in memory at a time. An interrupted run
+resumes at the first missing chunk.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.artifacts.arrays import array_bytes, read_array
+from comface.artifacts.arrays import Rows, array_bytes, chunk_name
 from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError
+from comface.files.arrays import array_in
 from comface.methods import REVISION, load_method
 from comface.methods import method as method_called
-from comface.methods.encoder import Sources, best_device, encode
-from comface.runtime.progress import counted
+from comface.methods.encoder import GPU_BATCH, Sources, best_device, encoding
+from comface.runtime.cores import usable_cores
+from comface.runtime.progress import counted, shown
 from comface.store import Store
+from comface.transfer.rows import read_faces
+from comface.transfer.rows import read_features as read_features
 
 logger = logging.getLogger(__name__)
 
@@ -31,28 +38,56 @@ def features(store: Store, method: str, faces: Artifact, sources: Sources) -> Ar
     return draft.published() or _make(draft, method, faces, sources)
 
 
-def read_features(artifact: Artifact) -> NDArray[np.float32]:
-    return read_array(artifact, "features.npy")
-
-
 def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artifact:
-    images_NSSC = read_array(faces, "faces.npy")
+    """Compute and write the features of one chunk of faces after the other, after those of an interrupted run."""
+    import torch
+
+    images = read_faces(faces)
     encoder = load_method(method, sources)
     device = best_device()
+    if device == "cpu":
+        torch.set_num_threads(usable_cores())
+    first = _adopted(draft, images, encoder.width)
     where = "on the GPU" if device == "cuda" else "on the CPU"
-    what = f"{counted(len(images_NSSC), 'face')} of {faces.facts_as(FacesFacts).dataset}"
-    logger.info(f"features of {method}: {what}, {where}")
-    h_ND = encode(encoder, images_NSSC, device)
-    if not np.isfinite(h_ND).all():
-        raise DataError(
-            f"The method '{method}' returns features that are not finite: its weights are damaged; get them again."
-        )
-    draft.write("features.npy", array_bytes(h_ND))
+    what = f"{counted(len(images), 'face')} of {faces.facts_as(FacesFacts).dataset}"
+    logger.info(f"features of {method}: {what}, {where}{f', resuming at chunk {first + 1}' if first else ''}")
+    rows = _encoded(images, first, encoding(encoder, device))
+    rows = shown(rows, f"features of {method}", sum(images.sizes[first:]), "image")
+    for number, size in enumerate(images.sizes[first:], start=first):
+        h_ND = np.stack([*itertools.islice(rows, size)]) if size else np.empty((0, encoder.width), np.float32)
+        if not np.isfinite(h_ND).all():
+            raise DataError(
+                f"The method '{method}' returns features that are not finite: its weights are damaged; get them again."
+            )
+        draft.write(chunk_name("features", number), array_bytes(h_ND))
+    next(rows, None)  # ends the progress
     return draft.publish(
         {
             "method": method,
             "preprocessing": encoder.preprocessing.described(),
-            "photos": len(h_ND),
-            "width": int(h_ND.shape[1]),
+            "photos": len(images),
+            "width": encoder.width,
         }
     )
+
+
+def _adopted(draft: Draft, images: Rows, width: int) -> int:
+    """Adopt the first chunks that an interrupted run wrote; return their number."""
+    for number, size in enumerate(images.sizes):
+
+        def accept(data: bytes, shape: tuple[int, int] = (size, width)) -> bool | None:
+            return array_in(data).shape == shape or None
+
+        if draft.adopt([chunk_name("features", number)], accept) is None:
+            return number
+    return len(images.sizes)
+
+
+def _encoded(
+    images: Rows, first: int, encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the features (D,) of each face from the chunk `first` on."""
+    for number in range(first, len(images.sizes)):
+        faces_NSSC = images.chunk(number)
+        for start in range(0, len(faces_NSSC), GPU_BATCH):
+            yield from encode(faces_NSSC[start : start + GPU_BATCH])

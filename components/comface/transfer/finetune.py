@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from comface.artifacts.arrays import Rows
 from comface.errors import DataError
 from comface.faces.preprocessing import Preprocessing
 from comface.methods.encoder import Encoder
@@ -68,7 +69,7 @@ class Batches:
     def __init__(
         self,
         preprocessing: Preprocessing,
-        faces_NSSC: NDArray[np.uint8],
+        faces_NSSC: NDArray[np.uint8] | Rows,
         pairs: Pairs,
         device: str,
     ) -> None:

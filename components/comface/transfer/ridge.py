@@ -20,6 +20,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from comface.artifacts.arrays import Rows
 from comface.networks.head import Head, rectified
 
 Floats = NDArray[np.float64]
@@ -45,7 +46,7 @@ def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:
 class Samples:
     """Features (N,D) of all photos, and pairs of them for fitting or testing."""
 
-    h_ND: NDArray[np.float32]
+    h_ND: NDArray[np.float32] | Rows
     x_P: NDArray[np.int64]
     y_P: NDArray[np.int64]
     change_P: Floats

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.artifacts.arrays import read_array
+from comface.artifacts.arrays import Rows
 from comface.artifacts.facts import FacesFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.canonical import canonical_json
@@ -39,9 +39,10 @@ from comface.tasks.config import Task
 from comface.tasks.predictions import NAME, metrics_of
 from comface.transfer import ridge
 from comface.transfer.config import TransferConfig
-from comface.transfer.features import features, read_features
+from comface.transfer.features import features
 from comface.transfer.folds import Fold, hold_out, subject_folds
 from comface.transfer.pairs import Pairs, draw_pairs
+from comface.transfer.rows import read_faces, read_features
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ PROTOCOL_FIELDS = ("folds", "validation_fraction", "validation_turns", "pairs_pe
 class Side:
     """The data of one task from one data set: rows of features (or faces) and pairs of them."""
 
-    rows_N: NDArray[Any]
+    rows_N: Rows
     pairs: Pairs
 
     def samples(self, subjects: Sequence[str]) -> ridge.Samples:
@@ -116,7 +117,7 @@ def transfer(
     count, people = len(pairs["faces"].subjects), len(set(pairs["faces"].subjects))
     logger.info(f"{counted(count, 'pair')} of {counted(people, 'subject')}")
     linear = item.mode == "linear"
-    rows = {name: read_features(made[name]) if linear else read_array(sets[name], "faces.npy") for name in sets}
+    rows = {name: read_features(made[name]) if linear else read_faces(sets[name]) for name in sets}
     tested = Side(rows["faces"], pairs["faces"])
     training = Side(rows["train_faces"], pairs["train_faces"]) if "train_faces" in sets else tested
     if linear:
