@@ -16,6 +16,7 @@ import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from comface import __version__
 from comface.artifacts.code_digest import code_digest
 from comface.artifacts.facts import Facts
+from comface.artifacts.made import write_made
 from comface.artifacts.objects import SHA256, differs, own_key
 from comface.artifacts.objects import StoredObject as StoredObject
 from comface.artifacts.objects import file_sha256 as file_sha256
@@ -189,6 +191,7 @@ class Draft:
         self._keys: dict[str, str] = {}
         self._before: list[str] | None = None
         self._published: Artifact | None = None
+        self._started = time.time()
         if (found := self.published() if inputs else None) is not None and self._is_stale(found):
             self._published = None
             self.store = self._place(store, {name: each.sha256 for name, each in inputs.items()})
@@ -245,9 +248,9 @@ class Draft:
                 return accepted
         return None
 
-    def publish(self, facts: Mapping[str, Any], working: Collection[str] = ()) -> Artifact:
+    def publish(self, facts: Mapping[str, Any], working: Collection[str] = (), processes: int = 1) -> Artifact:
         """Make the artifact visible. If another run has published it first, return that one, whatever its bits.
-        `working`: objects that only helped to resume; they are left out and deleted."""
+        `working`: objects that only helped to resume; they are left out and deleted. `processes`: how many made it."""
         for name in working:
             del self.objects[name]
         manifest = Manifest(
@@ -265,6 +268,7 @@ class Draft:
             raise ConfigurationError(
                 f"The manifest of {self.uri} would have {len(data) / 1e6:,.0f} MB, too many; use fewer, larger objects."
             )
+        write_made(self.store, self._started, processes)
         mine = self.store.create(MANIFEST, data)
         artifact = open_artifact(self.uri, self.kind, self.store)
         logger.debug(f"{self.uri} is published{'' if mine else ' by another run'}")

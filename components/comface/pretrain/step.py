@@ -62,7 +62,7 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
         return done
     with joined() as processes, stop_requests() as stop, loader_failures():
         network, at = train(config, shards, draft.store, cache, processes, stop)
-        published = _publish(draft, config, network, at) if processes.first else None
+        published = _publish(draft, config, network, at, processes.count) if processes.first else None
         processes.wait()
     artifact = published or draft.published()
     assert artifact is not None, "rank 0 publishes before the others leave the barrier"
@@ -206,7 +206,7 @@ def _check_finite(at: Position, gauges: Gauges) -> None:
         )
 
 
-def _publish(draft: Draft, config: PretrainConfig, network: ComFace, at: Position) -> Artifact:
+def _publish(draft: Draft, config: PretrainConfig, network: ComFace, at: Position, processes: int) -> Artifact:
     kept = {
         key: tensor.contiguous().cpu()
         for key, tensor in network.state_dict().items()
@@ -217,6 +217,6 @@ def _publish(draft: Draft, config: PretrainConfig, network: ComFace, at: Positio
     draft.write("curve.png", draw_curve(at.curve))
     steps = at.steps_per_epoch * config.epochs
     facts = {"steps": steps, "pairs": steps * config.pairs_per_step, "validation": at.curve[-1]["validation"]}
-    artifact = draft.publish(facts)
+    artifact = draft.publish(facts, processes=processes)
     draft.store.delete(CHECKPOINT)
     return artifact
