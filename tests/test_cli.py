@@ -105,7 +105,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
         (["features", "--method", "resnet", "--output", "o.npy", "a.jpg"], "There is no method 'resnet'; choose from"),
         (["synthesize", "--part", "99"], "There is no part 99"),
         (["screen", "--set", "screening.method=comface"], "the method 'comface' needs screening.backbone"),
-        (["screen", "--set", "screening.method=farl"], "the method 'farl' is not built yet"),
+        (["screen", "--set", "screening.method=fable"], "there is no method 'fable'"),
         (["align", "cifar"], "No task of this configuration uses the data set 'cifar'"),
         (
             ["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"],

@@ -8,6 +8,7 @@ import pytest
 
 from comface.config.reading import parse
 from comface.errors import ConfigurationError
+from comface.methods import METHODS
 from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig, Threshold
@@ -149,15 +150,15 @@ def test_each_mistake_has_its_sentence(model, values, expected: str) -> None:
 
 def test_several_mistakes_are_all_said() -> None:
     with pytest.raises(ConfigurationError) as error:
-        resolve("paper", ["pretrain.epochs=0", "pretrain.temperature=-1", "seed", "transfer.methods=[scratch, farl]"])
+        resolve("paper", ["pretrain.epochs=0", "pretrain.temperature=-1", "seed", "transfer.methods=[scratch, fable]"])
     assert [str(problem) for problem in error.value.problems] == [
         "The override 'seed' is not of the form field=value; write field=value.",
         "The configuration's 'pretrain.temperature' is wrong: input should be greater than or equal to 0.001; see "
         "docs/configuration.md.",
         "The configuration's 'pretrain.epochs' is wrong: input should be greater than or equal to 1; see "
         "docs/configuration.md.",
-        "The configuration's 'transfer.methods.1' is wrong: the method 'farl' is not built yet; choose from scratch, "
-        "pixels, imagenet, comface; see docs/configuration.md.",
+        "The configuration's 'transfer.methods.1' is wrong: there is no method 'fable'; choose from "
+        f"{', '.join(METHODS)}, or name your own (timm:NAME, module:function); see docs/configuration.md.",
     ]
     assert str(error.value).startswith("There are 4 problems:\n  1. The override 'seed'")
 

@@ -22,7 +22,6 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.generators.registry import GENERATORS, Generator, load_generator
 from comface.methods import METHODS
-from comface.methods.registry import NOT_BUILT
 from comface.plan.configuration import resolve
 from comface.plan.consistency import composition_problems
 from comface.plan.datasets import check_dataset
@@ -37,7 +36,7 @@ from comface.tracks.located import located_tracks
 
 PACKAGE = Path(__file__).resolve().parents[1] / "components" / "comface"
 ROOMS = {
-    "methods": {*METHODS, *NOT_BUILT},
+    "methods": set(METHODS),
     "generators": set(GENERATORS),
     "datasets": {*LAYOUTS, *REHEARSALS},
     "tasks": set(KNOWN),

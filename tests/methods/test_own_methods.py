@@ -260,7 +260,9 @@ def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_i
     location = tmp_path / "weights"
     config = configured(f"transfer.methods=[comface, '{TIMM}']", f"weights={location}", "register.must_beat=null")
     absent = absent_methods(config, set())
-    assert absent == {TIMM: f"{location.as_uri()} does not contain timm/test_resnet.safetensors; put its weights there"}
+    assert absent == {
+        TIMM: f"{location.as_uri()} does not contain 'timm/test_resnet.safetensors'; put its weights there"
+    }
     left, notes = without_missing(config, set(), absent)
     assert left.transfer.methods == ("comface",)
     assert notes == [f"The method {TIMM} is left out: {absent[TIMM]}."]

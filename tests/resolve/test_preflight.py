@@ -15,7 +15,6 @@ from weights_location import ATTRIBUTES, fill
 from comface.cli import main
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
 from comface.methods import METHODS
-from comface.methods.registry import NOT_BUILT
 from comface.plan.checks import check_configuration
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.datasets import check_dataset
@@ -156,11 +155,6 @@ def test_the_methods_that_can_be_named_are_those_that_are_built() -> None:
     assert set(TransferConfig().methods) <= set(METHODS)
     for name in METHODS:
         assert laptop(f"transfer.methods=[comface, {name}]" if name != "comface" else "transfer.methods=[comface]")
-    for name in NOT_BUILT:
-        with pytest.raises(
-            ConfigurationError, match=f"'{name}' is not built yet; choose from scratch, pixels, imagenet"
-        ):
-            laptop(f"transfer.methods=[comface, {name}]")
 
 
 def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_to_beat() -> None:

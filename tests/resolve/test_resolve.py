@@ -208,10 +208,8 @@ def test_a_run_whose_data_depend_on_screening_is_refused_without_its_instruments
 
 
 def test_screening_by_a_backbone_that_is_not_at_hand_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"'screening.method' is wrong: the method 'farl' is not built yet; cho"
-    ):
-        laptop("screening.action=report", "screening.method=farl")
+    with pytest.raises(ConfigurationError, match=r"'screening.method' is wrong: there is no method 'fable'; cho"):
+        laptop("screening.action=report", "screening.method=fable")
     absent = f"screening.backbone={(tmp_path / 'none').as_uri()}"
     with pytest.raises(DataError, match="There is no finished artifact"):
         check_screening(laptop("screening.action=report", "screening.method=comface", absent))

@@ -71,7 +71,7 @@ def test_other_directions_are_other_plans(location: FileStore, own: FileStore) -
 
 def test_a_composition_of_embedded_generators_does_not_look_at_the_location() -> None:
     share = "synthesize.composition=[{generator: procedural, identities: 9, attributes: [weight]}]"
-    config = paper("s3://nowhere-at-all/weights", share)
+    config = paper("s3://nowhere-at-all/weights", share, "transfer.methods=[comface, scratch]")
     assert find_generators(config) == {}
     assert make_plans(config, "run-1").synthesize.supplies == {}
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -7,14 +9,18 @@ import torch
 
 from comface.errors import ConfigurationError, DataError
 from comface.methods import METHODS, load_method
-from comface.methods.encoder import Sources, encode
-from comface.methods.imagenet import lite0_to_timm, load_imagenet
+from comface.methods.encoder import Encoder, Sources, encode
+from comface.methods.imagenet import METHOD
 from comface.networks.backbones import build_backbone
 from comface.weights import fetched as models
 
 
 def faces(count: int = 3, side: int = 64, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def load_imagenet(path: Path) -> Encoder:
+    return load_method("imagenet", Sources(weights=path))
 
 
 def package_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -54,7 +60,8 @@ def test_efficientnet_is_recognised_by_content_under_either_naming_and_gives_the
     features = [encode(load_imagenet(path), faces()) for path in (ours, theirs)]
     assert features[0].shape == (3, 1280)
     assert np.array_equal(*features)
-    back = lite0_to_timm(package_names(lite0_state))
+    layout = METHOD.layouts[0]
+    back = {layout.renamed(key): value for key, value in package_names(lite0_state).items()}
     assert all(torch.equal(back[key], value) for key, value in lite0_state.items())
 
 
@@ -84,11 +91,13 @@ def test_weights_of_no_known_layout_are_refused_with_what_was_expected(tmp_path)
     other, damaged = tmp_path / "other.safetensors", tmp_path / "damaged.pth"
     safetensors.torch.save_file({"x": torch.zeros(2)}, other)
     damaged.write_bytes(b"not a torch file")
-    with pytest.raises(DataError, match=r"contains neither EfficientNet-Lite0 .* nor torchvision's ResNet-50"):
+    with pytest.raises(
+        DataError, match=r"contains no weights of 'imagenet': its tensors are x …, but the layout must be .*"
+    ):
         load_imagenet(other)
     with pytest.raises(DataError, match=r"damaged\.pth' was refused: it is neither a pickle"):
         load_imagenet(damaged)
-    with pytest.raises(ConfigurationError, match=r"none\.pth' does not exist"):
+    with pytest.raises(DataError, match=r"none\.pth' does not exist"):
         load_imagenet(tmp_path / "none.pth")
 
 
@@ -145,6 +154,6 @@ def test_pixels_are_the_area_means_of_twelve_by_twelve_squares():
 
 def test_a_method_that_is_not_built_in_and_comface_without_a_backbone_are_refused():
     with pytest.raises(ConfigurationError, match=f"choose from {', '.join(METHODS)}"):
-        load_method("farl", Sources())
+        load_method("fable", Sources())
     with pytest.raises(ConfigurationError, match="needs a pre-trained backbone"):
         load_method("comface", Sources())

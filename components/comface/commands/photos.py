@@ -62,13 +62,11 @@ def features(
 
     Each method applies its own preprocessing.
     """
-    import numpy as np
-
     from comface.artifacts.arrays import array_bytes
     from comface.faces.photos import read_photo
     from comface.methods import load_method
     from comface.methods import method as method_called
-    from comface.methods.encoder import Sources, encode
+    from comface.methods.encoder import Sources, encode_images
     from comface.models.registry import resolve_backbone, resolve_model
     from comface.store import open_store
 
@@ -85,5 +83,5 @@ def features(
         store = open_store(config.store)
         artifact = resolve_backbone(store, backbone or resolve_model(store, None)[0])
     encoder = load_method(method, Sources.of(artifact, weights, config.transfer))
-    rows = [encode(encoder, read_photo(path)[None]) for path in images]
-    write_file(output, array_bytes(np.concatenate(rows)), private=True)
+    features_ND = encode_images(encoder, (read_photo(path) for path in images))
+    write_file(output, array_bytes(features_ND), private=True)

@@ -1,13 +1,15 @@
-"""Preprocessing of aligned faces for a network: the view, its size, and the scaling of its colours.
+"""Preprocessing for a network: the view of an aligned face and its size, or the crop of an image; then the colours.
 
-In: uint8 RGB faces (N,S,S,3), framed as in comface.faces.framing. Out: float32 (N,3,H,W). Features, fine-tuning and
-registered models use this class; artifacts record its values.
+In: uint8 RGB faces (N,S,S,3), framed as in comface.faces.framing, or images of any size. Out: float32 (N,3,H,W).
+Features, fine-tuning and registered models use `Preprocessing`; artifacts record its values. `Crop` is for images that
+are taken as they are (`comface features`): the crop of the method's official code.
 
 Legend: N faces, S side length of an aligned face, H = W = `size_px`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -25,21 +27,60 @@ TO_UNIT_RANGE = (0.5, 0.5, 0.5)
 """Mean and std that map [0, 1] to [-1, 1], the input range of pre-training."""
 
 
+@dataclass(frozen=True)
+class Crop:
+    """Resizes the short side of an image to `short_px` with Pillow's antialiasing, and cuts out the centre, as
+    torchvision's Resize and CenterCrop do. An image that has the network's size already is taken as it is."""
+
+    short_px: int
+    size_px: int
+    bicubic: bool = False
+    """Bicubic instead of bilinear interpolation."""
+    rounded_up: bool = False
+    """Round the long side up, and the margins of the centre down, as the official code of VGGFace2 does."""
+
+    def __call__(self, image_HW3: NDArray[np.uint8], network_px: int) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        height, width = image_HW3.shape[:2]
+        if height == width == network_px:
+            return image_HW3
+        short = min(height, width)
+        if self.rounded_up:
+            ratio = float(self.short_px) / short
+            height_px, width_px = (int(np.ceil(side * ratio)) for side in (height, width))
+        else:
+            height_px, width_px = (self.short_px * side // short for side in (height, width))
+        how = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
+        resized_HW3 = np.asarray(Image.fromarray(image_HW3).resize((width_px, height_px), how))
+        top, left = (self._margin(side) for side in (height_px, width_px))
+        return resized_HW3[top : top + self.size_px, left : left + self.size_px]
+
+    def _margin(self, side_px: int) -> int:
+        spare_px = side_px - self.size_px
+        return spare_px // 2 if self.rounded_up else round(spare_px / 2)
+
+
 class Preprocessing(BaseModel):
     """(x / 255 - mean) / std per channel of the view, resized to `size_px`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     view_share: float = Field(default=1.0, gt=0.3, le=1, description="share of the aligned frame that is shown")
     size_px: int = Field(ge=8, le=1024, description="side length of the input")
-    channels: Literal["RGB"] = "RGB"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Order of the network's input, of `mean` and of `std`."""
     mean: tuple[Channel, Channel, Channel] = TO_UNIT_RANGE
     std: tuple[Spread, Spread, Spread] = TO_UNIT_RANGE
 
     def __call__(self, faces_NSSC: NDArray[np.uint8]) -> torch.Tensor:
+        return self.colours(shown(faces_NSSC, self.view_share, self.size_px))
+
+    def colours(self, views_NHWC: NDArray[np.uint8]) -> torch.Tensor:
+        """The scaled colours of RGB images that have their final size."""
         import torch
 
-        views_NHWC = np.ascontiguousarray(shown(faces_NSSC, self.view_share, self.size_px))
-        x_NHWC = torch.from_numpy(views_NHWC).float() / 255
+        ordered_NHWC = views_NHWC if self.channels == "RGB" else views_NHWC[..., ::-1]
+        x_NHWC = torch.from_numpy(np.ascontiguousarray(ordered_NHWC)).float() / 255
         return ((x_NHWC - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
 
     def described(self) -> dict[str, Any]:

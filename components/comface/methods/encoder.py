@@ -7,7 +7,7 @@ Legend: N images, S = H = W side length, C = 3 channels, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError, DataError
-from comface.faces.preprocessing import Preprocessing
+from comface.faces.preprocessing import Crop, Preprocessing
+from comface.methods.layouts import Origin
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from comface.artifacts.manifest import Artifact
@@ -64,6 +66,17 @@ class Encoder:
     """Whether each BatchNorm follows the convolution registered right before it, so that it can be folded into it
     (networks.backbones.folded)."""
 
+    crop: Crop | None = None
+    """The crop of images that are taken as they are; None: they are framed like faces."""
+    origin: Origin | None = None
+    """What was read from a weight file."""
+
+    def input_of(self, image_HW3: NDArray[np.uint8]) -> torch.Tensor:
+        """The network's input (1,3,H,W) from an image that is taken as it is: no face is looked for."""
+        if self.crop is None:
+            return self.preprocessing(image_HW3[None])
+        return self.preprocessing.colours(self.crop(image_HW3, self.preprocessing.size_px)[None])
+
     def for_inference(self) -> nn.Module:
         """Return the network in evaluation mode, with BatchNorm folded if `folds`."""
         from comface.networks.backbones import folded
@@ -83,19 +96,34 @@ def encode(encoder: Encoder, faces_NSSC: Faces, device: str = "cpu") -> NDArray[
     return encoding(encoder, device)(faces_NSSC)
 
 
-def encoding(encoder: Encoder, device: str = "cpu") -> Callable[[Faces], NDArray[np.float32]]:
-    """Return the function from faces (N,S,S,3) to features (N,D), computed in batches, without gradients. BatchNorm
-    uses its stored statistics. TF32 is disabled on a GPU, because it would change the third digit."""
-    import torch
+def encode_images(encoder: Encoder, images: Iterable[Faces], device: str = "cpu") -> NDArray[np.float32]:
+    """Compute the features (N,D) of images (H,W,3) of any size, taken as they are (Encoder.input_of)."""
+    return _forward(encoder, device)(map(encoder.input_of, images))
 
-    network = encoder.for_inference().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+def encoding(encoder: Encoder, device: str = "cpu") -> Callable[[Faces], NDArray[np.float32]]:
+    """Return the function from faces (N,S,S,3) to features (N,D), computed in batches."""
+    forward = _forward(encoder, device)
     size = BATCH if device == "cpu" else GPU_BATCH
 
     def features(faces_NSSC: Faces) -> NDArray[np.float32]:
+        starts = range(0, len(faces_NSSC), size)
+        return forward(encoder.preprocessing(np.asarray(faces_NSSC[start : start + size])) for start in starts)
+
+    return features
+
+
+def _forward(encoder: Encoder, device: str) -> Callable[[Iterable[torch.Tensor]], NDArray[np.float32]]:
+    """Return the function from inputs (N,C,H,W) to all their features (N,D), without gradients. BatchNorm uses its
+    stored statistics. TF32 is disabled on a GPU, because it would change the third digit."""
+    import torch
+
+    network = encoder.for_inference().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(batches: Iterable[torch.Tensor]) -> NDArray[np.float32]:
         parts = [np.empty((0, encoder.width), dtype=np.float32)]
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for start in range(0, len(faces_NSSC), size):
-                x_NCHW = encoder.preprocessing(np.asarray(faces_NSSC[start : start + size]))
+            for x_NCHW in batches:
                 x_NCHW = x_NCHW.to(device, memory_format=torch.channels_last)
                 parts.append(network(x_NCHW).float().cpu().numpy())
         return np.concatenate(parts)

@@ -15,6 +15,7 @@ from comface.artifacts.manifest import file_sha256
 from comface.errors import ConfigurationError
 from comface.files import open_regular
 from comface.methods.encoder import Encoder, Sources
+from comface.methods.layouts import Layout
 
 if TYPE_CHECKING:
     from comface.artifacts.manifest import Artifact
@@ -43,8 +44,11 @@ class Method:
     """Whether it needs the backbone from pre-training."""
     fetched: str = ""
     """Name of the weight file that `comface fetch` downloads; the default weights."""
-    file: str = ""
-    """Name of the weight file that the user must put into the weights location."""
+    files: tuple[str, ...] = ()
+    """Published names of the weight file in the weights location, preferred first. The first that is there is used; its
+    layout is recognised from its content. Without one, `fetched` is used."""
+    layouts: tuple[Layout, ...] = ()
+    """The layouts of these files (layouts.py, published.py)."""
     trainable: bool = True
     """Whether it can be fine-tuned."""
     challenger: bool = False
@@ -58,7 +62,12 @@ class Method:
 
     @property
     def takes_weights(self) -> bool:
-        return bool(self.fetched or self.file)
+        return bool(self.fetched or self.files)
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether it cannot run without a file from the weights location."""
+        return bool(self.files) and not self.fetched
 
     def weights(self, sources: Sources) -> Path:
         """Return the path of the weight file. Raises ConfigurationError if no file is given, DataError if it does not
@@ -69,11 +78,15 @@ class Method:
             return model_path(self.fetched)
         if sources.weights is None:
             raise ConfigurationError(
-                f"The method '{self.name}' needs its weights; save them in the weights location as '{self.file}', or "
-                "give the file with --weights."
+                f"The method '{self.name}' needs its weights; save them in the weights location as "
+                f"{self.file_names()}, or give the file with --weights."
             )
         open_regular(sources.weights, f"The weight file of '{self.name}'").close()
         return sources.weights
+
+    def file_names(self) -> str:
+        """The names in `files`, quoted, for messages."""
+        return " or ".join(f"'{name}'" for name in self.files)
 
     def inputs(self, sources: Sources) -> tuple[dict[str, Any], dict[str, Artifact]]:
         """Return the values and the input artifacts that its features depend on, and nothing else, so that runs can

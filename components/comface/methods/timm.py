@@ -35,7 +35,7 @@ def method(reference: str) -> Method:
         f"{name} (timm)",
         functools.partial(_load, name),
         check=functools.partial(_check, name),
-        file=f"timm/{name}.safetensors",
+        files=(f"timm/{name}.safetensors",),
     )
 
 

@@ -6,9 +6,11 @@ DataError for the first object that differs from its manifest, and at the end if
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from comface.artifacts.code_digest import code_digest
 from comface.artifacts.manifest import Artifact, file_sha256, open_artifact
@@ -93,7 +95,7 @@ def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
     for record in (config, instruments):
         if record.get("weights_sha256"):
             method = record["method"]
-            yield f"The weight file of '{method}'", record["weights_sha256"], _method_file(method, weights)
+            yield f"The weight file of '{method}'", record["weights_sha256"], _method_file(record, weights)
     rows = [(row["file"], row["sha256"]) for row in config.get("provenance", ())]
     files = [*config.get("files_sha256", {}).items(), *instruments.get("scorers_sha256", {}).items()]
     for name, sha256 in [*files, *rows]:
@@ -113,14 +115,21 @@ def _generator_file(generator: str, weights: str) -> str:
     return _located(weights, lambda location: find_weights(location, location.keys(), generator))
 
 
-def _method_file(name: str, weights: str) -> str:
+def _method_file(record: Mapping[str, Any], weights: str) -> str:
+    """The method's file with the recorded sha256, else any of its files; a method may have several."""
     try:
-        entry = method(name)
+        entry = method(record["method"])
     except ComfaceError:  # of another version
         return ""
-    if entry.fetched:
-        return _packaged(entry.fetched)
-    return _located(weights, lambda location: find_file(location, location.keys(), entry.file, name))
+    names = [functools.partial(_named, name=name, method=entry.name) for name in entry.files]
+    places = [_packaged(entry.fetched)] if entry.fetched else []
+    places += [_located(weights, find) for find in names]
+    there = [place for place in places if place and Path(place).is_file()]
+    return next((place for place in there if file_sha256(Path(place)) == record["weights_sha256"]), (there or [""])[0])
+
+
+def _named(location: Store, name: str, method: str) -> str | None:
+    return find_file(location, location.keys(), name, method)
 
 
 def _located(weights: str, find: Callable[[Store], str | None]) -> str:

@@ -36,10 +36,10 @@ def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
     absent: dict[str, str] = {}
     located = method_keys(config)
     for entry in map(method, config.transfer.methods):
-        if entry.fetched in missing:
+        if entry.fetched in missing and located.get(entry.name) is None:
             absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
-        elif entry.file and located[entry.name] is None:
-            absent[entry.name] = f"{config.weights} does not contain {entry.file}; put its weights there"
+        elif entry.needs_file and located[entry.name] is None:
+            absent[entry.name] = f"{config.weights} does not contain {entry.file_names()}; put its weights there"
         elif "linear" not in config.transfer.modes and not entry.trainable:
             absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
     return absent

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from comface.directions.published import weight_files
 from comface.errors import ComfaceError, ConfigurationError, raise_any
 from comface.methods import method
+from comface.methods.method import Method
 from comface.plan.configuration import RunConfig
 from comface.runtime.folders import cache_folder
 from comface.screening.config import ScreeningConfig
@@ -28,27 +29,40 @@ from comface.tracks.supplies import (
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
-    """Method -> key of its weight file in the weights location, if it reads one; None if the file is missing."""
-    entries = [entry for entry in map(method, config.transfer.methods) if entry.file]
+    """Method -> key of its weight file in the weights location, if it reads one; None if the file is missing, or if no
+    such location is configured on this machine: then its methods are absent, or use their packaged weights."""
+    entries = [entry for entry in map(method, config.transfer.methods) if entry.files]
     if not entries:
         return {}
-    location, keys = _location(config, [entry.name for entry in entries])
-    return {entry.name: find_file(location, keys, entry.file, entry.name) for entry in entries}
+    try:
+        location, keys = _location(config, [entry.name for entry in entries])
+    except ConfigurationError:
+        return dict.fromkeys((entry.name for entry in entries), None)
+    return {entry.name: first_file(location, keys, entry) for entry in entries}
+
+
+def first_file(location: Store, keys: Sequence[str], entry: Method) -> str | None:
+    """The key of the first of the method's files that is in the weights location."""
+    found = (find_file(location, keys, name, entry.name) for name in entry.files)
+    return next((key for key in found if key is not None), None)
 
 
 def method_files(config: RunConfig) -> dict[str, Sealed]:
     """The weight files of these methods for the plans of their transfers, each with its current sha256. Raises
     ConfigurationError if one is missing."""
-    found = {}
+    found: dict[str, Sealed] = {}
     keys_of = method_keys(config)
-    location, keys = _location(config, list(keys_of)) if keys_of else (None, [])
-    for name, key in keys_of.items():
-        if key is None or location is None:
-            raise ConfigurationError(
-                f"{config.weights} does not contain {method(name).file}, the weights of the method '{name}'; put the "
-                "file there, or remove the method."
-            )
-        found[name] = seal(location, keys, key, cache_folder())
+    lacking = [method(name) for name, key in keys_of.items() if key is None and method(name).needs_file]
+    if lacking:
+        raise ConfigurationError(
+            f"{config.weights} does not contain {lacking[0].file_names()}, the weights of the method "
+            f"'{lacking[0].name}'; put the file there, or remove the method."
+        )
+    chosen = {name: key for name, key in keys_of.items() if key is not None}
+    if chosen:
+        location, keys = _location(config, list(chosen))
+        for name, key in chosen.items():
+            found[name] = seal(location, keys, key, cache_folder())
     return found
 
 

@@ -52,6 +52,6 @@ class ScreeningConfig(Section):
         instrument = method(self.method)
         if instrument.reads_backbone != bool(self.backbone):
             raise ValueError("the method 'comface' needs screening.backbone, and no other uses it")
-        if instrument.file:
+        if instrument.needs_file:
             raise ValueError(f"screening cannot read the weights of '{self.method}'; choose another method")
         return self

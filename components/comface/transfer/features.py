@@ -68,6 +68,7 @@ def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artif
             "photos": len(images),
             "width": encoder.width,
         }
+        | (encoder.origin.described() if encoder.origin else {})
     )
 
 

@@ -25,6 +25,7 @@ from typing import Any
 MOST_OPCODES = 2_000_000
 """The largest public file has a tenth of this; each opcode costs at most about 200 bytes of memory."""
 HIGHEST_PROTOCOL = 5
+LONGEST_NAME = 256
 OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Python 2 names of modules, used up to protocol 2."""
 
@@ -189,6 +190,11 @@ class Machine:
     def binfloat(self) -> None:
         self.stack.append(struct.unpack(">d", self._take(8))[0])
 
+    def python2_string(self, layout: str) -> None:
+        """A `str` of Python 2: a name, or the bytes of an array. Long ones are left as a view of the file."""
+        data = self._take(self._number(layout))
+        self.stack.append(str(data, "latin-1") if len(data) < LONGEST_NAME else data)
+
     def append(self) -> None:
         self._extend([self._pop()])
 
@@ -321,6 +327,8 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     0x8C: _push(lambda m: m._text(m._number("<B"))),
     0x58: _push(lambda m: m._text(m._number("<I"))),
     0x8D: _push(lambda m: m._text(m._number("<Q"))),
+    0x55: lambda m: m.python2_string("<B"),
+    0x54: lambda m: m.python2_string("<i"),
     0x43: _push(lambda m: m._take(m._number("<B"))),
     0x42: _push(lambda m: m._take(m._number("<I"))),
     0x8E: _push(lambda m: m._take(m._number("<Q"))),

@@ -79,8 +79,13 @@ class Generator:
     facts: dict[str, Any]
 
 
+def read_plain(data: memoryview) -> Any:
+    """The value of a pickle of arrays by name, for example of a network converted from Caffe."""
+    return Machine(data, or_inert(NEEDED)).read()
+
+
 def read_pickle(data: memoryview) -> Generator:
-    value = Machine(data, or_inert(NEEDED)).read()
+    value = read_plain(data)
     if isinstance(value, dict) and (generator := _as_module(value.get("G_ema"))) is not None:
         return _from_modules(generator, len(data))
     if isinstance(value, tuple | list) and len(value) == 3 and isinstance(value[2], NetworkRecord):

@@ -7,6 +7,7 @@ weights, at any place in a training's file. Every command that reads weights use
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from comface.errors import ConfigurationError, DataError
 from comface.files import open_regular, read_bounded
-from comface.weights import safetensors_files, torch_files
+from comface.weights import pickles, safetensors_files, torch_files
 from comface.weights import stylegan_names as naming
 from comface.weights.pickle_machine import Refused
 from comface.weights.tensors import ArrayRecord, TensorRecord, bounded
@@ -76,6 +77,54 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in read_table(path).items()}
 
 
+def read_records(path: Path) -> Records:
+    """All tensors of a checkpoint of any known type, at any depth, by dotted name (`state_dict.module.conv1.weight`).
+    Nothing is copied; `Records.arrays` reads the selected tensors. Raises ConfigurationError or DataError."""
+    try:
+        content = content_of(path)
+        return Records(_flat(_value(memoryview(content))), len(content))
+    except Refused as refused:
+        raise DataError(f"{WHAT} '{path}' was refused: {refused}; get the published file again.") from None
+
+
+@dataclass(frozen=True)
+class Records:
+    """Tensors of a file by dotted name, not yet read."""
+
+    by_name: Table
+    size_bytes: int
+
+    def arrays(self, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """The tensors `names` (name in the result -> name in the file). Raises Refused."""
+        chosen = {new: self.by_name[name] for new, name in names.items()}
+        bounded(chosen.values(), self.size_bytes)
+        return {new: numbers(names[new], record.array()) for new, record in chosen.items()}
+
+
+def _flat(value: Any) -> Table:
+    """Tensors by dotted name. Raises Refused if two have the same."""
+    found: Table = {}
+    for path, _, table in _tables(value):
+        for key, record in table.items():
+            name = ".".join((*path, key)) if isinstance(key, str) else ""
+            if name and isinstance(record, Record):
+                if name in found:
+                    raise Refused(f"it has the tensor {ascii(name)[:80]} twice")
+                found[name] = record
+    return found
+
+
+def _value(view: memoryview) -> Any:
+    """The value of a safetensors file, a torch file or a plain pickle; tensors are records. Raises Refused."""
+    if safetensors_files.is_safetensors(view[:16]):
+        return safetensors_files.read_safetensors(view)[0]
+    if is_torch(view):
+        return torch_value(view)
+    if bytes(view[:1]) != b"\x80":
+        raise Refused(NEITHER)
+    return pickles.read_plain(view)
+
+
 def tensors_in(content: bytes, where: str) -> dict[str, np.ndarray]:
     """As `read_table`, for the bytes of a store's object. Raises DataError that begins with `where`."""
     try:
@@ -86,13 +135,7 @@ def tensors_in(content: bytes, where: str) -> dict[str, np.ndarray]:
 
 def table_in(content: bytes, entry: str = "") -> dict[str, np.ndarray]:
     """As `read_table`, for bytes; `entry` selects an entry of the file. Raises Refused."""
-    view = memoryview(content)
-    if safetensors_files.is_safetensors(content[:16]):
-        value: Any = safetensors_files.read_safetensors(view)[0]
-    elif is_torch(view):
-        value = torch_value(view)
-    else:
-        raise Refused("it is neither a torch file nor safetensors")
+    value = _value(memoryview(content))
     if entry:
         value = value.get(entry) if isinstance(value, Mapping) else None
     while isinstance(value, Mapping) and (inner := next((value[w] for w in WRAPPERS if w in value), None)) is not None:

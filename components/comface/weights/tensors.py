@@ -98,6 +98,7 @@ class ArrayRecord(Buildable):
         if not isinstance(state, tuple) or len(state) != 5 or self.values is not None:
             raise Refused("an array in it is malformed")
         _, shape, dtype, fortran, data = state
+        data = _encoded((data,)) if isinstance(data, str) else data  # a short str of Python 2
         if not isinstance(dtype, DtypeRecord) or not isinstance(data, memoryview | bytes):
             raise Refused("an array in it is malformed or contains objects")
         if math.prod(_sizes(shape)) * dtype.numpy.itemsize != len(data):
@@ -210,6 +211,7 @@ def _scalar(arguments: tuple[Any, ...]) -> Any:
     if len(arguments) != 2 or not isinstance(arguments[0], DtypeRecord):
         raise Refused("a number in it is malformed")
     dtype, data = arguments[0].numpy, arguments[1]
+    data = _encoded((data,)) if isinstance(data, str) else data  # a str of Python 2
     if not isinstance(data, memoryview | bytes) or len(data) != dtype.itemsize:
         raise Refused("a number in it is malformed")
     return np.frombuffer(data, dtype)[0].item() if dtype.kind in "fiub" else Inert("numpy.generic")

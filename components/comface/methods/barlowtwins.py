@@ -1,0 +1,20 @@
+"""The method 'barlowtwins': Barlow Twins (Zbontar et al., 2021), trained on ImageNet without labels: the backbone alone
+(`resnet50.pth`), or the checkpoint of the training."""
+
+from __future__ import annotations
+
+from comface.methods.published import published
+from comface.methods.resnets import layout
+
+REPOSITORY = "github.com/facebookresearch/barlowtwins"
+
+METHOD = published(
+    "barlowtwins",
+    "Barlow Twins",
+    [
+        layout("Barlow Twins, training", prefix="backbone.", dropped=("fc.",), published=REPOSITORY),
+        layout("Barlow Twins, backbone", published=REPOSITORY),
+    ],
+    ("barlowtwins/resnet50.pth", "barlowtwins/checkpoint.pth", "ljng_resnet50.pth"),
+    style=("#cc79a7", "X"),
+)
