@@ -70,7 +70,6 @@ def test_the_default_transfer_is_the_papers() -> None:
     config = TransferConfig()
     assert config.folds == 4
     assert config.modes == ("linear", "finetune")
-    assert not config.antisymmetric
     assert set(config.tasks) == set(TASKS)
     accuracy = {name for name, task in TASKS.items() if task.direction_accuracy}
     assert {"edema-a", "edema-b", "edema-a-to-b"} <= accuracy

@@ -46,13 +46,20 @@ def published(store: FileStore, kind: str, **facts: Any) -> Artifact:
     return Draft(store, kind, {}, {}, {"test": 1}).publish(facts)
 
 
+def faces_of(store: FileStore) -> Artifact:
+    draft = Draft(store, "faces", {}, {}, {"test": 1})
+    rows = [{"subject": f"p{i % 4}", "labels": {"age": i}, "sha256": f"{i:064x}"} for i in range(8)]
+    draft.write_json("photos.json", rows)
+    return draft.publish({"dataset": "fgnet"})
+
+
 def test_two_thousand_items_in_a_store_with_a_long_name_stay_short(store: FileStore) -> None:
     plans = make_plans(many(store), "run-1")
     assert len(plans.items) == TASKS * len(METHODS) * len(MODES) > 2_000
     assert len(store.uri) > 280
     outputs = stored(plans, store, "run-1")
     assert outputs.keys() == set(FIELDS)
-    faces = hand_on(store, "run-1", published(store, "faces", dataset="fgnet"))
+    faces = hand_on(store, "run-1", faces_of(store))
     backbone = published(store, "backbone")
     items = complete_items(outputs["items"], [faces], backbone.pinned)
     result = hand_on(store, "run-1", published(store, "transfer"))
@@ -75,13 +82,14 @@ def test_every_item_is_the_plan_of_its_transfer_with_what_it_reads(store: FileSt
     config = resolve("laptop", ["transfer.tasks=[age]", "transfer.methods=[scratch, comface]"], {"store": store.uri})
     plans = make_plans(config, "run-1")
     outputs = stored(plans, store, "run-1")
-    faces, backbone = published(store, "faces", dataset="fgnet"), published(store, "backbone")
+    faces, backbone = faces_of(store), published(store, "backbone")
     items = complete_items(outputs["items"], [hand_on(store, "run-1", faces)], backbone.pinned)
     found = [read_plan(item_of(outputs["items"], item), store) for item in items]
     texts = [json.loads(item.text) for item in plans.items]
     assert [{k: v for k, v in each.items() if k != "reads"} for each in found] == texts
     assert [each["reads"].get("backbone") for each in found] == [None, backbone.pinned]
-    assert {each["reads"]["faces"] for each in found} == {faces.pinned}
+    (protocol,) = {each["reads"]["protocol"] for each in found}
+    assert open_artifact(protocol, "protocol").input("faces").pinned == faces.pinned
     assert located(outputs["items"]).run == "run-1"
     with pytest.raises(ConfigurationError, match="has no such item"):
         read_plan(item_of(outputs["items"], items[0].partition(".")[0] + ".99"), store)

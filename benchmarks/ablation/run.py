@@ -43,8 +43,9 @@ from comface.plan.step import Plans, make_plans
 from comface.pretrain.from_plan import pretrain_backbone
 from comface.runtime.output import say
 from comface.shard.from_plan import shard_tracks
-from comface.store import FileStore
+from comface.store import FileStore, open_store
 from comface.synthesize.from_plan import synthesize_part
+from comface.tasks.predictions import read_predictions
 from comface.tasks.registry import title
 from comface.transfer.from_plan import align_faces, completed, transfer_item
 
@@ -162,11 +163,11 @@ def measure(name: str, shards: str, faces: list[str], plans: Mapping[int, Plans]
     for seed, each in plans.items():
         backbone = pretrain_backbone(each.pretrain.text, shards, page)[0] if shards else ""
         aligned = [open_artifact(reference, "faces") for reference in faces]
-        for item in completed(each.items, aligned, backbone):
-            uri = transfer_item(item.text)[0]
-            facts = open_artifact(uri).facts
-            kept = {key: facts[key] for key in ("task", "rehearsal", "unit", "subjects", "pairs")}
-            results.append({"variant": name, "seed": seed, **kept, **facts["metrics"], "uri": uri})
+        for item in completed(open_store(each.items[0].store), each.items, aligned, backbone):
+            uri = transfer_item(item.text)
+            read = read_predictions(open_artifact(uri))
+            kept = read.facts.model_dump(include={"task", "rehearsal", "unit", "subjects", "pairs"})
+            results.append({"variant": name, "seed": seed, **kept, **read.metrics, "uri": uri})
     return results
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from protocols import make_protocol, protocol_sha256
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.store import FileStore
-from comface.tasks.predictions import metrics_of
 
 
 @pytest.fixture
@@ -33,23 +32,19 @@ def results(tmp_path) -> Callable[..., list[Artifact]]:
                 "dataset": f"set-{task}", "rehearsal": rehearsal, "subjects": 12, "found": 90,
                 "missed": {"no face": 7},
             })  # fmt: skip
+            subjects = [f"s{i // 10:03d}" for i in range(120)]
+            protocol = make_protocol(store, task, subjects, change, {"faces": faces}, mark=f"{seed:x}")
             for method in methods:
                 for mode in modes:
                     predicted = change + (noise or {}).get(method, 2.0) * wrong
-                    columns = {
-                        "subject": [f"s{i // 10:03d}" for i in range(120)],
-                        "fold": [0] * 120,
-                        "change": change.tolist(),
-                        "predicted": predicted.tolist(),
-                    }
+                    columns = {"fold": [0] * 120, "predicted": predicted.tolist()}
                     facts = {
                         "task": task, "method": method, "mode": mode, "unit": "kg", "direction_accuracy": direction,
                         "dataset": f"set-{task}", "rehearsal": rehearsal, "pairs": 120, "subjects": 12,
-                        "test_sha256": hashlib.sha256(f"{task}/{seed}".encode()).hexdigest(),
-                        "metrics": metrics_of(change, predicted, direction),
+                        "protocol_sha256": protocol_sha256(f"{seed:x}"),
                     }  # fmt: skip
                     address = {"method": method, "mode": mode, "seed": seed}
-                    made.append(publish("transfer", address, {"faces": faces}, facts, columns))
+                    made.append(publish("transfer", address, {"protocol": protocol, "faces": faces}, facts, columns))
         return made
 
     return make

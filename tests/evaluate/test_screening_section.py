@@ -65,7 +65,7 @@ def backbone(store: FileStore, screened: bool, shard_facts: dict) -> Artifact:
 
 def report(store: FileStore, trained: Artifact, results) -> str:
     made = results(("smile",), ("scratch", "comface"), ("linear",))
-    mine = Draft(store, "transfer", {}, {"backbone": trained}, {"test": 1})
+    mine = Draft(store, "transfer", {}, {"backbone": trained, "protocol": made[1].input("protocol")}, {"test": 1})
     mine.write("predictions.json", made[1].read("predictions.json"))
     made[1] = mine.publish(made[1].facts)
     pictures = contact_sheets(trained) | screening(trained)

@@ -94,5 +94,5 @@ def test_results_that_answer_twice_or_are_of_other_pairs_are_refused(results):
     with pytest.raises(DataError, match="no transfer results to evaluate"):
         read_results([], CONFIG)
     other = results(("age",), ("pixels",), ("linear",), seed=5)
-    with pytest.raises(DataError, match="'age' are not from the same test set"):
+    with pytest.raises(DataError, match="'age' are not of the same protocol"):
         read_results([*made, *other], CONFIG)

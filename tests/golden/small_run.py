@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from comface.artifacts.arrays import read_arrays
 from comface.artifacts.manifest import Artifact
 from comface.datasets.config import DataSource, RehearseConfig
 from comface.datasets.rehearsal.step import rehearse
@@ -46,6 +47,7 @@ from comface.tracks.shard_reader import ShardReader
 from comface.transfer.align import align_dataset
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
+from comface.transfer.protocol import draw_protocol
 from comface.transfer.step import Item, transfer
 from comface.weights.fetched import ALL, models_folder
 
@@ -101,14 +103,24 @@ def small_run(folder: Path) -> dict[str, Made]:
         found = align_dataset(store, "edema", source)
         keep("faces found", found, arrays(found, "faces-00000.npy", "faces.npy") | {"missed": found.facts["missed"]})
     settings = TransferConfig(
-        backbone="narrow", image_size_px=48, view_share=0.75, pairs_per_subject=4, epochs=2, batch_pairs=8, folds=2
+        backbone="narrow",
+        image_size_px=48,
+        view_share=0.75,
+        pairs_per_subject=4,
+        epochs=2,
+        batch_pairs=8,
+        folds=2,
+        head_rate=(1e-3,),
     )
     for method in ("pixels", "scratch", "comface", *(("imagenet",) if FETCHED else ())):
         each = features(store, method, faces, Sources.of(backbone, None, settings))
         keep(f"features of {method}", each, arrays(each, "features-00000.npy", "features.npy"))
+    protocol = draw_protocol(store, settings, "age", AGE, faces)
+    folds = flattened(protocol.read_json("folds.json"))
+    keep("protocol", protocol, {name: value for name, value in folds.items() if name != "faces"} | truth_of(protocol))
     results = []
     for method, mode in (("scratch", "linear"), ("comface", "linear"), ("comface", "finetune")):
-        result = transfer(store, settings, Item("age", AGE, method, mode), {"faces": faces, "backbone": backbone})
+        result = transfer(store, settings, Item("age", AGE, method, mode), {"protocol": protocol, "backbone": backbone})
         predictions = flattened(result.read_json("predictions.json"))
         keep(f"{mode} transfer of {method}", result, predictions | tensors(result, "head.safetensors"))
         results.append(result)
@@ -126,6 +138,10 @@ def small_run(folder: Path) -> dict[str, Made]:
         images_NCHW = generator.render(draw(generator, [1, 2], 0.7)).clamp(-1, 1)
         made[f"images of {name}"] = Made({name: GENERATORS[name].revision}, {"images": told(images_NCHW.numpy())})
     return made
+
+
+def truth_of(protocol: Artifact) -> dict[str, Any]:
+    return {name: told(array) for name, array in read_arrays(protocol, "truth.npz").items()}
 
 
 def judged(screening: Artifact) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from comface.tasks.config import Task
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
 from comface.transfer.from_plan import weight_file
+from comface.transfer.protocol import draw_protocol
 from comface.transfer.step import Item, transfer
 
 TASK = Task(dataset="fgnet", label="age", unit="years")
@@ -117,7 +118,7 @@ def whole_way(store: FileStore, faces: Artifact, backbone: Artifact, name: str) 
     config = configured(f"transfer.methods=[comface, {name}]", "transfer.modes=[linear]", f"register.must_beat={name}")
     assert items(config) == [("age", "comface", "linear"), ("age", name, "linear")]
     assert {item.method for item in make_plans(config, "run-1").items} == {"comface", name}
-    reads = {"faces": faces, "backbone": backbone}
+    reads = {"protocol": draw_protocol(store, CONFIG, "age", TASK, faces), "backbone": backbone}
     results = [transfer(store, CONFIG, Item("age", TASK, each, "linear"), reads) for each in ("comface", name)]
     evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
     _, recorded = gate(store, RegisterConfig(must_beat=name), evaluation)
@@ -129,7 +130,12 @@ def test_a_method_that_only_this_test_knows_goes_from_resolve_to_report_and_gate
     assert "Mean colour" in report
     assert "| beats toy | age | linear |" in decision
     with pytest.raises(ConfigurationError, match="has no layers to fine-tune"):
-        transfer(store, CONFIG, Item("age", TASK, toy, "finetune"), {"faces": faces})
+        transfer(
+            store,
+            CONFIG,
+            Item("age", TASK, toy, "finetune"),
+            {"protocol": draw_protocol(store, CONFIG, "age", TASK, faces)},
+        )
 
 
 def test_a_function_of_a_module_goes_the_same_way_under_its_own_name(store, faces, backbone, write_module) -> None:

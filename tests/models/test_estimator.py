@@ -27,8 +27,9 @@ from comface.tasks.config import Task
 from comface.transfer.align import read_faces
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import read_features
-from comface.transfer.finetune import Batches, finetune_all, predict
+from comface.transfer.finetune import Batches, Training, finetune_all, predict
 from comface.transfer.pairs import Pairs, draw_pairs
+from comface.transfer.protocol import draw_protocol
 from comface.transfer.ridge import Samples
 from comface.transfer.step import Item, transfer
 
@@ -37,8 +38,7 @@ TASK = Task(dataset="noise", label="smile", unit="points")
 REVISIONS = {"test": 1}
 
 
-def config_of(antisymmetric: bool) -> TransferConfig:
-    return TransferConfig(pairs_per_subject=6, folds=2, epochs=1, batch_pairs=8, antisymmetric=antisymmetric)
+CONFIG = TransferConfig(pairs_per_subject=6, folds=2, epochs=1, batch_pairs=8, backbone_rate=(1e-4,), head_rate=(1e-3,))
 
 
 def noise(store: Store) -> Artifact:
@@ -77,8 +77,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artifact, Ar
 
 def transferred(world: tuple[Store, Artifact, Artifact], mode: str, antisymmetric: bool) -> Artifact:
     store, faces, backbone = world
-    item = Item("t", TASK, "comface", mode)
-    return transfer(store, config_of(antisymmetric), item, {"faces": faces, "backbone": backbone})
+    item = Item("t", TASK, "comface", mode + ("+antisymmetric" if antisymmetric else ""))
+    protocol = draw_protocol(store, CONFIG, "t", TASK, faces)
+    return transfer(store, CONFIG, item, {"protocol": protocol, "backbone": backbone})
 
 
 def registered(world: tuple[Store, Artifact, Artifact], result: Artifact, folder: Path) -> Estimator:
@@ -117,18 +118,21 @@ def test_the_model_of_a_fine_tuned_network_estimates_what_transfer_predicts(
 ) -> None:
     """The trained network is that of the artifact, its matrices in half precision as the artifact keeps them."""
     result, (_, faces, backbone) = transferred(world, "finetune", antisymmetric), world
-    config, pairs, faces_NSS3 = config_of(antisymmetric), pairs_of(faces), read_faces(faces)[:]
+    pairs, faces_NSS3 = pairs_of(faces), read_faces(faces)[:]
     encoder = load_method("comface", Sources(backbone))
     there, back = (
-        Batches(encoder.preprocessing, faces_NSS3, each, "cpu")
-        for each in (pairs, replace(pairs, x_P=pairs.y_P, y_P=pairs.x_P))
+        Batches(encoder.preprocessing, faces_NSS3, sides, "cpu")
+        for sides in ((pairs.x_P, pairs.y_P), (pairs.y_P, pairs.x_P))
     )
-    tuned = finetune_all(encoder, there, result.facts["final_epochs"], config, ("t", "comface", "all"))
-    kept, head = tuned.tensors(antisymmetric)
+    training = Training(
+        result.facts["final_epochs"], 8, 1e-4, 1e-3, fresh=False, antisymmetric=antisymmetric, seed=0,
+        words=("t", "comface", "all"),
+    )  # fmt: skip
+    tuned = finetune_all(encoder, there, pairs.change_P, training)
+    kept, head = tuned.tensors()
     assert safetensors.numpy.save(head) == result.read("head.safetensors")
     tuned.network.backbone.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in kept.items()})
-    everyone_P = np.arange(len(pairs.change_P))
-    there_P, back_P = (predict(tuned.network, data, everyone_P, config) for data in (there, back))
+    there_P, back_P = (predict(tuned.network, data, training) for data in (there, back))
     found_P = estimated(registered(world, result, tmp_path), faces_NSS3, pairs)
     assert found_P.std() > 0.1
     np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=1e-5, atol=1e-4)

@@ -17,6 +17,7 @@ import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
+from protocols import make_protocol
 from whole_facts import shards_facts, tracks_facts
 
 from comface.artifacts.manifest import Artifact, Draft
@@ -26,7 +27,6 @@ from comface.pretrain.network import ComFace
 from comface.register.config import RegisterConfig
 from comface.register.step import RegisterResult, register
 from comface.store import FileStore, Store
-from comface.tasks.predictions import metrics_of
 from comface.weights.fetched import LANDMARKS
 
 REVISIONS = {"test": 1}
@@ -101,18 +101,13 @@ def make_transfer(
         size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
         features = Draft(store, "features", {"method": method}, inputs, REVISIONS).publish({"preprocessing": size})
         inputs = {"faces": published_faces, "features": features}
-    draft = Draft(store, "transfer", address, inputs, REVISIONS)
     change_P = rng.normal(size=subjects * PAIRS)
+    named = [f"s{i // PAIRS:03d}" for i in range(change_P.size)]
+    mark = hashlib.sha256(f"{task}/{test_set}/{subjects}".encode()).hexdigest()[0]
+    protocol = make_protocol(store, task, named, change_P, {"faces": published_faces}, mark=mark)
+    draft = Draft(store, "transfer", address, {"protocol": protocol, **inputs}, REVISIONS)
     predicted_P = correlated(change_P, corr, rng)
-    draft.write_json(
-        "predictions.json",
-        {
-            "subject": [f"s{i // PAIRS:03d}" for i in range(change_P.size)],
-            "fold": [0] * change_P.size,
-            "change": change_P.tolist(),
-            "predicted": predicted_P.tolist(),
-        },
-    )
+    draft.write_json("predictions.json", {"fold": [0] * change_P.size, "predicted": predicted_P.tolist()})
     if method == "comface":
         head = Head(rng.normal(size=1440), rng.uniform(0.5, 2, 1440), rng.normal(size=1440) * 0.1, 0.25, task == "age")
         draft.write("head.safetensors", safetensors.numpy.save(head.tensors()))
@@ -124,8 +119,7 @@ def make_transfer(
             "method": method,
             "mode": mode,
             "unit": "years" if task == "age" else "points",
-            "metrics": metrics_of(change_P, predicted_P, False),
-            "test_sha256": hashlib.sha256(f"{task}/{test_set}/{subjects}".encode()).hexdigest(),
+            "protocol_sha256": protocol.facts["protocol_sha256"],
             "subjects": subjects,
             "pairs": change_P.size,
             "dataset": dataset,

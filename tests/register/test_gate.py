@@ -122,7 +122,7 @@ def test_a_champion_measured_on_other_data_is_not_compared() -> None:
 
 
 def test_a_champion_of_another_test_set_is_not_compared_and_that_is_said() -> None:
-    champion = [metric("smile", "comface", 0.99, test_sha256="b" * 64), metric("age", "comface", 0.42)]
+    champion = [metric("smile", "comface", 0.99, protocol_sha256="b" * 64), metric("age", "comface", 0.42)]
     decision = decide(GOOD, CONFIG, champion)
     assert decision.passed
     assert decision.notes == (
@@ -133,7 +133,7 @@ def test_a_champion_of_another_test_set_is_not_compared_and_that_is_said() -> No
 
 
 def test_a_rival_of_another_test_set_is_not_beaten() -> None:
-    metrics = [metric("smile", "comface", 0.9), metric("smile", "scratch", 0.1, test_sha256="b" * 64)]
+    metrics = [metric("smile", "comface", 0.9), metric("smile", "scratch", 0.1, protocol_sha256="b" * 64)]
     assert refused_for(metrics) == (
         "'scratch', which ComFace must beat, was not evaluated on the same test pairs of smile."
     )

@@ -137,20 +137,19 @@ def test_a_champion_of_another_test_set_is_not_compared_and_the_decision_says_so
     assert run(worse, weights).decision == result.decision
 
 
-def test_the_gate_computes_from_predictions_so_a_changed_figure_is_no_pass(make_chain: Callable, weights: Path) -> None:
+def test_a_transfer_that_claims_another_protocol_is_no_pass(make_chain: Callable, weights: Path) -> None:
     chain = make_chain(smile=-0.6)
     refused = run(chain, weights)
     assert not refused.decision.passed
     ours = next(a for a in chain.heads if a.facts["task"] == "smile")
     manifest = unsealed(ours.store.read("manifest.json"))
-    manifest["facts"]["metrics"]["corr"] *= -1
+    manifest["facts"]["protocol_sha256"] = "f" * 64
     ours.store.write("manifest.json", sealed(manifest))
     forged = open_artifact(ours.uri)
     others = [a for a in chain.transfers if a.uri != ours.uri]
     inputs = {f"result-{i}": artifact for i, artifact in enumerate([forged, *others])}
     evaluation = Draft(chain.store, "evaluation", {}, inputs, {"test": 1}).publish({})
-    message = r"was changed: its recorded corr is 0\.6, but its predictions give -0\.6; run that transfer again"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match="names another protocol than the one that it was made from; run that transfer"):
         gate(chain.store, RegisterConfig(), evaluation)
 
 
@@ -212,7 +211,7 @@ def test_a_registered_model_is_traced_back_to_its_tracks(make_chain: Callable, w
     walked = [artifact.uri for artifact in walk(chain.store, "comface@v1")]
     kinds = {uri.removeprefix(chain.store.uri).split("/")[1] for uri in walked}
     assert kinds == {
-        "model", "backbone", "transfer", "features", "faces", "shards", "tracks", "decision", "evaluation"
+        "model", "backbone", "transfer", "protocol", "features", "faces", "shards", "tracks", "decision", "evaluation"
     }  # fmt: skip
     chain.backbone.store.write("model.safetensors", b"flipped")
     with pytest.raises(DataError, match=r"'model\.safetensors' of .*backbone"):
@@ -243,4 +242,4 @@ def test_the_whole_registration_works_on_s3(
     chain = make_chain(open_store("s3://comface/register"))
     assert run(chain, weights).version.reference == "comface@v1"
     assert run(chain, weights).version.reference == "comface@v1"
-    assert len(walk(chain.store, None)) == 16
+    assert len(walk(chain.store, None)) == 18

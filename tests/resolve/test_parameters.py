@@ -14,7 +14,7 @@ from comface.plan.parameters import Parameters, names, override_lines, override_
 
 LINES = [
     "pretrain.epochs=4", "pretrain.curriculum_ends=[1, 4]", "pretrain.seed=9007199254740993", "register.must_beat=null",
-    "pretrain.learning_rate=1e-05", "register.name=weekly", "transfer.antisymmetric=true", "synthesize.alpha_step=2.5",
+    "pretrain.learning_rate=1e-05", "register.name=weekly", "pretrain.cosine=true", "synthesize.alpha_step=2.5",
     "transfer.tasks=[age]", "data.fgnet.uri=s3://bucket/fgnet", "synthesize.composition=[{generator: procedural, "
     "identities: 5000, attributes: [age]}]",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 import safetensors.numpy
 
 from comface.networks.head import Head
-from comface.transfer.ridge import PENALTIES, Moments, Samples, fit, fit_in_turns, fit_validated
+from comface.transfer.ridge import PENALTIES, Form, Moments, Samples, fit, fit_in_turns, fit_validated
 
 
 def samples(count: int = 300, width: int = 7, seed: int = 0) -> Samples:
@@ -44,7 +44,7 @@ def slow_ridge(data: Samples, penalty: float, antisymmetric: bool) -> np.ndarray
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0, 100.0])
 def test_ridge_equals_the_normal_equations_summed_pair_by_pair(penalty, antisymmetric):
     data = samples()
-    head = fit(data, penalty, antisymmetric)
+    head = fit(data, penalty, Form(antisymmetric))
     expected = slow_ridge(data, penalty, antisymmetric)
     assert np.allclose(data.predicted(head), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
@@ -54,13 +54,13 @@ def test_pairs_that_do_not_differ_are_estimated_by_their_change(antisymmetric):
     """As where a fold's training subject has two photos."""
     data = samples(width=300)
     same = Samples(data.h_ND, np.zeros(20, int), np.ones(20, int), np.full(20, 2.5))
-    head, _ = fit_validated(same, same, antisymmetric)
+    head, _ = fit_validated(same, same, Form(antisymmetric))
     assert same.predicted(head) == pytest.approx(2.5, abs=1e-3)
 
 
 def test_the_head_finds_the_change_that_it_can_express_and_not_its_opposite():
     data = samples(2000)
-    head = fit(data, 1e-4, antisymmetric=False)
+    head = fit(data, 1e-4, Form())
     turned = Samples(data.h_ND, data.y_P, data.x_P, data.change_P)
     assert np.corrcoef(data.predicted(head), data.change_P)[0, 1] > 0.99
     assert np.corrcoef(turned.predicted(head), data.change_P)[0, 1] < 0.5
@@ -68,19 +68,19 @@ def test_the_head_finds_the_change_that_it_can_express_and_not_its_opposite():
 
 def test_an_antisymmetric_estimate_changes_its_sign_with_the_direction():
     data = samples()
-    head = fit(data, 0.1, antisymmetric=True)
+    head = fit(data, 0.1, Form(antisymmetric=True))
     turned = Samples(data.h_ND, data.y_P, data.x_P, data.change_P)
     assert np.allclose(data.predicted(head), -turned.predicted(head))
 
 
 def test_the_penalty_has_the_least_squared_error_on_the_validation_pairs():
     train, validation = samples(40, 30, 1), samples(200, 30, 2)
-    head, penalty = fit_validated(train, validation, antisymmetric=False)
+    head, penalty = fit_validated(train, validation, Form())
     errors = {
-        each: np.mean((validation.predicted(fit(train, each, False)) - validation.change_P) ** 2) for each in PENALTIES
+        each: np.mean((validation.predicted(fit(train, each, Form())) - validation.change_P) ** 2) for each in PENALTIES
     }
     assert penalty == min(errors, key=errors.get)
-    assert np.allclose(validation.predicted(head), validation.predicted(fit(train, penalty, False)))
+    assert np.allclose(validation.predicted(head), validation.predicted(fit(train, penalty, Form())))
 
 
 @pytest.mark.parametrize("antisymmetric", [False, True])
@@ -93,14 +93,16 @@ def test_groups_that_validate_in_turn_choose_the_penalty_of_a_slow_inner_cross_v
 
     positions = np.arange(240)
     groups = [part(positions[turn::3]) for turn in range(3)]
-    head, penalty = fit_in_turns(groups, antisymmetric)
+    head, penalty = fit_in_turns(groups, Form(antisymmetric))
     errors = dict.fromkeys(PENALTIES, 0.0)
     for turn, group in enumerate(groups):
         rest = part(positions[positions % 3 != turn])
         for each in PENALTIES:
-            errors[each] += np.sum((group.predicted(fit(rest, each, antisymmetric)) - group.change_P) ** 2)
+            errors[each] += np.sum((group.predicted(fit(rest, each, Form(antisymmetric))) - group.change_P) ** 2)
     assert penalty == min(errors, key=errors.get)
-    assert np.allclose(whole.predicted(head), whole.predicted(fit(whole, penalty, antisymmetric)), rtol=1e-3, atol=1e-3)
+    assert np.allclose(
+        whole.predicted(head), whole.predicted(fit(whole, penalty, Form(antisymmetric))), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_moments_of_groups_add_up_to_those_of_all_pairs():
@@ -115,22 +117,22 @@ def test_moments_of_groups_add_up_to_those_of_all_pairs():
 def test_a_feature_that_never_changes_and_more_features_than_pairs_do_no_harm():
     data = samples(20, 40)
     data.h_ND[:, 3] = 7.0
-    head = fit(data, 1e-2, antisymmetric=False)
+    head = fit(data, 1e-2, Form())
     assert np.isfinite(data.predicted(head)).all()
 
 
 def test_a_feature_that_hardly_varies_in_training_does_not_rule_a_test_subject_in_whom_it_does():
     train = samples()
     quiet_N1 = 1e-4 * np.random.default_rng(1).normal(size=(60, 1)).astype(np.float32)
-    head = fit(Samples(np.hstack([train.h_ND, quiet_N1]), train.x_P, train.y_P, train.change_P), 1e-2, False)
+    head = fit(Samples(np.hstack([train.h_ND, quiet_N1]), train.x_P, train.y_P, train.change_P), 1e-2, Form())
     loud_ND = np.hstack([train.h_ND, 1e4 * quiet_N1])
     told = Samples(loud_ND, train.x_P, train.y_P, train.change_P).predicted(head)
-    assert np.abs(told - train.predicted(fit(train, 1e-2, False))).max() < 0.1 * np.abs(train.change_P).max()
+    assert np.abs(told - train.predicted(fit(train, 1e-2, Form()))).max() < 0.1 * np.abs(train.change_P).max()
 
 
 def test_a_head_comes_back_from_safetensors_as_it_was():
     data = samples()
-    head = fit(data, 1e-2, antisymmetric=True)
+    head = fit(data, 1e-2, Form(antisymmetric=True))
     again = Head.read(safetensors.numpy.load(safetensors.numpy.save(head.tensors())))
     assert again.antisymmetric
     assert np.allclose(data.predicted(again), data.predicted(head), rtol=1e-4, atol=1e-4)

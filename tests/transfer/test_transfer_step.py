@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import torch
 from drawing import drawn_face
 
 from comface.artifacts.arrays import array_bytes
-from comface.artifacts.manifest import Draft
+from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import ConfigurationError, DataError
 from comface.networks.backbones import ChangeHead, build_backbone
 from comface.networks.head import Head
@@ -24,10 +25,11 @@ from comface.transfer.align import read_faces
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import read_features
 from comface.transfer.pairs import draw_pairs
+from comface.transfer.protocol import draw_protocol
 from comface.transfer.step import Item, transfer
 
 CONFIG = TransferConfig(
-    backbone="narrow", image_size_px=32, pairs_per_subject=12, epochs=3, backbone_rate=1e-3, head_rate=1e-2
+    backbone="narrow", image_size_px=32, pairs_per_subject=12, epochs=3, backbone_rate=(1e-3,), head_rate=(1e-2,)
 )
 TASK = Task(dataset="drawn", label="smile", unit="steps", direction_accuracy=True)
 ACROSS = Task(dataset="drawn", train_dataset="other", label="smile", unit="steps")
@@ -69,43 +71,54 @@ def world(tmp_path_factory):
     return store, drawn_faces(store), drawn_faces(store, "other", seed=7), random_backbone(store)
 
 
-def run(world, method="pixels", mode="linear", task=TASK, config=CONFIG):
-    store, faces, other, backbone = world
-    across = {"train_faces": other} if task.train_dataset else {}
-    reads = {"faces": faces, "backbone": backbone, **across}
-    return transfer(store, config, Item("drawn-smile", task, method, mode), reads)
+def drawn(world, task=TASK, config=CONFIG, name="drawn-smile"):
+    store, faces, other, *_ = world
+    return draw_protocol(store, config, name, task, faces, *([other] if task.train_dataset else []))
+
+
+def run(world, method="pixels", mode="linear", task=TASK, config=CONFIG, seed=0):
+    reads = {"protocol": drawn(world, task, config), "backbone": world[3]}
+    return transfer(world[0], config, Item("drawn-smile", task, method, mode, seed), reads)
+
+
+def metrics(result):
+    return read_predictions(result).metrics
 
 
 def test_linear_evaluation_estimates_a_change_that_the_features_show(world):
     result = run(world)
-    assert result.facts["metrics"]["corr"] > 0.7
-    assert result.facts["metrics"]["acc"] > 0.75
+    assert metrics(result)["corr"] > 0.7
+    assert metrics(result)["acc"] > 0.75
     assert result.facts["missed"] == {"no face": 2}
     assert len(result.facts["penalties"]) == 4
 
 
 def test_predictions_are_of_every_drawn_pair_once_and_do_not_name_subjects(world):
     result, faces = run(world), world[1]
-    columns = result.read_json("predictions.json")
+    read = read_predictions(result)
     pairs = draw_pairs(faces.read_json("photos.json"), "smile", 12, 0.0, 0, "drawn-smile")
-    assert sorted(columns["change"]) == sorted(pairs.change_P.tolist())
-    assert b"Jane" not in result.read("predictions.json")
-    fold_of = dict(zip(columns["subject"], columns["fold"], strict=True))
+    assert sorted(zip(read.x_P, read.y_P, read.change_P, strict=True)) == sorted(
+        zip(pairs.x_P, pairs.y_P, pairs.change_P, strict=True)
+    )
+    assert all(b"Jane" not in artifact.read(name) for artifact in (result, result.input("protocol"))
+               for name in artifact.manifest.objects)  # fmt: skip
+    fold_of = dict(zip(read.subjects, read.fold_P, strict=True))
     assert len(fold_of) == 8
-    assert all(fold_of[s] == f for s, f in zip(columns["subject"], columns["fold"], strict=True))
+    assert all(fold_of[s] == f for s, f in zip(read.subjects, read.fold_P, strict=True))
+    assert set(result.read_json("predictions.json")) == {"fold", "predicted"}, "no truth"
 
 
-def test_all_methods_and_modes_are_tested_on_the_same_pairs(world):
-    changes = [
-        run(world, method, mode).read_json("predictions.json")["change"]
-        for method, mode in (
-            ("pixels", "linear"),
-            ("scratch", "linear"),
-            ("comface", "linear"),
-            ("scratch", "finetune"),
+def test_all_methods_modes_and_seeds_are_tested_on_the_same_pairs(world):
+    protocols = {
+        run(world, method, mode, seed=seed).manifest.inputs["protocol"].sha256
+        for method, mode, seed in (
+            ("pixels", "linear", 0),
+            ("scratch", "linear", 1),
+            ("comface", "linear+antisymmetric+standardised", 0),
+            ("scratch", "finetune", 0),
         )
-    ]
-    assert all(change == changes[0] for change in changes[1:])
+    }
+    assert protocols == {drawn(world).sha256}
 
 
 def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself(world):
@@ -121,25 +134,28 @@ def test_training_subjects_can_take_turns_to_validate(world):
     config = CONFIG.model_copy(update={"validation_turns": 3})
     one, turns = run(world), run(world, config=config)
     assert turns.uri != one.uri
-    assert turns.facts["metrics"]["corr"] > 0.7
-    assert run(world, task=ACROSS, config=config).facts["metrics"]["corr"] > 0.5
+    assert metrics(turns)["corr"] > 0.7
+    assert metrics(run(world, task=ACROSS, config=config))["corr"] > 0.5
 
 
 def test_a_task_across_data_sets_trains_on_one_and_tests_all_of_the_other(world):
     result = run(world, task=ACROSS)
-    columns = result.read_json("predictions.json")
-    assert set(columns["fold"]) == {0}
-    assert len(set(columns["subject"])) == 8
+    read = read_predictions(result)
+    assert len(set(read.subjects)) == 8
+    first = read.x_P[read.fold_P == 0]
+    assert len(first) == 8 * 12
+    assert all(np.array_equal(read.x_P[read.fold_P == fold], first) for fold in range(4)), "one model per fold of A"
+    assert len(set(np.round(read.predicted_P[read.y_P == read.y_P[0]], 6))) > 1, "other models"
     assert result.input("train_faces").uri == world[2].uri
-    assert result.facts["metrics"]["corr"] > 0.5
+    assert metrics(result)["corr"] > 0.5
 
 
 def test_features_are_shared_by_tasks_and_the_backbone_matters_to_comface_alone(world):
-    store, faces, _, backbone = world
+    store, _, _, backbone = world
     other_task = TASK.model_copy(update={"min_change": 1.0})
     one, two = run(world), run(world, task=other_task)
     assert one.manifest.inputs["features"] == two.manifest.inputs["features"]
-    without = transfer(store, CONFIG, Item("drawn-smile", TASK, "pixels", "linear"), {"faces": faces})
+    without = transfer(store, CONFIG, Item("drawn-smile", TASK, "pixels", "linear"), {"protocol": drawn(world)})
     assert without.uri == one.uri
     ours = run(world, "comface").input("features")
     assert ours.input("backbone").uri == backbone.uri
@@ -150,14 +166,13 @@ def test_fine_tuning_learns_repeats_itself_and_says_which_head_it_began_with(wor
     many = (store, drawn_faces(store, "many", subjects=16), None, world[3])
     config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16})
     fresh = run(many, "scratch", "finetune", config=config)
-    assert fresh.facts["metrics"]["corr"] > 0.5
+    assert metrics(fresh)["corr"] > 0.5
     assert fresh.facts["heads"] == ["fresh"] * 2
     assert "head.safetensors" not in fresh.manifest.objects
     short = CONFIG.model_copy(update={"folds": 2, "epochs": 1})
     assert run(world, "comface", "finetune", config=short).facts["heads"] == ["transferred"] * 2
     assert run(world, "scratch", "finetune", config=short).facts["heads"] == ["fresh"] * 2
-    new = short.model_copy(update={"head": "fresh"})
-    assert run(world, "comface", "finetune", config=new).facts["heads"] == ["fresh"] * 2
+    assert run(world, "comface", "finetune+fresh", config=short).facts["heads"] == ["fresh"] * 2
 
 
 def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_transferred(world):
@@ -169,7 +184,8 @@ def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_t
     dead = draft.publish({})
     config = CONFIG.model_copy(update={"folds": 2, "epochs": 1, "pairs_per_subject": 4})
     item = Item("t", TASK, "comface", "finetune")
-    result = transfer(store, config, item, {"faces": faces, "backbone": dead})
+    protocol = draw_protocol(store, config, "t", TASK, faces)
+    result = transfer(store, config, item, {"protocol": protocol, "backbone": dead})
     assert result.facts["heads"] == ["fresh", "fresh"]
     assert result.facts["final_head"] == "fresh"
 
@@ -177,10 +193,9 @@ def test_a_pre_trained_head_that_says_the_same_of_every_pair_is_not_said_to_be_t
 def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_change(world):
     store = world[0]
     many = drawn_faces(store, "many", subjects=16)
-    config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16, "head": "fresh"})
-    item = Item("drawn-smile", TASK, "comface", "finetune")
-    result = transfer(store, config, item, {"faces": many, "backbone": world[3]})
-    best = sorted(result.facts["best_epochs"])
+    config = CONFIG.model_copy(update={"epochs": 12, "folds": 2, "batch_pairs": 16})
+    result = run((store, many, None, world[3]), "comface", "finetune+fresh", config=config)
+    best = sorted(each["epochs"] for each in result.facts["chosen"])
     assert result.facts["final_epochs"] == best[1]
     state = safetensors.torch.load(result.read("backbone.safetensors"))
     assert all(v.dtype == (torch.float16 if v.dim() > 1 else v.dtype) for v in state.values())
@@ -196,39 +211,54 @@ def test_the_fine_tuned_network_of_all_subjects_is_published_and_estimates_the_c
     assert 0.4 < estimate.std() / pairs.change_P.std() < 1.6, "in the task's unit"
 
 
-def test_the_digest_of_the_test_set_is_equal_across_methods_and_modes_and_follows_every_part_of_it(world, tmp_path):
-    store = world[0]
-    digests = {
-        run(world, method, mode).facts["test_sha256"]
-        for method, mode in (("pixels", "linear"), ("comface", "linear"), ("scratch", "finetune"))
-    }
-    assert len(digests) == 1
-    assert run(world, config=CONFIG.model_copy(update={"seed": 1})).facts["test_sha256"] not in digests
-    assert run(world, config=CONFIG.model_copy(update={"folds": 3})).facts["test_sha256"] not in digests
-    assert run(world, task=ACROSS).facts["test_sha256"] not in digests
-    faces = world[1]
+def test_the_digest_of_the_protocol_follows_every_part_of_it(world):
+    store, faces = world[:2]
+    digest = run(world).facts["protocol_sha256"]
+    for changed in ({"seed": 1}, {"folds": 3}, {"pairs_per_subject": 11}, {"validation_fraction": 0.3}):
+        assert drawn(world, config=CONFIG.model_copy(update=changed)).facts["protocol_sha256"] != digest
+    assert drawn(world, ACROSS).facts["protocol_sha256"] != digest
     repainted = Draft(store, "faces", {"name": "repainted"}, {}, {"test": 1})
     rows = faces.read_json("photos.json")
     rows[0]["sha256"] = "0" * 64
     repainted.write("faces.npy", faces.read("faces.npy"))
     repainted.write_json("photos.json", rows)
     other = repainted.publish(faces.facts)
-    assert run((store, other, None, None)).facts["test_sha256"] not in digests
+    assert drawn((store, other, None)).facts["protocol_sha256"] != digest
 
 
-def test_recorded_figures_are_those_of_the_predictions(world):
+def test_the_columns_of_a_transfer_are_those_of_its_protocol(world):
     result = run(world)
     read = read_predictions(result)
-    assert read.metrics == result.facts["metrics"]
-    assert read.facts.pairs == len(read.change_P) == 8 * 12
+    assert read.facts.pairs == len(read.change_P) == len(read.predicted_P) == 8 * 12
+    assert read.facts.subjects == len(set(read.subjects)) == 8
+
+
+@pytest.mark.parametrize(("method", "mode"), [("pixels", "linear"), ("comface", "finetune")])
+@pytest.mark.parametrize("task", [TASK, ACROSS], ids=["own", "across"])
+def test_a_transfer_gives_the_same_estimates_if_the_truth_is_poisoned_or_missing(world, tmp_path, task, method, mode):
+    """The labels of test subjects are in truth.npz and in the rows of the faces; a transfer reads neither."""
+    config = CONFIG.model_copy(update={"epochs": 1, "folds": 2, "pairs_per_subject": 4})
+    seen = run(world, method, mode, task, config)
+    shutil.copytree(world[0].root, tmp_path / "blind", ignore=shutil.ignore_patterns("transfer"))
+    blind = FileStore(tmp_path / "blind")
+    protocol = open_artifact(f"{blind.uri}/{drawn(world, task, config).address}")
+    blind.child(protocol.address).write("truth.npz", b"poison")
+    (tmp_path / "blind" / protocol.input("faces").address / "photos.json").unlink()
+    reads = {"protocol": protocol, "backbone": open_artifact(f"{blind.uri}/{world[3].address}")}
+    result = transfer(blind, config, Item("drawn-smile", task, method, mode), reads)
+    assert result.uri.startswith(blind.uri)
+    assert result.read("predictions.json") == seen.read("predictions.json")
+    with pytest.raises(DataError, match=r"'truth\.npz' of .* does not match its manifest"):
+        read_predictions(result)
 
 
 def test_fine_tuning_twice_gives_the_same_predictions(world, tmp_path):
     faces, backbone = world[1], world[3]
     config = CONFIG.model_copy(update={"epochs": 1, "folds": 2, "pairs_per_subject": 4})
     item = Item("t", TASK, "comface", "finetune")
+    protocol = draw_protocol(world[0], config, "t", TASK, faces)
     predictions = [
-        transfer(FileStore(tmp_path / name), config, item, {"faces": faces, "backbone": backbone}).read(
+        transfer(FileStore(tmp_path / name), config, item, {"protocol": protocol, "backbone": backbone}).read(
             "predictions.json"
         )
         for name in "ab"
@@ -245,13 +275,15 @@ from comface.tasks.config import Task
 from comface.transfer.config import TransferConfig
 from comface.artifacts.manifest import open_artifact
 from comface.store import open_store
+from comface.transfer.protocol import draw_protocol
 from comface.transfer.step import Item, transfer
 config = TransferConfig.model_validate_json('''{CONFIG.model_copy(update={"seed": 0, "folds": 3}).model_dump_json()}''')
 task = Task.model_validate_json('''{TASK.model_dump_json()}''')
 item = Item("t", task, "scratch", "linear")
-result = transfer(open_store({store.uri!r}), config, item, {{"faces": open_artifact({faces.uri!r})}})
+protocol = draw_protocol(open_store({store.uri!r}), config, "t", task, open_artifact({faces.uri!r}))
+result = transfer(open_store({store.uri!r}), config, item, {{"protocol": protocol}})
 assert "torch" not in sys.modules and "cv2" not in sys.modules
-print(result.facts["metrics"]["corr"])
+print(result.uri)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -262,9 +294,11 @@ def test_combinations_that_make_no_sense_are_refused(world):
     with pytest.raises(ConfigurationError, match="'pixels' has no layers to fine-tune"):
         run(world, "pixels", "finetune")
     with pytest.raises(ConfigurationError, match="trains on 'other'; pass the faces"):
-        transfer(store, CONFIG, Item("t", ACROSS, "pixels", "linear"), {"faces": faces})
+        draw_protocol(store, CONFIG, "t", ACROSS, faces)
     with pytest.raises(ConfigurationError, match="trains on its own data set"):
-        transfer(store, CONFIG, Item("t", TASK, "pixels", "linear"), {"faces": faces, "train_faces": other})
+        draw_protocol(store, CONFIG, "t", TASK, faces, other)
+    with pytest.raises(ConfigurationError, match="is of the task 'drawn-smile', not of 't'; pass that of the task"):
+        transfer(store, CONFIG, Item("t", TASK, "pixels", "linear"), {"protocol": drawn(world)})
     with pytest.raises(ConfigurationError, match="no mode 'zero-shot'"):
         run(world, mode="zero-shot")
     with pytest.raises(DataError, match="No subject has two photos with comparable values of 'weight'"):

@@ -10,7 +10,8 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,24 @@ def read_array(artifact: Artifact, name: str) -> NDArray[Any]:
 def array_bytes(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_arrays(artifact: Artifact, name: str) -> dict[str, NDArray[Any]]:
+    """The named arrays in the object `name` (.npz). Raises DataError if it has another format."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(artifact.read(name))) as archive:
+            return {each.removesuffix(".npy"): array_in(archive.read(each)) for each in archive.namelist()}
+    except (ValueError, zipfile.BadZipFile):
+        raise DataError(f"'{name}' of {artifact.uri} is not an .npz file; rerun the step that makes it.") from None
+
+
+def arrays_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An .npz file. Equal arrays give equal bytes, because the archive has no times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array_bytes(array))
     return buffer.getvalue()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from comface.artifacts.objects import SHA256
+
 SPLITS = ("train", "validation")
 ByAttribute = dict[str, dict[str, int]]
 """Generator -> attribute -> number of tracks."""
@@ -155,19 +157,37 @@ class FacesFacts(Facts):
     subjects: int = 0
 
 
+class ProtocolFacts(Facts):
+    """Of the folds and pairs of a task."""
+
+    task: str
+    dataset: str
+    train_dataset: str = ""
+    """Empty if it is the same."""
+    folds: int
+    subjects: int
+    """That are tested."""
+    pairs: int
+    """Rows of truth.npz: test pairs, once for each fold in which they are tested."""
+    subjects_without_pairs: int = 0
+    protocol_sha256: str = Field(pattern=SHA256)
+    """Of the contents. Results are comparable only if it is equal."""
+
+
 class TransferFacts(Facts):
     model_config = ConfigDict(allow_inf_nan=False)
     task: str
     method: str
     mode: str
+    seed: int = 0
+    """Of pre-training, of random weights and of fine-tuning. Folds and pairs do not depend on it."""
     unit: str = ""
     dataset: str | None = ""
     rehearsal: bool | None = False
     direction_accuracy: bool = False
     subjects: int
     pairs: int
-    test_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    metrics: dict[str, float | None]
+    protocol_sha256: str = Field(pattern=SHA256)
 
 
 class EvaluationFacts(Facts):

@@ -15,6 +15,7 @@ from comface.commands.options import METHOD, METHOD_HELP, configured
 from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError, GateRefused, raise_any
 from comface.plan.chosen import Chosen
+from comface.tasks.config import MODES
 
 if TYPE_CHECKING:
     from comface.plan.step import Plans
@@ -153,8 +154,8 @@ def align(chosen: Chosen, dataset: str) -> None:
 @option(
     "--mode",
     None,
-    "train a head on frozen features, or all weights",
-    click.Choice(("linear", "finetune")),
+    "linear: train a head on frozen features; finetune: train all weights",
+    click.Choice(MODES),
     default="linear",
 )
 @option("--faces", "URI...", "faces artifacts of the task's data sets", multiple=True, required=True)
@@ -163,6 +164,8 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     """Evaluate one method on one task, with frozen features or fine-tuned."""
     from comface.artifacts.manifest import open_artifact, split_pin
     from comface.methods import method as method_called
+    from comface.store import open_store
+    from comface.tasks.predictions import read_predictions
     from comface.transfer.from_plan import completed, transfer_item
 
     plans = _plans(chosen, tasks=task, methods=method, modes=mode)
@@ -171,8 +174,10 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
             f"The method '{method}' cannot be evaluated in the mode '{mode}'; choose another mode."
         )
     uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
-    (item,) = completed(plans.items[:1], [open_artifact(each, "faces") for each in faces], uri)
-    pinned, metrics = transfer_item(item.text)
+    store = open_store(plans.items[0].store)
+    (item,) = completed(store, plans.items[:1], [open_artifact(each, "faces") for each in faces], uri)
+    pinned = transfer_item(item.text)
+    metrics = read_predictions(open_artifact(pinned)).metrics
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
 

@@ -21,6 +21,7 @@ from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.results import MODES, Comparison, Result
 from comface.methods import challenger, method
 from comface.runtime.progress import counted
+from comface.tasks.config import base
 from comface.tasks.metrics import mean_absolute_error
 from comface.tasks.registry import title as task_title
 
@@ -33,8 +34,8 @@ CAPTIONS = {
 
 
 def main_mode(results: Sequence[Result]) -> str:
-    """Return "linear" if it was run, because it shows what pre-training alone has learned; else "finetune"."""
-    return "linear" if any(result.mode == "linear" for result in results) else "finetune"
+    """Return the first mode that was run: linear evaluation shows what pre-training alone has learned."""
+    return next(mode for mode in MODES if any(result.mode == mode for result in results))
 
 
 def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
@@ -55,7 +56,7 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
         return f"{counted(len(tasks), 'task')} evaluated, no comparison: run ComFace and at least one other method."
     first = sum(1 for task in ours if _is_first(task, chosen))
     clear = sum(1 for task in ours if _all_clear(task, mode, comparisons))
-    how = MODES[mode].lower() + (" evaluation" if mode == "linear" else "")
+    how = MODES[mode].lower() + (" evaluation" if base(mode) == "linear" else "")
     on_all = f"all {counted(len(ours), 'task')}" if len(ours) > 1 else f"the task {task_title(next(iter(ours)))}"
     on_some = f"{first} of {counted(len(ours), 'task')}"
     where = on_all if first == len(ours) else on_some

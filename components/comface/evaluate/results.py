@@ -16,13 +16,15 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.evaluate.config import EvaluateConfig
 from comface.methods import challenger, in_order, method
+from comface.tasks import config as tasks
 from comface.tasks.agreement import Agreement, GroupFigures, SizeBin, SmallestChange
 from comface.tasks.comparisons import Gain
 from comface.tasks.conformal import Coverage
 from comface.tasks.metrics import Estimate, Spread, advantage, estimates, resample_counts, subject_sums
 from comface.tasks.predictions import read_predictions
 
-MODES = {"linear": "Linear", "finetune": "Fine-tuning"}
+MODES = {mode: tasks.mode_title(mode) for mode in tasks.MODES}
+"""Mode → title, in the order of the report."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[
         if len(sets) > 1:
             first, second = (f"{r.method} ({r.mode})" for r in list(sets.values())[:2])
             raise DataError(
-                f"The results of the task '{task}' are not from the same test set: {first} and {second} were tested on "
-                "different photos, people, folds or pairs; run the transfers of this task again."
+                f"The results of the task '{task}' are not of the same protocol: {first} and {second} were evaluated "
+                "on different photos, people, folds or pairs; run the transfers of this task again."
             )
     order = in_order({result.method for result in results})
     return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
@@ -141,7 +143,7 @@ def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
         shows_direction=facts.direction_accuracy,
         pairs=len(read.change_P),
         subjects=len(sums_SK),
-        protocol_sha256=facts.test_sha256,
+        protocol_sha256=facts.protocol_sha256,
         change_P=read.change_P,
         predicted_P=read.predicted_P,
         predicted_RP=read.predicted_P[None],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from comface.config.reading import parse
-from comface.config.section import Section, Seed
+from comface.config.section import Section
 from comface.faces.preprocessing import Preprocessing
 from comface.networks import Backbone
 
@@ -24,9 +24,6 @@ class UntrainedConfig(Section):
     )
     view_share: float = Field(
         default=1.0, gt=0.3, le=1, description="share of the aligned frame that is the input of 'scratch' and 'pixels'"
-    )
-    seed: Seed = Field(
-        default=0, description="seed of folds, validation subjects, pairs, fine-tuning and the weights of 'scratch'"
     )
 
 

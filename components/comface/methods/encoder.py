@@ -48,8 +48,8 @@ class Sources:
     seed: int = 0
 
     @classmethod
-    def of(cls, backbone: Artifact | None, weights: Path | None, config: UntrainedConfig) -> Sources:
-        return cls(backbone, weights, config.backbone, config.image_size_px, config.view_share, config.seed)
+    def of(cls, backbone: Artifact | None, weights: Path | None, config: UntrainedConfig, seed: int = 0) -> Sources:
+        return cls(backbone, weights, config.backbone, config.image_size_px, config.view_share, seed)
 
 
 @dataclass(frozen=True)

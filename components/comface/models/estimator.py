@@ -24,6 +24,7 @@ from comface.methods.encoder import Encoder, encode
 from comface.models import format as package
 from comface.networks import FIXED_SIDE_PX
 from comface.networks.head import Head
+from comface.tasks.config import base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,8 @@ def load_estimator(model: Artifact) -> Estimator:
     if described.size_px != wanted_px:
         raise DataError(f"The model at {model.uri} cannot be used: {backbone} takes {wanted_px} px; register it again.")
     encoder_of = {
-        task: f"backbones/{task}.safetensors" if entry.mode == "finetune" else SHARED for task, entry in record.items()
+        task: f"backbones/{task}.safetensors" if base(entry.mode) == "finetune" else SHARED
+        for task, entry in record.items()
     }
     encoders = {name: _encoder(model, backbone, name, described) for name in dict.fromkeys(encoder_of.values())}
     heads = {task: package.read_head(model, task, encoders[encoder_of[task]].width) for task in record}

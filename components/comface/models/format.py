@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from comface.artifacts.manifest import Artifact
 from comface.config.names import Word
@@ -46,8 +46,10 @@ class _Measured(_Closed):
     corr: Correlation | None
     mae: Annotated[float, Field(ge=0)] | None = None
     acc: Annotated[float, Field(ge=0, le=1)] | None = None
-    test_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
-        default="", description="digest of the test set; empty in models of earlier versions"
+    protocol_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
+        default="",
+        validation_alias=AliasChoices("protocol_sha256", "test_sha256"),
+        description="digest of folds and pairs; in models of earlier versions `test_sha256`, another digest",
     )
 
 

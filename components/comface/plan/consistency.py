@@ -18,7 +18,7 @@ from comface.methods import challenger, method
 from comface.methods.gallery import LEAST_GALLERY
 from comface.networks import FIXED_SIDE_PX
 from comface.plan.configuration import RunConfig
-from comface.tasks.config import Mode
+from comface.tasks.config import Mode, base
 from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
@@ -39,7 +39,7 @@ def items(config: RunConfig) -> list[tuple[str, str, Mode]]:
         for mode in transfer.modes
         for task in tasks
         for name in transfer.methods
-        if mode == "linear" or method(name).trainable
+        if base(mode) == "linear" or method(name).trainable
     ]
 
 
@@ -230,12 +230,10 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
 
 
 def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
-    """How many people with a change the task needs in `dataset`: one per fold. If it trains on one data set and tests
-    on another: two for training and one for testing."""
-    definition = config.tasks[task]
-    if not definition.train_dataset:
-        return max(config.transfer.folds, LEAST_SUBJECTS)
-    return 2 if dataset == definition.train_dataset else 1
+    """How many people with a change the task needs in `dataset`: one per fold of the data set it trains on, and one of
+    another data set that it is tested on."""
+    trains_on = config.tasks[task].train_dataset or config.tasks[task].dataset
+    return max(config.transfer.folds, LEAST_SUBJECTS) if dataset == trains_on else 1
 
 
 def no_label(config: RunConfig, task: str, name: str, known: Sequence[str]) -> ConfigurationError:

@@ -15,6 +15,7 @@ from comface.generators.registry import generator as registered
 from comface.methods import method
 from comface.plan.configuration import RunConfig
 from comface.plan.weights import method_keys
+from comface.tasks.config import base
 from comface.tracks.config import Share
 from comface.weights.fetched import AGE, ALL, EXPRESSION, GENDER, LANDMARKS, available, model_digest
 
@@ -40,7 +41,7 @@ def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
             absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
         elif entry.needs_file and located[entry.name] is None:
             absent[entry.name] = f"{config.weights} does not contain {entry.file_names()}; put its weights there"
-        elif "linear" not in config.transfer.modes and not entry.trainable:
+        elif not any(base(mode) == "linear" for mode in config.transfer.modes) and not entry.trainable:
             absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
     return absent
 

@@ -20,6 +20,7 @@ from comface.plan.consistency import dataset_names, items
 from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store
+from comface.tasks.config import base
 from comface.tracks.blocks import MOST
 from comface.tracks.composition import totals
 
@@ -211,7 +212,7 @@ def _transfer_bytes(config: RunConfig, photos: int) -> int:
     pairs = _people(config) * wanted.pairs_per_subject
     linear = photos * max(FEATURES.values()) * 4 * 2 + pairs * 40 + max(FEATURES.values()) ** 2 * 8 * 4
     finetune = 0
-    if "finetune" in wanted.modes and not config.pretrain.gpus_per_node:
+    if any(base(mode) == "finetune" for mode in wanted.modes) and not config.pretrain.gpus_per_node:
         side, backbone = max(
             (wanted.image_size_px, wanted.backbone), (config.pretrain.image_size_px, config.pretrain.backbone)
         )

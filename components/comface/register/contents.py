@@ -27,6 +27,7 @@ from comface.register.card import CardFacts
 from comface.register.gate import Metric
 from comface.register.interval import half_width
 from comface.register.origins import Origins
+from comface.tasks.config import MODES, base, options
 from comface.tasks.predictions import read_predictions
 
 FINETUNE_GAIN = 0.02
@@ -48,7 +49,7 @@ def metric_of(artifact: Artifact) -> Metric:
         unit=facts.unit,
         dataset=facts.dataset or "",
         rehearsal=bool(facts.rehearsal),
-        test_sha256=facts.test_sha256,
+        protocol_sha256=facts.protocol_sha256,
     )
 
 
@@ -85,15 +86,20 @@ def _backbone_of(transfer: Artifact) -> Reference | None:
 
 
 def _chosen(modes: Mapping[str, Artifact]) -> Artifact:
-    if len(modes) == 1:
-        return next(iter(modes.values()))
-    linear, finetuned = (metric_of(modes[mode]) for mode in ("linear", "finetune"))
-    return modes["finetune" if _better(finetuned, linear) else "linear"]
+    """Of the paper's own forms if they were evaluated, otherwise of the modes with options. The linear one that is
+    first in the order of the modes, unless fine-tuning is clearly better."""
+    shown = [mode for mode in MODES if mode in modes]
+    candidates = [mode for mode in shown if not options(mode)] or shown
+    best, *others = (metric_of(modes[mode]) for mode in candidates)
+    for other in others:
+        if base(other.mode) == "finetune" and base(best.mode) == "linear" and _better(other, best):
+            best = other
+    return modes[best.mode]
 
 
 def _better(finetuned: Metric, linear: Metric) -> bool:
     """Whether, on the same test set, fine-tuning has a correlation higher by FINETUNE_GAIN and no larger MAE."""
-    if finetuned.corr is None or finetuned.mae is None or finetuned.test_sha256 != linear.test_sha256:
+    if finetuned.corr is None or finetuned.mae is None or finetuned.protocol_sha256 != linear.protocol_sha256:
         return False
     if linear.corr is None or linear.mae is None:
         return True

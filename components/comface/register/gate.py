@@ -29,13 +29,13 @@ class Metric:
     unit: str = ""
     dataset: str = ""
     rehearsal: bool = False
-    test_sha256: str = ""
-    """sha256 of the test set: folds, people, photos and pairs (transfer.step.test_set)."""
+    protocol_sha256: str = ""
+    """Of the folds, people, photos and pairs (transfer/protocol.py)."""
 
     @property
     def measured_on(self) -> tuple[str, str, str, bool, str]:
         """Two metrics are comparable if this key is equal."""
-        return self.task, self.mode, self.dataset, self.rehearsal, self.test_sha256
+        return self.task, self.mode, self.dataset, self.rehearsal, self.protocol_sha256
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from comface.register.contents import (
 from comface.register.gate import Check, GateDecision, Metric, decide
 from comface.register.origins import origins
 from comface.store import Store
+from comface.tasks.config import base
 from comface.weights.fetched import models_folder
 
 GATE_REVISION, REVISION = 1, 1
@@ -120,7 +121,7 @@ def make_model(
     draft.write("model.safetensors", backbone.read("model.safetensors"))
     for task, head in heads.items():
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
-        if record[task].mode == "finetune":
+        if base(record[task].mode) == "finetune":
             draft.write(f"backbones/{task}.safetensors", head.read("backbone.safetensors"))
     tasks = {task: entry.model_dump(mode="json") for task, entry in record.items()}
     draft.write_json("heads.json", tasks)

@@ -16,7 +16,8 @@ def align(plan: str, summary: dsl.Output[dsl.Markdown]) -> str:
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 def complete(items: str, faces: list, backbone: str) -> list:
-    """Add to each planned transfer the faces and the backbone that it reads. Returns the keys of the plans."""
+    """Draw the folds and pairs of each task, and add to each planned transfer what it reads. Returns the keys of the
+    plans."""
     from comface.transfer.from_plan import complete_items
 
     return complete_items(items, faces, backbone)
@@ -26,9 +27,10 @@ def complete(items: str, faces: list, backbone: str) -> list:
 def transfer(plan: str, item: str, metrics: dsl.Output[dsl.Metrics]) -> str:
     """Evaluate one method on one task in one mode. Returns the key of its `transfer` artifact."""
     from comface.artifacts.plans import item_of
-    from comface.transfer.from_plan import transfer_item
+    from comface.transfer.from_plan import metrics_of_item, transfer_item
 
-    key, values = transfer_item(item_of(plan, item))
-    for name, value in values.items():
+    planned = item_of(plan, item)
+    key = transfer_item(planned)
+    for name, value in metrics_of_item(planned, key).items():
         metrics.log_metric(name, value)
     return key

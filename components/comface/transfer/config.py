@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from comface.config.names import Name
-from comface.config.section import Once, Small
+from comface.config.section import Once, Seed, Small
 from comface.methods.config import UntrainedConfig
 from comface.methods.registry import METHODS, MethodName
 from comface.tasks.config import Mode
 from comface.tasks.registry import TASKS
+
+
+def _listed(value: Any) -> Any:
+    """One number as a list of it."""
+    return (value,) if isinstance(value, int | float | str) else value
+
+
+Rate = Annotated[float, Field(ge=1e-12, le=100)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_listed), Once]
 
 
 class TransferConfig(UntrainedConfig):
@@ -30,8 +39,10 @@ class TransferConfig(UntrainedConfig):
     modes: Annotated[tuple[Mode, ...], Once] = Field(
         default=("linear", "finetune"),
         min_length=1,
-        description="linear: f is frozen and a linear head is fitted to its features; finetune: f and l are trained "
-        "(section 4.1)",
+        description="linear: f is frozen and a linear head is fitted to its features; finetune: f and l are trained, "
+        "beginning with the pre-trained l if the method has one (section 4.1). Options that the paper does not have: "
+        "fresh (begin with a new head), antisymmetric (estimate (d(x,y) - d(y,x)) / 2), standardised (each feature by "
+        "its own standard deviation)",
     )
     folds: int = Field(default=4, ge=2, le=100, description="cross-validation folds by subject")
     validation_fraction: float = Field(
@@ -50,22 +61,25 @@ class TransferConfig(UntrainedConfig):
     pairs_per_subject: int = Field(
         default=200, ge=1, le=100_000, description="number of random pairs drawn per subject"
     )
-    head: Literal["fresh", "transferred"] = Field(
-        default="transferred",
-        description="initial head in fine-tuning; transferred: the pre-trained l, as in the paper (or a new head, "
-        "if the method has none); fresh: a new head",
-    )
-    antisymmetric: bool = Field(
-        default=False, description="estimate (d(x,y) - d(y,x)) / 2; not in the paper; adds .01-.06 to the correlation"
-    )
     epochs: Small = Field(
         default=30,
         description="maximum number of epochs of fine-tuning, with early stopping on the validation subjects",
     )
     batch_pairs: int = Field(default=64, ge=1, le=4096, description="pairs per step of fine-tuning")
-    backbone_rate: float = Field(
-        default=1e-4, ge=1e-12, le=100, description="learning rate (Adam) of the backbone f in fine-tuning"
+    backbone_rate: Rates = Field(
+        default=(1e-4, 3e-5),
+        min_length=1,
+        max_length=10,
+        description="learning rates (Adam) of the backbone f to try in fine-tuning, one or several; the validation "
+        "subjects of each fold decide (the paper does not say; FaRL's 1e-4, and a smaller one)",
     )
-    head_rate: float = Field(
-        default=1e-3, ge=1e-12, le=100, description="learning rate (Adam) of the head l in fine-tuning"
+    head_rate: Rates = Field(
+        default=(1e-3, 3e-4),
+        min_length=1,
+        max_length=10,
+        description="learning rates (Adam) of the head l to try in fine-tuning, each with each backbone_rate (the "
+        "paper does not say; ten times the rates of the backbone)",
+    )
+    seed: Seed = Field(
+        default=0, description="seed of folds, validation subjects and pairs, the same for every method and mode"
     )

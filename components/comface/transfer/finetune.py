@@ -1,7 +1,8 @@
 """Fine-tuning (section 3.4): trains backbone f and head l together on L_task, the squared error of the change.
 
-In: an encoder, faces, training and validation pairs. Out: the network of the epoch with the lowest validation error;
-or, when trained on all subjects, the network after a given number of epochs. The paper leaves these choices open: Adam
+In: an encoder, faces, training and validation pairs, a grid of learning rates. Out: the network with the lowest
+validation error over the grid and the epochs; or, when trained on all subjects, the network after a given number of
+epochs. The paper leaves these choices open: Adam
 with a higher learning rate for the head; both photos of a pair are randomly mirrored together; changes are scaled to
 unit standard deviation in training; BatchNorm uses the batch statistics in training (both photos in one forward pass)
 and its running statistics in evaluation; early stopping after PATIENCE epochs without a lower validation error. A
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +34,14 @@ from comface.networks.backbones import ChangeHead
 from comface.networks.head import Head
 from comface.runtime.progress import counted
 from comface.seeds import derive_seed, numpy_rng
-from comface.transfer.config import TransferConfig
-from comface.transfer.pairs import Pairs
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 6
 """Epochs without a lower validation error before early stopping."""
 Floats = NDArray[np.float64]
+Sides = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows of the photos before (x) and after (y) of every pair."""
 
 
 class ChangeNetwork(nn.Module):
@@ -64,34 +65,57 @@ class ChangeNetwork(nn.Module):
 
 
 class Batches:
-    """Converts pairs of faces to the network's input."""
+    """Converts pairs of faces to the network's input. `faces_NSSC`: anything that is indexed by rows."""
 
     def __init__(
-        self,
-        preprocessing: Preprocessing,
-        faces_NSSC: NDArray[np.uint8] | Rows,
-        pairs: Pairs,
-        device: str,
+        self, preprocessing: Preprocessing, faces_NSSC: NDArray[np.uint8] | Rows, sides: Sides, device: str
     ) -> None:
-        self.preprocessing, self.faces_NSSC, self.pairs, self.device = preprocessing, faces_NSSC, pairs, device
+        self.preprocessing, self.faces_NSSC, self.sides, self.device = preprocessing, faces_NSSC, sides, device
+
+    def __len__(self) -> int:
+        return len(self.sides[0])
 
     def __call__(self, which_P: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        x_PCSS, y_PCSS = (
-            self.preprocessing(self.faces_NSSC[side_P[which_P]]).to(self.device)
-            for side_P in (self.pairs.x_P, self.pairs.y_P)
-        )
+        x_PCSS, y_PCSS = (self.preprocessing(self.faces_NSSC[side_P[which_P]]).to(self.device) for side_P in self.sides)
         return x_PCSS, y_PCSS
 
 
 @dataclass(frozen=True)
+class Training:
+    """How one network is trained. `fresh`: begin with a new head even if the method has one. `words` name the run and,
+    with `seed`, determine its head and the order of its pairs."""
+
+    epochs: int
+    batch_pairs: int
+    backbone_rate: float
+    head_rate: float
+    fresh: bool
+    antisymmetric: bool
+    seed: int
+    words: tuple[object, ...]
+
+    @property
+    def name(self) -> str:
+        return "/".join(map(str, self.words))
+
+
+@dataclass(frozen=True)
 class Finetuned:
-    """A trained network, its epoch (from 1), and its initial head ('transferred' or 'fresh')."""
+    """A trained network, its epoch (from 1), its initial head ('transferred' or 'fresh'), how it was trained, and its
+    squared error on the validation pairs (NaN if there were none)."""
 
     network: ChangeNetwork
     epoch: int
     head: str
+    training: Training
+    error: float
 
-    def tensors(self, antisymmetric: bool) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
+    @property
+    def chosen(self) -> dict[str, float]:
+        rates = {"backbone_rate": self.training.backbone_rate, "head_rate": self.training.head_rate}
+        return rates | {"epochs": self.epoch, "validation_mse": float(f"{self.error:.6g}")}
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
         """Return the tensors of f, and of l in the format of `Head`, which both modes share. Matrices and kernels are
         stored in half precision (half the size; estimates differ in the fourth digit), vectors in full precision."""
         state = {f"backbone.{key}": value.cpu() for key, value in self.network.backbone.state_dict().items()}
@@ -99,80 +123,86 @@ class Finetuned:
         linear = self.network.head.linear
         weight_D = linear.weight.detach().double().cpu().numpy()[0] * self.network.spread
         bias = float(linear.bias.detach().cpu()) * self.network.spread
-        return kept, Head.of_layer(weight_D, bias, antisymmetric).tensors()
+        return kept, Head.of_layer(weight_D, bias, self.training.antisymmetric).tensors()
+
+
+def finetune_best(
+    load: Callable[[], Encoder], data: Sequence[Batches], change: Sequence[Floats], grid: Sequence[Training]
+) -> Finetuned:
+    """Train once for each point of the grid, and return the network with the lowest validation error. `data` and
+    `change`: of the training and the validation pairs. A point at which training diverges is not chosen; raises
+    DataError if all diverge."""
+    best: Finetuned | None = None
+    for training in grid:
+        tuned = finetune(load(), data, change, training)
+        if tuned is not None and (best is None or tuned.error < best.error):
+            best = tuned
+    if best is None:
+        raise _diverged(grid[0].name)
+    logger.info(
+        f"fine-tuning {best.training.name}: best after {counted(best.epoch, 'epoch')} with the rates "
+        f"{best.training.backbone_rate:g} and {best.training.head_rate:g}, MSE {best.error:.3g}"
+    )
+    return best
 
 
 def finetune(
-    encoder: Encoder,
-    data: Batches,
-    train_P: NDArray[np.int64],
-    validation_P: NDArray[np.int64],
-    config: TransferConfig,
-    words: tuple[object, ...],
-) -> Finetuned:
-    """Train with early stopping on the validation error. `words` name the run and determine its seeds. Raises DataError
-    if training diverges."""
-    change_P = data.pairs.change_P
-    network, began, optimizer = _start(encoder, data, train_P, config, words)
+    encoder: Encoder, data: Sequence[Batches], change: Sequence[Floats], training: Training
+) -> Finetuned | None:
+    """Train with early stopping on the validation error; None if training diverges."""
+    (train, validation), (change_P, wanted_P) = data, change
+    network, began, optimizer = _start(encoder, train, change_P, training)
     best_error, best_epoch, best_state = np.inf, 0, copy.deepcopy(network.state_dict())
-    for epoch in range(1, config.epochs + 1):
-        rng = numpy_rng(config.seed, "finetune", *words, epoch)
-        _train_epoch(network, optimizer, data, rng.permutation(train_P), config, rng)
-        error = float(np.mean((predict(network, data, validation_P, config) - change_P[validation_P]) ** 2))
+    for epoch in range(1, training.epochs + 1):
+        _train_epoch(network, optimizer, train, change_P, training, epoch)
+        error = float(np.mean((predict(network, validation, training) - wanted_P) ** 2))
         if not np.isfinite(error):
-            raise _diverged(words)
+            return None
         if error < best_error:
             best_error, best_epoch, best_state = error, epoch, copy.deepcopy(network.state_dict())
         if epoch - best_epoch >= PATIENCE:
             break
     network.load_state_dict(best_state)
-    logger.info(
-        f"fine-tuning {'/'.join(map(str, words))}: best after {counted(best_epoch, 'epoch')}, MSE {best_error:.3g}"
-    )
-    return Finetuned(network, best_epoch, began)
+    return Finetuned(network, best_epoch, began, training, best_error)
 
 
-def finetune_all(
-    encoder: Encoder, data: Batches, epochs: int, config: TransferConfig, words: tuple[object, ...]
-) -> Finetuned:
-    """Train on all pairs for `epochs` epochs, without validation. Raises DataError if training diverges."""
-    all_P = np.arange(len(data.pairs.change_P))
-    network, began, optimizer = _start(encoder, data, all_P, config, words)
-    for epoch in range(1, epochs + 1):
-        rng = numpy_rng(config.seed, "finetune", *words, epoch)
-        _train_epoch(network, optimizer, data, rng.permutation(all_P), config, rng)
+def finetune_all(encoder: Encoder, train: Batches, change_P: Floats, training: Training) -> Finetuned:
+    """Train on all pairs for `training.epochs` epochs, without validation. Raises DataError if training diverges."""
+    network, began, optimizer = _start(encoder, train, change_P, training)
+    for epoch in range(1, training.epochs + 1):
+        _train_epoch(network, optimizer, train, change_P, training, epoch)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
-        raise _diverged(words)
-    logger.info(f"fine-tuning {'/'.join(map(str, words))}: {counted(epochs, 'epoch')} on all subjects")
-    return Finetuned(network, epochs, began)
+        raise _diverged(training.name)
+    logger.info(f"fine-tuning {training.name}: {counted(training.epochs, 'epoch')} on all subjects")
+    return Finetuned(network, training.epochs, began, training, float("nan"))
 
 
 def _start(
-    encoder: Encoder, data: Batches, train_P: NDArray[np.int64], config: TransferConfig, words: tuple[object, ...]
+    encoder: Encoder, train: Batches, change_P: Floats, training: Training
 ) -> tuple[ChangeNetwork, str, torch.optim.Optimizer]:
     """Return the network before training, the name of its initial head, and the optimizer."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "head", *words))
+        torch.manual_seed(derive_seed(training.seed, "head", *training.words))
         head = ChangeHead(encoder.width)
-    spread = float(data.pairs.change_P[train_P].std()) or 1.0
-    network = ChangeNetwork(encoder.network, head, spread).to(data.device)
-    moved = config.head == "transferred" and _transfer_head(network, encoder.head, data, train_P, config)
-    rates = ((network.backbone, config.backbone_rate), (network.head, config.head_rate))
+    spread = float(change_P.std()) or 1.0
+    network = ChangeNetwork(encoder.network, head, spread).to(train.device)
+    moved = not training.fresh and _transfer_head(network, encoder.head, train, change_P, training)
+    rates = ((network.backbone, training.backbone_rate), (network.head, training.head_rate))
     optimizer = torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in rates])
     return network, "transferred" if moved else "fresh", optimizer
 
 
-def _diverged(words: tuple[object, ...]) -> DataError:
-    return DataError(f"Fine-tuning of {'/'.join(map(str, words))} diverged; lower transfer.backbone_rate.")
+def _diverged(name: str) -> DataError:
+    return DataError(f"Fine-tuning of {name} diverged; lower transfer.backbone_rate and transfer.head_rate.")
 
 
-def predict(network: ChangeNetwork, data: Batches, which_P: NDArray[np.int64], config: TransferConfig) -> Floats:
-    """Estimate the changes (P,) of these pairs, in the task's unit."""
+def predict(network: ChangeNetwork, data: Batches, training: Training) -> Floats:
+    """Estimate the changes (P,) of all pairs, in the task's unit."""
     network.eval()
     parts = [np.empty(0)]
     with torch.inference_mode():
-        for batch_P in _batches(which_P, config.batch_pairs):
-            parts.append(network.change(*data(batch_P), config.antisymmetric).double().cpu().numpy())
+        for batch_P in _batches(np.arange(len(data)), training.batch_pairs):
+            parts.append(network.change(*data(batch_P), training.antisymmetric).double().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -180,18 +210,19 @@ def _train_epoch(
     network: ChangeNetwork,
     optimizer: torch.optim.Optimizer,
     data: Batches,
-    order_P: NDArray[np.int64],
-    config: TransferConfig,
-    rng: np.random.Generator,
+    change_P: Floats,
+    training: Training,
+    epoch: int,
 ) -> None:
+    rng = numpy_rng(training.seed, "finetune", *training.words, epoch)
     network.train()
-    for batch_P in _batches(order_P, config.batch_pairs):
+    for batch_P in _batches(rng.permutation(len(data)), training.batch_pairs):
         if len(batch_P) < 2:
             continue  # BatchNorm needs at least two pairs
         x_PCSS, y_PCSS = data(batch_P)
         mirror_P = torch.from_numpy(rng.random(len(batch_P)) < 0.5).to(x_PCSS.device)[:, None, None, None]
         x_PCSS, y_PCSS = (torch.where(mirror_P, images.flip(3), images) for images in (x_PCSS, y_PCSS))
-        target_P = torch.from_numpy(data.pairs.change_P[batch_P] / network.spread).float().to(x_PCSS.device)
+        target_P = torch.from_numpy(change_P[batch_P] / network.spread).float().to(x_PCSS.device)
         loss = torch.mean((network(x_PCSS, y_PCSS) - target_P) ** 2)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -206,9 +237,9 @@ def _batches(which_P: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64
 def _transfer_head(
     network: ChangeNetwork,
     head: Mapping[str, NDArray[np.float32]],
-    data: Batches,
-    train_P: NDArray[np.int64],
-    config: TransferConfig,
+    train: Batches,
+    change_P: Floats,
+    training: Training,
 ) -> bool:
     """Load the pre-trained `head`, scaled and shifted so that its estimates have the mean and the unit standard
     deviation of the targets. Returns False and leaves the network unchanged if there is no head or its estimates do not
@@ -217,14 +248,12 @@ def _transfer_head(
         return False
     fresh = copy.deepcopy(network.head.state_dict())
     network.head.load_state_dict({f"linear.{name}": torch.from_numpy(value) for name, value in head.items()})
-    estimate_P = predict(network, data, train_P, config) / network.spread
+    estimate_P = predict(network, train, training) / network.spread
     spread, mean = float(estimate_P.std()), float(estimate_P.mean())
     if not np.isfinite(spread) or spread < 1e-9:
         network.head.load_state_dict(fresh)
         return False
     with torch.no_grad():
         network.head.linear.weight /= spread
-        network.head.linear.bias.sub_(mean).div_(spread).add_(
-            float(data.pairs.change_P[train_P].mean()) / network.spread
-        )
+        network.head.linear.bias.sub_(mean).div_(spread).add_(float(change_P.mean()) / network.spread)
     return True

@@ -5,13 +5,13 @@ In: a plan. Out: the key of an artifact in the run, and what the KFP UI displays
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import field_serializer
 
-from comface.artifacts.facts import FacesFacts, TransferFacts
+from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.plans import Plan, hand_on, handed, kept
 from comface.datasets.config import DataSource, RehearseConfig
@@ -22,6 +22,7 @@ from comface.methods import method
 from comface.runtime.folders import cache_folder
 from comface.store import Store, open_store
 from comface.tasks.config import Mode, Task
+from comface.tasks.predictions import read_predictions
 from comface.tracks.supplies import Sealed, fetched
 from comface.transfer.config import TransferConfig
 
@@ -42,6 +43,8 @@ class TransferPlan(Plan):
     definition: Task
     method: str
     mode: Mode
+    seed: int = 0
+    """Of random weights and of fine-tuning."""
     transfer: TransferConfig
     weights: str
     """URI of the weights location."""
@@ -66,7 +69,7 @@ class ItemsPlan(Plan):
 
 class CompletedPlan(TransferPlan):
     reads: dict[str, str]
-    """Role → artifact that the transfer reads; the roles are `faces`, `train_faces` and `backbone`."""
+    """Role → artifact that the transfer reads; the roles are `protocol` and `backbone`."""
 
 
 def align_faces(plan: str, summary_path: str) -> str:
@@ -101,35 +104,47 @@ def _summary(name: str, facts: FacesFacts) -> str:
 
 
 def complete_items(items: str, faces: list[str], backbone: str) -> list[str]:
-    """Return the keys of the completed plans of all transfers."""
+    """Draw the protocol of each task, and return the keys of the completed plans of all transfers."""
 
     def work(store: Store, planned: ItemsPlan) -> list[str]:
         run = planned.run
-        found = completed(planned.items, handed(store, run, faces, "faces"), backbone)
+        found = completed(store, planned.items, handed(store, run, faces, "faces"), backbone)
         key = kept(store, run, {"items": [each.model_dump(mode="json") for each in found]})
         return [f"{key}.{number}" for number in range(len(found))]
 
     return execute("complete", items, ItemsPlan, work)
 
 
-def completed(items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone: str) -> list[CompletedPlan]:
-    """Add to each plan the artifacts that it reads. Raises ConfigurationError if the faces of a data set are
-    missing."""
-    named = {each.facts_as(FacesFacts).dataset: each.pinned for each in faces}
+def completed(
+    store: Store, items: Sequence[TransferPlan], faces: Sequence[Artifact], backbone: str
+) -> list[CompletedPlan]:
+    """Add to each plan the artifacts that it reads. The protocol of a task is drawn once, for all methods and modes.
+    Raises ConfigurationError if the faces of a data set are missing."""
+    from comface.transfer.protocol import draw_protocol
+
+    named = {each.facts_as(FacesFacts).dataset: each for each in faces}
+    protocols: dict[str, str] = {}
     found = []
     for item in items:
-        wanted = {"faces": item.definition.dataset, "train_faces": item.definition.train_dataset}
-        lacking = [name for name in wanted.values() if name and name not in named]
-        if lacking:
-            raise ConfigurationError(
-                f"The task '{item.task}' reads the data set '{lacking[0]}', but no faces artifact of it was given; "
-                "run align for this data set, and pass its faces."
-            )
-        reads = {role: named[name] for role, name in wanted.items() if name}
+        if item.task not in protocols:
+            sets = _faces_of(item, named)
+            protocols[item.task] = draw_protocol(store, item.transfer, item.task, item.definition, *sets).pinned
+        reads = {"protocol": protocols[item.task]}
         if method(item.method).reads_backbone:
             reads["backbone"] = backbone
         found.append(CompletedPlan(**dict(item), reads=reads))
     return found
+
+
+def _faces_of(item: TransferPlan, named: Mapping[str, Artifact]) -> list[Artifact]:
+    wanted = [name for name in (item.definition.dataset, item.definition.train_dataset) if name]
+    lacking = [name for name in wanted if name not in named]
+    if lacking:
+        raise ConfigurationError(
+            f"The task '{item.task}' reads the data set '{lacking[0]}', but no faces artifact of it was given; "
+            "run align for this data set, and pass its faces."
+        )
+    return [named[name] for name in wanted]
 
 
 def weight_file(planned: TransferPlan) -> Path | None:
@@ -139,15 +154,27 @@ def weight_file(planned: TransferPlan) -> Path | None:
     return fetched(open_store(planned.weights), planned.weight_file, cache_folder())
 
 
-def transfer_item(plan: str) -> tuple[str, dict[str, float | None]]:
-    """Return (key of the `transfer` artifact, metrics for the KFP UI)."""
+def transfer_item(plan: str) -> str:
+    """Return the key of the `transfer` artifact."""
 
-    def work(store: Store, planned: CompletedPlan) -> tuple[str, dict[str, float | None]]:
+    def work(store: Store, planned: CompletedPlan) -> str:
         from comface.transfer.step import Item, transfer
 
         reads = {name: open_artifact(uri) for name, uri in planned.reads.items()}
-        item = Item(planned.task, planned.definition, planned.method, planned.mode)
-        result = transfer(store, planned.transfer, item, reads, weight_file(planned))
-        return hand_on(store, planned.run, result), result.facts_as(TransferFacts).metrics
+        item = Item(planned.task, planned.definition, planned.method, planned.mode, planned.seed)
+        return hand_on(store, planned.run, transfer(store, planned.transfer, item, reads, weight_file(planned)))
+
+    return execute("transfer", plan, CompletedPlan, work)
+
+
+def metrics_of_item(plan: str, key: str) -> dict[str, float]:
+    """Return the metrics of a published transfer for the KFP UI, named by task, method and mode. The true changes are
+    joined only here. A metric that cannot be computed is left out."""
+
+    def work(store: Store, planned: CompletedPlan) -> dict[str, float]:
+        (result,) = handed(store, planned.run, [key], "transfer")
+        found = read_predictions(result).metrics.items()
+        prefix = "_".join((planned.task, planned.method, planned.mode))
+        return {f"{prefix}_{name}": value for name, value in found if value is not None}
 
     return execute("transfer", plan, CompletedPlan, work)

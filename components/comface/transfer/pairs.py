@@ -130,10 +130,12 @@ def _allowed(
 
 
 def _balanced(pairs_P2: NDArray[np.int64], label_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Swap photos so that rising and falling pairs alternate. A pair without change counts as rising."""
+    """Swap photos so that rising and falling pairs alternate; pairs without change are not counted. The first direction
+    is random, because a subject with an odd number of changes has one more of it."""
     pairs_P2 = pairs_P2.copy()
-    rising_P = label_N[pairs_P2[:, 1]] >= label_N[pairs_P2[:, 0]]
-    wanted_P = np.arange(len(pairs_P2)) % 2 == int(rng.integers(2))
-    turn_P = rising_P != wanted_P
-    pairs_P2[turn_P] = pairs_P2[turn_P][:, ::-1]
+    change_P = label_N[pairs_P2[:, 1]] - label_N[pairs_P2[:, 0]]
+    (changed_K,) = np.nonzero(change_P)
+    rises_K = np.arange(len(changed_K)) % 2 == int(rng.integers(2))
+    turned_K = changed_K[(change_P[changed_K] > 0) != rises_K]
+    pairs_P2[turned_K] = pairs_P2[turned_K][:, ::-1]
     return pairs_P2

@@ -3,8 +3,8 @@
 In: features and pairs. Out: a Head, fitted by closed-form ridge regression; the validation subjects determine the
 penalty. (Adam with the learning rate of pre-training, 4e-4, is far from convergence after the same computing time.)
 With few validation subjects the choice of the penalty is unreliable (two people of DISFA: correlation of AU6 from
-pixels .39 instead of .51); therefore groups of training subjects can be used for validation in turn. With
-`antisymmetric`, l is fitted to the estimate (d(x,y) - d(y,x)) / 2.
+pixels .39 instead of .51); therefore groups of training subjects can be used for validation in turn. Features are read
+in blocks of pairs: memory does not grow with the number of photos or pairs.
 
 Legend: P pairs, N photos, D feature width.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,27 +32,67 @@ ROUNDING = 1e-5
 """Upper bound of the rounding error of float32 products, as a share of the power of the features."""
 
 
-def standardisation(h_ND: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Return the mean (D,) per feature, and one standard deviation for all features, repeated (D,). With one per
-    feature, a feature that hardly varies among the training subjects is amplified in a test subject in whom it does
-    vary: with ImageNet features, the estimate for one patient of Edema-A was 334 kg and the correlation .15 instead of
-    .80."""
-    h_ND = h_ND.astype(np.float64)
-    spread = float(np.sqrt(h_ND.var(axis=0).mean())) or 1.0
-    return h_ND.mean(axis=0), np.full(h_ND.shape[1], spread)
+@dataclass(frozen=True)
+class Form:
+    """Of the head. `antisymmetric`: the estimate is (d(x,y) - d(y,x)) / 2. `standardised`: each feature has its own
+    standard deviation; in the paper's form (both False) all features have the same."""
+
+    antisymmetric: bool = False
+    standardised: bool = False
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Features (N,D) of all photos, and pairs of them for fitting or testing."""
+    """Features of all photos, indexed by rows (N,D), and pairs of them with their change."""
 
     h_ND: NDArray[np.float32] | Rows
     x_P: NDArray[np.int64]
     y_P: NDArray[np.int64]
     change_P: Floats
 
+    def blocks(self, antisymmetric: bool) -> Iterator[tuple[NDArray[np.float32], Floats]]:
+        """The input of l (P,D) and the change, in blocks of pairs."""
+        for block in _blocks(len(self.change_P)):
+            r_PD = rectified(self.h_ND[self.x_P[block]], self.h_ND[self.y_P[block]], antisymmetric)
+            yield r_PD, self.change_P[block]
+
     def predicted(self, head: Head) -> Floats:
-        return head(self.h_ND[self.x_P], self.h_ND[self.y_P])
+        return predicted(head, self.h_ND, self.x_P, self.y_P)
+
+
+def standardisation(groups: Sequence[Samples], form: Form) -> tuple[Floats, Floats]:
+    """Return the mean (D,) per feature, and one standard deviation for all features, repeated (D,). With one per
+    feature (`standardised`), a feature that hardly varies among the training subjects is amplified in a test subject in
+    whom it does vary: with ImageNet features, the estimate for one patient of Edema-A was 334 kg and the correlation
+    .15 instead of .80. Every photo that occurs in a pair counts once."""
+    h_ND, rows_N = (
+        groups[0].h_ND,
+        np.unique(np.concatenate([each for group in groups for each in (group.x_P, group.y_P)])),
+    )
+    shift_D = np.asarray(h_ND[rows_N[:1]], np.float64)[0]  # variances of sums lose digits if the mean is large
+    sum_D, square_D = np.zeros_like(shift_D), np.zeros_like(shift_D)
+    for block in _blocks(len(rows_N)):
+        part_ND = np.asarray(h_ND[rows_N[block]], np.float64) - shift_D
+        sum_D += part_ND.sum(axis=0)
+        square_D += np.einsum("nd,nd->d", part_ND, part_ND)
+    mean_D = sum_D / len(rows_N)
+    variance_D = np.maximum(square_D / len(rows_N) - mean_D**2, 0)
+    spread = float(np.sqrt(variance_D.mean())) or 1.0
+    scale_D = np.full(len(mean_D), spread)
+    if form.standardised:  # a feature that does not vary keeps the common scale
+        scale_D = np.where(variance_D > ROUNDING * spread**2, np.sqrt(variance_D), spread)
+    return mean_D + shift_D, scale_D
+
+
+def predicted(head: Head, h_ND: NDArray[np.float32] | Rows, x_P: NDArray[np.int64], y_P: NDArray[np.int64]) -> Floats:
+    """The estimated changes (P,), in blocks of pairs."""
+    parts = [head(h_ND[x_P[block]], h_ND[y_P[block]]) for block in _blocks(len(x_P))]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, ROWS):
+        yield slice(start, start + ROWS)
 
 
 @dataclass(frozen=True)
@@ -72,11 +112,9 @@ class Moments:
         smallest penalty is 100 times their rounding error), sums are float64."""
         width = data.h_ND.shape[1]
         gram_DD, product_D, sum_D = np.zeros((width, width)), np.zeros(width), np.zeros(width)
-        for start in range(0, len(data.change_P), ROWS):
-            block = slice(start, start + ROWS)
-            r_PD = rectified(data.h_ND[data.x_P[block]], data.h_ND[data.y_P[block]], antisymmetric)
+        for r_PD, change_P in data.blocks(antisymmetric):
             gram_DD += r_PD.T @ r_PD
-            product_D += r_PD.T.astype(np.float64) @ data.change_P[block]
+            product_D += r_PD.T.astype(np.float64) @ change_P
             sum_D += r_PD.sum(axis=0, dtype=np.float64)
         return cls(len(data.change_P), gram_DD, product_D, sum_D, float(data.change_P.sum()))
 
@@ -96,26 +134,30 @@ class Moments:
         )
 
 
-def fit(train: Samples, penalty: float, antisymmetric: bool) -> Head:
+def fit(train: Samples, penalty: float, form: Form) -> Head:
     """Fit the head with a given penalty."""
-    return Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric).head(penalty)
+    return Ridge.of(Moments.of(train, form.antisymmetric), standardisation([train], form), form.antisymmetric).head(
+        penalty
+    )
 
 
-def fit_validated(train: Samples, validation: Samples, antisymmetric: bool) -> tuple[Head, float]:
+def fit_validated(train: Samples, validation: Samples, form: Form) -> tuple[Head, float]:
     """Return the head whose penalty gives the lowest squared error on the validation pairs, and this penalty."""
-    ridge = Ridge.of(Moments.of(train, antisymmetric), standardisation(_used(train)), antisymmetric)
+    ridge = Ridge.of(Moments.of(train, form.antisymmetric), standardisation([train], form), form.antisymmetric)
     penalty = _chosen([(ridge, validation)])
     return ridge.head(penalty), penalty
 
 
-def fit_in_turns(groups: Sequence[Samples], antisymmetric: bool) -> tuple[Head, float]:
+def fit_in_turns(groups: Sequence[Samples], form: Form) -> tuple[Head, float]:
     """Return the head fitted on all groups of subjects, and its penalty, for which each group was validated in turn."""
-    scaling = standardisation(_used(*groups))
-    moments = [Moments.of(group, antisymmetric) for group in groups]
+    scaling = standardisation(groups, form)
+    moments = [Moments.of(group, form.antisymmetric) for group in groups]
     whole = functools.reduce(operator.add, moments)
-    turns = [(Ridge.of(whole - own, scaling, antisymmetric), group) for group, own in zip(groups, moments, strict=True)]
+    turns = [
+        (Ridge.of(whole - own, scaling, form.antisymmetric), group) for group, own in zip(groups, moments, strict=True)
+    ]
     penalty = _chosen(turns)
-    return Ridge.of(whole, scaling, antisymmetric).head(penalty), penalty
+    return Ridge.of(whole, scaling, form.antisymmetric).head(penalty), penalty
 
 
 def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
@@ -133,14 +175,6 @@ def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
         step = step // 2 if lowest == best else step
         best = lowest
     return PENALTIES[best]
-
-
-def _used(*groups: Samples) -> NDArray[np.float32]:
-    """Return the features of all photos that occur in a pair, each once."""
-    h_ND: NDArray[np.float32] = groups[0].h_ND[
-        np.unique(np.concatenate([side_P for data in groups for side_P in (data.x_P, data.y_P)]))
-    ]
-    return h_ND
 
 
 @dataclass(frozen=True)
@@ -184,9 +218,5 @@ class Ridge:
 def _squared_error(head: Head, data: Samples) -> float:
     """Return the squared error, summed over the pairs."""
     weight_D = (head.weight_D / head.scale_D).astype(np.float32)
-    error = 0.0
-    for start in range(0, len(data.change_P), ROWS):
-        block = slice(start, start + ROWS)
-        r_PD = rectified(data.h_ND[data.x_P[block]], data.h_ND[data.y_P[block]], head.antisymmetric)
-        error += float(((r_PD @ weight_D + head.bias - data.change_P[block]) ** 2).sum())
-    return error
+    parts = data.blocks(head.antisymmetric)
+    return sum(float(((r_PD @ weight_D + head.bias - change_P) ** 2).sum()) for r_PD, change_P in parts)
