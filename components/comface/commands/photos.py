@@ -83,5 +83,5 @@ def features(
         store = open_store(config.store)
         artifact = resolve_backbone(store, backbone or resolve_model(store, None)[0])
     encoder = load_method(method, Sources.of(artifact, weights, config.transfer))
-    features_ND = encode_images(encoder, (read_photo(path) for path in images))
+    features_ND = encode_images(encoder, (read_photo(path, opaque=True) for path in images))
     write_file(output, array_bytes(features_ND), private=True)

@@ -44,11 +44,11 @@ LARGE_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's default, above which it warns, is smaller than a phone's photo
 
 
-def read_photo(path: Path, what: str = "", whole: bool = False) -> Pixels:
+def read_photo(path: Path, what: str = "", whole: bool = False, opaque: bool = False) -> Pixels:
     """The photo at `path`. `what`: the subject of messages instead of the file's name (for photos of patients);
-    `whole`: do not halve a very large photo (landmarks refer to its pixels). Raises DataError, or ConfigurationError if
-    the file is not readable."""
-    return decode_photo(_content(path, what), what or f"The photo '{path.name[:200]}'", whole)
+    `whole`: do not halve a very large photo (landmarks refer to its pixels); `opaque`: ignore transparency, as the
+    official code of the methods does. Raises DataError, or ConfigurationError if the file is not readable."""
+    return decode_photo(_content(path, what), what or f"The photo '{path.name[:200]}'", whole, opaque)
 
 
 def check_photo(path: Path, what: str = "") -> None:
@@ -65,7 +65,7 @@ def check_photo(path: Path, what: str = "") -> None:
     _opened(_content(path, what), called)
 
 
-def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> Pixels:
+def decode_photo(data: bytes, what: str = "The photo", whole: bool = False, opaque: bool = False) -> Pixels:
     """The photo in the bytes `data`. Raises DataError."""
     opened, orientation, data = _opened(data, what)
     try:
@@ -82,7 +82,7 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False) -> P
                 pixels = opened.data
                 size, mode = opened.size_mode
                 image = Image.frombytes(mode, size, pixels, "raw", mode, opened.stride)
-            rgb = _to_rgb(image, data)
+            rgb = _to_rgb(image, data, opaque)
     except Exception as error:  # decoders raise any exception: struct.error, IndexError, RuntimeError, …
         raise _unusable(what, error) from None
     while rgb.width * rgb.height > LARGE_PIXELS and not whole:
@@ -162,10 +162,11 @@ def _heic(data: bytes) -> Any:
     return next((each for each in images if each.primary), images[0])
 
 
-def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
+def _to_rgb(image: Image.Image, data: bytes, opaque: bool) -> Image.Image:
     if (values := _deep(image, data)) is not None:
         image = Image.fromarray(_eight_bits(values))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    opaque = opaque and image.mode not in ("RGBa", "La")  # multiplied by alpha already
+    if not opaque and (image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info):
         image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
         opaque = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(opaque, image).convert("RGB")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from comface.errors import DataError
 from comface.faces.framing import shown
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ Channel = Annotated[float, Field(ge=-100, le=100)]
 Spread = Annotated[float, Field(ge=1e-3, le=100)]
 TO_UNIT_RANGE = (0.5, 0.5, 0.5)
 """Mean and std that map [0, 1] to [-1, 1], the input range of pre-training."""
+
+
+MOST_PIXELS = 2**26
+"""An image that is resized by its short side can need more memory than there is."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Crop:
             height_px, width_px = (int(np.ceil(side * ratio)) for side in (height, width))
         else:
             height_px, width_px = (self.short_px * side // short for side in (height, width))
+        if height_px * width_px > MOST_PIXELS:
+            raise DataError(
+                f"An image of {width} x {height} px is too narrow to be resized to {self.short_px} px on its short "
+                "side; crop it."
+            )
         how = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
         resized_HW3 = np.asarray(Image.fromarray(image_HW3).resize((width_px, height_px), how))
         top, left = (self._margin(side) for side in (height_px, width_px))
@@ -80,7 +90,7 @@ class Preprocessing(BaseModel):
         import torch
 
         ordered_NHWC = views_NHWC if self.channels == "RGB" else views_NHWC[..., ::-1]
-        x_NHWC = torch.from_numpy(np.ascontiguousarray(ordered_NHWC)).float() / 255
+        x_NHWC = torch.from_numpy(np.array(ordered_NHWC, order="C")).float() / 255
         return ((x_NHWC - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
 
     def described(self) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from comface.faces.preprocessing import Crop, Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
-WRAPPERS = tuple(f"{entry}{module}" for entry in ("", "state_dict.", "model.") for module in ("module.", ""))
-"""Beginnings of names that trainings add: the entry of the checkpoint, and DistributedDataParallel."""
+ENTRIES = ("", "state_dict.", "model.")
+"""Entries of a checkpoint that contain the network."""
+WRAPPERS = tuple(f"{entry}{module}" for entry in ENTRIES for module in ("module.", ""))
+"""Beginnings of names that trainings add: the entry, and DistributedDataParallel's."""
 
 
 @dataclass(frozen=True)

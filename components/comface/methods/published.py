@@ -15,7 +15,7 @@ from typing import Any
 
 from comface.errors import DataError
 from comface.methods.encoder import Encoder, Sources, load_whole
-from comface.methods.layouts import Layout, Origin
+from comface.methods.layouts import ENTRIES, Layout, Origin
 from comface.methods.method import Method
 from comface.weights.pickle_machine import Refused
 from comface.weights.tensor_tables import Records, read_records
@@ -69,13 +69,14 @@ def _recognised(records: Records, layouts: Sequence[Layout], path: Path, method:
 
 
 def _sorted(records: Records, layout: Layout, start: str, path: Path) -> tuple[dict[str, str], list[str]]:
-    """(network's name -> the file's name, names of the dropped tensors)."""
+    """(network's name -> the file's name, names of the dropped tensors without the checkpoint's entry)."""
     kept: dict[str, str] = {}
     dropped = []
+    entry = next((entry for entry in ENTRIES if entry and start.startswith(entry)), "")
     for name in records.by_name:
         inner = name.removeprefix(start)
         if not name.startswith(start) or inner.startswith(layout.dropped or ("\0",)):
-            dropped.append(name)
+            dropped.append(name.removeprefix(entry))
         elif kept.setdefault(layout.renamed(inner), name) != name:
             raise DataError(
                 f"'{path.name}' has two tensors for '{layout.renamed(inner)}' of the network; give the published file."
