@@ -25,11 +25,14 @@ from comface.register.component import gate, register
 from comface.runtime.monitoring import METRICS_LABEL, PORT
 from comface.shard.component import shard
 from comface.synthesize.component import synthesize
-from comface.transfer.component import align, complete, transfer
+from comface.transfer.component import align, complete, features, finetune, transfer
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 IMAGES = Path(__file__).resolve().parents[1] / "docker" / "images.lock"
 """`make images` writes this file after it has pushed the images; the tasks then name the images by their digests."""
+TRAININGS = 1
+"""Trainings at once. Two jobs that wait for each other's nodes would never start; with gang scheduling (k8s/components:
+kueue, volcano) and more GPUs than one training uses, raise it."""
 
 
 def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -89,6 +92,29 @@ def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
     return on_cluster(knows_its_pod(task))
 
 
+def all_of(task: dsl.PipelineTask) -> dsl.Collected:
+    """The results of all iterations of a loop. The compiler changes this object, so each consumer needs its own."""
+    return dsl.Collected(task.outputs["Output"])
+
+
+def items_of(
+    loop: str,
+    plans: dsl.PipelineTask,
+    aligned: dsl.PipelineTask,
+    trained: dsl.PipelineTask,
+    encoded: dsl.PipelineTask | None = None,
+) -> dsl.PipelineTask:
+    """The items of a loop over features or transfers, with the artifacts that they read."""
+    task = complete(
+        plan=plans.outputs["items"],
+        loop=loop,
+        faces=all_of(aligned),
+        backbones=all_of(trained),
+        features=all_of(encoded) if encoded else [],
+    )
+    return light(task.set_display_name(f"complete: {loop}"))
+
+
 @dsl.pipeline(
     name="comface", description="Learn changes within a person's face from synthetic faces (ComFace, WACV 2025)."
 )
@@ -123,27 +149,35 @@ def comface(
         data=data, tasks=tasks, methods=methods, nodes=nodes, gpus_per_node=gpus_per_node,
     )  # fmt: skip
     medium(plans)
-    gpus = plans.outputs["gpus"]
     with dsl.ExitHandler(light(knows_its_pod(finish(profile=profile, store=store, run_id=RUN_ID)))):
         with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
-            tracks = observed(heavy(synthesize(plan=plans.outputs["synthesize"], part=part), gpus))
-        shards = medium(shard(plan=plans.outputs["shard"], tracks=dsl.Collected(tracks.outputs["Output"])))
-        trained = launching(pretrain(plan=plans.outputs["pretrain"], shards=shards.outputs["Output"]))
-        backbone = trained.outputs["Output"]  # the configuration sets the size of its job (pretrain.job)
+            tracks = observed(heavy(synthesize(plan=plans.outputs["synthesize"], part=part), plans.outputs["gpus"]))
+        ready = medium(shard(plan=plans.outputs["shard"], tracks=all_of(tracks), trainings=plans.outputs["trainings"]))
+        with dsl.ParallelFor(ready.outputs["Output"], name="trainings", parallelism=TRAININGS) as item:
+            # The configuration sets the size of its job (pretrain.job).
+            trained = launching(pretrain(plan=plans.outputs["pretrain"], item=item))
         with dsl.ParallelFor(plans.outputs["datasets"], name="datasets", parallelism=8) as dataset:
             aligned = medium(align(plan=dataset))
-        items = light(
-            complete(items=plans.outputs["items"], faces=dsl.Collected(aligned.outputs["Output"]), backbone=backbone)
+        todo = items_of("features", plans, aligned, trained)
+        with dsl.ParallelFor(todo.output, name="features", parallelism=16) as item:
+            encoded = heavy(features(plan=plans.outputs["items"], item=item), plans.outputs["features_gpus"])
+        todo = items_of("linear", plans, aligned, trained, encoded)
+        with dsl.ParallelFor(todo.output, name="linear", parallelism=16) as item:
+            fitted = medium(transfer(plan=plans.outputs["items"], item=item))
+        todo = items_of("finetune", plans, aligned, trained)
+        with dsl.ParallelFor(todo.output, name="finetune", parallelism=16) as item:
+            tuned = heavy(finetune(plan=plans.outputs["items"], item=item), plans.outputs["finetune_gpus"])
+        report = evaluate(
+            plan=plans.outputs["evaluate"],
+            linear=all_of(fitted),
+            finetuned=all_of(tuned),
+            backbones=all_of(trained),
         )
-        with dsl.ParallelFor(items.output, name="task-method-mode", parallelism=16) as item:
-            result = heavy(transfer(plan=plans.outputs["items"], item=item), gpus)
-        report = medium(
-            evaluate(plan=plans.outputs["evaluate"], results=dsl.Collected(result.outputs["Output"]), backbone=backbone)
-        )
+        medium(report)
         evaluation = report.outputs["Output"]
         decided = light(gate(plan=plans.outputs["register"], evaluation=evaluation))
         with dsl.If(decided.outputs["Output"] == "passed", name="gate-passed"):
-            light(register(plan=plans.outputs["register"], evaluation=evaluation, backbone=backbone))
+            light(register(plan=plans.outputs["register"], evaluation=evaluation, backbones=all_of(trained)))
 
 
 def compile_pipeline(path: Path) -> None:

@@ -3,8 +3,9 @@
     STORE/plans/RUN/KEY.json    KEY is derived from the sha256 of the content, so that a changed plan is refused
 
 A command-line argument is limited to 128 KiB, and KFP passes all arguments of a step in one. Therefore a step gets the
-URI of its plan, a loop the keys of its items, and a step that collects the results of a loop (512 parts, 2,000
-transfers) their keys. A command that a user starts has its plan inline, as JSON, and no run; it stores no plan.
+URI of its plan, a step in a loop also the name of its item in that plan, and a step that collects the results of a loop
+(512 parts, 2,000 transfers) their keys. A command that a user starts has its plan inline, as JSON, and no run; it
+stores no plan.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +27,8 @@ from comface.store import READINGS, Store, open_store
 
 FOLDER = "plans"
 PLAN_BYTES = 64 << 20
+NOTHING = "none"
+"""The only item of a loop that has nothing to do."""
 KEY = "p[A-Za-z0-9_-]{11}"
 """66 bits of the sha256. It starts with "p" so that KFP does not parse it as a number; 2,000 keys have 30 kB."""
 
@@ -59,11 +62,11 @@ class PlanPlace:
     store: str
     run: str
     key: str = ""
-    item: int | None = None
+    item: str = ""
 
     @property
     def reference(self) -> str:
-        item = "" if self.item is None else f"#{self.item}"
+        item = f"#{self.item}" if self.item else ""
         return f"{self.store}/{FOLDER}/{self.run}/{self.key}.json{item}"
 
 
@@ -73,22 +76,18 @@ def located(plan: str) -> PlanPlace:
     if plan.startswith("{"):
         values = json.loads(plan)
         return PlanPlace(values["store"], values.get("run", ""))
-    found = re.fullmatch(rf"(.+)/{FOLDER}/([^/]+)/({KEY})\.json(?:#(\d+))?", plan)
+    found = re.fullmatch(rf"(.+?)/{FOLDER}/([^/]+)/({KEY})\.json(?:#(.+))?", plan)
     if not found:
         raise ConfigurationError(f"'{plan[:200]}' is not a plan; give the plan that resolve made for this step.")
-    return PlanPlace(found[1], found[2], found[3], int(found[4]) if found[4] else None)
+    return PlanPlace(found[1], found[2], found[3], found[4] or "")
 
 
 def read_plan(plan: str, store: Store) -> dict[str, Any]:
-    """The plan's content, verified. Raises DataError if it does not match its key, ConfigurationError for an item that
-    does not exist."""
+    """The plan's content, verified; of a reference to an item, `chosen` is its name. Raises DataError if the content
+    does not match its key."""
     place = located(plan)
     values: dict[str, Any] = fetched(store, place.run, place.key) if place.key else json.loads(plan)
-    if place.item is None:
-        return values
-    if not 0 <= place.item < len(values["items"]):
-        raise ConfigurationError(f"The plan {plan} has no such item; it has {len(values['items'])}.")
-    return dict(values["items"][place.item])
+    return values | ({"chosen": place.item} if place.item else {})
 
 
 def planned(kind: type[P], plan: str, store: Store) -> P:
@@ -120,11 +119,23 @@ def fetched(store: Store, run: str, key: str) -> Any:
     raise DataError(f"The plan '{name}' of {store.uri} was changed or is damaged; start the run again.")
 
 
-def item_of(plan: str, item: str) -> str:
-    """The reference of one item of a loop; the items are plans of the same run as `plan`."""
+def items_with(key: str, names: Sequence[str]) -> list[str]:
+    """Items NAME@KEY of a loop whose steps also read what is stored under `key`: KFP's local runner gives a step in a
+    loop nothing that another step made, except its item. A loop without items has the item NOTHING, because the local
+    runner cannot collect from an empty loop."""
+    return [f"{name}@{key}" for name in names or [NOTHING]]
+
+
+def split_item(item: str) -> tuple[str, str]:
+    """(NAME, KEY) of an item."""
+    name, _, key = item.rpartition("@")
+    return name, key
+
+
+def item_of(plan: str, name: str, key: str = "") -> str:
+    """The reference of one item of `plan`; with `key`, of the plan that is stored under it in the same run."""
     place = located(plan)
-    key, _, number = item.partition(".")
-    return PlanPlace(place.store, place.run, key, int(number) if number.isdecimal() else None).reference
+    return replace(place, item=name, key=key or place.key).reference
 
 
 def hand_on(store: Store, run: str, artifact: Artifact) -> str:

@@ -169,14 +169,15 @@ def transfer(chosen: Chosen, task: str, method: str, mode: str, faces: tuple[str
     from comface.transfer.from_plan import completed, transfer_item
 
     plans = _plans(chosen, tasks=task, methods=method, modes=mode)
-    if not plans.items:
+    if not plans.items.rows:
         raise ConfigurationError(
             f"The method '{method}' cannot be evaluated in the mode '{mode}'; choose another mode."
         )
     uri = _backbone(chosen, backbone) if method_called(method).reads_backbone else ""
-    store = open_store(plans.items[0].store)
-    (item,) = completed(store, plans.items[:1], [open_artifact(each, "faces") for each in faces], uri)
-    pinned = transfer_item(item.text)
+    store = open_store(plans.items.store)
+    given = [open_artifact(each, "faces") for each in faces]
+    ready = completed(store, plans.items, given, [uri] * len(plans.trainings), {})
+    pinned = transfer_item(ready.model_copy(update={"chosen": "0"}).text)[0]
     metrics = read_predictions(open_artifact(pinned)).metrics
     print(json.dumps({"uri": split_pin(pinned)[0], "metrics": metrics}))
 
@@ -194,7 +195,7 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
 
     check_output(report, [], "--report")
     plan, uri = _plans(chosen).evaluate.text, _backbone(chosen, backbone)
-    made = evaluate_results(plan, list(results), uri, _scratch_file(), _scratch_file())[0]
+    made = evaluate_results(plan, list(results), [uri], _scratch_file(), _scratch_file())[0]
     write_file(report, open_artifact(made, "evaluation").read("report.html"), private=True)
     _print_plain(made)
 
@@ -212,5 +213,5 @@ def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
     if decide(plan, evaluation, decision) != "passed":
         print(Path(decision).read_text("utf-8"))
         return GateRefused.exit_code
-    print(register_model(plan, evaluation, _backbone(chosen, backbone), _scratch_file())[0])
+    print(register_model(plan, evaluation, [_backbone(chosen, backbone)], _scratch_file())[0])
     return 0

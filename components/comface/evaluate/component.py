@@ -8,8 +8,9 @@ from comface.execution.container_image import IMAGE
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 def evaluate(
     plan: str,
-    results: list,
-    backbone: str,
+    linear: list,
+    finetuned: list,
+    backbones: list,
     report: dsl.Output[dsl.HTML],
     table: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
@@ -17,7 +18,7 @@ def evaluate(
     """Summarise all transfer results in tables, plots and one report. Returns the URI of the `evaluation` artifact."""
     from comface.evaluate.from_plan import evaluate_results
 
-    uri, values = evaluate_results(plan, results, backbone, report.path, table.path)
+    uri, values = evaluate_results(plan, [*linear, *finetuned], backbones, report.path, table.path)
     for name, value in values.items():
         metrics.log_metric(name, value)
     return uri

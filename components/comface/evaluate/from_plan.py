@@ -6,7 +6,7 @@ In: a plan and all transfer results. Out: the `evaluation` artifact, and the fil
 from __future__ import annotations
 
 from comface.artifacts.facts import EvaluationFacts, ShardsFacts
-from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.manifest import Artifact
 from comface.artifacts.plans import Plan, handed
 from comface.evaluate.config import EvaluateConfig
 from comface.execution import execute
@@ -24,19 +24,20 @@ class EvaluatePlan(Plan):
 
 
 def evaluate_results(
-    plan: str, results: list[str], backbone: str, report_path: str, table_path: str
+    plan: str, results: list[str], backbones: list[str], report_path: str, table_path: str
 ) -> tuple[str, dict[str, float]]:
-    """Return (URI of the evaluation, ComFace's metrics for the KFP UI)."""
+    """`backbones`: of all trainings; the first is registered. Return (URI of the evaluation, metrics of ComFace for the
+    KFP UI)."""
 
     def work(store: Store, planned: EvaluatePlan) -> tuple[str, dict[str, float]]:
         from comface.evaluate.step import evaluate
 
-        trained = open_artifact(backbone, "backbone")
+        trained = handed(store, planned.run, backbones, "backbone")[0]
         context = {"profile": planned.profile, "notes": " ".join(planned.notes)}
         evaluation = evaluate(
             store,
             planned.evaluate,
-            handed(store, planned.run, results, "transfer"),
+            handed(store, planned.run, [each for each in results if each], "transfer"),
             {"curve": trained.read("curve.png")} | contact_sheets(trained) | screening(trained),
             {name: text for name, text in context.items() if text},
             planned.absent,

@@ -77,7 +77,7 @@ def execute(
     the item of a loop that this step processes (default: that of the plan)."""
     set_threads_passive()
     if shares_cores:
-        _share_cores()
+        share_cores()
     _end_with_parent()
     store: Store | None = None
     run = ""
@@ -88,7 +88,7 @@ def execute(
             values = planned(kind, plan, store)
             item = item or values.item
             label(item=item, run=run)
-            before, started = _record_before(store, run, _record_name(step, item)), time.monotonic()
+            before, started = _record_before(store, run, record_name(step, item)), time.monotonic()
             result = work(store, values)
             logger.debug(f"ended after {time.monotonic() - started:.1f} s")
             if before:
@@ -98,7 +98,7 @@ def execute(
             failed = as_failure(error, partial(_keep_traceback, error))
             is_defect = not isinstance(error, ComfaceError) and type(failed) is ComfaceError
             logger.error(str(failed), exc_info=error if is_defect and _is_started_by_a_runtime() else None)
-            _record(store, run, _record_name(step, item), failed)
+            _record(store, run, record_name(step, item), failed)
             raise SystemExit(failed.exit_code) from None
         except KeyboardInterrupt:
             if not _is_started_by_a_runtime():
@@ -110,7 +110,7 @@ def _is_started_by_a_runtime() -> bool:
     return bool(RUNTIMES & os.environ.keys())
 
 
-def _record_name(step: str, item: str) -> str:
+def record_name(step: str, item: str) -> str:
     return "-".join([step, *re.split("[ /]", item)]) if item else step
 
 
@@ -121,7 +121,7 @@ def _keep_traceback(error: Exception) -> str:
     return keep_traceback(error)
 
 
-def _share_cores() -> None:
+def share_cores() -> None:
     """Use one thread per step outside a pod, unless the user sets another number: the local runner runs two steps at a
     time, and more threads slow each other down. Must run before numpy and torch are imported."""
     if not in_pod():

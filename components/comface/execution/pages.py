@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from pathlib import Path
 
 
@@ -16,6 +17,11 @@ def picture_page(title: str, image: bytes, note: str = "") -> str:
         f"<h3>{html.escape(title)}</h3><p>{html.escape(note)}</p>"
         f"<img alt='{html.escape(title)}' style='max-width:100%' src='data:image/{kind};base64,{data}'></body>"
     )
+
+
+def metric_prefix(item: str) -> str:
+    """The name of an item as the beginning of a metric's name: the UI compares metrics of a run by their names only."""
+    return re.sub(r"\W+", "_", item)
 
 
 def write_text(path: str, text: str) -> None:

@@ -34,6 +34,8 @@ class Work:
     config: Placement
     done: Callable[[], bool]
     """Whether the backbone is published."""
+    item: str = ""
+    """Name of the training, if the run has several."""
 
     def arguments(self, told: str = TOLD) -> list[str]:
         """Arguments of comface.pretrain.worker. `told`: file for the message of the process that fails first."""

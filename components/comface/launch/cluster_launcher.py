@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,15 @@ from comface.launch.attend import JobLauncher
 from comface.launch.conditions import Phase
 from comface.launch.place import Forwarded, Place, image_of, pull_secrets_of
 from comface.launch.quota import KINDS
-from comface.launch.request import RUN_LABEL, JobRequest, job_name, label_value, owner_reference, work_digest
+from comface.launch.request import (
+    RUN_LABEL,
+    TRAINING_LABEL,
+    JobRequest,
+    job_name,
+    label_value,
+    owner_reference,
+    work_digest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +71,7 @@ def make_request(work: Work, place: Place, forwarded: Forwarded, own_pod: dict[s
         name=job_name(work.run, digest),
         digest=digest,
         run=work.run,
+        training=work.item,
         place=place,
         owner=owner_reference(place, own_pod),
         image=config.job.image or image_of(own_pod),
@@ -76,31 +85,38 @@ def make_request(work: Work, place: Place, forwarded: Forwarded, own_pod: dict[s
     )
 
 
-def end_jobs(run: str, place: Place, client: Callable[[], Any] = connect, timing: Timing = HURRIED) -> None:
-    """Deletes the jobs that a run leaves when it ends; for the exit handler. An account may be allowed only one kind of
-    job: a warning appears only if it may list none."""
+def end_jobs(
+    run: str, place: Place, client: Callable[[], Any] = connect, timing: Timing = HURRIED, kept: Set[str] = frozenset()
+) -> None:
+    """Deletes the jobs that a run leaves when it ends, except those of the trainings `kept`; for the exit handler. An
+    account may be allowed only one kind of job: a warning appears only if it may list none."""
+    labels = {label_value(item) for item in kept}
     try:
         forbidden = [
-            kind for kind in KINDS.values() if not _end(kind, run, place, client(), replace(timing, forbidden_s=0))
+            kind
+            for kind in KINDS.values()
+            if not _end(kind, run, place, labels, client(), replace(timing, forbidden_s=0))
         ]
         if len(forbidden) == len(KINDS):  # perhaps by an API server that has just started
             for kind in KINDS.values():
-                if _end(kind, run, place, client(), timing):
+                if _end(kind, run, place, labels, client(), timing):
                     return
             logger.warning("jobs of the run were not searched, because this account may list none (docs/launcher.md)")
     except ComfaceError as error:
         logger.warning(f"jobs of the run were not searched: {error}")
 
 
-def _end(kind: ModuleType, run: str, place: Place, client: Any, timing: Timing) -> bool:
-    """Deletes the jobs of this kind that the run still has. False if this account may not list them."""
+def _end(kind: ModuleType, run: str, place: Place, kept: Set[str], client: Any, timing: Timing) -> bool:
+    """Deletes the jobs of this kind that the run still has, except those with a label in `kept`. False if this account
+    may not list them."""
     api = Api(client, place.namespace, kind, timing)
     try:
         found = api.jobs(f"{RUN_LABEL}={label_value(run)}")
     except Forbidden:
         return False
     for job in found:
-        if kind.read(job).phase not in (Phase.SUCCEEDED, Phase.FAILED):
+        training = job["metadata"].get("labels", {}).get(TRAINING_LABEL, "")
+        if training not in kept and kind.read(job).phase not in (Phase.SUCCEEDED, Phase.FAILED):
             logger.info(f"deleting the job '{job['metadata']['name']}', which still runs after its step")
             api.delete(job["metadata"]["name"], job["metadata"]["uid"])
     return True

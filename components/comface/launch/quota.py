@@ -35,7 +35,8 @@ def sample_request(config: Placement, namespace: str, image: str = "sample") -> 
     place = Place("doctor", "0", namespace)
     owner = {"apiVersion": "v1", "kind": "Pod", "name": place.pod, "uid": "00000000-0000-4000-8000-000000000000"}
     return JobRequest(
-        name="comface-doctor", digest="0", run="doctor", place=place, owner=owner, image=config.job.image or image,
+        name="comface-doctor", digest="0", run="doctor", training="", place=place, owner=owner,
+        image=config.job.image or image,
         pull_secrets=[], user=0, arguments=[], nodes=config.nodes, gpus_per_node=config.gpus_per_node,
         job=config.job, forwarded=Forwarded(),
     )  # fmt: skip

@@ -19,6 +19,8 @@ from comface.launch.config import JobConfig
 from comface.launch.place import Forwarded, Place
 
 RUN_LABEL = "comface.io/run"
+TRAINING_LABEL = "comface.io/training"
+"""Of the jobs of a run that has several trainings."""
 WORK_ANNOTATION = "comface.io/work"
 MODULE = "comface.pretrain.worker"
 METRICS_PORT = 9400
@@ -32,6 +34,8 @@ class JobRequest:
     digest: str
     """Identifies the work: it distinguishes this job from another of the same name."""
     run: str
+    training: str
+    """Empty if the run has one training."""
     place: Place
     owner: dict[str, Any]
     """Reference to the owner: the job is deleted with it."""
@@ -70,10 +74,12 @@ class JobRequest:
         }
 
     def labels(self) -> dict[str, str]:
+        training = {TRAINING_LABEL: label_value(self.training)} if self.training else {}
         return {
             "app.kubernetes.io/name": "comface",
             "app.kubernetes.io/component": "pretrain",
             RUN_LABEL: label_value(self.run),
+            **training,
         }
 
 

@@ -14,7 +14,7 @@ from comface.config.entries import Entries, findable
 from comface.config.names import quoted
 from comface.config.outside import FORM, Outside
 from comface.errors import ConfigurationError
-from comface.methods import timm
+from comface.methods import comface, timm
 from comface.methods.encoder import Encoder, Sources, tried
 from comface.methods.method import Method
 
@@ -33,7 +33,7 @@ METHODS: Entries[Method] = Entries(
         "comface": "comface.methods.comface:METHOD",
     },
 )
-FORMS = (timm.FORM, FORM)
+FORMS = (timm.FORM, f"{comface.PREFIX}NAME", FORM)
 """Forms of method names that are not listed in METHODS."""
 
 
@@ -41,6 +41,8 @@ def method(name: str) -> Method:
     """Return the entry of a method. Raises ConfigurationError with the choices if the name is unknown."""
     if name.startswith("timm:"):
         return timm.method(name)
+    if comface.variant_name(name):
+        return comface.variant(name)
     if ":" in name:
         return _outside(name)
     if name in METHODS:
@@ -72,11 +74,16 @@ def challenger() -> Method:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Sort as in the paper's tables: METHODS in order, then all other methods, then the challenger."""
-    listed = list(METHODS)
-    return sorted(
-        names, key=lambda name: (method(name).challenger, listed.index(name) if name in listed else len(listed), name)
-    )
+    """Sort as in the paper's tables: METHODS in order, then all other methods, then the variants of the challenger,
+    then the challenger."""
+    listed, variants = list(METHODS), list(comface.VARIANTS)
+
+    def rank(name: str) -> tuple[bool, bool, int, str]:
+        variant = comface.variant_name(name)
+        among, key = (variants, variant) if variant else (listed, name)
+        return method(name).challenger, bool(variant), among.index(key) if key in among else len(among), name
+
+    return sorted(names, key=rank)
 
 
 MethodName = Annotated[str, findable(method), METHODS]

@@ -19,7 +19,7 @@ def _load(sources: Sources) -> Encoder:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(sources.seed, "scratch", sources.network))
-        network, width = build_backbone(sources.network)
+        network, width = build_backbone(sources.network, sources.image_size_px)
     shown = Preprocessing(view_share=sources.view_share, size_px=sources.image_size_px)
     return Encoder(width, shown, network, folds=True)
 

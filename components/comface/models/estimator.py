@@ -22,7 +22,7 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.methods.encoder import Encoder, encode
 from comface.models import format as package
-from comface.networks import FIXED_SIDE_PX
+from comface.networks import PATCH_PX
 from comface.networks.head import Head
 from comface.tasks.config import base
 
@@ -69,9 +69,12 @@ def load_estimator(model: Artifact) -> Estimator:
     format."""
     backbone, record = package.read_backbone_name(model), package.read_tasks(model)
     described = package.read_preprocessing(model)
-    wanted_px = FIXED_SIDE_PX.get(backbone, described.size_px)
-    if described.size_px != wanted_px:
-        raise DataError(f"The model at {model.uri} cannot be used: {backbone} takes {wanted_px} px; register it again.")
+    patch_px = PATCH_PX.get(backbone, 1)
+    if described.size_px % patch_px:
+        raise DataError(
+            f"The model at {model.uri} cannot be used: {backbone} takes multiples of {patch_px} px, not "
+            f"{described.size_px}; register it again."
+        )
     encoder_of = {
         task: f"backbones/{task}.safetensors" if base(entry.mode) == "finetune" else SHARED
         for task, entry in record.items()
@@ -85,7 +88,7 @@ def _encoder(model: Artifact, backbone: str, name: str, described: package.Prepr
     """Build the backbone f and load its weights from one file of the model."""
     from comface.networks.backbones import build_backbone, folded
 
-    network, width = build_backbone(backbone)
+    network, width = build_backbone(backbone, described.size_px)
     wanted = network.state_dict()
     limit_bytes = 2 * sum(tensor.numel() * tensor.element_size() for tensor in wanted.values()) + package.SPARE_BYTES
     tensors = package.read_tensors(model, name, limit_bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 Backbone = Literal["narrow", "resnet18", "resnet50", "resnet101", "vit_b_16"]
-FIXED_SIDE_PX = {"vit_b_16": 224}
-"""Side length of a view in pixels, for backbones that take only one: torchvision's vit_b_16 has position embeddings for
-this side."""
+PATCH_PX = {"vit_b_16": 16}
+"""Side length of a patch, for backbones that cut a view into patches: the side of a view must be a multiple of it."""
 WITHOUT_BATCHNORM = ("vit_b_16",)

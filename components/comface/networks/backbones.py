@@ -54,8 +54,9 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(x_NCHW) + self.skip(x_NCHW))
 
 
-def build_backbone(name: str) -> tuple[nn.Module, int]:
-    """(f with random weights, its feature width D). Raises ValueError for an unknown name."""
+def build_backbone(name: str, image_size_px: int = 224) -> tuple[nn.Module, int]:
+    """(f with random weights, its feature width D). Views have the side `image_size_px`; only vit_b_16 depends on it,
+    which learns a position embedding for each of its patches. Raises ValueError for an unknown name."""
     if name == "narrow":
         return NarrowResNet(), CELLS**2 * NARROW_WIDTHS[-1]
     import torchvision  # takes two seconds
@@ -66,7 +67,7 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         network.fc = nn.Identity()
         return network, width
     if name == "vit_b_16":
-        network = torchvision.models.vit_b_16(weights=None)
+        network = torchvision.models.vit_b_16(weights=None, image_size=image_size_px)
         width = network.hidden_dim
         network.heads = nn.Identity()
         return network, width

@@ -27,11 +27,14 @@ def resolve(
         ("parts", list),
         ("shard", str),
         ("pretrain", str),
+        ("trainings", list),
         ("datasets", list),
         ("items", str),
         ("evaluate", str),
         ("register", str),
         ("gpus", str),
+        ("features_gpus", str),
+        ("finetune_gpus", str),
     ],
 ):
     """Check the whole run and plan its steps before anything expensive starts."""

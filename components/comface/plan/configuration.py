@@ -11,19 +11,20 @@ import copy
 import functools
 import importlib.resources
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from comface.config.credentials import override_values, refuse_credentials
 from comface.config.names import Name, quoted
 from comface.config.reading import merge, parse, read_override
-from comface.config.section import Section, StorePlace
+from comface.config.section import Once, Section, StorePlace
 from comface.datasets.config import DataSource, RehearseConfig
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
+from comface.methods.comface import VARIANTS, variant_name
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
 from comface.screening.config import ScreeningConfig
@@ -32,6 +33,8 @@ from comface.tasks.config import Task
 from comface.tasks.registry import TASKS
 from comface.tracks.config import SynthesizeConfig
 from comface.transfer.config import TransferConfig
+
+RunSeed = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class RunConfig(Section):
@@ -52,6 +55,18 @@ class RunConfig(Section):
         description="data sets by name",
     )
     tasks: dict[Name, Task] = Field(default=TASKS, max_length=200, description="tasks by name")
+    seeds: Annotated[tuple[RunSeed, ...], Once] = Field(
+        default=(0,),
+        min_length=1,
+        max_length=20,
+        description="repetitions of pre-training, random weights and fine-tuning; the first is registered. Folds and "
+        "pairs are the same for all",
+    )
+    variants: dict[Name, dict[Name, Any]] = Field(
+        default={},
+        max_length=50,
+        description="further pre-trainings, {NAME: {field of pretrain: value}}; their methods are comface:NAME",
+    )
     rehearse: RehearseConfig = Field(default=RehearseConfig(), description="the rehearsal data sets")
     synthesize: SynthesizeConfig = Field(
         default=SynthesizeConfig(), description="the tracks: generators, identities, attributes and alphas"
@@ -79,6 +94,22 @@ class RunConfig(Section):
             for dataset in (self.tasks[name].dataset, self.tasks[name].train_dataset):
                 if dataset and dataset not in self.data:
                     raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
+        for name, fields in self.variants.items():
+            values = self.pretrain.model_dump(mode="json")
+            merge(values, fields)
+            try:
+                PretrainConfig.model_validate(values)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                where = ".".join(["variants", name, *map(str, first["loc"])])
+                raise ValueError(f"'{where}': {first['msg'].removeprefix('Value error, ')}") from None
+        for method in self.transfer.methods:
+            variant = variant_name(method)
+            if variant and variant not in VARIANTS and variant not in self.variants:
+                known = ", ".join([*VARIANTS, *self.variants])
+                raise ValueError(
+                    f"transfer.methods names '{method}', but `variants` has no '{variant}'; it has {known}"
+                )
         for threshold in self.register_model.thresholds:
             if threshold.task not in self.tasks:
                 raise ValueError(f"register.thresholds names '{threshold.task}', which `tasks` does not define")

@@ -15,10 +15,12 @@ from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
 from comface.generators.registry import generator as registered
 from comface.methods import challenger, method
+from comface.methods.comface import variant_name
 from comface.methods.gallery import LEAST_GALLERY
-from comface.networks import FIXED_SIDE_PX
+from comface.networks import PATCH_PX
 from comface.plan.configuration import RunConfig
-from comface.tasks.config import Mode, base
+from comface.plan.trainings import items, trainings
+from comface.pretrain.config import PretrainConfig
 from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
@@ -26,21 +28,6 @@ SHOW_A_FACE = 0.9
 """Least share of identities with a detected face, for the embedded generators and the StyleGANs."""
 LEAST_SUBJECTS = 3
 """One for training, one for validation, one for testing."""
-
-
-def items(config: RunConfig) -> list[tuple[str, str, Mode]]:
-    """(task, method, mode) of every transfer. First one task of every data set, then the tasks that share its features:
-    so two parallel transfers do not compute the same features twice (minutes, for the ImageNet backbone)."""
-    transfer = config.transfer
-    first = {config.tasks[task].dataset: task for task in reversed(transfer.tasks)}
-    tasks = sorted(transfer.tasks, key=lambda task: first[config.tasks[task].dataset] != task)
-    return [
-        (task, name, mode)
-        for mode in transfer.modes
-        for task in tasks
-        for name in transfer.methods
-        if base(mode) == "linear" or method(name).trainable
-    ]
 
 
 def dataset_names(config: RunConfig) -> list[str]:
@@ -118,34 +105,51 @@ def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 
 def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    wanted = config.pretrain
-    processes, pairs = wanted.nodes * max(1, wanted.gpus_per_node), wanted.pairs_per_step
-    if pairs % processes:
-        below, above = pairs // processes * processes, -(-pairs // processes) * processes
-        nearest = f"{below} or {above}" if below else str(above)
-        yield ConfigurationError(
-            f"pretrain.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} "
-            f"node{'s' if wanted.nodes > 1 else ''} with {max(1, wanted.gpus_per_node)} each); use {nearest}."
-        )
+    for wanted, where in _trainings(config):
+        processes, pairs = wanted.nodes * max(1, wanted.gpus_per_node), wanted.pairs_per_step
+        if pairs % processes:
+            below, above = pairs // processes * processes, -(-pairs // processes) * processes
+            nearest = f"{below} or {above}" if below else str(above)
+            yield ConfigurationError(
+                f"{where}.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} "
+                f"node{'s' if wanted.nodes > 1 else ''} with {max(1, wanted.gpus_per_node)} each); use {nearest}."
+            )
+        if wanted.identities is not None and wanted.identities < pairs:
+            yield ConfigurationError(
+                f"A batch of {pairs} pairs needs as many identities, but {where}.identities is {wanted.identities}; "
+                f"raise it, or lower {where}.pairs_per_step."
+            )
 
 
 def view_problems(config: RunConfig) -> Iterator[ConfigurationError]:
-    sections = [("pretrain", config.pretrain.backbone, config.pretrain.image_size_px)]
+    sections = [(where, wanted.backbone, wanted.image_size_px) for wanted, where in _trainings(config)]
     if any(method(name).random for name in config.transfer.methods):
         sections.append(("transfer", config.transfer.backbone, config.transfer.image_size_px))
     for section, backbone, side_px in sections:
-        wanted_px = FIXED_SIDE_PX.get(backbone, side_px)
-        if side_px != wanted_px:
+        patch_px = PATCH_PX.get(backbone, 1)
+        if side_px % patch_px:
+            below, above = side_px // patch_px * patch_px, -(-side_px // patch_px) * patch_px
             yield ConfigurationError(
-                f"The network {backbone} takes only views of {wanted_px} px; {section}.image_size_px is {side_px}: "
-                f"set it to {wanted_px}, or choose another {section}.backbone."
+                f"The network {backbone} takes views whose side is a multiple of {patch_px} px; "
+                f"{section}.image_size_px is {side_px}: use {below} or {above}, or choose another {section}.backbone."
             )
+
+
+def _trainings(config: RunConfig) -> Iterator[tuple[PretrainConfig, str]]:
+    """Each distinct pre-training (the seed is no difference), and the section of the configuration that defines it."""
+    seen = set()
+    for training in trainings(config):
+        name = variant_name(training.method)
+        if training.method not in seen:
+            seen.add(training.method)
+            yield training.config, f"variants.{name}" if name in config.variants else "pretrain"
 
 
 def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     """The tasks can be evaluated and the gate can be passed: ComFace and its rival run."""
     yield from _task_problems(config)
-    wanted, run, ours = config.register_model, set(items(config)), challenger().name
+    wanted, ours = config.register_model, challenger().name
+    run = {(row.task, row.method, row.mode) for row in items(config)}
     if ours not in config.transfer.methods:
         yield ConfigurationError(
             f"transfer.methods has no '{ours}', the method that the run trains and registers, so the gate would "

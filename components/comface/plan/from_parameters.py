@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections import namedtuple
+from collections.abc import Set
 from typing import Any
 
 from comface.artifacts.plans import Plan, PlanPlace, kept
@@ -19,12 +20,14 @@ from comface.plan.parameters import Parameters, data_sources, names, override_li
 from comface.plan.step import Plans, plan_run
 from comface.runtime.logs import labelled
 from comface.store import Store, open_store
-from comface.transfer.from_plan import ItemsPlan
 
 logger = logging.getLogger(__name__)
 
-FIELDS = ("synthesize", "parts", "shard", "pretrain", "datasets", "items", "evaluate", "register", "gpus")
-BY_REFERENCE = ("synthesize", "shard", "pretrain", "evaluate", "register")
+FIELDS = (
+    "synthesize", "parts", "shard", "pretrain", "trainings", "datasets", "items", "evaluate", "register", "gpus",
+    "features_gpus", "finetune_gpus",
+)  # fmt: skip
+BY_REFERENCE = ("synthesize", "shard", "pretrain", "items", "evaluate", "register")
 JUST_NOW_S = 900.0
 """Longer than the attempts of a permanently failed step and the start of the exit handler's pod take."""
 
@@ -56,7 +59,6 @@ def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
     handed = {field: getattr(plans, field) for field in FIELDS}
     handed |= {name: reference(handed[name]) for name in BY_REFERENCE}
     handed["datasets"] = [reference(plan) for plan in plans.datasets]
-    handed["items"] = reference(ItemsPlan(store=store.uri, run=run, items=tuple(plans.items)))
     return handed
 
 
@@ -64,41 +66,47 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
     """One line on how a run ended: its state, and the message of the step that failed. Deletes a training job that
     still runs after its step (KFP gives a step that it terminates no time), unless the step reported that the job keeps
     running. A request that fails is only logged: an exit handler that fails itself would hide how the run ended."""
-    line, goes_on = f"{run_id}: {state.lower()}", False
+    line, kept = f"{run_id}: {state.lower()}", set[str]()
     with labelled("finish", run=run_id):
         if state != "SUCCEEDED":
             try:
                 place = store or (resolve(profile).store if profile in profiles() else "")
                 failure = recorded_failure(open_store(place), run_id) if place else None
                 line += f" in {failure}" if failure else ""
-                goes_on = _goes_on(open_store(place), run_id) if place else False
+                kept = _kept_trainings(open_store(place), run_id) if place else set()
             except ComfaceError as error:
                 logger.warning(f"it is unknown which step failed: {error}")
-            _end_jobs(run_id, goes_on)
+            _end_jobs(run_id, kept)
         logger.info(line)
     return line
 
 
-def _goes_on(store: Store, run: str) -> bool:
-    """Whether the step pretrain has just reported that its job keeps running: nothing is wrong with that job, its
-    launcher lost the API server or its permission. A report of an earlier attempt does not count."""
-    record = read_failure(store, f"{FAILURES}/{run}/pretrain.json") if run else None
-    return record is not None and KEEPS_RUNNING in record.sentence and time.time() - record.at < JUST_NOW_S
+def _kept_trainings(store: Store, run: str) -> set[str]:
+    """The trainings whose step has just reported that its job keeps running: nothing is wrong with that job, its
+    launcher lost the API server or its permission. A report of an earlier attempt does not count. The name of the only
+    training of a run is empty."""
+    kept = set()
+    for key in store.keys(f"{FAILURES}/{run}") if run else ():
+        name = key.rpartition("/")[2].removesuffix(".json")
+        record = read_failure(store, key) if name.partition("-")[0] == "pretrain" else None
+        if record and KEEPS_RUNNING in record.sentence and time.time() - record.at < JUST_NOW_S:
+            kept.add(name.partition("-")[2])
+    return kept
 
 
-def _end_jobs(run_id: str, goes_on: bool) -> None:
+def _end_jobs(run_id: str, kept: Set[str]) -> None:
     pod = place_of(os.environ)
     if pod is None:
         return
     from comface.launch.cluster_launcher import end_jobs
 
-    if goes_on:
+    if kept:
+        what = "the training job of the run keeps" if kept == {""} else f"{len(kept)} training jobs of the run keep"
         logger.warning(
-            "the training job of the run keeps running: retry the run to reattach to it, or delete the job "
+            f"{what} running: retry the run to reattach, or delete the job "
             f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)"
         )
-        return
-    end_jobs(run_id, pod)
+    end_jobs(run_id, pod, kept=kept)
 
 
 def configure(parameters: Parameters) -> RunConfig:

@@ -16,7 +16,8 @@ from pathlib import Path
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig
-from comface.plan.consistency import dataset_names, items
+from comface.plan.consistency import dataset_names
+from comface.plan.trainings import items
 from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store

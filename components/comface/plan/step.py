@@ -12,17 +12,20 @@ from dataclasses import dataclass
 
 from comface.errors import ComfaceError, raise_any
 from comface.evaluate.from_plan import EvaluatePlan
+from comface.methods import method
 from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig
-from comface.plan.consistency import dataset_names, items
+from comface.plan.consistency import dataset_names
+from comface.plan.trainings import encodings, items, training_of, trainings
 from comface.plan.weights import method_files, screening_of
 from comface.pretrain.from_plan import PretrainPlan
 from comface.register.from_plan import RegisterPlan
 from comface.shard.from_plan import ShardPlan
 from comface.synthesize.from_plan import SynthesizePlan
+from comface.tasks.config import base
 from comface.tracks.blocks import part_count
 from comface.tracks.supplies import Supply
-from comface.transfer.from_plan import AlignPlan, TransferPlan
+from comface.transfer.from_plan import AlignPlan, ItemsPlan
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +39,37 @@ class Plans:
     shard: ShardPlan
     pretrain: PretrainPlan
     datasets: list[AlignPlan]
-    items: list[TransferPlan]
+    items: ItemsPlan
     evaluate: EvaluatePlan
     register: RegisterPlan
     gpus: str
-    """How many GPUs a pod requests for rendering or computing features: "0" or "1"."""
+    """How many GPUs a pod of a loop requests: "0" or "1"."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Step → number of items of its loop."""
+        modes = [base(row.mode) for row in self.items.rows]
+        return {
+            "synthesize": len(self.parts),
+            "pretrain": len(self.trainings),
+            "align": len(self.datasets),
+            "features": len(self.items.encodings),
+            "transfer": modes.count("linear"),
+            "finetune": modes.count("finetune"),
+        }
+
+    @property
+    def trainings(self) -> list[str]:
+        """The items of the loop over trainings."""
+        return list(self.pretrain.trainings)
+
+    @property
+    def features_gpus(self) -> str:
+        return self.gpus if self.items.encodings else "0"
+
+    @property
+    def finetune_gpus(self) -> str:
+        return self.gpus if any(base(row.mode) == "finetune" for row in self.items.rows) else "0"
 
 
 def plan_run(config: RunConfig, run: str) -> Plans:
@@ -79,9 +108,9 @@ def make_plans(
         ),
         parts=list(range(part_count(config.synthesize))),
         shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening),
-        pretrain=PretrainPlan(store=store, run=run, pretrain=config.pretrain),
+        pretrain=PretrainPlan(store=store, run=run, trainings={each.name: each.config for each in trainings(config)}),
         datasets=_align_plans(config, run),
-        items=_transfer_plans(config, run),
+        items=_items_plan(config, run),
         evaluate=EvaluatePlan(
             store=store,
             run=run,
@@ -108,19 +137,22 @@ def _align_plans(config: RunConfig, run: str) -> list[AlignPlan]:
     ]
 
 
-def _transfer_plans(config: RunConfig, run: str) -> list[TransferPlan]:
-    weights = method_files(config)
-    return [
-        TransferPlan(
-            store=config.store,
-            run=run,
-            task=task,
-            definition=config.tasks[task],
-            method=method,
-            mode=mode,
-            transfer=config.transfer,
-            weights=config.weights,
-            weight_file=weights.get(method),
-        )
-        for task, method, mode in items(config)
-    ]
+def _items_plan(config: RunConfig, run: str) -> ItemsPlan:
+    position = {each.config.canonical(): number for number, each in enumerate(trainings(config))}
+    return ItemsPlan(
+        store=config.store,
+        run=run,
+        rows=tuple(items(config)),
+        seeds=config.seeds,
+        encodings=encodings(config),
+        tasks={name: config.tasks[name] for name in config.transfer.tasks},
+        transfer=config.transfer,
+        weights=config.weights,
+        weight_files=method_files(config),
+        trainings={
+            f"{name}/{seed}": position[training_of(config, name, seed).config.canonical()]
+            for name in config.transfer.methods
+            if method(name).reads_backbone
+            for seed in config.seeds
+        },
+    )

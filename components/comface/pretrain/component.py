@@ -20,16 +20,20 @@ TO_THE_JOB = [
 )
 def pretrain(
     plan: str,
-    shards: str,
+    item: str,
     curve: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     job: dsl.Output[dsl.Artifact],
     task_config: dsl.TaskConfig,
 ) -> str:
-    """Train backbone and change head on the shards. Returns the URI of the `backbone` artifact."""
+    """Train one backbone and change head on the shards. Returns the key of the `backbone` artifact."""
+    from comface.artifacts.plans import item_of, split_item
     from comface.pretrain.from_plan import pretrain_backbone
 
-    uri, values = pretrain_backbone(plan, shards, curve.path, job.path, task_config)
-    for name, value in values.items():
-        metrics.log_metric(name, value)
-    return uri
+    training, shards = split_item(item)
+    key, name, values = pretrain_backbone(item_of(plan, training), shards, curve.path, job.path, task_config)
+    for output, what in ((curve, "curve"), (metrics, "metrics"), (job, "job")):
+        output.metadata["display_name"] = f"{name} {what}"  # the UI shows it; a loop's tasks all have one name
+    for metric, value in values.items():
+        metrics.log_metric(metric, value)
+    return key

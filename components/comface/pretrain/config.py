@@ -48,13 +48,19 @@ class Augmentation(Section):
 class PretrainConfig(Placement):
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
     image_size_px: int = Field(
-        default=224, ge=32, le=512, description="side length of a view in pixels; vit_b_16 needs 224"
+        default=224, ge=32, le=512, description="side length of a view in pixels; vit_b_16 needs a multiple of 16"
     )
     view_share: float = Field(
         default=1.0,
         gt=0.3,
         le=1,
         description="share of the aligned frame that a view covers, centred between forehead and chin",
+    )
+    identities: int | None = Field(
+        default=None,
+        ge=2,
+        le=100_000_000,
+        description="use only this many training identities of the shards (figure 3), always the same ones; unset: all",
     )
     learning: Literal["both", "inter", "intra"] = Field(default="both", description="the losses (table 7)")
     target: Literal["absolute", "signed"] = Field(

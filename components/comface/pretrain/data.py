@@ -6,7 +6,7 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,12 +89,21 @@ class PairImages(Dataset[Batch]):
 def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, processes: Processes) -> PairImages:
     """Return the training pairs of all epochs. Their range of changes follows the curriculum."""
     reader = ShardReader(shards, "train", cache)
+    if config.identities is not None:
+        reader.keep(first_identities((item.track.identity for item in reader.tracks), config.identities))
     sampler = _sampler(reader, config.pairs_per_step, config.seed)
     range_E = [
         change_range(epoch, sampler.s_max, config.curriculum_ends) if config.curriculum else sampler.s_max
         for epoch in range(1, config.epochs + 1)
     ]
     return PairImages(reader, sampler, processes, config.steps_per_epoch or sampler.full_epoch_steps, range_E)
+
+
+def first_identities(identities: Iterable[str], count: int) -> frozenset[str]:
+    """The first `count` identities in an order that mixes all generators and depends on nothing but the names. So a
+    smaller number always gives a subset, and every seed trains on the same people (figure 3)."""
+    ranked = sorted(set(identities), key=lambda identity: (derive_seed(0, "scale", identity), identity))
+    return frozenset(ranked[:count])
 
 
 def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path, range_E: Sequence[float]) -> PairImages:

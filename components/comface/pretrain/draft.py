@@ -25,6 +25,8 @@ def draft_backbone(
     BatchNorm does: each process normalises with the statistics of its share of a batch. If the network has BatchNorm,
     the number of processes is part of the address."""
     made_from = config.model_dump(mode="json", exclude=RUNTIME_FIELDS)
+    if config.identities is None:
+        del made_from["identities"]  # so that backbones from before this field keep their addresses
     if config.backbone not in WITHOUT_BATCHNORM:
         made_from["batchnorm_over_processes"] = process_count(config, environment)
     return Draft(store, "backbone", made_from, {"shards": shards}, {"pretrain": REVISION})

@@ -1,6 +1,7 @@
 """Entry point of the component `pretrain`.
 
-In: a plan and the URI of the shards. Out: the URI of the backbone, a plot and metrics. In a pod of a cluster, if the
+In: a plan and the shards. Out: the backbone, a plot and metrics. A run may have several trainings (variants,
+seeds), each with its own plan, checkpoint and job. In a pod of a cluster, if the
 configuration asks for GPUs or several nodes, the step launches a training job (docs/launcher.md); otherwise it trains
 on the local machine.
 """
@@ -11,11 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from comface.artifacts.manifest import Artifact, open_artifact
-from comface.artifacts.plans import Plan
-from comface.errors import DataError
-from comface.execution import execute
-from comface.execution.pages import picture_page, write_text
+from comface.artifacts.manifest import Artifact
+from comface.artifacts.plans import Plan, hand_on, handed
+from comface.errors import ConfigurationError, DataError
+from comface.execution import execute, share_cores
+from comface.execution.pages import metric_prefix, picture_page, write_text
 from comface.launch import Launcher, Work
 from comface.launch.local import local_launcher
 from comface.launch.place import forwarded, place_of
@@ -28,31 +29,61 @@ NO_JOB = "# The step trained the backbone itself, without a job.\n"
 
 
 class PretrainPlan(Plan):
-    pretrain: PretrainConfig
+    """All trainings of a run. `chosen` names the one of a step in a loop."""
+
+    trainings: dict[str, PretrainConfig]
+    """METHOD/SEED → configuration; the first is that of the model which is registered."""
+    chosen: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.chosen or next(iter(self.trainings))
+
+    @property
+    def alone(self) -> bool:
+        return len(self.trainings) == 1
+
+    @property
+    def item(self) -> str:
+        return "" if self.alone else self.name
+
+    @property
+    def pretrain(self) -> PretrainConfig:
+        """The chosen training. Raises ConfigurationError if there is none of this name."""
+        if self.name not in self.trainings:
+            raise ConfigurationError(f"The plan has no training '{self.name}'; it has {', '.join(self.trainings)}.")
+        return self.trainings[self.name]
 
 
 def pretrain_backbone(
     plan: str, shards: str, curve_path: str, job_path: str = "", task: Any = None
-) -> tuple[str, dict[str, float]]:
-    """Return (URI of the backbone, metrics for the KFP UI). `job_path`: output file for the rendered job. `task`: the
-    `dsl.TaskConfig` from KFP on a cluster."""
+) -> tuple[str, str, dict[str, float]]:
+    """Return (key of the backbone, name of the training, metrics for the KFP UI). `job_path`: output file for the
+    rendered job. `task`: the `dsl.TaskConfig` from KFP on a cluster."""
 
-    def work(store: Store, planned: PretrainPlan) -> tuple[str, dict[str, float]]:
+    def work(store: Store, planned: PretrainPlan) -> tuple[str, str, dict[str, float]]:
         config = planned.pretrain
-        source = open_artifact(shards, "shards")
+        if not planned.alone:
+            share_cores()  # the local runner trains two at a time
+        (source,) = handed(store, planned.run, [shards], "shards")
         draft = draft_backbone(store, config, source)
         if job_path:
             write_text(job_path, NO_JOB)
         if draft.published() is None:
-            wanted = Work(planned.run, plan, shards, draft.uri, config, lambda: draft.published() is not None)
+            wanted = Work(
+                planned.run, plan, source.pinned, draft.uri, config, lambda: draft.published() is not None, planned.item
+            )
             choose_launcher(store, config, source, task, job_path).train(wanted)
         backbone = draft.published()
         if backbone is None:
             raise DataError(f"The training job succeeded but did not publish a backbone at {draft.uri}; see its log.")
         validation = backbone.facts["validation"]
         note = f"{config.backbone}, {backbone.facts['steps']} steps of {config.pairs_per_step} pairs"
-        write_text(curve_path, picture_page("Pre-training", backbone.read("curve.png"), note))
-        return backbone.pinned, {f"held_out_{k}": v for k, v in validation.items() if v is not None}
+        title = "Pre-training" if planned.alone else f"Pre-training of {planned.name}"
+        write_text(curve_path, picture_page(title, backbone.read("curve.png"), note))
+        prefix = "" if planned.alone else f"{metric_prefix(planned.name)}_"
+        metrics = {f"{prefix}held_out_{k}": v for k, v in validation.items() if v is not None}
+        return hand_on(store, planned.run, backbone), planned.name, metrics
 
     return execute("pretrain", plan, PretrainPlan, work, shares_cores=False)
 

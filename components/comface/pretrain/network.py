@@ -30,9 +30,11 @@ class Outputs(NamedTuple):
 class ComFace(nn.Module):
     """f, g and l. `projection_hidden`: hidden width of g (None: the width of the features)."""
 
-    def __init__(self, backbone: str, projection_hidden: int | None, projection_width: int) -> None:
+    def __init__(
+        self, backbone: str, projection_hidden: int | None, projection_width: int, image_size_px: int = 224
+    ) -> None:
         super().__init__()
-        self.backbone, width = build_backbone(backbone)
+        self.backbone, width = build_backbone(backbone, image_size_px)
         hidden = projection_hidden or width
         self.projection = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, projection_width))
         self.head = ChangeHead(width)

@@ -149,7 +149,7 @@ def build_network(config: PretrainConfig, s_max: float) -> ComFace:
     """Build f, g and l with random weights from the seed. `s_max`: the largest change within a track."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))  # torch takes 63 bits
-        network = ComFace(config.backbone, config.projection_hidden, config.projection_width)
+        network = ComFace(config.backbone, config.projection_hidden, config.projection_width, config.image_size_px)
     if config.learning != "inter":
         # l starts at the mean change of the first epoch (the mean distance of two uniform alphas is a third of their
         # range). Otherwise the bias needs the first epochs to reach it.

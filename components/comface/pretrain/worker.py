@@ -12,9 +12,9 @@ import contextlib
 from pathlib import Path
 
 from comface.artifacts.manifest import open_artifact
-from comface.artifacts.plans import open_place
+from comface.artifacts.plans import open_place, planned
 from comface.errors import ComfaceError, ConfigurationError, error_of
-from comface.execution import FAILURES, execute, read_failure
+from comface.execution import FAILURES, execute, read_failure, record_name
 from comface.launch.causes import last_words
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import draft_backbone, process_count
@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
 
-    def work(store: Store, planned: PretrainPlan) -> None:
+    def work(store: Store, own: PretrainPlan) -> None:
         try:
-            _train(store, planned.pretrain, given.shards, given.result)
+            _train(store, own.pretrain, given.shards, given.result)
         except ComfaceError as error:
             tell(given.told, error)
             raise
@@ -81,7 +81,8 @@ def _tell_record(path: Path, plan: str, code: object) -> None:
     with contextlib.suppress(ComfaceError):
         store, place = open_place(plan)
         if is_silent(path) and place.run:
-            record = read_failure(store, f"{FAILURES}/{place.run}/pretrain.json")
+            name = record_name("pretrain", planned(PretrainPlan, plan, store).item)
+            record = read_failure(store, f"{FAILURES}/{place.run}/{name}.json")
             if record and record.exit_code == code:
                 tell(path, error_of(record.exit_code, record.sentence))
 

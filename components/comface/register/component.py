@@ -18,13 +18,13 @@ def gate(plan: str, evaluation: str, decision: dsl.Output[dsl.Markdown]) -> str:
 def register(
     plan: str,
     evaluation: str,
-    backbone: str,
+    backbones: list,
     card: dsl.Output[dsl.Markdown],
     model: dsl.Output[dsl.Model],
 ) -> str:
     """Publish the model as the next version in the registry. Returns its reference, NAME@vN."""
     from comface.register.from_plan import register_model
 
-    reference, pinned = register_model(plan, evaluation, backbone, card.path)
+    reference, pinned = register_model(plan, evaluation, backbones, card.path)
     model.uri, model.metadata["reference"] = pinned, reference
     return reference

@@ -70,7 +70,7 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
             continue
         if mode in found.setdefault(task, {}):
             raise DataError(f"There are two heads for the task '{task}' ({mode}); pass only one of them.")
-        origin = _backbone_of(artifact)
+        origin = backbone_of(artifact)
         if origin is None or origin.sha256 != backbone.sha256:
             raise DataError(f"The head of '{task}' at {artifact.uri} belongs to another backbone; fit it again.")
         found[task][mode] = artifact
@@ -79,7 +79,7 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
     return {task: _chosen(modes) for task, modes in sorted(found.items())}
 
 
-def _backbone_of(transfer: Artifact) -> Reference | None:
+def backbone_of(transfer: Artifact) -> Reference | None:
     """Return the backbone of a transfer: for linear through its features, for fine-tuning directly."""
     through = transfer.input("features") if "features" in transfer.manifest.inputs else transfer
     return through.manifest.inputs.get("backbone")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from comface.artifacts.manifest import open_artifact
-from comface.artifacts.plans import Plan
+from comface.artifacts.plans import Plan, handed
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.register.config import RegisterConfig
@@ -34,21 +34,25 @@ def decide(plan: str, evaluation: str, decision_path: str) -> str:
     return execute("gate", plan, RegisterPlan, work)
 
 
-def register_model(plan: str, evaluation: str, backbone: str, card_path: str) -> tuple[str, str]:
-    """Return (NAME@vN, URI of the model). Raises GateRefused if the gate rejects this evaluation."""
+def register_model(plan: str, evaluation: str, backbones: list[str], card_path: str) -> tuple[str, str]:
+    """`backbones`: of all trainings; the first is registered. Return (NAME@vN, URI of the model). Raises GateRefused if
+    the gate rejects this evaluation."""
 
     def work(store: Store, planned: RegisterPlan) -> tuple[str, str]:
+        from comface.register.contents import backbone_of
         from comface.register.step import register
 
         evaluated = open_artifact(evaluation, "evaluation")
-        result = register(
-            store,
-            planned.register_model,
-            evaluated,
-            open_artifact(backbone, "backbone"),
-            [evaluated.input(name, "transfer") for name in evaluated.manifest.inputs],
-            datetime.now(UTC),
-        )
+        trained = handed(store, planned.run, backbones, "backbone")
+        others = {each.sha256 for each in trained[1:]}
+        transfers = [evaluated.input(name, "transfer") for name in evaluated.manifest.inputs]
+        origins = [backbone_of(each) for each in transfers]
+        heads = [
+            each
+            for each, origin in zip(transfers, origins, strict=True)
+            if origin is None or origin.sha256 not in others
+        ]
+        result = register(store, planned.register_model, evaluated, trained[0], heads, datetime.now(UTC))
         result.raise_if_refused()
         assert result.version is not None, "the gate passed, so there is a version"
         assert result.model is not None, "the gate passed, so there is a model"

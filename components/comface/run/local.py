@@ -13,12 +13,13 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,8 @@ def _execute(
         "store": config.store,
         **ONE_MACHINE,
     }
-    text = for_one_machine(pipeline.read_text("utf-8"))
+    nothing = {step for step, count in plans.counts.items() if not count}
+    text = for_one_machine(pipeline.read_text("utf-8"), nothing)
     request = {
         "pipeline": text,
         "arguments": arguments,
@@ -205,13 +207,12 @@ def task_counts(text: str, plans: Plans) -> dict[str, int]:
     """Step -> how many of its tasks the pipeline `text` will run; the plans give the length of loops."""
     pipeline = next(yaml.load_all(text, LOADER))
     components = pipeline.get("components", {})
-    loops = {"synthesize": len(plans.parts), "align": len(plans.datasets), "transfer": len(plans.items)}
     counts: dict[str, int] = {}
 
     def count(component: dict[str, Any]) -> None:
         if "executorLabel" in component:
             name = step_of(component["executorLabel"])
-            counts[name] = counts.get(name, 0) + loops.get(name, 1)
+            counts[name] = counts.get(name, 0) + plans.counts.get(name, 1)
         for task in component.get("dag", {}).get("tasks", {}).values():
             count(components.get(task.get("componentRef", {}).get("name"), {}))
 
@@ -220,17 +221,20 @@ def task_counts(text: str, plans: Plans) -> dict[str, int]:
 
 
 def step_of(executor: str) -> str:
-    return executor.removeprefix("exec-")
+    """The compiler numbers the tasks of a component that is used several times."""
+    return re.sub(r"-\d+$", "", executor.removeprefix("exec-"))
 
 
-def for_one_machine(text: str) -> str:
-    """The compiled pipeline without the settings for a cluster's pods: requests (the runner warns about each), secrets,
-    and retries. On one machine a retry would fail again, and the runner would wait 140 s before it reports the error. A
-    person can start the run again, and it resumes.
+def for_one_machine(text: str, nothing: Set[str] = frozenset()) -> str:
+    """The compiled pipeline without the loops of the steps `nothing`, which this run does not need, and without the
+    settings for a cluster's pods: requests (the runner warns about each), secrets, and retries. On one machine a retry
+    would fail again, and the runner would wait 140 s before it reports the error. A person can start the run again, and
+    it resumes.
 
     Each step's shell creates its folder where the run can remove it, not in /tmp, and prints when the step starts and
     its exit code: the runner prints no exit code, and loses lines of parallel steps."""
     pipeline = next(yaml.load_all(text, LOADER))
+    _drop_loops(pipeline, nothing)
     for component in (pipeline.get("root", {}), *pipeline.get("components", {}).values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
@@ -239,6 +243,34 @@ def for_one_machine(text: str) -> str:
         container.pop("resources", None)
         container["command"] = [_for_shell(word, step_of(name)) for word in container.get("command", [])]
     return str(yaml.dump(pipeline, Dumper=DUMPER, sort_keys=False))
+
+
+def _drop_loops(pipeline: dict[str, Any], steps: Set[str]) -> None:
+    """Removes the loops over these steps, and what only makes their items. Whoever collects their results gets an empty
+    list."""
+    components = pipeline.get("components", {})
+    loops = {
+        name
+        for name, component in components.items()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if components[task["componentRef"]["name"]].get("executorLabel", "").removeprefix("exec-") in steps
+    }
+    for component in (pipeline.get("root", {}), *components.values()):
+        tasks = component.get("dag", {}).get("tasks", {})
+        dropped = {name for name, task in tasks.items() if task["componentRef"]["name"] in loops}
+        made_items = set[str]().union(*(_producers(tasks.pop(name)) for name in dropped))
+        for task in tasks.values() if dropped else ():
+            task["dependentTasks"] = [name for name in task.get("dependentTasks", ()) if name not in dropped]
+            for name, value in task.get("inputs", {}).get("parameters", {}).items():
+                if value.get("taskOutputParameter", {}).get("producerTask") in dropped:
+                    task["inputs"]["parameters"][name] = {"runtimeValue": {"constant": []}}
+        for name in made_items - set[str]().union(*map(_producers, tasks.values())):
+            del tasks[name]
+
+
+def _producers(task: dict[str, Any]) -> set[str]:
+    values = task.get("inputs", {}).get("parameters", {}).values()
+    return {value["taskOutputParameter"]["producerTask"] for value in values if "taskOutputParameter" in value}
 
 
 def _for_shell(word: str, step: str) -> str:

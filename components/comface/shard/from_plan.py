@@ -1,6 +1,6 @@
 """The entry point of the shard component.
 
-In: a plan and the URIs of all parts. Out: the artifact's URI, and a summary as Markdown. Unless screening.action is
+In: a plan and the URIs of all parts. Out: the artifact's key, and a summary as Markdown. Unless screening.action is
 "skip", the tracks are screened first. Screening runs in this component, so it needs no extra pod and ends before
 pre-training starts.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from comface.artifacts.facts import ScreeningFacts, ShardsFacts
 from comface.artifacts.manifest import Artifact
-from comface.artifacts.plans import Plan, handed
+from comface.artifacts.plans import Plan, hand_on, handed
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.screening.config import ScreeningConfig
@@ -23,6 +23,8 @@ class ShardPlan(Plan):
 
 
 def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
+    """Return the key of the `shards` artifact."""
+
     def work(store: Store, planned: ShardPlan) -> str:
         from comface.screening.table import markdown_table
         from comface.shard.step import shard
@@ -45,6 +47,6 @@ def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
         head = ["| split | identities | tracks | images | shards |", "|---|---|---|---|---|"]
         verdicts = ["", *markdown_table(screened.facts_as(ScreeningFacts))] if screened is not None else []
         write_text(summary_path, "\n".join([*head, *rows, *verdicts, ""]))
-        return shards.pinned
+        return hand_on(store, planned.run, shards)
 
     return execute("shard", plan, ShardPlan, work)

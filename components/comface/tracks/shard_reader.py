@@ -19,7 +19,7 @@ import mmap
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from io import BufferedReader
 from pathlib import Path
 from tarfile import BLOCKSIZE
@@ -86,6 +86,12 @@ class ShardReader:
 
     def __len__(self) -> int:
         return len(self.tracks)
+
+    def keep(self, identities: Set[str]) -> None:
+        """Drop the tracks of all other identities."""
+        kept_T = np.array([track.identity in identities for track, _ in self.tracks], dtype=bool)
+        self.tracks = [each for each, kept in zip(self.tracks, kept_T, strict=True) if kept]
+        self._members_TA3 = self._members_TA3[kept_T]
 
     def usable(self) -> np.ndarray:
         """Return the half-open range of usable alphas of each track (T,2): all, or those accepted by screening."""

@@ -100,7 +100,8 @@ def transfer(
 ) -> Artifact:
     """Publish the `transfer` artifact, or return it if it exists.
 
-    `reads`: role → artifact. The roles are `protocol`, and `backbone` if the method needs one. `weights`: the weight
+    `reads`: role → artifact. The roles are `protocol`; `backbone` if the method needs one; `features` and
+    `train_features` of the protocol's faces, if they are known already. `weights`: the weight
     file of a published method (None: the file that `comface fetch` downloaded).
 
     Raises ConfigurationError if the method cannot be evaluated in this mode or the protocol is of another task,
@@ -113,8 +114,9 @@ def transfer(
     }
     address, inputs = _address(config, item), {"protocol": protocol} | sets
     if base(item.mode) == "linear":
-        made = {name: features(store, item.method, each, sources) for name, each in sets.items()}
-        inputs |= {name.replace("faces", "features"): each for name, each in made.items()}
+        role = {name: name.replace("faces", "features") for name in sets}
+        made = {n: reads.get(role[n]) or features(store, item.method, each, sources) for n, each in sets.items()}
+        inputs |= {role[name]: each for name, each in made.items()}
     else:
         of_method, of_inputs = method_called(item.method).inputs(sources)
         address, inputs = address | of_method, inputs | of_inputs
