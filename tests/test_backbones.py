@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from comface.networks import FIXED_SIDE_PX, WITHOUT_BATCHNORM, Backbone
+from comface.networks import PATCH_PX, WITHOUT_BATCHNORM, Backbone
 from comface.networks.backbones import ChangeHead, build_backbone, folded
 from comface.plan.sizes import FEATURES
 
@@ -23,8 +23,8 @@ def test_every_backbone_of_the_configuration_is_built() -> None:
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_features_have_the_width_that_is_told(name: str) -> None:
-    network, width = build_backbone(name)
     expected, side_px = WIDTHS[name]
+    network, width = build_backbone(name, side_px)
     assert width == expected
     with torch.inference_mode():
         h_ND = network.eval()(torch.zeros(2, 3, side_px, side_px))
@@ -38,14 +38,22 @@ def test_what_is_known_of_a_backbone_without_torch_is_true_of_its_network(name: 
     assert FEATURES[name] == width
     normed = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     assert normed == (name not in WITHOUT_BATCHNORM)
-    assert getattr(network, "image_size", None) == FIXED_SIDE_PX.get(name)
+    assert getattr(network, "patch_size", None) == PATCH_PX.get(name)
+
+
+def test_a_vit_learns_one_position_embedding_per_patch_and_takes_no_other_side() -> None:
+    network, _ = build_backbone("vit_b_16", 48)
+    assert network.encoder.pos_embedding.shape == (1, 3 * 3 + 1, 768)
+    with torch.inference_mode(), pytest.raises(AssertionError, match="Wrong image height"):
+        network(torch.zeros(1, 3, 224, 224))
 
 
 @pytest.mark.parametrize("name", [*WIDTHS, "tf_efficientnet_lite0"])
 def test_a_folded_network_gives_the_same_features_and_leaves_the_network_as_it_was(name: str) -> None:
     torch.manual_seed(0)
     if name in WIDTHS:
-        network, side_px = build_backbone(name)[0].eval(), WIDTHS[name][1]
+        side_px = WIDTHS[name][1]
+        network = build_backbone(name, side_px)[0].eval()
     else:
         import timm
 

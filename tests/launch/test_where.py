@@ -16,20 +16,24 @@ from launching import NAMESPACE, SECRET
 from playing import Operator, Played, own_pod
 
 from comface.artifacts.manifest import Draft
+from comface.artifacts.plans import handed
 from comface.artifacts.sealed import sealed
 from comface.errors import ComfaceError, ConfigurationError, DataError, Preempted
-from comface.launch import KEEPS_RUNNING
+from comface.execution import record_name
+from comface.launch import KEEPS_RUNNING, Work
 from comface.launch.causes import find_cause, last_words
+from comface.launch.cluster_launcher import make_request
 from comface.launch.crash import last_error
 from comface.launch.local import InProcess, failure, local_launcher
-from comface.launch.place import FIELD_PATHS
+from comface.launch.place import FIELD_PATHS, Forwarded, Place
+from comface.launch.request import label_value
 from comface.plan.configuration import resolve
 from comface.plan.from_parameters import ending
 from comface.plan.step import make_plans
 from comface.pretrain import worker
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import draft_backbone
-from comface.pretrain.from_plan import NO_JOB, pretrain_backbone
+from comface.pretrain.from_plan import NO_JOB, PretrainPlan, pretrain_backbone
 from comface.store import FileStore
 
 
@@ -45,7 +49,7 @@ def plan_for(tmp_path: Path, run: str = "run-7", *overrides: str) -> str:
 
 
 def config_in(plan: str) -> PretrainConfig:
-    return PretrainConfig.model_validate(json.loads(plan)["pretrain"])
+    return PretrainConfig.model_validate(json.loads(plan)["trainings"]["comface/0"])
 
 
 def publish(store: FileStore, config: PretrainConfig, shards: Any) -> str:
@@ -85,8 +89,9 @@ def test_without_a_job_its_artifact_says_so_and_what_is_published_is_not_trained
     plan = plan_for(tmp_path)
     uri = publish(FileStore(tmp_path / "store"), config_in(plan), shards)
     curve, job = tmp_path / "curve.html", tmp_path / "job.yaml"
-    reference, figures = pretrain_backbone(plan, shards.uri, str(curve), str(job))
-    assert (reference.partition("#")[0], figures) == (uri, {"held_out_corr": 0.5})
+    key, name, figures = pretrain_backbone(plan, shards.uri, str(curve), str(job))
+    (backbone,) = handed(FileStore(tmp_path / "store"), "run-7", [key], "backbone")
+    assert (backbone.uri, name, figures) == (uri, "comface/0", {"held_out_corr": 0.5})
     assert job.read_text() == NO_JOB
 
 
@@ -126,8 +131,9 @@ def test_in_a_pod_that_asks_for_nodes_the_step_makes_a_job_and_returns_its_backb
     cluster.cluster.operator = Operator(cluster.cluster, trained)
     task = SimpleNamespace(env=[SECRET], node_selector={"pool": "a100"})
     rendered = tmp_path / "job.yaml"
-    uri, _ = pretrain_backbone(plan, shards.uri, str(tmp_path / "curve.html"), str(rendered), task)
-    assert uri.partition("#")[0] == draft_backbone(FileStore(tmp_path / "store"), config_in(plan), shards).uri
+    key, *_ = pretrain_backbone(plan, shards.uri, str(tmp_path / "curve.html"), str(rendered), task)
+    (backbone,) = handed(FileStore(tmp_path / "store"), "run-7", [key], "backbone")
+    assert backbone.uri == draft_backbone(FileStore(tmp_path / "store"), config_in(plan), shards).uri
     (job,) = [value for (plural, _), value in cluster.cluster.objects.items() if plural == "pytorchjobs"]
     text = rendered.read_text()
     assert "kind: PyTorchJob" in text
@@ -183,6 +189,37 @@ def test_the_exit_handler_leaves_a_job_alone_whose_step_said_that_it_goes_on(
     ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
     assert (cluster.cluster.get("pytorchjobs", "left") is not None) == left
     assert ("keeps running: retry the run to reattach to it" in capfd.readouterr().err) == left
+
+
+def test_of_several_trainings_the_exit_handler_keeps_only_the_job_whose_step_said_that_it_goes_on(
+    cluster, tmp_path, capfd
+) -> None:
+    for name, training in (("left", "comface:inter/1"), ("ended", "comface/0")):
+        labels = {"comface.io/run": "run-7", "comface.io/training": label_value(training)}
+        cluster.cluster.create("pytorchjobs", {"metadata": {"name": name, "labels": labels}, "kind": "PyTorchJob"})
+    record = {"step": "pretrain", "sentence": f"No answer; {KEEPS_RUNNING}.", "exit_code": 75, "at": time.time()}
+    key = f"failures/run-7/{record_name('pretrain', 'comface:inter/1')}.json"
+    FileStore(tmp_path / "store").write(key, sealed(record))
+    ending("FAILED", "laptop", (tmp_path / "store").as_uri(), "run-7")
+    assert cluster.cluster.get("pytorchjobs", "left") is not None
+    assert cluster.cluster.get("pytorchjobs", "ended") is None
+    assert "the training job of the run keeps running" in capfd.readouterr().err
+
+
+def test_the_trainings_of_a_run_have_jobs_labels_and_failures_of_their_own(tmp_path, shards) -> None:
+    plan = plan_for(
+        tmp_path, "run-7", "pretrain.nodes=2", "seeds=[0, 1]", "transfer.methods=[comface, 'comface:inter']"
+    )
+    store, place, requests = FileStore(tmp_path / "store"), Place("launcher-1", "uid-1", NAMESPACE), []
+    for chosen in json.loads(plan)["trainings"]:
+        planned = PretrainPlan.model_validate(json.loads(plan) | {"chosen": chosen})
+        uri = draft_backbone(store, planned.pretrain, shards).uri
+        work = Work("run-7", planned.text, shards.pinned, uri, planned.pretrain, lambda: False, planned.item)
+        requests.append(make_request(work, place, Forwarded(), own_pod(), 0))
+    assert len({request.name for request in requests}) == len(requests) == 4
+    labels = [request.labels()["comface.io/training"] for request in requests]
+    assert labels == ["comface-0", "comface-1", "comface-inter-0", "comface-inter-1"]
+    assert len({request.arguments[1] for request in requests}) == 4, "each publishes another backbone"
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{half", b"{}", b"\xff"])

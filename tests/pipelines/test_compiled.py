@@ -99,13 +99,13 @@ def test_every_image_is_named_by_a_version_never_by_latest() -> None:
     assert "latest" not in text
 
 
-def test_parts_data_sets_and_transfers_fan_out_and_an_exit_handler_tells_the_end() -> None:
+def test_parts_trainings_data_sets_features_and_transfers_fan_out_and_an_exit_handler_tells_the_end() -> None:
     specification = documents()[0]
     dags = [specification["root"], *specification["components"].values()]
     tasks = {name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()}
     over = {task["parameterIterator"]["itemInput"] for task in tasks.values() if "parameterIterator" in task}
-    assert len(over) == 3
-    for what in ("parts", "datasets", "complete"):
+    assert len(over) == 6
+    for what in ("parts", "shard", "datasets", "complete-Output", "complete-2-Output", "complete-3-Output"):
         assert any(what in item for item in over)
     assert tasks["finish"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
@@ -113,9 +113,12 @@ def test_parts_data_sets_and_transfers_fan_out_and_an_exit_handler_tells_the_end
 # What a cluster makes of each task (the local runner passes over it)
 
 EVERY_TASK = {
-    "align", "complete", "evaluate", "finish", "gate", "pretrain", "register", "resolve", "shard", "synthesize",
-    "transfer",
+    "align", "complete", "complete-2", "complete-3", "evaluate", "features", "finetune", "finish", "gate", "pretrain",
+    "register", "resolve", "shard", "synthesize", "transfer",
 }  # fmt: skip
+
+USES_GPU = {"synthesize": "gpus", "features": "features_gpus", "finetune": "finetune_gpus"}
+"""Steps that run on a GPU, and the output of resolve that says how many."""
 
 
 def documents() -> list[dict[str, Any]]:
@@ -153,9 +156,22 @@ def test_every_pod_asks_for_no_more_than_it_may_use_and_only_rendering_and_featu
         sizes = executors[f"exec-{name}"]["container"]["resources"]
         assert 0 < sizes["cpuRequest"] <= sizes["cpuLimit"]
         assert 0 < sizes["memoryRequest"] <= sizes["memoryLimit"]
-        assert ("accelerator" in sizes) == (name in ("synthesize", "transfer")), name
-    accelerator = executors["exec-synthesize"]["container"]["resources"]["accelerator"]
-    assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--resolve-gpus']}}"
+        assert ("accelerator" in sizes) == (name in USES_GPU), name
+    for name, output in USES_GPU.items():
+        accelerator = executors[f"exec-{name}"]["container"]["resources"]["accelerator"]
+        assert accelerator["resourceCount"] == f"{{{{$.inputs.parameters['pipelinechannel--resolve-{output}']}}}}"
+
+
+def test_a_step_in_a_loop_reads_only_its_item_and_what_comes_from_outside_the_exit_handler() -> None:
+    """KFP's local runner replaces every other input by the item."""
+    for name, task in tasks().items():
+        if "parameterIterator" in task:
+            made_beside_it = {
+                value["taskOutputParameter"]["producerTask"]
+                for value in task["inputs"]["parameters"].values()
+                if "taskOutputParameter" in value
+            }
+            assert len(made_beside_it) <= 1, f"{name} reads more than its items: {made_beside_it}"
 
 
 def test_kfps_local_runner_takes_the_file_with_both_its_documents() -> None:
@@ -173,7 +189,7 @@ def test_kfps_local_runner_takes_the_file_with_both_its_documents() -> None:
 
 def test_loops_are_bounded_so_that_a_run_does_not_take_the_whole_cluster() -> None:
     limits = [task["iteratorPolicy"]["parallelismLimit"] for task in tasks().values() if "iteratorPolicy" in task]
-    assert sorted(limits) == [8, 16, 32]
+    assert sorted(limits) == [1, 8, 16, 16, 16, 32]
 
 
 def test_on_one_machine_what_is_for_pods_is_left_out_and_nothing_else() -> None:
@@ -190,6 +206,18 @@ def test_on_one_machine_what_is_for_pods_is_left_out_and_nothing_else() -> None:
         for executor in pipeline["deploymentSpec"]["executors"].values():
             assert "kfp.dsl.executor_main" in executor["container"]["command"].pop(2)
     assert ours == compiled
+
+
+def test_on_one_machine_a_loop_that_has_nothing_to_do_is_left_out_with_what_makes_its_items() -> None:
+    ours = yaml.safe_load(for_one_machine(COMPILED.read_text(), {"finetune", "features"}))
+    dag = ours["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    loops = [task["taskInfo"]["name"] for task in dag.values() if "parameterIterator" in task]
+    assert sorted(loops) == ["datasets", "linear", "parts", "trainings"]
+    assert [name for name in dag if name.startswith("complete")] == ["complete-2"]
+    assert dag["complete-2"]["inputs"]["parameters"]["features"] == {"runtimeValue": {"constant": []}}
+    assert dag["evaluate"]["inputs"]["parameters"]["finetuned"] == {"runtimeValue": {"constant": []}}
+    producers = {name for task in dag.values() for name in task.get("dependentTasks", ())}
+    assert producers <= dag.keys()
 
 
 def test_kfp_is_imported_only_by_components_and_by_what_runs_or_submits() -> None:

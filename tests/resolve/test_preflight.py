@@ -73,7 +73,7 @@ def test_the_default_run_without_weights_is_refused_with_everything_that_is_wron
             "transfer.tasks=[edema, weight, age]",
             "pretrain.nodes=3",
             "pretrain.backbone=vit_b_16",
-            "pretrain.image_size_px=256",
+            "pretrain.image_size_px=250",
             "register.must_beat=comface",
             "register.thresholds=[{task: au6, min_corr: 0.5}]",
         ],
@@ -86,7 +86,7 @@ def test_the_default_run_without_weights_is_refused_with_everything_that_is_wron
     said = [str(problem) for problem in error.value.problems]
     expected = [
         "pretrain.pairs_per_step 1024 is not divisible by 24 processes (3 nodes with 8 each); use 1008 or 1032.",
-        "The network vit_b_16 takes only views of 224 px; pretrain.image_size_px is 256",
+        "vit_b_16 takes views whose side is a multiple of 16 px; pretrain.image_size_px is 250: use 240 or 256",
         "register.thresholds names 'au6' (linear), which the run does not evaluate",
         "register.must_beat names 'comface', which cannot beat itself",
         "does not contain, for 'stylegan', its weights (karras2019stylegan-ffhq-1024x1024.pkl) and 3 directions (",
@@ -110,7 +110,7 @@ def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_al
     started = time.monotonic()
     plans = plan_run(resolve("paper", (), places), "run-1")
     assert time.monotonic() - started < SECONDS
-    methods = {item.method for item in plans.items}
+    methods = {row.method for row in plans.items.rows}
     assert methods | set(plans.evaluate.absent) == set(TransferConfig().methods)
     place = pairs_data_set(tmp_path / "mine", [("a", 1.0)])
     (tmp_path / "mine" / "0.jpg").unlink()
@@ -164,7 +164,7 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
     left, _ = without_missing(config, {IMAGENET})
     plans = make_plans(left, "run-1", absent=absent)
     assert plans.evaluate.absent == absent
-    assert {item.method for item in plans.items} == {"scratch", "comface"}
+    assert {row.method for row in plans.items.rows} == {"scratch", "comface"}
     assert list(rival_problems(config, absent)) == []
     only_tuned = laptop("transfer.modes=[finetune]", "transfer.methods=[scratch, pixels, comface]")
     assert list(absent_methods(only_tuned, set())) == ["pixels"], "it has no layers"
@@ -188,8 +188,8 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
             ("register.thresholds=[{task: age, mode: finetune, min_corr: 0}]",),
             "names 'age' (finetune), which the run does not evaluate",
         ),
-        (("pretrain.backbone=vit_b_16",), "takes only views of 224 px; pretrain.image_size_px is 48"),
-        (("transfer.backbone=vit_b_16",), "takes only views of 224 px; transfer.image_size_px is 48"),
+        (("pretrain.backbone=vit_b_16", "pretrain.image_size_px=40"), "pretrain.image_size_px is 40: use 32 or 48"),
+        (("transfer.backbone=vit_b_16", "transfer.image_size_px=40"), "transfer.image_size_px is 40: use 32 or 48"),
         (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 node with 8 each); use 8."),
         (("synthesize.parts=4096",), "is 4096, but there are only 3600 identities"),
         (

@@ -14,12 +14,13 @@ from comface.errors import ConfigurationError, DataError
 from comface.models.registry import Registry
 from comface.plan.checks import check_store
 from comface.plan.configuration import RunConfig, resolve
-from comface.plan.consistency import composition_problems, items
+from comface.plan.consistency import composition_problems
 from comface.plan.datasets import check_dataset
 from comface.plan.from_parameters import FIELDS, configure, ending, resolve_parameters
 from comface.plan.missing import without_missing
 from comface.plan.parameters import Parameters
 from comface.plan.step import make_plans, plan_run
+from comface.plan.trainings import items
 from comface.plan.weights import check_screening, find_generators
 from comface.store import FileStore, open_store
 from comface.weights.fetched import AGE, DCGAN, EXPRESSION, GENDER, IMAGENET, LANDMARKS
@@ -59,6 +60,7 @@ def changed(*overrides: str) -> set[str]:
         ("synthesize.seed=7", {"synthesize"}),
         ("synthesize.parts=3", {"synthesize", "parts"}),
         ("transfer.folds=5", {"items"}),
+        ("transfer.modes=[finetune]", {"items"}),
         ("rehearse.seed=7", {"datasets"}),
         ("tasks.age.min_change=2", {"items"}),
         ("data.fgnet.face_size_px=96", {"datasets"}),
@@ -70,8 +72,8 @@ def test_a_field_reaches_only_the_step_that_needs_it(override: str, plans: set[s
 
 def test_a_plan_is_canonical_json_and_names_the_store() -> None:
     plans = make_plans(laptop(), "run-1")
-    steps = [plans.synthesize, plans.shard, plans.pretrain, plans.evaluate, plans.register]
-    texts = [plan.text for plan in (*steps, *plans.datasets, *plans.items)]
+    steps = [plans.synthesize, plans.shard, plans.pretrain, plans.items, plans.evaluate, plans.register]
+    texts = [plan.text for plan in (*steps, *plans.datasets)]
     for text in texts:
         values = json.loads(text)
         assert values["store"] == "file:///somewhere"
@@ -91,7 +93,7 @@ def test_every_task_meets_every_method_in_every_mode_but_pixels_have_nothing_to_
     )
     found = items(config)
     assert len(found) == len(set(found)) == 2 * 2 + 2
-    assert {method for _, method, mode in found if mode == "finetune"} == {"comface"}
+    assert {row.method for row in found if row.mode == "finetune"} == {"comface"}
 
 
 def test_a_data_set_of_ones_own_is_not_rehearsed() -> None:
@@ -243,7 +245,7 @@ def test_the_note_is_part_of_the_plan_of_the_report(tmp_path: Path, monkeypatch:
     plans = plan_run(laptop(BOTH, "transfer.tasks=[smile, age]", METHODS, store=(tmp_path / "s").as_uri()), "run-1")
     (note,) = plans.evaluate.notes
     assert "procedural generator alone" in note
-    assert {item.task for item in plans.items} == {"age"}
+    assert {row.task for row in plans.items.rows} == {"age"}
 
 
 # As the pipeline calls it
@@ -307,9 +309,3 @@ def test_an_unknown_profile_is_one_sentence_too(tmp_path: Path, capsys: pytest.C
     assert ended.value.code == 64
     assert "There is no profile 'desk'" in capsys.readouterr().err
     assert ending("FAILED", "desk", "", "run-7") == "run-7: failed"
-
-
-def test_tasks_that_share_features_come_after_every_data_set_has_had_one() -> None:
-    config = laptop("transfer.tasks=[au6, au12, edema-b, edema-a-to-b, age]", "transfer.methods=[imagenet, scratch]")
-    order = [task for task, _, _ in items(config)]
-    assert list(dict.fromkeys(order)) == ["au6", "edema-b", "age", "au12", "edema-a-to-b"]

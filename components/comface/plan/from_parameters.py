@@ -101,9 +101,9 @@ def _end_jobs(run_id: str, kept: Set[str]) -> None:
     from comface.launch.cluster_launcher import end_jobs
 
     if kept:
-        what = "the training job of the run keeps" if kept == {""} else f"{len(kept)} training jobs of the run keep"
+        what = "the training job of the run keeps" if len(kept) == 1 else f"{len(kept)} training jobs of the run keep"
         logger.warning(
-            f"{what} running: retry the run to reattach, or delete the job "
+            f"{what} running: retry the run to reattach to it, or delete the job "
             f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)"
         )
     end_jobs(run_id, pod, kept=kept)

@@ -179,7 +179,9 @@ def complete_items(
         run = planned.run
         trained = [each.pinned for each in handed(store, run, backbones, "backbone")]
         made = {name: uri for key in features for name, uri in fetched_value(store, run, key).items()}
-        found = completed(store, planned, handed(store, run, faces, "faces"), trained, made)
+        tasks = {} if loop == "features" else planned.tasks
+        wanted = planned.model_copy(update={"tasks": tasks})
+        found = completed(store, wanted, handed(store, run, faces, "faces"), trained, made)
         key = kept(store, run, found.model_dump(mode="json"))
         return items_with(key, list(planned.encodings) if loop == "features" else planned.transfers(loop))
 

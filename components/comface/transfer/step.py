@@ -115,7 +115,12 @@ def transfer(
     address, inputs = _address(config, item), {"protocol": protocol} | sets
     if base(item.mode) == "linear":
         role = {name: name.replace("faces", "features") for name in sets}
-        made = {n: reads.get(role[n]) or features(store, item.method, each, sources) for n, each in sets.items()}
+        made = {
+            name: _given(reads[role[name]], item, each)
+            if role[name] in reads
+            else features(store, item.method, each, sources)
+            for name, each in sets.items()
+        }
         inputs |= {role[name]: each for name, each in made.items()}
     else:
         of_method, of_inputs = method_called(item.method).inputs(sources)
@@ -133,6 +138,15 @@ def transfer(
         data = Data(rows["faces"], rows.get("train_faces", rows["faces"]), folds, protocol)
         estimates = _finetuned(config, item, sources, data)
     return _publish(draft, item, protocol, estimates)
+
+
+def _given(given: Artifact, item: Item, faces: Artifact) -> Artifact:
+    if given.facts.get("method") != item.method or given.manifest.inputs["faces"].sha256 != faces.sha256:
+        raise ConfigurationError(
+            f"The features at {given.uri} are not those of {item.method} of the faces of this protocol; pass others, or "
+            "none."
+        )
+    return given
 
 
 def _check(item: Item, protocol: Artifact) -> None:

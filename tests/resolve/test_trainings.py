@@ -1,0 +1,115 @@
+"""Several pre-trainings in one run: variants, seeds, the transfers and features that follow from them."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from comface.errors import ConfigurationError
+from comface.methods import METHODS, in_order, method
+from comface.methods.comface import VARIANTS
+from comface.plan.configuration import RunConfig, resolve
+from comface.plan.consistency import batch_problems, view_problems
+from comface.plan.trainings import encodings, items, trainings
+
+METHODS_OF_TABLE_7 = "transfer.methods=[scratch, comface, " + ", ".join(f"'comface:{name}'" for name in VARIANTS) + "]"
+
+
+def laptop(*overrides: str) -> RunConfig:
+    return resolve("laptop", overrides, {"store": "file:///somewhere"})
+
+
+def test_a_run_has_one_training_unless_variants_or_seeds_are_asked_for() -> None:
+    (training,) = trainings(laptop())
+    assert training.config == laptop().pretrain
+    assert [row.seed for row in items(laptop())] == [0] * len(items(laptop()))
+
+
+def test_equal_configurations_are_one_training_and_the_first_is_the_one_that_is_registered() -> None:
+    found = trainings(laptop(METHODS_OF_TABLE_7))
+    assert [training.method for training in found] == [
+        "comface", "comface:inter", "comface:intra", "comface:both", "comface:no-curriculum",
+    ], "the laptop's ComFace is the variant 'signed'"  # fmt: skip
+    rows = {(each.config.learning, each.config.target, each.config.curriculum) for each in found}
+    assert len(rows) == 5
+    paper = resolve("paper", [METHODS_OF_TABLE_7])
+    assert "comface:both" not in [training.method for training in trainings(paper)], "it is the paper's ComFace"
+
+
+def test_each_seed_trains_every_variant_again_and_published_weights_are_evaluated_once() -> None:
+    config = laptop("seeds=[5, 6]", "transfer.methods=[pixels, scratch, comface, 'comface:inter']", "pretrain.seed=100")
+    assert [(each.name, each.config.seed) for each in trainings(config)] == [
+        ("comface/5", 105), ("comface/6", 106), ("comface:inter/5", 105), ("comface:inter/6", 106),
+    ]  # fmt: skip
+    seeds = {name: [row.seed for row in items(config) if (row.task, row.method) == ("age", name)] for name in METHODS}
+    assert (seeds["pixels"], seeds["scratch"], seeds["comface"]) == ([5], [5, 6], [5, 6])
+
+
+def test_fine_tuning_has_a_seed_whatever_the_weights() -> None:
+    config = laptop("seeds=[0, 1]", "transfer.modes=[linear, finetune]", "transfer.methods=[imagenet, comface]")
+    found = {(row.mode, row.seed) for row in items(config) if row.method == "imagenet"}
+    assert found == {("linear", 0), ("finetune", 0), ("finetune", 1)}
+
+
+def test_a_variant_of_the_configuration_changes_the_fields_that_it_names_and_nothing_else() -> None:
+    config = laptop("variants.flipless.augmentation.flip=0", "transfer.methods=[scratch, comface, 'comface:flipless']")
+    plain, changed = (training.config for training in trainings(config))
+    assert changed.augmentation == plain.augmentation.model_copy(update={"flip": 0.0})
+    assert changed.model_copy(update={"augmentation": plain.augmentation}) == plain
+    assert method("comface:flipless").title == "ComFace, flipless"
+    again = resolve("laptop", [], yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json", by_alias=True))))
+    assert trainings(again) == trainings(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("transfer.methods=[comface, 'comface:iner']",), "names 'comface:iner', but `variants` has no 'iner'; it has"),
+        (("transfer.methods=[comface, 'comface:../x']",), "is not a variant of ComFace; write comface:NAME"),
+        (("variants.a.epoch=3",), "'variants.a.epoch': Extra inputs are not permitted"),
+        (("variants.a.epochs=0",), "'variants.a.epochs'"),
+        (("variants.a.curriculum_ends=[3, 2]",), "'variants.a': curriculum_ends must increase"),
+        (("seeds=[1, 1]",), "'1' is listed twice"),
+        (("seeds=[]",), "'seeds' is empty"),
+    ],
+)
+def test_a_wrong_variant_or_seed_is_refused_by_name(overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        laptop(*overrides)
+    assert words in str(error.value)
+
+
+def test_the_checks_meet_every_variant() -> None:
+    chosen = "transfer.methods=[comface, 'comface:vit', 'comface:few']"
+    vit = "variants.vit={backbone: vit_b_16, image_size_px: 60}"
+    config = laptop(chosen, vit, "variants.few={identities: 30}", "pretrain.gpus_per_node=3")
+    assert [str(problem) for problem in view_problems(config)] == [
+        "The network vit_b_16 takes views whose side is a multiple of 16 px; variants.vit.image_size_px is 60: use 48 "
+        "or 64, or choose another variants.vit.backbone."
+    ]
+    said = [str(problem) for problem in batch_problems(config)]
+    assert [sentence.partition(" ")[0] for sentence in said[:2]] == [
+        "pretrain.pairs_per_step",
+        "variants.vit.pairs_per_step",
+    ]
+    assert "variants.few.identities is 30" in said[-1]
+
+
+def test_features_are_computed_once_per_method_data_set_and_seed_whatever_the_tasks() -> None:
+    config = laptop("transfer.tasks=[au6, au12, edema-a-to-b, age]", "data.fgnet.uri=file:///photos", "seeds=[0, 1]")
+    found = encodings(config)
+    flat = [(each.method, each.seed, each.dataset) for piece in found.values() for each in piece]
+    assert len(flat) == len(set(flat))
+    assert set(flat) == {
+        (row.method, row.seed, dataset) for row in items(config) for dataset in ("disfa", "edema-a", "edema-b", "fgnet")
+    }
+    assert [each.dataset for each in found["pixels/0"]] == ["disfa", "edema-a", "edema-b"], "rehearsals, in one step"
+    assert [each.dataset for each in found["pixels/0/fgnet"]] == ["fgnet"]
+    assert encodings(laptop("transfer.modes=[finetune]", "transfer.methods=[scratch, comface]")) == {}
+
+
+def test_variants_come_after_the_other_methods_and_before_comface() -> None:
+    names = ["comface", "comface:other", "timm:resnet18", "comface:both", "comface:inter", "pixels"]
+    assert in_order(names) == [
+        "pixels", "timm:resnet18", "comface:inter", "comface:both", "comface:other", "comface",
+    ]  # fmt: skip
