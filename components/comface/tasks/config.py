@@ -50,11 +50,6 @@ def mode_title(mode: str) -> str:
     return ", ".join(TITLES.get(word, word) for word in mode.split("+"))
 
 
-def base(mode: str) -> str:
-    """`linear` or `finetune`."""
-    return mode.partition("+")[0]
-
-
 class Task(Section):
     """A task: its data set, label and unit."""
 

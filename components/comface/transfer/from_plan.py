@@ -127,8 +127,8 @@ class CompletedPlan(ItemsPlan):
         return self.backbones[self.trainings[f"{name}/{seed}"]] if method(name).reads_backbone else ""
 
     def reads(self) -> dict[str, str]:
-        """Role → artifact that the chosen transfer reads; the roles are `protocol`, `backbone`, and for linear evaluation
-        `features` and `train_features`."""
+        """Role → artifact that the chosen transfer reads; the roles are `protocol`, `backbone`, and for linear
+        evaluation `features` and `train_features`."""
         row = self.row()
         task = self.tasks[row.task]
         reads = {"protocol": self.protocols[row.task], "backbone": self.backbone(row.method, row.seed)}
@@ -172,8 +172,8 @@ def _summary(name: str, facts: FacesFacts) -> str:
 def complete_items(
     plan: str, loop: str, faces: list[str], backbones: list[str], features: Sequence[str] = ()
 ) -> list[str]:
-    """Draw the protocol of each task, and store the plan with the artifacts that its items read. Return the items of one
-    loop: `features`, `linear` or `finetune`."""
+    """Draw the protocol of each task, and store the plan with the artifacts that its items read. Return the items of
+    one loop: `features`, `linear` or `finetune`."""
 
     def work(store: Store, planned: ItemsPlan) -> list[str]:
         run = planned.run
@@ -242,8 +242,8 @@ def weight_file(planned: ItemsPlan, name: str) -> Path | None:
 
 
 def transfer_item(plan: str, step: str = "transfer") -> tuple[str, str, dict[str, float]]:
-    """Return (key of the `transfer` artifact, name of the item, metrics for the KFP UI). The true changes are joined only
-    after publication. A metric that cannot be computed is left out. `step`: for the log."""
+    """Return (key of the `transfer` artifact, name of the item, metrics for the KFP UI). The true changes are joined
+    only after publication. A metric that cannot be computed is left out. `step`: for the log."""
 
     def work(store: Store, planned: CompletedPlan) -> tuple[str, str, dict[str, float]]:
         from comface.transfer.step import Item, transfer

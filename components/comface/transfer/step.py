@@ -143,8 +143,8 @@ def transfer(
 def _given(given: Artifact, item: Item, faces: Artifact) -> Artifact:
     if given.facts.get("method") != item.method or given.manifest.inputs["faces"].sha256 != faces.sha256:
         raise ConfigurationError(
-            f"The features at {given.uri} are not those of {item.method} of the faces of this protocol; pass others, or "
-            "none."
+            f"The features at {given.uri} are not those of {item.method} of the faces of this protocol; pass others, "
+            "or none."
         )
     return given
 
