@@ -168,8 +168,8 @@ def _to_rgb(image: Image.Image, data: bytes, opaque: bool) -> Image.Image:
     opaque = opaque and image.mode not in ("RGBa", "La")  # multiplied by alpha already
     if not opaque and (image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info):
         image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-        opaque = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(opaque, image).convert("RGB")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
