@@ -118,7 +118,8 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
         "version": "ok", "namespace": "ok", "job kind": "ok", "queue": "note", "permissions": "ok", "secret": "ok",
         "GPUs": "ok", "free GPUs": "ok", "quota": "ok", "operator": "ok", "dry run": "ok", "image": "ok",
         "API": "ok", "store": "ok", "versioning": "ok",
-        "embedded models": states["embedded models"], "weights": "ok", "composition": "ok", "batch": "ok",
+        "embedded models": states["embedded models"], "method imagenet": states["method imagenet"],
+        "weights": "ok", "composition": "ok", "batch": "ok",
         "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip
     assert found["version"]["found"] == "Kubernetes v1.33.1"

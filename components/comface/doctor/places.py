@@ -29,6 +29,9 @@ def place_checks(config: RunConfig) -> list[Check]:
 def row_of(check: RunCheck) -> Row:
     """`–` if something is left out."""
     found = check.ask().rstrip(".")
+    if found.startswith("absent: "):
+        found, _, todo = found.partition("; ")
+        return Row(SECTION, check.name, "note", found, todo)
     if "`comface fetch`" in found:
         found, _, _ = found.partition(". Run `comface fetch`")
         return Row(SECTION, check.name, "note", found, "comface fetch")

@@ -41,8 +41,7 @@ def load_layout(path: Path, layouts: Sequence[Layout], method: str) -> Encoder:
     a tensor."""
     import torch
 
-    records = read_records(path)
-    layout, start = _recognised(records, layouts, path, method)
+    records, layout, start = recognised(path, layouts, method)
     kept, dropped = _sorted(records, layout, start, path)
     try:
         arrays = records.arrays(kept)
@@ -55,11 +54,14 @@ def load_layout(path: Path, layouts: Sequence[Layout], method: str) -> Encoder:
     return Encoder(width, layout.preprocessing, network, folds=layout.folds, crop=layout.crop, origin=origin)
 
 
-def _recognised(records: Records, layouts: Sequence[Layout], path: Path, method: str) -> tuple[Layout, str]:
+def recognised(path: Path, layouts: Sequence[Layout], method: str) -> tuple[Records, Layout, str]:
+    """(the tensors in the file, its layout, the beginning of the backbone's names). Raises DataError if it has none of
+    the layouts."""
+    records = read_records(path)
     for layout in layouts:
         start = layout.start(records.by_name)
         if start is not None:
-            return layout, start
+            return records, layout, start
     wanted = ", or ".join(f"{layout.name} ({layout.prefix}{layout.marks[0]} …)" for layout in layouts)
     found = ", ".join(ascii(name)[1:-1][:60] for name in list(records.by_name)[:3]) or "no tensors"
     raise DataError(

@@ -6,12 +6,13 @@ which have not run yet. Each check ends in seconds and returns its result as one
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from comface.errors import ComfaceError, DataError, raise_any
+from comface.errors import ComfaceError, ConfigurationError, DataError, raise_any
 from comface.methods import METHODS, method
 from comface.plan import consistency
 from comface.plan.configuration import RunConfig
@@ -19,7 +20,7 @@ from comface.plan.datasets import check_dataset
 from comface.plan.gpus import check_gpus_of_pod
 from comface.plan.missing import absent_methods, missing_models, rival_problems, without_missing
 from comface.plan.sizes import room_problems, sizes_of
-from comface.plan.weights import check_screening, find_generators
+from comface.plan.weights import check_screening, find_generators, method_keys
 from comface.store import Store, open_store
 from comface.tracks.composition import totals
 from comface.tracks.supplies import Supply
@@ -64,7 +65,7 @@ def survey_run(config: RunConfig) -> Survey:
 
     def models() -> str:
         raise_any(wrong)
-        return " ".join(notes) or "all required files are available"
+        return " ".join(note for note in notes if "`comface fetch`" in note) or "all required files are available"
 
     def generators() -> str:
         survey.supplies.update(find_generators(config))
@@ -75,7 +76,7 @@ def survey_run(config: RunConfig) -> Survey:
         [
             *configuration_checks(config, asked),
             Check("embedded models", models),
-            *(Check(f"method {name}", functools.partial(check_method, name)) for name in _own_methods(asked)),
+            *(Check(f"method {name}", functools.partial(check_method, name, asked, absent)) for name in _named(asked)),
             Check("weights", generators),
             Check("screening", lambda: check_screening(config)),
             *(
@@ -90,16 +91,24 @@ def survey_run(config: RunConfig) -> Survey:
     return survey
 
 
-def _own_methods(config: RunConfig) -> list[str]:
-    """The methods that people name from outside: a backbone of timm, a function of their own."""
+def _named(config: RunConfig) -> list[str]:
+    """The methods that read a weight file or that people name from outside: a backbone of timm, their own function."""
     screening = [config.screening.method] if config.screening.action != "skip" else []
-    return [name for name in dict.fromkeys([*config.transfer.methods, *screening]) if name not in METHODS]
+    names = dict.fromkeys([*config.transfer.methods, *screening])
+    return [name for name in names if name not in METHODS or METHODS[name].takes_weights]
 
 
-def check_method(name: str) -> str:
-    """Raises ConfigurationError if its code is not on this machine."""
-    method(name).check()
-    return "found"
+def check_method(name: str, config: RunConfig, absent: Mapping[str, str]) -> str:
+    """Which file it reads. Raises ConfigurationError if its code is not on this machine."""
+    entry = method(name)
+    entry.check()
+    if name in absent:
+        return f"absent: {absent[name]}"
+    key = None
+    if entry.files and name in config.transfer.methods:
+        with contextlib.suppress(ConfigurationError):  # its packaged weights are used
+            key = method_keys(config)[name]
+    return f"{key} in {config.weights}" if key else entry.fetched or "found"
 
 
 def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> list[Check]:

@@ -35,12 +35,16 @@ def missing_models() -> set[str]:
 def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
     """Method -> why it cannot run here: its missing file, or no mode fits it."""
     absent: dict[str, str] = {}
-    located = method_keys(config)
+    try:
+        located, where = method_keys(config), f"{config.weights} does not contain"
+    except ConfigurationError as error:
+        why = str(error).partition(" is not readable: ")[2].partition(";")[0]
+        located, where = {}, f"the weights location '{config.weights}' is not readable ({why}), so there is no"
     for entry in map(method, config.transfer.methods):
         if entry.fetched in missing and located.get(entry.name) is None:
             absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
-        elif entry.needs_file and located[entry.name] is None:
-            absent[entry.name] = f"{config.weights} does not contain {entry.file_names()}; put its weights there"
+        elif entry.needs_file and located.get(entry.name) is None:
+            absent[entry.name] = f"{where} {entry.file_names()}; put its weights there"
         elif not any(base(mode) == "linear" for mode in config.transfer.modes) and not entry.trainable:
             absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
     return absent

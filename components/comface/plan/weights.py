@@ -5,12 +5,13 @@ In: a RunConfig. Out: the files for the plans of synthesize and transfer; raises
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from comface.directions.published import weight_files
-from comface.errors import ComfaceError, ConfigurationError, raise_any
+from comface.errors import ComfaceError, ConfigurationError, DataError, raise_any
 from comface.methods import method
 from comface.methods.method import Method
+from comface.methods.published import recognised
 from comface.plan.configuration import RunConfig
 from comface.runtime.folders import cache_folder
 from comface.screening.config import ScreeningConfig
@@ -19,6 +20,7 @@ from comface.tracks.supplies import (
     Files,
     Sealed,
     Supply,
+    fetched,
     find_file,
     find_supplies,
     find_weights,
@@ -29,15 +31,12 @@ from comface.tracks.supplies import (
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
-    """Method -> key of its weight file in the weights location, if it reads one; None if the file is missing, or if no
-    such location is configured on this machine: then its methods are absent, or use their packaged weights."""
+    """Method -> key of its weight file in the weights location, if it reads one; None if the file is missing. Raises
+    ConfigurationError if this machine has no access to the location."""
     entries = [entry for entry in map(method, config.transfer.methods) if entry.files]
     if not entries:
         return {}
-    try:
-        location, keys = _location(config, [entry.name for entry in entries])
-    except ConfigurationError:
-        return dict.fromkeys((entry.name for entry in entries), None)
+    location, keys = _location(config, [entry.name for entry in entries])
     return {entry.name: first_file(location, keys, entry) for entry in entries}
 
 
@@ -49,9 +48,14 @@ def first_file(location: Store, keys: Sequence[str], entry: Method) -> str | Non
 
 def method_files(config: RunConfig) -> dict[str, Sealed]:
     """The weight files of these methods for the plans of their transfers, each with its current sha256. Raises
-    ConfigurationError if one is missing."""
+    ConfigurationError if one is missing, DataError if one has none of its method's layouts."""
     found: dict[str, Sealed] = {}
-    keys_of = method_keys(config)
+    try:
+        keys_of = method_keys(config)
+    except ConfigurationError:
+        if any(method(name).needs_file for name in config.transfer.methods):
+            raise
+        return found  # their packaged weights are used
     lacking = [method(name) for name, key in keys_of.items() if key is None and method(name).needs_file]
     if lacking:
         raise ConfigurationError(
@@ -63,7 +67,17 @@ def method_files(config: RunConfig) -> dict[str, Sealed]:
         location, keys = _location(config, list(chosen))
         for name, key in chosen.items():
             found[name] = seal(location, keys, key, cache_folder())
+        raise_any(_unknown_layouts(location, found))
     return found
+
+
+def _unknown_layouts(location: Store, files: Mapping[str, Sealed]) -> Iterator[ComfaceError]:
+    for name, sealed in files.items():
+        try:
+            if method(name).layouts:
+                recognised(fetched(location, sealed, cache_folder()), method(name).layouts, name)
+        except DataError as error:
+            yield error
 
 
 def _location(config: RunConfig, names: Sequence[str]) -> tuple[Store, list[str]]:
