@@ -5,6 +5,8 @@ import pytest
 import safetensors.numpy
 
 from comface.networks.head import Head
+from comface.transfer import ridge
+from comface.transfer.algebra import Gram, solved
 from comface.transfer.ridge import PENALTIES, Form, Moments, Samples, fit, fit_in_turns, fit_validated
 
 
@@ -136,3 +138,38 @@ def test_a_head_comes_back_from_safetensors_as_it_was():
     again = Head.read(safetensors.numpy.load(safetensors.numpy.save(head.tensors())))
     assert again.antisymmetric
     assert np.allclose(data.predicted(again), data.predicted(head), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_sums_and_solves_as_numpy_does():
+    data = samples(5000, 20)
+    grams = [Gram(20, device) for device in (None, "cpu")]
+    for r_PD, _ in data.blocks(False):
+        for gram in grams:
+            gram.add(r_PD)
+    plain_DD, other_DD = (gram.value for gram in grams)
+    assert np.allclose(other_DD, plain_DD, rtol=1e-5)
+    assert other_DD.dtype == np.float64
+    system_DD, right_D = plain_DD + np.eye(20), np.arange(20.0)
+    expected = np.linalg.solve(system_DD, right_D)
+    assert np.allclose(solved(system_DD.copy(), right_D, "cpu"), expected, rtol=1e-9)
+    assert np.allclose(solved(system_DD.copy(), right_D, None), expected, rtol=1e-9)
+
+
+def test_a_standardised_head_equals_ridge_on_features_with_a_deviation_of_one():
+    data = samples()
+    used = np.unique([data.x_P, data.y_P])
+    scaled_ND = (data.h_ND / data.h_ND[used].std(axis=0)).astype(np.float32)
+    scaled = Samples(scaled_ND, data.x_P, data.y_P, data.change_P)
+    head = fit(data, 0.1, Form(standardised=True))
+    assert np.allclose(data.predicted(head), scaled.predicted(fit(scaled, 0.1, Form())), rtol=1e-3, atol=1e-3)
+    assert not np.allclose(data.predicted(head), data.predicted(fit(data, 0.1, Form())), rtol=1e-2)
+    data.h_ND[:, 3] = 7.0
+    assert np.isfinite(fit(data, 0.1, Form(standardised=True)).weight_D).all()
+
+
+def test_blocks_give_the_same_head_as_all_pairs_at_once(monkeypatch):
+    data = samples(700)
+    whole = fit(data, 0.1, Form(standardised=True))
+    monkeypatch.setattr(ridge, "ROWS", 64)
+    parts = fit(data, 0.1, Form(standardised=True))
+    assert np.allclose(data.predicted(parts), data.predicted(whole), rtol=1e-5, atol=1e-5)

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from comface.artifacts.arrays import Rows
 from comface.networks.head import Head, rectified
+from comface.transfer.algebra import Gram, device_for, solved
 
 Floats = NDArray[np.float64]
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 4, 17))
@@ -111,12 +111,13 @@ class Moments:
         """Sum in blocks, so that 20,000 pairs with 2,048 features need less than 1 GB. Products are float32 (the
         smallest penalty is 100 times their rounding error), sums are float64."""
         width = data.h_ND.shape[1]
-        gram_DD, product_D, sum_D = np.zeros((width, width)), np.zeros(width), np.zeros(width)
+        gram = Gram(width, device_for(len(data.change_P) * width**2))
+        product_D, sum_D = np.zeros(width), np.zeros(width)
         for r_PD, change_P in data.blocks(antisymmetric):
-            gram_DD += r_PD.T @ r_PD
+            gram.add(r_PD)
             product_D += r_PD.T.astype(np.float64) @ change_P
             sum_D += r_PD.sum(axis=0, dtype=np.float64)
-        return cls(len(data.change_P), gram_DD, product_D, sum_D, float(data.change_P.sum()))
+        return cls(len(data.change_P), gram.value, product_D, sum_D, float(data.change_P.sum()))
 
     def __add__(self, other: Moments) -> Moments:
         return self._combined(other, 1)
@@ -206,11 +207,10 @@ class Ridge:
         return cls(scaling, covariance_DD, product_D, centre_D, target, antisymmetric)
 
     def head(self, penalty: float) -> Head:
-        system_DD = self.covariance_DD.copy().T  # symmetric; Fortran order, so that LAPACK can overwrite it
+        system_DD = self.covariance_DD.copy()
         eigenvalue = float(self.covariance_DD.trace()) / len(system_DD)  # mean eigenvalue
         system_DD.flat[:: len(system_DD) + 1] += penalty * max(eigenvalue, 1e-12)
-        factor = scipy.linalg.cho_factor(system_DD, overwrite_a=True, check_finite=False)
-        weight_D = scipy.linalg.cho_solve(factor, self.product_D, check_finite=False)
+        weight_D = solved(system_DD, self.product_D, device_for(len(system_DD) ** 3 / 3))
         bias = self.target - float(self.centre_D @ weight_D)
         return Head(*self.scaling, weight_D, bias, self.antisymmetric)
 
