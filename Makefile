@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HASHED := $(BIN)/pip install --quiet --no-deps --require-hashes --no-build-isolation
 
-.PHONY: help setup setup-dev run test coverage check bench ablation test-system test-images requirements images test-k8s compile clean
+.PHONY: help setup setup-dev run test coverage check bench rehearsal test-system test-images requirements images test-k8s compile clean
 
 help:  ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -43,8 +43,9 @@ check: setup-dev  ## format, lint, types, layers
 bench: setup  ## what backs each performance claim, side by side
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-ablation: setup  ## at least 3 seeds of every ablation; prints the table with its spread (hours)
-	$(BIN)/python benchmarks/ablation/run.py
+rehearsal: setup  ## every method (random weights where no file is at hand), task and mode, small, with the report
+	$(BIN)/python benchmarks/random_weights.py runs/rehearsal/weights
+	$(BIN)/comface run --config benchmarks/rehearsal.yaml --output runs/rehearsal --set weights=runs/rehearsal/weights
 
 test-system: setup-dev  ## the long proofs: whole pipeline, crashes, S3 (with radosgw where it is), 10,000 mutated weight files
 	-@sh .ci/need radosgw ceph-mon ceph-osd ceph-common radosgw

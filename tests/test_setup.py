@@ -26,7 +26,7 @@ def made(target: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "compile", "ablation"])
+@pytest.mark.parametrize("target", ["setup", "run", "compile", "rehearsal"])
 def test_who_only_runs_gets_no_developers_tools(target: str) -> None:
     said = made(target)
     assert "requirements-gpu.txt" in said

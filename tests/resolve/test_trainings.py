@@ -11,6 +11,7 @@ from comface.methods.comface import VARIANTS
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.consistency import batch_problems, view_problems
 from comface.plan.trainings import encodings, items, trainings
+from comface.tracks.composition import totals
 
 METHODS_OF_TABLE_7 = "transfer.methods=[scratch, comface, " + ", ".join(f"'comface:{name}'" for name in VARIANTS) + "]"
 
@@ -113,3 +114,49 @@ def test_variants_come_after_the_other_methods_and_before_comface() -> None:
     assert in_order(names) == [
         "pixels", "timm:resnet18", "comface:inter", "comface:both", "comface:other", "comface",
     ]  # fmt: skip
+
+
+# Studies
+
+
+def test_table_7_has_the_papers_five_rows_linear_and_fine_tuned_with_three_seeds() -> None:
+    rows = {("inter", "absolute", True), ("intra", "absolute", True), ("both", "absolute", True),
+            ("both", "signed", True), ("both", "absolute", False)}  # fmt: skip
+    for profile in ("laptop", "paper"):
+        config = resolve(profile, ["study=table7"])
+        found = trainings(config)
+        assert {(e.config.learning, e.config.target, e.config.curriculum) for e in found} == rows
+        assert len(found) == 15
+        assert found[0].method == "comface"
+        assert {row.mode for row in items(config)} == {"linear", "finetune"}
+        assert {row.task for row in items(config)} == {"au6", "au12", "edema-a", "edema-b", "age"}
+
+
+def test_table_8_has_the_papers_four_networks_and_every_view_fits_its_network() -> None:
+    for profile, more in (("laptop", {"narrow"}), ("paper", set())):
+        config = resolve(profile, ["study=table8"])
+        networks = {training.config.backbone for training in trainings(config)}
+        assert networks == {"resnet18", "resnet50", "resnet101", "vit_b_16"} | more
+        assert list(view_problems(config)) == []
+    config = resolve("laptop", ["study=table8", "pretrain.image_size_px=40"])
+    assert [t.config.image_size_px for t in trainings(config) if t.config.backbone == "vit_b_16"] == [32]
+
+
+def test_figure_3_trains_on_the_papers_shares_of_the_identities_in_batches_that_can_be_filled() -> None:
+    config = resolve("paper", ["study=figure3"])
+    tracks = totals(config.synthesize)
+    scales = [t.config.identities / (0.9 * tracks.identities) * tracks.tracks for t in trainings(config)[1:]]
+    assert scales == pytest.approx([1_000, 50_000, 200_000], rel=1e-3)
+    assert trainings(config)[0].config.identities is None
+    for profile in ("laptop", "paper"):
+        config = resolve(profile, ["study=figure3"])
+        assert list(batch_problems(config)) == []
+        assert len(trainings(config)) == 4
+
+
+def test_what_a_person_sets_wins_over_the_study_and_a_printed_configuration_is_the_same_run() -> None:
+    config = laptop("study=table7", "seeds=[4]", "transfer.tasks=[age]", "transfer.epochs=9")
+    assert (config.seeds, config.transfer.tasks, config.transfer.epochs) == ((4,), ("age",), 9)
+    assert len(trainings(config)) == 5
+    printed = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)))
+    assert resolve("laptop", [], printed) == config

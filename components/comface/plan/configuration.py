@@ -25,6 +25,7 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
 from comface.methods.comface import VARIANTS, variant_name
+from comface.plan.studies import StudyName, study_values
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
 from comface.screening.config import ScreeningConfig
@@ -55,6 +56,11 @@ class RunConfig(Section):
         description="data sets by name",
     )
     tasks: dict[Name, Task] = Field(default=TASKS, max_length=200, description="tasks by name")
+    study: StudyName = Field(
+        default="",
+        description="sets seeds, variants, tasks, methods and modes for table7 (ablation), table8 (backbones), figure3 "
+        "(scale) or baselines (ComFace and other methods, three seeds); other fields change what it sets",
+    )
     seeds: Annotated[tuple[RunSeed, ...], Once] = Field(
         default=(0,),
         min_length=1,
@@ -135,7 +141,8 @@ def resolve(
     extra: Mapping[str, Any] | None = None,
     places: Mapping[str, str] | None = None,
 ) -> RunConfig:
-    """The configuration of a run: defaults, then the profile, then `extra` (a nested mapping), then `overrides`.
+    """The configuration of a run: defaults, then the profile, then what its study sets, then `extra` (a nested
+    mapping), then `overrides`.
 
     `overrides` are `dotted.field=value` with a YAML value, `places` says where a file gives them. Raises
     ConfigurationError with a message for each problem: an unknown profile or field, a value out of range."""
@@ -144,8 +151,7 @@ def resolve(
     refuse_credentials(extra or {})
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
-    values: dict[str, Any] = copy.deepcopy(_profile_values(profile))
-    merge(values, extra or {})
+    own: dict[str, Any] = copy.deepcopy(dict(extra or {}))
     wrong: list[ConfigurationError] = []
     for override in overrides:
         try:
@@ -155,11 +161,22 @@ def resolve(
             continue
         for part in reversed(parts):
             nested = {part: nested}
-        merge(values, nested)
+        merge(own, nested)
     try:
-        config = parse(RunConfig, values, places)
+        config = _merged(profile, {}, own, places)
+        if config.study:
+            config = _merged(profile, study_values(config), own, places)
     except ConfigurationError as error:
         wrong.append(error)
     if wrong:
         raise gathered(wrong)
     return config
+
+
+def _merged(
+    profile: str, study: Mapping[str, Any], own: Mapping[str, Any], places: Mapping[str, str] | None
+) -> RunConfig:
+    values: dict[str, Any] = copy.deepcopy(_profile_values(profile))
+    merge(values, study)
+    merge(values, own)
+    return parse(RunConfig, values, places)

@@ -1,0 +1,93 @@
+"""Studies: the runs behind tables 7 and 8 and figure 3 of the paper, and a comparison over several seeds.
+
+In: a configuration that names a study. Out: the values of `seeds`, `variants` and `transfer` that the study needs; they
+come after the profile and before the user's own values, which win. The report recognises the rows by what the backbones
+were trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from comface.methods import challenger
+from comface.methods.comface import PREFIX, VARIANTS
+from comface.networks import PATCH_PX
+from comface.tracks.composition import totals
+
+if TYPE_CHECKING:
+    from comface.plan.configuration import RunConfig
+
+StudyName = Literal["", "table7", "table8", "figure3", "baselines"]
+TASKS = ("au6", "au12", "edema-a", "edema-b", "age")
+"""Of tables 7 and 8."""
+TASKS_OF_FIGURE_3 = ("au12", "edema-a", "age")
+NETWORKS = ("resnet18", "resnet50", "resnet101", "vit_b_16")
+SCALES = (0.1 / 35, 5 / 35, 20 / 35)
+"""Of figure 3, as shares of all images; the largest is ComFace itself."""
+FEWEST = 64
+"""Identities of the smallest scale: fewer do not fill a batch."""
+SEEDS = (0, 1, 2)
+ON_A_CPU = {"epochs": 4, "pairs_per_subject": 40, "batch_pairs": 32}
+"""Fine-tuning without a GPU: minutes instead of hours per transfer."""
+
+
+def study_values(config: RunConfig) -> dict[str, Any]:
+    """The values that `config.study` sets; `config`: the configuration without them."""
+    values: dict[str, Any] = STUDIES[config.study](config)
+    if not config.pretrain.gpus_per_node:
+        values["transfer"] = {**ON_A_CPU, **values["transfer"]}
+    return values
+
+
+def _table7(config: RunConfig) -> dict[str, Any]:
+    """The row that equals the profile's ComFace is ComFace itself."""
+    ours = config.pretrain.model_dump(mode="json", include={"learning", "target", "curriculum"})
+    rows = [f"{PREFIX}{name}" for name, variant in VARIANTS.items() if dict(variant.pretrain) != ours]
+    return _study(config, TASKS, rows, SEEDS)
+
+
+def _table8(config: RunConfig) -> dict[str, Any]:
+    variants: dict[str, dict[str, Any]] = {
+        name: {"backbone": name} for name in NETWORKS if name != config.pretrain.backbone
+    }
+    side_px = config.pretrain.image_size_px
+    for name, patch_px in PATCH_PX.items():
+        if name in variants and side_px % patch_px:
+            variants[name]["image_size_px"] = max(2, round(side_px / patch_px)) * patch_px
+    return _study(config, TASKS, [f"{PREFIX}{name}" for name in variants], (0,)) | {"variants": variants}
+
+
+def _figure3(config: RunConfig) -> dict[str, Any]:
+    wanted = config.pretrain
+    training = round(totals(config.synthesize).identities * (1 - config.shard.validation_fraction))
+    processes = wanted.nodes * max(1, wanted.gpus_per_node)
+    variants: dict[str, dict[str, Any]] = {}
+    for scale in SCALES:
+        count = min(max(round(scale * training), FEWEST), training)
+        variants[f"identities-{count}"] = {"identities": count}
+        if count < wanted.pairs_per_step:
+            variants[f"identities-{count}"]["pairs_per_step"] = max(count // processes, 1) * processes
+    others = [name for name in config.transfer.methods if name != challenger().name]
+    rows = [*others, *(f"{PREFIX}{name}" for name in variants)]
+    return _study(config, TASKS_OF_FIGURE_3, rows, (0,)) | {"variants": variants}
+
+
+def _baselines(config: RunConfig) -> dict[str, Any]:
+    return _study(config, TASKS_OF_FIGURE_3, ["imagenet", "dlib", f"{PREFIX}inter", "scratch", "pixels"], SEEDS)
+
+
+def _study(config: RunConfig, tasks: tuple[str, ...], methods: list[str], seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Both modes, ComFace, and the method that it must beat."""
+    rival = [config.register_model.must_beat] if config.register_model.must_beat else []
+    chosen = list(dict.fromkeys([*methods, challenger().name, *rival]))
+    transfer = {"tasks": list(tasks), "methods": chosen, "modes": ["linear", "finetune"]}
+    return {"seeds": list(seeds), "transfer": transfer}
+
+
+STUDIES: Mapping[str, Callable[[RunConfig], dict[str, Any]]] = {
+    "table7": _table7,
+    "table8": _table8,
+    "figure3": _figure3,
+    "baselines": _baselines,
+}
