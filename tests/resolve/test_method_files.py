@@ -67,7 +67,7 @@ def test_a_method_without_its_file_is_absent_and_said_to_lack_it_while_the_run_g
     }
     assert "mocov2" not in survey.config.transfer.methods
     plans = make_plans(survey.config, "run-1", survey.notes, absent=survey.absent)
-    assert {item.method for item in plans.items} == {"comface", "scratch", "imagenet", "swav"}
+    assert {row.method for row in plans.items.rows} == {"comface", "scratch", "imagenet", "swav"}
     assert dict(plans.evaluate.absent) == dict(survey.absent)
 
 

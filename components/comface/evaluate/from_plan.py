@@ -21,6 +21,8 @@ class EvaluatePlan(Plan):
     """What this run leaves out and why; shown in the report."""
     absent: dict[str, str]
     """Method → the reason why it was not run."""
+    random_weights: tuple[str, ...] = ()
+    """Methods whose weight file is a stand-in with random weights."""
 
 
 def evaluate_results(

@@ -25,7 +25,7 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
 from comface.methods.comface import VARIANTS, variant_name
-from comface.plan.studies import StudyName, study_values
+from comface.plan.studies import Basis, StudyName, study_values
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
 from comface.screening.config import ScreeningConfig
@@ -165,7 +165,10 @@ def resolve(
     try:
         config = _merged(profile, {}, own, places)
         if config.study:
-            config = _merged(profile, study_values(config), own, places)
+            basis = Basis(
+                config.synthesize, config.shard, config.pretrain, config.transfer, config.register_model.must_beat
+            )
+            config = _merged(profile, study_values(config.study, basis), own, places)
     except ConfigurationError as error:
         wrong.append(error)
     if wrong:

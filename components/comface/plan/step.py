@@ -17,14 +17,14 @@ from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.trainings import encodings, items, training_of, trainings
-from comface.plan.weights import method_files, screening_of
+from comface.plan.weights import method_files, random_methods, screening_of
 from comface.pretrain.from_plan import PretrainPlan
 from comface.register.from_plan import RegisterPlan
 from comface.shard.from_plan import ShardPlan
 from comface.synthesize.from_plan import SynthesizePlan
 from comface.tasks.config import base
 from comface.tracks.blocks import part_count
-from comface.tracks.supplies import Supply
+from comface.tracks.supplies import Sealed, Supply
 from comface.transfer.from_plan import AlignPlan, ItemsPlan
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def make_plans(
 ) -> Plans:
     """Makes the plans, without checks. `notes`: shown in the report; `supplies`: the StyleGANs' files
     (find_generators); `absent`: the requested methods that cannot run, and why."""
-    store = config.store
+    store, files = config.store, method_files(config)
     screening = config.screening if config.screening.action == "skip" else screening_of(config)
     return Plans(
         synthesize=SynthesizePlan(
@@ -110,7 +110,7 @@ def make_plans(
         shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening),
         pretrain=PretrainPlan(store=store, run=run, trainings={each.name: each.config for each in trainings(config)}),
         datasets=_align_plans(config, run),
-        items=_items_plan(config, run),
+        items=_items_plan(config, run, files),
         evaluate=EvaluatePlan(
             store=store,
             run=run,
@@ -118,6 +118,7 @@ def make_plans(
             profile=config.profile,
             notes=tuple(notes),
             absent=dict(absent or {}),
+            random_weights=random_methods(config, files),
         ),
         register=RegisterPlan(store=store, run=run, register=config.register_model),
         gpus=str(min(config.pretrain.gpus_per_node, 1)),
@@ -137,7 +138,7 @@ def _align_plans(config: RunConfig, run: str) -> list[AlignPlan]:
     ]
 
 
-def _items_plan(config: RunConfig, run: str) -> ItemsPlan:
+def _items_plan(config: RunConfig, run: str, files: Mapping[str, Sealed]) -> ItemsPlan:
     position = {each.config.canonical(): number for number, each in enumerate(trainings(config))}
     return ItemsPlan(
         store=config.store,
@@ -148,7 +149,7 @@ def _items_plan(config: RunConfig, run: str) -> ItemsPlan:
         tasks={name: config.tasks[name] for name in config.transfer.tasks},
         transfer=config.transfer,
         weights=config.weights,
-        weight_files=method_files(config),
+        weight_files=dict(files),
         trainings={
             f"{name}/{seed}": position[training_of(config, name, seed).config.canonical()]
             for name in config.transfer.methods

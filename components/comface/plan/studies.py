@@ -8,15 +8,17 @@ were trained with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from comface.methods import challenger
 from comface.methods.comface import PREFIX, VARIANTS
 from comface.networks import PATCH_PX
+from comface.pretrain.config import PretrainConfig
+from comface.shard.config import ShardConfig
 from comface.tracks.composition import totals
-
-if TYPE_CHECKING:
-    from comface.plan.configuration import RunConfig
+from comface.tracks.config import SynthesizeConfig
+from comface.transfer.config import TransferConfig
 
 StudyName = Literal["", "table7", "table8", "figure3", "baselines"]
 TASKS = ("au6", "au12", "edema-a", "edema-b", "age")
@@ -32,22 +34,33 @@ ON_A_CPU = {"epochs": 4, "pairs_per_subject": 40, "batch_pairs": 32}
 """Fine-tuning without a GPU: minutes instead of hours per transfer."""
 
 
-def study_values(config: RunConfig) -> dict[str, Any]:
-    """The values that `config.study` sets; `config`: the configuration without them."""
-    values: dict[str, Any] = STUDIES[config.study](config)
+@dataclass(frozen=True)
+class Basis:
+    """The sections of the configuration that a study is made from. `rival`: the method that ComFace must beat."""
+
+    synthesize: SynthesizeConfig
+    shard: ShardConfig
+    pretrain: PretrainConfig
+    transfer: TransferConfig
+    rival: str | None
+
+
+def study_values(study: StudyName, config: Basis) -> dict[str, Any]:
+    """The values that the study sets; `config`: the configuration without them."""
+    values: dict[str, Any] = STUDIES[study](config)
     if not config.pretrain.gpus_per_node:
         values["transfer"] = {**ON_A_CPU, **values["transfer"]}
     return values
 
 
-def _table7(config: RunConfig) -> dict[str, Any]:
+def _table7(config: Basis) -> dict[str, Any]:
     """The row that equals the profile's ComFace is ComFace itself."""
     ours = config.pretrain.model_dump(mode="json", include={"learning", "target", "curriculum"})
     rows = [f"{PREFIX}{name}" for name, variant in VARIANTS.items() if dict(variant.pretrain) != ours]
     return _study(config, TASKS, rows, SEEDS)
 
 
-def _table8(config: RunConfig) -> dict[str, Any]:
+def _table8(config: Basis) -> dict[str, Any]:
     variants: dict[str, dict[str, Any]] = {
         name: {"backbone": name} for name in NETWORKS if name != config.pretrain.backbone
     }
@@ -58,7 +71,7 @@ def _table8(config: RunConfig) -> dict[str, Any]:
     return _study(config, TASKS, [f"{PREFIX}{name}" for name in variants], (0,)) | {"variants": variants}
 
 
-def _figure3(config: RunConfig) -> dict[str, Any]:
+def _figure3(config: Basis) -> dict[str, Any]:
     wanted = config.pretrain
     training = round(totals(config.synthesize).identities * (1 - config.shard.validation_fraction))
     processes = wanted.nodes * max(1, wanted.gpus_per_node)
@@ -73,19 +86,19 @@ def _figure3(config: RunConfig) -> dict[str, Any]:
     return _study(config, TASKS_OF_FIGURE_3, rows, (0,)) | {"variants": variants}
 
 
-def _baselines(config: RunConfig) -> dict[str, Any]:
+def _baselines(config: Basis) -> dict[str, Any]:
     return _study(config, TASKS_OF_FIGURE_3, ["imagenet", "dlib", f"{PREFIX}inter", "scratch", "pixels"], SEEDS)
 
 
-def _study(config: RunConfig, tasks: tuple[str, ...], methods: list[str], seeds: tuple[int, ...]) -> dict[str, Any]:
+def _study(config: Basis, tasks: tuple[str, ...], methods: list[str], seeds: tuple[int, ...]) -> dict[str, Any]:
     """Both modes, ComFace, and the method that it must beat."""
-    rival = [config.register_model.must_beat] if config.register_model.must_beat else []
+    rival = [config.rival] if config.rival else []
     chosen = list(dict.fromkeys([*methods, challenger().name, *rival]))
     transfer = {"tasks": list(tasks), "methods": chosen, "modes": ["linear", "finetune"]}
     return {"seeds": list(seeds), "transfer": transfer}
 
 
-STUDIES: Mapping[str, Callable[[RunConfig], dict[str, Any]]] = {
+STUDIES: Mapping[str, Callable[[Basis], dict[str, Any]]] = {
     "table7": _table7,
     "table8": _table8,
     "figure3": _figure3,

@@ -5,6 +5,7 @@ In: a RunConfig. Out: the files for the plans of synthesize and transfer; raises
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from comface.directions.published import weight_files
@@ -28,6 +29,9 @@ from comface.tracks.supplies import (
     needed,
     seal,
 )
+
+RANDOM_WEIGHTS = "random-weights.json"
+LIST_BYTES = 1 << 20
 
 
 def method_keys(config: RunConfig) -> dict[str, str | None]:
@@ -78,6 +82,24 @@ def _unknown_layouts(location: Store, files: Mapping[str, Sealed]) -> Iterator[C
                 recognised(fetched(location, sealed, cache_folder()), method(name).layouts, name)
         except DataError as error:
             yield error
+
+
+def random_methods(config: RunConfig, files: Mapping[str, Sealed]) -> tuple[str, ...]:
+    """The methods whose weight file is a stand-in with random weights: the location lists it in RANDOM_WEIGHTS
+    (benchmarks/random_weights.py). Raises DataError if the list cannot be read."""
+    if not files:
+        return ()
+    location, keys = _location(config, list(files))
+    if RANDOM_WEIGHTS not in keys:
+        return ()
+    try:
+        listed = set(json.loads(location.read(RANDOM_WEIGHTS, LIST_BYTES)))
+    except (ValueError, TypeError):
+        raise DataError(
+            f"The list '{RANDOM_WEIGHTS}' of {location.uri} is not a JSON list of sha256; write it again, or delete it "
+            "and the files with random weights."
+        ) from None
+    return tuple(name for name, file in files.items() if file.sha256 in listed)
 
 
 def _location(config: RunConfig, names: Sequence[str]) -> tuple[Store, list[str]]:
