@@ -15,6 +15,6 @@ METHOD = published(
         layout("Barlow Twins, training", prefix="backbone.", dropped=("fc.",), published=REPOSITORY),
         layout("Barlow Twins, backbone", published=REPOSITORY),
     ],
-    ("barlowtwins/resnet50.pth", "barlowtwins/checkpoint.pth", "ljng_resnet50.pth"),
-    style=("#cc79a7", "X"),
+    ("resnet50.pth", "barlowtwins/checkpoint.pth"),
+    style=("#ddaa33", "8"),
 )

@@ -8,7 +8,9 @@ weights/tensor_tables.py, which executes nothing.
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from comface.weights.tensor_tables import Records, read_records
 
 logger = logging.getLogger(__name__)
 
+COPY = re.compile("^[0-9a-f]{32}-")
+"""What the cache puts before the names of its copies."""
 MOST_NAMED = 12
 """Dropped tensors that the log names one by one; more are grouped."""
 
@@ -49,9 +53,15 @@ def load_layout(path: Path, layouts: Sequence[Layout], method: str) -> Encoder:
         raise DataError(f"The weight file '{path}' was refused: {refused}; get the published file again.") from None
     network, width = layout.build()
     load_whole(network, {key: torch.from_numpy(array) for key, array in arrays.items()}, f"'{path.name}'")
-    logger.info(f"weights of {method}: layout {layout.name}, {len(kept)} tensors read; {summary(dropped)}")
-    origin = Origin(path.name, layout.name, tuple(dropped))
+    _log_once(path, f"weights of {method}: layout {layout.name}, {len(kept)} tensors read; {summary(dropped)}")
+    origin = Origin(COPY.sub("", path.name), layout.name, tuple(dropped))
     return Encoder(width, layout.preprocessing, network, folds=layout.folds, crop=layout.crop, origin=origin)
+
+
+@functools.cache
+def _log_once(path: Path, message: str) -> None:
+    """Fine-tuning loads a file for every fold."""
+    logger.info(message)
 
 
 def recognised(path: Path, layouts: Sequence[Layout], method: str) -> tuple[Records, Layout, str]:

@@ -49,5 +49,5 @@ METHOD = published(
         ),
     ],
     ("resnet50-1x.pth", "r50_1x_sk0.pth", "model_final_checkpoint_phase999.torch"),
-    style=("#f0a3c0", "<"),
+    style=("#44aa99", "<"),
 )

@@ -11,5 +11,5 @@ METHOD = published(
     "SwAV",
     [layout("SwAV", SWAV, dropped=("projection_head.", "prototypes."), published="github.com/facebookresearch/swav")],
     ("swav_800ep_pretrain.pth.tar",),
-    style=("#009e73", "P"),
+    style=("#999933", "X"),
 )

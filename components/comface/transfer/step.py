@@ -206,7 +206,9 @@ def _finetuned(config: TransferConfig, item: Item, sources: Sources, data: Data)
     from comface.methods import load_method
     from comface.transfer.finetune import Batches, finetune_all, finetune_best, predict
 
-    device, preprocessing = best_device(), load_method(item.method, sources).preprocessing
+    device, loaded = best_device(), load_method(item.method, sources)
+    preprocessing, origin = loaded.preprocessing, loaded.origin
+    del loaded  # each training loads its own
 
     def load() -> Any:
         return load_method(item.method, sources)
@@ -222,7 +224,7 @@ def _finetuned(config: TransferConfig, item: Item, sources: Sources, data: Data)
         tested = batches(data.tested_N, fold.test_x_P, fold.test_y_P)
         predicted.append(predict(best.network, tested, best.training))
         tuned.append(replace(best, network=None))  # type: ignore[arg-type]  # one network in memory, not one per fold
-    facts: dict[str, Any] = {
+    facts: dict[str, Any] = (origin.described() if origin else {}) | {
         "heads": [each.head for each in tuned],
         "chosen": [each.chosen for each in tuned],
         "batchnorm": "of the batch in training",
