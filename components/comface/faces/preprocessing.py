@@ -82,16 +82,18 @@ class Preprocessing(BaseModel):
     mean: tuple[Channel, Channel, Channel] = TO_UNIT_RANGE
     std: tuple[Spread, Spread, Spread] = TO_UNIT_RANGE
 
-    def __call__(self, faces_NSSC: NDArray[np.uint8]) -> torch.Tensor:
-        return self.colours(shown(faces_NSSC, self.view_share, self.size_px))
+    def __call__(self, faces_NSSC: NDArray[np.uint8], device: str = "cpu") -> torch.Tensor:
+        return self.colours(shown(faces_NSSC, self.view_share, self.size_px), device)
 
-    def colours(self, views_NHWC: NDArray[np.uint8]) -> torch.Tensor:
-        """The scaled colours of RGB images that have their final size."""
+    def colours(self, views_NHWC: NDArray[np.uint8], device: str = "cpu") -> torch.Tensor:
+        """The scaled colours of RGB images that have their final size. They are moved to `device` as bytes, which are a
+        quarter of the numbers."""
         import torch
 
         ordered_NHWC = views_NHWC if self.channels == "RGB" else views_NHWC[..., ::-1]
-        x_NHWC = torch.from_numpy(np.array(ordered_NHWC, order="C")).float() / 255
-        return ((x_NHWC - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
+        x_NHWC = torch.from_numpy(np.array(ordered_NHWC, order="C")).to(device).float() / 255
+        mean_C, std_C = (torch.tensor(values, device=device) for values in (self.mean, self.std))
+        return ((x_NHWC - mean_C) / std_C).permute(0, 3, 1, 2).contiguous()
 
     def described(self) -> dict[str, Any]:
         """The values, as an artifact records them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -79,6 +79,9 @@ class TransferConfig(UntrainedConfig):
         max_length=10,
         description="learning rates (Adam) of the head l to try in fine-tuning, each with each backbone_rate (the "
         "paper does not say; ten times the rates of the backbone)",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="number format of the forward pass in fine-tuning; weights stay in fp32"
     )
     seed: Seed = Field(
         default=0, description="seed of folds, validation subjects and pairs, the same for every method and mode"

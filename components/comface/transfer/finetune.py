@@ -2,22 +2,24 @@
 
 In: an encoder, faces, training and validation pairs, a grid of learning rates. Out: the network with the lowest
 validation error over the grid and the epochs; or, when trained on all subjects, the network after a given number of
-epochs. The paper leaves these choices open: Adam
-with a higher learning rate for the head; both photos of a pair are randomly mirrored together; changes are scaled to
-unit standard deviation in training; BatchNorm uses the batch statistics in training (both photos in one forward pass)
-and its running statistics in evaluation; early stopping after PATIENCE epochs without a lower validation error. A
-transferred head (as in the paper) is first rescaled so that its estimates have the spread of the target changes,
-because it was fitted to |dalpha|. Training starts with a new head if the method has none or its estimates do not vary
-on the training pairs.
+epochs. The paper leaves these choices open: Adam with a higher learning rate for the head; both photos of a pair are
+randomly mirrored together; changes are scaled to unit standard deviation in training; BatchNorm uses the batch
+statistics in training (both photos in one forward pass) and its running statistics in evaluation; early stopping after
+PATIENCE epochs without a lower validation error. A transferred head (as in the paper) is first rescaled so that its
+estimates have the spread of the target changes, because it was fitted to |dalpha|. Training starts with a new head if
+the method has none or its estimates do not vary on the training pairs.
 
 Legend: P pairs, N photos, S side length.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 6
 """Epochs without a lower validation error before early stopping."""
+READERS = 4
+"""Threads that read and resize faces for a GPU; a core resizes some hundred faces per second."""
 Floats = NDArray[np.float64]
 Sides = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows of the photos before (x) and after (y) of every pair."""
@@ -76,8 +80,22 @@ class Batches:
         return len(self.sides[0])
 
     def __call__(self, which_P: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        x_PCSS, y_PCSS = (self.preprocessing(self.faces_NSSC[side_P[which_P]]).to(self.device) for side_P in self.sides)
+        x_PCSS, y_PCSS = (self.preprocessing(self.faces_NSSC[side_P[which_P]], self.device) for side_P in self.sides)
         return x_PCSS, y_PCSS
+
+    def in_order(self, order_P: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        """Batches of at most `size` pairs, each with the positions of its pairs. For a GPU, other threads read the next
+        batches while the network works on one."""
+        parts = [order_P[start : start + size] for start in range(0, len(order_P), size)]
+        if self.device == "cpu":
+            yield from ((batch_P, *self(batch_P)) for batch_P in parts)
+            return
+        with ThreadPoolExecutor(READERS) as readers:
+            coming = deque(readers.submit(self, batch_P) for batch_P in parts[:READERS])
+            for number, batch_P in enumerate(parts):
+                x_PCSS, y_PCSS = coming.popleft().result()
+                coming.extend(readers.submit(self, each) for each in parts[number + READERS : number + READERS + 1])
+                yield batch_P, x_PCSS, y_PCSS
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,15 @@ class Training:
     antisymmetric: bool
     seed: int
     words: tuple[object, ...]
+    precision: str = "fp32"
+
+    def formats(self) -> contextlib.AbstractContextManager[None]:
+        """For all work on the network: fp32 is without TF32, which cuDNN uses by default."""
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=self.precision == "bf16")
+
+    def forward(self, device: str) -> torch.autocast:
+        """For forward passes."""
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @property
     def name(self) -> str:
@@ -154,7 +181,8 @@ def finetune(
     network, began, optimizer = _start(encoder, train, change_P, training)
     best_error, best_epoch, best_state = np.inf, 0, copy.deepcopy(network.state_dict())
     for epoch in range(1, training.epochs + 1):
-        _train_epoch(network, optimizer, train, change_P, training, epoch)
+        with training.formats():
+            _train_epoch(network, optimizer, train, change_P, training, epoch)
         error = float(np.mean((predict(network, validation, training) - wanted_P) ** 2))
         if not np.isfinite(error):
             return None
@@ -170,7 +198,8 @@ def finetune_all(encoder: Encoder, train: Batches, change_P: Floats, training: T
     """Train on all pairs for `training.epochs` epochs, without validation. Raises DataError if training diverges."""
     network, began, optimizer = _start(encoder, train, change_P, training)
     for epoch in range(1, training.epochs + 1):
-        _train_epoch(network, optimizer, train, change_P, training, epoch)
+        with training.formats():
+            _train_epoch(network, optimizer, train, change_P, training, epoch)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
         raise _diverged(training.name)
     logger.info(f"fine-tuning {training.name}: {counted(training.epochs, 'epoch')} on all subjects")
@@ -200,9 +229,11 @@ def predict(network: ChangeNetwork, data: Batches, training: Training) -> Floats
     """Estimate the changes (P,) of all pairs, in the task's unit."""
     network.eval()
     parts = [np.empty(0)]
-    with torch.inference_mode():
-        for batch_P in _batches(np.arange(len(data)), training.batch_pairs):
-            parts.append(network.change(*data(batch_P), training.antisymmetric).double().cpu().numpy())
+    with training.formats(), torch.inference_mode():
+        for _, x_PCSS, y_PCSS in data.in_order(np.arange(len(data)), training.batch_pairs):
+            with training.forward(data.device):
+                d_P = network.change(x_PCSS, y_PCSS, training.antisymmetric)
+            parts.append(d_P.double().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -216,22 +247,17 @@ def _train_epoch(
 ) -> None:
     rng = numpy_rng(training.seed, "finetune", *training.words, epoch)
     network.train()
-    for batch_P in _batches(rng.permutation(len(data)), training.batch_pairs):
+    for batch_P, x_PCSS, y_PCSS in data.in_order(rng.permutation(len(data)), training.batch_pairs):
         if len(batch_P) < 2:
             continue  # BatchNorm needs at least two pairs
-        x_PCSS, y_PCSS = data(batch_P)
         mirror_P = torch.from_numpy(rng.random(len(batch_P)) < 0.5).to(x_PCSS.device)[:, None, None, None]
         x_PCSS, y_PCSS = (torch.where(mirror_P, images.flip(3), images) for images in (x_PCSS, y_PCSS))
         target_P = torch.from_numpy(change_P[batch_P] / network.spread).float().to(x_PCSS.device)
-        loss = torch.mean((network(x_PCSS, y_PCSS) - target_P) ** 2)
+        with training.forward(data.device):
+            loss = torch.mean((network(x_PCSS, y_PCSS) - target_P) ** 2)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-
-
-def _batches(which_P: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(which_P), size):
-        yield which_P[start : start + size]
 
 
 def _transfer_head(

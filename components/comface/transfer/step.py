@@ -53,7 +53,7 @@ REVISION = 2
 """Raise it when a change here or in networks/ gives other estimates or heads for the same protocol and settings."""
 FIELDS = {
     "linear": ("validation_turns",),
-    "finetune": ("epochs", "batch_pairs", "backbone_rate", "head_rate"),
+    "finetune": ("epochs", "batch_pairs", "backbone_rate", "head_rate", "precision"),
 }
 
 
@@ -246,7 +246,7 @@ def _grid(config: TransferConfig, item: Item, fold: object) -> list[Training]:
     fresh, antisymmetric = ("fresh" in options(item.mode), "antisymmetric" in options(item.mode))
     words = (item.name, item.method, fold)
     return [
-        Training(config.epochs, config.batch_pairs, *rates, fresh, antisymmetric, item.seed, words)
+        Training(config.epochs, config.batch_pairs, *rates, fresh, antisymmetric, item.seed, words, config.precision)
         for rates in itertools.product(config.backbone_rate, config.head_rate)
     ]
 
