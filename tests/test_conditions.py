@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from comface.faces.conditions import CONDITIONS, conditions, differences
+from comface.faces.conditions import CONDITIONS, conditions
+from comface.tasks.conformal import differences
 
 CORNERS = np.array([[30.0, 40], [38, 40], [58, 40], [66, 40]])
 

@@ -1,97 +1,83 @@
+"""Metrics equal those of scipy and scikit-learn; what is undefined is said."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score
+from sklearn.metrics import mean_absolute_error as sklearn_mae
 
+from comface.tasks.intervals import replicates
 from comface.tasks.metrics import (
-    advantage,
+    FIGURES,
     direction_accuracy,
-    estimates,
     mean_absolute_error,
-    metrics_of_sums,
     pearson,
-    resample_counts,
     subject_sums,
+    undefined,
 )
+from comface.tasks.predictions import metrics_of
 
 
 def pairs(count: int = 200, seed: int = 0):
+    """Whole-number changes, a fifth of them zero, and estimates, some of them exactly zero."""
     rng = np.random.default_rng(seed)
-    subjects = [f"s{i}" for i in rng.integers(0, 9, count)]
-    change = np.round(rng.normal(size=count) * 2)
-    return subjects, change, change * 0.6 + rng.normal(size=count)
+    subject_P = rng.integers(0, 9, count)
+    change_P = np.round(rng.normal(size=count) * 2)
+    predicted_P = change_P * 0.6 + rng.normal(size=count) + 100.0
+    predicted_P = np.where(rng.random(count) < 0.1, 0.0, predicted_P - 100.0)
+    return subject_P, change_P, predicted_P
 
 
-def slow_pearson(a, b) -> float:
-    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
-    top = sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b, strict=True))
-    return top / math.sqrt(sum((p - mean_a) ** 2 for p in a) * sum((q - mean_b) ** 2 for q in b))
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_equal_those_of_scipy_and_scikit_learn(seed):
+    _, change_P, predicted_P = pairs(seed=seed)
+    changed_P = change_P != 0
+    assert mean_absolute_error(change_P, predicted_P) == pytest.approx(sklearn_mae(change_P, predicted_P), rel=1e-12)
+    assert pearson(change_P, predicted_P) == pytest.approx(stats.pearsonr(change_P, predicted_P)[0], rel=1e-12)
+    expected = accuracy_score(np.sign(change_P[changed_P]), np.sign(predicted_P[changed_P]))
+    assert direction_accuracy(change_P, predicted_P) == pytest.approx(expected, rel=1e-12)
 
 
-def slow_accuracy(change, predicted) -> float:
-    hits = [(p > 0) == (c > 0) and p != 0 for c, p in zip(change, predicted, strict=True) if c != 0]
-    return sum(hits) / len(hits)
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_metrics_of_sums_equal_those_of_pairs(offset):
+    subject_P, change_P, predicted_P = pairs()
+    change_P, predicted_P = change_P + offset, predicted_P + offset
+    sums_RS = {k: v[None] for k, v in subject_sums(subject_P, change_P, predicted_P, 9).items()}
+    direct = {"mae": mean_absolute_error, "corr": pearson, "acc": direction_accuracy}
+    for name, metric in direct.items():
+        assert replicates(FIGURES[name], sums_RS)[0] == pytest.approx(metric(change_P, predicted_P), rel=1e-9)
 
 
-def test_metrics_equal_slow_loops():
-    _, change, predicted = pairs()
-    assert mean_absolute_error(change, predicted) == pytest.approx(
-        sum(abs(p - c) for c, p in zip(change, predicted, strict=True)) / len(change)
-    )
-    assert pearson(change, predicted) == pytest.approx(slow_pearson(change, predicted))
-    assert direction_accuracy(change, predicted) == pytest.approx(slow_accuracy(change, predicted))
-
-
-def test_a_prediction_that_never_varies_has_no_correlation():
-    _, change, _ = pairs()
-    constant = np.full_like(change, 0.3)
-    assert math.isnan(pearson(change, constant))
-    sums = subject_sums(["a"] * len(change), change, constant)
-    assert math.isnan(metrics_of_sums(sums.sum(axis=0, keepdims=True))["corr"][0])
-
-
-def test_pairs_without_a_true_change_do_not_count_for_direction():
+def test_an_estimate_of_no_change_is_wrong_and_pairs_without_a_change_do_not_count_for_direction():
     assert direction_accuracy(np.array([0.0, 1.0, -1.0]), np.array([5.0, 2.0, 2.0])) == 0.5
+    assert direction_accuracy(np.array([1.0, 1.0]), np.array([0.0, 2.0])) == 0.5
     assert math.isnan(direction_accuracy(np.zeros(3), np.ones(3)))
 
 
-def test_resampling_sums_equals_resampling_pairs_of_whole_subjects():
-    subjects, change, predicted = pairs()
-    sums = subject_sums(subjects, change, predicted)
-    counts = resample_counts(len(sums), 20, seed=4)
-    fast = metrics_of_sums(counts @ sums)
-    names = sorted(set(subjects))
-    for row, drawn in enumerate(counts.astype(int)):
-        rows = [i for name, times in zip(names, drawn, strict=True) for _ in range(times)
-                for i, subject in enumerate(subjects) if subject == name]  # fmt: skip
-        assert fast["mae"][row] == pytest.approx(mean_absolute_error(change[rows], predicted[rows]))
-        assert fast["corr"][row] == pytest.approx(slow_pearson(change[rows], predicted[rows]))
-        assert fast["acc"][row] == pytest.approx(slow_accuracy(change[rows], predicted[rows]))
+@pytest.mark.parametrize("constant", [0.0, 0.3, 0.1 + 0.2, 1e9])
+def test_equal_estimates_have_no_correlation_and_say_so(constant):
+    subject_P, change_P, _ = pairs()
+    predicted_P = np.full_like(change_P, constant)
+    assert math.isnan(pearson(change_P, predicted_P))
+    sums_RS = {k: v[None] for k, v in subject_sums(subject_P, change_P, predicted_P, 9).items()}
+    assert math.isnan(replicates(FIGURES["corr"], sums_RS)[0])
+    assert undefined("corr", change_P, predicted_P) == "all estimates are equal"
+    assert undefined("corr", predicted_P, change_P) == "all true changes are equal"
+    assert metrics_of(change_P, predicted_P, True)["corr"] is None
 
 
-def test_intervals_hold_the_value_and_shrink_with_more_subjects():
-    widths = []
-    for count in (20, 2000):
-        rng = np.random.default_rng(1)
-        subjects = np.repeat([f"{i:04d}" for i in range(count)], 5)
-        change = rng.normal(size=5 * count)
-        predicted = change + np.repeat(rng.normal(size=count), 5)
-        sums = subject_sums(subjects, change, predicted)
-        for estimate in estimates(sums, resample_counts(count, 400, 0), 0.95).values():
-            assert estimate.low <= estimate.value <= estimate.high
-        corr = estimates(sums, resample_counts(count, 400, 0), 0.95)["corr"]
-        widths.append(corr.high - corr.low)
-    assert widths[1] < widths[0] / 4
+def test_other_undefined_metrics_have_a_reason_and_defined_ones_have_none():
+    _, change_P, predicted_P = pairs()
+    assert undefined("acc", np.zeros(3), np.ones(3)) == "no pair has a change"
+    assert undefined("mae", np.zeros(0), np.zeros(0)) == "there are no pairs"
+    assert not any(undefined(metric, change_P, predicted_P) for metric in FIGURES)
 
 
-def test_a_gain_is_positive_where_the_first_method_is_better_whatever_the_metric():
-    subjects, change, predicted = pairs(2000)
-    worse = predicted + np.random.default_rng(9).normal(size=len(change))
-    good, bad = subject_sums(subjects, change, predicted), subject_sums(subjects, change, worse)
-    gains = advantage(good, bad, resample_counts(9, 300, 0), 0.95)
-    assert all(gain.low > 0 for gain in gains.values())
-    assert gains["mae"].value == pytest.approx(
-        mean_absolute_error(change, worse) - mean_absolute_error(change, predicted)
-    )
+def test_correlation_stays_within_its_bounds_where_rounding_would_leave_them():
+    values_P = np.array([0.1, 0.2, 0.3, 0.7])
+    assert pearson(values_P, 3 * values_P) == pytest.approx(1.0, abs=1e-15)
+    assert pearson(values_P, 3 * values_P) <= 1

@@ -1,30 +1,49 @@
-"""Reads the predictions of `transfer` artifacts and computes metrics with bootstrap intervals over subjects.
+"""Reads the predictions of `transfer` artifacts and computes every figure with its interval over subjects.
 
-In: `transfer` artifacts. Out: one `Result` per task, method and mode, and the gain of ComFace over each other method on
-the same pairs. Shapes: P pairs, S subjects, K sums per subject, B bootstrap resamples.
+In: `transfer` artifacts. Out: one `Result` per task, method and mode over all its seeds and folds, and the gain of
+ComFace over each other method on the same pairs, with p-values corrected for all comparisons (tasks/comparisons.py).
+
+Legend: P pairs, S subjects, R replicates, B bootstrap resamples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.evaluate.config import EvaluateConfig
 from comface.methods import challenger, in_order, method
 from comface.tasks import config as tasks
-from comface.tasks.agreement import Agreement, GroupFigures, SizeBin, SmallestChange
-from comface.tasks.comparisons import Gain
-from comface.tasks.conformal import Coverage
-from comface.tasks.metrics import Estimate, Spread, advantage, estimates, resample_counts, subject_sums
-from comface.tasks.predictions import read_predictions
+from comface.tasks.agreement import (
+    Agreement,
+    GroupFigures,
+    Scored,
+    SizeBin,
+    SmallestChange,
+    agreement,
+    by_group,
+    by_size,
+    smallest_change,
+)
+from comface.tasks.comparisons import Difference, Gain, corrected
+from comface.tasks.conformal import NOMINAL, Coverage, Errors, measure
+from comface.tasks.intervals import interval, replicates, resample_counts, sample
+from comface.tasks.metrics import FIGURES, METRICS, NAN, SMALLER_IS_BETTER, Estimate, Spread
+from comface.tasks.predictions import Predictions, read_predictions
 
 MODES = {mode: tasks.mode_title(mode) for mode in tasks.MODES}
 """Mode → title, in the order of the report."""
+
+Photos = Sequence[Mapping[str, Any]]
+"""Rows of photos.json of a data set's faces."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,6 @@ class Result:
     """One row per replicate; the first is of the seed that is registered."""
     subject_P: NDArray[np.int64]
     """Number of the subject of every pair."""
-    sums_SK: NDArray[np.float64]
     estimates: Mapping[str, Estimate]
     seeds: tuple[int, ...] = (0,)
     seed_spread: Mapping[str, Spread] = field(default_factory=dict)
@@ -61,6 +79,7 @@ class Result:
     smallest_change: SmallestChange | None = None
     by_group: tuple[GroupFigures, ...] = ()
     coverage: Coverage | None = None
+    """Of prediction intervals for single pairs; of ComFace only."""
 
     @property
     def ours(self) -> bool:
@@ -85,54 +104,101 @@ class Comparison:
 
 def read_results(artifacts: Iterable[Artifact], config: EvaluateConfig) -> list[Result]:
     """Return the results, sorted by task, mode and method. Raises DataError if there are none, if two artifacts have
-    the same task, mode and method, or if the test pairs of a task differ between methods."""
-    results = [_read(artifact, config) for artifact in artifacts]
-    if not results:
+    the same task, mode, method and seed, or if the test pairs of a task differ between them."""
+    photos: dict[str, Photos] = {}
+    reads = [_read(artifact, photos) for artifact in artifacts]
+    if not reads:
         raise DataError("There are no transfer results to evaluate; run transfer for a task and a method first.")
-    seen: dict[tuple[str, str, str], Result] = {}
-    for result in results:
-        key = (result.task, result.mode, result.method)
-        if key in seen:
-            raise DataError(f"There are two results for {'/'.join(key)}; pass only one of them.")
-        seen[key] = result
-    for task in {result.task for result in results}:
-        sets = {result.protocol_sha256: result for result in results if result.task == task}
-        if len(sets) > 1:
-            first, second = (f"{r.method} ({r.mode})" for r in list(sets.values())[:2])
-            raise DataError(
-                f"The results of the task '{task}' are not of the same protocol: {first} and {second} were evaluated "
-                "on different photos, people, folds or pairs; run the transfers of this task again."
-            )
-    order = in_order({result.method for result in results})
+    _check_same_pairs([read for read, _ in reads])
+    by_key: dict[tuple[str, str, str], list[tuple[Predictions, Photos]]] = {}
+    for each in reads:
+        facts = each[0].facts
+        by_key.setdefault((facts.task, facts.mode, facts.method), []).append(each)
+    order = in_order({read.facts.method for read, _ in reads})
+    results = [_result([read for read, _ in each], each[0][1], config) for each in by_key.values()]
     return sorted(results, key=lambda r: (r.task, list(MODES).index(r.mode), order.index(r.method)))
 
 
 def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Comparison]:
-    """Compare ComFace with every other method, per task and mode."""
-    comparisons = []
-    for ours in (result for result in results if result.ours):
-        counts_BS = _counts(ours.task, len(ours.sums_SK), config)
-        for other in results:
-            if (other.task, other.mode) == (ours.task, ours.mode) and not other.ours:
-                gains = advantage(ours.sums_SK, other.sums_SK, counts_BS, config.confidence)
-                gains_of = {name: Gain(gain.value, gain.low, gain.high) for name, gain in gains.items()}
-                comparisons.append(Comparison(ours.task, ours.mode, other.method, gains_of))
-    return comparisons
+    """Compare ComFace with every other method, per task and mode, in one family of comparisons."""
+    pairs = [
+        (ours, other)
+        for ours in results
+        if ours.ours
+        for other in results
+        if (other.task, other.mode) == (ours.task, ours.mode) and not other.ours
+    ]
+    family = [each for ours, other in pairs for each in _differences(ours, other, config)]
+    gains = iter(corrected(family, config.seed))
+    return [
+        Comparison(ours.task, ours.mode, other.method, {metric: next(gains) for metric in ours.metrics})
+        for ours, other in pairs
+    ]
 
 
-def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
-    read = read_predictions(artifact)
-    facts = read.facts
+def _differences(ours: Result, other: Result, config: EvaluateConfig) -> list[Difference]:
+    """The advantage of ComFace in every metric (positive: better), and what its test needs."""
+    found = []
+    tested = [_tested(each.subject_P, each.change_P, each.predicted_RP, each.task, config) for each in (ours, other)]
+    (ours_RS, other_RS), counts_BS = (each.sums() for each in tested), tested[0].counts_BS
+    for metric in ours.metrics:
+        figure = FIGURES[metric]
+        of_ours, of_other = (sample(figure, sums_RS, counts_BS) for sums_RS in (ours_RS, other_RS))
+        better, worse = (of_other, of_ours) if metric in SMALLER_IS_BETTER else (of_ours, of_other)
+        gain = interval(better.minus(worse), counts_BS, config.confidence)
+        if not math.isfinite(gain.value):
+            reasons = {reason for each in (ours, other) if (reason := each.estimates[metric].reason)}
+            gain = Estimate(NAN, reason="; ".join(sorted(reasons)))
+        found.append(Difference(ours.dataset, gain, figure, ours_RS, other_RS))
+    return found
+
+
+def _read(artifact: Artifact, photos: dict[str, Photos]) -> tuple[Predictions, Photos]:
+    """The predictions of a transfer, and the photos of its data set; `photos`: those that were read already."""
+    read, faces = read_predictions(artifact), artifact.input("protocol").input("faces")
+    if faces.sha256 not in photos:
+        photos[faces.sha256] = faces.read_json("photos.json") if "photos.json" in faces.manifest.objects else ()
     try:
-        method(facts.method)
+        method(read.facts.method)
     except ConfigurationError as error:
         raise DataError(f"The transfer at {artifact.uri} cannot be evaluated: {error}") from None
-    if facts.mode not in MODES:
+    if read.facts.mode not in MODES:
         raise DataError(
-            f"The transfer at {artifact.uri} has the unknown mode '{facts.mode}'; run it again with this version."
+            f"The transfer at {artifact.uri} has the unknown mode '{read.facts.mode}'; run it again with this version."
         )
-    sums_SK = subject_sums(read.subjects, read.change_P, read.predicted_P)
-    counts_BS = _counts(facts.task, len(sums_SK), config)
+    return read, photos[faces.sha256]
+
+
+def _check_same_pairs(reads: Sequence[Predictions]) -> None:
+    seen = set()
+    first: dict[str, TransferFacts] = {}
+    for facts in (read.facts for read in reads):
+        key = (facts.task, facts.mode, facts.method, facts.seed)
+        if key in seen:
+            named = f"{facts.task}/{facts.mode}/{facts.method}" + (f", seed {facts.seed}" if facts.seed else "")
+            raise DataError(f"There are two results for {named}; pass only one of them.")
+        seen.add(key)
+        other = first.setdefault(facts.task, facts)
+        if other.protocol_sha256 != facts.protocol_sha256:
+            raise DataError(
+                f"The results of the task '{facts.task}' are not of the same protocol: {other.method} ({other.mode}) "
+                f"and {facts.method} ({facts.mode}) were evaluated on different photos, people, folds or pairs; run "
+                "the transfers of this task again."
+            )
+
+
+def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig) -> Result:
+    """One result from the predictions of its seeds."""
+    reads = sorted(reads, key=lambda read: read.facts.seed)
+    first, facts = reads[0], reads[0].facts
+    repeats = folds_on_the_same_pairs(first)
+    rows = len(first.change_P) // repeats
+    predicted_RP = np.concatenate([read.predicted_P.reshape(repeats, rows) for read in reads])
+    change_P = first.change_P[:rows]
+    names, subject_P = np.unique(np.asarray(first.subjects[:rows]), return_inverse=True)
+    tested = _tested(subject_P, change_P, predicted_RP, facts.task, config)
+    limits, sums_RS, metrics = agreement(tested), tested.sums(), METRICS if facts.direction_accuracy else METRICS[:2]
+    figures = {name: replicates(FIGURES[name], sums_RS).reshape(len(reads), repeats) for name in metrics}
     return Result(
         task=facts.task,
         method=facts.method,
@@ -141,17 +207,56 @@ def _read(artifact: Artifact, config: EvaluateConfig) -> Result:
         dataset=facts.dataset or "",
         rehearsal=bool(facts.rehearsal),
         shows_direction=facts.direction_accuracy,
-        pairs=len(read.change_P),
-        subjects=len(sums_SK),
+        pairs=rows,
+        subjects=len(names),
         protocol_sha256=facts.protocol_sha256,
-        change_P=read.change_P,
-        predicted_P=read.predicted_P,
-        predicted_RP=read.predicted_P[None],
-        subject_P=np.unique(np.asarray(read.subjects), return_inverse=True)[1],
-        sums_SK=sums_SK,
-        estimates=estimates(sums_SK, counts_BS, config.confidence),
+        change_P=change_P,
+        predicted_P=predicted_RP[0],
+        predicted_RP=predicted_RP,
+        subject_P=subject_P,
+        estimates={metric: tested.estimate(metric, sums_RS) for metric in metrics},
+        seeds=tuple(read.facts.seed for read in reads),
+        seed_spread={name: _spread(each.mean(axis=1)) for name, each in figures.items()},
+        fold_spread={name: _spread(each.mean(axis=0)) for name, each in figures.items()} if repeats > 1 else {},
+        agreement=limits,
+        by_size=by_size(tested),
+        smallest_change=smallest_change(tested, limits),
+        by_group=by_group(tested, _groups(first, rows, photos), metrics),
+        coverage=measure(Errors.of_photos(first, photos), NOMINAL) if facts.method == challenger().name else None,
     )
 
 
-def _counts(task: str, subjects: int, config: EvaluateConfig) -> NDArray[np.float64]:
-    return resample_counts(subjects, config.bootstrap, config.seed, task)
+def _groups(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]]:
+    """Column of the data set → value of every pair; empty where it is unknown or differs between the photos."""
+    columns = sorted({name for row in photos for name in row.get("groups", {})})
+    pairs = list(zip(read.x_P[:rows].tolist(), read.y_P[:rows].tolist(), strict=True)) if columns else []
+
+    def value(name: str, x: int, y: int) -> str:
+        before, after = (str(photos[each].get("groups", {}).get(name, "")) for each in (x, y))
+        return before if before == after else ""
+
+    return {name: [value(name, x, y) for x, y in pairs] for name in columns}
+
+
+def folds_on_the_same_pairs(read: Predictions) -> int:
+    """The number of folds if each is tested on all pairs; 1 for cross-validation, which tests every pair once."""
+    folds, first_P = np.unique(read.fold_P), read.fold_P == read.fold_P[0]
+    in_first = {name for name, of in zip(read.subjects, first_P, strict=True) if of}
+    if len(folds) < 2 or in_first != set(read.subjects):
+        return 1
+    return len(folds)
+
+
+def _spread(values: NDArray[np.float64]) -> Spread:
+    return Spread(float(values.std(ddof=1)) if len(values) > 1 else NAN, len(values))
+
+
+def _tested(
+    subject_P: NDArray[np.int64],
+    change_P: NDArray[np.float64],
+    predicted_RP: NDArray[np.float64],
+    task: str,
+    config: EvaluateConfig,
+) -> Scored:
+    counts_BS = resample_counts(int(subject_P.max()) + 1, config.bootstrap, config.seed, task)
+    return Scored(subject_P, change_P, predicted_RP, counts_BS, config.confidence)

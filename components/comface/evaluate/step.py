@@ -4,7 +4,7 @@ In: `transfer` artifacts of any tasks, methods and modes. Out: an artifact `eval
 
     report.html                     the report, a self-contained file
     summary.md                      the main finding and one table
-    metrics.json                    every metric with its interval, and the gain of ComFace over each method
+    metrics.json                    every figure with its interval, and the gain of ComFace over each method
     table-expression.csv … .json    one table per group of tasks, laid out like tables 2, 3 and 6 of the paper
 """
 
@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,13 +23,14 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate import report, tables
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
+from comface.evaluate.records import records
 from comface.evaluate.results import Comparison, Result, compare, read_results
 from comface.runtime.progress import counted
 from comface.store import Store
 
 logger = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 """Raise it when the same results give other metrics, or when the report changes so much that it should be rebuilt."""
 
 
@@ -63,7 +65,7 @@ def evaluate(
         text = tables.table_csv(group, scored, absent)
         draft.write(f"table-{group.name}.csv", text.encode())
         draft.write_json(f"table-{group.name}.json", list(csv.DictReader(io.StringIO(text))))
-    draft.write_json("metrics.json", tables.records(scored, comparisons, absent))
+    draft.write_json("metrics.json", records(scored, comparisons, config.confidence, absent))
     draft.write("summary.md", report.summary(scored, comparisons, absent).encode())
     draft.write("report.html", report.render(scored, comparisons, lines, pictures, context, config, absent).encode())
     return draft.publish(_facts(scored, comparisons).record())
@@ -73,7 +75,10 @@ def _facts(scored: Sequence[Result], comparisons: Sequence[Comparison]) -> Evalu
     return EvaluationFacts(
         verdict=report.verdict(scored, comparisons, report.main_mode(scored)),
         metrics={
-            f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value for r in scored if r.ours for metric in r.metrics
+            f"{r.task}/{r.mode}/{metric}": value if math.isfinite(value := r.estimates[metric].value) else None
+            for r in scored
+            if r.ours
+            for metric in r.metrics
         },
         rehearsal=tuple(sorted({r.task for r in scored if r.rehearsal})),
     )
@@ -81,4 +86,4 @@ def _facts(scored: Sequence[Result], comparisons: Sequence[Comparison]) -> Evalu
 
 def _name(artifact: Artifact) -> str:
     facts = artifact.facts_as(TransferFacts)
-    return f"{facts.task}/{facts.method}/{facts.mode}"
+    return f"{facts.task}/{facts.method}/{facts.mode}" + (f"/{facts.seed}" if facts.seed else "")

@@ -14,11 +14,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from comface.config.names import csv_cell
-from comface.evaluate.results import MODES, Comparison, Result
-from comface.methods import challenger, in_order, method
+from comface.evaluate.results import MODES, Result
+from comface.methods import in_order, method
 from comface.tasks.metrics import SMALLER_IS_BETTER, Estimate
 from comface.tasks.registry import GROUPS, TASKS, group_of
 
@@ -152,41 +151,3 @@ def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[
         if values:
             rows.append((name, values))
     return rows
-
-
-def records(
-    results: Sequence[Result], comparisons: Sequence[Comparison], absent: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Return the content of metrics.json: all metrics with intervals, for use by other programs."""
-    return {
-        "absent": [{"method": name, "reason": reason} for name, reason in (absent or {}).items()],
-        "results": [
-            {
-                "task": r.task,
-                "method": r.method,
-                "mode": r.mode,
-                "unit": r.unit,
-                "dataset": r.dataset,
-                "rehearsal": r.rehearsal,
-                "pairs": r.pairs,
-                "subjects": r.subjects,
-                "no_change_mae": float(abs(r.change_P).mean()),
-                **{metric: _estimate(r.estimates[metric]) for metric in r.metrics},
-            }
-            for r in results
-        ],
-        "comparisons": [
-            {
-                "task": c.task,
-                "mode": c.mode,
-                "method": challenger().name,
-                "other": c.other,
-                "gain": {metric: _estimate(gain) for metric, gain in c.gains.items()},
-            }
-            for c in comparisons
-        ],
-    }
-
-
-def _estimate(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -10,7 +10,6 @@ Legend: S side length, P landmarks (x, y) in pixels of the photo.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -63,8 +62,3 @@ def _eye_widths(points_P2: NDArray[np.float64]) -> tuple[float, ...]:
     corners_42 = np.asarray(points_P2)[[36, 39, 42, 45] if len(points_P2) in (66, 68) else [0, 1, 2, 3]]
     eyes = sorted((corners_42[:2], corners_42[2:]), key=lambda eye_22: float(eye_22[:, 0].mean()))
     return tuple(float(np.hypot(*(eye_22[1] - eye_22[0]))) for eye_22 in eyes)
-
-
-def differences(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """How much two photos differ in each condition that both have."""
-    return {name: abs(before[name] - after[name]) for name in CONDITIONS if name in before and name in after}

@@ -1,24 +1,27 @@
-"""Metrics of predicted changes (section 4.3): MAE, Pearson correlation, accuracy of direction, with intervals.
+"""Metrics of predicted changes (section 4.3): MAE, Pearson correlation, accuracy of direction.
 
-In: true and predicted change and the subject of every pair. Out: numbers, and bootstrap intervals that resample
-subjects, not pairs, because the pairs of one person are not independent.
+In: true and predicted change and the subject of every pair. Out: figures, NaN where one is undefined (`undefined` says
+why). A figure is a function of sums over pairs. The sums are kept per subject, so that resampling subjects
+(intervals.py) needs no pairs.
 
-Legend: P pairs, S subjects, B resamples, K sums per subject.
+Legend: P pairs, S subjects, B resamples, R replicates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.seeds import numpy_rng
-
 Floats = NDArray[np.float64]
+Sums = Mapping[str, Floats]
+"""Column → its sum over pairs: per subject (…,S), or in total."""
 METRICS = ("mae", "corr", "acc")
 SMALLER_IS_BETTER = {"mae"}
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Estimate:
     """A figure and the ends of its interval over subjects. NaN with a `reason` for what is undefined."""
 
     value: float
-    low: float = float("nan")
-    high: float = float("nan")
+    low: float = NAN
+    high: float = NAN
     reason: str = ""
     """Why the figure or its interval is undefined."""
 
@@ -40,91 +43,124 @@ class Spread:
     count: int
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The scale on which an interval is computed and mapped back: there, the figure's error depends less on its
+    value."""
+
+    there: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+    back: Callable[[float], float]
+
+
+PLAIN = Scale(lambda v: v, np.ones_like, float)
+LOG = Scale(np.log, lambda v: 1 / v, lambda t: float(np.exp(t)))
+FISHER = Scale(np.arctanh, lambda v: 1 / (1 - v * v), lambda t: float(np.tanh(t)))
+LOGIT = Scale(
+    lambda v: np.log(v) - np.log1p(-v), lambda v: 1 / (v * (1 - v)), lambda t: float(np.exp(-np.logaddexp(0, -t)))
+)
+
+INVERSE = Scale(lambda v: -1 / v, lambda v: 1 / v**2, lambda t: -1 / t if t < 0 else math.inf)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as a function of the sums of some columns, and the scale of its interval."""
+
+    columns: tuple[str, ...]
+    of: Callable[..., Floats]
+    scale: Scale
+    is_share: bool = False
+    tail: float = 1.0
+    """Share of the error probability that its interval uses; below 1 where simulation shows that it covers too
+    little."""
+
+
 def mean_absolute_error(change_P: Floats, predicted_P: Floats) -> float:
     return float(np.mean(np.abs(predicted_P - change_P)))
 
 
 def pearson(change_P: Floats, predicted_P: Floats) -> float:
     """Pearson correlation; NaN if either input is constant."""
-    a_P, b_P = _centred(change_P), _centred(predicted_P)
+    a_P, b_P = _standardised(change_P), _standardised(predicted_P)
     norm = float(np.sqrt((a_P @ a_P) * (b_P @ b_P)))
-    return float(a_P @ b_P) / norm if norm > 0 else float("nan")
-
-
-def _centred(values_P: Floats) -> Floats:
-    """`values_P` minus its mean; exact zeros for constant values, where rounding would leave noise."""
-    return values_P - values_P.mean() if np.ptp(values_P) > 0 else np.zeros_like(values_P)
+    return float(np.clip((a_P @ b_P) / norm, -1, 1)) if norm > 0 else NAN
 
 
 def direction_accuracy(change_P: Floats, predicted_P: Floats) -> float:
-    """Share of pairs with the right sign of change; pairs with a true change of 0 are left out. NaN without any."""
+    """Share of pairs with the right sign of change. Pairs with a true change of 0 are left out; an estimate of 0 for a
+    change is wrong. NaN without a change."""
     changed_P = change_P != 0
     if not changed_P.any():
-        return float("nan")
+        return NAN
     return float(np.mean(np.sign(predicted_P[changed_P]) == np.sign(change_P[changed_P])))
 
 
-def subject_sums(subjects: Sequence[str], change_P: Floats, predicted_P: Floats) -> Floats:
-    """(S,K): the sums per subject from which the three metrics follow, so that a resample is one matrix product."""
-    _, index_P = np.unique(np.asarray(subjects), return_inverse=True)
-    changed_P = change_P != 0
-    right_P = changed_P & (np.sign(predicted_P) == np.sign(change_P))
-    a_P, b_P = _centred(change_P), _centred(predicted_P)
-    columns = (
-        np.ones_like(a_P),
-        np.abs(predicted_P - change_P),
-        a_P,
-        b_P,
-        a_P**2,
-        b_P**2,
-        a_P * b_P,
-        changed_P,
-        right_P,
-    )
-    return np.column_stack([np.bincount(index_P, weights=column) for column in columns])
+def _standardised(values_P: Floats) -> Floats:
+    """Centred, with a standard deviation of 1; exact zeros for constant values, where rounding would leave noise."""
+    if not len(values_P) or np.ptp(values_P) <= 1e-12 * np.abs(values_P).max():
+        return np.zeros_like(values_P)
+    centred_P: Floats = values_P - values_P.mean()
+    return centred_P / float(centred_P.std())
 
 
-def metrics_of_sums(sums_BK: Floats) -> dict[str, Floats]:
-    """The metrics (B,) from summed rows of `subject_sums`."""
-    n, error, a, b, aa, bb, ab, changed, right = sums_BK.T
+def subject_sums(
+    subject_P: NDArray[np.int64],
+    change_P: Floats,
+    predicted_P: Floats,
+    subjects: int,
+    of_P: NDArray[np.bool_] | None = None,
+) -> dict[str, Floats]:
+    """Column → (S,) sums over the pairs of each subject, numbered from 0. `of_P`: the pairs that count."""
+    weight_P = np.ones(len(change_P)) if of_P is None else of_P.astype(np.float64)
+    changed_P = (change_P != 0).astype(np.float64)
+    error_P, a_P, b_P = predicted_P - change_P, _standardised(change_P), _standardised(predicted_P)
+    columns = {
+        "pairs": np.ones_like(a_P),
+        "error": np.abs(error_P),
+        "bias": error_P,
+        "squares": error_P**2,
+        "a": a_P,
+        "b": b_P,
+        "aa": a_P**2,
+        "bb": b_P**2,
+        "ab": a_P * b_P,
+        "changed": changed_P,
+        "right": changed_P * (np.sign(predicted_P) == np.sign(change_P)),
+    }
+    return {
+        name: np.bincount(subject_P, weight_P * column, subjects).astype(np.float64) for name, column in columns.items()
+    }
+
+
+def ratio(denominator: Floats, numerator: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        covariance, variance_a, variance_b = ab - a * b / n, aa - a * a / n, bb - b * b / n
-        tiny = 1e-12 * np.maximum(bb, 1e-300)
-        norm = np.sqrt(np.maximum(variance_a, 0) * np.where(variance_b > tiny, variance_b, 0))
-        return {
-            "mae": error / n,
-            "corr": np.where(norm > 0, covariance / norm, np.nan),
-            "acc": np.where(changed > 0, right / changed, np.nan),
-        }
+        return np.where(denominator > 0, numerator / denominator, NAN)
 
 
-def resample_counts(subjects: int, resamples: int, seed: int, *words: object) -> Floats:
-    """(B,S): how often each subject is drawn. All methods of a task use the same draw, so that they are comparable."""
-    rng = numpy_rng(seed, "bootstrap", *words)
-    return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples).astype(np.float64)
+def _correlation(n: Floats, a: Floats, b: Floats, aa: Floats, bb: Floats, ab: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance_a, variance_b = aa / n - (a / n) ** 2, bb / n - (b / n) ** 2
+        known = (variance_a > 1e-12 * aa / n) & (variance_b > 1e-12 * bb / n)
+        return np.where(known, (ab / n - a * b / n**2) / np.sqrt(np.abs(variance_a * variance_b)), NAN)
 
 
-def estimates(sums_SK: Floats, counts_BS: Floats, confidence: float) -> dict[str, Estimate]:
-    """Each metric with its percentile interval over the resamples."""
-    values = metrics_of_sums(sums_SK.sum(axis=0, keepdims=True))
-    resampled = metrics_of_sums(counts_BS @ sums_SK)
-    return {name: Estimate(float(values[name][0]), *_interval(resampled[name], confidence)) for name in METRICS}
+FIGURES = {
+    "mae": Figure(("pairs", "error"), ratio, LOG),
+    "corr": Figure(("pairs", "a", "b", "aa", "bb", "ab"), _correlation, FISHER),
+    "acc": Figure(("changed", "right"), ratio, LOGIT, is_share=True),
+}
+"""The metrics as functions of sums."""
 
 
-def advantage(sums_SK: Floats, other_SK: Floats, counts_BS: Floats, confidence: float) -> Mapping[str, Estimate]:
-    """Advantage of the first method over the other on the same pairs (positive: better), with intervals."""
-    gains = {}
-    for name in METRICS:
-        sign = -1.0 if name in SMALLER_IS_BETTER else 1.0
-        difference_B = sign * (metrics_of_sums(counts_BS @ sums_SK)[name] - metrics_of_sums(counts_BS @ other_SK)[name])
-        first, second = (metrics_of_sums(sums.sum(axis=0, keepdims=True))[name][0] for sums in (sums_SK, other_SK))
-        gains[name] = Estimate(float(sign * (first - second)), *_interval(difference_B, confidence))
-    return gains
-
-
-def _interval(values_B: Floats, confidence: float) -> tuple[float, float]:
-    known_B = values_B[np.isfinite(values_B)]
-    if not len(known_B):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known_B, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def undefined(metric: str, change_P: Floats, predicted_P: Floats) -> str:
+    """Why a metric of these pairs is undefined, or an empty string."""
+    if not len(change_P):
+        return "there are no pairs"
+    if metric == "corr" and not _standardised(change_P).any():
+        return "all true changes are equal"
+    if metric == "corr" and not _standardised(predicted_P).any():
+        return "all estimates are equal"
+    if metric == "acc" and not change_P.any():
+        return "no pair has a change"
+    return ""
