@@ -5,7 +5,8 @@
 
 Names, shapes and containers of the tensors are those of the published files (layouts/NAME.txt: one tensor a line); the
 values are random. The file `random-weights.json` beside them lists their sha256, so that a run marks the methods that
-used them. All files together have 1.7 GB; without --methods, each method gets its first layout.
+used them. A file that is there is kept. Without --methods, each method without real weights on this machine gets a file
+in its first layout.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import torch
 
 from comface.artifacts.manifest import file_sha256
 from comface.files import write_file
+from comface.methods import METHODS
+from comface.weights.fetched import available
 
 FOLDER = Path(__file__).parent / "layouts"
 LIST = "random-weights.json"
@@ -58,15 +61,27 @@ def layouts(folder: Path = FOLDER) -> Iterator[Published]:
     yield from sorted(map(read_layout, folder.glob("*.txt")), key=lambda each: (each.method, each.name))
 
 
+def chosen(methods: list[str] | None, every_layout: bool) -> Iterator[Published]:
+    """The first layout of each method, or all. Without names, not the methods whose real weights were fetched."""
+    done: set[str] = set()
+    for layout in layouts():
+        if layout.method not in METHODS:
+            continue
+        at_hand = METHODS[layout.method].fetched in available()
+        wanted = layout.method in methods if methods else not at_hand
+        if wanted and (every_layout or layout.method not in done):
+            done.add(layout.method)
+            yield layout
+
+
 def random_array(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Weights that keep the size of the activations: He's scale for convolutions and linear layers, 1 and 0 for
-    normalisations."""
+    """Convolutions and linear layers keep the variance of their input; normalisations are 1 and 0."""
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     if len(shape) < 2:
         return np.full(shape, 1.0 if name.endswith(("weight", "running_var")) else 0.0, np.float32)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+    return rng.standard_normal(shape, np.float32) * np.float32(np.prod(shape[1:]) ** -0.5)
 
 
 def _tensors(arrays: Arrays) -> OrderedDict[str, torch.Tensor]:
@@ -95,6 +110,10 @@ CONTAINERS: dict[str, Callable[[OrderedDict[str, torch.Tensor]], Any]] = {
         "epoch": 200, "arch": "resnet50", "state_dict": tensors, "optimizer": _optimizer(tensors),
     },
     "model": lambda tensors: {"epoch": 300, "model": tensors, "optimizer": _optimizer(tensors)},
+    "arguments": lambda tensors: {
+        "model": tensors, "optimizer": _optimizer(tensors), "epoch": 34, "scaler": {"scale": 65536.0},
+        "args": argparse.Namespace(model="vit_base_patch16", lr=RATE),
+    },
     "vissl": lambda tensors: {
         "phase_idx": 999,
         "classy_state_dict": {
@@ -124,20 +143,18 @@ def main(words: list[str] | None = None) -> int:
     if asked.folder is None:
         parser.print_help()
         return 0
-    written: dict[str, str] = {}
-    done: set[str] = set()
-    for layout in layouts():
-        if (asked.methods and layout.method not in asked.methods) or (layout.method in done and not asked.every_layout):
-            continue
+    listed = asked.folder / LIST
+    random = set(json.loads(listed.read_text())) if listed.exists() else set()
+    for layout in chosen(asked.methods, asked.every_layout):
         path = asked.folder / layout.file
+        if path.exists():
+            print(f"{layout.method}: {path} is there{'' if file_sha256(path) in random else ', and not random'}; kept")
+            continue
         arrays = {name: random_array(name, shape, asked.seed) for name, shape in layout.shapes.items()}
         write_checkpoint(path, layout.container, arrays)
-        written[layout.file] = file_sha256(path)
-        done.add(layout.method)
+        random.add(file_sha256(path))
+        write_file(listed, (json.dumps(sorted(random), indent=1) + "\n").encode())
         print(f"{layout.method}: {path} ({path.stat().st_size / 1e6:,.0f} MB)")
-    listed = asked.folder / LIST
-    before = json.loads(listed.read_text()) if listed.exists() else []
-    write_file(listed, (json.dumps(sorted({*before, *written.values()}), indent=1) + "\n").encode())
     return 0
 
 
