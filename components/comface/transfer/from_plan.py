@@ -5,6 +5,7 @@ In: a plan. Out: the key of an artifact in the run, and what the KFP UI displays
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,12 @@ from comface.methods import Sources, method
 from comface.runtime.folders import cache_folder
 from comface.store import Store, open_store
 from comface.tasks.config import Mode, Task, base
+from comface.tasks.metrics import undefined
 from comface.tasks.predictions import read_predictions
 from comface.tracks.supplies import Sealed, fetched
 from comface.transfer.config import TransferConfig
+
+logger = logging.getLogger(__name__)
 
 LIST_BYTES = 32 << 10
 
@@ -243,7 +247,7 @@ def weight_file(planned: ItemsPlan, name: str) -> Path | None:
 
 def transfer_item(plan: str, step: str = "transfer") -> tuple[str, str, dict[str, float]]:
     """Return (key of the `transfer` artifact, name of the item, metrics for the KFP UI). The true changes are joined
-    only after publication. A metric that cannot be computed is left out. `step`: for the log."""
+    only after publication. `step`: for the log."""
 
     def work(store: Store, planned: CompletedPlan) -> tuple[str, str, dict[str, float]]:
         from comface.transfer.step import Item, transfer
@@ -255,8 +259,16 @@ def transfer_item(plan: str, step: str = "transfer") -> tuple[str, str, dict[str
         weights = None if "features" in reads else weight_file(planned, row.method)
         item = Item(row.task, planned.tasks[row.task], row.method, row.mode, row.seed)
         result = transfer(store, planned.transfer, item, reads, weights)
-        prefix, found = metric_prefix(planned.name(row)), read_predictions(result).metrics.items()
-        metrics = {f"{prefix}_{name}": value for name, value in found if value is not None}
-        return hand_on(store, planned.run, result), planned.name(row), metrics
+        return hand_on(store, planned.run, result), planned.name(row), shown_metrics(planned.name(row), result)
 
     return execute(step, plan, CompletedPlan, work)
+
+
+def shown_metrics(name: str, result: Artifact) -> dict[str, float]:
+    """Return the metrics of the item `name` for the KFP UI. Those that cannot be computed are left out and said."""
+    read = read_predictions(result)
+    for metric, value in read.metrics.items():
+        if value is None:
+            why = undefined(metric, read.change_P, read.predicted_P)
+            logger.warning(f"The metric '{metric}' of {name} cannot be computed: {why}.")
+    return {f"{metric_prefix(name)}_{metric}": value for metric, value in read.metrics.items() if value is not None}

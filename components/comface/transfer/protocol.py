@@ -116,7 +116,9 @@ def draw_protocol(
     draft.write("all.npz", arrays_bytes(drawn.training_set(sorted(set(training.subjects))).columns()))
     draft.write(TRUTH, arrays_bytes(drawn.truth()))
     people, pairs = len(set(tested.subjects)), sum(len(tested.of(fold.test)) for fold in folds)
-    logger.info(f"{name}: {counted(len(tested.subjects), 'pair')} of {counted(people, 'subject')}")
+    lonely = len({row["subject"] for row in rows["faces"]}) - people
+    left_out = f"; {counted(lonely, 'subject')} without a pair of photos left out" if lonely else ""
+    logger.info(f"{name}: {counted(len(tested.subjects), 'pair')} of {counted(people, 'subject')}{left_out}")
     facts = ProtocolFacts(
         task=name,
         dataset=faces.facts_as(FacesFacts).dataset,
@@ -124,7 +126,7 @@ def draw_protocol(
         folds=len(folds),
         subjects=people,
         pairs=pairs,
-        subjects_without_pairs=len({row["subject"] for row in rows["faces"]}) - people,
+        subjects_without_pairs=lonely,
         protocol_sha256=_content(draft),
     )
     return draft.publish(facts.record())
