@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,22 @@ def test_the_command_line_gives_the_features_of_the_official_input(tmp_path: Pat
     with torch.inference_mode():
         expected = network.eval()(x_NCHW).numpy()
     np.testing.assert_allclose(np.load(tmp_path / "f.npy"), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_old_torch_files_of_older_numpy_and_half_precision_are_read(tmp_path: Path) -> None:
+    """torch before 1.6 writes another format; old files lack num_batches_tracked; numpy before 2 has other names."""
+    arrays = {n: a for n, a in golden_arrays("swav").items() if not n.endswith("num_batches_tracked")}
+    tensors = {name: torch.from_numpy(array).half() for name, array in arrays.items()}
+    value = {"state_dict": tensors, "optimizer": {"param_groups": [{"lr": np.float64(0.3)}]}, "args": Namespace(a=1)}
+    torch.save(value, tmp_path / "w", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w").read_bytes()
+    assert b"numpy._core.multiarray" in content
+    (tmp_path / "w").write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    encoder = load_method("swav", Sources(weights=tmp_path / "w"))
+    golden = np.load(GOLDEN / "resnet50_torchvision.npz")["feats_tensor"]
+    with torch.inference_mode():
+        features = encoder.for_inference()(torch.from_numpy(golden_input())).numpy()
+    assert np.abs(features - golden).max() < 0.02 * np.abs(golden).max(), "half precision"
 
 
 # Checkpoints that cannot be used

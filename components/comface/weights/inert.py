@@ -25,7 +25,7 @@ HARMLESS = re.compile(
     | torch\.(nn\.(modules|parallel|quantized|parameter)|optim|utils\.data|cuda\.amp|amp)(\.\w+)*\.[A-Z]\w*
     | torch\.nn\.functional\.\w+ | torch\.serialization\._get_layout
     | (dnnlib|training|torch_utils|metrics)(\.\w+)*\.[A-Z]\w*
-    | (omegaconf|yacs|munch|addict|easydict|ml_collections)(\.\w+)*\.[A-Z]\w*
+    | (omegaconf|yacs|munch|addict|easydict|ml_collections|vissl|classy_vision|apex|timm)(\.\w+)*\.[A-Z]\w*
     | (pytorch_lightning|lightning|lightning_fabric)(\.\w+)*\.AttributeDict
     """,
     re.VERBOSE,
