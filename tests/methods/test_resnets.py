@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2
 
+from comface.artifacts.arrays import array_bytes
+from comface.artifacts.manifest import Draft, file_sha256
 from comface.cli import main
 from comface.errors import DataError
 from comface.methods import METHODS, load_method
 from comface.methods.encoder import Sources
+from comface.store import FileStore
+from comface.transfer.features import features
 from comface.weights.tensor_tables import read_records
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "features"
@@ -129,6 +133,18 @@ def test_old_torch_files_of_older_numpy_and_half_precision_are_read(tmp_path: Pa
     with torch.inference_mode():
         features = encoder.for_inference()(torch.from_numpy(golden_input())).numpy()
     assert np.abs(features - golden).max() < 0.02 * np.abs(golden).max(), "half precision"
+
+
+def test_the_artifact_of_features_records_the_file_its_layout_and_what_was_dropped(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    draft = Draft(store, "faces", {"name": "drawn"}, {}, {"test": 1})
+    draft.write("faces.npy", array_bytes(np.zeros((2, 64, 64, 3), np.uint8)))
+    faces = draft.publish({"dataset": "fgnet", "rehearsal": True, "found": 2, "missed": {}})
+    path = write(tmp_path, "bulat").rename(tmp_path / f"{'0' * 32}-flr_r50_vgg_face.pth")  # as the cache names its copy
+    made = features(store, "bulat", faces, Sources(weights=path))
+    assert made.manifest.config["weights_sha256"] == file_sha256(path)
+    assert (made.facts["weight_file"], made.facts["layout"]) == ("flr_r50_vgg_face.pth", "Bulat et al.")
+    assert "module.prototypes.weight" in made.facts["dropped"]
 
 
 # Checkpoints that cannot be used

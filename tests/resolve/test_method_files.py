@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from comface.artifacts.manifest import file_sha256
+from comface.artifacts.manifest import Draft, file_sha256
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError
 from comface.methods import METHODS
+from comface.models.verification import used
 from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.step import make_plans
 from comface.plan.weights import method_files
+from comface.store import FileStore
 
 BUILT_IN = "[comface, scratch, imagenet, mocov2, swav]"
 
@@ -121,3 +123,15 @@ def test_in_plots_no_two_methods_share_a_marker_or_a_colour() -> None:
 def test_no_two_methods_want_the_same_file() -> None:
     names = [name for entry in METHODS.all().values() for name in entry.files]
     assert len(names) == len(set(names))
+
+
+def test_verify_finds_the_one_of_several_files_that_was_used(location: Path, tmp_path: Path) -> None:
+    for name in METHODS["mocov2"].files:
+        put(location / name, "module.encoder_q.conv1.weight", name)
+    second = location / METHODS["mocov2"].files[1]
+    config = {"method": "mocov2", "weights_sha256": file_sha256(second)}
+    artifact = Draft(FileStore(tmp_path / "store"), "features", config, {}, {"test": 1}).publish({})
+    assert list(used(artifact, str(location))) == [("The weight file of 'mocov2'", file_sha256(second), str(second))]
+    second.unlink()
+    ((_, _, place),) = used(artifact, str(location))
+    assert place == str(location / METHODS["mocov2"].files[0]), "another file, so it is reported as changed"
