@@ -33,6 +33,8 @@ WAITING_TRACKS = 10
 ACTIVATIONS = {"narrow": 12, "resnet18": 35, "resnet50": 130, "resnet101": 190, "vit_b_16": 120}
 """Bytes of activations per byte of a float32 view in training."""
 FEATURES = {"narrow": 1440, "resnet18": 512, "resnet50": 2048, "resnet101": 2048, "vit_b_16": 768}
+ROW_BYTES = 3000
+"""A photo's labels and conditions in Python."""
 STEP_BASE = GIB // 2
 """Memory of torch and a step's code."""
 
@@ -209,9 +211,11 @@ def _pretrain_bytes(config: RunConfig) -> int:
 
 
 def _transfer_bytes(config: RunConfig, photos: int) -> int:
+    """The rows of all photos, from which pairs are drawn; for linear evaluation the sums of r^T r per group that
+    validates. Faces and features are read in blocks."""
     wanted = config.transfer
     pairs = _people(config) * wanted.pairs_per_subject
-    linear = photos * max(FEATURES.values()) * 4 * 2 + pairs * 40 + max(FEATURES.values()) ** 2 * 8 * 4
+    linear = photos * ROW_BYTES + pairs * 80 + max(FEATURES.values()) ** 2 * 8 * (wanted.validation_turns + 4)
     finetune = 0
     if any(base(mode) == "finetune" for mode in wanted.modes) and not config.pretrain.gpus_per_node:
         side, backbone = max(

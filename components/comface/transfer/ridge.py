@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,7 +145,7 @@ def fit(train: Samples, penalty: float, form: Form) -> Head:
 def fit_validated(train: Samples, validation: Samples, form: Form) -> tuple[Head, float]:
     """Return the head whose penalty gives the lowest squared error on the validation pairs, and this penalty."""
     ridge = Ridge.of(Moments.of(train, form.antisymmetric), standardisation([train], form), form.antisymmetric)
-    penalty = _chosen([(ridge, validation)])
+    penalty = _chosen(lambda: [(ridge, validation)])
     return ridge.head(penalty), penalty
 
 
@@ -154,14 +154,16 @@ def fit_in_turns(groups: Sequence[Samples], form: Form) -> tuple[Head, float]:
     scaling = standardisation(groups, form)
     moments = [Moments.of(group, form.antisymmetric) for group in groups]
     whole = functools.reduce(operator.add, moments)
-    turns = [
-        (Ridge.of(whole - own, scaling, form.antisymmetric), group) for group, own in zip(groups, moments, strict=True)
-    ]
+
+    def turns() -> Iterator[tuple[Ridge, Samples]]:  # one system in memory at a time; making it is cheap
+        for group, own in zip(groups, moments, strict=True):
+            yield Ridge.of(whole - own, scaling, form.antisymmetric), group
+
     penalty = _chosen(turns)
     return Ridge.of(whole, scaling, form.antisymmetric).head(penalty), penalty
 
 
-def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
+def _chosen(turns: Callable[[], Iterable[tuple[Ridge, Samples]]]) -> float:
     """Return the penalty with the lowest squared error, summed over the validation pairs of all turns. Each penalty
     costs a factorisation. Therefore the search starts in the middle of PENALTIES and descends in steps of four, two and
     one. If the error has two minima, it may miss the lower one."""
@@ -170,7 +172,7 @@ def _chosen(turns: Sequence[tuple[Ridge, Samples]]) -> float:
     while step:
         around = [place for place in (best, best - step, best + step) if 0 <= place < len(PENALTIES)]
         for place in set(around) - set(errors):
-            heads = ((ridge.head(PENALTIES[place]), group) for ridge, group in turns)
+            heads = ((ridge.head(PENALTIES[place]), group) for ridge, group in turns())
             errors[place] = sum(_squared_error(head, group) for head, group in heads)
         lowest = min(around, key=errors.__getitem__)
         step = step // 2 if lowest == best else step
