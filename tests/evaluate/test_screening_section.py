@@ -81,6 +81,7 @@ def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
     assert "50% of the darkest tenth, 100% of the lightest" in html
     assert 'alt="Screening. Per attribute: one example track' in html
     assert "3 attributes, imagenet" in html, "its artifact is among the origins"
+    assert "smile, 1 fold, 120 test pairs of 12 subjects, digest 000000000000" in html
 
 
 def test_the_report_says_what_was_left_out(store, results):

@@ -10,11 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.artifacts.facts import FacesFacts, Facts, PartFacts, ScreeningFacts, ShardsFacts, TracksFacts
+from comface.artifacts.facts import (
+    FacesFacts,
+    Facts,
+    PartFacts,
+    ProtocolFacts,
+    ScreeningFacts,
+    ShardsFacts,
+    TracksFacts,
+)
 from comface.artifacts.manifest import Artifact, with_inputs
+from comface.runtime.progress import counted
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
-KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "transfer")
+KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "protocol", "transfer")
 READ: dict[str, type[Facts]] = {"screening": ScreeningFacts, "shards": ShardsFacts, "faces": FacesFacts}
 """Kinds whose facts the report shows."""
 
@@ -171,6 +180,10 @@ def _what(artifact: Artifact) -> str:
         parts = [facts.get("dataset") or facts.get("layout"), "rehearsal" if facts.get("rehearsal") else None]
     elif artifact.manifest.kind == "features":
         parts = [facts.get("method"), facts.get("dataset")]
+    elif artifact.manifest.kind == "protocol":
+        drawn = artifact.facts_as(ProtocolFacts)
+        pairs = f"{counted(drawn.pairs, 'test pair')} of {counted(drawn.subjects, 'subject')}"
+        parts = [drawn.task, counted(drawn.folds, "fold"), pairs, f"digest {drawn.protocol_sha256[:12]}"]
     elif artifact.manifest.kind == "screening":
         parts = [f"{len(facts.get('attributes', ()))} attributes", facts.get("method")]
     else:
