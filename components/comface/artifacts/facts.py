@@ -8,7 +8,7 @@ other people.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -167,6 +167,8 @@ class ProtocolFacts(Facts):
     folds: int
     subjects: int
     """That are tested."""
+    training_subjects: int = 0
+    """That train or validate, if the task has one split instead of cross-validation."""
     pairs: int
     """Rows of truth.npz: test pairs, once for each fold in which they are tested."""
     subjects_without_pairs: int = 0
@@ -185,9 +187,21 @@ class TransferFacts(Facts):
     dataset: str | None = ""
     rehearsal: bool | None = False
     direction_accuracy: bool = False
+    kind: Literal["change", "single"] = "change"
+    """Of the task: the change between two photos, or the label of one photo."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that the label of single photos numbers; empty: a quantity."""
+    own_split: bool = False
+    """Whether the task has one split of subjects instead of cross-validation (table 5)."""
     subjects: int
     pairs: int
     protocol_sha256: str = Field(pattern=SHA256)
+
+    @property
+    def registrable(self) -> bool:
+        """Whether a registered model has a head for the task: `comface compare` estimates changes, and a task with its
+        own split only compares methods."""
+        return self.kind == "change" and not self.own_split
 
 
 class EvaluationFacts(Facts):

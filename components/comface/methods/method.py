@@ -57,6 +57,9 @@ class Method:
     """Whether it is the configured network (`transfer.backbone`) with random weights, the lower bound."""
     style: tuple[str, str] | None = None
     """(colour, marker) in plots, colour-blind safe; None: assigned automatically."""
+    patient_days: int | None = None
+    """Of the patient-specific method (methods/patients): the days of each test patient on which it is fine-tuned. None:
+    the method is an encoder."""
     limits: str = ""
     """A sentence about the limits of screening with this method, for the model card."""
 

@@ -17,6 +17,7 @@ from comface.errors import ConfigurationError
 from comface.methods import comface, timm
 from comface.methods.encoder import Encoder, Sources, tried
 from comface.methods.method import Method
+from comface.methods.patients import entry as patients
 
 METHODS: Entries[Method] = Entries(
     "method",
@@ -33,7 +34,7 @@ METHODS: Entries[Method] = Entries(
         "comface": "comface.methods.comface:METHOD",
     },
 )
-FORMS = (timm.FORM, f"{comface.PREFIX}NAME", FORM)
+FORMS = (patients.FORM, timm.FORM, f"{comface.PREFIX}NAME", FORM)
 """Forms of method names that are not listed in METHODS."""
 
 
@@ -43,6 +44,8 @@ def method(name: str) -> Method:
         return timm.method(name)
     if comface.variant_name(name):
         return comface.variant(name)
+    if name.startswith("patient-specific:"):
+        return patients.method(name)
     if ":" in name:
         return _outside(name)
     if name in METHODS:

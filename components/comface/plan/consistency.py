@@ -236,6 +236,8 @@ def rehearsal_problems(config: RunConfig, name: str) -> Iterator[ConfigurationEr
 def needed_subjects(config: RunConfig, task: str, dataset: str) -> int:
     """How many people with a change the task needs in `dataset`: one per fold of the data set it trains on, and one of
     another data set that it is tested on."""
+    if config.tasks[task].split is not None:
+        return LEAST_SUBJECTS
     trains_on = config.tasks[task].train_dataset or config.tasks[task].dataset
     return max(config.transfer.folds, LEAST_SUBJECTS) if dataset == trains_on else 1
 

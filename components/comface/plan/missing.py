@@ -13,10 +13,11 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.generators.registry import generator as registered
 from comface.methods import method
+from comface.methods.method import Method
 from comface.plan.configuration import RunConfig
 from comface.plan.weights import method_keys
-from comface.tasks.config import base
 from comface.tracks.config import Share
+from comface.transfer.applicable import Misfit, misfit
 from comface.weights.fetched import AGE, ALL, EXPRESSION, GENDER, LANDMARKS, available, model_digest
 
 SCREENING_NEEDS = {LANDMARKS, AGE, GENDER, EXPRESSION}
@@ -45,9 +46,15 @@ def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
             absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
         elif entry.needs_file and located.get(entry.name) is None:
             absent[entry.name] = f"{where} {entry.file_names()}; put its weights there"
-        elif not any(base(mode) == "linear" for mode in config.transfer.modes) and not entry.trainable:
-            absent[entry.name] = "it has no layers to fine-tune, and transfer.modes has no linear evaluation"
+        elif all(wrong := _misfits(config, entry)) and wrong[0]:
+            absent[entry.name] = f"it {wrong[0].problem}; {wrong[0].advice}"
     return absent
+
+
+def _misfits(config: RunConfig, entry: Method) -> list[Misfit | None]:
+    """Per task and mode of the run, why the method cannot be evaluated; None where it can."""
+    tasks = [config.tasks[name] for name in config.transfer.tasks]
+    return [misfit(task, entry, mode) for mode in config.transfer.modes for task in tasks]
 
 
 def rival_problems(config: RunConfig, absent: Mapping[str, str]) -> Iterator[ConfigurationError]:

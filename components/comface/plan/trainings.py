@@ -16,6 +16,7 @@ from comface.methods.comface import VARIANTS, variant_name
 from comface.plan.configuration import RunConfig
 from comface.pretrain.config import PretrainConfig
 from comface.tasks.config import Mode, base
+from comface.transfer.applicable import misfit
 from comface.transfer.from_plan import Encoding, Row
 
 LARGEST_SEED = 2**63
@@ -69,7 +70,7 @@ def items(config: RunConfig) -> list[Row]:
         for mode in transfer.modes
         for task in transfer.tasks
         for name in transfer.methods
-        if base(mode) == "linear" or method(name).trainable
+        if misfit(config.tasks[task], method(name), mode) is None
         for seed in seeds_of(config, name, mode)
     ]
 
@@ -84,7 +85,7 @@ def encodings(config: RunConfig) -> dict[str, tuple[Encoding, ...]]:
     names = sorted({name for task in tasks for name in (task.dataset, task.train_dataset) if name})
     small = [name for name in names if not config.data[name].uri]
     pieces: dict[str, tuple[Encoding, ...]] = {}
-    for name in config.transfer.methods:
+    for name in (name for name in config.transfer.methods if method(name).patient_days is None):
         for seed in seeds_of(config, name, mode):
             if small:
                 pieces[f"{name}/{seed}"] = tuple(Encoding(name, seed, each) for each in small)

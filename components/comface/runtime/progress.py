@@ -70,4 +70,4 @@ def counted(count: int, noun: str) -> str:
 def plural(noun: str) -> str:
     if re.search("[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if re.search("(s|x|z|ch|sh)$", noun) else f"{noun}s"
+    return f"{noun}es" if re.search("(s|x|z|[^o]ch|sh)$", noun) else f"{noun}s"

@@ -6,12 +6,12 @@ options joined by `+`, which the paper does not have. A mode with an option is r
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from comface.config.names import Label, Name, NameIfAny, Word
-from comface.config.section import Section
+from comface.config.section import Once, Section
 
 Mode = Literal[
     "linear",
@@ -23,6 +23,7 @@ Mode = Literal[
     "finetune+antisymmetric",
     "finetune+fresh+antisymmetric",
 ]
+Subjects = Annotated[int, Field(ge=1, le=100_000)]
 MODES: tuple[str, ...] = get_args(Mode)
 """In the order of the report."""
 TITLES = {
@@ -61,3 +62,39 @@ class Task(Section):
     min_change: float = Field(
         default=0.0, ge=0, le=1_000_000, description="smallest change between the photos of a drawn pair"
     )
+    kind: Literal["change", "single"] = Field(
+        default="change",
+        description="change: of the label between two photos of one person; single: the label of one photo",
+    )
+    classes: Annotated[tuple[Word, ...], Once] = Field(
+        default=(),
+        max_length=100,
+        description="for a task of kind single, names of the classes 0, 1 … that the label numbers; empty: the label "
+        "is a quantity",
+    )
+    split: tuple[Subjects, Subjects] | None = Field(
+        default=None,
+        description="numbers of training and test subjects of one split, instead of cross-validation; with another "
+        "number of subjects, their proportion (table 5: 24 and 15)",
+    )
+    reserved_days: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="first sessions of every test subject that are not tested; patient-specific methods may use them "
+        "(table 5: 3)",
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Task:
+        if self.classes and self.kind != "single":
+            raise ValueError("classes are of a task of kind single")
+        if len(self.classes) == 1:
+            raise ValueError("classes names one class; name at least two, or none")
+        if self.kind == "single" and (self.direction_accuracy or self.min_change):
+            raise ValueError("a task of kind single has no change, so it takes no direction_accuracy and no min_change")
+        if self.reserved_days and self.split is None:
+            raise ValueError("reserved_days needs a split into training and test subjects")
+        if self.split and (self.train_dataset or self.kind == "single"):
+            raise ValueError("a split is of a task of kind change that trains on its own data set")
+        return self

@@ -10,6 +10,7 @@ Legend: P pairs.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from comface.artifacts.arrays import read_arrays
 from comface.artifacts.facts import ProtocolFacts, TransferFacts
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
+from comface.tasks.classes import class_metrics, confusion
 from comface.tasks.metrics import direction_accuracy, mean_absolute_error, pearson
 
 NAME = "predictions.json"
@@ -68,7 +70,10 @@ def read_predictions(artifact: Artifact) -> Predictions:
         )
     names = protocol.read_json("folds.json")["subjects"]
     subjects = tuple(names[number] for number in truth["subject"])
-    metrics = metrics_of(truth["change"], predicted_P, facts.direction_accuracy)
+    if facts.classes:
+        metrics = _finite(class_metrics(confusion(truth["change"], predicted_P, len(facts.classes))))
+    else:
+        metrics = metrics_of(truth["change"], predicted_P, facts.direction_accuracy)
     pairs = truth["x"], truth["y"], truth["change"]
     return Predictions(facts, subjects, fold_P, *pairs, predicted_P, metrics)
 
@@ -81,6 +86,10 @@ def metrics_of(
         found = {"mae": mean_absolute_error(change_P, predicted_P), "corr": pearson(change_P, predicted_P)}
         if direction:
             found["acc"] = direction_accuracy(change_P, predicted_P)
+    return _finite(found)
+
+
+def _finite(found: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 

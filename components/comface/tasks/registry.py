@@ -26,13 +26,16 @@ class KnownTask:
     title: str
     group: Group
     definition: Task
+    asked: bool = False
+    """Whether it is evaluated only if a run names it."""
 
 
 EXPRESSION = Group("expression", "Expression change", "table 2")
 WEIGHT = Group("weight", "Weight change", "table 3")
+PATIENTS = Group("patients", "Weight change, patient-specific and patient-generic", "table 5")
 AGE = Group("age", "Age change", "table 6")
 FURTHER = Group("further", "Further tasks")
-GROUPS = (EXPRESSION, WEIGHT, AGE, FURTHER)
+GROUPS = (EXPRESSION, WEIGHT, PATIENTS, AGE, FURTHER)
 """Groups in the order of the report."""
 INTENSITY, KILOGRAM = "AU intensity (0-5)", "kg"
 
@@ -50,6 +53,19 @@ KNOWN = {
         WEIGHT,
         Task(dataset="edema-b", train_dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True),
     ),
+    "edema-a-patients": KnownTask(
+        "Edema-A, split of patients",
+        PATIENTS,
+        Task(
+            dataset="edema-a",
+            label="weight",
+            unit=KILOGRAM,
+            direction_accuracy=True,
+            split=(24, 15),
+            reserved_days=3,
+        ),
+        asked=True,
+    ),
     "age": KnownTask("Age", AGE, Task(dataset="fgnet", label="age", unit="years")),
     "smile": KnownTask(
         "Smile",
@@ -61,6 +77,7 @@ KNOWN = {
     ),
 }  # fmt: skip
 TASKS: dict[str, Task] = {name: known.definition for name, known in KNOWN.items()}
+BY_DEFAULT = tuple(name for name, known in KNOWN.items() if not known.asked)
 
 
 def title(task: str) -> str:

@@ -9,9 +9,10 @@ from pydantic import BeforeValidator, Field
 from comface.config.names import Name
 from comface.config.section import Once, Seed, Small
 from comface.methods.config import UntrainedConfig
+from comface.methods.patients.config import PatientsConfig
 from comface.methods.registry import METHODS, MethodName
 from comface.tasks.config import Mode
-from comface.tasks.registry import TASKS
+from comface.tasks.registry import BY_DEFAULT
 
 
 def _listed(value: Any) -> Any:
@@ -24,8 +25,11 @@ Rates = Annotated[tuple[Rate, ...], BeforeValidator(_listed), Once]
 
 
 class TransferConfig(UntrainedConfig):
+    patients: PatientsConfig = Field(
+        default=PatientsConfig(), description="the patient-specific method of table 5 (docs/reproduction.md)"
+    )
     tasks: Annotated[tuple[Name, ...], Once] = Field(
-        default=tuple(TASKS),
+        default=BY_DEFAULT,
         min_length=1,
         max_length=100,
         description="names of the tasks to evaluate, from `tasks`",

@@ -36,6 +36,7 @@ from comface.networks.backbones import ChangeHead
 from comface.networks.head import Head
 from comface.runtime.progress import counted
 from comface.seeds import derive_seed, numpy_rng
+from comface.transfer.photo_network import PhotoNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +61,22 @@ class ChangeNetwork(nn.Module):
         d_P: Tensor = self.head(h_x_PD, h_y_PD)
         return d_P
 
+    def loss(self, x_PCSS: Tensor, y_PCSS: Tensor, change_P: Floats) -> Tensor:
+        target_P = torch.from_numpy(change_P / self.spread).float().to(x_PCSS.device)
+        return torch.mean((self(x_PCSS, y_PCSS) - target_P) ** 2)
+
+    def error(self, predicted_P: Floats, change_P: Floats) -> float:
+        return float(np.mean((predicted_P - change_P) ** 2))
+
     def change(self, x_PCSS: Tensor, y_PCSS: Tensor, antisymmetric: bool) -> Tensor:
         h_x_PD, h_y_PD = self.backbone(torch.cat([x_PCSS, y_PCSS])).chunk(2)
         d_P: Tensor = self.head(h_x_PD, h_y_PD)
         if antisymmetric:
             d_P = (d_P - self.head(h_y_PD, h_x_PD)) / 2
         return d_P * self.spread
+
+
+Network = ChangeNetwork | PhotoNetwork
 
 
 class Batches:
@@ -112,6 +123,8 @@ class Training:
     seed: int
     words: tuple[object, ...]
     precision: str = "fp32"
+    classes: int | None = None
+    """For a task of single photos: their number, or 0 if the label is a quantity."""
 
     def formats(self) -> contextlib.AbstractContextManager[None]:
         """For all work on the network: fp32 is without TF32, which cuDNN uses by default."""
@@ -131,7 +144,7 @@ class Finetuned:
     """A trained network, its epoch (from 1), its initial head ('transferred' or 'fresh'), how it was trained, and its
     squared error on the validation pairs (NaN if there were none)."""
 
-    network: ChangeNetwork
+    network: Network
     epoch: int
     head: str
     training: Training
@@ -147,6 +160,7 @@ class Finetuned:
         stored in half precision (half the size; estimates differ in the fourth digit), vectors in full precision."""
         state = {f"backbone.{key}": value.cpu() for key, value in self.network.backbone.state_dict().items()}
         kept = {k: (v.half() if v.dim() > 1 else v).contiguous() for k, v in state.items()}
+        assert isinstance(self.network, ChangeNetwork)  # heads of single photos are not registered
         linear = self.network.head.linear
         weight_D = linear.weight.detach().double().cpu().numpy()[0] * self.network.spread
         bias = float(linear.bias.detach().cpu()) * self.network.spread
@@ -183,7 +197,7 @@ def finetune(
     for epoch in range(1, training.epochs + 1):
         with training.formats():
             _train_epoch(network, optimizer, train, change_P, training, epoch)
-        error = float(np.mean((predict(network, validation, training) - wanted_P) ** 2))
+        error = network.error(predict(network, validation, training), wanted_P)
         if not np.isfinite(error):
             return None
         if error < best_error:
@@ -208,24 +222,30 @@ def finetune_all(encoder: Encoder, train: Batches, change_P: Floats, training: T
 
 def _start(
     encoder: Encoder, train: Batches, change_P: Floats, training: Training
-) -> tuple[ChangeNetwork, str, torch.optim.Optimizer]:
+) -> tuple[Network, str, torch.optim.Optimizer]:
     """Return the network before training, the name of its initial head, and the optimizer."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(training.seed, "head", *training.words))
-        head = ChangeHead(encoder.width)
-    spread = float(change_P.std()) or 1.0
-    network = ChangeNetwork(encoder.network, head, spread).to(train.device)
-    moved = not training.fresh and _transfer_head(network, encoder.head, train, change_P, training)
+    network, moved = _network(encoder, change_P, training).to(train.device), False
+    if isinstance(network, ChangeNetwork) and not training.fresh:
+        moved = _transfer_head(network, encoder.head, train, change_P, training)
     rates = ((network.backbone, training.backbone_rate), (network.head, training.head_rate))
     optimizer = torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in rates])
     return network, "transferred" if moved else "fresh", optimizer
+
+
+def _network(encoder: Encoder, change_P: Floats, training: Training) -> Network:
+    """Return the network with a new head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(training.seed, "head", *training.words))
+        if training.classes is not None:
+            return PhotoNetwork(encoder.network, encoder.width, training.classes, change_P)
+        return ChangeNetwork(encoder.network, ChangeHead(encoder.width), float(change_P.std()) or 1.0)
 
 
 def _diverged(name: str) -> DataError:
     return DataError(f"Fine-tuning of {name} diverged; lower transfer.backbone_rate and transfer.head_rate.")
 
 
-def predict(network: ChangeNetwork, data: Batches, training: Training) -> Floats:
+def predict(network: Network, data: Batches, training: Training) -> Floats:
     """Estimate the changes (P,) of all pairs, in the task's unit."""
     network.eval()
     parts = [np.empty(0)]
@@ -238,7 +258,7 @@ def predict(network: ChangeNetwork, data: Batches, training: Training) -> Floats
 
 
 def _train_epoch(
-    network: ChangeNetwork,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     data: Batches,
     change_P: Floats,
@@ -252,9 +272,8 @@ def _train_epoch(
             continue  # BatchNorm needs at least two pairs
         mirror_P = torch.from_numpy(rng.random(len(batch_P)) < 0.5).to(x_PCSS.device)[:, None, None, None]
         x_PCSS, y_PCSS = (torch.where(mirror_P, images.flip(3), images) for images in (x_PCSS, y_PCSS))
-        target_P = torch.from_numpy(change_P[batch_P] / network.spread).float().to(x_PCSS.device)
         with training.forward(data.device):
-            loss = torch.mean((network(x_PCSS, y_PCSS) - target_P) ** 2)
+            loss = network.loss(x_PCSS, y_PCSS, change_P[batch_P])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -1,7 +1,7 @@
 """Draws random pairs of photos of the same person (section 4.2), half of them in each direction.
 
 In: subject, labels and phase of each photo. Out: pairs of photo positions. They depend on the data, the task's name and
-the seed only, so all methods get the same pairs.
+the seed only, so all methods get the same pairs. A task of single photos has photos instead, as pairs with themselves.
 
 Legend: P pairs, N photos.
 """
@@ -44,17 +44,8 @@ def draw_pairs(
     """Draw up to `per_subject` pairs of every subject. `photos`: the rows of photos.json (subject, labels, phase).
     Photos without the label are ignored. If `label` is empty, the photos must have exactly one label. Raises DataError
     if there is no pair, or if no pair has a change."""
-    if not label:
-        known = sorted({name for photo in photos for name in photo["labels"]})
-        if len(known) != 1:
-            raise DataError(
-                f"The task '{task}' has no label, and the photos have {', '.join(known)}; set one of them as its label."
-            )
-        (label,) = known
-    by_subject: dict[str, list[int]] = {}
-    for index, photo in enumerate(photos):
-        if label in photo["labels"]:
-            by_subject.setdefault(photo["subject"], []).append(index)
+    label = label_of(photos, label, task)
+    by_subject = _by_subject(photos, label)
     names: list[str] = []
     chosen: list[NDArray[np.int64]] = []
     label_N = np.array([photo["labels"].get(label, np.nan) for photo in photos])
@@ -78,6 +69,55 @@ def draw_pairs(
             "between which it changes."
         )
     return Pairs(tuple(names), all_P2[:, 0], all_P2[:, 1], change_P)
+
+
+def draw_photos(
+    photos: Sequence[Mapping[str, Any]], label: str, per_subject: int, classes: int, seed: int, task: str
+) -> Pairs:
+    """Draw up to `per_subject` photos of every subject for a task of single photos: pairs of a photo with itself, whose
+    `change_P` is the label. Raises DataError if no photo has the label, if all have the same, or if a label does not
+    number one of `classes` (0: the label is a quantity)."""
+    label = label_of(photos, label, task)
+    names: list[str] = []
+    chosen: list[NDArray[np.int64]] = []
+    for subject, positions in sorted(_by_subject(photos, label).items()):
+        order_N = numpy_rng(seed, "photos", task, subject).permutation(len(positions))
+        chosen.append(np.sort(np.array(positions)[order_N[:per_subject]]))
+        names += [subject] * len(chosen[-1])
+    if not names:
+        raise DataError(f"No photo has the label '{label}' of the task '{task}'; add labels, or correct the name.")
+    at_P = np.concatenate(chosen)
+    label_P = np.array([photos[position]["labels"][label] for position in at_P], dtype=np.float64)
+    if classes and not np.isin(label_P, np.arange(classes)).all():
+        raise DataError(
+            f"The label '{label}' of the task '{task}' has values other than 0 to {classes - 1}, the numbers of its "
+            f"{classes} classes; correct the label, or the task's classes."
+        )
+    if not np.ptp(label_P):
+        raise DataError(f"The label '{label}' of the task '{task}' is the same on all photos; add photos.")
+    return Pairs(tuple(names), at_P, at_P, label_P)
+
+
+def label_of(photos: Sequence[Mapping[str, Any]], label: str, task: str) -> str:
+    """Return the label of a task: `label`, or the only one that the photos have. Raises DataError if they have
+    several."""
+    if label:
+        return label
+    known: list[str] = sorted({name for photo in photos for name in photo["labels"]})
+    if len(known) != 1:
+        raise DataError(
+            f"The task '{task}' has no label, and the photos have {', '.join(known)}; set one of them as its label."
+        )
+    return known[0]
+
+
+def _by_subject(photos: Sequence[Mapping[str, Any]], label: str) -> dict[str, list[int]]:
+    """Return the positions of the photos with the label, by subject."""
+    by_subject: dict[str, list[int]] = {}
+    for index, photo in enumerate(photos):
+        if label in photo["labels"]:
+            by_subject.setdefault(photo["subject"], []).append(index)
+    return by_subject
 
 
 def _subject_pairs(

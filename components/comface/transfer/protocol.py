@@ -7,6 +7,9 @@ In: aligned faces with their labels (artifact `faces`); also `train_faces` if th
     fold-K.npz    of fold K: train_* and validation_* (subject, x, y, change); test_x, test_y WITHOUT the change
     all.npz       all pairs of the training data set (subject, x, y, change), for the head that is registered
     truth.npz     fold, subject, x, y and change of every test pair, in the order of a transfer's predictions
+    patients.npz  with a split of patients (table 5), the labelled photos that a patient-specific method may use
+
+For a task of single photos, y is x, and the change is the label.
 
 `x` and `y` are rows of the faces, `subject` is a position in the list of subjects. A transfer reads fold-K.npz and
 all.npz; only evaluation reads truth.npz, so no label of a test subject reaches the estimates. If the task trains on
@@ -17,6 +20,7 @@ Legend: P pairs, N photos.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -35,17 +39,22 @@ from comface.runtime.progress import counted
 from comface.store import Store
 from comface.tasks.config import Task
 from comface.tasks.predictions import TRUTH
+from comface.transfer import patient_split
 from comface.transfer.config import TransferConfig
 from comface.transfer.folds import Fold, subject_folds
-from comface.transfer.pairs import Pairs, draw_pairs
+from comface.transfer.pairs import Pairs, draw_pairs, draw_photos, label_of
 
 logger = logging.getLogger(__name__)
 
 REVISION = 1
 """Raise it when a change gives other folds or pairs for the same faces and settings."""
 FIELDS = ("folds", "validation_fraction", "pairs_per_subject", "seed")
-DEFINITION = ("label", "min_change")
+DEFINITION = ("label", "min_change", "kind", "classes", "split", "reserved_days")
 """Fields of the task that decide its pairs."""
+
+
+PhotoRows = Sequence[Mapping[str, Any]]
+"""The rows of photos.json."""
 
 
 @dataclass(frozen=True)
@@ -100,32 +109,31 @@ def draw_protocol(
     if (done := draft.published()) is not None:
         return done
     rows = {role: each.read_json("photos.json") for role, each in sets.items()}
-    tested = training = _pairs(config, name, task, rows["faces"])
-    if train_faces is not None:
-        training = _pairs(config, f"{name}/training", task, rows["train_faces"])
-    folds = subject_folds(training.subjects, config.folds, config.validation_fraction, config.seed)
-    if train_faces is not None:
-        everyone = tuple(sorted(set(tested.subjects)))
-        folds = [Fold(fold.train, fold.validation, everyone) for fold in folds]
-    drawn = _Drawn(tested, training, folds, train_faces is not None)
-    _check_changes(name, drawn)
+    if task.split is not None:
+        drawn = _split(config, name, task, rows["faces"], draft)
+    else:
+        drawn = _cross_validated(config, name, task, rows)
+    _check_changes(name, drawn, task.kind == "single")
     digests = {role: _digest(each) for role, each in rows.items()}
     draft.write_json("folds.json", drawn.described() | digests)
-    for number in range(len(folds)):
+    for number in range(len(drawn.folds)):
         draft.write(f"fold-{number}.npz", arrays_bytes(drawn.known(number)))
-    draft.write("all.npz", arrays_bytes(drawn.training_set(sorted(set(training.subjects))).columns()))
-    draft.write(TRUTH, arrays_bytes(drawn.truth()))
-    people, pairs = len(set(tested.subjects)), sum(len(tested.of(fold.test)) for fold in folds)
-    lonely = len({row["subject"] for row in rows["faces"]}) - people
-    left_out = f"; {counted(lonely, 'subject')} without a pair of photos left out" if lonely else ""
-    logger.info(f"{name}: {counted(len(tested.subjects), 'pair')} of {counted(people, 'subject')}{left_out}")
+    everyone = sorted(set(drawn.training.subjects))
+    draft.write("all.npz", arrays_bytes(drawn.training_set(everyone).columns()))
+    truth = drawn.truth()
+    draft.write(TRUTH, arrays_bytes(truth))
+    people, what = len(np.unique(truth["subject"])), "pair" if task.kind == "change" else "photo"
+    lonely = len({row["subject"] for row in rows["faces"]} - set(drawn.tested.subjects))
+    left_out = f"; {counted(lonely, 'subject')} without a {what} left out" if lonely else ""
+    logger.info(f"{name}: {counted(len(drawn.tested.subjects), what)} of {counted(people, 'subject')}{left_out}")
     facts = ProtocolFacts(
         task=name,
         dataset=faces.facts_as(FacesFacts).dataset,
         train_dataset=task.train_dataset,
-        folds=len(folds),
+        folds=len(drawn.folds),
         subjects=people,
-        pairs=pairs,
+        training_subjects=0 if task.split is None else len(set(drawn.folds[0].train + drawn.folds[0].validation)),
+        pairs=len(truth["x"]),
         subjects_without_pairs=lonely,
         protocol_sha256=_content(draft),
     )
@@ -192,15 +200,54 @@ def _labelled(pairs: Pairs, subjects: Sequence[str]) -> Labelled:
     return Labelled(subject_P, pairs.x_P[at_P], pairs.y_P[at_P], pairs.change_P[at_P])
 
 
-def _pairs(config: TransferConfig, name: str, task: Task, rows: Sequence[Mapping[str, Any]]) -> Pairs:
+def _cross_validated(config: TransferConfig, name: str, task: Task, rows: Mapping[str, PhotoRows]) -> _Drawn:
+    tested = training = _pairs(config, name, task, rows["faces"])
+    if across := "train_faces" in rows:
+        training = _pairs(config, f"{name}/training", task, rows["train_faces"])
+    folds = subject_folds(training.subjects, config.folds, config.validation_fraction, config.seed)
+    if across:
+        everyone = tuple(sorted(set(tested.subjects)))
+        folds = [Fold(fold.train, fold.validation, everyone) for fold in folds]
+    return _Drawn(tested, training, folds, across)
+
+
+def _split(config: TransferConfig, name: str, task: Task, rows: PhotoRows, draft: Draft) -> _Drawn:
+    """One split of patients (table 5). Writes the photos that a patient-specific method may use."""
+    assert task.split is not None
+    label = label_of(rows, task.label, name)
+    day_N = patient_split.days_of(rows, label)
+    subjects = set(_pairs(config, name, task, rows).subjects)
+    later: set[str] = set()
+    with contextlib.suppress(DataError):  # nobody has a later day; split_patients says so
+        unreserved = patient_split.without_days(rows, day_N, subjects, task.reserved_days)
+        later = set(_pairs(config, name, task, unreserved).subjects)
+    fold = patient_split.split_patients(subjects, later, task.split, config.validation_fraction, config.seed)
+    pairs = _pairs(config, name, task, patient_split.without_days(rows, day_N, fold.test, task.reserved_days))
+    drawn = _Drawn(pairs, pairs, [fold], False)
+    numbers = {subject: number for number, subject in enumerate(sorted(set(pairs.subjects)))}
+    known = patient_split.known_photos(rows, label, day_N, numbers, fold.test, task.reserved_days)
+    tested = [numbers[pairs.subjects[p]] for p in pairs.of(fold.test)]
+    draft.write(patient_split.NAME, arrays_bytes(known | {"test_subject": np.array(tested, dtype=np.int64)}))
+    return drawn
+
+
+def _pairs(config: TransferConfig, name: str, task: Task, rows: PhotoRows) -> Pairs:
     """`name` decides the draw: training pairs of another data set have a name of their own."""
+    if task.kind == "single":
+        return draw_photos(rows, task.label, config.pairs_per_subject, len(task.classes), config.seed, name)
     return draw_pairs(rows, task.label, config.pairs_per_subject, task.min_change, config.seed, name)
 
 
-def _check_changes(name: str, drawn: _Drawn) -> None:
-    """Raises DataError if a fold has no change to learn from."""
+def _check_changes(name: str, drawn: _Drawn, single: bool) -> None:
+    """Raises DataError if a fold has no change to learn from; with `single`, if all its labels are equal."""
     for number, fold in enumerate(drawn.folds):
-        if not drawn.training_set(fold.train).change_P.any():
+        change_P = drawn.training_set(fold.train).change_P
+        if single and not np.ptp(change_P):
+            raise DataError(
+                f"The label of the task '{name}' is the same on all photos of the training subjects of fold "
+                f"{number + 1}; add subjects with other labels, or lower transfer.folds."
+            )
+        if not single and not change_P.any():
             raise DataError(
                 f"The label of the task '{name}' does not change between any two photos of the training subjects of "
                 f"fold {number + 1}; add subjects in whom it changes, or lower transfer.folds."

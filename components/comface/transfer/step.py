@@ -38,7 +38,8 @@ from comface.networks.head import Head
 from comface.store import Store
 from comface.tasks.config import MODES, Task, base, options
 from comface.tasks.predictions import NAME
-from comface.transfer import ridge
+from comface.transfer import ridge, single
+from comface.transfer.applicable import misfit
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import features
 from comface.transfer.protocol import FoldPairs, Labelled, read_all, read_fold
@@ -70,6 +71,18 @@ class Item:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.method}/{self.mode}"
+
+    @property
+    def registrable(self) -> bool:
+        """Whether a registered model uses its head: it is of the challenger, of changes, and of all subjects."""
+        challenger = method_called(self.method).challenger
+        return challenger and self.task.kind == "change" and self.task.split is None
+
+    def record(self) -> dict[str, Any]:
+        """What it adds to the address of its result."""
+        definition = self.task.model_dump(mode="json")
+        words = {"task": self.name, "method": self.method, "mode": self.mode, "seed": self.seed}
+        return words | {"definition": definition}
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,8 @@ def transfer(
     protocol = reads["protocol"]
     _check(item, protocol)
     sources = Sources.of(reads.get("backbone"), weights, config, item.seed)
+    if method_called(item.method).patient_days is not None:
+        return _patient_specific(store, config, item, sources, protocol)
     sets = {
         name: protocol.input(name, "faces") for name in ("faces", "train_faces") if name in protocol.manifest.inputs
     }
@@ -152,10 +167,8 @@ def _given(given: Artifact, item: Item, faces: Artifact) -> Artifact:
 def _check(item: Item, protocol: Artifact) -> None:
     if item.mode not in MODES:
         raise ConfigurationError(f"There is no mode '{item.mode}'; choose from {', '.join(MODES)}.")
-    if base(item.mode) == "finetune" and not method_called(item.method).trainable:
-        raise ConfigurationError(
-            f"The method '{item.method}' has no layers to fine-tune; evaluate it with 'linear' only."
-        )
+    if wrong := misfit(item.task, method_called(item.method), item.mode):
+        raise ConfigurationError(f"The method '{item.method}' {wrong.problem}; {wrong.advice}.")
     drawn = protocol.facts_as(ProtocolFacts)
     if (drawn.task, drawn.train_dataset) != (item.name, item.task.train_dataset):
         raise ConfigurationError(
@@ -165,14 +178,31 @@ def _check(item: Item, protocol: Artifact) -> None:
 
 
 def _address(config: TransferConfig, item: Item) -> dict[str, Any]:
-    values = config.model_dump(mode="json", include=set(FIELDS[base(item.mode)]))
-    definition = item.task.model_dump(mode="json")
-    words = {"task": item.name, "definition": definition, "method": item.method, "mode": item.mode, "seed": item.seed}
-    return values | words
+    return config.model_dump(mode="json", include=set(FIELDS[base(item.mode)])) | item.record()
+
+
+def _patient_specific(
+    store: Store, config: TransferConfig, item: Item, sources: Sources, protocol: Artifact
+) -> Artifact:
+    """The patient-specific method (table 5), which has a network for each test patient."""
+    from comface.transfer import patients
+
+    faces, days = protocol.input("faces", "faces"), method_called(item.method).patient_days
+    study = patients.read_study(protocol, read_faces(faces), config.patients, item.task.reserved_days, item.seed)
+    stage = patients.first_stage(store, sources, protocol, study)
+    inputs = {"protocol": protocol, "faces": faces, "patients": stage}
+    revisions = {"transfer": REVISION, "patients": patients.REVISION, "methods": METHODS}
+    draft = Draft(store, "transfer", item.record() | config.patients.model_dump(mode="json"), inputs, revisions)
+    if (done := draft.published()) is not None:
+        return done
+    predicted, facts = patients.estimated_changes(stage, sources, study, days or 0)
+    return _publish(draft, item, protocol, Estimates([predicted], facts))
 
 
 def _linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
     """Fit l to frozen features in each fold, then on all subjects with the median of the chosen penalties."""
+    if item.task.kind == "single":
+        return _linear_single(config, item, data)
     form = ridge.Form("antisymmetric" in options(item.mode), "standardised" in options(item.mode))
     predicted, penalties = [], []
     for fold in data.folds:
@@ -185,14 +215,38 @@ def _linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
     return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, files)
 
 
+def _linear_single(config: TransferConfig, item: Item, data: Data) -> Estimates:
+    """Fit a linear head for the label of single photos in each fold. No head is registered."""
+
+    def sample(*parts: Labelled) -> single.Sample:
+        row_P, label_P = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x_P", "change_P"))
+        return single.Sample(data.training_N, row_P, single.targets(label_P, len(item.task.classes)))
+
+    predicted, penalties = [], []
+    for fold in data.folds:
+        turns, standardised = _turns(config, fold), "standardised" in options(item.mode)
+        groups = [sample(*parts) for parts in turns] or [sample(fold.train)]
+        head, penalty = single.fit(groups, None if turns else sample(fold.validation), standardised)
+        predicted.append(single.predicted(head, data.tested_N, fold.test_x_P))
+        penalties.append(penalty)
+    return Estimates(predicted, {"penalties": penalties})
+
+
+def _turns(config: TransferConfig, fold: FoldPairs) -> list[list[Labelled]]:
+    """Return the groups of training subjects that validate in turn; none if only the validation subjects do."""
+    if config.validation_turns == 1:
+        return []
+    parts = [part.of([number]) for part in (fold.validation, fold.train) for number in part.numbers]
+    turns = min(config.validation_turns, len(parts))
+    return [parts[turn::turns] for turn in range(turns)]
+
+
 def _fitted(config: TransferConfig, form: ridge.Form, rows_ND: Rows, fold: FoldPairs) -> tuple[Head, float]:
     """Return the head of one fold and its penalty, chosen on the validation subjects or on all training subjects in
     turn."""
-    if config.validation_turns == 1:
-        return ridge.fit_validated(_samples(rows_ND, fold.train), _samples(rows_ND, fold.validation), form)
-    parts = [part.of([number]) for part in (fold.validation, fold.train) for number in part.numbers]
-    turns = min(config.validation_turns, len(parts))
-    return ridge.fit_in_turns([_samples(rows_ND, *parts[turn::turns]) for turn in range(turns)], form)
+    if turns := _turns(config, fold):
+        return ridge.fit_in_turns([_samples(rows_ND, *parts) for parts in turns], form)
+    return ridge.fit_validated(_samples(rows_ND, fold.train), _samples(rows_ND, fold.validation), form)
 
 
 def _samples(rows_ND: Rows, *parts: Labelled) -> ridge.Samples:
@@ -229,7 +283,7 @@ def _finetuned(config: TransferConfig, item: Item, sources: Sources, data: Data)
         "chosen": [each.chosen for each in tuned],
         "batchnorm": "of the batch in training",
     }
-    if not method_called(item.method).challenger:  # it does not become a model, so one training is saved
+    if not item.registrable:  # it does not become a model, so one training is saved
         return Estimates(predicted, facts)
     everyone, training = data.everyone(), _final(config, item, tuned)
     final = finetune_all(load(), batches(data.training_N, everyone.x_P, everyone.y_P), everyone.change_P, training)
@@ -244,9 +298,11 @@ def _grid(config: TransferConfig, item: Item, fold: object) -> list[Training]:
     from comface.transfer.finetune import Training
 
     fresh, antisymmetric = ("fresh" in options(item.mode), "antisymmetric" in options(item.mode))
-    words = (item.name, item.method, fold)
+    words, classes = (item.name, item.method, fold), len(item.task.classes) if item.task.kind == "single" else None
     return [
-        Training(config.epochs, config.batch_pairs, *rates, fresh, antisymmetric, item.seed, words, config.precision)
+        Training(
+            config.epochs, config.batch_pairs, *rates, fresh, antisymmetric, item.seed, words, config.precision, classes
+        )
         for rates in itertools.product(config.backbone_rate, config.head_rate)
     ]
 
@@ -288,6 +344,9 @@ def _publish(draft: Draft, item: Item, protocol: Artifact, estimates: Estimates)
         seed=item.seed,
         unit=item.task.unit,
         direction_accuracy=item.task.direction_accuracy,
+        kind=item.task.kind,
+        classes=item.task.classes,
+        own_split=item.task.split is not None,
         subjects=drawn.subjects,
         pairs=drawn.pairs,
         protocol_sha256=drawn.protocol_sha256,

@@ -5,8 +5,8 @@ Legend: N photos.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,8 @@ class Faces(Protocol):
 class Photos:
     row_N: NDArray[np.int64]
     """Positions of the photos among the aligned faces."""
-    patient_N: NDArray[np.str_]
+    patient_N: NDArray[Any]
+    """Names or numbers of the patients."""
     day_N: NDArray[np.int64]
     """The session of the patient, counted from 0."""
     phase_N: NDArray[np.int64]
@@ -34,11 +35,11 @@ class Photos:
         return len(self.row_N)
 
     def where(self, chosen_N: NDArray[np.bool_]) -> Photos:
-        columns = (self.row_N, self.patient_N, self.day_N, self.phase_N, self.weight_N)
-        return Photos(*(column_N[chosen_N] for column_N in columns))
+        columns: dict[str, Any] = {each.name: getattr(self, each.name)[chosen_N] for each in fields(self)}
+        return Photos(**columns)
 
-    def of(self, patients: Collection[str]) -> Photos:
-        return self.where(np.isin(self.patient_N, sorted(patients)))
+    def of(self, patients: Sequence[Any]) -> Photos:
+        return self.where(np.isin(self.patient_N, list(patients)))
 
     def days(self, first: int, end: int) -> Photos:
         """Return the photos of the days `first` to `end` - 1."""
