@@ -157,7 +157,7 @@ def test_several_mistakes_are_all_said() -> None:
         "The configuration's 'pretrain.epochs' is wrong: input should be greater than or equal to 1; see "
         "docs/configuration.md.",
         "The configuration's 'transfer.methods.1' is wrong: there is no method 'fable'; choose from "
-        f"{', '.join(METHODS)}, or name your own (timm:NAME, comface:NAME, module:function); see "
+        f"{', '.join(METHODS)}, or name your own (timm:NAME, torchvision:NAME, comface:NAME, module:function); see "
         "docs/configuration.md.",
     ]
     assert str(error.value).startswith("There are 4 problems:\n  1. The override 'seed'")

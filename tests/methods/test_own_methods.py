@@ -22,7 +22,7 @@ from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.step import evaluate
 from comface.faces.preprocessing import Preprocessing
 from comface.methods import METHODS, load_method, method
-from comface.methods.encoder import Encoder, Sources, encode
+from comface.methods.encoder import Encoder, Sources, encode, encode_images
 from comface.methods.method import Method
 from comface.networks.backbones import build_backbone
 from comface.plan.checks import survey_run
@@ -197,7 +197,9 @@ def test_a_module_that_python_cannot_look_for_is_one_sentence(tmp_path: Path, mo
         method("lab_half.inner:encoder").check()
 
 
-@pytest.mark.parametrize("name", ["timm:Res Net", "timm:", "lab:", ":encoder", "../lab:encoder", "lab:encoder()"])
+@pytest.mark.parametrize(
+    "name", ["timm:Res Net", "timm:", "torchvision:Res Net", "lab:", ":encoder", "../lab:encoder", "lab:encoder()"]
+)
 def test_a_name_of_another_form_is_a_wrong_field(name: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"'transfer.methods.1' is wrong: the method .* (is not of|does not have) the form"
@@ -255,7 +257,7 @@ def test_a_backbone_of_timm_reads_its_weights_from_a_file_and_shows_faces_as_tim
     with pytest.raises(ConfigurationError, match=f"'{TIMM}' needs its weights; .* as 'timm/test_resnet.safetensors'"):
         load_method(TIMM, Sources())
     safetensors.torch.save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
-    with pytest.raises(DataError, match="do not fit the network"):
+    with pytest.raises(DataError, match=r"no weights of 'timm:test_resnet'.* must be timm's test_resnet \(conv1"):
         load_method(TIMM, Sources(weights=tmp_path / "other.safetensors"))
 
 
@@ -267,7 +269,8 @@ def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_i
     config = configured(f"transfer.methods=[comface, '{TIMM}']", f"weights={location}", "register.must_beat=null")
     absent = absent_methods(config, set())
     assert absent == {
-        TIMM: f"{location.as_uri()} does not contain 'timm/test_resnet.safetensors'; put its weights there"
+        TIMM: f"{location.as_uri()} does not contain 'timm/test_resnet.safetensors' or 'timm/test_resnet.pth'; put its "
+        "weights there"
     }
     left, notes = without_missing(config, set(), absent)
     assert left.transfer.methods == ("comface",)
@@ -297,3 +300,59 @@ def test_features_of_a_backbone_of_timm_by_the_command_line(
     assert "timm has no model 'resnet19'" in capsys.readouterr().err
     assert main([*words, "--weights", str(tmp_path / "w.safetensors")]) == 0
     assert np.load(tmp_path / "o.npy").shape == (1, 96)
+
+
+# A network of torchvision, and timm's own input
+
+
+def test_a_network_of_torchvision_reads_its_file_and_gives_the_input_of_its_classifier(tmp_path: Path) -> None:
+    from torchvision import models
+
+    for name, top in (("resnet18", "fc"), ("mobilenet_v3_small", "classifier.3")):
+        network = models.get_model(name, weights=None).eval()
+        torch.save(
+            {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "w"
+        )
+        encoder = load_method(f"torchvision:{name}", Sources(weights=tmp_path / "w"))
+        network.set_submodule(top, nn.Identity())
+        image_HW3 = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        official = getattr(
+            models, {"resnet18": "ResNet18_Weights", "mobilenet_v3_small": "MobileNet_V3_Small_Weights"}[name]
+        )
+        x_NCHW = official.DEFAULT.transforms()(Image.fromarray(image_HW3))[None]
+        with torch.inference_mode():
+            assert np.allclose(encode_images(encoder, [image_HW3]), network(x_NCHW).numpy(), atol=1e-4)
+        assert encoder.origin is not None
+        assert {f"module.{top}.{part}" for part in ("weight", "bias")} == set(encoder.origin.dropped)
+
+
+def test_networks_of_torchvision_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    from torchvision import models
+
+    safetensors.torch.save_file(models.get_model("resnet18", weights=None).state_dict(), tmp_path / "w.safetensors")
+    sources = Sources(weights=tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match=r"do not fit the network \(\d+ missing"):
+        load_method("torchvision:resnet34", sources)
+    with pytest.raises(
+        DataError, match=r"no weights of 'torchvision:vit_b_16': .*torchvision's vit_b_16 \(class_token"
+    ):
+        load_method("torchvision:vit_b_16", sources)
+    with pytest.raises(ConfigurationError, match=r"torchvision has no model 'resnet19'; .*for example resnet1"):
+        load_method("torchvision:resnet19", sources)
+    with pytest.raises(ConfigurationError, match="has no linear classifier"):
+        load_method("torchvision:squeezenet1_0", sources)
+    with pytest.raises(
+        ConfigurationError, match=r"as 'torchvision/resnet18\.safetensors' or 'torchvision/resnet18\.pth'"
+    ):
+        load_method("torchvision:resnet18", Sources())
+
+
+def test_an_image_as_it_is_gets_the_input_of_timm(tmp_path: Path, timm_state: dict[str, torch.Tensor]) -> None:
+    import timm
+
+    torch.save(timm_state, tmp_path / "w.pth")
+    encoder = load_method(TIMM, Sources(weights=tmp_path / "w.pth"))
+    image_HW3 = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    config = timm.data.resolve_model_data_config(encoder.network)
+    expected = timm.data.create_transform(**config, is_training=False)(Image.fromarray(image_HW3))
+    torch.testing.assert_close(encoder.input_of(image_HW3)[0], expected, rtol=0, atol=1e-5)

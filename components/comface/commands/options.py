@@ -24,7 +24,7 @@ def _methods() -> Iterable[str]:
 
 
 METHOD = Names(_methods, closed=False)
-METHOD_HELP = "method that computes features of faces; or timm:NAME, module:function"
+METHOD_HELP = "method that computes features of faces; or timm:NAME, torchvision:NAME, module:function"
 
 
 def _profiles() -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from comface.commands.encoders import BACKBONE, load_encoder
 from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, configured, output_option
 from comface.commands.surface import PATH, argument, command, option
 from comface.errors import ConfigurationError
@@ -51,7 +52,7 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
 @command(example="comface features --method imagenet a.jpg b.jpg --output features.npy")
 @option("--method", None, METHOD_HELP, METHOD, required=True)
 @option("--weights", "FILE", "weight file; its type is detected from its content", PATH)
-@option("--backbone", "REF", f"backbone or model, for the method comface: {REFERENCE}")
+@BACKBONE
 @argument("images", "IMAGE...", "image files", PATH, nargs=-1, required=True)
 @output_option("OUT.npy", "where to write the features")
 @configured()
@@ -64,24 +65,11 @@ def features(
     """
     from comface.artifacts.arrays import array_bytes
     from comface.faces.photos import read_photo
-    from comface.methods import load_method
-    from comface.methods import method as method_called
-    from comface.methods.encoder import Sources, encode_images
-    from comface.models.registry import resolve_backbone, resolve_model
-    from comface.store import open_store
+    from comface.methods.encoder import encode_images
 
-    wanted = method_called(method)
-    if weights is not None and not wanted.takes_weights:
-        raise ConfigurationError(f"The method '{method}' takes no --weights; omit this option.")
-    if backbone is not None and not wanted.reads_backbone:
-        raise ConfigurationError(f"The method '{method}' takes no --backbone; omit this option.")
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     check_output(output, [*images, *([weights] if weights else [])])
-    config, artifact = chosen.configuration(), None
-    if wanted.reads_backbone:
-        store = open_store(config.store)
-        artifact = resolve_backbone(store, backbone or resolve_model(store, None)[0])
-    encoder = load_method(method, Sources.of(artifact, weights, config.transfer))
+    encoder = load_encoder(method, weights, backbone, chosen.configuration())
     features_ND = encode_images(encoder, (read_photo(path, opaque=True) for path in images))
     write_file(output, array_bytes(features_ND), private=True)

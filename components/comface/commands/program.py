@@ -24,6 +24,7 @@ from comface.commands import (
     photos,
     registry,
     runs,
+    saliency,
     schedule,
     steps,
     submit,
@@ -42,7 +43,7 @@ SECTIONS = {
     "On a cluster": (submit.submit, schedule.schedule),
     "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
                        steps.transfer, steps.evaluate, steps.register),
-    "Photos and models": (photos.compare, photos.features, registry.models, registry.verify),
+    "Photos and models": (photos.compare, photos.features, saliency.saliency, registry.models, registry.verify),
     "Generators": (directions.render, directions.directions, directions.convert),
 }  # fmt: skip
 

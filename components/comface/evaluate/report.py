@@ -28,6 +28,8 @@ from comface.tasks.registry import title as task_title
 REHEARSAL = "Rehearsal on generated faces, not evidence about people:"
 CAPTIONS = {
     "curve": "Pre-training: training losses, and validation on held-out identities.",
+    "saliency": "Saliency, as in figure 4 of the paper: where each method looks in one rehearsal face (Eigen-CAM). The "
+    "paper's ComFace looks at the centre of the face; its ImageNet and SimCLR look also at hair and clothes.",
     "screening": "Screening. Per attribute: one example track, the shares of faces found and of identities kept per "
     "alpha, and the scores that change with it.",
 }

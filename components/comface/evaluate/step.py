@@ -25,6 +25,7 @@ from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.provenance import origins
 from comface.evaluate.records import records
 from comface.evaluate.results import Comparison, Result, compare, read_results
+from comface.evaluate.saliency import saliency_picture
 from comface.runtime.progress import counted
 from comface.store import Store
 
@@ -57,6 +58,8 @@ def evaluate(
     draft = Draft(store, "evaluation", address, inputs, {"evaluate": REVISION})
     if (done := draft.published()) is not None:
         return done
+    if (saliency := saliency_picture(results)) is not None:
+        pictures["saliency"] = saliency
     scored = read_results(results, config)
     comparisons = compare(scored, config)
     lines = origins(results)

@@ -16,6 +16,8 @@ EYE_DISTANCE_PX = 19.2
 EYES_MIDPOINT_PX = (32.0, 30.1)
 FRAMING = {"size_px": int(FRAME_PX), "eye_distance_px": EYE_DISTANCE_PX, "eyes_centre_px": list(EYES_MIDPOINT_PX)}
 """The framing, as a registered model records it."""
+Square = tuple[float, float, float]
+"""Left, top and side of a part of the frame, as shares of the frame; it can extend beyond the frame."""
 FACE_SHARE = 0.75
 """The share of the frame that contains forehead to chin."""
 DROP = 0.2
@@ -37,10 +39,25 @@ def view_of(faces_NSSC: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
     return faces_NSSC[:, top : top + view_px, left : left + view_px]
 
 
-def shown(faces_NSSC: NDArray[np.uint8], share: float, side_px: int) -> NDArray[np.uint8]:
-    """The network's input from aligned faces: (N,side_px,side_px,3). The view is downscaled by area averaging, enlarged
-    bicubically, or unchanged if it has the right size."""
-    views = view_of(faces_NSSC, share)
+def square_of_view(share: float) -> Square:
+    """Left, top and side of the view as shares of the frame."""
+    return (1 - share) / 2, min(1 - share, (1 - share + view_drop(share)) / 2), share
+
+
+def square_of(faces_NSSC: NDArray[np.uint8], square: Square) -> NDArray[np.uint8]:
+    """A square of aligned faces (N,S,S,3), rounded to whole pixels. Beyond the frame, its edge is mirrored."""
+    frame_px = faces_NSSC.shape[1]
+    left, top, side_px = (round(share * frame_px) for share in square)
+    beyond = max(0, -left, -top, left + side_px - frame_px, top + side_px - frame_px)
+    if beyond:
+        faces_NSSC = np.pad(faces_NSSC, ((0, 0), (beyond, beyond), (beyond, beyond), (0, 0)), mode="reflect")
+    return faces_NSSC[:, top + beyond : top + beyond + side_px, left + beyond : left + beyond + side_px]
+
+
+def shown(faces_NSSC: NDArray[np.uint8], share: float, side_px: int, square: Square | None = None) -> NDArray[np.uint8]:
+    """The network's input from aligned faces: (N,side_px,side_px,3). The view, or the square if one is given, is
+    downscaled by area averaging, enlarged bicubically, or unchanged if it has the right size."""
+    views = view_of(faces_NSSC, share) if square is None else square_of(faces_NSSC, square)
     if views.shape[1] == side_px:
         return views
     return np.stack([resized(np.ascontiguousarray(v), side_px, side_px) for v in views])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from comface.errors import DataError
-from comface.faces.framing import shown
+from comface.faces.framing import Square, shown, square_of_view
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +50,7 @@ class Crop:
         height, width = image_HW3.shape[:2]
         if height == width == network_px:
             return image_HW3
-        short = min(height, width)
-        if self.rounded_up:
-            ratio = float(self.short_px) / short
-            height_px, width_px = (int(np.ceil(side * ratio)) for side in (height, width))
-        else:
-            height_px, width_px = (self.short_px * side // short for side in (height, width))
+        height_px, width_px = self._resized(height, width)
         if height_px * width_px > MOST_PIXELS:
             raise DataError(
                 f"An image of {width} x {height} px is too narrow to be resized to {self.short_px} px on its short "
@@ -65,6 +60,21 @@ class Crop:
         resized_HW3 = np.asarray(Image.fromarray(image_HW3).resize((width_px, height_px), how))
         top, left = (self._margin(side) for side in (height_px, width_px))
         return resized_HW3[top : top + self.size_px, left : left + self.size_px]
+
+    def seen(self, height: int, width: int, network_px: int) -> tuple[float, float, float, float]:
+        """The part of an image that is cut out: left, top, right, bottom as shares of the image."""
+        if height == width == network_px:
+            return 0.0, 0.0, 1.0, 1.0
+        height_px, width_px = self._resized(height, width)
+        top, left = (self._margin(side) for side in (height_px, width_px))
+        return left / width_px, top / height_px, (left + self.size_px) / width_px, (top + self.size_px) / height_px
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        short = min(height, width)
+        if self.rounded_up:
+            ratio = float(self.short_px) / short
+            return int(np.ceil(height * ratio)), int(np.ceil(width * ratio))
+        return self.short_px * height // short, self.short_px * width // short
 
     def _margin(self, side_px: int) -> int:
         spare_px = side_px - self.size_px
@@ -76,6 +86,10 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     view_share: float = Field(default=1.0, gt=0.3, le=1, description="share of the aligned frame that is shown")
+    square: Square | None = Field(
+        default=None,
+        description="left, top and side of another part of the frame, as shares of it; replaces view_share",
+    )
     size_px: int = Field(ge=8, le=1024, description="side length of the input")
     channels: Literal["RGB", "BGR"] = "RGB"
     """Order of the network's input, of `mean` and of `std`."""
@@ -83,7 +97,7 @@ class Preprocessing(BaseModel):
     std: tuple[Spread, Spread, Spread] = TO_UNIT_RANGE
 
     def __call__(self, faces_NSSC: NDArray[np.uint8], device: str = "cpu") -> torch.Tensor:
-        return self.colours(shown(faces_NSSC, self.view_share, self.size_px), device)
+        return self.colours(shown(faces_NSSC, self.view_share, self.size_px, self.square), device)
 
     def colours(self, views_NHWC: NDArray[np.uint8], device: str = "cpu") -> torch.Tensor:
         """The scaled colours of RGB images that have their final size. They are moved to `device` as bytes, which are a
@@ -94,6 +108,11 @@ class Preprocessing(BaseModel):
         x_NHWC = torch.from_numpy(np.array(ordered_NHWC, order="C")).to(device).float() / 255
         mean_C, std_C = (torch.tensor(values, device=device) for values in (self.mean, self.std))
         return ((x_NHWC - mean_C) / std_C).permute(0, 3, 1, 2).contiguous()
+
+    @property
+    def seen(self) -> Square:
+        """The part of an aligned face that is shown: left, top and side as shares of the frame."""
+        return self.square or square_of_view(self.view_share)
 
     def described(self) -> dict[str, Any]:
         """The values, as an artifact records them."""

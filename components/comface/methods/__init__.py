@@ -13,7 +13,7 @@ from comface.methods.registry import METHODS, challenger, in_order, method
 
 __all__ = ["METHODS", "REVISION", "Encoder", "Sources", "challenger", "in_order", "load_method", "method"]
 
-REVISION = 1
+REVISION = 2
 """Raise it when a change here or in networks/ makes a method give other features for the same faces and weights."""
 
 

@@ -37,6 +37,8 @@ class Layout:
     """Beginning of the backbone's names, after a wrapper."""
     marks: tuple[str, ...] = ("conv1.weight",)
     """Names after the prefix that identify the layout."""
+    others: tuple[str, ...] = ()
+    """Names outside the prefix that identify the layout."""
     dropped: tuple[str, ...] = ()
     """Beginnings of names after the prefix that belong to a head. What has another prefix is dropped as well."""
     renames: tuple[tuple[str, str], ...] = ()
@@ -53,8 +55,9 @@ class Layout:
 
     def start(self, names: Mapping[str, Any]) -> str | None:
         """Wrapper and prefix in a file with these names; None if the file does not have this layout."""
-        starts = (wrapper + self.prefix for wrapper in WRAPPERS)
-        return next((start for start in starts if all(start + mark in names for mark in self.marks)), None)
+        marks = [*(self.prefix + mark for mark in self.marks), *self.others]
+        found = (wrapper for wrapper in WRAPPERS if all(wrapper + mark in names for mark in marks))
+        return next((wrapper + self.prefix for wrapper in found), None)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class Method:
     layout is recognised from its content. Without one, `fetched` is used."""
     layouts: tuple[Layout, ...] = ()
     """The layouts of these files (layouts.py, published.py)."""
+    options: Callable[[str], Method] | None = None
+    """Returns the method `NAME:OPTION`, another choice of what it computes; None if it has no options."""
     trainable: bool = True
     """Whether it can be fine-tuned."""
     challenger: bool = False

@@ -1,8 +1,8 @@
 """The methods that are compared (section 4.3), by name, in the order of the paper's tables.
 
 To add a method, write a file with a `METHOD` (see method.py) and add a line here. Configuration, plan, doctor,
-transfer, report, gate and card read this registry. Users can name their own method as `module:function` and any timm
-backbone as `timm:NAME` without a change here.
+transfer, report, gate and card read this registry. Users can name their own method as `module:function`, and any
+network of two libraries as `timm:NAME` or `torchvision:NAME`, without a change here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from comface.config.entries import Entries, findable
 from comface.config.names import quoted
 from comface.config.outside import FORM, Outside
 from comface.errors import ConfigurationError
-from comface.methods import comface, timm
+from comface.methods import comface, timm, torchvision
 from comface.methods.encoder import Encoder, Sources, tried
 from comface.methods.method import Method
 from comface.methods.patients import entry as patients
@@ -31,10 +31,14 @@ METHODS: Entries[Method] = Entries(
         "swav": "comface.methods.swav:METHOD",
         "barlowtwins": "comface.methods.barlowtwins:METHOD",
         "bulat": "comface.methods.bulat:METHOD",
+        "farl": "comface.methods.farl:METHOD",
+        "pcl": "comface.methods.pcl:METHOD",
+        "stablerep": "comface.methods.stablerep:METHOD",
+        "dlib": "comface.methods.dlib:METHOD",
         "comface": "comface.methods.comface:METHOD",
     },
 )
-FORMS = (patients.FORM, timm.FORM, f"{comface.PREFIX}NAME", FORM)
+FORMS = (patients.FORM, timm.FORM, torchvision.FORM, f"{comface.PREFIX}NAME", FORM)
 """Forms of method names that are not listed in METHODS."""
 
 
@@ -46,6 +50,11 @@ def method(name: str) -> Method:
         return comface.variant(name)
     if name.startswith("patient-specific:"):
         return patients.method(name)
+    if name.startswith("torchvision:"):
+        return torchvision.method(name)
+    family, separator, option = name.partition(":")
+    if separator and family in METHODS and (options := METHODS[family].options) is not None:
+        return options(option)
     if ":" in name:
         return _outside(name)
     if name in METHODS:

@@ -1,8 +1,8 @@
 """Computes the features of all faces of a data set with one method, once for all tasks.
 
 In: a `faces` artifact and the weights of a method. Out: an artifact `features` with features-00000.npy …, float32 (n,D)
-(n faces of the chunk, D feature width). One chunk of faces and its features are in memory at a time. An interrupted run
-resumes at the first missing chunk.
+(n faces of the chunk, D feature width); for a rehearsal, an example face with its saliency map. One chunk of faces and
+its features are in memory at a time. An interrupted run resumes at the first missing chunk.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from comface.files.arrays import array_in
 from comface.methods import REVISION, load_method
 from comface.methods import method as method_called
 from comface.methods.encoder import GPU_BATCH, Sources, best_device, encoding
+from comface.methods.example import example_files, example_row
 from comface.runtime.cores import usable_cores
 from comface.runtime.progress import counted, shown
 from comface.store import Store
@@ -61,6 +62,10 @@ def _make(draft: Draft, method: str, faces: Artifact, sources: Sources) -> Artif
             )
         draft.write(chunk_name("features", number), array_bytes(h_ND))
     next(rows, None)  # ends the progress
+    if len(images) and faces.facts_as(FacesFacts).rehearsal:
+        face_SS3 = images[[example_row(faces.read_json("photos.json"))]][0]
+        for name, data in example_files(encoder, face_SS3, method).items():
+            draft.write(name, data)
     return draft.publish(
         {
             "method": method,
