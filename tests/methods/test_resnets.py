@@ -285,6 +285,15 @@ def test_images_of_any_size_are_cropped_as_the_official_code_crops_them(method: 
         METHODS["swav"].layouts[0].crop(np.zeros((1, 9000, 3), np.uint8), 224)
 
 
+def test_a_method_without_official_code_sees_the_central_square_of_an_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 61, 3), np.uint8)
+    encoder = load_method("pixels", Sources())
+    for turned in (image, image.transpose(1, 0, 2)):
+        high, wide = turned.shape[:2]
+        square = turned[(high - 40) // 2 :, (wide - 40) // 2 :][:40, :40]
+        np.testing.assert_array_equal(encoder.input_of(turned), encoder.preprocessing(square[None]))
+
+
 def test_gray_and_transparent_files_are_read_as_pillow_converts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,14 +67,17 @@ class Encoder:
     (networks.backbones.folded)."""
 
     crop: Crop | None = None
-    """The crop of images that are taken as they are; None: they are framed like faces."""
+    """The crop of images that are taken as they are; None: their central square is taken for an aligned face."""
     origin: Origin | None = None
     """What was read from a weight file."""
 
     def input_of(self, image_HW3: NDArray[np.uint8]) -> torch.Tensor:
         """The network's input (1,3,H,W) from an image that is taken as it is: no face is looked for."""
         if self.crop is None:
-            return self.preprocessing(image_HW3[None])
+            height, width = image_HW3.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            return self.preprocessing(image_HW3[None, top : top + side, left : left + side])
         return self.preprocessing.colours(self.crop(image_HW3, self.preprocessing.size_px)[None])
 
     def for_inference(self) -> nn.Module:
