@@ -6,16 +6,19 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import xml.dom.minidom
 
 import pytest
 
 from comface.config.names import csv_cell, markdown_cell, printable
-from comface.evaluate import plots, report, tables
+from comface.evaluate import exports, findings, plots, report
 from comface.evaluate.config import EvaluateConfig
+from comface.evaluate.header import RunFacts
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
-from comface.methods import METHODS
+from comface.evaluate.table import csv_text
+from comface.evaluate.tables import About, groups_of
 from comface.register.card import CardFacts, card
 from comface.register.gate import GateDecision, Metric
 from comface.register.origins import Origins
@@ -37,13 +40,15 @@ def hostile(results, text: str):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_name_or_unit_breaks_a_figure_or_leaves_its_place(results, text: str) -> None:
     scored = hostile(results, text)
-    for svg in (plots.scatter(scored[0], scored[1], 0, plots.styles_of(METHODS)), plots.correlations(scored, "linear")):
+    charts = (plots.scatter(scored[0]), plots.bland_altman(scored[0]), plots.forest(scored, text, "linear"))
+    for svg in (chart.svg for chart in charts):
         xml.dom.minidom.parseString(svg)
         assert "<script" not in svg
         assert "\x1b" not in svg
-    for cell in next(csv.reader(io.StringIO(tables.table_csv(tables.groups_of(scored)[0], scored)))):
-        assert not cell.startswith(("=", "+", "-", "@"))
-    summary = report.summary(scored, compare(scored, CONFIG))
+    records = [exports.group_records(groups_of(scored)[0], scored, About()), findings.summary(scored).records()]
+    for cell in (cell for each in records for row in csv.reader(io.StringIO(csv_text(each))) for cell in row):
+        assert not re.match(r"[=@]|[+-](?!\d)", cell)
+    summary = report.summary(scored, compare(scored, CONFIG), About())
     assert "<script" not in summary
     assert "<img" not in summary
     assert "\x1b" not in summary
@@ -71,10 +76,12 @@ def test_numbers_stay_numbers_and_formulas_become_text() -> None:
 def test_a_method_that_could_not_be_run_is_a_row_absent_with_its_reason_everywhere(tmp_path, results) -> None:
     reason = "efficientnet_lite0.safetensors is not on this machine; `comface fetch` downloads it"
     made = results(["au6"], ["scratch", "comface"], ["linear"])
-    evaluation = evaluate(FileStore(tmp_path / "e"), CONFIG, made, absent={"imagenet": reason})
+    run = RunFacts(about=About({"imagenet": reason}, ("scratch",)))
+    evaluation = evaluate(FileStore(tmp_path / "e"), CONFIG, made, run)
     assert "absent,ImageNet,," in evaluation.read("table-expression.csv").decode()
     html = evaluation.read("report.html").decode()
-    assert f">not run: {reason}</td>" in html
+    assert f">absent: {reason}</span>" in html
+    assert ">random weights</span>" in html
     summary = evaluation.read("summary.md").decode()
     assert "ImageNet was not run: efficientnet_lite0.safetensors is not on this machine" in summary
     assert json.loads(evaluation.read("metrics.json"))["absent"] == [{"method": "imagenet", "reason": reason}]

@@ -12,10 +12,11 @@ from PIL import Image
 from comface.errors import DataError
 from comface.evaluate import plots
 from comface.evaluate.config import EvaluateConfig
-from comface.evaluate.provenance import Origin, pretraining
-from comface.evaluate.report import verdict
+from comface.evaluate.header import RunFacts
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
+from comface.evaluate.svg import INK
+from comface.evaluate.verdict import verdict
 from comface.store import FileStore
 
 CONFIG = EvaluateConfig(bootstrap=100)
@@ -32,8 +33,8 @@ def png() -> bytes:
 @pytest.fixture
 def evaluation(tmp_path, results):
     made = results(("smile", "edema-a"), METHODS, ("linear",), noise=CLEAR, direction=True)
-    pictures = {"sheet dcgan": png(), "curve": png()}
-    return evaluate(FileStore(tmp_path / "out"), CONFIG, made, pictures, {"run": "first <light>"})
+    run = RunFacts(command="comface run --set first=<light>", now=1.0)
+    return evaluate(FileStore(tmp_path / "out"), CONFIG, made, run, pictures={"saliency": png()})
 
 
 class Page(HTMLParser):
@@ -81,7 +82,7 @@ def test_the_report_says_what_is_rehearsal_what_was_missed_and_where_numbers_cam
     assert "All data sets of this run are rehearsals." in html
     assert "a home advantage" in html
     assert "no face: 7" in html
-    assert "first &lt;light&gt;" in html
+    assert "first=&lt;light&gt;" in html
     for result in evaluation.inputs().values():
         assert result.uri in html
         assert result.sha256 in html
@@ -89,7 +90,7 @@ def test_the_report_says_what_is_rehearsal_what_was_missed_and_where_numbers_cam
 
 def test_the_verdict_counts_wins_and_those_beyond_chance(evaluation):
     assert evaluation.facts["verdict"] == (
-        "Rehearsal on generated faces, not evidence about people: ComFace has the highest correlation "
+        "On rehearsal data (generated faces, not evidence about people): ComFace has the highest correlation "
         "with the true change on all 2 tasks in linear evaluation. It is clearly better than random features on 2 of "
         "2 tasks and than every other method on 2 of 2 tasks."
     )
@@ -99,7 +100,7 @@ def test_the_verdict_counts_wins_and_those_beyond_chance(evaluation):
 def test_the_verdict_admits_defeat_and_a_missing_comparison(results):
     lost = read_results(results(("age",), METHODS, ("linear",), noise={"imagenet": 0.1, "comface": 5.0}), CONFIG)
     assert verdict(lost, compare(lost, CONFIG), "linear").startswith(
-        "Rehearsal on generated faces, not evidence about people: "
+        "On rehearsal data (generated faces, not evidence about people): "
         "ComFace has the highest correlation with the true change on 0 of 1 task in linear"
     )
     alone = read_results(results(("age",), ("comface",), ("linear",)), CONFIG)
@@ -109,8 +110,8 @@ def test_the_verdict_admits_defeat_and_a_missing_comparison(results):
 def test_real_data_are_not_called_a_rehearsal(tmp_path, results):
     made = results(("age",), METHODS, ("finetune",), rehearsal=False)
     html = evaluate(FileStore(tmp_path / "out"), CONFIG, made).read("report.html").decode()
-    assert "real data" in html
-    assert "rehearsal" not in html.split("<body>")[1].lower().split("how to read")[0]
+    assert ">your data<" in html
+    assert "rehearsal" not in html.split("<body>")[1].lower()
     assert "not evidence" not in html
 
 
@@ -120,7 +121,7 @@ def test_where_some_tasks_are_rehearsals_the_verdict_names_them(results):
     )
     scored = read_results(made, CONFIG)
     text = verdict(scored, compare(scored, CONFIG), "linear")
-    assert text.endswith("on 2 of 2 tasks. Rehearsal on generated faces, not evidence about people: Age.")
+    assert text.endswith("on 2 of 2 tasks. On rehearsal data (generated faces, not evidence about people): Age.")
 
 
 def test_metrics_and_tables_are_published_beside_the_report(evaluation):
@@ -143,26 +144,21 @@ def test_evaluating_again_is_done_already_and_the_same_results_give_the_same_byt
 
 
 def test_a_picture_that_is_none_is_refused(tmp_path, results):
-    with pytest.raises(DataError, match="'curve' for the report is neither PNG nor JPEG"):
-        evaluate(FileStore(tmp_path / "out"), CONFIG, results(("age",), METHODS, ("linear",)), {"curve": b"GIF89a"})
+    with pytest.raises(DataError, match="'saliency' for the report is neither PNG nor JPEG"):
+        evaluate(
+            FileStore(tmp_path / "out"),
+            CONFIG,
+            results(("age",), METHODS, ("linear",)),
+            pictures={"saliency": b"GIF89a"},
+        )
 
 
 def test_figures_are_valid_svg_that_takes_its_ink_from_the_page_and_escapes_names(results):
     scored = read_results(results(("<b>odd</b>",), METHODS, ("linear",)), CONFIG)
-    for svg in (
-        plots.correlations(scored, "linear"),
-        plots.scatter(scored[-1], scored[0], 0, plots.styles_of(METHODS)),
-    ):
+    charts = [plots.forest(scored, "<b>odd</b>", "linear"), plots.scatter(scored[-1]), plots.bland_altman(scored[0])]
+    for svg in (chart.svg for chart in charts):
         root = ElementTree.fromstring(svg)
         assert root.get("role") == "img"
         assert "currentColor" in svg
-        assert plots.INK not in svg
+        assert INK not in svg
         assert "<b>odd" not in svg
-
-
-def test_the_generators_of_the_pre_training_are_those_that_its_tracks_name():
-    tracks = Origin("tracks", "", "file:///t", "0" * 64, {"generators": {"dcgan": {}, "procedural": {}}}, None)
-    backbone = Origin("backbone", "", "file:///b", "0" * 64, {"backbone": "narrow"}, None)
-    found = pretraining([tracks, backbone])
-    assert found is not None
-    assert found.generators == ("dcgan", "procedural")

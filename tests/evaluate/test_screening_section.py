@@ -10,7 +10,7 @@ from whole_facts import shards_facts, tracks_facts
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.evaluate.config import EvaluateConfig
-from comface.evaluate.from_plan import contact_sheets, screening
+from comface.evaluate.pretrainings import pretraining
 from comface.evaluate.step import evaluate
 from comface.faces.lightness import counted
 from comface.store import FileStore
@@ -68,8 +68,7 @@ def report(store: FileStore, trained: Artifact, results) -> str:
     mine = Draft(store, "transfer", {}, {"backbone": trained, "protocol": made[1].input("protocol")}, {"test": 1})
     mine.write("predictions.json", made[1].read("predictions.json"))
     made[1] = mine.publish(made[1].facts)
-    pictures = contact_sheets(trained) | screening(trained)
-    return evaluate(store, EvaluateConfig(bootstrap=50), made, pictures).read("report.html").decode()
+    return evaluate(store, EvaluateConfig(bootstrap=50), made, backbones=[trained]).read("report.html").decode()
 
 
 def test_the_report_has_verdicts_reasons_and_the_picture(store, results):
@@ -91,7 +90,7 @@ def test_the_report_says_what_was_left_out(store, results):
 
 def test_without_screening_the_report_has_no_such_section_and_the_contact_sheet_is_found(store, results):
     trained = backbone(store, False, {})
-    assert screening(trained) == {}
-    sheet, _ = contact_sheets(trained).values()
-    assert sheet.startswith(b"\xff\xd8")
+    made = pretraining(trained)
+    assert made.screening is None
+    assert [sheet.generator for sheet in made.sheets] == ["dcgan", "procedural"]
     assert "Do the edits change what they should?" not in report(store, trained, results)

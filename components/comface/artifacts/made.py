@@ -13,7 +13,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def read_made(store: Store) -> Made | None:
 
 
 @functools.cache
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     found = {"comface": __version__, "Python": platform.python_version()}
     for name in PACKAGES:
         try:

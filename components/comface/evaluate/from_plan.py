@@ -5,10 +5,14 @@ In: a plan and all transfer results. Out: the `evaluation` artifact, and the fil
 
 from __future__ import annotations
 
-from comface.artifacts.facts import EvaluationFacts, ShardsFacts
+import time
+from typing import Any
+
 from comface.artifacts.manifest import Artifact
 from comface.artifacts.plans import Plan, handed
 from comface.evaluate.config import EvaluateConfig
+from comface.evaluate.header import RunFacts
+from comface.evaluate.tables import About
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.store import Store
@@ -17,6 +21,10 @@ from comface.store import Store
 class EvaluatePlan(Plan):
     evaluate: EvaluateConfig
     profile: str
+    command: str = ""
+    """The command that gives this run (plan/command.py)."""
+    started: float | None = None
+    """When the run was planned, in seconds since 1970."""
     notes: tuple[str, ...]
     """What this run leaves out and why; shown in the report."""
     absent: dict[str, str]
@@ -24,45 +32,37 @@ class EvaluatePlan(Plan):
     random_weights: tuple[str, ...] = ()
     """Methods whose weight file is a stand-in with random weights."""
 
+    @property
+    def facts(self) -> RunFacts:
+        about = About(self.absent, self.random_weights)
+        return RunFacts(self.command, self.profile, self.notes, about, self.started, time.time())
+
 
 def evaluate_results(
     plan: str, results: list[str], backbones: list[str], report_path: str, table_path: str
 ) -> tuple[str, dict[str, float]]:
-    """`backbones`: of all trainings; the first is registered. Return (URI of the evaluation, metrics of ComFace for the
-    KFP UI)."""
+    """`backbones`: of all trainings; the first is registered. Return (URI of the evaluation, the metrics of all methods
+    for the KFP UI)."""
 
     def work(store: Store, planned: EvaluatePlan) -> tuple[str, dict[str, float]]:
         from comface.evaluate.step import evaluate
 
-        trained = handed(store, planned.run, backbones, "backbone")[0]
-        context = {"profile": planned.profile, "notes": " ".join(planned.notes)}
-        evaluation = evaluate(
-            store,
-            planned.evaluate,
-            handed(store, planned.run, [each for each in results if each], "transfer"),
-            {"curve": trained.read("curve.png")} | contact_sheets(trained) | screening(trained),
-            {name: text for name, text in context.items() if text},
-            planned.absent,
-        )
+        trained = handed(store, planned.run, backbones, "backbone")
+        transfers = handed(store, planned.run, [each for each in results if each], "transfer")
+        evaluation = evaluate(store, planned.evaluate, transfers, planned.facts, trained)
         write_text(report_path, evaluation.read("report.html").decode())
         write_text(table_path, evaluation.read("summary.md").decode())
-        found = evaluation.facts_as(EvaluationFacts).metrics
-        metrics = {name.replace("/", "_"): value for name, value in found.items() if value is not None}
-        return evaluation.pinned, metrics
+        return evaluation.pinned, named_metrics(evaluation)
 
     return execute("evaluate", plan, EvaluatePlan, work)
 
 
-def contact_sheets(backbone: Artifact) -> dict[str, bytes]:
-    """Return the contact sheets (JPEG) of the tracks that `backbone` was trained on, one per generator."""
-    shards = backbone.input("shards", "shards")
-    generators = shards.facts_as(ShardsFacts).generators
-    return {f"sheet {name}": shards.read(f"sheet-{number}.jpg") for number, name in enumerate(generators)}
-
-
-def screening(backbone: Artifact) -> dict[str, bytes]:
-    """Return the screening picture of those tracks, or nothing if they were not screened."""
-    shards = backbone.input("shards", "shards")
-    if "screening" not in shards.manifest.inputs:
-        return {}
-    return {"screening": shards.input("screening", "screening").read("screening.png")}
+def named_metrics(evaluation: Artifact) -> dict[str, float]:
+    """TASK_METHOD_MODE_METRIC → figure, for every result that has one."""
+    found: dict[str, Any] = evaluation.read_json("metrics.json")
+    return {
+        f"{r['task']}_{r['method']}_{r['mode']}_{metric}": r[metric]["value"]
+        for r in found["results"]
+        for metric in ("mae", "corr", "acc")
+        if metric in r and r[metric]["value"] is not None
+    }

@@ -1,30 +1,22 @@
 """Provenance of the results: all artifacts that they depend on, read from the manifests.
 
 In: artifacts. Out: one `Origin` per artifact (kind, description, URI, sha256 of its manifest), inputs before outputs;
-and the report's facts about data sets, pre-training and screening.
+and the report's facts about screening.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comface.artifacts.facts import (
-    FacesFacts,
-    Facts,
-    PartFacts,
-    ProtocolFacts,
-    ScreeningFacts,
-    ShardsFacts,
-    TracksFacts,
-)
-from comface.artifacts.manifest import Artifact, with_inputs
+from comface.artifacts.facts import Facts, PartFacts, ProtocolFacts, ScreeningFacts, ShardsFacts, TracksFacts
+from comface.artifacts.manifest import Artifact
 from comface.runtime.progress import counted
 from comface.screening.table import HEADINGS, Row, lightness, rows
 
-KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "features", "protocol", "transfer")
-READ: dict[str, type[Facts]] = {"screening": ScreeningFacts, "shards": ShardsFacts, "faces": FacesFacts}
+KINDS = ("tracks", "screening", "shards", "backbone", "dataset", "faces", "protocol", "features", "transfer")
+READ: dict[str, type[Facts]] = {"screening": ScreeningFacts, "shards": ShardsFacts}
 """Kinds whose facts the report shows."""
 
 
@@ -37,33 +29,6 @@ class Origin:
     config: Mapping[str, Any]
     facts: Facts | None
     """Its facts; None for a kind that is not in READ."""
-
-
-@dataclass(frozen=True)
-class DataSetRow:
-    """Numbers of people, of faces found, and of photos without a usable face by reason."""
-
-    dataset: str
-    rehearsal: bool
-    subjects: int
-    found: int
-    missed: int
-    reasons: str
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """Training data and settings of the backbone; None if its manifest does not give them."""
-
-    generators: tuple[str, ...]
-    images: int | None
-    identities: int | None
-    backbone: str | None
-    image_size_px: int | None
-    learning: str | None
-    target: str | None
-    curriculum: bool | None
-    epochs: int | None
 
 
 @dataclass(frozen=True)
@@ -84,11 +49,9 @@ class Screening:
         return sum(row.kept for row in self.rows)
 
 
-def origins(artifacts: Iterable[Artifact]) -> list[Origin]:
-    """Return every artifact that these depend on, once, sorted by kind in the order of the pipeline; of the thousands
-    of blocks of tracks, one line per generator. Raises DataError if the sha256 of a manifest is not the one recorded by
-    the artifact that uses it."""
-    found = with_inputs(artifacts)
+def origins(found: Sequence[Artifact]) -> list[Origin]:
+    """Return a line per artifact, sorted by kind in the order of the pipeline; of the thousands of blocks of tracks,
+    one line per generator. `found`: artifacts with all their inputs (with_inputs)."""
     lines = [_origin(artifact) for artifact in found if artifact.manifest.kind != "tracks"]
     lines += _tracks([artifact for artifact in found if artifact.manifest.kind == "tracks"])
     return sorted(lines, key=lambda line: (_rank(line.kind), line.what, line.uri))
@@ -98,36 +61,6 @@ def _origin(artifact: Artifact) -> Origin:
     manifest = artifact.manifest
     facts = artifact.facts_as(READ[manifest.kind]) if manifest.kind in READ else None
     return Origin(manifest.kind, _what(artifact), artifact.uri, artifact.sha256, manifest.config, facts)
-
-
-def datasets(lines: Sequence[Origin]) -> list[DataSetRow]:
-    rows = []
-    for facts in (line.facts for line in lines):
-        if isinstance(facts, FacesFacts):
-            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(facts.missed.items()))
-            missed = sum(facts.missed.values())
-            rows.append(DataSetRow(facts.dataset, facts.rehearsal, facts.subjects, facts.found, missed, reasons))
-    return sorted(rows, key=lambda row: row.dataset)
-
-
-def pretraining(lines: Sequence[Origin]) -> Pretraining | None:
-    """Return the training data and settings of the backbone; None if there is no backbone."""
-    config = next((line.config for line in lines if line.kind == "backbone"), None)
-    if config is None:
-        return None
-    generators = {str(name) for line in lines if line.kind == "tracks" for name in line.config.get("generators") or ()}
-    shards = _shards(lines)
-    return Pretraining(
-        tuple(sorted(generators)),
-        images=shards.train.images if shards is not None else None,
-        identities=shards.train.identities if shards is not None else None,
-        backbone=config.get("backbone"),
-        image_size_px=config.get("image_size_px"),
-        learning=config.get("learning"),
-        target=config.get("target"),
-        curriculum=config.get("curriculum"),
-        epochs=config.get("epochs"),
-    )
 
 
 def screening(lines: Sequence[Origin]) -> Screening | None:
@@ -175,7 +108,7 @@ def _what(artifact: Artifact) -> str:
     facts, config = artifact.facts, artifact.manifest.config
     parts: list[object]
     if artifact.manifest.kind == "transfer":
-        parts = [facts.get("task"), facts.get("method"), facts.get("mode")]
+        parts = [facts.get("task"), facts.get("method"), facts.get("mode"), f"seed {facts.get('seed', 0)}"]
     elif artifact.manifest.kind in ("faces", "dataset"):
         parts = [facts.get("dataset") or facts.get("layout"), "rehearsal" if facts.get("rehearsal") else None]
     elif artifact.manifest.kind == "features":

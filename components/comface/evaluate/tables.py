@@ -1,27 +1,38 @@
-"""Tables laid out like tables 2 (expression), 3 (weight) and 6 (age) of the paper: one row per method, columns per task
-and mode.
+"""The tables of methods, laid out like tables 2 (expression), 3 (weight) and 6 (age) of the paper: one row per method,
+columns per task, a table per mode.
 
-In: results. Out: rows for CSV and JSON, and the paper's published figures for the same methods and tasks. Tables give
-accuracy in percent, as the paper does; everything else gives it as a share (0 to 1).
+In: results. Out: tables for the page, with the paper's figures for the same method, task and mode beside them. Accuracy
+is in percent, as in the paper.
 """
 
 from __future__ import annotations
 
-import csv
-import functools
-import importlib.resources
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from comface.config.names import csv_cell
-from comface.evaluate.results import MODES, Result
-from comface.methods import in_order, method
+from comface.evaluate import paper
+from comface.evaluate.results import Result
+from comface.evaluate.table import Heading, Row, Table
+from comface.methods import challenger, in_order, method
+from comface.tasks.config import MODES, mode_title
 from comface.tasks.metrics import SMALLER_IS_BETTER, Estimate
-from comface.tasks.registry import GROUPS, TASKS, group_of
+from comface.tasks.registry import GROUPS, TASKS, group_of, title
 
-HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc.% ↑"}
+HEADINGS = {"mae": "MAE ↓", "corr": "Corr. ↑", "acc": "Acc. % ↑"}
+MOST_COLUMNS = 9
+"""That are readable on a page of paper: three tasks with three figures, as in table 3."""
+RANDOM_WEIGHTS = "random weights"
+
+
+@dataclass(frozen=True)
+class About:
+    """What the run says of its methods beside their results."""
+
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Method → the reason why it was not run."""
+    random_weights: tuple[str, ...] = ()
+    """Methods whose weight file is a stand-in with random weights in the true layout."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +55,13 @@ def groups_of(results: Sequence[Result]) -> list[Group]:
     return [Group(g.name, g.title, tuple(tasks[g.name]), g.paper_table) for g in GROUPS if tasks[g.name]]
 
 
-@dataclass(frozen=True)
-class Column:
-    task: str
-    mode: str
-    metric: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.task}_{self.mode}_{self.metric}".replace("-", "_")
+def tasks_of(results: Sequence[Result]) -> list[str]:
+    return [task for group in groups_of(results) for task in group.tasks]
 
 
-def columns_of(group: Group, results: Sequence[Result]) -> list[Column]:
-    columns = []
-    for task in group.tasks:
-        for mode in MODES:
-            cells = [result for result in results if (result.task, result.mode) == (task, mode)]
-            columns += [Column(task, mode, metric) for metric in (cells[0].metrics if cells else ())]
-    return columns
+def modes_of(results: Sequence[Result]) -> list[str]:
+    present = {result.mode for result in results}
+    return [*(mode for mode in MODES if mode in present), *sorted(present.difference(MODES))]
 
 
 def methods_of(results: Sequence[Result]) -> list[str]:
@@ -73,81 +73,115 @@ def method_title(name: str) -> str:
     return f"{entry.title} (ours)" if entry.challenger else entry.title
 
 
-def cell(results: Sequence[Result], name: str, column: Column) -> Estimate | None:
+def is_variant(name: str) -> bool:
+    """Whether it is ComFace with another pre-training; its place is in tables 7 and 8 and figure 3."""
+    return name.startswith(f"{challenger().name}:")
+
+
+def found(results: Sequence[Result], task: str, name: str, mode: str) -> Result | None:
     for result in results:
-        if (result.task, result.mode, result.method) == (column.task, column.mode, name):
-            return result.estimates[column.metric]
+        if (result.task, result.method, result.mode) == (task, name, mode):
+            return result
     return None
 
 
-def shown(metric: str, value: float) -> str:
-    """Format a metric with as many decimals as the paper."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{100 * value:.1f}" if metric == "acc" else f"{value:.3f}"
-
-
-def best_methods(results: Sequence[Result], column: Column) -> set[str]:
-    """Return the methods whose formatted value is the best of the column (ties count)."""
-    values = {m: e.value for m in methods_of(results) if (e := cell(results, m, column)) and math.isfinite(e.value)}
+def best_methods(results: Sequence[Result], task: str, mode: str, metric: str) -> set[str]:
+    """Return the methods whose figure, as it is shown, is the best of the column (ties count)."""
+    chosen = [r for r in results if (r.task, r.mode) == (task, mode) and not is_variant(r.method)]
+    values = {r.method: r.estimates[metric].value for r in chosen}
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
     if not values:
         return set()
-    best = min(values.values()) if column.metric in SMALLER_IS_BETTER else max(values.values())
-    return {name for name, value in values.items() if shown(column.metric, value) == shown(column.metric, best)}
+    best = min(values.values()) if metric in SMALLER_IS_BETTER else max(values.values())
+    heading = _heading(task, metric)
+    return {name for name, value in values.items() if heading.text(value) == heading.text(best)}
 
 
-def absent_rows(absent: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return (title, reason) of the requested methods that were not run, in the order of the tables."""
-    return [(method_title(name), absent[name]) for name in in_order(absent)]
+def method_tables(group: Group, mode: str, results: Sequence[Result], about: About) -> list[Table]:
+    """The tables of a group and mode: as few as have columns that are readable side by side."""
+    chunks: list[list[tuple[str, str]]] = [[]]
+    for task in group.tasks:
+        metrics = next((r.metrics for r in results if (r.task, r.mode) == (task, mode)), ())
+        if chunks[-1] and len(chunks[-1]) + len(metrics) > MOST_COLUMNS:
+            chunks.append([])
+        chunks[-1] += [(task, metric) for metric in metrics]
+    numbered = [(f"-{i}" if i else "", chunk) for i, chunk in enumerate(chunks) if chunk]
+    return [_method_table(f"{group.name}-{mode}{end}", group, mode, chunk, results, about) for end, chunk in numbered]
 
 
-def table_csv(group: Group, results: Sequence[Result], absent: Mapping[str, str] | None = None) -> str:
-    """One row per method, then the methods that were not run, then the paper's figures. The column `source` says
-    which."""
-    columns = columns_of(group, results)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["source", "method", *(csv_cell(column.key) for column in columns)])
-    for name in methods_of(results):
-        cells = [cell(results, name, column) for column in columns]
-        writer.writerow(
-            ["this run", csv_cell(method(name).title)]
-            + [shown(c.metric, e.value).replace("–", "") if e else "" for c, e in zip(columns, cells, strict=True)]
-        )
-    for title_of, _ in absent_rows(absent or {}):
-        writer.writerow(["absent", csv_cell(title_of), *("" for _ in columns)])
-    for name, values in paper_rows(group, results):
-        cells_paper = [values.get(column) for column in columns]
-        writer.writerow(
-            ["paper", method(name).title]
-            + [shown(c.metric, v) if v is not None else "" for c, v in zip(columns, cells_paper, strict=True)]
-        )
-    return buffer.getvalue()
+def _method_table(
+    name: str, group: Group, mode: str, columns: Sequence[tuple[str, str]], results: Sequence[Result], about: About
+) -> Table:
+    chosen = [result for result in results if result.mode == mode and not is_variant(result.method)]
+    best = {each: best_methods(results, each[0], mode, each[1]) for each in columns}
+    rows = [_row(each, mode, columns, chosen, best, about) for each in methods_of(chosen)]
+    rows += [
+        Row(method_title(each), (None,) * len(columns), "absent", (f"absent: {about.absent[each]}",))
+        for each in in_order(about.absent)
+    ]
+    rows += _only_in_paper(columns, mode, [*methods_of(chosen), *about.absent])
+    rows.append(_no_change(columns, chosen))
+    headings = tuple(_heading(task, metric) for task, metric in columns)
+    return Table(name, f"{group.title}, {mode_title(mode).lower()}", "Method", headings, tuple(rows))
 
 
-@functools.cache
-def paper_figures() -> dict[tuple[str, str], dict[Column, float]]:
-    """Return (task, method) → column → the figure published in tables 2 to 8 of the paper. Table 5 is on fifteen
-    patients only, so it has a task of its own."""
-    text = (importlib.resources.files("comface") / "evaluate" / "paper.csv").read_text(encoding="utf-8")
-    figures: dict[tuple[str, str], dict[Column, float]] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        entry = figures.setdefault((row["task"], row["method"]), {})
-        for metric, field, scale in (("mae", "mae", 1), ("corr", "corr", 1), ("acc", "acc_percent", 100)):
-            if row[field]:
-                entry[Column(row["task"], row["mode"], metric)] = float(row[field]) / scale
-    return figures
+def _heading(task: str, metric: str) -> Heading:
+    percent = metric == "acc"
+    key = f"{task}_{metric}".replace("-", "_")
+    return Heading(key, HEADINGS[metric], digits=1 if percent else 3, percent=percent, over=title(task))
 
 
-def paper_rows(group: Group, results: Sequence[Result]) -> list[tuple[str, dict[Column, float]]]:
-    """Return the paper's figures for the methods and columns of `results`. Methods without figures are omitted."""
-    columns = set(columns_of(group, results))
+def _row(
+    name: str,
+    mode: str,
+    columns: Sequence[tuple[str, str]],
+    results: Sequence[Result],
+    best: Mapping[tuple[str, str], set[str]],
+    about: About,
+) -> Row:
+    cells: list[Estimate | None] = []
+    beside: dict[int, str] = {}
+    for number, (task, metric) in enumerate(columns):
+        result = found(results, task, name, mode)
+        cells.append(result.estimates[metric] if result else None)
+        published = paper.figures().get((task, mode, name, metric))
+        if result and published is not None:
+            beside[number] = _against(_heading(task, metric), result.estimates[metric].value, published)
+    kind = "ours" if method(name).challenger else ""
+    marks = (RANDOM_WEIGHTS,) if name in about.random_weights else ()
+    winning = tuple(i for i, each in enumerate(columns) if name in best[each])
+    return Row(method_title(name), tuple(cells), kind, marks, winning, beside)
+
+
+def _against(heading: Heading, here: float, published: float) -> str:
+    signed = Heading(heading.key, heading.heading, heading.digits, heading.percent, signed=True)
+    return f"paper {heading.text(published)} ({signed.text(here - published)})"
+
+
+def _only_in_paper(columns: Sequence[tuple[str, str]], mode: str, here: Sequence[str]) -> list[Row]:
+    """Methods with a published figure that this run did not evaluate, except ComFace's own variants (table 7, 8)."""
+    tasks = dict.fromkeys(task for task, _ in columns)
+    names = dict.fromkeys(m for task in tasks for m in paper.published(task, mode) if ":" not in m and m not in here)
     rows = []
-    for name in methods_of(results):
-        values: dict[Column, float] = {}
-        for task in group.tasks:
-            published = paper_figures().get((task, name), {})
-            values |= {column: value for column, value in published.items() if column in columns}
-        if values:
-            rows.append((name, values))
+    for name in names:
+        figures = [paper.figures().get((task, mode, name, metric)) for task, metric in columns]
+        texts = {i: f"paper {_heading(*columns[i]).text(v)}" for i, v in enumerate(figures) if v is not None}
+        rows.append(Row(paper_title(name), (None,) * len(columns), "paper", ("not in this run",), (), texts))
     return rows
+
+
+def paper_title(name: str) -> str:
+    """The title of a method of the paper, whether or not this version can load it."""
+    from comface.errors import ConfigurationError
+
+    try:
+        return method_title(name)
+    except ConfigurationError:
+        return name
+
+
+def _no_change(columns: Sequence[tuple[str, str]], results: Sequence[Result]) -> Row:
+    """The baseline that always answers "no change": its error is the mean size of the change."""
+    sizes = {result.task: float(abs(result.change_P).mean()) for result in results}
+    cells = tuple(sizes[task] if metric == "mae" else None for task, metric in columns)
+    return Row("always “no change”", cells, "still", ("baseline",))

@@ -28,3 +28,19 @@ def write_text(path: str, text: str) -> None:
     """Write a UI artifact to the path that KFP gave."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text, encoding="utf-8")
+
+
+GATE = "gate"
+"""The slot of the report for the gate's decision, which is made after the report."""
+
+
+def slot(name: str, content: str) -> str:
+    """A place in a page that a later step may fill (`filled`), with what it says until then."""
+    return f"<!-- {name} -->{content}<!-- end of {name} -->"
+
+
+def filled(page: str, name: str, content: str) -> str:
+    """`page` with `content` in its slot; unchanged if it has none."""
+    before, start, rest = page.partition(f"<!-- {name} -->")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    return f"{before}{start}{content}{end}{after}" if start and end else page

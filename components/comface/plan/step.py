@@ -7,13 +7,15 @@ exact per step. Raises ConfigurationError, DataError or TryAgain.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comface.errors import ComfaceError, raise_any
 from comface.evaluate.from_plan import EvaluatePlan
 from comface.methods import method
 from comface.plan.checks import survey_run
+from comface.plan.command import command_of
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.trainings import encodings, items, training_of, trainings
@@ -88,7 +90,9 @@ def plan_run(config: RunConfig, run: str) -> Plans:
     raise_any(found)
     for note in survey.notes:
         logger.info(note)
-    return make_plans(survey.config, run, survey.notes, survey.supplies, survey.absent)
+    plans = make_plans(survey.config, run, survey.notes, survey.supplies, survey.absent)
+    headed = {"command": command_of(config), "started": round(time.time(), 3)}
+    return replace(plans, evaluate=plans.evaluate.model_copy(update=headed))
 
 
 def make_plans(
