@@ -17,7 +17,8 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
-from comface.plan.trainings import items
+from comface.plan.trainings import items, trainings
+from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draft import PREFETCH, loader_bytes
 from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store
@@ -69,12 +70,12 @@ class Sizes:
 
 
 def sizes_of(config: RunConfig) -> Sizes:
-    count, side = totals(config.synthesize), config.synthesize.image_size_px
+    count, side, trained = totals(config.synthesize), config.synthesize.image_size_px, trainings(config)
     stored = count.images * _jpeg_bytes(side, config.synthesize.jpeg_quality)
     photos, rehearse_bytes = _rehearsed(config)
     memory = {
         "synthesize": _synthesize_bytes(config),
-        "pretrain": _pretrain_bytes(config),
+        "pretrain": max(_pretrain_bytes(config, each.config) for each in trained),
         "rehearse": STEP_BASE + rehearse_bytes,
         "align": STEP_BASE
         + max((2 * n * config.data[name].face_size_px ** 2 * 3 for name, n in photos.items()), default=0),
@@ -92,16 +93,17 @@ def sizes_of(config: RunConfig) -> Sizes:
         photos_bytes=faces,
         memory_bytes=memory,
         shared_bytes=max(1, config.pretrain.gpus_per_node)
-        * loader_bytes(config.pretrain.loader_workers, _local_pairs(config), config.synthesize.image_size_px),
-        training=_training(config, count.images),
+        * loader_bytes(config.pretrain.loader_workers, _local_pairs(config.pretrain), config.synthesize.image_size_px),
+        training=_training(config, count.images, len(trained)),
     )
 
 
-def _training(config: RunConfig, images: int) -> str:
+def _training(config: RunConfig, images: int, trainings: int) -> str:
     wanted = config.pretrain
     whole = max(1, int(images * (1 - config.shard.validation_fraction)) // wanted.pairs_per_step)
     steps = f"{wanted.steps_per_epoch:,}" if wanted.steps_per_epoch else f"about {whole:,}"
-    said = f"Pre-training takes {wanted.epochs} epochs of {steps} steps"
+    what = "Pre-training takes" if trainings == 1 else f"{trainings} pre-trainings take"
+    said = f"{what} {wanted.epochs} epochs of {steps} steps{'' if trainings == 1 else ' each'}"
     stages = wanted.curriculum_ends
     reached = sum(end < wanted.epochs for end in stages) + 1
     early = wanted.curriculum and reached < len(stages)
@@ -180,8 +182,7 @@ def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationErro
         )
 
 
-def _local_pairs(config: RunConfig) -> int:
-    wanted = config.pretrain
+def _local_pairs(wanted: PretrainConfig) -> int:
     return -(-wanted.pairs_per_step // (wanted.nodes * max(1, wanted.gpus_per_node)))
 
 
@@ -197,10 +198,10 @@ def _synthesize_bytes(config: RunConfig) -> int:
     return STEP_BASE + track * (4 + WAITING_TRACKS) + 2 * block
 
 
-def _pretrain_bytes(config: RunConfig) -> int:
+def _pretrain_bytes(config: RunConfig, wanted: PretrainConfig) -> int:
     """Weights, gradient and Adam's two moments of the projection; the prefetched batches; the similarities of equation
     (1); on a CPU also the activations."""
-    wanted, pairs = config.pretrain, _local_pairs(config)
+    pairs = _local_pairs(wanted)
     width = FEATURES[wanted.backbone]
     hidden = wanted.projection_hidden or width
     projection = 4 * 4 * hidden * (width + wanted.projection_width)
@@ -218,10 +219,9 @@ def _transfer_bytes(config: RunConfig, photos: int) -> int:
     linear = photos * ROW_BYTES + pairs * 80 + max(FEATURES.values()) ** 2 * 8 * (wanted.validation_turns + 4)
     finetune = 0
     if any(base(mode) == "finetune" for mode in wanted.modes) and not config.pretrain.gpus_per_node:
-        side, backbone = max(
-            (wanted.image_size_px, wanted.backbone), (config.pretrain.image_size_px, config.pretrain.backbone)
-        )
-        finetune = 2 * wanted.batch_pairs * side**2 * 3 * 4 * ACTIVATIONS[backbone]
+        networks = [(wanted.image_size_px, wanted.backbone)]
+        networks += [(each.config.image_size_px, each.config.backbone) for each in trainings(config)]
+        finetune = max(2 * wanted.batch_pairs * side**2 * 3 * 4 * ACTIVATIONS[backbone] for side, backbone in networks)
     return STEP_BASE + max(linear, finetune)
 
 

@@ -8,7 +8,10 @@ on the local machine.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +76,8 @@ def pretrain_backbone(
             wanted = Work(
                 planned.run, plan, source.pinned, draft.uri, config, lambda: draft.published() is not None, planned.item
             )
-            choose_launcher(store, config, source, task, job_path).train(wanted)
+            with contextlib.nullcontext() if planned.alone else turns_on_gpus():
+                choose_launcher(store, config, source, task, job_path).train(wanted)
         backbone = draft.published()
         if backbone is None:
             raise DataError(f"The training job succeeded but did not publish a backbone at {draft.uri}; see its log.")
@@ -86,6 +90,20 @@ def pretrain_backbone(
         return hand_on(store, planned.run, backbone), planned.name, metrics
 
     return execute("pretrain", plan, PretrainPlan, work, shares_cores=False)
+
+
+@contextlib.contextmanager
+def turns_on_gpus() -> Iterator[None]:
+    """Outside a cluster, wait until no other training uses the GPUs of this machine: the local runner starts two
+    trainings at a time, which may not fit the memory of a GPU together."""
+    from torch.cuda import is_available
+
+    if place_of(os.environ) is not None or not is_available():
+        yield
+        return
+    with (cache_folder() / "gpus.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def choose_launcher(store: Store, config: PretrainConfig, shards: Artifact, task: Any, job_path: str) -> Launcher:
