@@ -72,6 +72,7 @@ def test_a_variant_of_the_configuration_changes_the_fields_that_it_names_and_not
         (("variants.a.curriculum_ends=[3, 2]",), "'variants.a': curriculum_ends must increase"),
         (("seeds=[1, 1]",), "'1' is listed twice"),
         (("seeds=[]",), "'seeds' is empty"),
+        (("seeds=[2, 1]",), "seeds must increase"),
     ],
 )
 def test_a_wrong_variant_or_seed_is_refused_by_name(overrides: tuple[str, ...], words: str) -> None:

@@ -100,6 +100,8 @@ class RunConfig(Section):
             for dataset in (self.tasks[name].dataset, self.tasks[name].train_dataset):
                 if dataset and dataset not in self.data:
                     raise ValueError(f"the task '{name}' reads the data set '{dataset}', which `data` lacks")
+        if list(self.seeds) != sorted(self.seeds):
+            raise ValueError("seeds must increase: the first is that of the model which is registered")
         for name, fields in self.variants.items():
             values = self.pretrain.model_dump(mode="json")
             merge(values, fields)

@@ -78,18 +78,17 @@ def items(config: RunConfig) -> list[Row]:
 def encodings(config: RunConfig) -> dict[str, tuple[Encoding, ...]]:
     """What each step of the loop over features computes, by the name of its piece: one data set with one method. The
     rehearsal data sets are small, so one step takes all of them: a step of the local runner starts a process."""
-    mode = next((mode for mode in config.transfer.modes if base(mode) == "linear"), None)
-    if mode is None:
-        return {}
-    tasks = [config.tasks[name] for name in config.transfer.tasks]
-    names = sorted({name for task in tasks for name in (task.dataset, task.train_dataset) if name})
-    small = [name for name in names if not config.data[name].uri]
+    needed: dict[Encoding, None] = {}
+    for row in items(config):
+        if base(row.mode) == "linear":
+            task = config.tasks[row.task]
+            names = [name for name in (task.dataset, task.train_dataset) if name]
+            needed |= dict.fromkeys(Encoding(row.method, row.seed, name) for name in names)
+    order = {name: number for number, name in enumerate(config.transfer.methods)}
     pieces: dict[str, tuple[Encoding, ...]] = {}
-    for name in (name for name in config.transfer.methods if method(name).patient_days is None):
-        for seed in seeds_of(config, name, mode):
-            if small:
-                pieces[f"{name}/{seed}"] = tuple(Encoding(name, seed, each) for each in small)
-            pieces |= {f"{name}/{seed}/{each}": (Encoding(name, seed, each),) for each in names if each not in small}
+    for each in sorted(needed, key=lambda each: (order[each.method], each)):
+        piece = each.name if config.data[each.dataset].uri else f"{each.method}/{each.seed}"
+        pieces[piece] = (*pieces.get(piece, ()), each)
     return pieces
 
 
