@@ -65,8 +65,6 @@ def chosen(methods: list[str] | None, every_layout: bool) -> Iterator[Published]
     """The first layout of each method, or all. Without names, not the methods whose real weights were fetched."""
     done: set[str] = set()
     for layout in layouts():
-        if layout.method not in METHODS:
-            continue
         at_hand = METHODS[layout.method].fetched in available()
         wanted = layout.method in methods if methods else not at_hand
         if wanted and (every_layout or layout.method not in done):

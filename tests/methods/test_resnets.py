@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from comface.artifacts.arrays import array_bytes
 from comface.artifacts.manifest import Draft, file_sha256
 from comface.cli import main
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
 from comface.methods import METHODS, load_method
 from comface.methods.encoder import Sources
 from comface.store import FileStore
@@ -99,6 +99,16 @@ def test_every_layout_gives_the_golden_features_and_its_own_colours(
         assert part in caplog.text
     kept = {name for name in golden_arrays(layout) if name.endswith("conv1.weight") or "_3x3.weight" in name}
     assert not {name.rsplit("trunk.", 1)[-1] for name in encoder.origin.dropped if "encoder_k" not in name} & kept
+
+
+def test_simclr_with_tensorflows_pooling_gives_its_golden_features(tmp_path: Path) -> None:
+    encoder = load_method("simclr:tf-pool", Sources(weights=write(tmp_path, "simclr-1")))
+    golden = np.load(GOLDEN / "resnet50_simclr_tf_same_maxpool.npz")["feats_tensor"]
+    with torch.inference_mode():
+        features = encoder.for_inference()(torch.from_numpy(golden_input())).numpy()
+    np.testing.assert_allclose(features, golden, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ConfigurationError, match="has no option 'same'; write simclr or simclr:tf-pool"):
+        load_method("simclr:same", Sources())
 
 
 @pytest.mark.parametrize("layout", ["vggface2-1-pickle", "simclr-1", "bulat"])

@@ -43,6 +43,16 @@ def caffe_resnet50() -> tuple[nn.Module, int]:
     return network, width
 
 
+def tensorflow_resnet50() -> tuple[nn.Module, int]:
+    """torchvision's ResNet-50 with TensorFlow's padding 'SAME' of the max-pooling: right and bottom only. Its inputs
+    are at least 0, so zeros do not change a maximum."""
+    from torch import nn
+
+    network, width = resnet50()
+    network.maxpool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2))
+    return network, width
+
+
 def layout(name: str, preprocessing: Preprocessing = IMAGENET, **fields: Any) -> Layout:
     """A layout of torchvision's ResNet-50."""
     return Layout(name, preprocessing=preprocessing, **{"build": resnet50, "crop": CROP, **fields})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from comface.methods import challenger
+from comface.methods import METHODS, challenger
 from comface.methods.comface import PREFIX, VARIANTS
 from comface.methods.patients.entry import NAMES
 from comface.networks import PATCH_PX
@@ -94,7 +94,9 @@ def _figure3(config: Basis) -> dict[str, Any]:
 
 
 def _baselines(config: Basis) -> dict[str, Any]:
-    return _study(config, TASKS_OF_FIGURE_3, ["imagenet", "dlib", f"{PREFIX}inter", "scratch", "pixels"], SEEDS)
+    """Every method that needs no file from the weights location."""
+    rows = [name for name, entry in METHODS.all().items() if not (entry.needs_file or entry.challenger)]
+    return _study(config, TASKS_OF_FIGURE_3, [*rows, f"{PREFIX}inter"], SEEDS)
 
 
 def _study(config: Basis, tasks: tuple[str, ...], methods: list[str], seeds: tuple[int, ...]) -> dict[str, Any]:
