@@ -9,6 +9,7 @@ import pytest
 from comface.config.reading import parse
 from comface.errors import ConfigurationError
 from comface.methods import METHODS
+from comface.methods.registry import FORMS
 from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig, Threshold
@@ -157,8 +158,7 @@ def test_several_mistakes_are_all_said() -> None:
         "The configuration's 'pretrain.epochs' is wrong: input should be greater than or equal to 1; see "
         "docs/configuration.md.",
         "The configuration's 'transfer.methods.1' is wrong: there is no method 'fable'; choose from "
-        f"{', '.join(METHODS)}, or name your own (timm:NAME, torchvision:NAME, comface:NAME, module:function); see "
-        "docs/configuration.md.",
+        f"{', '.join(METHODS)}, or name your own ({', '.join(FORMS)}); see docs/configuration.md.",
     ]
     assert str(error.value).startswith("There are 4 problems:\n  1. The override 'seed'")
 

@@ -116,8 +116,8 @@ def configured(*overrides: str) -> RunConfig:
 def whole_way(store: FileStore, faces: Artifact, backbone: Artifact, name: str) -> tuple[str, str]:
     """(report, decision) of a run whose rival is the method `name`."""
     config = configured(f"transfer.methods=[comface, {name}]", "transfer.modes=[linear]", f"register.must_beat={name}")
-    assert items(config) == [("age", "comface", "linear"), ("age", name, "linear")]
-    assert {item.method for item in make_plans(config, "run-1").items} == {"comface", name}
+    assert [(row.task, row.method) for row in items(config)] == [("age", "comface"), ("age", name)]
+    assert {row.method for row in make_plans(config, "run-1").items.rows} == {"comface", name}
     reads = {"protocol": draw_protocol(store, CONFIG, "age", TASK, faces), "backbone": backbone}
     results = [transfer(store, CONFIG, Item("age", TASK, each, "linear"), reads) for each in ("comface", name)]
     evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
@@ -280,12 +280,11 @@ def test_the_plan_seals_a_backbone_of_timm_in_the_weights_location_and_without_i
     safetensors.torch.save_file(timm_state, location / "timm" / "test_resnet.safetensors")
     assert absent_methods(config, set()) == {}
     plans = make_plans(config, "run-1").items
-    (path,) = {weight_file(plan) for plan in plans if plan.method == TIMM}
-    assert path is not None
-    assert {weight_file(plan) for plan in plans if plan.method == "comface"} == {None}
+    assert weight_file(plans, TIMM) is not None
+    assert weight_file(plans, "comface") is None
     (location / "timm" / "test_resnet.safetensors").write_bytes(b"another")
     with pytest.raises(DataError, match="it was replaced during the run"):
-        weight_file(next(plan for plan in plans if plan.method == TIMM))
+        weight_file(plans, TIMM)
 
 
 def test_features_of_a_backbone_of_timm_by_the_command_line(
