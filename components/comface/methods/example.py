@@ -34,7 +34,7 @@ class Example:
 
 def example_row(photos: Sequence[Mapping[str, Any]]) -> int:
     """The row of the face with the largest labels (the strongest expression); the first of several."""
-    return int(np.argmax([sum(photo["labels"].values()) for photo in photos]))
+    return int(np.argmax([sum(filter(np.isfinite, photo["labels"].values())) for photo in photos]))
 
 
 def example_files(encoder: Encoder, face_SS3: Pixels, method: str) -> dict[str, bytes]:
