@@ -143,6 +143,17 @@ def test_unknown_fields_and_tasks_are_refused(package: Path) -> None:
         assert isinstance(used(edited(package, lambda objects, _, d=data: objects.__setitem__("heads.json", d))), str)
 
 
+def test_a_model_of_an_earlier_version_which_names_its_test_set_otherwise_is_used(package: Path) -> None:
+    heads = json.loads((package / "heads.json").read_bytes())
+    old = {
+        task: {"test_sha256" if key == "protocol_sha256" else key: value for key, value in entry.items()}
+        for task, entry in heads.items()
+    }
+    assert old != heads
+    data = json.dumps(old).encode()
+    assert not isinstance(used(edited(package, lambda objects, _: objects.__setitem__("heads.json", data))), str)
+
+
 def test_facts_of_the_manifest_are_a_listing_or_a_sentence(package: Path) -> None:
     facts = unsealed((package / "manifest.json").read_bytes())["facts"]
     rng = np.random.default_rng(2)
