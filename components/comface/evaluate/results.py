@@ -33,10 +33,11 @@ from comface.tasks.agreement import (
     by_size,
     smallest_change,
 )
+from comface.tasks.classes import CLASS_METRICS
 from comface.tasks.comparisons import Difference, Gain, corrected
 from comface.tasks.conformal import NOMINAL, Coverage, Errors, measure
 from comface.tasks.intervals import interval, replicates, resample_counts, sample
-from comface.tasks.metrics import FIGURES, METRICS, NAN, SMALLER_IS_BETTER, Estimate, Spread
+from comface.tasks.metrics import METRICS, NAN, SMALLER_IS_BETTER, Estimate, Spread
 from comface.tasks.predictions import Predictions, read_predictions
 
 MODES = {mode: tasks.mode_title(mode) for mode in tasks.MODES}
@@ -78,6 +79,9 @@ class Result:
     by_size: tuple[SizeBin, ...] = ()
     smallest_change: SmallestChange | None = None
     by_group: tuple[GroupFigures, ...] = ()
+    kind: str = "change"
+    """Of the task: `single` has the label of a photo instead of the change of a pair."""
+    classes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     """Of prediction intervals for single pairs; of ComFace only."""
 
@@ -88,7 +92,7 @@ class Result:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return ("mae", "corr", "acc") if self.shows_direction else ("mae", "corr")
+        return _metrics(self.shows_direction, self.classes)
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,13 @@ def compare(results: Sequence[Result], config: EvaluateConfig) -> list[Compariso
 def _differences(ours: Result, other: Result, config: EvaluateConfig) -> list[Difference]:
     """The advantage of ComFace in every metric (positive: better), and what its test needs."""
     found = []
-    tested = [_tested(each.subject_P, each.change_P, each.predicted_RP, each.task, config) for each in (ours, other)]
+    tested = [
+        _tested(each.subject_P, each.change_P, each.predicted_RP, each.task, config, each.classes)
+        for each in (ours, other)
+    ]
     (ours_RS, other_RS), counts_BS = (each.sums() for each in tested), tested[0].counts_BS
     for metric in ours.metrics:
-        figure = FIGURES[metric]
+        figure = tested[0].figures[metric]
         of_ours, of_other = (sample(figure, sums_RS, counts_BS) for sums_RS in (ours_RS, other_RS))
         better, worse = (of_other, of_ours) if metric in SMALLER_IS_BETTER else (of_ours, of_other)
         gain = interval(better.minus(worse), counts_BS, config.confidence)
@@ -196,9 +203,11 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
     predicted_RP = np.concatenate([read.predicted_P.reshape(repeats, rows) for read in reads])
     change_P = first.change_P[:rows]
     names, subject_P = np.unique(np.asarray(first.subjects[:rows]), return_inverse=True)
-    tested = _tested(subject_P, change_P, predicted_RP, facts.task, config)
-    limits, sums_RS, metrics = agreement(tested), tested.sums(), METRICS if facts.direction_accuracy else METRICS[:2]
-    figures = {name: replicates(FIGURES[name], sums_RS).reshape(len(reads), repeats) for name in metrics}
+    tested = _tested(subject_P, change_P, predicted_RP, facts.task, config, facts.classes)
+    limits = None if facts.classes else agreement(tested)
+    sums_RS, metrics = tested.sums(), _metrics(facts.direction_accuracy, facts.classes)
+    of_change = facts.kind == "change"
+    figures = {name: replicates(tested.figures[name], sums_RS).reshape(len(reads), repeats) for name in metrics}
     return Result(
         task=facts.task,
         method=facts.method,
@@ -219,10 +228,14 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
         seed_spread={name: _spread(each.mean(axis=1)) for name, each in figures.items()},
         fold_spread={name: _spread(each.mean(axis=0)) for name, each in figures.items()} if repeats > 1 else {},
         agreement=limits,
-        by_size=by_size(tested),
-        smallest_change=smallest_change(tested, limits),
+        by_size=by_size(tested) if of_change else (),
+        smallest_change=smallest_change(tested, limits) if of_change and limits else None,
         by_group=by_group(tested, _groups(first, rows, photos), metrics),
-        coverage=measure(Errors.of_photos(first, photos), NOMINAL) if facts.method == challenger().name else None,
+        kind=facts.kind,
+        classes=facts.classes,
+        coverage=measure(Errors.of_photos(first, photos), NOMINAL)
+        if of_change and facts.method == challenger().name
+        else None,
     )
 
 
@@ -257,6 +270,13 @@ def _tested(
     predicted_RP: NDArray[np.float64],
     task: str,
     config: EvaluateConfig,
+    classes: Sequence[str],
 ) -> Scored:
     counts_BS = resample_counts(int(subject_P.max()) + 1, config.bootstrap, config.seed, task)
-    return Scored(subject_P, change_P, predicted_RP, counts_BS, config.confidence)
+    return Scored(subject_P, change_P, predicted_RP, counts_BS, config.confidence, len(classes))
+
+
+def _metrics(direction: bool, classes: Sequence[str]) -> tuple[str, ...]:
+    if classes:
+        return CLASS_METRICS
+    return METRICS if direction else METRICS[:2]

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.tasks.classes import class_figures, class_sums
 from comface.tasks.intervals import LEAST_SUBJECTS, estimate, percentiles
 from comface.tasks.metrics import (
     FIGURES,
@@ -111,6 +112,12 @@ class Scored:
     predicted_RP: Floats
     counts_BS: Floats
     confidence: float
+    classes: int = 0
+    """Of a task of single photos whose label is a class; 0: the label is a quantity."""
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        return class_figures(self.classes) if self.classes else FIGURES
 
     @property
     def subjects(self) -> int:
@@ -118,11 +125,14 @@ class Scored:
 
     def sums(self, of_P: NDArray[np.bool_] | None = None) -> dict[str, Floats]:
         """Column → (R,S) sums per subject of all pairs, or of some."""
-        each = [
-            subject_sums(self.subject_P, self.change_P, predicted_P, self.subjects, of_P)
-            for predicted_P in self.predicted_RP
-        ]
+        each = [self._sums(predicted_P, of_P) for predicted_P in self.predicted_RP]
         return {name: np.stack([sums[name] for sums in each]) for name in each[0]}
+
+    def _sums(self, predicted_P: Floats, of_P: NDArray[np.bool_] | None) -> dict[str, Floats]:
+        if not self.classes:
+            return subject_sums(self.subject_P, self.change_P, predicted_P, self.subjects, of_P)
+        of_P = np.ones(len(self.change_P), bool) if of_P is None else of_P
+        return class_sums(self.subject_P, self.change_P, predicted_P, self.subjects, self.classes, of_P)
 
     def estimate(self, metric: str, sums_RS: Mapping[str, Floats], of_P: NDArray[np.bool_] | None = None) -> Estimate:
         """A metric with its interval, or the reason why it is undefined."""
@@ -130,7 +140,7 @@ class Scored:
         for predicted_P in self.predicted_RP:
             if reason := undefined(metric, self.change_P[of_P], predicted_P[of_P]):
                 return Estimate(NAN, reason=reason)
-        return estimate(FIGURES[metric], sums_RS, self.counts_BS, self.confidence)
+        return estimate(self.figures[metric], sums_RS, self.counts_BS, self.confidence)
 
     def people(self, of_P: NDArray[np.bool_]) -> int:
         return int(np.count_nonzero(np.bincount(self.subject_P[of_P])))
