@@ -60,6 +60,9 @@ class Task(_Measured):
     pairs: Annotated[int, Field(ge=1)]
     coverage: Annotated[float, Field(gt=0.5, lt=1)]
     interval_half_width: Annotated[float, Field(ge=0, le=1e12)] | None
+    why_mode: Annotated[str, Field(max_length=300)] = Field(
+        default="", description="why this mode is used; empty in models of earlier versions"
+    )
 
 
 class Measurement(_Measured):

@@ -156,6 +156,12 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
             "reject the model; add it."
         )
     for threshold in wanted.thresholds:
+        if not config.tasks[threshold.task].registrable:
+            yield ConfigurationError(
+                f"register.thresholds names '{threshold.task}', which no model has a head for (it is of single photos, "
+                "or has its own split of subjects); remove the threshold."
+            )
+            continue
         if (threshold.task, ours, threshold.mode) not in run and ours in config.transfer.methods:
             yield ConfigurationError(
                 f"register.thresholds names '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "

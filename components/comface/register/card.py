@@ -99,6 +99,8 @@ def _reached(facts: CardFacts) -> str:
             f"| {_number(metric.corr)} | {_number(metric.mae)} | {direction} | {_number(width)} "
             f"| {_cell(metric.dataset)}{', **rehearsal**' if metric.rehearsal else ''} |"
         )
+    if reasons := [f"- {_cell(name)}: {task.mode}, {_cell(task.why_mode)}." for name, task in facts.tasks.items()]:
+        lines += ["", "Why `comface compare` uses a mode:", "", *reasons]
     if any(metric.rehearsal for metric in facts.metrics):
         lines += [
             "",

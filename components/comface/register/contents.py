@@ -53,30 +53,48 @@ def metric_of(artifact: Artifact) -> Metric:
     )
 
 
-def metrics_of(evaluation: Artifact) -> list[Metric]:
-    """Return the metrics of all `transfer` artifacts that the evaluation was made from."""
-    return [metric_of(artifact) for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
+def metrics_of(evaluation: Artifact) -> tuple[list[Metric], tuple[str, ...]]:
+    """Return the metrics of the `transfer` artifacts that the evaluation was made from, and one sentence per task that
+    a model cannot have."""
+    transfers = [artifact for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
+    facts = [artifact.facts_as(TransferFacts) for artifact in transfers]
+    metrics = [metric_of(artifact) for artifact, each in zip(transfers, facts, strict=True) if each.registrable]
+    return metrics, tuple(sorted({_left_out(each) for each in facts if not each.registrable}))
+
+
+def _left_out(facts: TransferFacts) -> str:
+    why = "is of single photos" if facts.kind == "single" else "has its own split of subjects"
+    return f"{facts.task} is not part of the model, because it {why}."
 
 
 def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str, Artifact]:
     """Return per task (sorted) the transfer of ComFace that `compare` will use: linear, or fine-tuned if linear was not
-    run or fine-tuning is clearly better on held-out people (`_better`). Raises DataError if a head belongs to another
-    backbone, if there are two heads for a task and mode, or if there is no head."""
+    run or fine-tuning is clearly better on held-out people (`_better`). Empty if ComFace was evaluated only on tasks
+    that a model cannot have. Raises DataError if a head belongs to another backbone, if there are two heads for a task
+    and mode, or if there is no head."""
     found: dict[str, dict[str, Artifact]] = {}
-    for artifact in transfers:
+    ours = of_challenger(transfers)
+    if not ours:
+        raise DataError("There is no ComFace head to register; run transfer with the method 'comface' first.")
+    for artifact in registrable(ours):
         facts = artifact.facts_as(TransferFacts)
         task, mode = facts.task, facts.mode
-        if facts.method != challenger().name:
-            continue
         if mode in found.setdefault(task, {}):
             raise DataError(f"There are two heads for the task '{task}' ({mode}); pass only one of them.")
         origin = backbone_of(artifact)
         if origin is None or origin.sha256 != backbone.sha256:
             raise DataError(f"The head of '{task}' at {artifact.uri} belongs to another backbone; fit it again.")
         found[task][mode] = artifact
-    if not found:
-        raise DataError("There is no ComFace head to register; run transfer with the method 'comface' first.")
     return {task: _chosen(modes) for task, modes in sorted(found.items())}
+
+
+def of_challenger(transfers: Sequence[Artifact]) -> list[Artifact]:
+    return [each for each in transfers if each.facts_as(TransferFacts).method == challenger().name]
+
+
+def registrable(transfers: Sequence[Artifact]) -> list[Artifact]:
+    """Return the transfers of tasks that a model can have."""
+    return [each for each in transfers if each.facts_as(TransferFacts).registrable]
 
 
 def backbone_of(transfer: Artifact) -> Reference | None:
@@ -106,8 +124,30 @@ def _better(finetuned: Metric, linear: Metric) -> bool:
     return finetuned.corr > linear.corr + FINETUNE_GAIN and finetuned.mae <= linear.mae
 
 
-def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, Task]:
-    record = {}
+def _why(used: Metric, evaluated: Sequence[Metric]) -> str:
+    """Why `compare` uses this mode of a task, of the modes that were evaluated."""
+    others = {metric.mode: metric for metric in evaluated if metric.task == used.task and metric.mode != used.mode}
+    other = others.get("linear" if base(used.mode) == "finetune" else "finetune")
+    if not others:
+        return "no other mode was evaluated"
+    if other is None:
+        return "the other modes have options that the paper does not have"
+    if used.protocol_sha256 != other.protocol_sha256:
+        return f"{other.mode} was evaluated on other pairs"
+    figures = f"correlation {_digits(used.corr)} instead of {_digits(other.corr)}, MAE {_digits(used.mae)} instead of "
+    figures += _digits(other.mae)
+    if base(used.mode) == "finetune":
+        return f"clearly better than linear on people it was not trained on: {figures}"
+    return f"fine-tuning is not clearly better (more than {FINETUNE_GAIN:g} in correlation, no larger MAE): {figures}"
+
+
+def _digits(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
+
+
+def heads_record(heads: Mapping[str, Artifact], evaluated: Sequence[Artifact], coverage: float) -> dict[str, Task]:
+    """Return heads.json. `evaluated`: the transfers of ComFace in all modes."""
+    record, metrics = {}, [metric_of(artifact) for artifact in evaluated]
     for task, artifact in heads.items():
         metric, read = metric_of(artifact), read_predictions(artifact)
         width = half_width(read.subjects, read.predicted_P - read.change_P, coverage)
@@ -118,6 +158,7 @@ def heads_record(heads: Mapping[str, Artifact], coverage: float) -> dict[str, Ta
                 pairs=len(read.change_P),
                 coverage=coverage,
                 interval_half_width=width,
+                why_mode=_why(metric, metrics),
             )
         except ValidationError as error:
             where, why = error.errors()[0]["loc"], error.errors()[0]["msg"]

@@ -56,14 +56,20 @@ class GateDecision:
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
-    """Comparisons that were not made, and why."""
+    """Comparisons that were not made and tasks that were left out, and why."""
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence[Metric] | None) -> GateDecision:
-    """Run the checks in order: metrics exist, thresholds, baseline method, champion."""
+def decide(
+    metrics: Sequence[Metric],
+    config: RegisterConfig,
+    champion: Sequence[Metric] | None,
+    left_out: tuple[str, ...] = (),
+) -> GateDecision:
+    """Run the checks in order: metrics exist, thresholds, baseline method, champion. `left_out`: one sentence per task
+    that a model cannot have."""
     ours = [metric for metric in metrics if metric.method == challenger().name]
     results = [
         *_measured(ours),
@@ -72,7 +78,8 @@ def decide(metrics: Sequence[Metric], config: RegisterConfig, champion: Sequence
         *_champion(ours, champion, config.champion_tolerance),
     ]
     reasons = tuple(reason for check, reason in results if not check.passed)
-    return GateDecision(not reasons, reasons, tuple(check for check, _ in results), _not_compared(ours, champion))
+    notes = (*left_out, *_not_compared(ours, champion))
+    return GateDecision(not reasons, reasons, tuple(check for check, _ in results), notes)
 
 
 Result = tuple[Check, str]
@@ -82,7 +89,8 @@ def _measured(ours: Sequence[Metric]) -> Iterable[Result]:
     if not ours:
         yield (
             Check("measured", "", "", None, None, False),
-            "ComFace was not evaluated on any task; run transfer with the method 'comface'.",
+            "ComFace was not evaluated on any task that a model can have; run transfer with the method 'comface' on "
+            "a task of changes.",
         )
     for metric in ours:
         if metric.corr is None:

@@ -17,7 +17,6 @@ from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
-from comface.methods import challenger
 from comface.models.format import read_facts
 from comface.models.registry import Registry, Version
 from comface.register.card import card
@@ -26,7 +25,9 @@ from comface.register.contents import (
     card_facts,
     heads_record,
     metrics_of,
+    of_challenger,
     preprocessing,
+    registrable,
     usable_heads,
 )
 from comface.register.gate import Check, GateDecision, Metric, decide
@@ -35,7 +36,7 @@ from comface.store import Store
 from comface.tasks.config import base
 from comface.weights.fetched import models_folder
 
-GATE_REVISION, REVISION = 1, 1
+GATE_REVISION, REVISION = 1, 2
 """Revisions of the decision and of the model. Raise one when the same inputs give another decision or model."""
 
 
@@ -67,7 +68,8 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     if (done := draft.published()) is not None:
         return _decision(done.read_json("decision.json")), done
     before = [Metric(**row.model_dump()) for row in read_facts(inputs["champion"]).metrics] if champion else None
-    decision = decide(metrics_of(evaluation), config, before)
+    metrics, left_out = metrics_of(evaluation)
+    decision = decide(metrics, config, before, left_out)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
     facts = {"passed": decision.passed, "reasons": list(decision.reasons), "notes": list(decision.notes)}
@@ -94,7 +96,7 @@ def register(
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
         return RegisterResult(decision, recorded)
-    ours = [result for result in heads if result.facts_as(TransferFacts).method == challenger().name]
+    ours = registrable(of_challenger(heads))
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
     version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)
@@ -117,7 +119,7 @@ def make_model(
     draft = Draft(store, "model", settings | {"provenance": list(behind.files)}, inputs, {"register": REVISION})
     if (done := draft.published()) is not None:
         return done
-    record = heads_record(heads, config.interval_coverage)
+    record = heads_record(heads, results, config.interval_coverage)
     draft.write("model.safetensors", backbone.read("model.safetensors"))
     for task, head in heads.items():
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))

@@ -85,6 +85,12 @@ class Task(Section):
         "(table 5: 3)",
     )
 
+    @property
+    def registrable(self) -> bool:
+        """Whether a registered model has a head for it: `comface compare` estimates changes, and a task with its own
+        split only compares methods."""
+        return self.kind == "change" and self.split is None
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Task:
         if self.classes and self.kind != "single":

@@ -74,9 +74,8 @@ class Item:
 
     @property
     def registrable(self) -> bool:
-        """Whether a registered model uses its head: it is of the challenger, of changes, and of all subjects."""
-        challenger = method_called(self.method).challenger
-        return challenger and self.task.kind == "change" and self.task.split is None
+        """Whether a registered model can use its head."""
+        return method_called(self.method).challenger and self.task.registrable
 
     def record(self) -> dict[str, Any]:
         """What it adds to the address of its result."""
