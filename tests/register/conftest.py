@@ -166,6 +166,20 @@ def make_chain(tmp_path: Path) -> Callable[..., Chain]:
     return make
 
 
+@pytest.fixture
+def with_tasks() -> Callable[..., Chain]:
+    """`with_tasks(chain, (name, facts) …)`: the chain with further transfers of ComFace."""
+
+    def add(chain: Chain, *tasks: tuple[str, dict[str, Any]]) -> Chain:
+        more = [make_transfer(chain.store, chain.backbone, name, "comface", 0.4, **facts) for name, facts in tasks]
+        transfers = [*chain.transfers, *more]
+        inputs = {f"transfer-{i:03d}": artifact for i, artifact in enumerate(transfers)} | {"backbone": chain.backbone}
+        evaluation = Draft(chain.store, "evaluation", {"more": len(more)}, inputs, REVISIONS).publish({})
+        return Chain(chain.store, chain.backbone, evaluation, transfers)
+
+    return add
+
+
 @pytest.fixture(scope="session")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[RegisterResult, Chain]:
     """One registered model for all tests that only read it."""
