@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,10 @@ from numpy.typing import NDArray
 
 from comface.artifacts.manifest import file_sha256
 from comface.datasets.dataset import Photo
+from comface.datasets.leaks import same_pictures
+from comface.datasets.registry import Layout
 from comface.errors import DataError
 
-SAME_PICTURE = 0.97
-"""Minimum cosine similarity of the grey levels of two faces to count as one picture. Different rehearsal subjects reach
-0.72, photos of one subject 0.92. Most copies that were cropped and compressed again are above it (median 0.99)."""
-MOST_COMPARED = 20_000
-"""Maximum number of photos to compare. It takes seconds; the time grows with the square of the number."""
-MOST_TOLD = 1000
 MADE_FROM = re.compile(r"([ _.-]*(crop|cropped|copy|aligned|edited|resized|small|thumb)|\s*\(\d+\))+$")
 MADE_IN = re.compile(r"crops?|cropped|aligned|edited|resized|small|thumb(nail)?s?|faces?|copies")
 
@@ -65,25 +61,27 @@ def look_alikes(photos: Sequence[Photo]) -> list[str]:
     return [f"photos whose names suggest that they are crops or copies of others: {count:,}"] if count else []
 
 
-def near_copies(photos: Sequence[Photo], x_ND: NDArray[np.float32], hidden: bool, among_one: bool = True) -> list[str]:
-    """Return remarks about aligned faces that seem to be one picture, compressed or cropped again, by their
-    `lookalike_vectors`. They are used, because this is no proof. `among_one`: also compare photos of the same subject;
-    False if these are a series of similar photos."""
-    if len(photos) > MOST_COMPARED:
+def near_copies(
+    photos: Sequence[Photo], prints: Mapping[int, NDArray[np.uint8]], layout: Layout, place: str
+) -> list[str]:
+    """Raises DataError if a photo of a subject is a photo of another one that was compressed again, resized, mirrored
+    or cropped. Returns remarks about such photos of one subject, unless these are similar anyway. `prints`: position of
+    a photo -> its print (comface.datasets.leaks)."""
+    at, among_one = list(prints), not (layout.alike or layout.video)
+    found = same_pictures(np.stack([*prints.values()]), [photos[i].subject for i in at], among_one)
+    pairs = [(at[i], at[j]) for i, j in found]
+    across = [(i, j) for i, j in pairs if photos[i].subject != photos[j].subject]
+    if across:
+        one, other = (photos[k] for k in across[0])
+        more = f" There are {len(across) - 1:,} further pairs." if len(across) > 1 else ""
+        raise DataError(
+            f"{_both(one, other, photos, layout.patients, place)} under two subjects (compressed again, resized, "
+            f"mirrored or cropped); delete the wrong one, or give both the same subject.{more}"
+        )
+    if not pairs:
         return []
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(x_ND), 500):
-        near = np.argwhere(np.triu(x_ND[start : start + 500] @ x_ND.T > SAME_PICTURE, start + 1))
-        pairs += [(start + int(i), int(j)) for i, j in near[:MOST_TOLD]]
-    sentences = []
-    for what, chosen in (
-        ("two subjects", [(i, j) for i, j in pairs if photos[i].subject != photos[j].subject]),
-        ("one subject", [(i, j) for i, j in pairs if photos[i].subject == photos[j].subject]),
-    ):
-        if chosen and (among_one or what == "two subjects"):
-            shown = "; ".join(" and ".join(_short(photos, k, hidden) for k in pair) for pair in chosen[:10])
-            sentences.append(f"pairs of photos of {what} that seem to be the same picture: {len(chosen):,} ({shown})")
-    return sentences
+    shown = "; ".join(" and ".join(_short(photos, k, layout.patients) for k in pair) for pair in pairs[:10])
+    return [f"pairs of photos of one subject that seem to be the same picture: {len(pairs):,} ({shown})"]
 
 
 def check_pixels(photos: Sequence[Photo], digests: Sequence[str], hidden: bool, place: str) -> None:
@@ -109,22 +107,6 @@ def _short(photos: Sequence[Photo], position: int, hidden: bool) -> str:
     return f"line {photo.line}" if photo.line else f"photo {position + 1:,}"
 
 
-def lookalike_vectors(faces_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the centre of each face as 24 x 24 grey levels (N,576), with mean 0 and length 1."""
-    import cv2
-
-    side = faces_NSSC.shape[1]
-    edge = slice(side // 11, side - side // 11)
-    small = [
-        cv2.resize(cv2.cvtColor(face[edge, edge], cv2.COLOR_RGB2GRAY), (24, 24), interpolation=cv2.INTER_AREA).ravel()
-        for face in faces_NSSC
-    ]
-    x_ND = np.stack(small).astype(np.float32)
-    x_ND -= x_ND.mean(axis=1, keepdims=True)
-    unit_ND: NDArray[np.float32] = x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-6)
-    return unit_ND
-
-
 def _size_and_end(path: Path) -> tuple[int, bytes]:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -145,4 +127,9 @@ def _both(one: Photo, other: Photo, photos: Sequence[Photo], hidden: bool, place
             f"Photos {first:,} and {second:,} of {len(photos):,} (in order of subject and file{more}) of the data set "
             f"at '{place}' are the same picture"
         )
-    return f"'{one.path.name}' and '{other.path.name}' of the data set at '{place}' are the same picture"
+    names = (f"'{each.path.name}'{_frame(each)}" for each in (one, other))
+    return f"{' and '.join(names)} of the data set at '{place}' are the same picture"
+
+
+def _frame(photo: Photo) -> str:
+    return "" if photo.frame is None else f" (frame {photo.frame + 1:,})"

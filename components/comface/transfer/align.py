@@ -3,13 +3,14 @@
 In: a data set in one of the layouts. Out: an artifact `faces`:
 
     faces-00000.npy …  uint8 (n,S,S,3), RGB, the project's framing (comface.faces.framing): the faces of 1,024 photos
+    prints-00000.npy … uint8 (n,64,64): the print of each of these photos (comface.datasets.leaks)
     photos.json        one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels),
                        conditions (faces/conditions.py)
 
 Photos without a usable face are excluded and counted by reason, as are files that the data set's reader excludes. The
 photos may show patients: apart from the rows themselves, only counts are logged or recorded.
 
-Legend: N faces, S side length, D numbers of a vector.
+Legend: n faces, S side length.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
 
 from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, Draft
@@ -39,7 +38,7 @@ from comface.transfer.rows import read_faces as read_faces
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Raise it when a change here or in datasets/ gives other faces, labels or rows for the same data set."""
 
 
@@ -70,7 +69,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
         raise DataError(
             f"No face was found in any of the {len(photos):,} photos of '{name}'; check the photos and the `uri`."
         )
-    copies = _copies(found, blocks, layout, place)
+    copies = _copies(photos, blocks, layout, place)
     for remark in copies:
         logger.warning(f"The data set at '{place}': {remark}")
     draft.write_json("photos.json", rows)
@@ -94,9 +93,9 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
 
 def _copies(photos: Sequence[Photo], blocks: Sequence[Block], layout: Layout, place: str) -> list[str]:
     """Return remarks about photos that may be copies. Raises DataError if two subjects or labels have the same picture.
-    Frames of a video are not checked, because consecutive frames can be identical."""
-    if layout.video:
-        return []
-    check_pixels(photos, [row["sha256"] for block in blocks for row in block.rows], layout.patients, place)
-    looks_ND = np.concatenate([block.looks_ND for block in blocks if len(block.rows)])
-    return near_copies(photos, looks_ND, layout.patients, among_one=not layout.alike)
+    Frames of one video are not compared, because they are similar and can be identical."""
+    if not layout.video:
+        found = [photos[i] for block in blocks for i in block.found]
+        check_pixels(found, [row["sha256"] for block in blocks for row in block.rows], layout.patients, place)
+    prints = {i: print_SS for block in blocks for i, print_SS in block.prints.items()}
+    return near_copies(photos, prints, layout, place)

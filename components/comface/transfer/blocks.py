@@ -1,10 +1,10 @@
 """Aligns the faces of a data set in blocks of 1,024 photos, so that the pixels in memory do not grow with the data set.
 
-In: the photos of a data set. Out: the objects faces-00000.npy … of a draft, and what was found in each block. If a data
-set includes landmarks, they are used instead of face detection. Faces are found and aligned in as many threads as the
-step may use. A run that was interrupted resumes after the last block that it wrote.
+In: the photos of a data set. Out: the objects faces-00000.npy … and prints-00000.npy … of a draft, and the findings of
+each block. If a data set includes landmarks, they are used instead of face detection. Faces are found and aligned in as
+many threads as the step may use. A run that was interrupted resumes after the last block that it wrote.
 
-Legend: N faces, S side length, C = 3 channels, H, W height and width of a photo, P points, D numbers of a vector.
+Legend: N faces, S side length, C = 3 channels, H, W height and width of a photo, P points.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from comface.artifacts.arrays import CHUNK_ROWS, array_bytes, chunk_name
 from comface.artifacts.manifest import Draft
 from comface.datasets.config import DataSource
-from comface.datasets.copies import lookalike_vectors
 from comface.datasets.dataset import Photo
+from comface.datasets.leaks import PRINT_PX, evenly, print_of
 from comface.datasets.media import pictures
-from comface.datasets.registry import Layout
 from comface.datasets.registry import layout as layout_called
 from comface.errors import DataError
 from comface.faces.conditions import conditions
@@ -49,14 +48,16 @@ class Block:
     rows: tuple[dict[str, Any], ...]
     missed: Mapping[str, int]
     with_own_landmarks: int
-    looks_ND: NDArray[np.float32]
+    prints: Mapping[int, NDArray[np.uint8]]
+    """Position of a photo -> its print, for the photos that are compared with each other (comface.datasets.leaks)."""
 
 
 def aligned_blocks(draft: Draft, photos: Sequence[Photo], name: str, source: DataSource) -> Iterator[Block]:
     """Yield the blocks in order. Those at the start that an interrupted run wrote are adopted."""
     layout = layout_called(source.layout)
+    compared = frozenset(evenly(len(photos)).tolist())
     first = 0
-    while (block := _adopted(draft, first // CHUNK_ROWS, layout)) is not None:
+    while (block := _adopted(draft, first // CHUNK_ROWS, compared)) is not None:
         yield block
         first += CHUNK_ROWS
     if first >= len(photos):
@@ -74,8 +75,8 @@ def aligned_blocks(draft: Draft, photos: Sequence[Photo], name: str, source: Dat
     for start in range(first, len(photos), CHUNK_ROWS):
         batch = list(itertools.islice(told, CHUNK_ROWS))
         faces = [face for face in batch if face.pixels_SSC is not None]
-        shape = (0, source.face_size_px, source.face_size_px, 3)
-        faces_NSSC = np.stack([face.pixels_SSC for face in faces]) if faces else np.empty(shape, np.uint8)
+        faces_NSSC = _stacked([face.pixels_SSC for face in faces], (source.face_size_px, source.face_size_px, 3))
+        prints_NSS = _stacked([face.print_SS for face in faces], (PRINT_PX, PRINT_PX))
         told_of = {
             "found": [start + i for i, face in enumerate(batch) if face.pixels_SSC is not None],
             "rows": [_row(face.photo, face.pixels_SSC) for face in faces],
@@ -83,21 +84,26 @@ def aligned_blocks(draft: Draft, photos: Sequence[Photo], name: str, source: Dat
             "with_own_landmarks": sum(bool(face.photo.eyes) for face in faces),
         }
         draft.write(chunk_name("faces", start // CHUNK_ROWS), array_bytes(faces_NSSC))
+        draft.write(chunk_name("prints", start // CHUNK_ROWS), array_bytes(prints_NSS))
         draft.write_json(rows_name(start // CHUNK_ROWS), told_of)
-        yield _block(told_of, faces_NSSC, layout)
+        yield _block(told_of, prints_NSS, compared)
     next(told, None)  # ends the progress
 
 
-def _adopted(draft: Draft, number: int, layout: Layout) -> Block | None:
-    def accept(faces: bytes, rows: bytes) -> Block:
-        return _block(json.loads(rows), array_in(faces), layout)
+def _adopted(draft: Draft, number: int, compared: Collection[int]) -> Block | None:
+    def accept(_: bytes, prints: bytes, rows: bytes) -> Block:
+        return _block(json.loads(rows), array_in(prints), compared)
 
-    return draft.adopt([chunk_name("faces", number), rows_name(number)], accept)
+    return draft.adopt([chunk_name("faces", number), chunk_name("prints", number), rows_name(number)], accept)
 
 
-def _block(told: Mapping[str, Any], faces_NSSC: NDArray[np.uint8], layout: Layout) -> Block:
-    looks_ND = np.empty((0, 0), np.float32) if layout.video or not len(faces_NSSC) else lookalike_vectors(faces_NSSC)
-    return Block(tuple(told["found"]), tuple(told["rows"]), told["missed"], told["with_own_landmarks"], looks_ND)
+def _block(told: Mapping[str, Any], prints_NSS: NDArray[np.uint8], compared: Collection[int]) -> Block:
+    prints = {i: print_SS for i, print_SS in zip(told["found"], prints_NSS, strict=True) if i in compared}
+    return Block(tuple(told["found"]), tuple(told["rows"]), told["missed"], told["with_own_landmarks"], prints)
+
+
+def _stacked(each: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.stack(each) if each else np.empty((0, *shape), np.uint8)
 
 
 def rows_name(number: int) -> str:
@@ -110,6 +116,7 @@ class Aligned:
 
     photo: Photo
     pixels_SSC: Any = None
+    print_SS: Any = None
     missed: str = ""
 
 
@@ -121,7 +128,8 @@ def _face(photo: Photo, image_HW3: NDArray[np.uint8], size_px: int, named: str) 
     except NoUsableFace as error:
         return Aligned(photo, missed=error.reason)
     face_SSC = _aligned_face(photo, image_HW3, points_P2, size_px, named)
-    return Aligned(dataclasses.replace(photo, conditions=conditions(face_SSC, points_P2)), face_SSC)
+    photo = dataclasses.replace(photo, conditions=conditions(face_SSC, points_P2))
+    return Aligned(photo, face_SSC, print_of(image_HW3))
 
 
 def _aligned_face(
