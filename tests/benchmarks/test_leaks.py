@@ -50,11 +50,12 @@ def test_no_clean_data_set_is_refused(planted):
 
 def test_a_photo_of_another_data_set_is_found_whatever_the_names(benchmark, photos):
     prints = np.stack([print_of(image) for _, image in photos])
-    rng = np.random.default_rng(6)
-    leak = print_of(benchmark.altered(photos[9][1], "all of these", rng))
-    assert shared_pictures(prints[:6], np.stack([*prints[12:], leak])) == []
-    assert shared_pictures(prints[:12], np.stack([*prints[12:], leak])) == [(9, len(prints) - 12)]
-    assert shared_pictures(np.stack([*prints[12:], leak]), prints[:12]) == [(len(prints) - 12, 9)]
+    leak = print_of(benchmark.altered(photos[9][1], "all of these", np.random.default_rng(6)))
+    first, others = prints[:12], np.stack([*prints[12:], leak])
+    people, names = ["a"] * len(first), ["a"] * len(others)
+    assert shared_pictures(first[:6], people[:6], others, names) == []
+    assert shared_pictures(first, people, others, names) == [(9, len(others) - 1)]
+    assert shared_pictures(others, names, first, people) == [(len(others) - 1, 9)]
 
 
 def test_two_people_in_front_of_one_wall_are_not_one_picture(photos):

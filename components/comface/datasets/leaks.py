@@ -17,6 +17,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,6 +44,8 @@ MOST_COMPARED = 4_000
 """Maximum number of photos to compare; the time grows with its square. Of a larger data set, this many are compared,
 evenly spaced."""
 BLOCK = 512
+BLUR = 0.8
+"""Standard deviation in pixels of the blur before a comparison."""
 NOISE = 2.0
 """Grey levels. Below this, differences count as noise, so that a white wall agrees with a white wall."""
 
@@ -82,32 +85,38 @@ def same_pictures(x_NSS: Pixels, people: Sequence[str], among_one: bool = False)
     masks = [~one_NN]
     if among_one:
         masks.append(one_NN & ~np.eye(len(one_NN), dtype=bool))
-    return sorted({(min(pair), max(pair)) for pair in _same(x_NSS, x_NSS, masks)})
+    return sorted({(min(pair), max(pair)) for pair in _same(x_NSS, x_NSS, person_N, masks)})
 
 
-def shared_pictures(x_NSS: Pixels, y_MSS: Pixels) -> list[tuple[int, int]]:
-    """Pairs of a photo of one data set and a photo of another one that are the same picture."""
+def shared_pictures(
+    x_NSS: Pixels, people: Sequence[str], y_MSS: Pixels, others: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Pairs of a photo of one data set and a photo of another one that are the same picture, whatever the names of
+    their people."""
     all_NM = np.ones((len(x_NSS), len(y_MSS)), np.bool_)
-    there = {(j, i) for i, j in _same(y_MSS, x_NSS, [all_NM.T])}
-    return sorted({*_same(x_NSS, y_MSS, [all_NM]), *there})
+    here_N, there_M = (np.unique(np.asarray(each), return_inverse=True)[1] for each in (people, others))
+    turned = {(j, i) for i, j in _same(y_MSS, x_NSS, here_N, [all_NM.T])}
+    return sorted({*_same(x_NSS, y_MSS, there_M, [all_NM]), *turned})
 
 
-def _same(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> list[tuple[int, int]]:
-    """Pairs (i, j) such that x_i is y_j or a part of it. For each mask (N,M), the nearest y_j of each x_i is
-    examined."""
+def _same(x_NSS: Pixels, y_MSS: Pixels, person_M: NDArray[np.int64], masks: Sequence[Mask]) -> list[tuple[int, int]]:
+    """Pairs (i, j) such that x_i is y_j or a part of it. For each mask (N,M), the y_j of the person whose photo is
+    nearest to x_i are examined."""
     if not any(mask_NM.any() for mask_NM in masks):
         return []
 
-    def examined(candidate: tuple[int, int, bool]) -> tuple[int, int] | None:
-        i, j, mirrored = candidate
+    def examined(candidate: tuple[int, int, bool, Mask]) -> tuple[int, int] | None:
+        i, nearest, mirrored, mask_NM = candidate
         x_SS = np.ascontiguousarray(x_NSS[i][:, ::-1]) if mirrored else x_NSS[i]
-        return (i, j) if _is_same(x_SS, y_MSS[j]) else None
+        of_person = np.flatnonzero(mask_NM[i] & (person_M == person_M[nearest]))
+        j = _copied(x_SS, y_MSS[nearest], y_MSS[of_person])
+        return None if j is None else (i, int(of_person[j]))
 
     return [pair for pair in in_order(examined, _candidates(x_NSS, y_MSS, masks), usable_cores()) if pair]
 
 
-def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator[tuple[int, int, bool]]:
-    """Yield (i, j, whether x_i is mirrored) for the nearest y_j of each x_i."""
+def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator[tuple[int, int, bool, Mask]]:
+    """Yield (i, j, whether x_i is mirrored, mask) for the nearest y_j of each x_i."""
     both_N = np.concatenate([x_NSS, x_NSS[:, :, ::-1]])
     whole_ND = next(_windows(both_N, CUTS[:1]))
     best_NM = np.full((len(both_N), len(y_MSS)), -1.0, np.float32)
@@ -119,18 +128,40 @@ def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator
         allowed_NM = np.where(mask_NM, best_NM[len(x_NSS) :] if mirrored else best_NM[: len(x_NSS)], -1.0)
         nearest_N = allowed_NM.argmax(axis=1)
         for i in np.flatnonzero(allowed_NM.max(axis=1) >= LIKELY):
-            yield int(i), int(nearest_N[i]), mirrored
+            yield int(i), int(nearest_N[i]), mirrored, mask_NM
 
 
-def _is_same(x_SS: Pixels, y_SS: Pixels) -> bool:
-    """Whether a print is another one, or a part of it, after registration."""
+def _copied(x_SS: Pixels, nearest_SS: Pixels, y_MSS: Pixels) -> int | None:
+    """Position in `y_MSS`, the photos of one person, of the photo of which `x_SS` is a copy or a part; None if there is
+    none. The window is that of the nearest photo, because successive frames of a video differ too little for the
+    coefficients."""
+    half_x, half_y = (resized(each_SS, PRINT_PX // 2, PRINT_PX // 2) for each_SS in (x_SS, nearest_SS))
+    matrix_23 = _registered(half_x, half_y, _start(x_SS, nearest_SS, PRINT_PX // 2))
+    if matrix_23 is None or not _agreement(half_x, half_y, matrix_23).reaches(PROMISING):
+        return None
+    matrix_23 = matrix_23 * np.array([1, 1, 2], np.float32)
+    j = _nearest_in(x_SS, y_MSS, matrix_23)
+    fine_23 = _registered(x_SS, y_MSS[j], matrix_23)
+    return j if fine_23 is not None and _agreement(x_SS, y_MSS[j], fine_23).reaches(SAME) else None
+
+
+def _nearest_in(x_SS: Pixels, y_MSS: Pixels, matrix_23: Floats) -> int:
+    """Position of the photo whose details correlate most with those of `x_SS`, for the same registration of all."""
+    size = x_SS.shape[::-1]
+    inside_SS = cv2.warpAffine(np.ones_like(x_SS), matrix_23, size, flags=cv2.INTER_NEAREST) > 0
+    x_C = _fine(cv2.warpAffine(x_SS, matrix_23, size))[inside_SS]
+    y_MC = np.stack([_fine(y_SS)[inside_SS] for y_SS in y_MSS])
+    return int((y_MC @ x_C / np.maximum(np.linalg.norm(y_MC, axis=1), 1e-6)).argmax())
+
+
+def _start(x_SS: Pixels, y_SS: Pixels, side: int) -> Floats:
+    """The matrix (2,3) from pixels of `x_SS` to those of the window of `y_SS` that is nearest to it, at this size."""
     (whole_1D,) = _windows(x_SS[None], CUTS[:1])
     axis_XS = np.concatenate([_projection(*cut) for cut in CUTS])
     c_WKWK = (axis_XS @ y_SS.astype(np.float32) @ axis_XS.T).reshape(len(CUTS), K, len(CUTS), K)
     cosine_W = _unit(c_WKWK.transpose(0, 2, 1, 3).reshape(len(WINDOWS), -1)) @ whole_1D[0]
-    window = WINDOWS[int(cosine_W.argmax())]
-    half_x, half_y = (resized(each_SS, PRINT_PX // 2, PRINT_PX // 2) for each_SS in (x_SS, y_SS))
-    return agreement(half_x, half_y, window).reaches(PROMISING) and agreement(x_SS, y_SS, window).reaches(SAME)
+    (top, bottom), (left, right) = WINDOWS[int(cosine_W.argmax())]
+    return np.array([[1 - left - right, 0, left * side], [0, 1 - top - bottom, top * side]], np.float32)
 
 
 def _windows(x_NSS: Pixels, cuts: Sequence[Cut]) -> Iterator[Floats]:
@@ -165,26 +196,30 @@ def _projection(low: float, high: float) -> Floats:
     return projection_KS
 
 
-def agreement(x_SS: Pixels, y_SS: Pixels, window: tuple[Cut, Cut]) -> Agreement:
-    """Register the part `window` of `y_SS` to `x_SS` and compare them."""
-    side = len(x_SS)
-    (top, bottom), (left, right) = window
-    start_23 = np.array([[1 - left - right, 0, left * side], [0, 1 - top - bottom, top * side]], np.float32)
-    x, y = (cv2.GaussianBlur(each_SS, (0, 0), 0.8).astype(np.float32) for each_SS in (x_SS, y_SS))
+def _registered(x_SS: Pixels, y_SS: Pixels, start_23: Floats) -> Floats | None:
+    """The matrix (2,3) from pixels of `x_SS` to those of `y_SS`, refined from `start_23`; None if there is none."""
+    x, y = (cv2.GaussianBlur(each_SS, (0, 0), BLUR).astype(np.float32) for each_SS in (x_SS, y_SS))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-4)
     try:
-        _, matrix_23 = cv2.findTransformECC(x, y, start_23, cv2.MOTION_AFFINE, criteria, None, 1)  # type: ignore[call-overload]
+        found = cv2.findTransformECC(x, y, start_23.copy(), cv2.MOTION_AFFINE, criteria, None, 1)  # type: ignore[call-overload]
     except cv2.error:  # it does not converge: the pictures have nothing in common
-        return Agreement()
-    back, size = cv2.WARP_INVERSE_MAP, (side, side)
-    y = cv2.warpAffine(y, matrix_23, size, flags=cv2.INTER_LINEAR | back).astype(np.float32)
-    inside = cv2.warpAffine(np.ones(size, np.uint8), matrix_23, size, flags=cv2.INTER_NEAREST | back)
+        return None
+    matrix_23: Floats = found[1]
+    return matrix_23
+
+
+def _agreement(x_SS: Pixels, y_SS: Pixels, matrix_23: Floats) -> Agreement:
+    """Compare `x_SS` with the part of `y_SS` that `matrix_23` maps it to."""
+    side, back = len(x_SS), cv2.WARP_INVERSE_MAP
+    x, y = (cv2.GaussianBlur(each_SS, (0, 0), BLUR).astype(np.float32) for each_SS in (x_SS, y_SS))
+    y = cv2.warpAffine(y, matrix_23, (side, side), flags=cv2.INTER_LINEAR | back).astype(np.float32)
+    inside = cv2.warpAffine(np.ones_like(x_SS), matrix_23, (side, side), flags=cv2.INTER_NEAREST | back)
     inside = cv2.erode(inside, np.ones((3, 3)))
     inside[[0, -1]] = inside[:, [0, -1]] = 0
     if inside.mean() < 0.5:
         return Agreement()
     kept = inside > 0
-    fine_x, fine_y = (each - cv2.GaussianBlur(each, (0, 0), side / 16) for each in (x, y))
+    fine_x, fine_y = _fine(x), _fine(y)
     thirds = [slice(side * i // 3, side * (i + 1) // 3) for i in range(3)]
     tiles = [tile for tile in itertools.product(thirds, repeat=2) if kept[tile].mean() > 0.5]
     return Agreement(
@@ -192,6 +227,13 @@ def agreement(x_SS: Pixels, y_SS: Pixels, window: tuple[Cut, Cut]) -> Agreement:
         _correlation(fine_x[kept], fine_y[kept]),
         min(_correlation(fine_x[tile][kept[tile]], fine_y[tile][kept[tile]]) for tile in tiles),
     )
+
+
+def _fine(x_SS: NDArray[Any]) -> Floats:
+    """Without the low frequencies."""
+    x_SS = np.asarray(x_SS, np.float32)
+    fine_SS: Floats = x_SS - cv2.GaussianBlur(x_SS, (0, 0), len(x_SS) / 16)
+    return fine_SS
 
 
 def _correlation(x_N: NDArray[np.floating], y_N: NDArray[np.floating]) -> float:
