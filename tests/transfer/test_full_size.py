@@ -12,10 +12,11 @@ import pytest
 from comface.artifacts.arrays import CHUNK_ROWS, array_bytes, chunk_name
 from comface.artifacts.manifest import Draft
 from comface.datasets.config import DataSource
-from comface.errors import TryAgain
+from comface.errors import DataError, TryAgain
 from comface.methods.encoder import Sources
 from comface.store import FileStore
 from comface.transfer.align import align_dataset, read_faces
+from comface.transfer.apart import check_apart
 from comface.transfer.features import features, read_features
 
 SIDE = 32
@@ -118,3 +119,21 @@ def test_a_chunk_of_another_shape_is_computed_again(tmp_path):
     first.chmod(0o600)
     first.write_bytes(array_bytes(found[:3]))
     np.testing.assert_array_equal(read_features(features(store, "pixels", faces, sources))[:5], found)
+
+
+def with_prints(store, name, prints):
+    draft = Draft(store, "faces", {"name": name}, {}, {"test": 1})
+    draft.write(chunk_name("prints", 0), array_bytes(prints))
+    draft.write_json("photos.json", [{"subject": "patient-001"} for _ in prints])
+    return draft.publish({"dataset": name})
+
+
+def test_a_photo_of_the_training_data_set_in_the_tested_one_is_refused_by_number(tmp_path):
+    store, rng = FileStore(tmp_path), np.random.default_rng(3)
+    prints = np.stack([cv2.GaussianBlur(rng.integers(0, 255, (64, 64), np.uint8), (0, 0), 3) * 2 for _ in range(8)])
+    check_apart(with_prints(store, "a", prints[:4]), with_prints(store, "b", prints[4:]))
+    mirrored = np.concatenate([prints[4:], prints[2:3, :, ::-1]])
+    with pytest.raises(
+        DataError, match=r"^Photo 3 of 'a', on which .*, and photo 5 of 'c', on which it is tested, are"
+    ):
+        check_apart(with_prints(store, "a", prints[:4]), with_prints(store, "c", mirrored))

@@ -232,8 +232,7 @@ def _agreement(x_SS: Pixels, y_SS: Pixels, matrix_23: Floats) -> Agreement:
 def _fine(x_SS: NDArray[Any]) -> Floats:
     """Without the low frequencies."""
     x_SS = np.asarray(x_SS, np.float32)
-    fine_SS: Floats = x_SS - cv2.GaussianBlur(x_SS, (0, 0), len(x_SS) / 16)
-    return fine_SS
+    return x_SS - cv2.GaussianBlur(x_SS, (0, 0), len(x_SS) / 16).astype(np.float32)
 
 
 def _correlation(x_N: NDArray[np.floating], y_N: NDArray[np.floating]) -> float:

@@ -98,7 +98,8 @@ def draw_protocol(
     store: Store, config: TransferConfig, name: str, task: Task, faces: Artifact, train_faces: Artifact | None = None
 ) -> Artifact:
     """Publish the `protocol` of the task `name`, or return it if it exists. Raises ConfigurationError if the faces do
-    not fit the task, DataError if there are too few subjects or no pairs, or no change to learn from."""
+    not fit the task, DataError if there are too few subjects or no pairs, no change to learn from, or a photo is in
+    both data sets."""
     if bool(task.train_dataset) != (train_faces is not None):
         needs = f"trains on '{task.train_dataset}'" if task.train_dataset else "trains on its own data set"
         raise ConfigurationError(f"The task '{name}' {needs}; pass the faces of that data set.")
@@ -109,6 +110,10 @@ def draw_protocol(
     if (done := draft.published()) is not None:
         return done
     rows = {role: each.read_json("photos.json") for role, each in sets.items()}
+    if train_faces is not None:
+        from comface.transfer.apart import check_apart  # imports cv2
+
+        check_apart(train_faces, faces)
     if task.split is not None:
         drawn = _split(config, name, task, rows["faces"], draft)
     else:
