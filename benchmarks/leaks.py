@@ -90,10 +90,11 @@ class Planted:
         return len(same_pictures(self.prints_NSS, self.people))
 
     def found(self) -> NDArray[np.bool_]:
-        """Which leaks are paired with the photo that they were made from, or with another leak of that photo."""
+        """Which leaks are paired with a photo, or another leak, of the person whom they show. (In a video, a cropped
+        frame can be nearer to the next frame than to the one that it was made from.)"""
         pairs = same_pictures(np.concatenate([self.prints_NSS, self.leaks_LSS]), [*self.people, *self.under_L])
-        made_from = np.concatenate([np.arange(len(self.people)), self.source_L])
-        right = {place for pair in pairs if made_from[pair[0]] == made_from[pair[1]] for place in pair}
+        shown = [*self.people, *(self.people[source] for source in self.source_L)]
+        right = {place for pair in pairs if shown[pair[0]] == shown[pair[1]] for place in pair}
         return np.array([len(self.people) + number in right for number in range(len(self.source_L))])
 
 
