@@ -103,7 +103,7 @@ def _behind(
     return report.Behind(
         header=header.lines(run, [read_made(each.store) for each in found], address),
         citation=header.citation(run, address),
-        pretraining=pretrainings.pretraining(first) if first is not None else None,
+        pretraining=pretrainings.pretraining(first) if first and "shards" in first.manifest.inputs else None,
         pretrainings=pretrainings.overview(of_methods) if of_methods else None,
         trained=pretrainings.trained_of(results, found),
         screening=provenance.screening(lines),
