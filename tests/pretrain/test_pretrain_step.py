@@ -29,7 +29,7 @@ from comface.networks.backbones import build_backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.data import Batch, held_out_pairs, training_pairs
+from comface.pretrain.data import Batch, first_identities, held_out_pairs, training_pairs
 from comface.pretrain.draft import draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
@@ -42,6 +42,7 @@ from comface.shard.step import shard
 from comface.store import FileStore
 from comface.synthesize.step import synthesize
 from comface.tracks.config import Share, SynthesizeConfig
+from comface.tracks.shard_reader import ShardReader
 
 OVERRIDES = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=2",
@@ -403,3 +404,33 @@ def test_views_losses_and_gradients_do_not_depend_on_the_number_of_processes(two
 
 def test_a_request_to_one_process_stops_all(two_processes: Path) -> None:
     assert [(two_processes / f"agreed-{rank}").read_text() for rank in range(2)] == ["[False, True]"] * 2
+
+
+# Scale (figure 3)
+
+
+def test_a_smaller_scale_is_a_subset_that_mixes_all_generators_and_does_not_depend_on_order_or_seed() -> None:
+    names = [f"{generator}-{number:04d}" for generator in ("dcgan", "procedural") for number in range(500)]
+    found = [first_identities(names, count) for count in (64, 200, 1_000, 2_000)]
+    assert [len(each) for each in found] == [64, 200, 1_000, 1_000]
+    assert found[0] < found[1] < found[2] == found[3] == set(names)
+    assert first_identities(reversed(names), 64) == found[0]
+    assert 20 < sum(name.startswith("dcgan") for name in found[0]) < 44
+
+
+def test_only_the_tracks_of_the_first_identities_are_read_and_the_number_is_part_of_the_address(
+    shards: Artifact, tmp_path: Path
+) -> None:
+    few = config_of("pretrain.identities=9")
+    pairs = training_pairs(shards, few, tmp_path / "cache", ALONE)
+    everyone = ShardReader(shards, "train", tmp_path / "cache")
+    people = {track.identity for track, _ in pairs.reader.tracks}
+    assert people == first_identities((track.identity for track, _ in everyone.tracks), 9)
+    for number, (track, _) in enumerate(pairs.reader.tracks):
+        (same,) = [i for i, (other, _) in enumerate(everyone.tracks) if other.key == track.key]
+        assert pairs.reader.jpeg(number, 2) == everyone.jpeg(same, 2)
+    assert pairs[0].x_NHWC.shape[0] == 8
+    store = FileStore(tmp_path / "store")
+    addresses = {draft_backbone(store, config, shards, {}).uri for config in (few, config_of())}
+    assert len(addresses) == 2
+    assert "identities" not in draft_backbone(store, config_of(), shards, {}).config, "older backbones keep theirs"

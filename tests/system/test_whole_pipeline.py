@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -240,6 +241,31 @@ def test_a_run_that_is_interrupted_says_so_and_goes_on(
     assert "Traceback" not in run.text()
     run.wait_until_nothing_runs()
     ends_as(folder, expected)
+
+
+# Several trainings
+
+
+def test_two_seeds_and_a_variant_share_the_shards_and_end_in_one_report(tmp_path: Path) -> None:
+    chosen = [
+        "seeds=[0, 1]",
+        "transfer.methods=[pixels, scratch, comface, 'comface:inter']",
+        "transfer.modes=[linear, finetune]",
+        "transfer.epochs=1",
+    ]
+    done = comface(*run_arguments(tmp_path / "run", *chosen), timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    made = manifests(tmp_path / "run" / "store")
+    kinds = Counter(address.partition("/")[0] for address in made)
+    assert (kinds["shards"], kinds["backbone"], kinds["features"], kinds["protocol"]) == (1, 4, 7, 1)
+    assert kinds["transfer"] == 7 + 6, "pixels have no seed and no layers to fine-tune"
+    (evaluation,) = [each for address, each in made.items() if address.startswith("evaluation/")]
+    inputs = evaluation["inputs"].keys()
+    assert {"age/pixels/linear", "age/comface/linear/1", "age/comface:inter/finetune/1"} <= inputs, sorted(inputs)
+    assert not (tmp_path / "run" / "store" / "checkpoint").exists()
+    assert "pretrain 4 of 4" in done.stderr
+    for name in ("comface/1", "comface:inter/0"):
+        assert f"INFO pretrain {name}: epoch 2/2" in done.stderr
 
 
 # S3
