@@ -261,7 +261,7 @@ def test_two_seeds_and_a_variant_share_the_shards_and_end_in_one_report(tmp_path
     assert kinds["transfer"] == 7 + 6, "pixels have no seed and no layers to fine-tune"
     (evaluation,) = [each for address, each in made.items() if address.startswith("evaluation/")]
     inputs = evaluation["inputs"].keys()
-    assert {"age/pixels/linear", "age/comface/linear/1", "age/comface:inter/finetune/1"} <= inputs, sorted(inputs)
+    assert {"age/pixels/linear/0", "age/comface/linear/1", "age/comface:inter/finetune/1"} <= inputs, sorted(inputs)
     assert not (tmp_path / "run" / "store" / "checkpoint").exists()
     assert "pretrain 4 of 4" in done.stderr
     for name in ("comface/1", "comface:inter/0"):
