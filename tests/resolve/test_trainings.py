@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from comface.errors import ConfigurationError
 from comface.methods import METHODS, in_order, method
 from comface.methods.comface import VARIANTS
+from comface.methods.patients.entry import NAMES as PATIENT_SPECIFIC
+from comface.plan.chosen import Chosen
+from comface.plan.config_file import read_config
 from comface.plan.configuration import RunConfig, resolve
-from comface.plan.consistency import batch_problems, view_problems
+from comface.plan.consistency import batch_problems, composition_problems, gate_problems, view_problems
 from comface.plan.trainings import encodings, items, trainings
+from comface.tasks.registry import TASKS
 from comface.tracks.composition import totals
 
 METHODS_OF_TABLE_7 = "transfer.methods=[scratch, comface, " + ", ".join(f"'comface:{name}'" for name in VARIANTS) + "]"
@@ -161,3 +167,20 @@ def test_what_a_person_sets_wins_over_the_study_and_a_printed_configuration_is_t
     assert len(trainings(config)) == 5
     printed = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)))
     assert resolve("laptop", [], printed) == config
+
+
+def test_the_full_rehearsal_has_every_method_task_and_mode_of_the_paper() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "rehearsal.yaml"
+    config = Chosen(None, read_config(path), (), store="file:///somewhere").configuration()
+    found = items(config)
+    rows = {f"comface:{name}" for name in VARIANTS} - {"comface:signed"}  # ComFace of the profile
+    assert {row.method for row in found} == {*METHODS, *rows, *PATIENT_SPECIFIC}
+    assert {row.task for row in found} == set(TASKS)
+    assert {row.mode for row in found} == {"linear", "finetune"}
+    assert plans_of(config) == len(found), "no check refuses it"
+
+
+def plans_of(config: RunConfig) -> int:
+    for problems in (batch_problems, view_problems, composition_problems, gate_problems):
+        assert list(problems(config)) == []
+    return len(items(config))
