@@ -78,7 +78,8 @@ def trained_of(transfers: Sequence[Artifact], behind: Sequence[Artifact]) -> dic
     found = {}
     for name, several in backbones.items():
         config = several[0].manifest.config
-        shards = by_uri.get(located(several[0].manifest.inputs["shards"], several[0].root))
+        made_from = several[0].manifest.inputs.get("shards")
+        shards = by_uri.get(located(made_from, several[0].root)) if made_from else None
         found[name] = Trained(
             str(config.get("learning")), str(config.get("target")), bool(config.get("curriculum")),
             str(config.get("backbone")), _images(config, shards),
