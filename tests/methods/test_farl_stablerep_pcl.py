@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden_weights import DATA, IMAGE_HW3, X_2CHW, checkpoint, filled, shapes
+from checkpoints import SCRIPT, golden_fill, golden_image, golden_input, random_weights
 from PIL import Image
 from torchvision import transforms
 
@@ -17,8 +18,24 @@ from comface.errors import ConfigurationError, DataError
 from comface.methods import load_method, method
 from comface.methods.encoder import Encoder, Sources
 
+DATA = Path(__file__).parents[1] / "data/features"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def shapes(layout: str) -> dict[str, tuple[int, ...]]:
+    """The tensors of a published file: name -> shape."""
+    return random_weights().read_layout(SCRIPT.parent / "layouts" / f"{layout}.txt").shapes
+
+
+def checkpoint(names: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file: those with the backbone's prefix by the golden rule, the others as ones."""
+    return {
+        name: torch.from_numpy(np.asarray(golden_fill(name.removeprefix(prefix), shape)))
+        if name.startswith(prefix)
+        else torch.ones(shape)
+        for name, shape in names.items()
+    }
 
 
 def thinned(name: str, prefix: str) -> dict[str, tuple[int, ...]]:
@@ -41,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def farl_file(folder: Path) -> Path:
     """With a text tower whose tensors have the names of the image tower without `visual.`."""
-    names = thinned("farl_clip_vitb16", "visual.") | {"visual.lm_head.weight": (8, 768), "visual.lm_head.bias": (8,)}
+    names = thinned("farl", "visual.") | {"visual.lm_head.weight": (8, 768), "visual.lm_head.bias": (8,)}
     torch.save({"state_dict": checkpoint(names, "visual.")}, folder / "farl.pth")
     return folder / "farl.pth"
 
@@ -54,7 +71,7 @@ def farl(farl_file: Path) -> Encoder:
 @pytest.fixture(scope="module")
 def stablerep_file(folder: Path) -> Path:
     """StableRep++, with the options of its training as a Python object."""
-    state = checkpoint(thinned("stablerepmm_vitb16", "visual."), "visual.")
+    state = checkpoint(thinned("stablerep-1-language", "visual."), "visual.")
     torch.save({"model": state, "optimizer": {}, "epoch": 34, "args": argparse.Namespace(lr=1.0)}, folder / "s.pth")
     return folder / "s.pth"
 
@@ -71,16 +88,20 @@ def feature(encoder: Encoder, x_NCHW: torch.Tensor) -> np.ndarray:
         return encoder.network(x_NCHW).numpy()
 
 
+def x_of_golden() -> torch.Tensor:
+    return torch.from_numpy(golden_input())
+
+
 def close(found: np.ndarray, golden: np.ndarray) -> None:
     np.testing.assert_allclose(found, golden, rtol=1e-4, atol=1e-4)
 
 
 def test_farl_gives_the_golden_features_and_drops_the_text_tower_and_the_decoder(farl: Encoder) -> None:
     golden = np.load(DATA / "farl_clip_vitb16_visual.npz")
-    close(feature(farl, X_2CHW), golden["feats_lnpost_tensor"])
+    close(feature(farl, x_of_golden()), golden["feats_lnpost_tensor"])
     farl.network.output = "proj"  # what farl:proj builds, without reading the file again
     try:
-        close(feature(farl, X_2CHW), golden["feats_proj_tensor"])
+        close(feature(farl, x_of_golden()), golden["feats_proj_tensor"])
     finally:
         farl.network.output = "cls"
     assert farl.origin is not None
@@ -94,7 +115,7 @@ def test_the_command_gives_the_features_of_clips_own_preprocessing(
 ) -> None:
     image = Image.fromarray(np.random.RandomState(1).randint(0, 256, (150, 301, 3)).astype(np.uint8))
     image.save(tmp_path / "wide.png")
-    Image.fromarray(IMAGE_HW3).save(tmp_path / "square.png")
+    Image.fromarray(golden_image()).save(tmp_path / "square.png")
     output = tmp_path / "features.npy"
     images = [str(tmp_path / name) for name in ("wide.png", "square.png")]
     assert main(["features", "--method", "farl", "--weights", str(farl_file), *images, "--output", str(output)]) == 0
@@ -112,7 +133,7 @@ def test_the_command_gives_the_features_of_clips_own_preprocessing(
 
 def test_stablerep_plus_plus_gives_the_golden_features_without_its_text_tower(stablerep_file: Path) -> None:
     encoder = load_method("stablerep", Sources(weights=stablerep_file))
-    close(feature(encoder, X_2CHW), np.load(DATA / "stablerep_vitb16.npz")["feats_tensor"])
+    close(feature(encoder, x_of_golden()), np.load(DATA / "stablerep_vitb16.npz")["feats_tensor"])
     assert encoder.origin is not None
     assert encoder.origin.layout == "StableRep++"
     dropped = set(encoder.origin.dropped)
@@ -121,7 +142,7 @@ def test_stablerep_plus_plus_gives_the_golden_features_without_its_text_tower(st
 
 
 def test_both_layouts_of_stablerep_are_told_apart_by_their_names() -> None:
-    for name, layout in (("stablerep_vitb16", "StableRep"), ("stablerepmm_vitb16", "StableRep++")):
+    for name, layout in (("stablerep-2", "StableRep"), ("stablerep-1-language", "StableRep++")):
         names = {f"model.{key}": None for key in shapes(name)}
         found = next(each for each in method("stablerep").layouts if each.start(names) is not None)
         assert (found.name, found.start(names)) == (layout, "model.visual.")
@@ -178,7 +199,7 @@ def test_files_of_other_networks_or_with_missing_or_wrong_tensors_are_refused(tm
     first = "module.encoder.conv1.0.weight"
     cases = {
         "none": ({f"trunk.{key}": value for key, value in state.items()}, "contains no weights of 'pcl'"),
-        "text": ({"transformer.resblocks.0.ln_1.weight": filled("x", (512,))}, "contains no weights of 'pcl'"),
+        "text": ({"transformer.resblocks.0.ln_1.weight": torch.ones(512)}, "contains no weights of 'pcl'"),
         "lacking": ({k: v for k, v in state.items() if "layer3_1.2" not in k}, r"do not fit the network \(2 missing"),
         "wrong": (state | {first: torch.zeros(64, 3, 5, 5)}, r"first 'conv1\.0\.weight'"),
     }

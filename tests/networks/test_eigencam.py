@@ -16,7 +16,7 @@ from comface.networks.dlib_resnet import DlibResNet
 from comface.networks.eigencam import heat, projection
 from comface.networks.pcl import PclEncoder
 
-GOLDEN = np.load(Path(__file__).parent.parent / "data/baselines/eigencam.npz")
+GOLDEN = np.load(Path(__file__).parent.parent / "data/features/eigencam.npz")
 
 
 def golden_activation() -> np.ndarray:
