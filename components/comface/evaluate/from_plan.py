@@ -16,6 +16,8 @@ from comface.evaluate.tables import About
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.store import Store
+from comface.tasks.classes import CLASS_METRICS
+from comface.tasks.metrics import METRICS
 
 
 class EvaluatePlan(Plan):
@@ -63,6 +65,6 @@ def named_metrics(evaluation: Artifact) -> dict[str, float]:
     return {
         f"{r['task']}_{r['method']}_{r['mode']}_{metric}": r[metric]["value"]
         for r in found["results"]
-        for metric in ("mae", "corr", "acc")
+        for metric in (*METRICS, *CLASS_METRICS)
         if metric in r and r[metric]["value"] is not None
     }

@@ -53,7 +53,7 @@ def _result(result: Result) -> dict[str, Any]:
     estimates = fields.pop("estimates")
     plain = {name: _plain(value) for name, value in fields.items() if name not in ARRAYS}
     plain |= {metric: _plain(estimate) for metric, estimate in estimates.items()}
-    return plain | {"no_change_mae": float(np.abs(result.change_P).mean())}
+    return plain | ({"no_change_mae": float(np.abs(result.change_P).mean())} if result.kind == "change" else {})
 
 
 def _plain(value: Any) -> Any:

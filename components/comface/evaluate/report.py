@@ -16,7 +16,7 @@ import markupsafe
 
 from comface.config.names import markdown_cell
 from comface.errors import DataError
-from comface.evaluate import findings, paper, plots, sections, tables
+from comface.evaluate import findings, paper, plots, sections, single, tables
 from comface.evaluate.cards import Card
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.header import Line, RunFacts
@@ -57,6 +57,8 @@ def render(
     behind: Behind,
 ) -> tuple[str, list[Table]]:
     """Return the report's HTML, and every table in it."""
+    everything = results
+    results, comparisons, photos = single.of_changes(results, comparisons)
     mode = main_mode(results)
     groups = sections.groups(results, comparisons, run.about)
     tasks = sections.tasks(results, comparisons)
@@ -67,9 +69,10 @@ def render(
         mode_name=mode_title(mode).lower(),
         confidence=f"{100 * config.confidence:g} %",
         bootstrap=config.bootstrap,
-        all_rehearsal=all(result.rehearsal for result in results),
-        rehearsals=sorted({result.dataset or result.task for result in results if result.rehearsal}),
-        has_fine_tuning=any(base(result.mode) == "finetune" for result in results),
+        all_rehearsal=all(result.rehearsal for result in everything),
+        rehearsals=sorted({result.dataset or result.task for result in everything if result.rehearsal}),
+        has_fine_tuning=any(base(result.mode) == "finetune" for result in everything),
+        photos=single.tables_of(photos),
         summary=summary,
         groups=groups,
         orderings=sections.orderings(results, comparisons),
@@ -82,6 +85,7 @@ def render(
     )
     shown = [summary, *studies.tables, *([behind.pretrainings] if behind.pretrainings else [])]
     shown += [table for task in tasks for part in task.parts for table in part.tables]
+    shown += single.tables_of(photos)
     shown += [table for group in groups for part in group.parts for table in part.tables]
     return html, [table for table in shown if table.rows]
 
@@ -114,6 +118,7 @@ def data_uri(data: bytes, name: str) -> str:
 def summary(results: Sequence[Result], comparisons: Sequence[Comparison], about: tables.About) -> str:
     """Return a short Markdown text: the main finding, one table of correlations, the orderings of the paper that do not
     hold, and the methods that were not run."""
+    results, comparisons, photos = single.of_changes(results, comparisons)
     mode = main_mode(results)
     chosen = [result for result in results if result.mode == mode]
     methods = tables.methods_of(chosen)
@@ -138,4 +143,14 @@ def summary(results: Sequence[Result], comparisons: Sequence[Comparison], about:
     absent = [(tables.method_title(name), about.absent[name]) for name in in_order(about.absent)]
     lines += [f"\n{name} was not run: {markdown_cell(reason)}." for name, reason in absent]
     lines += [f"\n{tables.method_title(name)} has random weights." for name in about.random_weights]
+    for table in single.tables_of(photos):
+        headings = " | ".join(heading.heading for heading in table.columns)
+        lines += [
+            f"\n{markdown_cell(table.caption)}",
+            f"\n| method | {headings} |",
+            "|---" * (len(table.columns) + 1) + "|",
+        ]
+        for row in table.rows:
+            cells = [heading.text(value) for heading, value in zip(table.columns, row.cells, strict=True)]
+            lines.append(f"| {markdown_cell(row.name)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

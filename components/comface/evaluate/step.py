@@ -28,6 +28,7 @@ from comface.evaluate.plots import identity
 from comface.evaluate.records import records
 from comface.evaluate.results import Comparison, Result, compare, read_results
 from comface.evaluate.saliency import saliency_picture
+from comface.evaluate.single import of_changes
 from comface.evaluate.table import csv_text
 from comface.evaluate.tables import groups_of
 from comface.evaluate.verdict import main_mode, verdict
@@ -71,7 +72,8 @@ def evaluate(
     logger.info(f"{counted(len(scored), 'result')} of {counted(len({r.task for r in scored}), 'task')}")
     behind = _behind(results, backbones, run, pictures, draft.uri.rsplit("/", 1)[1])
     html, tables = report.render(scored, comparisons, config, run, behind)
-    files = {group.name: exports.group_records(group, scored, run.about) for group in groups_of(scored)}
+    changes, compared, _ = of_changes(scored, comparisons)
+    files = {group.name: exports.group_records(group, changes, run.about) for group in groups_of(changes)}
     files |= {identity(table.name): table.records() for table in tables}
     for name, rows in files.items():
         draft.write(f"table-{name}.csv", csv_text(rows).encode())
@@ -80,7 +82,7 @@ def evaluate(
     draft.write_json("metrics.json", written | {"random_weights": list(run.about.random_weights)})
     draft.write("summary.md", report.summary(scored, comparisons, run.about).encode())
     draft.write("report.html", html.encode())
-    return draft.publish(_facts(scored, comparisons).record())
+    return draft.publish(_facts(scored, changes, compared).record())
 
 
 def _decisive(run: RunFacts) -> dict[str, Any]:
@@ -113,9 +115,9 @@ def _behind(
     )
 
 
-def _facts(scored: Sequence[Result], comparisons: Sequence[Comparison]) -> EvaluationFacts:
+def _facts(scored: Sequence[Result], changes: Sequence[Result], comparisons: Sequence[Comparison]) -> EvaluationFacts:
     return EvaluationFacts(
-        verdict=verdict(scored, comparisons, main_mode(scored)),
+        verdict=verdict(changes, comparisons, main_mode(changes)),
         metrics={
             f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value for r in scored if r.ours for metric in r.metrics
         },

@@ -14,7 +14,7 @@ from comface.evaluate.tables import is_variant, modes_of
 from comface.methods import challenger, method
 from comface.runtime.progress import counted
 from comface.tasks.comparisons import BETTER
-from comface.tasks.config import base, mode_title
+from comface.tasks.config import MODES, base, mode_title
 from comface.tasks.registry import title
 
 REHEARSAL = "On rehearsal data (generated faces, not evidence about people):"
@@ -22,13 +22,15 @@ REHEARSAL = "On rehearsal data (generated faces, not evidence about people):"
 
 def main_mode(results: Sequence[Result]) -> str:
     """Return "linear" if it was run, because it shows what pre-training alone has learned; else the first mode."""
-    return modes_of(results)[0]
+    return (modes_of(results) or MODES)[0]
 
 
 def verdict(results: Sequence[Result], comparisons: Sequence[Comparison], mode: str) -> str:
     """State on how many tasks ComFace is best, on how many the gain is statistically clear, and which are
     rehearsals."""
     chosen = [result for result in results if result.mode == mode]
+    if not chosen:
+        return "No task of changes was evaluated, only tasks of single photos."
     text = _ahead(chosen, comparisons, mode)
     rehearsed = [title(task) for task in sorted({result.task for result in chosen if result.rehearsal})]
     if rehearsed and all(result.rehearsal for result in chosen):
