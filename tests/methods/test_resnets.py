@@ -22,6 +22,7 @@ from comface.artifacts.arrays import array_bytes
 from comface.artifacts.manifest import Draft, file_sha256
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError
+from comface.evaluate.provenance import origins
 from comface.methods import METHODS, load_method
 from comface.methods.encoder import Sources
 from comface.store import FileStore
@@ -149,12 +150,16 @@ def test_the_artifact_of_features_records_the_file_its_layout_and_what_was_dropp
     store = FileStore(tmp_path / "store")
     draft = Draft(store, "faces", {"name": "drawn"}, {}, {"test": 1})
     draft.write("faces.npy", array_bytes(np.zeros((2, 64, 64, 3), np.uint8)))
+    row = {"subject": "s", "labels": {"age": 1.0}, "session": "", "phase": ""}
+    draft.write_json("photos.json", [row | {"sha256": digit * 64} for digit in "01"])
     faces = draft.publish({"dataset": "fgnet", "rehearsal": True, "found": 2, "missed": {}})
     path = write(tmp_path, "bulat").rename(tmp_path / f"{'0' * 32}-flr_r50_vgg_face.pth")  # as the cache names its copy
     made = features(store, "bulat", faces, Sources(weights=path))
     assert made.manifest.config["weights_sha256"] == file_sha256(path)
     assert (made.facts["weight_file"], made.facts["layout"]) == ("flr_r50_vgg_face.pth", "Bulat et al.")
     assert "module.prototypes.weight" in made.facts["dropped"]
+    (line,) = origins([made])
+    assert line.what == "bulat, fgnet, flr_r50_vgg_face.pth (Bulat et al.)", "in the provenance of the report"
 
 
 # Checkpoints that cannot be used

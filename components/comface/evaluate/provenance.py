@@ -121,4 +121,6 @@ def _what(artifact: Artifact) -> str:
         parts = [f"{len(facts.get('attributes', ()))} attributes", facts.get("method")]
     else:
         parts = [config.get("backbone"), config.get("learning")]
+    if facts.get("weight_file"):
+        parts.append(f"{facts['weight_file']} ({facts.get('layout')})")
     return ", ".join(str(part) for part in parts if part)
