@@ -181,6 +181,17 @@ def test_a_users_network_has_a_map_too_and_an_image_is_taken_as_it_is() -> None:
     assert saliency_of_face(corner(32), image_HW3, "own", "Own").title == "Own"
 
 
+def test_a_method_without_a_crop_sees_the_central_square_of_an_image() -> None:
+    encoder = load_method("scratch", Sources(network="narrow", image_size_px=64, view_share=0.75))
+    x_HW = np.tile(np.arange(250, dtype=np.uint8), (100, 1))
+    image_HW3 = np.stack([x_HW] * 3, axis=-1)
+    left, top, right, bottom = saliency_of_image(encoder, image_HW3, "scratch").box
+    seen = (encoder.input_of(image_HW3)[0, 0] + 1) * 127.5
+    assert seen.min() == pytest.approx(250 * left, abs=3)
+    assert seen.max() == pytest.approx(250 * right, abs=3)
+    assert 0 <= top < bottom <= 1
+
+
 def test_the_example_is_the_strongest_expression_and_a_method_without_a_map_has_none() -> None:
     rows = [{"labels": {"au6": 0.0, "au12": 1.0}}, {"labels": {"au6": 3.0, "au12": 2.0}}, {"labels": {"au6": 5.0}}]
     assert example_row(rows) == 1

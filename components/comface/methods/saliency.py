@@ -80,4 +80,12 @@ def _seen_of(encoder: Encoder, image_HW3: Pixels) -> Box:
     height, width = image_HW3.shape[:2]
     if encoder.crop is not None:
         return encoder.crop.seen(height, width, encoder.preprocessing.size_px)
-    return _box(*encoder.preprocessing.seen)
+    side = min(height, width)
+    left, top, right, bottom = _box(*encoder.preprocessing.seen)
+    x, y = (width - side) // 2, (height - side) // 2
+    return (
+        (x + left * side) / width,
+        (y + top * side) / height,
+        (x + right * side) / width,
+        (y + bottom * side) / height,
+    )
