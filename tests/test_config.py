@@ -67,6 +67,13 @@ def test_the_default_training_is_the_papers() -> None:
     assert (config.learning, config.target) == ("both", "absolute")
 
 
+def test_a_laptop_run_compares_with_both_networks_whose_real_weights_are_in_packages() -> None:
+    config = resolve("laptop").transfer
+    real = {name for name, entry in METHODS.all().items() if entry.fetched}
+    assert real == {"imagenet", "dlib"}
+    assert real <= set(config.methods)
+
+
 def test_the_default_transfer_is_the_papers() -> None:
     config = TransferConfig()
     assert config.folds == 4
