@@ -78,7 +78,7 @@ def test_the_default_transfer_is_the_papers() -> None:
     config = TransferConfig()
     assert config.folds == 4
     assert config.modes == ("linear", "finetune")
-    assert set(config.tasks) == set(TASKS)
+    assert set(config.tasks) == set(TASKS) - {"edema-a-patients"}  # table 5 is a study of its own
     accuracy = {name for name, task in TASKS.items() if task.direction_accuracy}
     assert {"edema-a", "edema-b", "edema-a-to-b"} <= accuracy
     assert TASKS["edema-a-to-b"].train_dataset == "edema-a"
