@@ -210,7 +210,7 @@ def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
 
     plan = _plans(chosen).register.text
     decision = _scratch_file()
-    if decide(plan, evaluation, decision) != "passed":
+    if decide(plan, evaluation, decision, _scratch_file()) != "passed":
         print(Path(decision).read_text("utf-8"))
         return GateRefused.exit_code
     print(register_model(plan, evaluation, [_backbone(chosen, backbone)], _scratch_file())[0])

@@ -6,12 +6,12 @@ from comface.execution.container_image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def gate(plan: str, evaluation: str, decision: dsl.Output[dsl.Markdown]) -> str:
+def gate(plan: str, evaluation: str, decision: dsl.Output[dsl.Markdown], report: dsl.Output[dsl.HTML]) -> str:
     """Check the challenger against the thresholds, a baseline method and the champion. Returns 'passed' or
     'refused'."""
     from comface.register.from_plan import decide
 
-    return decide(plan, evaluation, decision.path)
+    return decide(plan, evaluation, decision.path, report.path)
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)

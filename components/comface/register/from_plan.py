@@ -21,14 +21,17 @@ class RegisterPlan(Plan):
     register_model: RegisterConfig = Field(alias="register")
 
 
-def decide(plan: str, evaluation: str, decision_path: str) -> str:
-    """Return 'passed' or 'refused'. The reasons are recorded in the store and written to `decision_path` (Markdown)."""
+def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> str:
+    """Return 'passed' or 'refused'. The reasons are recorded in the store and written to `decision_path` (Markdown).
+    The report with the decision in it is written to `report_path`."""
 
     def work(store: Store, planned: RegisterPlan) -> str:
+        from comface.register.report import REPORT
         from comface.register.step import decision_markdown, gate
 
-        decision, _ = gate(store, planned.register_model, open_artifact(evaluation, "evaluation"))
+        decision, recorded = gate(store, planned.register_model, open_artifact(evaluation, "evaluation"))
         write_text(decision_path, decision_markdown(decision))
+        write_text(report_path, recorded.read(REPORT).decode())
         return "passed" if decision.passed else "refused"
 
     return execute("gate", plan, RegisterPlan, work)

@@ -32,11 +32,12 @@ from comface.register.contents import (
 )
 from comface.register.gate import Check, GateDecision, Metric, decide
 from comface.register.origins import origins
+from comface.register.report import REPORT, report_with
 from comface.store import Store
 from comface.tasks.config import base
 from comface.weights.fetched import models_folder
 
-GATE_REVISION, REVISION = 1, 2
+GATE_REVISION, REVISION = 2, 2
 """Revisions of the decision and of the model. Raise one when the same inputs give another decision or model."""
 
 
@@ -60,7 +61,8 @@ class RegisterResult:
 
 
 def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[GateDecision, Artifact]:
-    """Return the decision and the artifact `decision` that records it (decision.json, decision.md)."""
+    """Return the decision and the artifact `decision` that records it (decision.json, decision.md, and report.html: the
+    evaluation's report with the decision in it)."""
     registry = Registry(store, config.name)
     champion = registry.champion()
     inputs = {"evaluation": evaluation} | ({"champion": registry.open(champion)} if champion else {})
@@ -72,6 +74,8 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
     decision = decide(metrics, config, before, left_out)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
+    if (report := report_with(decision, evaluation)) is not None:
+        draft.write(REPORT, report)
     facts = {"passed": decision.passed, "reasons": list(decision.reasons), "notes": list(decision.notes)}
     recorded = draft.publish(facts)
     return _decision(recorded.read_json("decision.json")), recorded

@@ -27,16 +27,17 @@ from typing import Any
 import yaml
 
 from comface.artifacts.facts import EvaluationFacts
-from comface.artifacts.manifest import open_artifact
+from comface.artifacts.manifest import Artifact, open_artifact
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
 from comface.execution import FAILURES, recorded_failure
 from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
-from comface.models.registry import DEFAULT_NAME, resolve_model
+from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
 from comface.plan.configuration import RunConfig
 from comface.plan.parameters import override_mapping
 from comface.plan.step import Plans, plan_run
+from comface.register.report import REPORT
 from comface.register.step import decision_markdown, gate
 from comface.run.first_comparison import compare_first_pair
 from comface.run.kfp_runner import FAILED, end_group
@@ -314,17 +315,26 @@ def _failure(store: Store, before: set[str], folder: Path, narrator: Narrator, c
 
 
 def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folder: Path, started: float) -> Outcome:
-    evaluation = open_artifact(uri, "evaluation")
-    report = folder / "report.html"
-    write_file(report, evaluation.read("report.html"), private=True)
+    evaluation, report = open_artifact(uri, "evaluation"), folder / REPORT
     decision, comparison = "", None
+    recorded = _decision(store, model) if model is not None else None
     if model is None:
-        decision = decision_markdown(gate(store, config.register_model, evaluation)[0])
+        decided, recorded = gate(store, config.register_model, evaluation)
+        decision = decision_markdown(decided)
     else:
         comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
+    of_this_run = recorded is not None and recorded.manifest.inputs["evaluation"].sha256 == evaluation.sha256
+    write_file(report, (recorded if recorded and of_this_run else evaluation).read(REPORT), private=True)
     facts = evaluation.facts_as(EvaluationFacts)
     seconds, rehearsal = time.monotonic() - started, bool(facts.rehearsal)
     return Outcome(report, facts.verdict, decision, model, comparison, seconds, rehearsal)
+
+
+def _decision(store: Store, model: str) -> Artifact | None:
+    """The gate's decision on a registered version."""
+    registry = Registry(store, model.partition("@")[0])
+    version = next((each for each in registry.versions() if each.reference == model), None)
+    return registry.decision(version) if version else None
 
 
 @contextlib.contextmanager
