@@ -193,6 +193,8 @@ class TransferFacts(Facts):
     """Names of the classes that the label of single photos numbers; empty: a quantity."""
     own_split: bool = False
     """Whether the task has one split of subjects instead of cross-validation (table 5)."""
+    training_subjects: int = 0
+    """With its own split: how many subjects train or validate."""
     subjects: int
     pairs: int
     protocol_sha256: str = Field(pattern=SHA256)

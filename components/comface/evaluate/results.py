@@ -82,6 +82,8 @@ class Result:
     kind: str = "change"
     """Of the task: `single` has the label of a photo instead of the change of a pair."""
     classes: tuple[str, ...] = ()
+    training_subjects: int = 0
+    """Of a task with one split of subjects instead of cross-validation (table 5)."""
     coverage: Coverage | None = None
     """Of prediction intervals for single pairs; of ComFace only."""
 
@@ -233,6 +235,7 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
         by_group=by_group(tested, _groups(first, rows, photos), metrics),
         kind=facts.kind,
         classes=facts.classes,
+        training_subjects=facts.training_subjects,
         coverage=measure(Errors.of_photos(first, photos), NOMINAL)
         if of_change and facts.method == challenger().name
         else None,

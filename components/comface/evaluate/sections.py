@@ -67,6 +67,8 @@ class TaskSection:
     subjects: int
     pairs: int
     parts: tuple[Part, ...]
+    training_subjects: int = 0
+    """Of a task with one split of subjects instead of cross-validation."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,15 @@ def tasks(results: Sequence[Result], comparisons: Sequence[Comparison]) -> list[
             parts.append(part)
         made.append(
             TaskSection(
-                task, title(task), first.unit, first.rehearsal, first.dataset, first.subjects, first.pairs, tuple(parts)
+                task,
+                title(task),
+                first.unit,
+                first.rehearsal,
+                first.dataset,
+                first.subjects,
+                first.pairs,
+                tuple(parts),
+                first.training_subjects,
             )
         )
     return made

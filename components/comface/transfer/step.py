@@ -346,6 +346,7 @@ def _publish(draft: Draft, item: Item, protocol: Artifact, estimates: Estimates)
         kind=item.task.kind,
         classes=item.task.classes,
         own_split=item.task.split is not None,
+        training_subjects=drawn.training_subjects,
         subjects=drawn.subjects,
         pairs=drawn.pairs,
         protocol_sha256=drawn.protocol_sha256,
