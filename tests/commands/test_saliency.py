@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from comface.cli import main
+from comface.errors import DataError
 from comface.faces.framing import square_of, square_of_view, view_of
 from comface.faces.preprocessing import Crop, Preprocessing
 from comface.faces.regions import eyes_of_frame, face_regions, inside
@@ -190,6 +191,14 @@ def test_a_method_without_a_crop_sees_the_central_square_of_an_image() -> None:
     assert seen.min() == pytest.approx(250 * left, abs=3)
     assert seen.max() == pytest.approx(250 * right, abs=3)
     assert 0 <= top < bottom <= 1
+
+
+def test_a_feature_map_that_is_not_finite_is_refused() -> None:
+    encoder = load_method("scratch", Sources(network="narrow", image_size_px=64))
+    with torch.no_grad():
+        encoder.network.stem[0].weight.fill_(float("nan"))  # type: ignore[index, union-attr, operator]
+    with pytest.raises(DataError, match="the method 'scratch' is not finite"):
+        saliency_of_image(encoder, np.zeros((64, 64, 3), np.uint8), "scratch")
 
 
 def test_the_example_is_the_strongest_expression_and_a_method_without_a_map_has_none() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.errors import ConfigurationError
+from comface.errors import ConfigurationError, DataError
 from comface.methods.encoder import Encoder
 from comface.networks.eigencam import Floats, heat, projection
 
@@ -68,7 +68,12 @@ def _saliency(encoder: Encoder, x_1CHW: torch.Tensor, name: str, title: str, box
         raise ConfigurationError(
             f"The method '{name}' has no feature map, from which a saliency map is computed; choose another method."
         )
-    return Saliency(title or name, projection(activation_1CHW[0].cpu().numpy()), box)
+    activation_CHW = activation_1CHW[0].cpu().numpy()
+    if not np.isfinite(activation_CHW).all():
+        raise DataError(
+            f"The feature map of the method '{name}' is not finite: its weights are damaged; get them again."
+        )
+    return Saliency(title or name, projection(activation_CHW), box)
 
 
 def _box(left: float, top: float, side: float) -> Box:

@@ -4,7 +4,7 @@ In: a network and its input. Out: activations (N,C,H,W).
 
 | network | feature map |
 |---|---|
-| has a property `last` (PCL, CLIP's image tower, dlib) | output of that module |
+| has a property `map_layer` (PCL, CLIP's image tower, dlib) | output of that module |
 | ViT of timm or torchvision | tokens of the last block's first norm, without the class token |
 | all others (ResNets, EfficientNet-Lite, narrow) | output of the last module that returns a map with several pixels |
 
@@ -45,9 +45,9 @@ def last_map(network: nn.Module, x_NCHW: Tensor) -> Tensor | None:
 
 def _chosen(network: nn.Module) -> nn.Module | None:
     """The module whose output is the map, if the network says so or is a ViT."""
-    last = getattr(network, "last", None)
-    if isinstance(last, nn.Module):
-        return last
+    named = getattr(network, "map_layer", None)
+    if isinstance(named, nn.Module):
+        return named
     for blocks, norm in (("blocks", "norm1"), ("encoder.layers", "ln_1")):
         stages = _attribute(network, blocks)
         if isinstance(stages, nn.Sequential | nn.ModuleList) and len(stages):

@@ -69,7 +69,7 @@ class ClipVisual(nn.Module):
         return JOINT_WIDTH if self.output == "proj" else WIDTH
 
     @property
-    def last(self) -> nn.Module:
+    def map_layer(self) -> nn.Module:
         """The module whose output is the feature map, as tokens."""
         block: ClipBlock = self.transformer.resblocks[-1]  # type: ignore[assignment]
         return block.ln_1

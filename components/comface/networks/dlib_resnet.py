@@ -55,7 +55,7 @@ class DlibResNet(nn.Module):
         return ((name, each) for name, each in self.named_modules() if isinstance(each, nn.Conv2d))
 
     @property
-    def last(self) -> nn.Module:
+    def map_layer(self) -> nn.Module:
         """The module whose output is the feature map, of 4 x 4 pixels. The last block has 2 x 2, padded from one."""
         return self.blocks[-2]
 

@@ -60,7 +60,7 @@ class PclEncoder(nn.Module):
         self.layer3_2_pose = _two(CHANNELS, CHANNELS, CHANNELS, 1)
 
     @property
-    def last(self) -> nn.Module:
+    def map_layer(self) -> nn.Module:
         """The module whose output is the feature map."""
         found: nn.Module = getattr(self, {"trunk": "layer3_1"}.get(self.output, f"layer3_2_{self.output}"))
         return found
@@ -69,7 +69,7 @@ class PclEncoder(nn.Module):
         x_NCHW = self.layer2_1(self.layer1(self.conv1(x_NCHW)))
         x_NCHW = self.layer3_1(self.layer2_2(self.resblock2(self.resblock1(x_NCHW))))
         if self.output != "trunk":
-            x_NCHW = self.last(x_NCHW)
+            x_NCHW = self.map_layer(x_NCHW)
         return x_NCHW.flatten(1) if self.pool == "flatten" else x_NCHW.mean((2, 3))
 
     def width(self, size_px: int) -> int:
