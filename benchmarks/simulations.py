@@ -101,10 +101,10 @@ def family_wise_error(
     for repetition in range(repetitions):
         rng = np.random.default_rng([seed, subjects, repetition])
         family = [
-            Difference(dataset, Estimate(0.0), FIGURES[metric], results[0], other)
+            Difference(str(number), dataset, Estimate(0.0), FIGURES[metric], results[0], other)
             for dataset in ("first", "first", "second")
             for results in [_equally_good(subjects, methods, alike, rng)]
-            for other in results[1:]
+            for number, other in enumerate(results[1:])
             for metric in metrics
         ]
         gains = corrected(family, repetition, swaps)

@@ -30,11 +30,11 @@ def family(noise: dict[str, float], subjects: int = 20, seed: int = 0, dataset: 
     ]
     counts_BS = resample_counts(subjects, 300, 0)
     found = []
-    for other, metric in itertools.product(made[1:], METRICS):
+    for (name, other), metric in itertools.product(zip(noise, made[1:], strict=True), METRICS):
         drawn = [sample(FIGURES[metric], each, counts_BS) for each in (made[0], other)]
         better, worse = drawn[::-1] if metric in SMALLER_IS_BETTER else drawn
         gain = interval(better.minus(worse), counts_BS, 0.95)
-        found.append(Difference(dataset, gain, FIGURES[metric], made[0], other))
+        found.append(Difference(name, dataset, gain, FIGURES[metric], made[0], other))
     return found
 
 
@@ -47,7 +47,7 @@ def test_a_clear_advantage_is_better_a_clear_disadvantage_worse_and_equals_are_n
 def test_the_same_estimates_have_a_p_value_of_one():
     (gain, *_) = corrected(family({"same": 1.0})[:1], seed=0)
     same = family({"same": 1.0})[0]
-    same = Difference(same.dataset, Estimate(0.0), same.figure, same.ours_RS, same.ours_RS)
+    same = Difference(same.other, same.dataset, Estimate(0.0), same.figure, same.ours_RS, same.ours_RS)
     assert corrected([same], seed=0)[0].p == 1.0
     assert gain.p < 1.0
 
@@ -94,9 +94,18 @@ def test_more_comparisons_make_the_correction_stricter():
         assert many.corrected_p >= few.corrected_p
 
 
+def test_the_p_values_of_one_method_are_corrected_together_and_multiplied_by_the_number_of_methods():
+    alone = corrected(family({"worse": 1.35}), seed=0)
+    among = corrected(family({"worse": 1.35, "equal": 1.0, "other": 1.0}), seed=0)
+    for one, of_three in zip(alone, among, strict=False):
+        assert of_three.corrected_p == pytest.approx(min(1.0, 3 * one.corrected_p))
+
+
 def test_an_undefined_difference_has_no_p_value_and_leaves_the_family():
     known = family({"worse": 2.0})
-    undefined = Difference("disfa", Estimate(float("nan"), reason="all estimates are equal"), *vars_of(known[1]))
+    undefined = Difference(
+        "worse", "disfa", Estimate(float("nan"), reason="all estimates are equal"), *vars_of(known[1])
+    )
     gains = corrected([known[0], undefined, *known[1:]], seed=0)
     assert gains[1].word == UNKNOWN
     assert math.isnan(gains[1].p)
@@ -113,7 +122,7 @@ def vars_of(each: Difference):
 def test_a_method_of_several_seeds_is_compared_with_one_that_has_no_seed():
     each = family({"worse": 3.0})[0]
     seeds = {name: np.concatenate([sums, sums, sums]) for name, sums in each.ours_RS.items()}
-    several = Difference(each.dataset, each.gain, each.figure, seeds, each.other_RS)
+    several = Difference(each.other, each.dataset, each.gain, each.figure, seeds, each.other_RS)
     assert corrected([several], seed=0)[0].p == pytest.approx(corrected([each], seed=0)[0].p)
 
 

@@ -93,6 +93,8 @@ def make_transfer(
     config = {"task": task, "face_size_px": 96, "files_sha256": {LANDMARKS: "cd" * 32}}
     faces = Draft(store, "faces", config, {}, REVISIONS)
     faces.write("faces.npy", save_array(np.zeros((1, 96, 96, 3), np.uint8)))
+    light_N = np.random.default_rng(1).normal(60, 10, subjects * PAIRS + 1)
+    faces.write_json("photos.json", [{"conditions": {"light": round(float(light), 3)}} for light in light_N])
     dataset = "fgnet" if task == "age" else "cohort"
     published_faces = faces.publish({"dataset": dataset, "rehearsal": task == "age"})
     inputs = {"faces": published_faces} | ({"backbone": backbone} if method == "comface" else {})

@@ -10,20 +10,35 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
 
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import framing
+from comface.faces.photos import read_photo
 from comface.methods import load_method
 from comface.methods.encoder import Sources, encode
-from comface.models.compare import Caveats, Change, Comparison, caveats_of, changes_of, compare, notes, table
+from comface.models.compare import (
+    Caveats,
+    Change,
+    Comparison,
+    caveats_of,
+    changes_of,
+    compare,
+    compare_with,
+    notes,
+    table,
+)
 from comface.models.estimator import load_estimator
+from comface.models.format import Interval, Task
 from comface.models.picture import picture
 from comface.networks.backbones import build_backbone
 from comface.networks.head import Head
@@ -73,8 +88,52 @@ def test_an_interval_is_centred_on_the_estimate(registered) -> None:
     estimator = load_estimator(result.model)
     before, after = noise_faces(2)
     for task, each in changes_of(estimator, before, after).items():
-        width = estimator.record[task].interval_half_width
+        interval = estimator.record[task].interval
+        assert interval is not None
+        width = interval.mean_half_width
         assert each.interval == (each.change - width, each.change + width)
+
+
+def test_an_interval_is_wider_for_photos_that_differ_and_says_in_what(registered) -> None:
+    estimator = load_estimator(registered[0].model)
+    interval = Interval(constant=1.0, weights={"light": 0.1, "turn": 2.0}, mean_half_width=1.5)
+    record = {task: entry.model_copy(update={"interval": interval}) for task, entry in estimator.record.items()}
+    estimator = replace(estimator, record=record)
+    faces = noise_faces(2)
+    alike = changes_of(estimator, *faces, apart={"light": 0.0, "turn": 0.0})["smile"]
+    dark = changes_of(estimator, *faces, apart={"light": 30.0, "turn": 0.0})["smile"]
+    assert alike.interval == (alike.change - 1, alike.change + 1)
+    assert dark.interval == pytest.approx((dark.change - 4, dark.change + 4))
+    said = "the photos differ in lightness, so the 90 % prediction interval is wider than usual"
+    assert said in dark.reasons
+    assert not any("wider" in reason for reason in alike.reasons)
+    assert alike.record().keys() == {"change", "unit", "interval", "coverage", "rehearsal", "verdict", "reasons"}
+
+
+@needs_models
+def test_two_photos_are_compared_with_the_conditions_of_their_faces(registered, photos) -> None:
+    """A blurred photo against a sharp one; the model's interval depends on sharpness alone."""
+    estimator = load_estimator(registered[0].model)
+    interval = Interval(constant=1.0, weights={"sharpness": 1.0}, mean_half_width=1.0)
+    record = {task: entry.model_copy(update={"interval": interval}) for task, entry in estimator.record.items()}
+    estimator = replace(estimator, record=record)
+    blurred = photos["one"].with_name("blurred.png")
+    Image.fromarray(cv2.GaussianBlur(read_photo(photos["one"]), (0, 0), 3)).save(blurred)
+    same = compare_with(estimator, photos["one"], photos["one"], "model").changes["smile"]
+    unlike = compare_with(estimator, photos["one"], blurred, "model").changes["smile"]
+    assert same.interval == (-1.0, 1.0)
+    assert unlike.interval[1] - unlike.interval[0] > 2.5
+    assert any(reason.startswith("the photos differ in sharpness") for reason in unlike.reasons)
+
+
+def test_a_model_of_an_earlier_version_has_one_width_for_all_photos(registered) -> None:
+    values = json.loads(registered[0].model.read("heads.json"))["smile"]
+    del values["interval"]
+    for half_width in (1.25, None):
+        task = Task.model_validate_json(json.dumps(values | {"interval_half_width": half_width}))
+        assert task.interval == (None if half_width is None else Interval(constant=half_width))
+    with pytest.raises(ValidationError, match="extra"):
+        Task.model_validate_json(json.dumps(values | {"interval": None, "interval_half_width": 1.0}))
 
 
 def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_path: Path) -> None:

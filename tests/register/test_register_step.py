@@ -66,7 +66,9 @@ def test_a_model_that_passes_becomes_the_next_version_with_all_that_using_it_nee
     assert heads["age"]["rehearsal"] is True
     assert heads["smile"]["rehearsal"] is False
     assert heads["smile"]["mode"] == "linear"
-    assert 1.0 < heads["smile"]["interval_half_width"] < 2.0, "residuals of SD .89: their 90 % quantile is 1.47"
+    interval = heads["smile"]["interval"]
+    assert 1.0 < interval["mean_half_width"] < 2.0, "residuals of SD .89: their 90 % quantile is 1.47"
+    assert interval["measured_coverage"]["low"] < 0.92 < interval["measured_coverage"]["high"] + 0.02
     assert model.read_json("preprocessing.json")["aligned_px"] == 96
 
 

@@ -158,7 +158,7 @@ def _differences(ours: Result, other: Result, config: EvaluateConfig) -> list[Di
         if not math.isfinite(gain.value):
             reasons = {reason for each in (ours, other) if (reason := each.estimates[metric].reason)}
             gain = Estimate(NAN, reason="; ".join(sorted(reasons)))
-        found.append(Difference(ours.dataset, gain, figure, ours_RS, other_RS))
+        found.append(Difference(other.method, ours.dataset, gain, figure, ours_RS, other_RS))
     return found
 
 
@@ -200,8 +200,7 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
     """One result from the predictions of its seeds."""
     reads = sorted(reads, key=lambda read: read.facts.seed)
     first, facts = reads[0], reads[0].facts
-    repeats = folds_on_the_same_pairs(first)
-    rows = len(first.change_P) // repeats
+    repeats, rows = first.repeats, len(first.change_P) // first.repeats
     predicted_RP = np.concatenate([read.predicted_P.reshape(repeats, rows) for read in reads])
     change_P = first.change_P[:rows]
     names, subject_P = np.unique(np.asarray(first.subjects[:rows]), return_inverse=True)
@@ -252,15 +251,6 @@ def _groups(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]
         return before if before == after else ""
 
     return {name: [value(name, x, y) for x, y in pairs] for name in columns}
-
-
-def folds_on_the_same_pairs(read: Predictions) -> int:
-    """The number of folds if each is tested on all pairs; 1 for cross-validation, which tests every pair once."""
-    folds, first_P = np.unique(read.fold_P), read.fold_P == read.fold_P[0]
-    in_first = {name for name, of in zip(read.subjects, first_P, strict=True) if of}
-    if len(folds) < 2 or in_first != set(read.subjects):
-        return 1
-    return len(folds)
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

@@ -19,9 +19,9 @@ from comface.faces.detection import eye_centres
 from comface.faces.framing import FACE_SHARE, resized, view_of
 
 CONDITIONS = {
-    "light": "lightness of the face",
-    "side_light": "difference in lightness between the halves of the face",
-    "contrast": "contrast of the face",
+    "light": "lightness",
+    "side_light": "light from the side",
+    "contrast": "contrast",
     "sharpness": "sharpness",
     "size": "size of the face in the photo",
     "turn": "turn of the head to the side",

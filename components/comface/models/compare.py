@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from comface.artifacts.manifest import Artifact
 from comface.errors import ComfaceError
 from comface.models.estimator import Estimator, load_estimator
+from comface.models.format import Interval
+from comface.tasks.conformal import differences
 
 SHOWN_PX = 192
 """Side length in pixels of the aligned faces in the picture."""
@@ -28,6 +30,8 @@ UNCHECKED = (
 )
 OF_REHEARSAL = "rehearsal: fitted and calibrated on generated faces, says nothing about a real person"
 CANNOT_TELL = "cannot tell"
+WIDER = 1.25
+"""An interval that is this many times as wide as the mean is said to be wider than usual, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,14 @@ def compare(before: Path, after: Path, model: Artifact, reference: str = "") -> 
 
 
 def compare_with(estimator: Estimator, before: Path, after: Path, reference: str) -> Comparison:
+    from comface.faces.conditions import conditions
+
     found = [_found(role, path) for role, path in (("BEFORE", before), ("AFTER", after))]
     caveats = caveats_of(*found)
     sizes_px = (estimator.preprocessing.aligned_px, SHOWN_PX)
     faces = [[_aligned(image_HW3, face, size_px) for size_px in sizes_px] for image_HW3, face in found]
-    changes = changes_of(estimator, faces[0][0], faces[1][0], caveats)
+    measured = [conditions(aligned[0], face.points_52) for aligned, (_, face) in zip(faces, found, strict=True)]
+    changes = changes_of(estimator, faces[0][0], faces[1][0], caveats, differences(*measured))
     return Comparison(reference, changes, faces[0][1], faces[1][1], caveats)
 
 
@@ -115,22 +122,38 @@ def changes_of(
     before_SS3: NDArray[np.uint8],
     after_SS3: NDArray[np.uint8],
     caveats: Caveats = Caveats(),
+    apart: Mapping[str, float] | None = None,
 ) -> dict[str, Change]:
-    """Estimate the change of every task from two aligned faces."""
+    """Estimate the change of every task from two aligned faces. `apart`: how much the photos differ in each condition;
+    None: unknown, which gives intervals of mean width."""
     found = {}
     for task, value in estimator.changes(before_SS3, after_SS3).items():
         entry = estimator.record[task]
-        width = None if caveats.refused else entry.interval_half_width
+        width = None if caveats.refused or entry.interval is None else entry.interval.half_width(apart)
         interval = (value - width, value + width) if width is not None else None
         reasons, named = list(caveats.reasons), f"{100 * entry.coverage:g} % prediction interval"
-        if entry.interval_half_width is None:
+        if entry.interval is None:
             reasons.append(f"the test set has too few people ({entry.subjects}) to compute a {named}")
         elif interval and interval[0] <= 0 <= interval[1]:
             reasons.append(f"the {named} contains zero")
+        if width is not None and (unlike := _unlike(entry.interval, apart)):
+            reasons.append(f"the photos differ in {unlike}, so the {named} is wider than usual")
         if entry.rehearsal:
             reasons.append(OF_REHEARSAL)
         found[task] = Change(value, entry.unit, interval, entry.coverage, entry.rehearsal, tuple(reasons))
     return found
+
+
+def _unlike(interval: Interval | None, apart: Mapping[str, float] | None) -> str:
+    """The condition that widens the interval most, if it is wider than usual; else an empty text."""
+    from comface.faces.conditions import CONDITIONS
+
+    if interval is None or apart is None or not interval.mean_half_width:
+        return ""
+    if interval.half_width(apart) <= WIDER * interval.mean_half_width:
+        return ""
+    most = max(interval.weights, key=lambda name: interval.weights[name] * apart.get(name, 0.0), default="")
+    return CONDITIONS.get(most, most)
 
 
 def _found(role: str, path: Path) -> tuple[NDArray[np.uint8], Any]:

@@ -8,6 +8,7 @@ NaN.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,7 @@ from comface.faces.framing import FRAMING
 from comface.networks import Backbone
 from comface.networks.head import Head
 from comface.tasks.config import Mode
+from comface.tasks.conformal import Width
 
 if TYPE_CHECKING:
     import torch
@@ -53,16 +55,54 @@ class _Measured(_Closed):
     )
 
 
+HalfWidth = Annotated[float, Field(ge=0, le=1e12)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Share(_Closed):
+    """A measured share with its 95 % interval (None: too few people)."""
+
+    value: Fraction
+    low: Fraction | None = None
+    high: Fraction | None = None
+
+
+class Interval(_Closed):
+    """The half width of a prediction interval, in the task's unit: `constant`, plus `weights` times how much two photos
+    differ in each condition (tasks/conformal.py)."""
+
+    constant: HalfWidth
+    weights: dict[Name, HalfWidth] = Field(default={}, max_length=100)
+    mean_half_width: HalfWidth | None = Field(default=None, description="over the test pairs; empty in earlier models")
+    measured_coverage: Share | None = Field(default=None, description="on held-out people; empty in earlier models")
+
+    def half_width(self, apart: Mapping[str, float] | None) -> float:
+        """For two photos that are `apart` in each condition; None: unknown, which gives the mean."""
+        if apart is None:
+            return self.constant if self.mean_half_width is None else self.mean_half_width
+        return Width(self.constant, self.weights).of(apart)
+
+
 class Task(_Measured):
     """One task of heads.json: unit, metrics and prediction interval of its estimates."""
 
     subjects: Annotated[int, Field(ge=1)]
     pairs: Annotated[int, Field(ge=1)]
     coverage: Annotated[float, Field(gt=0.5, lt=1)]
-    interval_half_width: Annotated[float, Field(ge=0, le=1e12)] | None
+    interval: Interval | None
     why_mode: Annotated[str, Field(max_length=300)] = Field(
         default="", description="why this mode is used; empty in models of earlier versions"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        """Models of earlier versions have one half width for all pairs."""
+        if isinstance(values, dict) and "interval_half_width" in values and "interval" not in values:
+            half_width = values["interval_half_width"]
+            rest = {name: value for name, value in values.items() if name != "interval_half_width"}
+            return rest | {"interval": None if half_width is None else {"constant": half_width}}
+        return values
 
 
 class Measurement(_Measured):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from comface.config.names import markdown_cell
 from comface.generators.registry import GENERATORS, OWN, PHOTOGRAPHS
 from comface.methods import METHODS, challenger
-from comface.models.format import Task
+from comface.models.format import Interval, Task
 from comface.register.gate import Metric
 from comface.register.origins import Origins
 
@@ -83,20 +83,25 @@ def _reached(facts: CardFacts) -> str:
     lines = [
         "## Results",
         "The results come from cross-validation by subject: no person is in both the training and the test set. The",
-        f"interval is the half width of the {_percent(facts.coverage)} prediction interval for a new person. A dash",
-        "means that there are too few subjects to compute it.",
+        f"interval is the mean half width of the {_percent(facts.coverage)} prediction interval for a new person. It",
+        "is wider for photos that differ in light, sharpness or pose, if the errors of the test pairs grow with these",
+        "differences.",
+        "The measured coverage is the share of true changes within the intervals, for people who had no part in their",
+        "calibration (in brackets: 95 % interval). A dash means that there are too few subjects to compute it.",
         "",
-        "| task | mode | used by compare | unit | correlation | MAE | direction accuracy | interval ± | data |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| task | mode | used by compare | unit | correlation | MAE | direction accuracy | interval ± "
+        "| measured coverage | data |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for metric in facts.metrics:
         task = facts.tasks.get(metric.task)
         used = task is not None and task.mode == metric.mode
-        width = task.interval_half_width if task is not None and used else None
+        interval = task.interval if task is not None and used else None
         direction = "–" if metric.acc is None else _percent(metric.acc)
         lines.append(
             f"| {_cell(metric.task)} | {metric.mode} | {'yes' if used else ''} | {_cell(metric.unit)} "
-            f"| {_number(metric.corr)} | {_number(metric.mae)} | {direction} | {_number(width)} "
+            f"| {_number(metric.corr)} | {_number(metric.mae)} | {direction} "
+            f"| {_number(interval.half_width(None) if interval else None)} | {_measured(interval)} "
             f"| {_cell(metric.dataset)}{', **rehearsal**' if metric.rehearsal else ''} |"
         )
     if reasons := [f"- {_cell(name)}: {task.mode}, {_cell(task.why_mode)}." for name, task in facts.tasks.items()]:
@@ -108,6 +113,16 @@ def _reached(facts: CardFacts) -> str:
             "real data set. The result shows that the procedure works. It is not evidence about people.",
         ]
     return "\n".join(lines)
+
+
+def _measured(interval: Interval | None) -> str:
+    share = interval.measured_coverage if interval is not None else None
+    if share is None:
+        return "–"
+    ends = (
+        f" ({_percent(share.low)}–{_percent(share.high)})" if share.low is not None and share.high is not None else ""
+    )
+    return _percent(share.value) + ends
 
 
 def _use(facts: CardFacts) -> str:

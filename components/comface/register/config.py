@@ -8,6 +8,7 @@ from comface.config.names import ModelName, Name
 from comface.config.section import Section
 from comface.methods.registry import MethodName
 from comface.tasks.config import Mode
+from comface.tasks.conformal import NOMINAL
 
 
 class Threshold(Section):
@@ -29,5 +30,5 @@ class RegisterConfig(Section):
         description="largest accepted loss of mean correlation against the champion, on the same tasks",
     )
     interval_coverage: float = Field(
-        default=0.9, gt=0.5, lt=1, description="coverage of the prediction intervals of `comface compare`"
+        default=NOMINAL, gt=0.5, lt=1, description="coverage of the prediction intervals of `comface compare`"
     )

@@ -5,13 +5,15 @@ In: artifacts of earlier steps. Out: plain values. Objects of a `model`:
     model.safetensors           the backbone, copied from pre-training (keys backbone.*, head.*)
     heads/TASK.safetensors      one per task, copied from transfer: mean, scale, weight, bias, antisymmetric
     backbones/TASK.safetensors  the fine-tuned backbone of a task that uses it, copied from transfer
-    heads.json                  per task: mode, unit, rehearsal, interval_half_width, coverage and metrics
+    heads.json                  per task: mode, unit, rehearsal, prediction interval, coverage and metrics
     preprocessing.json          the steps from an aligned face to the network's input
     config.json, card.md
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -22,13 +24,13 @@ from comface.errors import DataError
 from comface.faces.framing import FRAMING
 from comface.methods import challenger
 from comface.methods.config import TrainedConfig
-from comface.models.format import Preprocessing, Task
+from comface.models.format import Interval, Preprocessing, Share, Task
 from comface.register.card import CardFacts
 from comface.register.gate import Metric
-from comface.register.interval import half_width
 from comface.register.origins import Origins
 from comface.tasks.config import MODES, base, options
-from comface.tasks.predictions import read_predictions
+from comface.tasks.conformal import Errors, calibrate, measure
+from comface.tasks.predictions import Predictions, mean_metrics, read_predictions
 
 FINETUNE_GAIN = 0.02
 """Minimum gain in correlation over linear before `compare` uses the fine-tuned network. It costs one extra network per
@@ -53,18 +55,28 @@ def metric_of(artifact: Artifact) -> Metric:
     )
 
 
-def metrics_of(evaluation: Artifact) -> tuple[list[Metric], tuple[str, ...]]:
-    """Return the metrics of the `transfer` artifacts that the evaluation was made from, and one sentence per task that
-    a model cannot have."""
+def metrics_of(evaluation: Artifact) -> tuple[list[list[Metric]], tuple[str, ...]]:
+    """Return the metrics of the `transfer` artifacts that the evaluation was made from: per task, method and mode, those
+    of its seeds, the first seed first; and one sentence per task that a model cannot have."""
     transfers = [artifact for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
-    facts = [artifact.facts_as(TransferFacts) for artifact in transfers]
-    metrics = [metric_of(artifact) for artifact, each in zip(transfers, facts, strict=True) if each.registrable]
-    return metrics, tuple(sorted({_left_out(each) for each in facts if not each.registrable}))
+    facts_of = [(artifact, artifact.facts_as(TransferFacts)) for artifact in transfers]
+    by_key: dict[tuple[str, str, str, str], list[Metric]] = {}
+    for artifact, facts in sorted(facts_of, key=lambda each: each[1].seed):
+        if facts.registrable:
+            key = facts.task, facts.method, facts.mode, facts.protocol_sha256
+            by_key.setdefault(key, []).append(metric_of(artifact))
+    return list(by_key.values()), tuple(sorted({_left_out(each) for _, each in facts_of if not each.registrable}))
 
 
 def _left_out(facts: TransferFacts) -> str:
     why = "is of single photos" if facts.kind == "single" else "has its own split of subjects"
     return f"{facts.task} is not part of the model, because it {why}."
+
+
+def over_seeds(metrics: Sequence[Metric]) -> Metric:
+    """Return the mean metrics of several seeds."""
+    means = mean_metrics([{"corr": each.corr, "mae": each.mae, "acc": each.acc} for each in metrics])
+    return dataclasses.replace(metrics[0], corr=means["corr"], mae=means["mae"], acc=means["acc"])
 
 
 def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str, Artifact]:
@@ -150,20 +162,37 @@ def heads_record(heads: Mapping[str, Artifact], evaluated: Sequence[Artifact], c
     record, metrics = {}, [metric_of(artifact) for artifact in evaluated]
     for task, artifact in heads.items():
         metric, read = metric_of(artifact), read_predictions(artifact)
-        width = half_width(read.subjects, read.predicted_P - read.change_P, coverage)
         try:
             record[task] = Task(
                 **{name: getattr(metric, name) for name in Task.model_fields if hasattr(metric, name)},
                 subjects=len(set(read.subjects)),
                 pairs=len(read.change_P),
                 coverage=coverage,
-                interval_half_width=width,
+                interval=_interval(artifact, read, coverage),
                 why_mode=_why(metric, metrics),
             )
         except ValidationError as error:
             where, why = error.errors()[0]["loc"], error.errors()[0]["msg"]
             raise DataError(f"The task '{task}' cannot be registered ({where[0]}: {why}); correct `tasks`.") from None
     return record
+
+
+def _interval(transfer: Artifact, read: Predictions, coverage: float) -> Interval | None:
+    """Return the prediction interval of a head, with its coverage measured on held-out people. None if there are too
+    few people."""
+    photos = transfer.input("protocol").input("faces").read_json("photos.json")
+    errors = Errors.of_photos(read, photos)
+    width, measured = calibrate(errors, coverage), measure(errors, coverage)
+    if width is None or not math.isfinite(measured.half_width):
+        return None
+    share = measured.measured
+    ends = {name: end for name, end in (("low", share.low), ("high", share.high)) if math.isfinite(end)}
+    return Interval(
+        constant=width.constant,
+        weights=dict(width.weights),
+        mean_half_width=measured.half_width,
+        measured_coverage=Share(value=share.value, **ends),
+    )
 
 
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> Preprocessing:

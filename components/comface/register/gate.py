@@ -67,18 +67,21 @@ def decide(
     config: RegisterConfig,
     champion: Sequence[Metric] | None,
     left_out: tuple[str, ...] = (),
+    registered: Sequence[Metric] | None = None,
 ) -> GateDecision:
-    """Run the checks in order: metrics exist, thresholds, baseline method, champion. `left_out`: one sentence per task
-    that a model cannot have."""
+    """Run the checks in order: metrics exist, thresholds, baseline method, champion. `metrics` are means over seeds;
+    `registered` are those of the seed that would be registered, as the champion's are (default: the same). `left_out`:
+    one sentence per task that a model cannot have."""
     ours = [metric for metric in metrics if metric.method == challenger().name]
+    one = [metric for metric in registered or metrics if metric.method == challenger().name]
     results = [
         *_measured(ours),
         *_thresholds(ours, config),
         *_rival(ours, metrics, config.must_beat),
-        *_champion(ours, champion, config.champion_tolerance),
+        *_champion(one, champion, config.champion_tolerance),
     ]
     reasons = tuple(reason for check, reason in results if not check.passed)
-    notes = (*left_out, *_not_compared(ours, champion))
+    notes = (*left_out, *_not_compared(one, champion))
     return GateDecision(not reasons, reasons, tuple(check for check, _ in results), notes)
 
 

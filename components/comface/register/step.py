@@ -26,6 +26,7 @@ from comface.register.contents import (
     heads_record,
     metrics_of,
     of_challenger,
+    over_seeds,
     preprocessing,
     registrable,
     usable_heads,
@@ -71,7 +72,8 @@ def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[Ga
         return _decision(done.read_json("decision.json")), done
     before = [Metric(**row.model_dump()) for row in read_facts(inputs["champion"]).metrics] if champion else None
     metrics, left_out = metrics_of(evaluation)
-    decision = decide(metrics, config, before, left_out)
+    means, first = [over_seeds(of_seeds) for of_seeds in metrics], [of_seeds[0] for of_seeds in metrics]
+    decision = decide(means, config, before, left_out, first)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
     if (report := report_with(decision, evaluation)) is not None:

@@ -10,7 +10,7 @@ Legend: P pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,10 @@ class Predictions:
     y_P: NDArray[np.int64]
     change_P: NDArray[np.float64]
     predicted_P: NDArray[np.float64]
+    repeats: int
+    """Number of folds that are tested on the same pairs; 1 for cross-validation, which tests every pair once."""
     metrics: dict[str, float | None]
+    """Each the mean over the repeats."""
 
 
 def read_predictions(artifact: Artifact) -> Predictions:
@@ -70,12 +73,34 @@ def read_predictions(artifact: Artifact) -> Predictions:
         )
     names = protocol.read_json("folds.json")["subjects"]
     subjects = tuple(names[number] for number in truth["subject"])
-    if facts.classes:
-        metrics = _finite(class_metrics(confusion(truth["change"], predicted_P, len(facts.classes))))
-    else:
-        metrics = metrics_of(truth["change"], predicted_P, facts.direction_accuracy)
     pairs = truth["x"], truth["y"], truth["change"]
-    return Predictions(facts, subjects, fold_P, *pairs, predicted_P, metrics)
+    repeats = _repeats(fold_P, truth["subject"])
+    parts = zip(np.split(truth["change"], repeats), np.split(predicted_P, repeats), strict=True)
+    metrics = mean_metrics([_metrics(facts, change_P, part_P) for change_P, part_P in parts])
+    return Predictions(facts, subjects, fold_P, *pairs, predicted_P, repeats, metrics)
+
+
+def _metrics(
+    facts: TransferFacts, change_P: NDArray[np.float64], predicted_P: NDArray[np.float64]
+) -> dict[str, float | None]:
+    if facts.classes:
+        return _finite(class_metrics(confusion(change_P, predicted_P, len(facts.classes))))
+    return metrics_of(change_P, predicted_P, facts.direction_accuracy)
+
+
+def _repeats(fold_P: NDArray[np.int64], subject_P: NDArray[np.int64]) -> int:
+    """In cross-validation, no subject is tested in two folds. Otherwise every fold has all pairs."""
+    folds = np.unique(fold_P)
+    return len(folds) if set(subject_P[fold_P == folds[0]]) & set(subject_P[fold_P != folds[0]]) else 1
+
+
+def mean_metrics(each: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The means of metrics over seeds or folds; None for a metric that is None in one of them."""
+    known = {name: [metrics[name] for metrics in each] for name in each[0]}
+    return {
+        name: None if None in values else float(np.mean([value for value in values if value is not None]))
+        for name, values in known.items()
+    }
 
 
 def metrics_of(
