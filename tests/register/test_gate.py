@@ -137,3 +137,13 @@ def test_a_rival_of_another_test_set_is_not_beaten() -> None:
     assert refused_for(metrics) == (
         "'scratch', which ComFace must beat, was not evaluated on the same test pairs of smile."
     )
+
+
+def test_the_champion_is_compared_with_the_seed_that_would_be_registered_and_thresholds_with_the_mean() -> None:
+    champion = [metric("smile", "comface", 0.9)]
+    mean, registered = [metric("smile", "comface", 0.5), GOOD[1]], [metric("smile", "comface", 0.95), GOOD[1]]
+    config = CONFIG.model_copy(update={"thresholds": (Threshold(task="smile", min_corr=0.6),)})
+    decision = decide(mean, config, champion, registered=registered)
+    assert [check.check for check in decision.checks if not check.passed] == ["threshold"]
+    assert not decide(mean, CONFIG, champion).passed
+    assert decide(mean, CONFIG, champion, registered=registered).passed

@@ -18,6 +18,7 @@ from comface.models.listing import list_models, model_text, models_text, promote
 from comface.models.registry import Registry
 from comface.models.verification import starting_points
 from comface.register.config import RegisterConfig, Threshold
+from comface.register.contents import metrics_of, over_seeds
 from comface.register.step import gate, register
 from comface.store import Store, open_store
 
@@ -245,3 +246,13 @@ def test_the_whole_registration_works_on_s3(
     assert run(chain, weights).version.reference == "comface@v1"
     assert run(chain, weights).version.reference == "comface@v1"
     assert len(walk(chain.store, None)) == 18
+
+
+def test_the_gate_takes_the_mean_over_the_seeds_of_a_result(make_chain: Callable, with_tasks: Callable) -> None:
+    chain = with_tasks(make_chain(smile=0.6), ("smile", {"seed": 2}), ("smile", {"seed": 1}))
+    metrics, _ = metrics_of(chain.evaluation)
+    (smile,) = (each for each in metrics if (each[0].task, each[0].method) == ("smile", "comface"))
+    assert [metric.corr for metric in smile] == pytest.approx([0.6, 0.4, 0.4]), "the first seed is first"
+    assert over_seeds(smile).corr == pytest.approx(1.4 / 3)
+    undefined = [smile[0], replace(smile[1], corr=None)]
+    assert over_seeds(undefined).corr is None
