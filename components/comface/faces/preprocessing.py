@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Channel = Annotated[float, Field(ge=-100, le=100)]
 Spread = Annotated[float, Field(ge=1e-3, le=100)]
+Edge = Annotated[float, Field(ge=-1, le=1)]
+Side = Annotated[float, Field(ge=0.3, le=2)]
 TO_UNIT_RANGE = (0.5, 0.5, 0.5)
 """Mean and std that map [0, 1] to [-1, 1], the input range of pre-training."""
 
@@ -86,7 +88,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     view_share: float = Field(default=1.0, gt=0.3, le=1, description="share of the aligned frame that is shown")
-    square: Square | None = Field(
+    square: tuple[Edge, Edge, Side] | None = Field(
         default=None,
         description="left, top and side of another part of the frame, as shares of it; replaces view_share",
     )

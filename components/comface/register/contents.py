@@ -56,8 +56,8 @@ def metric_of(artifact: Artifact) -> Metric:
 
 
 def metrics_of(evaluation: Artifact) -> tuple[list[list[Metric]], tuple[str, ...]]:
-    """Return the metrics of the `transfer` artifacts that the evaluation was made from: per task, method and mode, those
-    of its seeds, the first seed first; and one sentence per task that a model cannot have."""
+    """Return the metrics of the `transfer` artifacts that the evaluation was made from: per task, method and mode,
+    those of its seeds, the first seed first; and one sentence per task that a model cannot have."""
     transfers = [artifact for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
     facts_of = [(artifact, artifact.facts_as(TransferFacts)) for artifact in transfers]
     by_key: dict[tuple[str, str, str, str], list[Metric]] = {}
