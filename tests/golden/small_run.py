@@ -122,7 +122,8 @@ def small_run(folder: Path) -> dict[str, Made]:
     for method, mode in (("scratch", "linear"), ("comface", "linear"), ("comface", "finetune")):
         result = transfer(store, settings, Item("age", AGE, method, mode), {"protocol": protocol, "backbone": backbone})
         predictions = flattened(result.read_json("predictions.json"))
-        keep(f"{mode} transfer of {method}", result, predictions | tensors(result, "head.safetensors"))
+        head = tensors(result, "head.safetensors") if method == "comface" else {}
+        keep(f"{mode} transfer of {method}", result, predictions | head)
         results.append(result)
     evaluation = evaluate(store, EvaluateConfig(bootstrap=50), results)
     keep("evaluation", evaluation, evaluation.facts["metrics"])

@@ -122,7 +122,8 @@ def test_all_methods_modes_and_seeds_are_tested_on_the_same_pairs(world):
 
 
 def test_the_published_head_is_fitted_on_all_subjects_and_standardises_by_itself(world):
-    result, faces = run(world), world[1]
+    result, faces = run(world, "comface"), world[1]
+    assert "head.safetensors" not in run(world, "pixels").manifest.objects, "only ComFace is registered"
     head = Head.read(safetensors.numpy.load(result.read("head.safetensors")))
     features = result.input("features", "features")
     h = read_features(features)[:]
@@ -236,13 +237,15 @@ def test_the_columns_of_a_transfer_are_those_of_its_protocol(world):
 @pytest.mark.parametrize(("method", "mode"), [("pixels", "linear"), ("comface", "finetune")])
 @pytest.mark.parametrize("task", [TASK, ACROSS], ids=["own", "across"])
 def test_a_transfer_gives_the_same_estimates_if_the_truth_is_poisoned_or_missing(world, tmp_path, task, method, mode):
-    """The labels of test subjects are in truth.npz and in the rows of the faces; a transfer reads neither."""
+    """The labels of test subjects are in truth.npz and in the rows of the faces, which no transfer reads, and in
+    all.npz, which only a transfer that can be registered reads, after its predictions."""
     config = CONFIG.model_copy(update={"epochs": 1, "folds": 2, "pairs_per_subject": 4})
     seen = run(world, method, mode, task, config)
     shutil.copytree(world[0].root, tmp_path / "blind", ignore=shutil.ignore_patterns("transfer"))
     blind = FileStore(tmp_path / "blind")
     protocol = open_artifact(f"{blind.uri}/{drawn(world, task, config).address}")
-    blind.child(protocol.address).write("truth.npz", b"poison")
+    for name in ("truth.npz", *(["all.npz"] if method == "pixels" else [])):
+        blind.child(protocol.address).write(name, b"poison")
     (tmp_path / "blind" / protocol.input("faces").address / "photos.json").unlink()
     reads = {"protocol": protocol, "backbone": open_artifact(f"{blind.uri}/{world[3].address}")}
     result = transfer(blind, config, Item("drawn-smile", task, method, mode), reads)

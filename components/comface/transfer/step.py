@@ -4,12 +4,11 @@ In: the protocol of the task (artifact `protocol`, which names the aligned faces
 published method. Out: an artifact `transfer`:
 
     predictions.json        columns over all test pairs, in the order of the protocol: fold, predicted
-    head.safetensors        the head fitted on all subjects, for registration. Written in mode linear, and in mode
-                            finetune if the method can be registered (ComFace)
-    backbone.safetensors    in mode finetune, f fine-tuned on all subjects, if the method can be registered
+    head.safetensors        if it can be registered (ComFace), the head fitted on all subjects
+    backbone.safetensors    in mode finetune, if it can be registered, f fine-tuned on all subjects
 
 No label of a test subject is read: of each fold, only fold-K.npz. tasks/predictions.py joins the true changes later.
-Linear evaluation does not need torch if the features of the method are already published.
+What is registered is fitted on all subjects (all.npz) after all predictions. Linear evaluation does not need torch if the features of the method are already published.
 
 Legend: P pairs, N photos, D feature width.
 """
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Raise it when a change here or in networks/ gives other estimates or heads for the same protocol and settings."""
 FIELDS = {
     "linear": ("validation_turns",),
@@ -199,7 +198,8 @@ def _patient_specific(
 
 
 def _linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
-    """Fit l to frozen features in each fold, then on all subjects with the median of the chosen penalties."""
+    """Fit l to frozen features in each fold. Then, if it can be registered, on all subjects with the median of the
+    chosen penalties."""
     if item.task.kind == "single":
         return _linear_single(config, item, data)
     form = ridge.Form("antisymmetric" in options(item.mode), "standardised" in options(item.mode))
@@ -208,6 +208,8 @@ def _linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
         head, penalty = _fitted(config, form, data.training_N, fold)
         predicted.append(ridge.predicted(head, data.tested_N, fold.test_x_P, fold.test_y_P))
         penalties.append(penalty)
+    if not item.registrable:
+        return Estimates(predicted, {"penalties": penalties})
     final_penalty = sorted(penalties)[len(penalties) // 2]
     final = ridge.fit(_samples(data.training_N, data.everyone()), final_penalty, form)
     files = {"head.safetensors": _safetensors(final.tensors())}
