@@ -124,7 +124,8 @@ def test_a_chunk_of_another_shape_is_computed_again(tmp_path):
 def with_prints(store, name, prints):
     draft = Draft(store, "faces", {"name": name}, {}, {"test": 1})
     draft.write(chunk_name("prints", 0), array_bytes(prints))
-    draft.write_json("photos.json", [{"subject": "patient-001"} for _ in prints])
+    rows = [{"subject": "patient-001", "sha256": f"{name}{number}"} for number in range(len(prints))]
+    draft.write_json("photos.json", rows)
     return draft.publish({"dataset": name})
 
 

@@ -150,6 +150,15 @@ def test_what_cannot_be_evaluated_is_said_in_one_sentence(store, labels, sentenc
         draw_protocol(store, TransferConfig(folds=3), "t", TASK, faces(store, labels))
 
 
+def test_a_face_in_both_data_sets_is_refused_and_equal_names_of_subjects_are_said(store, caplog):
+    ours, theirs = ({f"p{i}": [1.0, 2.0] for i in numbers} for numbers in (range(6), range(4, 10)))
+    tested, trained = faces(store, ours), faces(store, theirs, "theirs")
+    draw_protocol(store, TransferConfig(folds=3), "t", ACROSS, tested, trained)
+    assert "2 subjects of 'theirs', on which the task trains, and of 'mine', on which it is tested, have" in caplog.text
+    with pytest.raises(DataError, match=r"Photo 1 of 'mine', .* and photo 1 of 'mine', .* the same picture .* 11 furt"):
+        draw_protocol(store, TransferConfig(folds=3), "t", ACROSS, tested, faces(store, ours))
+
+
 def test_modes_are_named_by_their_base_and_options():
     assert [mode for mode in MODES if not options(mode)] == ["linear", "finetune"]
     assert all(base(mode) in ("linear", "finetune") for mode in MODES)

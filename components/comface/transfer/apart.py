@@ -6,38 +6,56 @@ In: two `faces` artifacts. Photos are named by their number, because they may sh
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from comface.artifacts.arrays import Rows
 from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact
 from comface.datasets.leaks import evenly, shared_pictures
 from comface.errors import DataError
+from comface.runtime.progress import counted
 
+Rowed = Sequence[Mapping[str, Any]]
+"""The rows of photos.json."""
 logger = logging.getLogger(__name__)
 
 
 def check_apart(train_faces: Artifact, faces: Artifact) -> None:
     """Raises DataError if a photo of one data set is in the other, also compressed again, resized, mirrored or
-    cropped."""
-    names = [each.facts_as(FacesFacts).dataset for each in (train_faces, faces)]
-    without = [
-        name
-        for name, each in zip(names, (train_faces, faces), strict=True)
-        if "prints-00000.npy" not in each.manifest.objects
-    ]
-    if without:
-        logger.warning(f"The faces of '{without[0]}' have no prints, so photos in both data sets are not searched for")
-        return
-    rows = [each.read_json("photos.json") for each in (train_faces, faces)]
-    chosen = [evenly(len(each)) for each in rows]
-    people = [[of[i]["subject"] for i in at] for of, at in zip(rows, chosen, strict=True)]
-    prints = [Rows(each, "prints")[at] for each, at in zip((train_faces, faces), chosen, strict=True)]
-    pairs = shared_pictures(prints[0], people[0], prints[1], people[1])
-    if pairs:
-        numbers = [int(at[place]) + 1 for at, place in zip(chosen, pairs[0], strict=True)]
+    cropped. Equal names of subjects are a warning: many data sets number their subjects from one."""
+    sets = (train_faces, faces)
+    names = [each.facts_as(FacesFacts).dataset for each in sets]
+    rows = [each.read_json("photos.json") for each in sets]
+    common = set.intersection(*({row["subject"] for row in of} for of in rows))
+    if common:
+        logger.warning(
+            f"{counted(len(common), 'subject')} of '{names[0]}', on which the task trains, and of '{names[1]}', on "
+            "which it is tested, have the same name; if they are the same people, remove them from one of the data sets."
+        )
+    if pairs := [*_equal(rows), *_alike(sets, names, rows)]:
         more = f" There are {len(pairs) - 1:,} further pairs." if len(pairs) > 1 else ""
         raise DataError(
-            f"Photo {numbers[0]:,} of '{names[0]}', on which the task trains, and photo {numbers[1]:,} of '{names[1]}',"
-            " on which it is tested, are the same picture (counted are photos with a face, in order of subject and "
-            f"file); remove it from one of them.{more}"
+            f"Photo {pairs[0][0] + 1:,} of '{names[0]}', on which the task trains, and photo {pairs[0][1] + 1:,} of "
+            f"'{names[1]}', on which it is tested, are the same picture (counted are photos with a face, in order of "
+            f"subject and file); remove it from one of them.{more}"
         )
+
+
+def _equal(rows: Sequence[Rowed]) -> list[tuple[int, int]]:
+    """Positions of equal faces."""
+    there = {row["sha256"]: number for number, row in enumerate(rows[1])}
+    return [(number, there[row["sha256"]]) for number, row in enumerate(rows[0]) if row["sha256"] in there]
+
+
+def _alike(sets: Sequence[Artifact], names: Sequence[str], rows: Sequence[Rowed]) -> list[tuple[int, int]]:
+    """Positions of photos that are the same picture."""
+    for name, each in zip(names, sets, strict=True):
+        if "prints-00000.npy" not in each.manifest.objects:
+            logger.warning(f"The faces of '{name}' have no prints, so photos in both data sets are not searched for")
+            return []
+    chosen = [evenly(len(of)) for of in rows]
+    people = [[of[i]["subject"] for i in at] for of, at in zip(rows, chosen, strict=True)]
+    prints = [Rows(each, "prints")[at] for each, at in zip(sets, chosen, strict=True)]
+    pairs = shared_pictures(prints[0], people[0], prints[1], people[1])
+    return [(int(chosen[0][x]), int(chosen[1][y])) for x, y in pairs]
