@@ -31,7 +31,7 @@ def check_apart(train_faces: Artifact, faces: Artifact) -> None:
     if common:
         logger.warning(
             f"{counted(len(common), 'subject')} of '{names[0]}', on which the task trains, and of '{names[1]}', on "
-            "which it is tested, have the same name; if they are the same people, remove them from one of the data sets."
+            "which it is tested, have the same name; if they are the same people, remove them from one."
         )
     if pairs := [*_equal(rows), *_alike(sets, names, rows)]:
         more = f" There are {len(pairs) - 1:,} further pairs." if len(pairs) > 1 else ""
