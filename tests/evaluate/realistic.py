@@ -76,7 +76,8 @@ def _result(
                 SizeBin(low, high, int(of.sum()), 15, near(float(abs(error[of]).mean())), near(float(right.mean())))
             )
     sd = float(error.std())
-    thirds = tuple(Stratum(n, 100, near(0.9), w) for n, w in (("alike", 1.4), ("medium", 1.8), ("unlike", 2.3)))
+    widths = (("alike", 1.4), ("medium", 1.8), ("unlike", 2.3))
+    thirds = tuple(Stratum(name, 100, near(0.9), width, near(0.88)) for name, width in widths)
     return Result(
         task=task, method=method, mode=mode, unit=UNITS[task], dataset=f"set of {task}", rehearsal=task != "age",
         shows_direction=direction, pairs=len(change), subjects=15, protocol_sha256="0" * 64, change_P=change,
