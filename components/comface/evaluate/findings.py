@@ -17,17 +17,16 @@ from comface.tasks.comparisons import BETTER, SAME, UNKNOWN, WORSE, Gain
 from comface.tasks.config import mode_title
 from comface.tasks.registry import title
 
-WORDS = {BETTER: "better", WORSE: "worse", SAME: "not clear", UNKNOWN: "unknown"}
 NAMES = {"mae": "error (MAE)", "corr": "correlation", "acc": "direction"}
 
 
 def word(gain: Gain) -> str:
-    """ "better", "worse" or "not clear": by the corrected p-value, or where there is none by the interval alone."""
+    """ "better", "worse" or "not different": by the corrected p-value, or where there is none by the interval."""
     if not math.isnan(gain.corrected_p):
-        return WORDS[gain.word]
+        return gain.word
     if not math.isfinite(gain.low):
-        return WORDS[UNKNOWN]
-    return WORDS[BETTER] if gain.low > 0 else WORDS[WORSE] if gain.high < 0 else WORDS[SAME]
+        return UNKNOWN
+    return BETTER if gain.low > 0 else WORSE if gain.high < 0 else SAME
 
 
 def gains(comparisons: Sequence[Comparison], result: Result) -> Table:
