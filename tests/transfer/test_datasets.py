@@ -15,6 +15,7 @@ from comface.datasets.config import DataSource
 from comface.datasets.dataset import Photo
 from comface.datasets.disfa import read_labels, spread
 from comface.datasets.media import pictures, video_length
+from comface.datasets.registry import layout
 from comface.errors import ConfigurationError, DataError
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -477,3 +478,21 @@ def edema_left_out(tmp_path: Path, *more: str) -> dict[str, int]:
     for name in more:
         (folder / name).write_text("{}")
     return dict(open_dataset(DataSource(layout="edema", uri=str(folder)), folder, str(folder)).left_out)
+
+
+def test_groups_are_read_from_columns_of_known_names_only(tmp_path, save_jpeg):
+    """A column with a name of a person is no group, and no label."""
+    for name in ("a-1", "a-2"):
+        save_jpeg(tmp_path / f"{name}.jpg")
+    text = "subject,file,Sex,skin_type,name,fatigue\na,a-1.jpg,f,2,Jane,3\na,a-2.jpg,f,,Jane,4\n"
+    (tmp_path / "labels.csv").write_text(text)
+    found = layout("pairs").read(tmp_path, DataSource(layout="pairs"), "here", False)
+    assert [photo.groups for photo in found.photos] == [{"sex": "f", "skin type": "2"}, {"sex": "f"}]
+    assert [photo.labels for photo in found.photos] == [{"fatigue": 3.0}, {"fatigue": 4.0}]
+    assert found.remarks == ["columns of labels.csv without numbers, which are ignored: name"]
+    clinic = edema_case(tmp_path)
+    table = (clinic / "weights.csv").read_text().splitlines()
+    lines = [f"{table[0]},group smoker", *(f"{line},yes" for line in table[1:])]
+    (clinic / "weights.csv").write_text("\n".join(lines) + "\n")
+    found = layout("edema").read(clinic, DataSource(layout="edema"), "here", False)
+    assert {photo.groups["group smoker"] for photo in found.photos} == {"yes"}

@@ -28,6 +28,8 @@ class Photo:
     """Landmarks included in the data set: the four eye corners (x, y) in pixels; empty: detect the face."""
     conditions: Mapping[str, float] = field(default_factory=dict)
     """Light, sharpness, pose and other conditions, measured on the aligned face (faces/conditions.py)."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Groups of people that the subject belongs to, such as sex (comface.datasets.groups)."""
     line: int = 0
     """Line in the table of the data set; 0 if it has no table."""
 

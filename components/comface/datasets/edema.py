@@ -5,19 +5,21 @@
     PATIENT/SESSION/after/000.jpg …
 
 In: the folder. Out: photos with the label 'weight' in kg. Names are compared without regard to case. Weighings without
-photos and photos without a weighing are excluded and counted. These are health data: messages give a line of
-weights.csv or a count, never a patient or a file.
+photos and photos without a weighing are excluded and counted. Further columns can give groups (datasets/groups.py).
+These are health data: messages give a line of weights.csv or a count, never a patient or a file.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import files_in, split_pictures, table_called
+from comface.datasets.groups import group_columns, groups_of
 from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files.tables import Table, assume, normal, read_table
@@ -39,6 +41,7 @@ class Weighing:
     session: str
     phase: str
     weight_kg: float
+    groups: Mapping[str, str]
     line: int
 
 
@@ -58,7 +61,9 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
             used.add(key)
             of = weighings[key]
             labels = {"weight": of.weight_kg}
-            photos.append(Photo(of.patient, labels, picture, session=of.session, phase=of.phase, line=of.line))
+            photos.append(
+                Photo(of.patient, labels, picture, session=of.session, phase=of.phase, groups=of.groups, line=of.line)
+            )
     photos.sort(key=lambda photo: (photo.subject, photo.session, photo.phase, photo.path))
     lines = sorted(of.line for key, of in weighings.items() if key not in used)
     if weighings and not used:
@@ -73,6 +78,7 @@ def _weighings(table: Table) -> dict[Key, Weighing]:
     weighings: dict[Key, Weighing] = {}
     spelled: dict[str, str] = {}
     weights = table.numbers("weight_kg", "weight in kilograms")
+    groups = group_columns(table.columns)
     for row, weight_kg in zip(table.rows, weights, strict=True):
         where = f"Line {row.line} of {table.what}"
         patient, session, phase = (row.cells[name] for name in COLUMNS[:3])
@@ -85,7 +91,7 @@ def _weighings(table: Table) -> dict[Key, Weighing]:
             raise DataError(f"{where} repeats the weighing of line {weighings[key].line}; delete one of them.")
         if spelled.setdefault(key[0], patient) != patient:
             assume(f"{table.what} was read so that patients whose names differ only in case are one person")
-        weighings[key] = Weighing(spelled[key[0]], session, key[2], weight_kg, row.line)
+        weighings[key] = Weighing(spelled[key[0]], session, key[2], weight_kg, groups_of(row.cells, groups), row.line)
     return weighings
 
 

@@ -3,8 +3,8 @@
     labels.csv     subject,file,<label>,<label>…    one row per photo; an empty cell: no label
     …              the photos; `file` gives their paths relative to the folder
 
-In: the folder. Out: photos with all other columns as labels. The photos may show patients: messages give the line of
-labels.csv, never the file.
+In: the folder. Out: photos with all other columns as labels, except groups (datasets/groups.py). The photos may show
+patients: messages give the line of labels.csv, never the file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.datasets.files import file_called, files_in, split_pictures, table_called
+from comface.datasets.groups import group_columns, groups_of
 from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files.tables import Row, Table, assume, normal, read_table
@@ -29,7 +30,8 @@ NO_LINE = "photos without a line in labels.csv"
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     path = table_called(folder, TABLE, "subject,file,<label>…", place)
     table = read_table(path, "The table", COLUMNS, name=f"{TABLE} of the data set at '{place}'")
-    others = [column for column in table.columns if column not in COLUMNS]
+    groups = [name for name in group_columns(table.columns) if name not in source.labels]
+    others = [column for column in table.columns if column not in (*COLUMNS, *groups)]
     if not others:
         raise DataError(f"{table.what} has only the columns subject and file; add one column per label.")
     labels = [column for column in others if column in source.labels or not table.is_text(column)] or others
@@ -48,7 +50,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     for number, row in enumerate(table.rows):
         photo_path = _photo_path(folder, row, table)
         of = {label: value for label in labels if (value := values[label][number]) is not None}
-        photo = Photo(subjects[number], of, photo_path, line=row.line)
+        photo = Photo(subjects[number], of, photo_path, groups=groups_of(row.cells, groups), line=row.line)
         other = photos.setdefault(photo_path.resolve(), photo)
         if other is not photo:
             raise DataError(f"Lines {other.line} and {row.line} of {table.what} name the same photo; delete one.")

@@ -5,7 +5,7 @@ In: a data set in one of the layouts. Out: an artifact `faces`:
     faces-00000.npy …  uint8 (n,S,S,3), RGB, the project's framing (comface.faces.framing): the faces of 1,024 photos
     prints-00000.npy … uint8 (n,64,64): the print of each of these photos (comface.datasets.leaks)
     photos.json        one row per face: subject, labels {name: value}, session, phase, sha256 (of its pixels),
-                       conditions (faces/conditions.py)
+                       conditions (faces/conditions.py), groups {name: value} if there are any
 
 Photos without a usable face are excluded and counted by reason, as are files that the data set's reader excludes. The
 photos may show patients: apart from the rows themselves, only counts are logged or recorded.
@@ -38,7 +38,7 @@ from comface.transfer.rows import read_faces as read_faces
 
 logger = logging.getLogger(__name__)
 
-REVISION = 3
+REVISION = 4
 """Raise it when a change here or in datasets/ gives other faces, labels or rows for the same data set."""
 
 

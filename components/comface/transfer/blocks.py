@@ -159,4 +159,5 @@ def _row(photo: Photo, face_SSC: NDArray[np.uint8]) -> dict[str, Any]:
         "session": photo.session,
         "phase": photo.phase,
         "conditions": dict(photo.conditions),
+        **({"groups": dict(photo.groups)} if photo.groups else {}),
     }

@@ -2,7 +2,7 @@
 
     patient-001/session-01/before/000.jpg …    the frames of one weighing (the paper: 100)
     patient-001/session-01/after/000.jpg …
-    weights.csv                                patient,session,phase,weight_kg
+    weights.csv                                patient,session,phase,weight_kg,sex
 
 In: RehearseConfig and the hospital, 'a' or 'b'. Out: those files; weights.csv is written last. Before dialysis a
 patient has 1 to 4 kg more water, which swells lids, cheeks and jaw line (physiology.swollen). Pose varies per frame;
@@ -56,10 +56,11 @@ def write_edema(folder: Path, config: RehearseConfig, which: Literal["a", "b"]) 
     patients = config.edema_a_patients if which == "a" else config.edema_b_patients
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["patient", "session", "phase", "weight_kg"])
+    rows.writerow(["patient", "session", "phase", "weight_kg", "sex"])
     for number in shown(range(patients), "writing photos", unit="patient"):
         patient = f"patient-{number + 1:03d}"
         rng = subject_rng(config.seed, f"edema-{which}", number)
+        sex = "male" if male(config.seed, f"edema-{which}", number) > 0 else "female"
         weighings = weighings_of(number, config, which, rng)
         photos_NHW3 = photos_of(number, weighings, config, which, rng)
         for i, weighing in enumerate(weighings):
@@ -69,7 +70,7 @@ def write_edema(folder: Path, config: RehearseConfig, which: Literal["a", "b"]) 
             frames = photos_NHW3[i * config.edema_frames : (i + 1) * config.edema_frames]
             for frame, photo in enumerate(frames):
                 (place / f"{frame:03d}.jpg").write_bytes(jpeg(photo, JPEG_QUALITY[which]))
-            rows.writerow([patient, session, weighing.phase, f"{weighing.weight_kg:.1f}"])
+            rows.writerow([patient, session, weighing.phase, f"{weighing.weight_kg:.1f}", sex])
     (folder / "weights.csv").write_text(table.getvalue())
 
 
