@@ -66,8 +66,8 @@ PROMISING = Agreement(0.93, 0.55)
 """At half the size, before the comparison in detail."""
 SAME = Agreement(0.98, 0.94, 0.87)
 """Of the nearest photos of two people in the rehearsals of FG-NET and Edema-A (seed 1000, 3,280 pairs), `detail` is at
-most 0.927 and `tile` at most 0.827. Of 593 copies, cropped by up to 0.22 of each side, they are at least 0.953 and 0.916.
-On data sets of another seed: docs/performance.md."""
+most 0.927 and `tile` at most 0.827. Of 593 copies, cropped by up to 0.22 of each side, they are at least 0.953 and
+0.916. On data sets of another seed: docs/performance.md."""
 
 
 def print_of(image_HW3: Pixels) -> Pixels:
