@@ -184,3 +184,21 @@ def plans_of(config: RunConfig) -> int:
     for problems in (batch_problems, view_problems, composition_problems, gate_problems):
         assert list(problems(config)) == []
     return len(items(config))
+
+
+def test_table_5_is_fine_tuned_on_the_split_of_patients_only_and_features_are_computed_of_no_method() -> None:
+    config = laptop("study=table5")
+    found = items(config)
+    assert {row.task for row in found} == {"edema-a-patients"}
+    assert {row.mode for row in found} == {"finetune"}
+    assert {row.method for row in found} == {"comface", *PATIENT_SPECIFIC}
+    assert encodings(config) == {}
+    both = laptop("study=table5", "transfer.modes=[linear, finetune]", "transfer.tasks=[edema-a, edema-a-patients]")
+    specific = {(row.task, row.mode) for row in items(both) if row.method in PATIENT_SPECIFIC}
+    assert specific == {("edema-a-patients", "finetune")}
+    assert not {piece.method for pieces in encodings(both).values() for piece in pieces} & set(PATIENT_SPECIFIC)
+
+
+def test_a_threshold_for_a_task_that_no_model_has_is_refused() -> None:
+    config = laptop("study=table5", "register.thresholds=[{task: edema-a-patients, mode: finetune, min_corr: 0.1}]")
+    assert any("which no model has a head for" in str(problem) for problem in gate_problems(config))

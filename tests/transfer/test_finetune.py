@@ -49,7 +49,7 @@ def test_the_grid_point_with_the_lowest_validation_error_is_chosen_and_recorded(
     assert best.error == min(errors.values())
     chosen = best.chosen
     assert errors[chosen["backbone_rate"], chosen["head_rate"]] == best.error
-    assert chosen["validation_mse"] == pytest.approx(best.error, rel=1e-5)
+    assert chosen["validation_error"] == pytest.approx(best.error, rel=1e-5)
     assert 1 <= chosen["epochs"] <= 4
 
 

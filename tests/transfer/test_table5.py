@@ -21,7 +21,7 @@ from comface.transfer.protocol import draw_protocol
 from comface.transfer.step import Item, transfer
 
 PATIENTS = PatientsConfig(
-    start="scratch", pretrain_epochs=2, batch_photos=16, queue=64, momentum=0.9, adapt_epochs=25, backbone_rate=1e-3,
+    start="scratch", pretrain_epochs=2, batch_photos=16, queue=64, momentum=0.9, adapt_epochs=14, backbone_rate=1e-3,
     head_rate=1e-2,
 )  # fmt: skip
 CONFIG = TransferConfig(backbone="narrow", image_size_px=32, pairs_per_subject=12, patients=PATIENTS)
@@ -80,7 +80,7 @@ def test_more_days_of_a_patient_give_better_estimates_and_share_the_first_stage(
     corr = [read_predictions(each).metrics["corr"] for each in results]
     assert corr[2] > 0.7
     assert results[0].facts["days"] == 0
-    assert 1 <= results[2].facts["epochs"] <= 25
+    assert 1 <= results[2].facts["epochs"] <= 14
 
 
 def test_no_label_of_a_tested_day_reaches_the_estimates(place, tmp_path) -> None:

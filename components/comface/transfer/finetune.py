@@ -142,7 +142,7 @@ class Training:
 @dataclass(frozen=True)
 class Finetuned:
     """A trained network, its epoch (from 1), its initial head ('transferred' or 'fresh'), how it was trained, and its
-    squared error on the validation pairs (NaN if there were none)."""
+    error on the validation pairs (squared, or of classes the share that is wrong; NaN if there were none)."""
 
     network: Network
     epoch: int
@@ -153,7 +153,7 @@ class Finetuned:
     @property
     def chosen(self) -> dict[str, float]:
         rates = {"backbone_rate": self.training.backbone_rate, "head_rate": self.training.head_rate}
-        return rates | {"epochs": self.epoch, "validation_mse": float(f"{self.error:.6g}")}
+        return rates | {"epochs": self.epoch, "validation_error": float(f"{self.error:.6g}")}
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
         """Return the tensors of f, and of l in the format of `Head`, which both modes share. Matrices and kernels are
@@ -182,7 +182,7 @@ def finetune_best(
         raise _diverged(grid[0].name)
     logger.info(
         f"fine-tuning {best.training.name}: best after {counted(best.epoch, 'epoch')} with the rates "
-        f"{best.training.backbone_rate:g} and {best.training.head_rate:g}, MSE {best.error:.3g}"
+        f"{best.training.backbone_rate:g} and {best.training.head_rate:g}, validation error {best.error:.3g}"
     )
     return best
 
