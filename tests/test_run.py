@@ -12,12 +12,12 @@ from tiny_run import comface, manifests, run_arguments
 from comface.errors import TryAgain
 
 KINDS = {
-    "tracks": 3, "part": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "features": 2, "transfer": 2,
-    "evaluation": 1, "decision": 1, "model": 1,
+    "tracks": 3, "part": 1, "shards": 1, "backbone": 1, "dataset": 1, "faces": 1, "protocol": 1, "features": 2,
+    "transfer": 2, "evaluation": 1, "decision": 1, "model": 1,
 }  # fmt: skip
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING) [a-z]+( [^ ]+| part \d)?: "
-STEPS = ("resolve", "synthesize", "shard", "pretrain", "align", "complete", "transfer", "evaluate", "gate", "register",
-         "finish")  # fmt: skip
+STEPS = ("resolve", "synthesize", "shard", "pretrain", "align", "complete", "features", "transfer", "evaluate", "gate",
+         "register", "finish")  # fmt: skip
 
 
 def test_it_ends_by_naming_the_report_and_the_registered_model(tiny_run) -> None:
@@ -31,8 +31,8 @@ def test_it_ends_by_naming_the_report_and_the_registered_model(tiny_run) -> None
 
 
 def test_every_step_is_announced_and_says_something_of_itself(tiny_run) -> None:
-    told = re.findall(r"^\S+Z INFO run: step (\d+) of 11: ([a-z]+)", tiny_run.stderr, re.MULTILINE)
-    assert [int(number) for number, _ in told] == list(range(1, 12))
+    told = re.findall(r"^\S+Z INFO run: step (\d+) of 12: ([a-z]+)", tiny_run.stderr, re.MULTILINE)
+    assert [int(number) for number, _ in told] == list(range(1, 13))
     assert {name for _, name in told} == set(STEPS)
     assert re.search("INFO run: transfer 2 of 2$", tiny_run.stderr, re.MULTILINE)
     assert "INFO pretrain: epoch 2/2" in tiny_run.stderr
@@ -43,7 +43,7 @@ def test_run_log_has_each_line_with_time_step_and_item_and_nothing_of_the_execut
     lines = (tiny_run.folder / "run.log").read_text().splitlines()
     assert all(re.match(LINE, line) for line in lines), lines
     assert [line[:20] for line in lines] == sorted(line[:20] for line in lines)
-    assert any("INFO transfer age/scratch/linear: " in line for line in lines)
+    assert any("INFO transfer age/scratch/linear: mae " in line for line in lines)
     shown, end = [line for line in lines if line in tiny_run.stderr.splitlines()], lines[-4:]
     assert [*shown, *end] == lines, "where no terminal is, a person sees the same, but for the end"
     assert [line.partition("INFO run: ")[2][:7] for line in end] == ["Done in", "report ", "model  ", "Try it "]

@@ -271,4 +271,6 @@ def shown_metrics(name: str, result: Artifact) -> dict[str, float]:
         if value is None:
             why = undefined(metric, read.change_P, read.predicted_P)
             logger.warning(f"The metric '{metric}' of {name} cannot be computed: {why}.")
-    return {f"{metric_prefix(name)}_{metric}": value for metric, value in read.metrics.items() if value is not None}
+    found = {metric: value for metric, value in read.metrics.items() if value is not None}
+    logger.info(", ".join(f"{metric} {value:.3g}" for metric, value in found.items()))
+    return {f"{metric_prefix(name)}_{metric}": value for metric, value in found.items()}
