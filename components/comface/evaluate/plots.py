@@ -92,7 +92,7 @@ def bland_altman(result: Result) -> Chart:
         for name, line in lines.items():
             if math.isfinite(line.value):
                 axes.axhline(line.value, color=INK, lw=1, ls="-" if name == "bias" else GUIDE, zorder=3)
-            if math.isfinite(line.low):
+            if math.isfinite(line.low) and math.isfinite(line.high):
                 axes.axhspan(line.low, line.high, color=INK, alpha=0.12, lw=0, zorder=2)
     axes.set_title(_titled(result, with_corr=False), fontsize=9.5, color=INK, loc="left")
     axes.set_xlabel(f"mean of true and estimated change ({plain(result.unit)})")
