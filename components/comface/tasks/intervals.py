@@ -103,7 +103,9 @@ def interval(
     half = float(np.quantile(np.abs(t_B), confidence)) * se * float(slope)
     with np.errstate(over="ignore"):
         low, high = scale.back(float(there) - half), scale.back(float(there) + half)
-    return Estimate(value, low, high, "" if math.isfinite(high) else "the interval has no upper end")
+    if not math.isfinite(high):
+        return Estimate(value, low, NAN, "the interval has no upper end")
+    return Estimate(value, low, high)
 
 
 def percentiles(value: float, value_B: Floats, confidence: float) -> Estimate:
