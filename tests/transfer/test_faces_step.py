@@ -235,3 +235,13 @@ def test_photos_without_a_face_are_counted_and_a_data_set_of_none_is_refused(tmp
     (folder / "labels.csv").write_text("subject,file,weight\na,0.jpg,60\na,1.jpg,61\n")
     with pytest.raises(DataError, match="No face was found in any of the 2 photos of 'empty'"):
         align_dataset(FileStore(tmp_path / "store"), "empty", DataSource(layout="pairs", uri=str(folder)))
+
+
+@pytest.mark.skipif(models.LANDMARKS not in models.available(), reason="the face model has not been fetched")
+def test_faces_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
+    source = DataSource(layout="edema", uri=str(DATA / "cases/edema/base"), face_size_px=64)
+    made = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        made.append(align_dataset(FileStore(tmp_path / threads), "study", source).manifest.objects)
+    assert made[0] == made[1]
