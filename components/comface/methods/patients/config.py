@@ -19,12 +19,12 @@ class PatientsConfig(Section):
         default="absolute",
         description="weight in the loss; relative: to the patient's mean, so that it does not tell patients apart",
     )
-    sigma_kg: float | None = Field(
-        default=None,
+    sigma_kg: float = Field(
+        default=1.0,
         gt=0,
         le=1e6,
-        description="kilograms at which two weights count as different; unset: the standard deviation of the training "
-        "weights",
+        description="kilograms at which two weights count as different. With the standard deviation over patients "
+        "(10 kg), half of the queue are equal positives, and on the rehearsal all features become equal",
     )
     temperature: float = Field(default=0.1, gt=0, le=10, description="temperature of the loss")
     queue: int = Field(default=4096, ge=1, le=1_000_000, description="keys in the queue")

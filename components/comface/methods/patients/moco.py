@@ -40,7 +40,6 @@ def pretrain(
     """Train `encoder.network` in place. Return the mean loss of every epoch. Raises DataError if training diverges."""
     label_N = torch.from_numpy(photos.phase_N)
     weight_N = torch.from_numpy(photos.weight_N if config.weight == "absolute" else photos.above_mean()).float()
-    sigma = config.sigma_kg or float(weight_N.std()) or math.inf  # equal weights are no information
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "patients", "projection"))
@@ -70,7 +69,7 @@ def pretrain(
                 z_NZ = normalize(key(views(x_NCSS, config, rng).to(device)), dim=1)
             own = Keys(z_NZ, label_N[chosen_N].to(device), weight_N[chosen_N].to(device))
 
-            loss = weight_sup_moco(q_NZ, own, queue, config.temperature, sigma)
+            loss = weight_sup_moco(q_NZ, own, queue, config.temperature, config.sigma_kg)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
