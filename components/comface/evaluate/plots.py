@@ -73,7 +73,7 @@ def scatter(result: Result) -> Chart:
     axes.plot([-limit, limit], [-limit, limit], color=INK, lw=0.9, ls=GUIDE, alpha=0.7, zorder=3)
     axes.set_aspect("equal")
     axes.set_title(_titled(result), fontsize=9.5, color=INK, loc="left")
-    axes.set_xlabel(f"true change ({plain(result.unit)})")
+    axes.set_xlabel(f"true change ({short(result.unit, 28)})")
     axes.set_ylabel("estimated change")
     text = f"Estimated against true change, {title(result.task)}, {method_title(result.method)}"
     return Chart(svg_text(figure, _id("scatter", result), text), _said(result, outside))
@@ -95,7 +95,7 @@ def bland_altman(result: Result) -> Chart:
             if math.isfinite(line.low) and math.isfinite(line.high):
                 axes.axhspan(line.low, line.high, color=INK, alpha=0.12, lw=0, zorder=2)
     axes.set_title(_titled(result, with_corr=False), fontsize=9.5, color=INK, loc="left")
-    axes.set_xlabel(f"mean of true and estimated change ({plain(result.unit)})")
+    axes.set_xlabel(f"mean of true and estimated ({short(result.unit, 20)})")
     axes.set_ylabel("estimated − true")
     text = f"Bland-Altman plot, {title(result.task)}, {method_title(result.method)}"
     return Chart(svg_text(figure, _id("agreement", result), text), _said(result, max(outside_x, outside_y)))
@@ -120,7 +120,7 @@ def by_size(results: Sequence[Result], metric: str) -> Chart:
     else:
         axes.set_ylim(bottom=0)
     axes.set_ylabel("right direction (%)" if metric == "acc" else "mean absolute error")
-    axes.set_xlabel(f"size of the true change ({plain(results[0].unit)})")
+    axes.set_xlabel(f"size of the true change ({short(results[0].unit, 20)})")
     legend(axes, loc="lower right" if metric == "acc" else "upper left")
     what = "Direction" if metric == "acc" else "Error"
     text = f"{what} by size of the true change, {title(results[0].task)}"
