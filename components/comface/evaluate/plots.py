@@ -227,7 +227,7 @@ def _said(result: Result, outside: int) -> str:
 
 def _titled(result: Result, with_corr: bool = True) -> str:
     corr = result.estimates["corr"].value
-    value = f", r = {corr:.2f}" if with_corr and math.isfinite(corr) else ""
+    value = f", r = {corr:.2f}".replace("-", "−") if with_corr and math.isfinite(corr) else ""
     return f"{short(method_title(result.method), 32)}{value}"
 
 
