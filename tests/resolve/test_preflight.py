@@ -283,6 +283,30 @@ def test_people_are_counted_by_pairs_that_the_task_may_use(tmp_path: Path) -> No
         check("label: weight, min_change: 2")
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        ([0, 1, 0, 1], "[no, yes]", ""),
+        ([3, 4, 5, 6], "[]", ""),
+        ([0, 1, 2, 1], "[no, yes]", "has values other than 0 to 1, the numbers of its 2 classes"),
+        ([0, 0.5, 1, 1], "[no, yes]", "has values other than 0 to 1"),
+        ([1, 1, 1, 1], "[no, yes]", "is the same on all photos"),
+        ([0, 1, 0], "[no, yes]", "needs 4 people of 'mine' with a photo that has the label 'smiling', but there are 3"),
+    ],
+)
+def test_a_task_of_single_photos_needs_one_labelled_photo_of_each_person(
+    tmp_path: Path, labels: list[float], classes: str, words: str
+) -> None:
+    uri = pairs_data_set(tmp_path / "mine", [(f"s{i}", label) for i, label in enumerate(labels)], "smiling")
+    mine = f"tasks.of-one={{dataset: mine, label: smiling, unit: class, kind: single, classes: {classes}}}"
+    config = laptop(f"data.mine={{layout: pairs, uri: '{uri}'}}", mine, "transfer.tasks=[of-one]")
+    if not words:
+        assert "4 photos of 4 people" in check_dataset(config, "mine")
+        return
+    with pytest.raises(DataError, match=re.escape(words)):
+        check_dataset(config, "mine")
+
+
 # What it needs
 
 

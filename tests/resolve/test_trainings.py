@@ -73,9 +73,11 @@ def test_a_variant_of_the_configuration_changes_the_fields_that_it_names_and_not
     [
         (("transfer.methods=[comface, 'comface:iner']",), "names 'comface:iner', but `variants` has no 'iner'; it has"),
         (("transfer.methods=[comface, 'comface:../x']",), "is not a variant of ComFace; write comface:NAME"),
-        (("variants.a.epoch=3",), "'variants.a.epoch': Extra inputs are not permitted"),
-        (("variants.a.epochs=0",), "'variants.a.epochs'"),
-        (("variants.a.curriculum_ends=[3, 2]",), "'variants.a': curriculum_ends must increase"),
+        (("variants.a.epoch=3",), "'variants.a.epoch' is not a field"),
+        (("variants.a.epochs=0",), "'variants.a.epochs' is wrong: input should be greater"),
+        (("variants.a.curriculum_ends=[3, 2]",), "'variants.a' is wrong: curriculum_ends must increase"),
+        (("variants.inter.temperature=0.05",), "comface:inter is a row of the paper's table 7; choose another name"),
+        (("transfer.methods=[comface, 'mocov2:400']",), "the method 'mocov2' has no option '400'; write mocov2"),
         (("seeds=[1, 1]",), "'1' is listed twice"),
         (("seeds=[]",), "'seeds' is empty"),
         (("seeds=[2, 1]",), "seeds must increase"),
@@ -101,6 +103,10 @@ def test_the_checks_meet_every_variant() -> None:
         "variants.vit.pairs_per_step",
     ]
     assert "variants.few.identities is 30" in said[-1]
+    large = laptop("transfer.methods=[comface, 'comface:large']", "variants.large={pairs_per_step: 3800}")
+    (problem,) = composition_problems(large)
+    assert "A batch of 3800 pairs" in str(problem)
+    assert "lower variants.large.pairs_per_step" in str(problem)
 
 
 def test_features_are_computed_once_per_method_data_set_and_seed_whatever_the_tasks() -> None:
@@ -167,6 +173,31 @@ def test_what_a_person_sets_wins_over_the_study_and_a_printed_configuration_is_t
     assert len(trainings(config)) == 5
     printed = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)))
     assert resolve("laptop", [], printed) == config
+
+
+@pytest.mark.parametrize(
+    ("study", "own", "row"),
+    [
+        ("table5", "transfer.tasks=[edema-a]", "patient-specific:1-day"),
+        ("table5", "transfer.modes=[linear]", "patient-specific:1-day"),
+        ("table7", "transfer.methods=[scratch, comface]", "comface:inter"),
+        ("table8", "transfer.methods=[scratch, comface]", "comface:resnet50"),
+        ("figure3", "transfer.methods=[scratch, imagenet, comface]", "comface:identities-64"),
+        ("baselines", "transfer.methods=[scratch, comface]", "comface:inter"),
+    ],
+)
+def test_a_study_of_which_a_person_leaves_no_row_is_refused(study: str, own: str, row: str) -> None:
+    (problem,) = gate_problems(laptop(f"study={study}", own))
+    assert f"The study {study} compares " in str(problem)
+    assert row in str(problem)
+    assert list(gate_problems(laptop(f"study={study}"))) == []
+
+
+def test_modes_and_tasks_that_leave_nothing_to_evaluate_are_refused() -> None:
+    photo = "tasks.photo={dataset: fgnet, label: age, unit: years, kind: single}"
+    only = ("transfer.tasks=[photo]", "transfer.modes=[linear+antisymmetric]", "register.thresholds=[]")
+    (problem,) = gate_problems(laptop(photo, *only, "register.must_beat=null"))
+    assert "would evaluate 'comface' on no task" in str(problem)
 
 
 def test_the_full_rehearsal_has_every_method_task_and_mode_of_the_paper() -> None:

@@ -213,8 +213,14 @@ def _sentence(error: ErrorDetails, places: Mapping[str, str]) -> str:
         if place is not None:  # the innermost known location; empty if an override sets the field
             field += f" ({place})" if place else ""
             break
+    what = wrong(error)
+    return f"The {field} {what}{'' if '; see ' in what else '; see docs/configuration.md'}."
+
+
+def wrong(error: ErrorDetails) -> str:
+    """What pydantic found, as the end of a sentence that begins with the field."""
     what = WRONG.get(error["type"])
     if what is None:
         message = error["msg"].removeprefix("Value error, ")
         what = f"is wrong: {message[:1].lower()}{message[1:]}"
-    return f"The {field} {what}{'' if '; see ' in what else '; see docs/configuration.md'}."
+    return what

@@ -53,7 +53,9 @@ def method(name: str) -> Method:
     if name.startswith("torchvision:"):
         return torchvision.method(name)
     family, separator, option = name.partition(":")
-    if separator and family in METHODS and (options := METHODS[family].options) is not None:
+    if separator and family in METHODS:
+        if (options := METHODS[family].options) is None:
+            raise ConfigurationError(f"The method '{family}' has no option {quoted(option)}; write {family}.")
         return options(option)
     if ":" in name:
         return _outside(name)

@@ -18,13 +18,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from comface.config.credentials import override_values, refuse_credentials
 from comface.config.names import Name, quoted
-from comface.config.reading import merge, parse, read_override
+from comface.config.reading import merge, parse, read_override, wrong
 from comface.config.section import Once, Section, StorePlace
 from comface.datasets.config import DataSource, RehearseConfig
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
-from comface.methods.comface import VARIANTS, variant_name
+from comface.methods.comface import PREFIX, VARIANTS, variant_name
 from comface.plan.studies import Basis, StudyName, study_values
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
@@ -103,6 +103,11 @@ class RunConfig(Section):
         if list(self.seeds) != sorted(self.seeds):
             raise ValueError("seeds must increase: the first is that of the model which is registered")
         for name, fields in self.variants.items():
+            if name in VARIANTS:
+                raise ValueError(
+                    f"variants defines '{name}', but {PREFIX}{name} is a row of the paper's table 7; choose another "
+                    "name"
+                )
             values = self.pretrain.model_dump(mode="json")
             merge(values, fields)
             try:
@@ -110,7 +115,7 @@ class RunConfig(Section):
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 where = ".".join(["variants", name, *map(str, first["loc"])])
-                raise ValueError(f"'{where}': {first['msg'].removeprefix('Value error, ')}") from None
+                raise ValueError(f"'{where}' {wrong(first)}") from None
         for method in self.transfer.methods:
             variant = variant_name(method)
             if variant and variant not in VARIANTS and variant not in self.variants:
@@ -154,12 +159,12 @@ def resolve(
     if profile not in profiles():
         raise ConfigurationError(f"There is no profile {quoted(profile)}; choose one of {', '.join(profiles())}.")
     own: dict[str, Any] = copy.deepcopy(dict(extra or {}))
-    wrong: list[ConfigurationError] = []
+    problems: list[ConfigurationError] = []
     for override in overrides:
         try:
             parts, nested = read_override(override)
         except ConfigurationError as error:
-            wrong.append(error)
+            problems.append(error)
             continue
         for part in reversed(parts):
             nested = {part: nested}
@@ -167,15 +172,17 @@ def resolve(
     try:
         config = _merged(profile, {}, own, places)
         if config.study:
-            basis = Basis(
-                config.synthesize, config.shard, config.pretrain, config.transfer, config.register_model.must_beat
-            )
-            config = _merged(profile, study_values(config.study, basis), own, places)
+            config = _merged(profile, study_values(config.study, basis_of(config)), own, places)
     except ConfigurationError as error:
-        wrong.append(error)
-    if wrong:
-        raise gathered(wrong)
+        problems.append(error)
+    if problems:
+        raise gathered(problems)
     return config
+
+
+def basis_of(config: RunConfig) -> Basis:
+    """The sections that a study is made from."""
+    return Basis(config.synthesize, config.shard, config.pretrain, config.transfer, config.register_model.must_beat)
 
 
 def _merged(

@@ -14,11 +14,12 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.directions.published import attribute_name
 from comface.errors import ConfigurationError
 from comface.generators.registry import generator as registered
-from comface.methods import challenger, method
+from comface.methods import challenger, in_order, method
 from comface.methods.comface import variant_name
 from comface.methods.gallery import LEAST_GALLERY
 from comface.networks import PATCH_PX
-from comface.plan.configuration import RunConfig
+from comface.plan.configuration import RunConfig, basis_of
+from comface.plan.studies import own_methods
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
 from comface.tracks.composition import check_names, totals
@@ -41,11 +42,7 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         check_names(config.synthesize)
     except ConfigurationError as error:
         yield error
-    identities, parts, pairs = (
-        totals(config.synthesize).identities,
-        config.synthesize.parts,
-        config.pretrain.pairs_per_step,
-    )
+    identities, parts = totals(config.synthesize).identities, config.synthesize.parts
     yield from _direction_problems(config)
     yield from _screening_problems(config)
     if parts > identities:
@@ -53,13 +50,16 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
             f"synthesize.parts is {parts}, but there are only {identities} identities; lower it to {identities}."
         )
     left = int(identities * (SHOW_A_FACE - config.shard.validation_fraction))
-    if left < pairs:
+    batches = {wanted.pairs_per_step: where for wanted, where in reversed([*_trainings(config)])}
+    for pairs, where in batches.items():
+        if left >= pairs:
+            continue
         there = f"only {identities}"
         if identities >= pairs:
             there = f"{identities}, of which about {left} can train (some validate, some have no detected face)"
         yield ConfigurationError(
             f"A batch of {pairs} pairs needs as many identities for training, but the composition has {there}; lower "
-            "pretrain.pairs_per_step or raise synthesize.composition."
+            f"{where}.pairs_per_step or raise synthesize.composition."
         )
 
 
@@ -155,6 +155,12 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
             f"transfer.methods has no '{ours}', the method that the run trains and registers, so the gate would "
             "reject the model; add it."
         )
+    elif not any(name == ours for _, name, _ in run):
+        yield ConfigurationError(
+            f"The run would evaluate '{ours}' on no task: transfer.modes ({', '.join(config.transfer.modes)}) and "
+            f"transfer.tasks ({', '.join(config.transfer.tasks)}) do not fit each other; add linear or finetune."
+        )
+    yield from _study_problems(config)
     for threshold in wanted.thresholds:
         if not config.tasks[threshold.task].registrable:
             yield ConfigurationError(
@@ -179,6 +185,17 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         yield ConfigurationError(
             f"register.must_beat names '{rival}', which transfer.modes ({', '.join(config.transfer.modes)}) "
             "does not evaluate; add linear, or name another method."
+        )
+
+
+def _study_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """The study has its rows: what a person sets wins over the study, but must not leave nothing of it."""
+    own = own_methods(config.study, basis_of(config)) if config.study else set()
+    if own and not own & {row.method for row in items(config)}:
+        yield ConfigurationError(
+            f"The study {config.study} compares {', '.join(in_order(own))}, but the run evaluates none of them, "
+            "because transfer.methods, transfer.tasks or transfer.modes is set to other values; remove these, or the "
+            "study."
         )
 
 

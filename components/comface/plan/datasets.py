@@ -43,7 +43,11 @@ def _problems(config: RunConfig, name: str, photos: Sequence[Photo]) -> Iterator
         if label not in known:
             yield no_label(config, task, name, known)
             continue
-        found, needed = _with_change(photos, label, definition.min_change), needed_subjects(config, task, name)
+        needed = needed_subjects(config, task, name)
+        if definition.kind == "single":
+            yield from _single_problems(photos, label, len(definition.classes), task, name, needed)
+            continue
+        found = _with_change(photos, label, definition.min_change)
         if found < needed:
             change = f" by {definition.min_change:g} or more" if definition.min_change else ""
             yield DataError(
@@ -51,6 +55,25 @@ def _problems(config: RunConfig, name: str, photos: Sequence[Photo]) -> Iterator
                 f"{change}, but there are {found} of {len({photo.subject for photo in photos})}; add photos, or lower "
                 "transfer.folds or the task's min_change."
             )
+
+
+def _single_problems(
+    photos: Sequence[Photo], label: str, classes: int, task: str, name: str, needed: int
+) -> Iterator[ComfaceError]:
+    """A task of single photos needs people with one labelled photo, and labels that differ or number its classes."""
+    from comface.transfer.pairs import check_labels  # imports numpy
+
+    labelled = [photo for photo in photos if label in photo.labels]
+    try:
+        check_labels((photo.labels[label] for photo in labelled), label, classes, task)
+    except DataError as error:
+        yield error
+    people = len({photo.subject for photo in labelled})
+    if people < needed:
+        yield DataError(
+            f"The task '{task}' needs {needed} people of '{name}' with a photo that has the label '{label}', but there "
+            f"are {people} of {len({photo.subject for photo in photos})}; add photos, or lower transfer.folds."
+        )
 
 
 def _with_change(photos: Sequence[Photo], label: str, min_change: float) -> int:

@@ -54,6 +54,13 @@ def study_values(study: StudyName, config: Basis) -> dict[str, Any]:
     return values
 
 
+def own_methods(study: StudyName, config: Basis) -> set[str]:
+    """The methods whose figures the study is about: those that it adds to ComFace, to the method that ComFace must
+    beat and, for figure 3, to the methods of the profile."""
+    others = {challenger().name, config.rival} | (set(config.transfer.methods) if study == "figure3" else set())
+    return {name for name in study_values(study, config)["transfer"]["methods"] if name not in others}
+
+
 def _table5(config: Basis) -> dict[str, Any]:
     """Fine-tuning only, as in the paper. A task with its own split is not registered, so no rival is needed."""
     transfer = {"tasks": ["edema-a-patients"], "methods": [challenger().name, *NAMES], "modes": ["finetune"]}

@@ -56,10 +56,10 @@ def training_of(config: RunConfig, name: str, seed: int) -> Training:
 
 
 def variant_fields(config: RunConfig, name: str) -> Mapping[str, Any]:
-    """Fields of `pretrain` that the variant changes; a variant of the configuration replaces a built-in one."""
+    """Fields of `pretrain` that the variant changes."""
     if not name:
         return {}
-    return config.variants[name] if name in config.variants else VARIANTS[name].pretrain
+    return VARIANTS[name].pretrain if name in VARIANTS else config.variants[name]
 
 
 def items(config: RunConfig) -> list[Row]:

@@ -8,7 +8,7 @@ Legend: P pairs, N photos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,14 +88,23 @@ def draw_photos(
         raise DataError(f"No photo has the label '{label}' of the task '{task}'; add labels, or correct the name.")
     at_P = np.concatenate(chosen)
     label_P = np.array([photos[position]["labels"][label] for position in at_P], dtype=np.float64)
-    if classes and not np.isin(label_P, np.arange(classes)).all():
+    check_labels(label_P, label, classes, task)
+    return Pairs(tuple(names), at_P, at_P, label_P)
+
+
+def check_labels(values: Iterable[float], label: str, classes: int, task: str) -> None:
+    """Raises DataError if a task of single photos cannot be learned from these labels: a label that does not number
+    one of `classes` (0: the label is a quantity), or the same label everywhere."""
+    found = set(values)
+    if classes and not found <= set(range(classes)):
         raise DataError(
             f"The label '{label}' of the task '{task}' has values other than 0 to {classes - 1}, the numbers of its "
             f"{classes} classes; correct the label, or the task's classes."
         )
-    if not np.ptp(label_P):
-        raise DataError(f"The label '{label}' of the task '{task}' is the same on all photos; add photos.")
-    return Pairs(tuple(names), at_P, at_P, label_P)
+    if len(found) == 1:
+        raise DataError(
+            f"The label '{label}' of the task '{task}' is the same on all photos; add photos with other labels."
+        )
 
 
 def label_of(photos: Sequence[Mapping[str, Any]], label: str, task: str) -> str:
