@@ -14,8 +14,8 @@ without() { # IMAGE PACKAGE...
   printf '%s ; python_version < "0"\n' "$@" >"$file"
 }
 without gpu triton # 0.9 GB for torch.compile, which nothing here calls; make test-images trains without it
-without cpu torch torchvision timm safetensors scikit-learn scipy \
-  opencv-python-headless pi-heif simplejpeg dlib-bin onnxruntime ai-edge-litert # a test runs the steps of this image so
+without cpu torch torchvision timm scikit-learn \
+  pi-heif simplejpeg dlib-bin onnxruntime ai-edge-litert # a test runs the steps of this image so
 
 compile() { # FILE SOURCE [option...]
   file=docker/requirements-$1.txt

@@ -128,7 +128,7 @@ def test_the_requirements_hold_what_the_package_asks_for_the_small_image_no_torc
     for file, entries in (("gpu", runs), ("dev", [*runs, *extras["dev"][1:]])):
         assert {re.split(r"[\[<>=;]", entry)[0] for entry in entries} <= set(requirements(file)), file
     assert "triton" not in requirements("gpu")
-    assert not {"torch", "torchvision", "timm", "opencv-python-headless"} & set(requirements("cpu"))
+    assert not {"torch", "torchvision", "timm", "onnxruntime"} & set(requirements("cpu"))
     assert not [package for package in requirements("cpu") if package.startswith(("nvidia", "cuda", "triton"))]
 
 

@@ -119,6 +119,7 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
         "GPUs": "ok", "free GPUs": "ok", "quota": "ok", "operator": "ok", "dry run": "ok", "image": "ok",
         "API": "ok", "store": "ok", "versioning": "ok",
         "embedded models": states["embedded models"], "method imagenet": states["method imagenet"],
+        "method dlib": states["method dlib"],
         "weights": "ok", "composition": "ok", "batch": "ok",
         "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip

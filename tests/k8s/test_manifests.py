@@ -307,7 +307,7 @@ def test_a_training_job_as_the_launcher_renders_it_is_let_in_by_the_namespace() 
 
     job = JobConfig(priority_class="comface-pretrain", queue="comface")
     request = JobRequest(
-        name="comface-1", digest="0", run="r", place=Place("p", "u", "comface"), owner={"kind": "Pod"},
+        name="comface-1", digest="0", run="r", training="", place=Place("p", "u", "comface"), owner={"kind": "Pod"},
         image="comface-python:0.2.0", pull_secrets=[], user=10001, arguments=["a"], nodes=4, gpus_per_node=8, job=job,
         forwarded=Forwarded(),
     )  # fmt: skip

@@ -34,7 +34,10 @@ COMPOSITION = (
     "synthesize.composition=[{generator: stylegan, identities: 2, attributes: [age, smile, weight],"
     " attributes_per_identity: 3}, {generator: stylegan3, identities: 8, attributes: [Smiling, Wearing_Hat, young]}]"
 )
-SETTINGS = (COMPOSITION, "synthesize.alpha_step=5", "synthesize.image_size_px=32", "synthesize.screen_faces=false")
+SETTINGS = (
+    COMPOSITION, "synthesize.alpha_step=5", "synthesize.image_size_px=32", "synthesize.screen_faces=false",
+    "transfer.methods=[comface, scratch]",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from comface.seeds import numpy_rng
 from comface.tasks.intervals import LEAST_SUBJECTS, columns, slopes, standard_error, values
@@ -130,6 +129,8 @@ def _student_p(each: Difference, swap_FS: Floats) -> Floats:
     error_F = standard_error(influence_FS, np.ones((1, swap_FS.shape[1])))
     t_F = np.where(np.abs(difference_F) <= 1e-12, 0.0, np.abs(difference_F) / np.maximum(error_F, 1e-12))
     t_F = np.where(np.isfinite(t_F), t_F, np.inf)  # undefined after a swap: it counts against the observed difference
+    from scipy import stats
+
     p_F: Floats = 2 * stats.t.sf(t_F, swap_FS.shape[1] - 1)
     return p_F
 

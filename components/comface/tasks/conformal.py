@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from comface.tasks.intervals import estimate, resample_counts
 from comface.tasks.metrics import LOGIT, NAN, Estimate, Figure, Floats, ratio
@@ -230,6 +229,8 @@ def _equal(subject_P: NDArray[np.int64]) -> Floats:
 
 def _fitted(errors: Errors) -> Floats:
     """The expected absolute error: a constant and one weight per condition, none negative, by least squares."""
+    from scipy.optimize import nnls  # 0.3 s, and the configuration imports this module
+
     weight_P = _equal(errors.subject_P)
     mean = float(weight_P @ errors.error_P)
     scale_C = weight_P @ errors.difference_PC
