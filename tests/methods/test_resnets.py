@@ -195,6 +195,23 @@ def test_a_checkpoint_with_another_prefix_a_missing_tensor_or_another_shape_is_r
     assert "0 missing, 1 unknown or of another shape, first 'layer3.1.conv2.weight'" in told["shape"]
 
 
+@pytest.mark.parametrize(
+    ("layout", "classes", "method", "other"),
+    [
+        ("vggface2-1-pickle", 8631, "imagenet", "VGGFace2"),
+        ("vggface2-1-pickle", 8631, "simclr", "VGGFace2"),
+        ("imagenet", 1000, "vggface2", "ImageNet"),
+        ("simclr-1", 1000, "vggface2", "ImageNet"),
+    ],
+)
+def test_a_file_with_the_same_names_that_was_trained_on_other_classes_is_refused(
+    tmp_path: Path, layout: str, classes: int, method: str, other: str
+) -> None:
+    arrays = golden_arrays(layout) | {"fc.weight": np.zeros((classes, 2048), np.float32)}
+    random_weights().write_checkpoint(tmp_path / "file", described(layout).container, arrays)
+    assert f"has {classes:,} classes, so it was trained on {other}" in refused(tmp_path / "file", method)
+
+
 def test_a_supervised_network_is_not_taken_for_one_that_was_trained_without_labels(tmp_path: Path) -> None:
     assert "2 unknown or of another shape, first 'fc.weight'" in refused(write(tmp_path, "imagenet"), "barlowtwins")
 

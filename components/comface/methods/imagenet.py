@@ -54,7 +54,12 @@ METHOD = published(
     [
         lite0_layout("EfficientNet-Lite0, original names", ("_conv_stem.weight",), "_fc.", TO_TIMM),
         lite0_layout("EfficientNet-Lite0, timm's names", ("conv_stem.weight", "bn2.weight"), "classifier.", ()),
-        layout("ResNet-50, torchvision's names", dropped=CLASSIFIER, published="download.pytorch.org/models"),
+        layout(
+            "ResNet-50, torchvision's names",
+            dropped=CLASSIFIER,
+            classes=1000,
+            published="download.pytorch.org/models",
+        ),
     ],
     ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
     fetched=IMAGENET,

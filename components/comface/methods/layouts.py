@@ -22,6 +22,10 @@ WRAPPERS = tuple(f"{entry}{module}" for entry in ENTRIES for module in ("module.
 """Beginnings of names that trainings add: the entry, and DistributedDataParallel's."""
 
 
+CLASSES = {1000: "ImageNet", 8631: "VGGFace2"}
+"""Training sets by the number of their classes."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """One way in which a method's weights are published."""
@@ -45,6 +49,8 @@ class Layout:
     """Regular expressions and replacements, applied in order, from the file's names to the network's."""
     folds: bool = True
     """Encoder.folds."""
+    classes: int = 0
+    """Classes of the classifier `fc` in the file, where layouts of several methods have the same names; 0: any."""
     published: str = ""
     """Where the files of this layout are published, for the documentation."""
 
@@ -58,6 +64,10 @@ class Layout:
         marks = [*(self.prefix + mark for mark in self.marks), *self.others]
         found = (wrapper for wrapper in WRAPPERS if all(wrapper + mark in names for mark in marks))
         return next((wrapper + self.prefix for wrapper in found), None)
+
+    def trained_on(self, classes: int) -> str:
+        """The training set that a classifier with so many classes shows to be another one; empty if it does not."""
+        return CLASSES.get(classes, "") if self.classes and classes != self.classes else ""
 
 
 @dataclass(frozen=True)

@@ -71,13 +71,27 @@ def recognised(path: Path, layouts: Sequence[Layout], method: str) -> tuple[Reco
     for layout in layouts:
         start = layout.start(records.by_name)
         if start is not None:
+            _check_classes(records, layout, start, f"'{path.name}' contains no weights of '{method}'")
             return records, layout, start
     wanted = ", or ".join(f"{layout.name} ({layout.prefix}{layout.marks[0]} …)" for layout in layouts)
-    found = ", ".join(ascii(name)[1:-1][:60] for name in list(records.by_name)[:3]) or "no tensors"
+    found = ", ".join(ascii(name)[1:-1][:60] for name in list(records.by_name)[:3])
+    what = f"its tensors are {found} …" if found else "it has no tensors"
     raise DataError(
-        f"'{path.name}' contains no weights of '{method}': its tensors are {found} …, but the layout must be {wanted}; "
-        "give the published file."
+        f"'{path.name}' contains no weights of '{method}': {what}, but the layout must be {wanted}; give the published "
+        "file."
     )
+
+
+def _check_classes(records: Records, layout: Layout, start: str, what: str) -> None:
+    """Raises DataError if the classifier shows another training set: the networks have the same names and shapes."""
+    classifier = records.by_name.get(f"{start}fc.weight")
+    if layout.classes and classifier is not None:
+        classes = len(classifier.array())
+        if other := layout.trained_on(classes):
+            raise DataError(
+                f"{what}: its classifier has {classes:,} classes, so it was trained on {other}; give the published "
+                "file."
+            )
 
 
 def _sorted(records: Records, layout: Layout, start: str, path: Path) -> tuple[dict[str, str], list[str]]:

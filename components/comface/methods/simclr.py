@@ -33,6 +33,7 @@ LAYOUTS = (
         UNIT_RANGE,
         crop=Crop(256, 256),
         dropped=CLASSIFIER,
+        classes=1000,
         published="github.com/tonylins/simclr-converter",
     ),
     layout(

@@ -39,6 +39,7 @@ METHOD = published(
             Preprocessing(size_px=SIDE_PX, channels="BGR", mean=(BLUE, GREEN, RED), std=ONE),
             CROP,
             dropped=CLASSIFIER,
+            classes=8631,
             published="github.com/cydonia999/VGGFace2-pytorch",
         ),
         Layout(
