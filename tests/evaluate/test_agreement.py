@@ -141,7 +141,9 @@ def test_figures_of_several_seeds_are_their_means():
 def test_subgroups_have_their_own_metrics_and_unknown_values_have_none():
     made = people()
     value_S = np.array(["dark", "light", "", "dark"] * 5)
-    found = by_group(made, {"skin": value_S[made.subject_P].tolist()}, ("mae", "corr"))
+    name_S = np.array([f"Jane {number // 4}" for number in range(20)])
+    columns = {"skin": value_S[made.subject_P].tolist(), "group": name_S[made.subject_P].tolist()}
+    found = by_group(made, columns, ("mae", "corr"))  # a subgroup of four people is left out
     assert [(each.group, each.value, each.subjects, each.pairs) for each in found] == [
         ("skin", "dark", 10, 300),
         ("skin", "light", 5, 150),

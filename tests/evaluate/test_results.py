@@ -37,7 +37,9 @@ class Bench:
         for n in range(folds * count + 1):  # the pair n has the photos n and n + 1
             light = float(np.tile(self.light_P, folds)[:n].sum())
             row = {"subject": "?", "conditions": {"light": light}}
-            photos.append(row | ({"groups": {"skin": "dark" if n < count // 4 else "light"}} if groups else {}))
+            photos.append(
+                row | ({"groups": {"skin": ("dark", "Dark ")[n % 2] if n < count // 4 else "light"}} if groups else {})
+            )
         draft = Draft(store, "faces", {}, {}, {"test": 1})
         draft.write_json("photos.json", photos)
         self.faces = draft.publish({"dataset": "edema-b", "rehearsal": rehearsal})

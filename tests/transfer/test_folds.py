@@ -32,7 +32,7 @@ def test_four_folds_of_eighty_subjects_train_on_fifty_four_and_validate_on_a_ten
 
 
 def test_too_few_subjects_are_refused_with_what_to_do():
-    with pytest.raises(DataError, match=r"needs 4 subjects .* there are 3; add subjects"):
+    with pytest.raises(DataError, match=r"needs 4 subjects .* has 3; add subjects"):
         subject_folds("abc", 4, 0.1, 0)
     with pytest.raises(DataError, match="needs two subjects"):
         hold_out(["a"], 0.1, 0)

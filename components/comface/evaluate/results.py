@@ -242,12 +242,16 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
 
 
 def _groups(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]]:
-    """Column of the data set → value of every pair; empty where it is unknown or differs between the photos."""
+    """Column of the data set → value of every pair; empty where it is unknown or differs between the photos. Values
+    that differ in case only are equal, and are written like the first of them."""
     columns = sorted({name for row in photos for name in row.get("groups", {})})
     pairs = list(zip(read.x_P[:rows].tolist(), read.y_P[:rows].tolist(), strict=True)) if columns else []
 
+    spelled: dict[str, str] = {}
+
     def value(name: str, x: int, y: int) -> str:
-        before, after = (str(photos[each].get("groups", {}).get(name, "")) for each in (x, y))
+        found = [str(photos[each].get("groups", {}).get(name, "")).strip() for each in (x, y)]
+        before, after = (spelled.setdefault(each.casefold(), each) for each in found)
         return before if before == after else ""
 
     return {name: [value(name, x, y) for x, y in pairs] for name in columns}

@@ -38,7 +38,7 @@ from comface.store import Store
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Raise it when the same results give other metrics, or when the report changes so much that it should be rebuilt."""
 
 

@@ -180,13 +180,16 @@ def by_size(tested: Scored) -> tuple[SizeBin, ...]:
 
 
 def by_group(tested: Scored, groups_P: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> tuple[GroupFigures, ...]:
-    """The metrics of every subgroup. `groups_P`: column of the data set → value of every pair, empty if unknown or if
-    the two photos differ in it."""
+    """The metrics of every subgroup of at least LEAST_SUBJECTS people: fewer have no intervals, and the name of a
+    subgroup of one person can be that of the person. `groups_P`: column of the data set → value of every pair, empty if
+    unknown or if the two photos differ in it."""
     found = []
     for group, values in groups_P.items():
         value_P = np.asarray(values, dtype=np.str_)
         for value in np.unique(value_P[value_P != ""]):
             of_P = value_P == value
+            if tested.people(of_P) < LEAST_SUBJECTS:
+                continue
             sums_RS = tested.sums(of_P)
             figures = {metric: tested.estimate(metric, sums_RS, of_P) for metric in metrics}
             found.append(GroupFigures(group, str(value), int(of_P.sum()), tested.people(of_P), figures))

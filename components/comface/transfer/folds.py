@@ -25,8 +25,8 @@ def subject_folds(subjects: Iterable[str], count: int, validation_fraction: floa
     ordered = sorted(set(subjects))
     if len(ordered) < max(count, 3):
         raise DataError(
-            f"{count}-fold cross-validation needs {max(count, 3)} subjects with pairs of photos, but there are "
-            f"{len(ordered)}; add subjects, or lower transfer.folds."
+            f"{count}-fold cross-validation needs {max(count, 3)} subjects with photos for the task, but the data set "
+            f"has {len(ordered)}; add subjects, or lower transfer.folds."
         )
     numpy_rng(seed, "folds").shuffle(ordered)
     folds = []
@@ -45,7 +45,7 @@ def hold_out(
     ordered = sorted(set(subjects))
     if len(ordered) < 2:
         raise DataError(
-            f"Training needs two subjects with pairs of photos, but there are {len(ordered)}; add subjects."
+            f"Training needs two subjects with photos for the task, but the data set has {len(ordered)}; add subjects."
         )
     numpy_rng(seed, "validation", *words).shuffle(ordered)
     count = max(1, round(fraction * len(ordered)))
