@@ -44,7 +44,7 @@ def plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def short(text: str, longest: int = 22) -> str:
+def short(text: str, longest: int = 24) -> str:
     """A name that fits beside an axis."""
     return plain(text if len(text) <= longest else f"{text[: longest - 1]}…")
 

@@ -75,8 +75,8 @@ def in_words(result: Result) -> str:
     unit = result.unit
     name = "ComFace" if result.ours else method(result.method).title
     parts = [
-        f"For a person whom it has not seen, the estimate of {name} is off by {error:.2f} ({unit}) on average; always "
-        f"answering “no change” would be off by {still:.2f}."
+        f"For a person whom it has not seen, the estimate of {name} is off by {error:.2f} on average, in {unit}; "
+        f"always answering “no change” would be off by {still:.2f}."
     ]
     if "acc" in result.estimates and math.isfinite(direction := result.estimates["acc"].value):
         parts.append(f"Where there is a change, its direction is right in {100 * direction:.0f} % of the pairs.")
