@@ -81,3 +81,4 @@ def test_the_report_shows_the_picture(store, tmp_path, results) -> None:
     report = evaluate(store, EvaluateConfig(bootstrap=50), made).read("report.html").decode()
     assert "This run made no saliency maps" not in report
     assert "Where each method looks in one generated face" in report
+    assert "scratch, disfa, seed 0" in report, "provenance tells the features of data sets and seeds apart"

@@ -97,7 +97,7 @@ def contradictions(found: Sequence[Ordering]) -> list[str]:
 
 
 def _named(other: str, within_chance: bool) -> str:
-    return f"{method(other).title}{' (a difference that may be chance)' if within_chance else ''}"
+    return f"{method(other).title}{' (here the difference may be chance)' if within_chance else ''}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -104,6 +104,12 @@ def _rank(kind: str) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
+def _dataset(features: Artifact) -> str | None:
+    """The data set whose faces were encoded."""
+    reference = features.manifest.inputs.get("faces")
+    return None if reference is None else features.input("faces").facts.get("dataset")
+
+
 def _what(artifact: Artifact) -> str:
     facts, config = artifact.facts, artifact.manifest.config
     parts: list[object]
@@ -112,15 +118,18 @@ def _what(artifact: Artifact) -> str:
     elif artifact.manifest.kind in ("faces", "dataset"):
         parts = [facts.get("dataset") or facts.get("layout"), "rehearsal" if facts.get("rehearsal") else None]
     elif artifact.manifest.kind == "features":
-        parts = [facts.get("method"), facts.get("dataset")]
+        seed = config.get("network_seed")  # of random weights
+        parts = [facts.get("method"), _dataset(artifact), None if seed is None else f"seed {seed}"]
     elif artifact.manifest.kind == "protocol":
         drawn = artifact.facts_as(ProtocolFacts)
         pairs = f"{counted(drawn.pairs, 'test pair')} of {counted(drawn.subjects, 'subject')}"
         parts = [drawn.task, counted(drawn.folds, "fold"), pairs, f"digest {drawn.protocol_sha256[:12]}"]
     elif artifact.manifest.kind == "screening":
         parts = [f"{len(facts.get('attributes', ()))} attributes", facts.get("method")]
+    elif artifact.manifest.kind == "backbone":
+        parts = [config.get("backbone"), config.get("learning"), f"seed {config.get('seed', 0)}"]
     else:
-        parts = [config.get("backbone"), config.get("learning")]
+        parts = []
     if facts.get("weight_file"):
         parts.append(f"{facts['weight_file']} ({facts.get('layout')})")
     return ", ".join(str(part) for part in parts if part)
