@@ -44,7 +44,7 @@ This model estimates how much a person's face changed between two photos. It fol
 with synthetic face images that compares faces of the same person). Tasks: {tasks}.
 
 - Backbone: {_cell(facts.backbone)}, {facts.image_size_px} px, trained from random weights on generated faces only.
-- Head per task: d = l(ReLU(h_after − h_before)). Mode linear: ridge regression on standardised features of the frozen
+- Head per task: d = l(ReLU(h_after − h_before)). Mode linear: ridge regression on the features of the frozen
   backbone. Mode finetune: a copy of the backbone and the head are trained on the task and used for this task only.
 - Input: two photos with one face each. `preprocessing.json` defines how the face is detected, aligned and cropped."""
 
