@@ -89,11 +89,15 @@ class Planted:
         """Pairs of two people in the data set without leaks."""
         return len(same_pictures(self.prints_NSS, self.people))
 
-    def found(self) -> NDArray[np.bool_]:
-        """Which leaks are paired with a photo, or another leak, of the person whom they show. (In a video, a cropped
-        frame can be nearer to the next frame than to the one that it was made from.)"""
-        pairs = same_pictures(np.concatenate([self.prints_NSS, self.leaks_LSS]), [*self.people, *self.under_L])
-        shown = [*self.people, *(self.people[source] for source in self.source_L)]
+    def refused_with_leaks(self) -> list[tuple[int, int]]:
+        return same_pictures(np.concatenate([self.prints_NSS, self.leaks_LSS]), [*self.people, *self.under_L])
+
+    def found(self, pairs: list[tuple[int, int]], exactly: bool = False) -> NDArray[np.bool_]:
+        """Which leaks are paired with a photo, or another leak, of the person whom they show; `exactly`: with the very
+        photo that they were made from, or another leak of it. (In a video, a cropped frame can be nearer to the next
+        frame.)"""
+        source = [*range(len(self.people)), *(int(i) for i in self.source_L)]
+        shown = source if exactly else [self.people[i] for i in source]
         right = {place for pair in pairs if shown[pair[0]] == shown[pair[1]] for place in pair}
         return np.array([len(self.people) + number in right for number in range(len(self.source_L))])
 
@@ -106,16 +110,19 @@ def main() -> None:
     given = parser.parse_args()
     config = RehearseConfig(seed=given.seed, disfa_frames=60)
     sets = {path.name: own_photos(path) for path in given.photos} or {n: rehearsed(n, config) for n in REHEARSED}
-    print(f"| data set | photos | refused when clean | {' | '.join(KINDS)} | found | time, s |")
-    print("|" + "---|" * (len(KINDS) + 5))
+    print(f"| data set | photos | refused when clean | {' | '.join(KINDS)} | found | the very photo | time, s |")
+    print("|" + "---|" * (len(KINDS) + 6))
     for name, photos in sets.items():
         read = list(photos)
         planted = Planted([read[i] for i in evenly(len(read))], given.leaks, np.random.default_rng(given.seed))
         refused, started = planted.refused(), time.perf_counter()
-        found_L, kind_L = planted.found(), np.array(planted.kind_L)
-        shares = " | ".join(f"{found_L[kind_L == kind].mean():.1%}" for kind in KINDS)
+        pairs = planted.refused_with_leaks()
         seconds = time.perf_counter() - started
-        print(f"| {name} | {len(read):,} | {refused} | {shares} | {found_L.mean():.2%} | {seconds:.0f} |", flush=True)
+        found_L, kind_L = planted.found(pairs), np.array(planted.kind_L)
+        exact = planted.found(pairs, exactly=True).mean()
+        shares = " | ".join(f"{found_L[kind_L == kind].mean():.1%}" for kind in KINDS)
+        row = (name, f"{len(read):,}", refused, shares, f"{found_L.mean():.2%}", f"{exact:.2%}", f"{seconds:.0f}")
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 if __name__ == "__main__":

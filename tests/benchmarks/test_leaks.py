@@ -41,7 +41,7 @@ def planted(benchmark, photos):
 
 
 def test_at_least_99_of_100_planted_leaks_are_found(planted):
-    assert planted.found().mean() >= 0.99
+    assert planted.found(planted.refused_with_leaks()).mean() >= 0.99
 
 
 def test_no_clean_data_set_is_refused(planted):
@@ -52,10 +52,9 @@ def test_a_photo_of_another_data_set_is_found_whatever_the_names(benchmark, phot
     prints = np.stack([print_of(image) for _, image in photos])
     leak = print_of(benchmark.altered(photos[9][1], "all of these", np.random.default_rng(6)))
     first, others = prints[:12], np.stack([*prints[12:], leak])
-    people, names = ["a"] * len(first), ["a"] * len(others)
-    assert shared_pictures(first[:6], people[:6], others, names) == []
-    assert shared_pictures(first, people, others, names) == [(9, len(others) - 1)]
-    assert shared_pictures(others, names, first, people) == [(len(others) - 1, 9)]
+    assert shared_pictures(first[:6], others) == []
+    assert shared_pictures(first, others) == [(9, len(others) - 1)]
+    assert shared_pictures(others, first) == [(len(others) - 1, 9)]
 
 
 def test_two_people_in_front_of_one_wall_are_not_one_picture(photos):
@@ -72,11 +71,10 @@ def test_two_people_in_front_of_one_wall_are_not_one_picture(photos):
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("name", "least"), [("fgnet", 0.99), ("edema-a", 0.99), ("cohort", 0.99), ("disfa", 0.85)])
+@pytest.mark.parametrize(("name", "least"), [("fgnet", 0.99), ("edema-a", 0.99), ("cohort", 0.99), ("disfa", 0.99)])
 def test_at_least_99_percent_of_1000_planted_leaks_are_found(benchmark, name, least):
-    """In a video, a single cropped frame can be missed (18 % of them), because the next frames are as near. Consecutive
-    frames are of one person, and are not refused."""
+    """Consecutive frames of a video are of one person, and are not refused."""
     read = list(benchmark.rehearsed(name, RehearseConfig(seed=11, disfa_frames=40)))
     planted = benchmark.Planted(read, 1000, np.random.default_rng(11))
     assert planted.refused() == 0
-    assert planted.found().mean() >= least
+    assert planted.found(planted.refused_with_leaks()).mean() >= least

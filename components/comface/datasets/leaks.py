@@ -5,10 +5,11 @@ what was trained.
 
 In: a print per photo, the whole photo as 64 x 64 grey levels. Out: pairs of photos. A photo can be a part of another
 one, so every photo is compared with 256 windows of every other one (up to 0.225 cut from each side) by their lowest DCT
-coefficients, also mirrored. The nearest one is registered (affine, ECC) and compared in detail: as a whole, without low
-frequencies, and in each of nine tiles, because two people in one room share the background.
+coefficients, also mirrored. The nearest ones are registered (affine, ECC) and compared in detail: as a whole, without
+low frequencies, and in each of nine tiles, because two people in one room share the background.
 
-Legend: N, M photos, S = PRINT_PX, W windows (along an axis), K coefficients along an axis, D = K * K - 1, X = W * K.
+Legend: N, M photos, C candidates, S = PRINT_PX, W windows (along an axis), K coefficients along an axis,
+D = K * K - 1, X = W * K.
 """
 
 from __future__ import annotations
@@ -62,8 +63,20 @@ class Agreement:
         return all(here >= needed for here, needed in zip(astuple(self), astuple(least), strict=True))
 
 
-PROMISING = Agreement(0.93, 0.55)
-"""At half the size, before the comparison in detail."""
+@dataclass(frozen=True)
+class Round:
+    """Up to this many of the nearest photos are registered at half the size. If none agrees by `least`, the search
+    ends."""
+
+    photos: int
+    least: Agreement = Agreement()
+
+
+ROUNDS = (Round(3, Agreement(0.93, 0.75)), Round(12, Agreement(0.96, 0.85)), Round(48))
+"""Of copies in the rehearsal of DISFA (seed 1000), `detail` of the best of 3 is at least 0.85; of the best of 12,
+0.90."""
+CERTAIN = Agreement(0.99, 0.993, 0.97)
+"""With such a photo, the search ends."""
 SAME = Agreement(0.98, 0.94, 0.87)
 """Of the nearest photos of two people in the rehearsals of FG-NET and Edema-A (seed 1000, 3,280 pairs), `detail` is at
 most 0.927 and `tile` at most 0.827. Of 593 copies, cropped by up to 0.22 of each side, they are at least 0.953 and
@@ -88,38 +101,32 @@ def same_pictures(x_NSS: Pixels, people: Sequence[str], among_one: bool = False)
     masks = [~one_NN]
     if among_one:
         masks.append(one_NN & ~np.eye(len(one_NN), dtype=bool))
-    return sorted({(min(pair), max(pair)) for pair in _same(x_NSS, x_NSS, person_N, masks)})
+    return sorted({(min(pair), max(pair)) for pair in _same(x_NSS, x_NSS, masks)})
 
 
-def shared_pictures(
-    x_NSS: Pixels, people: Sequence[str], y_MSS: Pixels, others: Sequence[str]
-) -> list[tuple[int, int]]:
-    """Pairs of a photo of one data set and a photo of another one that are the same picture, whatever the names of
-    their people."""
+def shared_pictures(x_NSS: Pixels, y_MSS: Pixels) -> list[tuple[int, int]]:
+    """Pairs of a photo of one data set and a photo of another one that are the same picture."""
     all_NM = np.ones((len(x_NSS), len(y_MSS)), np.bool_)
-    here_N, there_M = (np.unique(np.asarray(each), return_inverse=True)[1] for each in (people, others))
-    turned = {(j, i) for i, j in _same(y_MSS, x_NSS, here_N, [all_NM.T])}
-    return sorted({*_same(x_NSS, y_MSS, there_M, [all_NM]), *turned})
+    turned = {(j, i) for i, j in _same(y_MSS, x_NSS, [all_NM.T])}
+    return sorted({*_same(x_NSS, y_MSS, [all_NM]), *turned})
 
 
-def _same(x_NSS: Pixels, y_MSS: Pixels, person_M: NDArray[np.int64], masks: Sequence[Mask]) -> list[tuple[int, int]]:
-    """Pairs (i, j) such that x_i is y_j or a part of it. For each mask (N,M), the y_j of the person whose photo is
-    nearest to x_i are examined."""
+def _same(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> list[tuple[int, int]]:
+    """Pairs (i, j) such that x_i is y_j or a part of it; for each i, mirrored or not, and each mask (N,M), the best
+    one."""
     if not any(mask_NM.any() for mask_NM in masks):
         return []
 
-    def examined(candidate: tuple[int, int, bool, Mask]) -> tuple[int, int] | None:
-        i, nearest, mirrored, mask_NM = candidate
-        x_SS = np.ascontiguousarray(x_NSS[i][:, ::-1]) if mirrored else x_NSS[i]
-        of_person = np.flatnonzero(mask_NM[i] & (person_M == person_M[nearest]))
-        j = _copied(x_SS, y_MSS[nearest], y_MSS[of_person])
-        return None if j is None else (i, int(of_person[j]))
+    def examined(candidate: tuple[int, bool, NDArray[np.int64]]) -> tuple[int, int] | None:
+        i, mirrored, order_C = candidate
+        j = _copied(np.ascontiguousarray(x_NSS[i][:, ::-1]) if mirrored else x_NSS[i], y_MSS[order_C])
+        return None if j is None else (i, int(order_C[j]))
 
     return [pair for pair in in_order(examined, _candidates(x_NSS, y_MSS, masks), usable_cores()) if pair]
 
 
-def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator[tuple[int, int, bool, Mask]]:
-    """Yield (i, j, whether x_i is mirrored, mask) for the nearest y_j of each x_i."""
+def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator[tuple[int, bool, NDArray[np.int64]]]:
+    """Yield (i, whether x_i is mirrored, the positions j of the nearest photos, nearest first)."""
     both_N = np.concatenate([x_NSS, x_NSS[:, :, ::-1]])
     whole_ND = next(_windows(both_N, CUTS[:1]))
     best_NM = np.full((len(both_N), len(y_MSS)), -1.0, np.float32)
@@ -128,33 +135,46 @@ def _candidates(x_NSS: Pixels, y_MSS: Pixels, masks: Sequence[Mask]) -> Iterator
             block = slice(start, start + BLOCK)
             np.maximum(best_NM[block], whole_ND[block] @ window_MD.T, out=best_NM[block])
     for mirrored, mask_NM in itertools.product((False, True), masks):
-        allowed_NM = np.where(mask_NM, best_NM[len(x_NSS) :] if mirrored else best_NM[: len(x_NSS)], -1.0)
-        nearest_N = allowed_NM.argmax(axis=1)
-        for i in np.flatnonzero(allowed_NM.max(axis=1) >= LIKELY):
-            yield int(i), int(nearest_N[i]), mirrored, mask_NM
+        for i, allowed_M in enumerate(mask_NM):
+            cosine_M = np.where(allowed_M, best_NM[i + mirrored * len(x_NSS)], -1.0)
+            likely_C = np.flatnonzero(cosine_M >= LIKELY)
+            if len(likely_C):
+                yield i, mirrored, likely_C[np.argsort(-cosine_M[likely_C], kind="stable")[: ROUNDS[-1].photos]]
 
 
-def _copied(x_SS: Pixels, nearest_SS: Pixels, y_MSS: Pixels) -> int | None:
-    """Position in `y_MSS`, the photos of one person, of the photo of which `x_SS` is a copy or a part; None if there is
-    none. The window is that of the nearest photo, because successive frames of a video differ too little for the
-    coefficients."""
-    half_x, half_y = (resized(each_SS, PRINT_PX // 2, PRINT_PX // 2) for each_SS in (x_SS, nearest_SS))
-    matrix_23 = _registered(half_x, half_y, _start(x_SS, nearest_SS, PRINT_PX // 2))
-    if matrix_23 is None or not _agreement(half_x, half_y, matrix_23).reaches(PROMISING):
-        return None
-    matrix_23 = matrix_23 * np.array([1, 1, 2], np.float32)
-    j = _nearest_in(x_SS, y_MSS, matrix_23)
-    fine_23 = _registered(x_SS, y_MSS[j], matrix_23)
-    return j if fine_23 is not None and _agreement(x_SS, y_MSS[j], fine_23).reaches(SAME) else None
+def _copied(x_SS: Pixels, y_CSS: Pixels) -> int | None:
+    """Position in `y_CSS`, nearest first, of the photo of which `x_SS` is a copy or a part; None if there is none. In a
+    video, the coefficients of a crop can be nearer to those of 30 other frames, so the photos are registered at half
+    the size, in rounds, and the best four of each round at full size."""
+    half_x = _halved(x_SS)
+    near: list[tuple[Agreement, int, Floats]] = []
+    full: dict[int, Agreement] = {}
+    for before, now in itertools.pairwise((Round(0), *ROUNDS)):
+        for j in range(before.photos, min(now.photos, len(y_CSS))):
+            half_y = _halved(y_CSS[j])
+            agreement, matrix_23 = _compared(half_x, half_y, _start(x_SS, y_CSS[j], PRINT_PX // 2))
+            near.append((agreement, j, matrix_23))
+        near.sort(key=lambda each: -each[0].detail)
+        if not near[0][0].reaches(now.least):
+            return None
+        for _, j, matrix_23 in near[:4]:
+            if j not in full:
+                full[j] = _compared(x_SS, y_CSS[j], matrix_23 * np.array([1, 1, 2], np.float32))[0]
+        best = max(full, key=lambda j: full[j].detail)
+        if full[best].reaches(CERTAIN):
+            return best
+    same = [j for j in full if full[j].reaches(SAME)]
+    return max(same, key=lambda j: full[j].detail, default=None)
 
 
-def _nearest_in(x_SS: Pixels, y_MSS: Pixels, matrix_23: Floats) -> int:
-    """Position of the photo whose details correlate most with those of `x_SS`, for the same registration of all."""
-    size = x_SS.shape[::-1]
-    inside_SS = cv2.warpAffine(np.ones_like(x_SS), matrix_23, size, flags=cv2.INTER_NEAREST) > 0
-    x_C = _fine(cv2.warpAffine(x_SS, matrix_23, size))[inside_SS]
-    y_MC = np.stack([_fine(y_SS)[inside_SS] for y_SS in y_MSS])
-    return int((y_MC @ x_C / np.maximum(np.linalg.norm(y_MC, axis=1), 1e-6)).argmax())
+def _halved(x_SS: Pixels) -> Pixels:
+    return resized(x_SS, PRINT_PX // 2, PRINT_PX // 2)
+
+
+def _compared(x_SS: Pixels, y_SS: Pixels, start_23: Floats) -> tuple[Agreement, Floats]:
+    """The agreement of two registered prints, and the matrix."""
+    matrix_23 = _registered(x_SS, y_SS, start_23)
+    return (Agreement(), start_23) if matrix_23 is None else (_agreement(x_SS, y_SS, matrix_23), matrix_23)
 
 
 def _start(x_SS: Pixels, y_SS: Pixels, side: int) -> Floats:

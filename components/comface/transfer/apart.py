@@ -55,7 +55,6 @@ def _alike(sets: Sequence[Artifact], names: Sequence[str], rows: Sequence[Rowed]
             logger.warning(f"The faces of '{name}' have no prints, so photos in both data sets are not searched for")
             return []
     chosen = [evenly(len(of)) for of in rows]
-    people = [[of[i]["subject"] for i in at] for of, at in zip(rows, chosen, strict=True)]
     prints = [Rows(each, "prints")[at] for each, at in zip(sets, chosen, strict=True)]
-    pairs = shared_pictures(prints[0], people[0], prints[1], people[1])
+    pairs = shared_pictures(prints[0], prints[1])
     return [(int(chosen[0][x]), int(chosen[1][y])) for x, y in pairs]
