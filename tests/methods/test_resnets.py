@@ -159,7 +159,7 @@ def test_the_artifact_of_features_records_the_file_its_layout_and_what_was_dropp
     assert (made.facts["weight_file"], made.facts["layout"]) == ("flr_r50_vgg_face.pth", "Bulat et al.")
     assert "module.prototypes.weight" in made.facts["dropped"]
     (line,) = origins([made])
-    assert line.what == "bulat, flr_r50_vgg_face.pth (Bulat et al.)", "in the provenance of the report"
+    assert line.what == "bulat, fgnet, flr_r50_vgg_face.pth (Bulat et al.)", "in the provenance of the report"
 
 
 # Checkpoints that cannot be used
