@@ -79,8 +79,8 @@ CERTAIN = Agreement(0.99, 0.993, 0.97)
 """With such a photo, the search ends."""
 SAME = Agreement(0.98, 0.94, 0.87)
 """Of the nearest photos of two people in the rehearsals of FG-NET, Edema-A and DISFA (seed 1000, 5,018 pairs), `detail`
-is at most 0.931 and `tile` at most 0.831. Of 593 copies, cropped by up to 0.22 of each side, they are at least 0.953 and
-0.916. On data sets of another seed: docs/performance.md."""
+is at most 0.931 and `tile` at most 0.831. Of 593 copies, cropped by up to 0.22 of each side, they are at least 0.953
+and 0.916. On data sets of another seed: docs/performance.md."""
 
 
 def print_of(image_HW3: Pixels) -> Pixels:
