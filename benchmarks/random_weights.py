@@ -1,7 +1,7 @@
 """Write weight files with random weights in the true layouts of the published methods, for a full rehearsal.
 
-    python benchmarks/random_weights.py /tmp/weights --methods swav mocov2
-    comface run --set weights=/tmp/weights --set 'transfer.methods=[comface, scratch, swav, mocov2]'
+    python benchmarks/random_weights.py runs/weights --methods swav mocov2
+    comface run --set weights=runs/weights --set 'transfer.methods=[comface, scratch, swav, mocov2]'
 
 Names, shapes and containers of the tensors are those of the published files (layouts/NAME.txt: one tensor a line); the
 values are random. The file `random-weights.json` beside them lists their sha256, so that a run marks the methods that
