@@ -114,12 +114,6 @@ def test_doctor_has_a_row_for_each_method_with_its_file(
     assert "method scratch" not in rows
 
 
-def test_in_plots_no_two_methods_share_a_marker_or_a_colour() -> None:
-    styles = [entry.style for entry in METHODS.all().values() if entry.style is not None]
-    for place in (0, 1):
-        assert len({style[place] for style in styles}) == len(styles) == len(METHODS.all())
-
-
 def test_no_two_methods_want_the_same_file() -> None:
     names = [name for entry in METHODS.all().values() for name in entry.files]
     assert len(names) == len(set(names))

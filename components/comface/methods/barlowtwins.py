@@ -16,5 +16,4 @@ METHOD = published(
         layout("Barlow Twins, backbone", published=REPOSITORY),
     ],
     ("resnet50.pth", "barlowtwins/checkpoint.pth"),
-    style=("#ddaa33", "8"),
 )

@@ -13,5 +13,4 @@ METHOD = published(
     "Bulat et al.",
     [layout("Bulat et al.", SWAV, prefix="base_net.", published=REPOSITORY)],
     ("flr_r50_vgg_face.pth", "flr_r50_vgg_face_1m.pth", "flr_r50_flickr_face.pth"),
-    style=("#cc6677", "*"),
 )

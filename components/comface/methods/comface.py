@@ -57,7 +57,7 @@ def _load(sources: Sources) -> Encoder:
     return Encoder(width, config.preprocessing, network, head, folds=True)
 
 
-METHOD = Method("comface", "ComFace", _load, reads_backbone=True, challenger=True, style=("#d55e00", "o"))
+METHOD = Method("comface", "ComFace", _load, reads_backbone=True, challenger=True)
 
 
 def variant(reference: str) -> Method:
@@ -70,7 +70,7 @@ def variant(reference: str) -> Method:
             f"{', '.join(VARIANTS)}, or a name that `variants` defines."
         )
     told = VARIANTS[name].title if name in VARIANTS else name
-    return replace(METHOD, name=reference, title=f"{METHOD.title}, {told}", challenger=False, style=None)
+    return replace(METHOD, name=reference, title=f"{METHOD.title}, {told}", challenger=False)
 
 
 def variant_name(method: str) -> str:

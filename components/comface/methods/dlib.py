@@ -108,4 +108,4 @@ def _fits(layers: Sequence[DlibLayer], network: DlibResNet) -> bool:
     return True
 
 
-METHOD = Method("dlib", "dlib (face recognition)", _load, fetched=FACE_RECOGNITION, style=("#5c8a00", ">"))
+METHOD = Method("dlib", "dlib (face recognition)", _load, fetched=FACE_RECOGNITION)

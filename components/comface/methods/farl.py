@@ -56,4 +56,4 @@ def option(name: str) -> Method:
     return _method("farl:proj", "FaRL, projection", "proj")
 
 
-METHOD = _method("farl", "FaRL", "cls", options=option, style=("#9467bd", "h"))
+METHOD = _method("farl", "FaRL", "cls", options=option)

@@ -63,6 +63,5 @@ METHOD = published(
     ],
     ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
     fetched=IMAGENET,
-    style=("#2b83c6", "s"),
     limits="Its features describe appearance, not identity: other hair or a turned head can count as another person.",
 )

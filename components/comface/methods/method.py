@@ -57,8 +57,6 @@ class Method:
     """Whether it is the method that a run trains, gates and registers. Exactly one method is."""
     random: bool = False
     """Whether it is the configured network (`transfer.backbone`) with random weights, the lower bound."""
-    style: tuple[str, str] | None = None
-    """(colour, marker) in plots, colour-blind safe; None: assigned automatically."""
     patient_days: int | None = None
     """Of the patient-specific method (methods/patients): the days of each test patient on which it is fine-tuned. None:
     the method is an encoder."""

@@ -10,5 +10,4 @@ METHOD = published(
     "MoCo v2",
     [layout("MoCo v2", prefix="encoder_q.", dropped=CLASSIFIER, published="github.com/facebookresearch/moco")],
     ("moco_v2_800ep_pretrain.pth.tar", "moco_v2_200ep_pretrain.pth.tar"),
-    style=("#117733", "^"),
 )

@@ -69,4 +69,4 @@ def option(name: str) -> Method:
     return _method(f"pcl:{name}", f"PCL, {output}, {pool}, {size_px} px", output, pool, size_px)
 
 
-METHOD = _method("pcl", "PCL", "trunk", "flatten", SIDE_PX, options=option, style=("#8c564b", "d"))
+METHOD = _method("pcl", "PCL", "trunk", "flatten", SIDE_PX, options=option)

@@ -22,5 +22,4 @@ METHOD = Method(
     _load,
     lambda sources: {"view_share": sources.view_share},
     trainable=False,
-    style=("#8a8f98", "D"),
 )

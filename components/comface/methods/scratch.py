@@ -33,4 +33,4 @@ def _fields(sources: Sources) -> Mapping[str, Any]:
     }
 
 
-METHOD = Method("scratch", "Scratch", _load, _fields, random=True, style=("#c06c9e", "v"))
+METHOD = Method("scratch", "Scratch", _load, _fields, random=True)

@@ -62,4 +62,4 @@ def option(name: str) -> Method:
     return published("simclr:tf-pool", "SimCLR, TensorFlow's pooling", layouts, FILES[:2])
 
 
-METHOD = published("simclr", "SimCLR", LAYOUTS, FILES, options=option, style=("#44aa99", "<"))
+METHOD = published("simclr", "SimCLR", LAYOUTS, FILES, options=option)

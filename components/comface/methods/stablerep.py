@@ -36,5 +36,4 @@ METHOD = published(
     "StableRep",
     [_layout("StableRep++", "token_embedding.weight"), _layout("StableRep")],
     ("epoch_last.pth",),
-    style=("#56b4e9", "P"),
 )

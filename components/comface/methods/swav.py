@@ -11,5 +11,4 @@ METHOD = published(
     "SwAV",
     [layout("SwAV", SWAV, dropped=("projection_head.", "prototypes."), published="github.com/facebookresearch/swav")],
     ("swav_800ep_pretrain.pth.tar",),
-    style=("#999933", "X"),
 )

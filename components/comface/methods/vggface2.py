@@ -54,5 +54,4 @@ METHOD = published(
         ),
     ],
     ("resnet50_scratch_weight.pkl", "resnet50_ft_weight.pkl", "resnet50_scratch_dag.pth", "resnet50_ft_dag.pth"),
-    style=("#332288", "p"),
 )
