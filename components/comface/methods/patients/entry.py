@@ -24,7 +24,7 @@ def method(reference: str) -> Method:
     days = int(match[1])
     title = f"Patient-specific ({days}-day)"
     return dataclasses.replace(
-        imagenet.METHOD, name=reference, title=title, load=_no_encoder, patient_days=days, style=None, limits=""
+        imagenet.METHOD, name=reference, title=title, load=_no_encoder, patient_days=days, limits=""
     )
 
 
