@@ -37,10 +37,12 @@ from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch, PairImages
 from comface.pretrain.loaders import batches
 from comface.pretrain.losses import inter_personal_loss
+from comface.pretrain.network import build_network
+from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
-from comface.pretrain.step import build_network, build_optimizer, train_step
+from comface.pretrain.train_step import TrainStep
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -124,6 +126,7 @@ def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> di
     network.register_forward_hook(lambda *_: mark("forward"))
     optimizer.register_step_pre_hook(lambda *_: mark("backward"))
     optimizer.register_step_post_hook(lambda *_: mark("optimizer"))
+    step = TrainStep(network, optimizer, config, Processes(0, 1, torch.device("cpu")))
     feed = batches(pair_images(shards, config), range(ENDLESS), 0)
 
     def marked(count: int) -> Iterator[Batch]:
@@ -135,7 +138,8 @@ def step_seconds(config: PretrainConfig, shards: Artifact, seconds: float) -> di
     def train(count: int) -> None:
         mark("between")
         for batch in marked(count):
-            train_step(network, optimizer, batch, config, Processes(0, 1, torch.device("cpu")), Position(ENDLESS))
+            step(batch, Position(ENDLESS))
+            step.read()
 
     train(1)  # warm-up: memory allocation, kernel selection
     passed.clear()

@@ -33,10 +33,12 @@ from comface.pretrain.data import Batch, first_identities, held_out_pairs, train
 from comface.pretrain.draft import draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
-from comface.pretrain.network import Outputs
+from comface.pretrain.network import Outputs, build_network
+from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
-from comface.pretrain.step import build_network, build_optimizer, pretrain, train_step
+from comface.pretrain.step import pretrain
+from comface.pretrain.train_step import TrainStep
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -127,6 +129,13 @@ def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifa
     before = {key: root.path(key).stat().st_mtime_ns for key in sorted(root.keys())}
     assert pretrain(root, config_of(), shards, Path("nowhere")).sha256 == undisturbed.sha256
     assert {key: root.path(key).stat().st_mtime_ns for key in sorted(root.keys())} == before
+
+
+def test_losses_and_weights_do_not_depend_on_when_the_losses_are_read(
+    tmp_path: Path, shards: Artifact, undisturbed: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comface.pretrain.step.AGREE_EVERY", 7)
+    assert train(tmp_path, shards).sha256 == undisturbed.sha256, "the curve too is the same"
 
 
 def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artifact, undisturbed: Artifact) -> None:
@@ -253,8 +262,9 @@ def test_shards_with_fewer_identities_than_a_batch_has_pairs_are_refused(tmp_pat
 
 
 def test_a_loss_that_is_no_longer_finite_ends_the_training(tmp_path: Path, shards: Artifact) -> None:
-    with pytest.raises(DataError, match="The loss is not finite at epoch 1, step"):
+    with pytest.raises(DataError, match=r"The loss is not finite at epoch 1, step [0-9];"):
         train(tmp_path, shards, "pretrain.learning_rate=1e6", "pretrain.cosine=false")
+    assert not list(tmp_path.glob("store/backbone/*/checkpoint")), "losses are checked before a checkpoint is written"
 
 
 # The variants of table 7
@@ -363,8 +373,9 @@ def training_step(processes: Processes) -> tuple[float, torch.Tensor]:
     alphas = torch.rand(2, 6, generator=draw) * 10 - 5
     whole = (images[0], images[1], alphas[0], alphas[1])
     batch = Batch(*(part[processes.share] for part in whole))
-    wrapped = nn.parallel.DistributedDataParallel(plain) if processes.count > 1 else plain
-    _, intra = train_step(wrapped, optimizer, batch, config, processes, Position(1))
+    step = TrainStep(plain, optimizer, config, processes)
+    step(batch, Position(1))
+    (intra,) = step.read().intra_K
     return intra, torch.cat([p.grad.flatten() for p in plain.parameters()])
 
 

@@ -26,13 +26,14 @@ class Gauges:
     def waiting(self, feed: Iterator[T]) -> Iterator[T]:
         return self._monitor.waiting("comface_pretrain_data_wait_seconds_total", feed)
 
-    def stepped(self, at: Position) -> None:
+    def stepped(self, at: Position, steps: int) -> None:
+        """Show the position and the losses after `steps` further steps were read."""
         if not self._monitor:
             return
         self._monitor.now("comface_pretrain_last_step_timestamp_seconds")
         self._monitor.set("comface_pretrain_epoch", at.epoch)
         self._monitor.set("comface_pretrain_step", at.step)
-        self._monitor.add("comface_pretrain_pairs_total", self._pairs)
+        self._monitor.add("comface_pretrain_pairs_total", steps * self._pairs)
         for name, value in at.sums.means().items():
             if value is not None:
                 self._monitor.set("comface_pretrain_loss", value, kind=name.removeprefix("loss_"))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, cat, nn
 
 from comface.networks.backbones import ChangeHead, build_backbone
+from comface.pretrain.config import PretrainConfig
+from comface.seeds import derive_seed
 
 
 class Views(NamedTuple):
@@ -48,3 +51,15 @@ class ComFace(nn.Module):
         z_2NP = self.projection(cat(h[:2])) if x2_NCHW is not None else None
         d_N = self.head(h[0], h[-1]) if y_NCHW is not None else None
         return Outputs(z_2NP, d_N)
+
+
+def build_network(config: PretrainConfig, s_max: float) -> ComFace:
+    """Build f, g and l with random weights from the seed. `s_max`: the largest change within a track."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))  # torch takes 63 bits
+        network = ComFace(config.backbone, config.projection_hidden, config.projection_width, config.image_size_px)
+    if config.learning != "inter":
+        # l starts at the mean change of the first epoch (the mean distance of two uniform alphas is a third of their
+        # range). Otherwise the bias needs the first epochs to reach it.
+        nn.init.constant_(network.head.linear.bias, s_max / 3 if config.target == "absolute" else 0.0)
+    return network

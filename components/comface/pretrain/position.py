@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from comface.pretrain.step_losses import Reading
+
 
 @dataclass
 class Sums:
@@ -22,8 +24,8 @@ class Sums:
 
 @dataclass
 class Position:
-    """The current `epoch` (from 1), the number `step` of its finished steps, and `curve`, a record per finished
-    epoch."""
+    """The current `epoch` (from 1), the number `step` of its steps so far, and `curve`, a record per finished epoch. A
+    step counts when it is launched; its losses are in `sums` after the next reading (step_losses.py)."""
 
     steps_per_epoch: int
     epoch: int = 1
@@ -33,14 +35,15 @@ class Position:
 
     @property
     def steps_done(self) -> int:
-        """Number of finished steps in all epochs."""
+        """Number of steps so far in all epochs."""
         return (self.epoch - 1) * self.steps_per_epoch + self.step
 
-    def end_step(self, inter: float, intra: float) -> None:
-        self.step += 1
-        self.sums.steps += 1
-        self.sums.inter += inter
-        self.sums.intra += intra
+    def note(self, reading: Reading) -> None:
+        """Add the losses of the steps since the last reading."""
+        self.sums.steps += len(reading.inter_K)
+        for inter, intra in zip(reading.inter_K, reading.intra_K, strict=True):
+            self.sums.inter += inter
+            self.sums.intra += intra
 
     def end_epoch(self) -> None:
         self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()

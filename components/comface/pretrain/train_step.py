@@ -1,0 +1,57 @@
+"""One step of training on this process's pairs: views, networks, losses, gradients, update of the weights.
+
+A step launches its work on the device and returns nothing: the losses stay on the device until `read` (step_losses.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from comface.pretrain.augment import Draws
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.data import Batch
+from comface.pretrain.network import ComFace
+from comface.pretrain.objective import losses_of
+from comface.pretrain.optimiser import learning_rate
+from comface.pretrain.position import Position
+from comface.pretrain.processes import Processes
+from comface.pretrain.step_losses import Reading, StepLosses
+from comface.seeds import derive_seed
+
+
+class TrainStep:
+    """The steps of one training: its network, its optimiser, and the losses that were not read yet."""
+
+    def __init__(
+        self, network: ComFace, optimizer: torch.optim.Optimizer, config: PretrainConfig, processes: Processes
+    ) -> None:
+        self.network = _in_parallel(network, config, processes)
+        """ComFace, or its wrapper for several processes."""
+        self.optimizer, self.config, self.processes = optimizer, config, processes
+        self._losses = StepLosses(processes.device)
+
+    def __call__(self, batch: Batch, at: Position) -> None:
+        """Launch the step that follows `at`. Nothing here waits for the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, at) * group["factor"]
+        draw = torch.Generator().manual_seed(derive_seed(self.config.seed, "views", at.epoch, at.step))
+        draws = Draws(draw, self.config.pairs_per_step, self.processes.share)
+        losses = losses_of(self.network, batch, self.config, self.processes, draws)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        self.optimizer.step()
+        self._losses.add(losses.inter, None if losses.intra is None else self.processes.mean(losses.intra))
+
+    def read(self) -> Reading:
+        """Return the losses of the steps since the last reading. The host waits for the device here."""
+        return self._losses.read(self.network.parameters())
+
+
+def _in_parallel(network: ComFace, config: PretrainConfig, processes: Processes) -> nn.Module:
+    """Wrap `network` so that gradients are averaged over the processes. If one loss is not used, g or l has no
+    gradient. Each process keeps its own BatchNorm statistics."""
+    if processes.count == 1:
+        return network
+    unused = config.learning != "both"
+    return nn.parallel.DistributedDataParallel(network, find_unused_parameters=unused, broadcast_buffers=False)
