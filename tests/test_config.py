@@ -187,6 +187,28 @@ def test_the_paper_profile_keeps_the_papers_numbers() -> None:
     assert config.pretrain.curriculum_ends == (3, 6, 9, 12)
 
 
+def test_views_of_early_epochs_can_be_smaller() -> None:
+    config = resolve("paper", ["pretrain.resolution=[[6, 128], [9, 160]]"]).pretrain
+    assert [config.size_px(epoch) for epoch in (1, 6, 7, 9, 10, 12)] == [128, 128, 160, 160, 224, 224]
+    assert resolve("paper").pretrain.size_px(1) == 224
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["pretrain.resolution=[[9, 128], [6, 160]]"], "the epochs of resolution must increase"),
+        (["pretrain.resolution=[[12, 128]]"], "at least the last epoch must have image_size_px"),
+        (["pretrain.resolution=[[3, 256]]"], r"must not exceed image_size_px \(224\)"),
+        (["pretrain.resolution=[[3, 16]]"], "greater than or equal to 32"),
+        (["pretrain.resolution=[[3, 128]]", "pretrain.backbone=vit_b_16"], "a position embedding for each patch"),
+        (["pretrain.augmentation.crop_max_area=0.5"], "crop_min_area must not exceed crop_max_area"),
+    ],
+)
+def test_a_resolution_or_crop_that_cannot_be_is_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        resolve("paper", overrides)
+
+
 def test_an_override_wins_over_the_profile_and_reaches_only_its_field() -> None:
     plain = resolve("paper")
     changed = resolve("paper", ["pretrain.seed=7", "pretrain.learning_rate=1e-3", "transfer.modes=[linear]"])

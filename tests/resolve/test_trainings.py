@@ -153,6 +153,8 @@ def test_table_8_has_the_papers_four_networks_and_every_view_fits_its_network() 
         assert list(view_problems(config)) == []
     config = resolve("laptop", ["study=table8", "pretrain.image_size_px=40"])
     assert [t.config.image_size_px for t in trainings(config) if t.config.backbone == "vit_b_16"] == [32]
+    config = resolve("paper", ["study=table8", "pretrain.resolution=[[6, 128]]"])
+    assert {t.config.backbone for t in trainings(config) if t.config.resolution} == networks - {"vit_b_16"}
 
 
 def test_figure_3_trains_on_the_papers_shares_of_the_identities_in_batches_that_can_be_filled() -> None:

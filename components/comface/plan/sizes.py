@@ -106,7 +106,7 @@ def _training(config: RunConfig, images: int, trainings: int) -> str:
     said = f"{what} {wanted.epochs} epochs of {steps} steps{'' if trainings == 1 else ' each'}"
     stages = wanted.curriculum_ends
     reached = sum(end < wanted.epochs for end in stages) + 1
-    early = wanted.curriculum and reached < len(stages)
+    early = wanted.curriculum and wanted.curriculum_form == "stages" and reached < len(stages)
     return f"{said}; it ends in stage {reached} of {len(stages)} of the curriculum." if early else f"{said}."
 
 

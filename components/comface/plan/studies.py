@@ -82,6 +82,8 @@ def _table8(config: Basis) -> dict[str, Any]:
     for name, patch_px in PATCH_PX.items():
         if name in variants and side_px % patch_px:
             variants[name]["image_size_px"] = max(2, round(side_px / patch_px)) * patch_px
+        if name in variants and config.pretrain.resolution:
+            variants[name]["resolution"] = []
     return _study(config, TASKS, [f"{PREFIX}{name}" for name in variants], (0,)) | {"variants": variants}
 
 

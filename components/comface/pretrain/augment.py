@@ -67,7 +67,7 @@ def augment(
 def _crop(config: Augmentation, draws: Draws, view_share: float) -> Tensor:
     """Return affine maps (N,2,3) from output to input coordinates: crop with random area and position, rotation,
     flip."""
-    scale_N = view_share * draws.uniform(config.crop_min_area, 1.0).sqrt()
+    scale_N = view_share * draws.uniform(config.crop_min_area, config.crop_max_area).sqrt()
     shift_N2 = (view_share - scale_N)[:, None] * draws.uniform(-1, 1, 2)
     shift_N2[:, 1] += view_drop(view_share)
     angle_N = draws.uniform(-config.rotation_deg, config.rotation_deg) * math.pi / 180

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from comface.config.section import Section, Seed, Small
 from comface.launch.config import Placement
-from comface.networks import Backbone
+from comface.networks import PATCH_PX, Backbone
+
+LEAST_PX = 32
+"""Least side length of a view."""
+Pixels = Annotated[int, Field(ge=LEAST_PX, le=512)]
 
 
 class Augmentation(Section):
@@ -16,6 +20,7 @@ class Augmentation(Section):
     give the strengths."""
 
     crop_min_area: float = Field(default=0.6, ge=0.01, le=1, description="smallest crop, as a share of the area")
+    crop_max_area: float = Field(default=1.0, ge=0.01, le=1, description="largest crop, as a share of the area")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     brightness: float = Field(
         default=0.4,
@@ -43,12 +48,30 @@ class Augmentation(Section):
     side_light: float = Field(
         default=0.0, ge=0, le=1, description="strength of a random light gradient and gamma; not in the paper"
     )
+    shared: Literal["none", "crop", "colour", "all"] = Field(
+        default="none",
+        description="random changes that the view of y takes over from the first view of x: none, crop (crop, flip, "
+        "rotation), colour (colours, grayscale, light) or all; what is shared does not hide the change from pixel "
+        "differences",
+    )
+
+    @model_validator(mode="after")
+    def _crops_have_a_range(self) -> Augmentation:
+        if self.crop_min_area > self.crop_max_area:
+            raise ValueError("crop_min_area must not exceed crop_max_area")
+        return self
 
 
 class PretrainConfig(Placement):
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
-    image_size_px: int = Field(
-        default=224, ge=32, le=512, description="side length of a view in pixels; vit_b_16 needs a multiple of 16"
+    image_size_px: Pixels = Field(
+        default=224, description="side length of a view in pixels; vit_b_16 needs a multiple of 16"
+    )
+    resolution: tuple[tuple[Small, Pixels], ...] = Field(
+        default=(),
+        max_length=20,
+        description="smaller views in early epochs, [[last epoch, pixels], …], e.g. [[6, 128], [9, 160]]; the epochs "
+        "after them have image_size_px. Not for vit_b_16; not in the paper",
     )
     view_share: float = Field(
         default=1.0,
@@ -72,6 +95,17 @@ class PretrainConfig(Placement):
         min_length=1,
         max_length=100,
         description="e_1 … e_t: last epoch (counted from 1) of each stage",
+    )
+    curriculum_form: Literal["stages", "linear"] = Field(
+        default="stages",
+        description="stages: S_max / t in stage t (equation 2); linear: from S_max in the first epoch to the S of the "
+        "last stage in epoch e_t, a little less in each epoch (not in the paper)",
+    )
+    partner: Literal["images", "changes", "largest"] = Field(
+        default="images",
+        description="how y is drawn for an x, within S: images, each image of the track with the same probability; "
+        "changes, each |Δalpha| with the same probability; largest, the largest |Δalpha| (S itself, if the track has "
+        "it)",
     )
     temperature: float = Field(default=0.1, ge=0.001, le=100, description="tau of equation (1)")
     projection_hidden: int | None = Field(
@@ -106,6 +140,13 @@ class PretrainConfig(Placement):
         description="epoch (counted from 1) from which the learning rate is halved (section 4.1); null: never",
     )
     cosine: bool = Field(default=False, description="cosine decay with warm-up instead of halving; not in the paper")
+    warm_up: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="share of all steps during which the learning rate rises from 0; unset: 0.05 with cosine, "
+        "otherwise 0 (the paper mentions none)",
+    )
     weight_decay: float = Field(
         default=0.0, ge=0, le=100, description="weight decay of the optimizer; not given in the paper"
     )
@@ -119,6 +160,12 @@ class PretrainConfig(Placement):
         le=256,
         description="loader processes per training process; 0: the training process decodes images itself",
     )
+    profile_steps: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="number of steps, from the 11th on, that PyTorch's profiler records (docs/watching.md)",
+    )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
     seed: Seed = Field(default=0, description="seed of initial weights, pairs and views")
 
@@ -130,3 +177,26 @@ class PretrainConfig(Placement):
         if self.curriculum and ends[-1] < self.epochs:
             raise ValueError(f"curriculum_ends stop at epoch {ends[-1]}, before the last epoch {self.epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _resolution_rises_to_the_full_size(self) -> PretrainConfig:
+        ends = [end for end, _ in self.resolution]
+        if ends != sorted(set(ends)):
+            raise ValueError("the epochs of resolution must increase")
+        if ends and ends[-1] >= self.epochs:
+            raise ValueError(
+                f"resolution ends at epoch {ends[-1]} of {self.epochs}; at least the last epoch must have "
+                "image_size_px, with which the backbone is used"
+            )
+        if any(size_px > self.image_size_px for _, size_px in self.resolution):
+            raise ValueError(f"resolution must not exceed image_size_px ({self.image_size_px})")
+        if self.resolution and self.backbone in PATCH_PX:
+            raise ValueError(
+                f"resolution does not work with {self.backbone}, which has a position embedding for each patch of one "
+                "size; remove it, or choose another backbone"
+            )
+        return self
+
+    def size_px(self, epoch: int) -> int:
+        """The side length of a view in `epoch` (counted from 1): of `resolution`, then image_size_px."""
+        return next((size_px for end, size_px in self.resolution if epoch <= end), self.image_size_px)

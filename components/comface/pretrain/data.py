@@ -91,9 +91,11 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
     reader = ShardReader(shards, "train", cache)
     if config.identities is not None:
         reader.keep(first_identities((item.track.identity for item in reader.tracks), config.identities))
-    sampler = _sampler(reader, config.pairs_per_step, config.seed)
+    sampler = _sampler(reader, config.pairs_per_step, config.seed, config.partner)
     range_E = [
-        change_range(epoch, sampler.s_max, config.curriculum_ends) if config.curriculum else sampler.s_max
+        change_range(epoch, sampler.s_max, config.curriculum_ends, config.curriculum_form)
+        if config.curriculum
+        else sampler.s_max
         for epoch in range(1, config.epochs + 1)
     ]
     return PairImages(reader, sampler, processes, config.steps_per_epoch or sampler.full_epoch_steps, range_E)
@@ -111,12 +113,13 @@ def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path, range_
     (`range_E`), so that a loss on held-out identities has the S of the training loss beside it."""
     reader = ShardReader(shards, "validation", cache)
     people = len({item.track.identity for item in reader.tracks})
-    sampler = _sampler(reader, min(config.pairs_per_step, people), derive_seed(config.seed, "validation"))
+    seed = derive_seed(config.seed, "validation")
+    sampler = _sampler(reader, min(config.pairs_per_step, people), seed, config.partner)
     steps = min(VALIDATION_STEPS, sampler.full_epoch_steps)
     ranges = list(dict.fromkeys((sampler.s_max, *range_E)))
     return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), steps, ranges)
 
 
-def _sampler(reader: ShardReader, pairs_per_step: int, seed: int) -> PairSampler:
+def _sampler(reader: ShardReader, pairs_per_step: int, seed: int, partner: str) -> PairSampler:
     identities = [item.track.identity for item in reader.tracks]
-    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed, reader.usable())
+    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed, reader.usable(), partner)

@@ -12,7 +12,7 @@ from comface.store import Store
 
 REVISION = 2
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
-RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s"}
+RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s", "profile_steps"}
 """Fields that do not affect the result; they are not part of the artifact's address."""
 PREFETCH = 2
 """Number of batches that each loader process prepares in advance."""

@@ -59,7 +59,8 @@ class Layout:
 
 class PairSampler:
     """Chooses the pairs of each step. `identity_T`: identity of each track. `alpha_A`: the alphas of all tracks.
-    `usable_T2`: half-open range of the indices of usable alphas for each track (None: all)."""
+    `usable_T2`: half-open range of the indices of usable alphas for each track (None: all). `partner`: how y is drawn
+    (curriculum.py)."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class PairSampler:
         pairs_per_step: int,
         seed: int,
         usable_T2: np.ndarray | None = None,
+        partner: str = "images",
     ) -> None:
         """Raises ConfigurationError if a batch has more pairs than there are identities."""
         names, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
@@ -77,7 +79,7 @@ class PairSampler:
                 f"{len(names):,} for training; lower pretrain.pairs_per_step, or synthesize more identities."
             )
         self.alpha_A = np.asarray(alpha_A, dtype=np.float64)
-        self.pairs_per_step, self.seed = pairs_per_step, seed
+        self.pairs_per_step, self.seed, self.partner = pairs_per_step, seed, partner
         everything_T2 = np.tile([0, len(self.alpha_A)], (len(owner_T), 1))
         self._usable_T2 = everything_T2 if usable_T2 is None else usable_T2
         order_T = np.argsort(owner_T, kind="stable")
@@ -111,7 +113,7 @@ class PairSampler:
         usable_N2 = self._usable_T2[track_N]
         x_N = usable_N2[:, 0] + image_N - self._first_image_T[piece_N]
         u_N = numpy_rng(self.seed, "partners", epoch, step).random(len(who_N))
-        return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s, usable_N2))
+        return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s, usable_N2, self.partner))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a sampler lives as long as its training)
     def _layout(self, epoch: int, round_: int) -> Layout:
