@@ -13,8 +13,7 @@ without() { # IMAGE PACKAGE...
   shift
   printf '%s ; python_version < "0"\n' "$@" >"$file"
 }
-without gpu triton # 0.9 GB for torch.compile, which nothing here calls; make test-images trains without it
-without cpu torch torchvision timm scikit-learn \
+without cpu torch torchvision timm triton scikit-learn \
   pi-heif simplejpeg dlib-bin onnxruntime ai-edge-litert # a test runs the steps of this image so
 
 compile() { # FILE SOURCE [option...]
@@ -24,8 +23,8 @@ compile() { # FILE SOURCE [option...]
     --generate-hashes --no-annotate --constraint constraints.txt --output-file "$file" "$@"
 }
 
-compile gpu pyproject.toml --extra train --extra cluster --override "$folder/gpu"
-compile dev pyproject.toml --extra dev --override "$folder/gpu"
+compile gpu pyproject.toml --extra train --extra cluster
+compile dev pyproject.toml --extra dev
 compile cpu pyproject.toml --extra train --extra cluster --override "$folder/cpu"
 { # what builds, and what installs
   sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml
