@@ -24,7 +24,7 @@ from comface.launch import KEEPS_RUNNING, Work
 from comface.launch.causes import find_cause, last_words
 from comface.launch.cluster_launcher import make_request
 from comface.launch.crash import last_error
-from comface.launch.local import InProcess, failure, local_launcher
+from comface.launch.local import InProcess, Torchrun, failure, local_launcher
 from comface.launch.place import FIELD_PATHS, Forwarded, Place
 from comface.launch.request import label_value
 from comface.plan.configuration import resolve
@@ -32,7 +32,7 @@ from comface.plan.from_parameters import ending
 from comface.plan.step import make_plans
 from comface.pretrain import worker
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.draft import draft_backbone
+from comface.pretrain.draft import cpu_processes, draft_backbone
 from comface.pretrain.from_plan import NO_JOB, PretrainPlan, pretrain_backbone
 from comface.store import FileStore
 
@@ -72,6 +72,18 @@ def test_on_a_laptop_the_step_trains_itself_and_kubernetes_is_never_imported(tmp
 @pytest.mark.parametrize(("nodes", "gpus"), [(1, 0), (1, 1)])
 def test_one_process_needs_no_torchrun(nodes: int, gpus: int) -> None:
     assert isinstance(local_launcher(nodes, gpus, lambda: None, {}), InProcess)
+
+
+def test_a_training_on_the_cpu_has_the_processes_that_it_is_told_or_one_per_core(monkeypatch) -> None:
+    def count(processes: int | None, cores: int, pairs: int = 40) -> int:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        return cpu_processes(PretrainConfig(nodes=1, gpus_per_node=0, processes=processes, pairs_per_step=pairs))
+
+    assert [count(3, cores=1), count(None, cores=1), count(None, cores=2), count(None, cores=3)] == [3, 1, 2, 2]
+    assert [count(None, cores=64), count(None, cores=64, pairs=38), count(None, cores=8, pairs=9)] == [4, 2, 1]
+    chosen = local_launcher(1, 0, lambda: None, {}, cpu_processes=2)
+    assert isinstance(chosen, Torchrun)
+    assert (chosen.processes, chosen.environment["OMP_NUM_THREADS"]) == (2, "1")
 
 
 def test_under_torchrun_already_a_process_trains_its_share() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tiny_generator import ATTRIBUTES, load_tiny
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
+from comface.artifacts.made import read_made
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError, DataError
 from comface.networks import Backbone
@@ -309,19 +309,18 @@ def test_the_heads_own_rate_is_for_l_alone_whatever_a_backbone_calls_its_layers(
 # Several processes
 
 
-def test_under_torchrun_two_processes_train_one_network(tmp_path: Path, shards: Artifact) -> None:
-    sets = [word for override in (*OVERRIDES, "pretrain.steps_per_epoch=5") for word in ("--set", override)]
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "comface",
-        "pretrain", shards.uri, "--store", (tmp_path / "store").as_uri(), *sets,
-    ]  # fmt: skip
+def test_a_command_on_a_cpu_trains_one_network_with_two_processes(tmp_path: Path, shards: Artifact) -> None:
+    overrides = (*OVERRIDES, "pretrain.steps_per_epoch=5", "pretrain.processes=2")
+    sets = [word for override in overrides for word in ("--set", override)]
+    command = [sys.executable, "-m", "comface", "pretrain", shards.uri, "--store", (tmp_path / "store").as_uri(), *sets]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    uris = set(re.findall(r"file://\S+?/backbone/[0-9a-f]{20}", done.stdout))  # two processes write to one pipe
-    assert len(uris) == 1, "both processes name the one artifact"
-    backbone = open_artifact(uris.pop(), "backbone")
+    backbone = open_artifact(done.stdout.split()[-1], "backbone")
     assert len(backbone.read_json("curve.json")) == 2
     assert all(np.isfinite(t).all() for t in safetensors.numpy.load(weights(backbone)).values())
+    made = read_made(backbone.store)
+    assert made is not None
+    assert made.processes == 2
 
 
 PAIRS, WIDTH = 6, 5

@@ -65,4 +65,11 @@ class Placement(Section):
 
     nodes: int = Field(default=4, ge=1, le=1000, description="nodes of the training job")
     gpus_per_node: int = Field(default=8, ge=0, le=64, description="GPUs per node; 0 trains on the CPU")
+    processes: int | None = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="training processes on the CPU of one machine (nodes 1, gpus_per_node 0), with one thread each if "
+        "there are several; null: one per core, which needs batchnorm: global",
+    )
     job: JobConfig = Field(default=JobConfig(), description="the training job on a cluster (docs/launcher.md)")

@@ -1,4 +1,4 @@
-"""Pre-training on this machine: in this process, or with torchrun and one process per GPU.
+"""Pre-training on this machine: in this process, or with torchrun and one process per GPU or per core.
 
 In: a Work. Out: the log of its processes, on stderr. Kubernetes is not imported here.
 """
@@ -28,6 +28,10 @@ GRACE_S, LAST_LINES = 60, 400
 """Seconds; torchrun itself waits 30 s for its processes."""
 
 
+ON_A_CORE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+"""Environment of each process, where several train on the cores of this machine."""
+
+
 class InProcess:
     """`pretrain`: the step itself."""
 
@@ -39,8 +43,10 @@ class InProcess:
 
 
 class Torchrun:
-    def __init__(self, processes: int) -> None:
-        self.processes = processes
+    """`environment`: variables of the processes that differ from those of this process."""
+
+    def __init__(self, processes: int, environment: Mapping[str, str] | None = None) -> None:
+        self.processes, self.environment = processes, environment or {}
 
     def train(self, work: Work) -> None:
         """Raises the error of the process that failed first; Preempted after SIGTERM, with a checkpoint written."""
@@ -54,7 +60,7 @@ class Torchrun:
             # Through a pipe: the processes end when its reader ends, for example because this process is killed.
             child = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1", **for_children()},
+                env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment, **for_children()},
             )  # fmt: skip
             with child, stopping(child):
                 assert child.stdout is not None
@@ -96,20 +102,28 @@ def stopping(child: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def local_launcher(
-    nodes: int, gpus_per_node: int, pretrain: Callable[[], object], environment: Mapping[str, str] = os.environ
+    nodes: int,
+    gpus_per_node: int,
+    pretrain: Callable[[], object],
+    environment: Mapping[str, str] = os.environ,
+    cpu_processes: int = 1,
 ) -> InProcess | Torchrun:
-    """Raises ConfigurationError if this machine has fewer nodes or GPUs."""
-    if "TORCHELASTIC_RUN_ID" in environment or gpus_per_node <= 1 >= nodes:
+    """`cpu_processes`: their number if gpus_per_node is 0. Raises ConfigurationError if this machine has fewer nodes or
+    GPUs."""
+    processes = gpus_per_node or cpu_processes
+    if "TORCHELASTIC_RUN_ID" in environment or processes <= 1 >= nodes:
         return InProcess(pretrain)
     if nodes > 1:
         raise ConfigurationError(
             f"Pre-training requests {nodes} nodes, but this is one machine; set pretrain.nodes=1 and "
             "pretrain.gpus_per_node to the number of its GPUs (0: train on the CPU)."
         )
+    if not gpus_per_node:
+        return Torchrun(processes, ON_A_CORE)
     from torch.cuda import device_count
 
     if (found := device_count()) < gpus_per_node:
         raise ConfigurationError(
             f"Pre-training requests {gpus_per_node} GPUs, but this machine has {found}; set pretrain.gpus_per_node."
         )
-    return Torchrun(gpus_per_node)
+    return Torchrun(processes)

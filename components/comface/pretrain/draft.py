@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from comface.artifacts.manifest import Artifact, Draft
 from comface.networks import WITHOUT_BATCHNORM
 from comface.pretrain.config import PretrainConfig
+from comface.runtime.cores import GPU_FILE, usable_cores
 from comface.store import Store
 
 REVISION = 2
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
-RUNTIME_FIELDS = {"nodes", "gpus_per_node", "job", "loader_workers", "checkpoint_every_s", "profile_steps"}
+RUNTIME_FIELDS = {
+    "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "profile_steps",
+}  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
+LEAST_SHARE = 10
+"""Pairs per step for which a further process on a CPU pays."""
 PREFETCH = 2
 """Number of batches that each loader process prepares in advance."""
 
@@ -34,7 +39,18 @@ def draft_backbone(
 
 def process_count(config: PretrainConfig, environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of training processes: WORLD_SIZE under torchrun, else the number that will be started."""
-    return int(environment.get("WORLD_SIZE", "0")) or config.nodes * max(1, config.gpus_per_node)
+    return int(environment.get("WORLD_SIZE", "0")) or config.nodes * (config.gpus_per_node or cpu_processes(config))
+
+
+def cpu_processes(config: PretrainConfig) -> int:
+    """Return the number of training processes on the CPU of a node. If the configuration leaves it open: one per core
+    that this process may use, with equal shares of a batch; one if a GPU is found, which the training then uses."""
+    if config.nodes > 1:
+        return 1
+    if config.processes is not None:
+        return config.processes
+    most = 1 if GPU_FILE.exists() else min(usable_cores(), config.pairs_per_step // LEAST_SHARE)
+    return max((count for count in range(1, most + 1) if config.pairs_per_step % count == 0), default=1)
 
 
 def loader_bytes(workers: int, pairs: int, image_size_px: int) -> int:

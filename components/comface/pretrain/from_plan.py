@@ -24,7 +24,7 @@ from comface.launch import Launcher, Work
 from comface.launch.local import local_launcher
 from comface.launch.place import forwarded, place_of
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.draft import draft_backbone
+from comface.pretrain.draft import cpu_processes, draft_backbone
 from comface.runtime.folders import cache_folder
 from comface.store import Store
 
@@ -118,4 +118,4 @@ def choose_launcher(store: Store, config: PretrainConfig, shards: Artifact, task
 
         pretrain(store, config, shards, cache_folder())
 
-    return local_launcher(config.nodes, config.gpus_per_node, pretrain)
+    return local_launcher(config.nodes, config.gpus_per_node, pretrain, cpu_processes=cpu_processes(config))

@@ -49,10 +49,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(store: Store, config: PretrainConfig, shards: str, result: str) -> None:
     source = open_artifact(shards, "shards")
-    if (asked := process_count(config, {})) != (running := process_count(config)):
+    open_number = config.nodes == 1 and not config.gpus_per_node and config.processes is None
+    if not open_number and (asked := process_count(config, {})) != (running := process_count(config)):
         raise ConfigurationError(
-            f"The job has {running} processes, but pretrain.nodes ({config.nodes}) and pretrain.gpus_per_node "
-            f"({config.gpus_per_node}) ask for {asked}; start {asked}, or change these fields."
+            f"The job has {running} processes, but pretrain.nodes ({config.nodes}), gpus_per_node "
+            f"({config.gpus_per_node}) and processes ask for {asked}; start {asked}, or change these fields."
         )
     if (own := draft_backbone(store, config, source).uri) != result:
         raise ConfigurationError(

@@ -13,6 +13,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """`QUOTA PERIOD` in microseconds, or `max PERIOD`: the CPU limit of a container."""
+GPU_FILE = Path("/dev/nvidiactl")
+"""Exists if the machine or the container has a GPU of NVIDIA; tells so without importing torch."""
 
 
 def usable_cores(limit: Path = CGROUP_LIMIT) -> int:

@@ -9,18 +9,17 @@ Legend: P pairs of a block, D feature width.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from comface.runtime.cores import GPU_FILE
+
 Floats = NDArray[np.float64]
 GPU_PAYS = 1e11
 """Multiplications; a core takes some seconds for them, as long as torch takes to start."""
-GPU_FILE = Path("/dev/nvidiactl")
-"""Exists if the machine or the container has a GPU of NVIDIA; tells so without importing torch."""
 
 
 def device_for(multiplications: float) -> str | None:
