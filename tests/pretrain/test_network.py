@@ -17,7 +17,6 @@ def test_the_projection_head_is_as_wide_inside_as_the_features_unless_told_other
         (inner, 1440),
         (16, inner),
     ]
-    x_NCHW = torch.zeros(3, 3, 48, 48)
-    z_2NP, d_N = network(x_NCHW, x_NCHW, x_NCHW)
+    z_2NP, d_N = network(torch.zeros(9, 3, 48, 48))
     assert z_2NP.shape == (6, 16)
     assert d_N.shape == (3,)

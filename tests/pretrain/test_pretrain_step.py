@@ -355,8 +355,8 @@ class Plain(nn.Module):
         super().__init__()
         self.backbone, self.projection, self.head = nn.Linear(3 * 8 * 8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
 
-    def forward(self, x1: torch.Tensor, x2: torch.Tensor | None, y: torch.Tensor | None) -> Outputs:
-        h1, h2, hy = (self.backbone(nn.functional.adaptive_avg_pool2d(x, 8).flatten(1)) for x in (x1, x2, y))
+    def forward(self, views: torch.Tensor) -> Outputs:
+        h1, h2, hy = self.backbone(nn.functional.adaptive_avg_pool2d(views, 8).flatten(1)).chunk(3)
         return Outputs(self.projection(torch.cat([h1, h2])), self.head(torch.relu(hy - h1)).squeeze(1))
 
 

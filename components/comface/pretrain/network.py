@@ -8,48 +8,51 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from comface.networks.backbones import ChangeHead, build_backbone
 from comface.pretrain.config import PretrainConfig
+from comface.pretrain.draws import X1, X2, Y
 from comface.seeds import derive_seed
 
 
-class Views(NamedTuple):
-    """The network's input for a batch of pairs: two views of x, one of y; None if no loss needs it."""
-
-    x1_NCHW: Tensor
-    x2_NCHW: Tensor | None
-    y_NCHW: Tensor | None
+VIEWS = {"both": (X1, X2, Y), "inter": (X1, X2), "intra": (X1, Y)}
+"""The views of a pair that the losses need, in the order of the network's input (`PretrainConfig.learning`)."""
 
 
 class Outputs(NamedTuple):
     z_2NP: Tensor | None
-    """Projections for equation (1): rows i and i + N are the two views of x_i. None without a second view."""
+    """Projections for equation (1): rows i and i + N are the two views of x_i. None without L_inter."""
     d_N: Tensor | None
-    """l(ReLU(h_y - h_x)), the estimated changes. None without y."""
+    """l(ReLU(h_y - h_x)), the estimated changes. None without L_intra."""
 
 
 class ComFace(nn.Module):
-    """f, g and l. `projection_hidden`: hidden width of g (None: the width of the features)."""
+    """f, g and l. `projection_hidden`: hidden width of g (None: the width of the features). `learning`: the losses in
+    use, which decide the views."""
 
     def __init__(
-        self, backbone: str, projection_hidden: int | None, projection_width: int, image_size_px: int = 224
+        self,
+        backbone: str,
+        projection_hidden: int | None,
+        projection_width: int,
+        image_size_px: int = 224,
+        learning: str = "both",
     ) -> None:
         super().__init__()
         self.backbone, width = build_backbone(backbone, image_size_px)
         hidden = projection_hidden or width
         self.projection = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, projection_width))
         self.head = ChangeHead(width)
+        self.views = VIEWS[learning]
 
-    def forward(self, x1_NCHW: Tensor, x2_NCHW: Tensor | None, y_NCHW: Tensor | None) -> Outputs:
-        """Pass all views through f in one batch. BatchNorm then uses the same statistics for x and y, and one pass
-        launches fewer kernels than three (docs/reproduction.md)."""
-        count = x1_NCHW.shape[0]
-        views = [x1_NCHW, *(v for v in (x2_NCHW, y_NCHW) if v is not None)]
-        h = self.backbone(cat(views)).split(count)
-        z_2NP = self.projection(cat(h[:2])) if x2_NCHW is not None else None
-        d_N = self.head(h[0], h[-1]) if y_NCHW is not None else None
+    def forward(self, views_VCHW: Tensor) -> Outputs:
+        """Pass all views through f in one batch: the first views of all pairs, then the second, then those of y, as far
+        as they are in use. BatchNorm then uses the same statistics for x and y, and one pass launches fewer kernels
+        than three (docs/reproduction.md)."""
+        h = dict(zip(self.views, self.backbone(views_VCHW).chunk(len(self.views)), strict=True))
+        z_2NP = self.projection(torch.cat([h[X1], h[X2]])) if X2 in h else None
+        d_N = self.head(h[X1], h[Y]) if Y in h else None
         return Outputs(z_2NP, d_N)
 
 
@@ -57,7 +60,13 @@ def build_network(config: PretrainConfig, s_max: float) -> ComFace:
     """Build f, g and l with random weights from the seed. `s_max`: the largest change within a track."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "weights") & (2**63 - 1))  # torch takes 63 bits
-        network = ComFace(config.backbone, config.projection_hidden, config.projection_width, config.image_size_px)
+        network = ComFace(
+            config.backbone,
+            config.projection_hidden,
+            config.projection_width,
+            config.image_size_px,
+            config.learning,
+        )
     if config.learning != "inter":
         # l starts at the mean change of the first epoch (the mean distance of two uniform alphas is a third of their
         # range). Otherwise the bias needs the first epochs to reach it.

@@ -1,7 +1,7 @@
 """The objective of a training step: augments a batch, applies f, g and l, and computes both losses and their weighted
 sum.
 
-Legend: N pairs of this process, P projection width, H = W side length of a stored image (uint8) or of a view (float32).
+Legend: N pairs of this process, V views of them, P projection width, H = W side length of a stored image (uint8) or of a view (float32).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from comface.pretrain.augment import Draws, augment
+from comface.pretrain.augment import apply_views
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
+from comface.pretrain.draws import Y, Draws, draw_views
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
-from comface.pretrain.network import Outputs, Views
+from comface.pretrain.network import VIEWS, Outputs
 from comface.pretrain.processes import Processes
 
 
@@ -30,38 +31,48 @@ class Losses(NamedTuple):
     """The estimated changes; None if L_intra is not used."""
 
 
-def losses_of(network: nn.Module, batch: Batch, config: PretrainConfig, processes: Processes, draws: Draws) -> Losses:
-    """Compute the losses of a batch. `network`: ComFace, or its wrapper for several processes. `draws`: the random
-    numbers for the views."""
-    # Copied before the forward pass and without waiting: otherwise the CPU would wait for the GPU between both passes.
-    alpha_x_N, alpha_y_N = (
-        alpha_N.to(processes.device, non_blocking=True) for alpha_N in (batch.alpha_x_N, batch.alpha_y_N)
-    )
-    views = views_of(batch, config, draws, processes.device)
+def losses_of(
+    network: nn.Module,
+    views_VCHW: Tensor,
+    alphas: tuple[Tensor, Tensor],
+    config: PretrainConfig,
+    processes: Processes,
+) -> Losses:
+    """Compute the losses of the views. `network`: ComFace, or its wrapper for several processes. `alphas`: of x and of
+    y, (N,) each, on the device."""
     with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        z_2NP, d_N = Outputs(*network(*views))
+        z_2NP, d_N = Outputs(*network(views_VCHW))
     total = torch.zeros((), device=processes.device)
     inter = intra = None
     if z_2NP is not None:
         inter = inter_personal_loss(processes.gather_views(z_2NP), config.temperature)
         total = total + processes.count * inter  # the gradient flows into this process's rows only: see gather_views
     if d_N is not None:
-        intra = intra_personal_loss(d_N, alpha_x_N, alpha_y_N, config.target)
+        intra = intra_personal_loss(d_N, *alphas, config.target)
         total = total + config.intra_weight * intra
     return Losses(total, inter, intra, d_N)
 
 
-def views_of(batch: Batch, config: PretrainConfig, draws: Draws, device: torch.device) -> Views:
-    """Return two views of every x for L_inter and one of every y for L_intra, drawn independently (augment.py)."""
+def views_of(batch: Batch, config: PretrainConfig, draws: Draws, size_px: int, device: torch.device) -> Tensor:
+    """Return the views that the losses need, (V,3,H,W) with H = W = size_px, channels last: the first and second views
+    of every x, then the view of every y, each drawn on its own (draws.py). The table of draws is copied to the device
+    at once."""
+    table_VNC = draw_views(config.augmentation, draws, config.view_share)[list(VIEWS[config.learning])]
+    if device.type == "cuda":
+        table_VNC = table_VNC.pin_memory().to(device, non_blocking=True)
     x_NCHW, y_NCHW = (to_device(images_NHWC, device) for images_NHWC in (batch.x_NHWC, batch.y_NHWC))
+    lit = config.augmentation.side_light > 0
+    views = [
+        apply_views(y_NCHW if view == Y else x_NCHW, table_NC, size_px, lit)
+        for view, table_NC in zip(VIEWS[config.learning], table_VNC, strict=True)
+    ]
+    return torch.cat(views)
 
-    def view(images_NCHW: Tensor) -> Tensor:
-        seen = augment(images_NCHW, config.image_size_px, config.augmentation, draws, config.view_share)
-        return seen.contiguous(memory_format=torch.channels_last)
 
-    x1_NCHW = view(x_NCHW)
-    x2_NCHW = view(x_NCHW) if config.learning != "intra" else None
-    return Views(x1_NCHW, x2_NCHW, view(y_NCHW) if config.learning != "inter" else None)
+def alphas_of(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the alphas of x and of y on the device, without waiting for the copy."""
+    alpha_x_N, alpha_y_N = (t.to(device, non_blocking=True) for t in (batch.alpha_x_N, batch.alpha_y_N))
+    return alpha_x_N, alpha_y_N
 
 
 def to_device(images_NHWC: Tensor, device: torch.device) -> Tensor:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from comface.pretrain.augment import Draws
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
+from comface.pretrain.draws import Draws
 from comface.pretrain.network import ComFace
-from comface.pretrain.objective import losses_of
+from comface.pretrain.objective import alphas_of, losses_of, views_of
 from comface.pretrain.optimiser import learning_rate
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
@@ -37,7 +37,9 @@ class TrainStep:
             group["lr"] = learning_rate(self.config, at) * group["factor"]
         draw = torch.Generator().manual_seed(derive_seed(self.config.seed, "views", at.epoch, at.step))
         draws = Draws(draw, self.config.pairs_per_step, self.processes.share)
-        losses = losses_of(self.network, batch, self.config, self.processes, draws)
+        alphas = alphas_of(batch, self.processes.device)
+        views_VCHW = views_of(batch, self.config, draws, self.config.size_px(at.epoch), self.processes.device)
+        losses = losses_of(self.network, views_VCHW, alphas, self.config, self.processes)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         self.optimizer.step()

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comface.pretrain.augment import Draws, augment
+from comface.pretrain.augment import augment
 from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch, PairImages
+from comface.pretrain.draws import Draws
 from comface.pretrain.loaders import batches
 from comface.pretrain.network import ComFace
-from comface.pretrain.objective import losses_of, to_device
+from comface.pretrain.objective import alphas_of, losses_of, to_device, views_of
 from comface.pretrain.processes import Processes
 from comface.seeds import derive_seed
 
@@ -48,7 +49,8 @@ def validate(network: ComFace, pairs: Iterable[Batch], config: PretrainConfig, d
     for number, batch in enumerate(pairs):
         count = len(batch.alpha_x_N)
         draw = torch.Generator().manual_seed(derive_seed(config.seed, "validation views", number))
-        losses = losses_of(network, batch, config, alone, Draws(draw, count))
+        views_VCHW = views_of(batch, config, Draws(draw, count), config.image_size_px, device)
+        losses = losses_of(network, views_VCHW, alphas_of(batch, device), config, alone)
         if losses.d_N is not None:
             change_N = batch.alpha_y_N - batch.alpha_x_N
             estimated.append(losses.d_N.float().cpu())
