@@ -46,13 +46,16 @@ def apply_views(x_NCHW: Tensor, view_NC: Tensor, size_px: int, lit: bool) -> Ten
     mean_N1 = (x_NCHW.mean(dim=(2, 3)) * x_NCHW.new_tensor(LUMA)).sum(dim=1, keepdim=True)
     offset_N3 = mean_N1 * (pivot_N[:, None] - matrix_N33.sum(dim=2)) + pivot_N[:, None] - 1
     pixels_N3P = torch.baddbmm(offset_N3[:, :, None], matrix_N33, x_NCHW.flatten(2))
-    return pixels_N3P.clamp_(-1, 1).unflatten(2, (size_px, size_px)).contiguous(memory_format=torch.channels_last)
+    seen_NCHW: Tensor = pixels_N3P.clamp_(-1, 1).unflatten(2, (size_px, size_px))
+    return seen_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def _light(x_NCHW: Tensor, view_NC: Tensor) -> Tensor:
     """Add light from a side, a gamma and a colour cast: differences between photos of different days."""
     axis = torch.linspace(-1, 1, x_NCHW.shape[2], device=x_NCHW.device)
-    ramp_NHW = view_NC[:, SLOPE][:, :1, None] * axis[None, None, :] + view_NC[:, SLOPE][:, 1:, None] * axis[None, :, None]
+    ramp_NHW = (
+        view_NC[:, SLOPE][:, :1, None] * axis[None, None, :] + view_NC[:, SLOPE][:, 1:, None] * axis[None, :, None]
+    )
     shade_N1HW = (1 + ramp_NHW).clamp_(0.1).unsqueeze(1)
     unit_NCHW = ((x_NCHW + 1) / 2).clamp_(1e-4, 1).pow_(view_NC[:, GAMMA].reshape(-1, 1, 1, 1))
     return (unit_NCHW * shade_N1HW * view_NC[:, CAST].reshape(-1, 3, 1, 1)).clamp_(0, 1).mul_(2).sub_(1)

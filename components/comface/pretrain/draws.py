@@ -10,6 +10,7 @@ Legend: M pairs of the whole batch, N pairs of this process, V views, C columns 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,9 @@ GAMMA = 19
 CAST = slice(20, 23)
 """Columns of the factors of red, green and blue."""
 WIDTH = 23
-SHARED = {"none": (), "crop": (THETA,), "colour": (slice(6, 23),), "all": (slice(0, 23),)}
+SHARED: Mapping[str, Sequence[slice]] = {
+    "none": (), "crop": (THETA,), "colour": (slice(6, WIDTH),), "all": (slice(WIDTH),),
+}  # fmt: skip
 """Columns that the view of y takes over from the first view of x (`Augmentation.shared`)."""
 
 X1, X2, Y = 0, 1, 2
@@ -73,8 +76,8 @@ def draw_views(config: Augmentation, draws: Draws, view_share: float = 1.0) -> T
         between(-1, 1, hue) * config.hue * 2 * math.pi,
     )
     factors = [around_one(config.contrast, contrast), around_one(config.brightness, brightness)]
-    light = _light(config.side_light, *light)
-    table_VNC = torch.cat([torch.stack(theta, -1), matrix, torch.stack([*factors, *light], -1)], -1)
+    lit = _light(config.side_light, *light)
+    table_VNC = torch.cat([torch.stack(theta, -1), matrix, torch.stack([*factors, *lit], -1)], -1)
     for columns in SHARED[config.shared]:
         table_VNC[Y, :, columns] = table_VNC[X1, :, columns]
     return table_VNC
@@ -93,7 +96,8 @@ def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
     cos, sin = saturation * turn.cos(), saturation * turn.sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turned = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], -1).unflatten(-1, (3, 3))
-    return (FROM_YIQ @ turned @ TO_YIQ).flatten(-2)
+    matrix: Tensor = (FROM_YIQ @ turned @ TO_YIQ).flatten(-2)
+    return matrix
 
 
 def _light(

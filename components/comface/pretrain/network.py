@@ -15,7 +15,6 @@ from comface.pretrain.config import PretrainConfig
 from comface.pretrain.draws import X1, X2, Y
 from comface.seeds import derive_seed
 
-
 VIEWS = {"both": (X1, X2, Y), "inter": (X1, X2), "intra": (X1, Y)}
 """The views of a pair that the losses need, in the order of the network's input (`PretrainConfig.learning`)."""
 

@@ -1,7 +1,8 @@
 """The objective of a training step: augments a batch, applies f, g and l, and computes both losses and their weighted
 sum.
 
-Legend: N pairs of this process, V views of them, P projection width, H = W side length of a stored image (uint8) or of a view (float32).
+Legend: N pairs of this process, V views of them, P projection width, H = W side length of a stored image (uint8) or of
+a view (float32).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from comface.pretrain.augment import apply_views
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
-from comface.pretrain.draws import Y, Draws, draw_views
+from comface.pretrain.draws import Draws, Y, draw_views
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.network import VIEWS, Outputs
 from comface.pretrain.processes import Processes
