@@ -28,9 +28,9 @@ from comface.networks import Backbone
 from comface.networks.backbones import build_backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
-from comface.pretrain.config import PretrainConfig
+from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch, first_identities, held_out_pairs, training_pairs
-from comface.pretrain.draft import draft_backbone
+from comface.pretrain.draft import ALWAYS_ADDRESSED, draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.network import Outputs, build_network
@@ -145,15 +145,36 @@ def test_where_it_trains_is_no_part_of_the_address(tmp_path: Path, shards: Artif
 
 
 def test_the_number_of_processes_is_part_of_the_address_where_batchnorm_depends_on_it(shards: Artifact) -> None:
-    def addresses(backbone: str) -> set[str]:
+    def addresses(backbone: str, batchnorm: str = "local") -> set[str]:
         sizes = [("nodes", 1), ("nodes", 2), ("gpus_per_node", 4)]
-        configs = [config_of(f"pretrain.backbone={backbone}", f"pretrain.{name}={size}") for name, size in sizes]
+        own = (f"pretrain.backbone={backbone}", f"pretrain.batchnorm={batchnorm}")
+        configs = [config_of(*own, f"pretrain.{name}={size}") for name, size in sizes]
         return {draft_backbone(FileStore(Path("/nowhere")), config, shards).uri for config in configs}
 
     for backbone in get_args(Backbone):
         network = build_backbone(backbone)[0]
         normalizes = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
         assert len(addresses(backbone)) == (3 if normalizes else 1), backbone
+        assert len(addresses(backbone, "global")) == 1, backbone
+        assert len(addresses(backbone) | addresses(backbone, "global")) == (4 if normalizes else 1), backbone
+
+
+def test_a_field_that_was_added_later_is_in_the_address_only_if_it_is_set(shards: Artifact) -> None:
+    def made_from(*overrides: str) -> dict[str, Any]:
+        return draft_backbone(FileStore(Path("/nowhere")), config_of(*overrides), shards, {}).config
+
+    at_defaults = made_from()
+    fields = {*PretrainConfig.model_fields, *Augmentation.model_fields}
+    assert fields >= ALWAYS_ADDRESSED
+    assert at_defaults.keys() | at_defaults["augmentation"].keys() == ALWAYS_ADDRESSED | {"batchnorm_over_processes"}
+    assert made_from("pretrain.identities=9") == at_defaults | {"identities": 9}
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_starts(tmp_path: Path, shards: Artifact) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        train(tmp_path, shards, "pretrain.pairs_per_step=1000", "pretrain.nodes=4", "pretrain.gpus_per_node=8")
+    assert str(error.value) == ("pretrain.pairs_per_step: 1,000 pairs do not divide by 32 processes; use 992 or 1,024.")
+    assert not (tmp_path / "store").exists()
 
 
 # Interruptions: real processes, real signals
@@ -443,4 +464,3 @@ def test_only_the_tracks_of_the_first_identities_are_read_and_the_number_is_part
     store = FileStore(tmp_path / "store")
     addresses = {draft_backbone(store, config, shards, {}).uri for config in (few, config_of())}
     assert len(addresses) == 2
-    assert "identities" not in draft_backbone(store, config_of(), shards, {}).config, "older backbones keep theirs"

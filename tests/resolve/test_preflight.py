@@ -85,7 +85,7 @@ def test_the_default_run_without_weights_is_refused_with_everything_that_is_wron
     assert time.monotonic() - started < SECONDS
     said = [str(problem) for problem in error.value.problems]
     expected = [
-        "pretrain.pairs_per_step 1024 is not divisible by 24 processes (3 nodes with 8 each); use 1008 or 1032.",
+        "pretrain.pairs_per_step: 1,024 pairs do not divide by 24 processes; use 1,008 or 1,032.",
         "vit_b_16 takes views whose side is a multiple of 16 px; pretrain.image_size_px is 250: use 240 or 256",
         "register.thresholds names 'au6' (linear), which the run does not evaluate",
         "register.must_beat names 'comface', which cannot beat itself",
@@ -98,7 +98,7 @@ def test_the_default_run_without_weights_is_refused_with_everything_that_is_wron
     for words, sentence in zip(expected, said, strict=True):
         assert words in sentence
     assert all(name in said[5] for name in (f"{attribute}_boundary.npy" for attribute in ATTRIBUTES["stylegan3"]))
-    assert str(error.value).startswith("There are 8 problems:\n  1. pretrain.pairs_per_step 1024")
+    assert str(error.value).startswith("There are 8 problems:\n  1. pretrain.pairs_per_step: 1,024 pairs do not divide")
 
 
 def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_alone_is_said(
@@ -190,7 +190,7 @@ def test_a_competitor_without_its_weights_is_absent_and_named_but_never_the_one_
         ),
         (("pretrain.backbone=vit_b_16", "pretrain.image_size_px=40"), "pretrain.image_size_px is 40: use 32 or 48"),
         (("transfer.backbone=vit_b_16", "transfer.image_size_px=40"), "transfer.image_size_px is 40: use 32 or 48"),
-        (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "by 8 processes (1 node with 8 each); use 8."),
+        (("pretrain.pairs_per_step=7", "pretrain.gpus_per_node=8"), "7 pairs do not divide by 8 processes; use 8."),
         (("synthesize.parts=4096",), "is 4096, but there are only 3600 identities"),
         (
             (f"{COMPOSITION}=[{{generator: procedural, identities: 48, attributes: [age]}}]",),

@@ -99,8 +99,8 @@ def test_the_checks_meet_every_variant() -> None:
     ]
     said = [str(problem) for problem in batch_problems(config)]
     assert [sentence.partition(" ")[0] for sentence in said[:2]] == [
-        "pretrain.pairs_per_step",
-        "variants.vit.pairs_per_step",
+        "pretrain.pairs_per_step:",
+        "variants.vit.pairs_per_step:",
     ]
     assert "variants.few.identities is 30" in said[-1]
     large = laptop("transfer.methods=[comface, 'comface:large']", "variants.large={pairs_per_step: 3800}")

@@ -21,6 +21,7 @@ from comface.plan.gpus import check_gpus_of_pod
 from comface.plan.missing import absent_methods, missing_models, rival_problems, without_missing
 from comface.plan.sizes import room_problems, sizes_of
 from comface.plan.weights import check_screening, find_generators, method_keys
+from comface.pretrain.draft import process_count
 from comface.store import Store, open_store
 from comface.tracks.composition import totals
 from comface.tracks.supplies import Supply
@@ -122,7 +123,7 @@ def configuration_checks(config: RunConfig, asked: RunConfig | None = None) -> l
         return Check(name, ask)
 
     wanted = config.pretrain
-    processes = wanted.nodes * max(1, wanted.gpus_per_node)
+    processes = process_count(wanted, {})
     methods = ", ".join(config.transfer.methods)
     return [
         check(

@@ -22,6 +22,7 @@ from comface.plan.configuration import RunConfig, basis_of
 from comface.plan.studies import own_methods
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
+from comface.pretrain.draft import check_batch, process_count
 from comface.tracks.composition import check_names, totals
 from comface.tracks.supplies import needed
 
@@ -106,14 +107,11 @@ def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     for wanted, where in _trainings(config):
-        processes, pairs = wanted.nodes * max(1, wanted.gpus_per_node), wanted.pairs_per_step
-        if pairs % processes:
-            below, above = pairs // processes * processes, -(-pairs // processes) * processes
-            nearest = f"{below} or {above}" if below else str(above)
-            yield ConfigurationError(
-                f"{where}.pairs_per_step {pairs} is not divisible by {processes} processes ({wanted.nodes} "
-                f"node{'s' if wanted.nodes > 1 else ''} with {max(1, wanted.gpus_per_node)} each); use {nearest}."
-            )
+        pairs = wanted.pairs_per_step
+        try:
+            check_batch(pairs, process_count(wanted, {}), f"{where}.pairs_per_step")
+        except ConfigurationError as error:
+            yield error
         if wanted.identities is not None and wanted.identities < pairs:
             yield ConfigurationError(
                 f"A batch of {pairs} pairs needs as many identities, but {where}.identities is {wanted.identities}; "

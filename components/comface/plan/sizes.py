@@ -19,7 +19,7 @@ from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.draft import PREFETCH, loader_bytes
+from comface.pretrain.draft import PREFETCH, loader_bytes, process_count
 from comface.runtime.logs import in_pod
 from comface.store import FileStore, Store
 from comface.tasks.config import base
@@ -183,7 +183,7 @@ def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationErro
 
 
 def _local_pairs(wanted: PretrainConfig) -> int:
-    return -(-wanted.pairs_per_step // (wanted.nodes * max(1, wanted.gpus_per_node)))
+    return -(-wanted.pairs_per_step // process_count(wanted, {}))
 
 
 def _jpeg_bytes(side_px: int, quality: int) -> int:

@@ -90,7 +90,7 @@ def _table8(config: Basis) -> dict[str, Any]:
 def _figure3(config: Basis) -> dict[str, Any]:
     wanted = config.pretrain
     training = round(totals(config.synthesize).identities * (1 - config.shard.validation_fraction))
-    processes = wanted.nodes * max(1, wanted.gpus_per_node)
+    processes = wanted.nodes * (wanted.gpus_per_node or wanted.processes or 1)
     variants: dict[str, dict[str, Any]] = {}
     for scale in SCALES:
         count = min(max(round(scale * training), FEWEST), training)

@@ -154,6 +154,10 @@ class PretrainConfig(Placement):
     precision: Literal["fp32", "bf16"] = Field(
         default="bf16", description="number format of the forward pass; weights stay in fp32"
     )
+    batchnorm: Literal["local", "global"] = Field(
+        default="local",
+        description="statistics of BatchNorm: of the share of one process, or of the whole batch (docs/pretraining.md)",
+    )
     loader_workers: int = Field(
         default=8,
         ge=0,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from comface.artifacts.manifest import Artifact, Draft
+from comface.config.section import Section
+from comface.errors import ConfigurationError
 from comface.networks import WITHOUT_BATCHNORM
 from comface.pretrain.config import PretrainConfig
 from comface.runtime.cores import GPU_FILE, usable_cores
@@ -17,6 +20,16 @@ RUNTIME_FIELDS = {
     "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "profile_steps",
 }  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
+ALWAYS_ADDRESSED = {
+    "backbone", "image_size_px", "view_share", "learning", "target", "curriculum", "curriculum_ends", "temperature",
+    "projection_hidden", "projection_width", "intra_weight", "epochs", "pairs_per_step", "steps_per_epoch", "optimizer",
+    "learning_rate", "head_rate_factor", "halve_at_epoch", "cosine", "weight_decay", "augmentation", "precision",
+    "seed", "crop_min_area", "flip", "brightness", "contrast", "saturation", "hue", "grayscale", "rotation_deg",
+    "side_light",
+}  # fmt: skip
+"""Fields of the address whatever their value. A field that was added later is left out while it has its default, so
+that the backbones from before it keep their addresses. So whoever changes the default of such a field raises
+REVISION."""
 LEAST_SHARE = 10
 """Pairs per step for which a further process on a CPU pays."""
 PREFETCH = 2
@@ -27,14 +40,26 @@ def draft_backbone(
     store: Store, config: PretrainConfig, shards: Artifact, environment: Mapping[str, str] = os.environ
 ) -> Draft:
     """Return the draft of the `backbone` artifact. Pairs and views do not depend on the number of processes, but
-    BatchNorm does: each process normalises with the statistics of its share of a batch. If the network has BatchNorm,
-    the number of processes is part of the address."""
-    made_from = config.model_dump(mode="json", exclude=RUNTIME_FIELDS)
-    if config.identities is None:
-        del made_from["identities"]  # so that backbones from before this field keep their addresses
-    if config.backbone not in WITHOUT_BATCHNORM:
+    BatchNorm over the local batch does: each process normalises with the statistics of its share. In that case the
+    number of processes is part of the address."""
+    made_from = addressed(config, RUNTIME_FIELDS)
+    if config.backbone in WITHOUT_BATCHNORM:
+        made_from.pop("batchnorm", None)
+    elif config.batchnorm == "local":
         made_from["batchnorm_over_processes"] = process_count(config, environment)
     return Draft(store, "backbone", made_from, {"shards": shards}, {"pretrain": REVISION})
+
+
+def addressed(section: Section, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of `section` that decide the address, also within the sections in it."""
+    values = section.model_dump(mode="json")
+    made_from = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in left_out or (name not in ALWAYS_ADDRESSED and value == field.get_default(call_default_factory=True)):
+            continue
+        made_from[name] = addressed(value) if isinstance(value, Section) else values[name]
+    return made_from
 
 
 def process_count(config: PretrainConfig, environment: Mapping[str, str] = os.environ) -> int:
@@ -51,6 +76,15 @@ def cpu_processes(config: PretrainConfig) -> int:
         return config.processes
     most = 1 if GPU_FILE.exists() else min(usable_cores(), config.pairs_per_step // LEAST_SHARE)
     return max((count for count in range(1, most + 1) if config.pairs_per_step % count == 0), default=1)
+
+
+def check_batch(pairs: int, processes: int, what: str = "pretrain.pairs_per_step") -> None:
+    """Raises ConfigurationError, with the nearest numbers of pairs, if the processes cannot have equal shares of a
+    batch. `what`: the field that sets the number of pairs."""
+    if pairs % processes:
+        below, above = pairs // processes * processes, -(-pairs // processes) * processes
+        nearest = f"{below:,} or {above:,}" if below else f"{above:,}"
+        raise ConfigurationError(f"{what}: {pairs:,} pairs do not divide by {processes:,} processes; use {nearest}.")
 
 
 def loader_bytes(workers: int, pairs: int, image_size_px: int) -> int:

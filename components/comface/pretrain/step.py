@@ -22,11 +22,12 @@ import torch
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.errors import DataError, Preempted
+from comface.pretrain.batchnorm import over_all_processes
 from comface.pretrain.checkpoint import CHECKPOINT, Checkpoints
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curve import draw_curve
 from comface.pretrain.data import Batch, held_out_pairs, training_pairs
-from comface.pretrain.draft import draft_backbone
+from comface.pretrain.draft import check_batch, draft_backbone, process_count
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.loaders import batches, check_shared_memory, loader_failures
 from comface.pretrain.network import ComFace, build_network
@@ -47,9 +48,10 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
     """Publish the `backbone` artifact, or return it if it exists. `cache`: folder for local copies of shards from an s3://
     store.
 
-    Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError if the shards have too few
-    identities for a batch; DataError if the loss is not finite or data are damaged; TryAgain if a loader process was
-    killed."""
+    Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError if the batch does not divide
+    by the processes or the shards have too few identities for it; DataError if the loss is not finite or data are
+    damaged; TryAgain if a loader process was killed."""
+    check_batch(config.pairs_per_step, process_count(config))
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
@@ -74,6 +76,8 @@ def train(
     # Networks f, g and l, and their optimiser: initialised from the seed, or restored from the last checkpoint.
     network = build_network(config, pairs.sampler.s_max)
     network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.batchnorm == "global":
+        over_all_processes(network, processes)
     optimizer = build_optimizer(network, config)
     gauges = Gauges(config, processes)
     checkpoints = Checkpoints(store, config, network, optimizer, processes, gauges)

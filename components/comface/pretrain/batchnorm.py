@@ -1,0 +1,81 @@
+"""BatchNorm over the whole batch, although each process holds a share of it (`pretrain.batchnorm: global`).
+
+Sources: Ioffe and Szegedy 2015 (BatchNorm); the variance of equal parts, Chan et al. 1983. PyTorch's SyncBatchNorm does
+the same on GPUs, but refuses tensors of a CPU, where the equality with one process is tested.
+
+Legend: N images of this process, C channels, H = W side length, P processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from comface.pretrain.processes import Processes
+
+
+def over_all_processes(network: nn.Module, processes: Processes) -> nn.Module:
+    """Return `network` with every BatchNorm replaced by one with the same parameters and names that uses the statistics
+    of all processes. Each process must have the same number of images. One process: `network` itself."""
+    if processes.count == 1:
+        return network
+    if processes.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GlobalBatchNorm
+    return network
+
+
+class GlobalBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d whose training statistics are those of all processes. In evaluation it is BatchNorm2d."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        out_NCHW, mean_C, var_C = _Normalise.apply(input, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            count = distributed.get_world_size() * input.numel() // input.shape[1]
+            self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((var_C * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+            self.num_batches_tracked.add_(1)
+        return out_NCHW
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / std * weight + bias, with mean and variance of all processes; computed in float32 or better."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float) -> tuple[Tensor, ...]:
+        x = x_NCHW.to(torch.promote_types(x_NCHW.dtype, torch.float32))
+        own_2C = torch.stack(torch.var_mean(x, dim=(0, 2, 3), correction=0)[::-1])
+        parts = [torch.empty_like(own_2C) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, own_2C)
+        mean_PC, var_PC = torch.stack(parts, dim=1)
+        mean_C = mean_PC.mean(dim=0)
+        var_C = (var_PC + (mean_PC - mean_C).square()).mean(dim=0)
+        scale_C = torch.rsqrt(var_C + eps)
+        ctx.save_for_backward(x_NCHW, weight_C, mean_C, scale_C)
+        ctx.mark_non_differentiable(mean_C, var_C)
+        out = (x - _wide(mean_C)) * _wide(scale_C * weight_C) + _wide(bias_C)
+        return out.to(x_NCHW.dtype), mean_C, var_C
+
+    @staticmethod
+    def backward(ctx: Any, grad_NCHW: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The gradients of weight and bias are those of this process's share: DistributedDataParallel averages them.
+        That of x contains the losses of all processes, because x changes the statistics of all."""
+        x_NCHW, weight_C, mean_C, scale_C = ctx.saved_tensors
+        grad = grad_NCHW.to(mean_C.dtype)
+        unit = (x_NCHW.to(mean_C.dtype) - _wide(mean_C)) * _wide(scale_C)
+        own_2C = torch.stack([grad.sum(dim=(0, 2, 3)), (grad * unit).sum(dim=(0, 2, 3))])
+        total_2C = own_2C.clone()
+        distributed.all_reduce(total_2C)
+        along_2C = total_2C / (distributed.get_world_size() * grad.numel() // grad.shape[1])
+        grad_x = _wide(scale_C * weight_C) * (grad - _wide(along_2C[0]) - unit * _wide(along_2C[1]))
+        return grad_x.to(x_NCHW.dtype), own_2C[1].to(weight_C.dtype), own_2C[0].to(weight_C.dtype), None
+
+
+def _wide(values_C: Tensor) -> Tensor:
+    return values_C[None, :, None, None]
