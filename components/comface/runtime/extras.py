@@ -13,6 +13,7 @@ from comface.errors import ConfigurationError
 EXTRAS = {
     "train": (
         "matplotlib", "jinja2", "sklearn", "simplejpeg", "prometheus_client", "onnxruntime", "ai_edge_litert",
+        "tensorboardX",
     ),
     "cluster": ("kfp", "kfp_server_api", "kubernetes", "cronsim"),
 }  # fmt: skip
