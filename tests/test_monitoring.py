@@ -58,6 +58,9 @@ def test_without_a_port_nothing_is_served_and_nothing_is_imported() -> None:
 def test_every_metric_is_served_under_its_own_name_and_no_other(served: tuple[int, Monitor]) -> None:
     port, monitor = served
     monitor.set("comface_pretrain_loss", 2.5, kind="inter")
+    for name, metric in METRICS.items():
+        if metric.labels and name != "comface_pretrain_loss":
+            monitor.set(name, 1, **dict.fromkeys(metric.labels, "any"))
     monitor.add("comface_pretrain_pairs_total", 64)
     found = scrape(port)
     assert {re.sub(r"\{.*", "", name) for name in found} == set(METRICS)
@@ -235,6 +238,14 @@ def test_a_training_tells_of_its_steps_and_ends_with_the_same_bits(
     assert found['comface_pretrain_loss{kind="inter"}'] == pytest.approx(curve["loss_inter"])
     assert found['comface_pretrain_loss{kind="intra"}'] == pytest.approx(curve["loss_intra"])
     assert found["comface_pretrain_checkpoint_every_seconds"] == training.checkpoint_every_s
+    assert (found["comface_pretrain_epochs"], found["comface_pretrain_steps_per_epoch"]) == (2, 3)
+    assert (found["comface_pretrain_change_range"], found["comface_pretrain_view_pixels"]) == (5, 32)
+    assert 0 < found["comface_pretrain_learning_rate"] < training.learning_rate
+    assert found["comface_pretrain_gradient_norm"] > 0
+    assert found['comface_pretrain_held_out_correlation{range="whole"}'] == pytest.approx(curve["validation"]["corr"])
+    assert found['comface_pretrain_held_out_correlation{range="epoch"}'] == pytest.approx(curve["held_out"]["corr"])
+    assert found['comface_pretrain_held_out_loss{kind="intra"}'] == pytest.approx(curve["held_out"]["loss_intra"])
+    assert found["comface_pretrain_held_out_same_face"] == curve["validation"]["top1"]
     for moment in ("step", "checkpoint"):
         assert before <= found[f"comface_pretrain_last_{moment}_timestamp_seconds"] <= time.time()
 

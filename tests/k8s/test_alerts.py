@@ -28,7 +28,7 @@ FOREIGN = {
 """Metrics that others publish, which this repository cannot check."""
 WORDS = {
     "absent", "avg", "by", "count", "max", "max_over_time", "offset", "or", "rate", "sum", "time", "unless", "vector",
-    "kind", "namespace", "persistentvolumeclaim", "pod", "profile", "service", "training_job",
+    "kind", "namespace", "range", "persistentvolumeclaim", "pod", "profile", "service", "training_job",
     "workflow", "d", "h", "m",
 }  # fmt: skip
 

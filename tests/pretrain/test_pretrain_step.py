@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from event_files import read_curves
 from tiny_generator import ATTRIBUTES, load_tiny
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
@@ -120,7 +121,7 @@ def test_held_out_losses_are_of_the_range_of_the_epoch_and_the_correlation_of_th
     }
     assert distances[5.0] <= 5.0 < distances[10.0] <= 10.0
     first, last = undisturbed.read_json("curve.json")
-    assert first["held_out"] == {name: first["validation"][name] for name in ("loss_inter", "loss_intra")}
+    assert first["held_out"] == {name: first["validation"][name] for name in ("loss_inter", "loss_intra", "corr")}
     assert last["held_out"]["loss_intra"] < last["validation"]["loss_intra"]
 
 
@@ -213,6 +214,20 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bits(
     assert "Resuming pre-training at epoch" in capfd.readouterr().err
     assert weights(resumed) == weights(undisturbed)
     assert resumed.sha256 == undisturbed.sha256, "the curve too is the same"
+    assert_one_line(tmp_path, undisturbed)
+
+
+def assert_one_line(folder: Path, undisturbed: Artifact) -> None:
+    """The event files of both trainings have the same losses, held-out figures and settings at the same steps."""
+    (ours,), (theirs,) = ((p / "store" / "curves").iterdir() for p in (folder, undisturbed.store.root.parents[2]))
+    found, expected = read_curves(ours), read_curves(theirs)
+    assert [step for step, _ in expected["loss/intra"]] == [10, 20, 30, 40, 50, 60]
+    assert [step for step, _ in expected["held_out/correlation_within_S"]] == [30, 60]
+    assert [value for _, value in expected["training/change_range"]] == [10, 10, 10, 5, 5, 5]
+    assert {name: line for name, line in found.items() if not name.startswith("speed")} == {
+        name: line for name, line in expected.items() if not name.startswith("speed")
+    }
+    assert len(found["speed/pairs_per_s"]) == 6
 
 
 def test_a_training_that_is_asked_to_stop_saves_and_goes_on_with_the_same_bits(
@@ -227,6 +242,7 @@ def test_a_training_that_is_asked_to_stop_saves_and_goes_on_with_the_same_bits(
     assert " ERROR pretrain: Pre-training was asked to stop at epoch " in last
     assert last.endswith(".")
     assert train(tmp_path, shards).sha256 == undisturbed.sha256
+    assert_one_line(tmp_path, undisturbed)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])

@@ -108,6 +108,7 @@ class Checkpoints:
     def save(self, at: Position) -> None:
         """Write a checkpoint. If the store is unavailable, training continues and the next checkpoint tries again."""
         self._tried_s, self.is_saved = time.monotonic(), True
+        self.gauges.saving(at)
         if self.processes.first:
             state = {
                 "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": at.epoch,

@@ -65,7 +65,7 @@ class Curves:
             self._records += _record(summary=_text("configuration", f"```json\n{configuration}\n```"))
 
     def add(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Add numbers after `step` steps; None is left out. Writes the current file if the last write is EVERY_S ago."""
+        """Add numbers after `step` steps; None is left out. The current file is written if EVERY_S have passed."""
         if self.store is None:
             return
         self._records += _record(step=step, summary=_scalars(values))

@@ -26,6 +26,7 @@ from comface.pretrain.batchnorm import over_all_processes
 from comface.pretrain.checkpoint import CHECKPOINT, Checkpoints
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curve import draw_curve
+from comface.pretrain.curves import CURVES, Curves, curves_name
 from comface.pretrain.data import Batch, held_out_pairs, training_pairs
 from comface.pretrain.draft import check_batch, draft_backbone, process_count
 from comface.pretrain.gauges import Gauges
@@ -56,7 +57,10 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
     if (done := draft.published()) is not None:
         return done
     with joined() as processes, stop_requests() as stop, loader_failures():
-        network, at = train(config, shards, draft.store, cache, processes, stop)
+        address = draft.uri.rpartition("/")[2]
+        curves = Curves(store.child(f"{CURVES}/{curves_name(config, address)}") if processes.first else None)
+        with closing(curves):
+            network, at = train(config, shards, draft.store, cache, processes, stop, curves)
         published = _publish(draft, config, network, at, processes.count) if processes.first else None
         processes.wait()
     artifact = published or draft.published()
@@ -65,7 +69,13 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
 
 
 def train(
-    config: PretrainConfig, shards: Artifact, store: Store, cache: Path, processes: Processes, stop: StopRequests
+    config: PretrainConfig,
+    shards: Artifact,
+    store: Store,
+    cache: Path,
+    processes: Processes,
+    stop: StopRequests,
+    curves: Curves | None = None,
 ) -> tuple[ComFace, Position]:
     """Train, and return the network and the final position with its curve. `store`: the location of the checkpoints."""
     # Data: the pairs of every step (each process takes its share), and the same held-out pairs after each epoch.
@@ -79,15 +89,16 @@ def train(
     if config.batchnorm == "global":
         over_all_processes(network, processes)
     optimizer = build_optimizer(network, config)
-    gauges = Gauges(config, processes)
+    gauges = Gauges(config, processes, curves)
     checkpoints = Checkpoints(store, config, network, optimizer, processes, gauges)
     at = checkpoints.resume(pairs.steps_per_epoch)
+    gauges.begin(at)
     train_step = TrainStep(network, optimizer, config, processes)
 
     def read() -> None:
         """Wait for the steps that were launched, and note their losses."""
         at.note(reading := train_step.read())
-        gauges.stepped(at, len(reading.inter_K))
+        gauges.stepped(at, reading, pairs.range_E[at.epoch - 1])
         _check_finite(reading, at, gauges)
 
     # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
@@ -111,6 +122,7 @@ def train(
             if processes.first:
                 found = validate_epoch(network, held_out, s, config, processes.device)
                 at.curve.append({"epoch": at.epoch, "s": s, **at.sums.means(), **found})
+                gauges.validated(at, at.curve[-1])
                 logger.info(f"epoch {at.epoch}/{config.epochs}: {describe(at.curve[-1])}")
             at.end_epoch()
             checkpoints.save(at)

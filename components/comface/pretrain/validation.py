@@ -29,14 +29,14 @@ UNCHANGED = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, satu
 def validate_epoch(
     network: ComFace, held_out: PairImages, s: float, config: PretrainConfig, device: torch.device
 ) -> dict[str, Any]:
-    """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: the losses
-    on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and beside the
-    training loss of a late epoch it would look like overfitting."""
+    """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: losses and
+    correlation on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and
+    beside the training loss of a late epoch it would look like overfitting."""
     whole = validate(network, batches(held_out, held_out.within(held_out.range_E[0]), 0), config, device)
     same = whole if s == held_out.range_E[0] else validate(
         network, batches(held_out, held_out.within(s), 0), config, device
     )  # fmt: skip
-    return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra")}}
+    return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra", "corr")}}
 
 
 @torch.no_grad()

@@ -47,7 +47,25 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "comface_pretrain_epoch": Metric("gauge", "current epoch, from 1"),
     "comface_pretrain_step": Metric("gauge", "completed steps of the current epoch"),
-    "comface_pretrain_loss": Metric("gauge", "mean loss of the current epoch so far, in one process", ("kind",)),
+    "comface_pretrain_epochs": Metric("gauge", "epochs of the training"),
+    "comface_pretrain_steps_per_epoch": Metric("gauge", "steps of an epoch"),
+    "comface_pretrain_loss": Metric("gauge", "mean loss of the current epoch so far, over all processes", ("kind",)),
+    "comface_pretrain_change_range": Metric("gauge", "range S of the changes in the current epoch, equation (2)"),
+    "comface_pretrain_view_pixels": Metric("gauge", "side length of the views in the current epoch"),
+    "comface_pretrain_learning_rate": Metric("gauge", "learning rate of f and g"),
+    "comface_pretrain_gradient_norm": Metric("gauge", "Euclidean norm of the gradient of the last step read"),
+    "comface_pretrain_gpu_memory_bytes": Metric(
+        "gauge", "memory of the first GPU of the node: most used by tensors, reserved by PyTorch, size", ("kind",)
+    ),
+    "comface_pretrain_held_out_correlation": Metric(
+        "gauge",
+        "estimated and true change on held-out identities, within the whole range or that of the epoch",
+        ("range",),
+    ),
+    "comface_pretrain_held_out_loss": Metric(
+        "gauge", "loss on held-out identities within the epoch's range", ("kind",)
+    ),
+    "comface_pretrain_held_out_same_face": Metric("gauge", "share of held-out x whose nearest y is their own"),
     "comface_pretrain_pairs_total": Metric("counter", "pairs trained on by the whole job since this process started"),
     "comface_pretrain_data_wait_seconds_total": Metric("counter", "time that training waited for images"),
     "comface_pretrain_last_step_timestamp_seconds": Metric("gauge", "end time of the last step, or start of training"),
