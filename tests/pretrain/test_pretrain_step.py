@@ -26,7 +26,7 @@ from comface.artifacts.made import read_made
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError, DataError
 from comface.networks import Backbone
-from comface.networks.backbones import build_backbone
+from comface.networks.backbones import NarrowResNet, build_backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
 from comface.pretrain.config import Augmentation, PretrainConfig
@@ -35,7 +35,7 @@ from comface.pretrain.draft import ALWAYS_ADDRESSED, draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.network import Outputs, build_network
-from comface.pretrain.optimiser import build_optimizer
+from comface.pretrain.optimiser import build_optimizer, learning_rate
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
 from comface.pretrain.step import pretrain
@@ -331,6 +331,35 @@ def test_a_signed_target_is_compared_with_the_signed_change(tmp_path: Path, shar
 def test_without_the_curriculum_the_range_stays(tmp_path: Path, shards: Artifact) -> None:
     backbone = train(tmp_path, shards, "pretrain.curriculum=false", "pretrain.steps_per_epoch=2")
     assert [record["s"] for record in backbone.read_json("curve.json")] == [10.0, 10.0]
+
+
+def test_early_epochs_can_have_smaller_views_in_training_and_validation(tmp_path: Path, shards: Artifact) -> None:
+    seen: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, NarrowResNet):
+            seen.append(inputs[0].shape[-1])
+
+    sizes = ("pretrain.image_size_px=48", "pretrain.resolution=[[1, 32]]", "pretrain.steps_per_epoch=2")
+    with nn.modules.module.register_module_forward_pre_hook(note):
+        backbone = train(tmp_path, shards, *sizes)
+    curve = backbone.read_json("curve.json")
+    assert [record["size_px"] for record in curve] == [32, 48]
+    change = seen.index(48)
+    assert set(seen[:change]) == {32}
+    assert set(seen[change:]) == {48}
+
+
+def test_the_learning_rate_warms_up_before_it_is_halved_or_decays() -> None:
+    def rates(*overrides: str) -> list[float]:
+        config = config_of("pretrain.epochs=4", "pretrain.curriculum_ends=[4]", "pretrain.learning_rate=1", *overrides)
+        return [learning_rate(config, Position(10, epoch, step)) for epoch in (1, 2, 3, 4) for step in (0, 5)]
+
+    halved = ("pretrain.cosine=false", "pretrain.halve_at_epoch=4")
+    assert rates(*halved) == [1, 1, 1, 1, 1, 1, 0.5, 0.5]
+    assert rates(*halved, "pretrain.warm_up=0.5") == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 0.5, 0.5], abs=1e-6)
+    assert rates("pretrain.cosine=true") == rates("pretrain.cosine=true", "pretrain.warm_up=0.05")
+    assert rates("pretrain.cosine=true", "pretrain.warm_up=0")[0] == 1
 
 
 def test_the_heads_own_rate_is_for_l_alone_whatever_a_backbone_calls_its_layers() -> None:

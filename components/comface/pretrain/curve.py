@@ -42,10 +42,12 @@ def _draw_loss(axes: Any, curve: Sequence[Mapping[str, Any]], key: str, title: s
 def _draw_held_out(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
     epochs = [record["epoch"] for record in curve]
     corr, top1 = ([record["validation"][key] or 0.0 for record in curve] for key in ("corr", "top1"))
+    within = [record["held_out"]["corr"] or 0.0 for record in curve]
     ranges = [record["s"] / curve[0]["s"] for record in curve]
     axes.plot(epochs, corr, marker="s", color=HELD_OUT, label="correlation of d and true change")
+    axes.plot(epochs, within, marker=".", ls="--", color=HELD_OUT, label="the same, within S of the epoch")
     axes.plot(epochs, top1, marker="^", color=FOUND, label="same face found (top-1)")
     axes.step(epochs, ranges, where="mid", color=RANGE, ls=":", label="range S, relative to first epoch")
     axes.set_ylim(-0.05, 1.05)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("on held-out identities, whole range", fontsize=10)
+    axes.set_title("on held-out identities", fontsize=10)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from comface.networks.backbones import ChangeHead, build_backbone
 from comface.pretrain.config import PretrainConfig
+from comface.pretrain.curriculum import MEAN_CHANGE
 from comface.pretrain.draws import X1, X2, Y
 from comface.seeds import derive_seed
 
@@ -67,7 +68,7 @@ def build_network(config: PretrainConfig, s_max: float) -> ComFace:
             config.learning,
         )
     if config.learning != "inter":
-        # l starts at the mean change of the first epoch (the mean distance of two uniform alphas is a third of their
-        # range). Otherwise the bias needs the first epochs to reach it.
-        nn.init.constant_(network.head.linear.bias, s_max / 3 if config.target == "absolute" else 0.0)
+        # l starts at the mean change of the first epoch. Otherwise the bias needs the first epochs to reach it.
+        mean = s_max * MEAN_CHANGE[config.partner] if config.target == "absolute" else 0.0
+        nn.init.constant_(network.head.linear.bias, mean)
     return network

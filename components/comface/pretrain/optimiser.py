@@ -11,7 +11,7 @@ from comface.pretrain.network import ComFace
 from comface.pretrain.position import Position
 
 WARM_UP = 0.05
-"""Share of all steps during which the learning rate rises to its configured value, before the cosine decay."""
+"""Share of all steps during which the learning rate rises before a cosine decay, if `warm_up` is not set."""
 
 
 def build_optimizer(network: ComFace, config: PretrainConfig) -> torch.optim.Optimizer:
@@ -26,10 +26,11 @@ def build_optimizer(network: ComFace, config: PretrainConfig) -> torch.optim.Opt
 
 def learning_rate(config: PretrainConfig, at: Position) -> float:
     """Return the learning rate of the next step: constant, then halved from `halve_at_epoch` on (section 4.1); or
-    cosine decay to zero after a warm-up."""
-    if not config.cosine:
-        halved = config.halve_at_epoch is not None and at.epoch >= config.halve_at_epoch
-        return config.learning_rate * (0.5 if halved else 1.0)
+    cosine decay to zero. A warm-up rises to either."""
     done = at.steps_done / (config.epochs * at.steps_per_epoch)
-    warm = min(1.0, (done + 1e-9) / WARM_UP)  # positive at the first step too
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+    share = config.warm_up if config.warm_up is not None else WARM_UP if config.cosine else 0.0
+    warm = min(1.0, (done + 1e-9) / share) if share else 1.0  # positive at the first step too
+    if config.cosine:
+        return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+    halved = config.halve_at_epoch is not None and at.epoch >= config.halve_at_epoch
+    return config.learning_rate * warm * (0.5 if halved else 1.0)

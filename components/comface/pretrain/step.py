@@ -120,8 +120,9 @@ def train(
                 if asked:
                     raise _preempted(at, checkpoints)
             if processes.first:
-                found = validate_epoch(network, held_out, s, config, processes.device)
-                at.curve.append({"epoch": at.epoch, "s": s, **at.sums.means(), **found})
+                size_px = config.size_px(at.epoch)
+                found = validate_epoch(network, held_out, s, size_px, config, processes.device)
+                at.curve.append({"epoch": at.epoch, "s": s, "size_px": size_px, **at.sums.means(), **found})
                 gauges.validated(at, at.curve[-1])
                 logger.info(f"epoch {at.epoch}/{config.epochs}: {describe(at.curve[-1])}")
             at.end_epoch()

@@ -27,20 +27,25 @@ UNCHANGED = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, satu
 
 
 def validate_epoch(
-    network: ComFace, held_out: PairImages, s: float, config: PretrainConfig, device: torch.device
+    network: ComFace, held_out: PairImages, s: float, size_px: int, config: PretrainConfig, device: torch.device
 ) -> dict[str, Any]:
     """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: losses and
     correlation on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and
-    beside the training loss of a late epoch it would look like overfitting."""
-    whole = validate(network, batches(held_out, held_out.within(held_out.range_E[0]), 0), config, device)
-    same = whole if s == held_out.range_E[0] else validate(
-        network, batches(held_out, held_out.within(s), 0), config, device
-    )  # fmt: skip
+    beside the training loss of a late epoch it would look like overfitting. `size_px`: the side of a view in this
+    epoch."""
+
+    def found(s: float) -> dict[str, Any]:
+        return validate(network, batches(held_out, held_out.within(s), 0), size_px, config, device)
+
+    whole = found(held_out.range_E[0])
+    same = whole if s == held_out.range_E[0] else found(s)
     return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra", "corr")}}
 
 
 @torch.no_grad()
-def validate(network: ComFace, pairs: Iterable[Batch], config: PretrainConfig, device: torch.device) -> dict[str, Any]:
+def validate(
+    network: ComFace, pairs: Iterable[Batch], size_px: int, config: PretrainConfig, device: torch.device
+) -> dict[str, Any]:
     """Return `loss_inter` and `loss_intra`, `corr` and `mae` of the estimated change, and `top1`, the share of x whose
     nearest y is their own. A value is None if its loss is not used. Only the first process validates."""
     network.eval()
@@ -49,7 +54,7 @@ def validate(network: ComFace, pairs: Iterable[Batch], config: PretrainConfig, d
     for number, batch in enumerate(pairs):
         count = len(batch.alpha_x_N)
         draw = torch.Generator().manual_seed(derive_seed(config.seed, "validation views", number))
-        views_VCHW = views_of(batch, config, Draws(draw, count), config.image_size_px, device)
+        views_VCHW = views_of(batch, config, Draws(draw, count), size_px, device)
         losses = losses_of(network, views_VCHW, alphas_of(batch, device), config, alone)
         if losses.d_N is not None:
             change_N = batch.alpha_y_N - batch.alpha_x_N
@@ -58,7 +63,7 @@ def validate(network: ComFace, pairs: Iterable[Batch], config: PretrainConfig, d
         if losses.inter is not None:
             inter_sum += float(losses.inter) * count
             rows += count
-            hits += _own_found(network.backbone, batch, config, device)
+            hits += _own_found(network.backbone, batch, size_px, config.view_share)
     found = {"loss_inter": inter_sum / rows if rows else None, "top1": hits / rows if rows else None}
     if not estimated:
         return found | {"corr": None, "mae": None, "loss_intra": None}
@@ -74,13 +79,14 @@ def _of_changes(d_V: Tensor, change_V: Tensor) -> dict[str, Any]:
     }
 
 
-def _own_found(backbone: nn.Module, batch: Batch, config: PretrainConfig, device: torch.device) -> int:
+def _own_found(backbone: nn.Module, batch: Batch, size_px: int, view_share: float) -> int:
     """Return the number of x whose nearest y in the batch, by cosine of h, is their own (same identity, other
     alpha)."""
+    device = next(backbone.parameters()).device
 
     def unit_features(images_NHWC: Tensor) -> Tensor:
         x_NCHW = to_device(images_NHWC, device)
-        seen = augment(x_NCHW, config.image_size_px, UNCHANGED, torch.Generator(), config.view_share)
+        seen = augment(x_NCHW, size_px, UNCHANGED, torch.Generator(), view_share)
         return nn.functional.normalize(backbone(seen), dim=1)
 
     h_x_ND, h_y_ND = unit_features(batch.x_NHWC), unit_features(batch.y_NHWC)
@@ -92,6 +98,6 @@ def describe(record: dict[str, Any]) -> str:
     validation = record["validation"]
     values = {
         "L_inter": record["loss_inter"], "L_intra": record["loss_intra"], "held-out corr": validation["corr"],
-        "same face found": validation["top1"],
+        "at this S": record["held_out"]["corr"], "same face found": validation["top1"],
     }  # fmt: skip
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
