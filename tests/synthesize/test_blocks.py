@@ -33,14 +33,21 @@ def with_share(name: str, **changes: object) -> tuple[Share, ...]:
     return tuple((SHARES | {name: SHARES[name].model_copy(update=changes)}).values())
 
 
+class OnGpu(TinyGenerator):
+    """As a StyleGAN on a GPU, whose images depend on the precision."""
+
+    def set_precision(self, precision: str) -> bool:
+        return precision == "fast"
+
+
 class Made:
     """The parts of a composition, and how many images were rendered to make them."""
 
-    def __init__(self, store: FileStore, settings: SynthesizeConfig) -> None:
+    def __init__(self, store: FileStore, settings: SynthesizeConfig, kind: type[TinyGenerator] = TinyGenerator) -> None:
         generators: dict[str, TinyGenerator] = {}
 
         def load(name: str, weights: Path | None = None, device: str = "cpu") -> TinyGenerator:
-            return generators.setdefault(name, TinyGenerator(name))
+            return generators.setdefault(name, kind(name))
 
         self.parts: list[Artifact] = [
             synthesize(store, settings, part, load=load, find=is_bright) for part in range(part_count(settings))
@@ -128,6 +135,17 @@ def test_a_setting_that_a_generator_does_not_know_renders_nothing_anew(store: Fi
     Made(store, config())
     assert Made(store, config(truncation_psi=0.5)).images == 0, "these generators do not truncate"
     assert Made(store, config(jpeg_quality=80)).images > 0
+
+
+def test_another_precision_renders_again_where_it_changes_the_images_and_nowhere_else(store: FileStore) -> None:
+    fast, exact = config(precision="fast"), config(precision="exact")
+    first = Made(store, fast)
+    again = Made(store, exact)
+    assert again.images == 0, "on a CPU, both are the same"
+    assert [part.uri for part in again.parts] == [part.uri for part in first.parts]
+    assert Made(store, exact, OnGpu).images == 0, "exact is what a CPU computes"
+    assert Made(store, fast, OnGpu).images == first.images
+    assert Made(store, fast, OnGpu).images == 0
 
 
 def test_a_block_that_was_deleted_is_made_again_and_what_was_made_of_it_still_holds(store: FileStore) -> None:

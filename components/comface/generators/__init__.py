@@ -6,12 +6,16 @@ Legend: N images, D latent width, L layers of W+, A alphas, H = W = side length 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
+
+Precision = Literal["exact", "fast"]
+"""On CUDA: float32 (exact), or float16 in the highest resolutions and TF32 elsewhere, as the official code of the
+StyleGANs computes (fast). On a CPU, both are float32."""
 
 
 class FaceGenerator(Protocol):

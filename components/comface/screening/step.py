@@ -57,7 +57,7 @@ def screen_composition(
     names = (share.generator for share in synthesize.composition)
     sources = open_sources(synthesize, names, {}, device, load, files)
     made_from = {
-        "synthesize": synthesize.model_dump(mode="json", exclude={"parts", "jpeg_quality"}),
+        "synthesize": synthesize.model_dump(mode="json", exclude={"parts", "jpeg_quality", "precision"}),
         "generators": {name: dict(source.fingerprint) for name, source in sources.items()},
     }
     inputs, tools = _tools(config, instruments)

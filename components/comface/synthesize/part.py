@@ -29,7 +29,8 @@ def publish_part(
 ) -> Artifact:
     """Publish the part, or return it if it is published. `tracks`: the artifacts of the blocks."""
     inputs = {f"tracks-{number:05d}": each for number, each in enumerate(tracks)}
-    made_from = {"synthesize": config.model_dump(mode="json"), "part": part}
+    # The precision is left out: where it decides bytes, the blocks have it in their address.
+    made_from = {"synthesize": config.model_dump(mode="json", exclude={"precision"}), "part": part}
     draft = Draft(store, "part", made_from, inputs, {"synthesize": REVISION})
     if (done := draft.published()) is not None:
         return done

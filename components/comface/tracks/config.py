@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from comface.config.names import Attribute
 from comface.config.section import Section, Seed
 from comface.directions.config import DirectionUse
+from comface.generators import Precision
 from comface.generators.registry import BroughtName, GeneratorName
 
 Shift = Annotated[float, Field(ge=-360, le=360)]
@@ -73,6 +74,11 @@ class SynthesizeConfig(Section):
     input_transform: tuple[Shift, Shift, Shift] = Field(
         default=(0.0, 0.0, 0.0),
         description="StyleGAN3: rotation (degrees) and translation x, y of every image, as in NVIDIA's tools",
+    )
+    precision: Precision = Field(
+        default="fast",
+        description="StyleGANs on a GPU: fast (float16 in the highest resolutions, TF32, as NVIDIA's tools) or exact "
+        "(float32, as on a CPU); tracks of one are not reused for the other",
     )
     parts: int = Field(
         default=512, ge=1, le=4096, description="number of parts, which render in parallel; each part resumes by itself"

@@ -67,6 +67,8 @@ def _open(
     entry, generator = registered(name), load(name, weights, device)
     if entry.poses and (config.pseudo_aligned or any(config.input_transform)):
         pose(generator, config.pseudo_aligned, config.input_transform)
+    set_precision = getattr(generator, "set_precision", None)
+    changed = set_precision is not None and set_precision(config.precision)
     wanted = dict.fromkeys(a for share in config.composition if share.generator == name for a in share.attributes)
     if entry.brought and files is not None:
         edits = {a: _from_files(config, generator, files, a) for a in wanted}
@@ -77,6 +79,8 @@ def _open(
         "directions_sha256": {a: _tensor_sha256(change.direction_KD) for a, change in edits.items()},
         "edits": {a: [change.space, change.truncate] for a, change in edits.items()},
     }
+    if changed:
+        fingerprint["precision"] = config.precision
     return Source(generator, edits, fingerprint | dict(entry.decided_by()))
 
 

@@ -1,12 +1,14 @@
-"""Code that the StyleGANs share: linear layers with a run-time gain, normalised latents, truncation.
+"""Code that the StyleGANs share: linear layers with a run-time gain, normalised latents, truncation, memory formats.
 
-Legend: N rows or images, D = width of z or w, I/O = inputs/outputs (channels) of a layer.
+Legend: N rows or images, D = width of z or w, I/O = inputs/outputs (channels) of a layer, C channels, H rows,
+W columns, K taps per axis.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,20 @@ from torch.nn import functional
 SQRT2 = math.sqrt(2)
 LEAK = 0.2
 EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class LayerEnd:
+    """y = clamp(leaky ReLU(correlation(x, taps) scales + bias + strength noise)). All tensors are float32, contiguous
+    and on the device of x."""
+
+    bias_C: Tensor
+    noise_HW: Tensor
+    strength_C: Tensor
+    taps: Tensor | None = None
+    """(K,K), or (C,K,K), with one sample of padding on every side; None: no filter."""
+    scales_NC: Tensor | None = None
+    clamp: float | None = None
 
 
 def normalised(z_ND: Tensor) -> Tensor:
@@ -31,8 +47,8 @@ def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
 
 def laid_out(x_NCHW: Tensor) -> Tensor:
     """The tensor in the fastest memory format: channels-last on a CPU, where convolutions with few channels are up to
-    five times as fast. Later operations preserve the format."""
-    last = x_NCHW.device.type == "cpu"
+    five times as fast, and on tensor cores (TF32). Later operations preserve the format."""
+    last = x_NCHW.device.type == "cpu" or torch.backends.cudnn.allow_tf32
     return x_NCHW.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 

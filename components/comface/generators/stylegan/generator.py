@@ -9,7 +9,8 @@ Legend: N images, L layers of W+, D latent width, H = W side length.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from comface.errors import ConfigurationError, DataError
-from comface.generators import resized
+from comface.generators import Precision, resized
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
 from comface.weights.container import read_container
@@ -41,6 +42,7 @@ class StyleGanGenerator:
         self.z_width = network.config.z_width
         self.image_size_px = network.config.image_size_px
         self.layers = network.layers
+        self.precision: Precision = "exact"
         self.pseudo_aligned = False
         if pseudo_aligned:
             self.pose(pseudo_aligned)
@@ -57,6 +59,20 @@ class StyleGanGenerator:
         long_ND: Tensor = z_ND * (self.z_width**0.5 / z_ND.norm(dim=1, keepdim=True))
         return long_ND.to(self.device, torch.float32)
 
+    def set_precision(self, precision: Precision) -> bool:
+        """Set the precision of the images on CUDA: "fast" uses float16 in the highest resolutions, if the weights were
+        trained with a clamp, and TF32 for the other convolutions. Returns whether the images differ from "exact": on a
+        CPU they do not. Latents are always exact."""
+        if self.device.type != "cuda":
+            return False
+        self.precision = precision
+        fast = precision == "fast"
+        halves = self.network.use_float16(fast)
+        if fast and not halves:
+            logger.info(f"{self.name}: these weights have no clamp, so all resolutions are in float32 (with TF32)")
+        self.network.to(memory_format=torch.channels_last if fast else torch.contiguous_format)
+        return fast
+
     def pose(self, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
         """Set the rotation and shift of StyleGAN3's images. `transform`: rotation in degrees, translation x and y.
 
@@ -72,7 +88,8 @@ class StyleGanGenerator:
     @torch.inference_mode()
     def mapped(self, z_ND: Tensor) -> Tensor:
         """z (N,D) -> w (N,D)."""
-        w_ND: Tensor = self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
+        with tf32(False):
+            w_ND: Tensor = self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
         return w_ND
 
     @torch.inference_mode()
@@ -96,7 +113,7 @@ class StyleGanGenerator:
             w_NLD = torch.cat([self._mean().expand(len(w_NLD), 1, -1), w_NLD[:, 1:]], 1)
         size_px = size_px or self.image_size_px
         at_once = max(1, AT_ONCE_PX // self.image_size_px**2)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with tf32(self.precision == "fast"):
             pieces = [resized(self.network(piece), size_px) for piece in w_NLD.split(at_once) if len(piece)]
         return torch.cat(pieces) if pieces else w.new_zeros(0, 3, size_px, size_px)
 
@@ -111,6 +128,20 @@ class StyleGanGenerator:
     def _mean(self) -> Tensor:
         assert isinstance(self.network, StyleGan3)
         return self.network.mapping.w_avg
+
+
+@contextmanager
+def tf32(wanted: bool) -> Iterator[None]:
+    """Convolutions with or without TF32, by algorithms that give the same bits every time; matrix products (mapping,
+    styles) always in float32. Whatever the process had set before is restored."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=wanted):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def z_of(seed: int, width: int) -> np.ndarray:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface.generators.stylegan.equalized import EPS, SQRT2, laid_out, leaky_relu, normalised, truncated
+from comface.generators.stylegan.epilogue import separate, styled, to_rgb
+from comface.generators.stylegan.equalized import EPS, SQRT2, LayerEnd, laid_out, leaky_relu, normalised, truncated
 
 MAPPING_RATE = 0.01
 TRUNCATED_LAYERS = 8
@@ -140,6 +141,12 @@ class _Epilogue(nn.Module):
         styled_NCHW: Tensor = self.style_mod(leaky_relu(self.apply_noise(x_NCHW)), w_ND)
         return styled_NCHW
 
+    def whole(self, x_NCHW: Tensor, w_ND: Tensor, taps: Tensor | None) -> Tensor:
+        """The same in kernels, with the bias and, where there are `taps` (C,3,3), the blur."""
+        scale_NC, shift_NC = self.style_mod.dense(w_ND).chunk(2, 1)
+        end = LayerEnd(self.bias, self.apply_noise.noise[0, 0], self.apply_noise.weight, taps)
+        return styled(x_NCHW, end, scale_NC, shift_NC)
+
 
 class _Blur(nn.Module):
     kernel: Tensor
@@ -159,6 +166,8 @@ class _FirstLayer(nn.Module):
         self.epilogue = _Epilogue(w_width, channels, 4)
 
     def forward(self, x: Tensor | None, w_ND: Tensor) -> Tensor:
+        if separate(self.first_layer):
+            return self.epilogue.whole(laid_out(self.first_layer.expand(len(w_ND), -1, -1, -1)), w_ND, None)
         x_NCHW = (self.first_layer + self.epilogue.bias[:, None, None]).expand(len(w_ND), -1, -1, -1)
         styled_NCHW: Tensor = self.epilogue(laid_out(x_NCHW).clone(), w_ND)
         return styled_NCHW
@@ -187,9 +196,11 @@ class _Layer(nn.Module):
 
     def forward(self, x_NCHW: Tensor | None, w_ND: Tensor) -> Tensor:
         assert x_NCHW is not None
-        bias_C = self.epilogue.bias
         if self.kernel is None:
             self.kernel = laid_out(self._kernel())
+        if separate(x_NCHW):
+            return self._separately(x_NCHW, w_ND)
+        bias_C = self.epilogue.bias
         if self.up is None:
             x_NCHW = functional.conv2d(x_NCHW, self.kernel, bias_C, padding=1)
         else:
@@ -197,6 +208,14 @@ class _Layer(nn.Module):
             x_NCHW = self.blur(x_NCHW, bias_C)
         x_NCHW = self.epilogue(x_NCHW, w_ND)
         return x_NCHW
+
+    def _separately(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        """The convolution, then blur, bias and epilogue in kernels."""
+        assert self.kernel is not None
+        if self.up is None:
+            return self.epilogue.whole(functional.conv2d(x_NCHW, self.kernel, padding=1), w_ND, None)
+        x_NCHW = functional.conv_transpose2d(x_NCHW, self.kernel, stride=2, padding=1)
+        return self.epilogue.whole(x_NCHW, w_ND, self.blur.kernel[:, 0])
 
     def _kernel(self) -> Tensor:
         """(O,I,3,3), or (I,O,4,4): nearest upsampling combined with the 3 x 3 kernel (the sum of its four shifts)."""
@@ -217,7 +236,10 @@ class _Output(nn.Module):
         self.gain = 1 / math.sqrt(channels)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return functional.conv2d(x_NCHW, self.conv.weight * self.gain, self.bias)
+        weight = self.conv.weight * self.gain
+        if separate(x_NCHW):
+            return to_rgb(x_NCHW, weight[:, :, 0, 0].expand(len(x_NCHW), -1, -1), self.bias, None, None, weight)
+        return functional.conv2d(x_NCHW, weight, self.bias)
 
 
 class _Synthesis(nn.Module):
@@ -265,6 +287,10 @@ class StyleGan1(nn.Module):
         reached = slice(0, self.config.truncated_layers)
         w_NLD[:, reached] = truncated(w_NLD[:, reached], self.truncation.w_avg, psi)
         return w_NLD
+
+    def use_float16(self, wanted: bool) -> bool:
+        """False: the published network has no clamp, so its values may exceed the range of float16."""
+        return False
 
     def forward(self, w_NLD: Tensor) -> Tensor:
         image_NCHW: Tensor = self.synthesis(w_NLD)

@@ -21,6 +21,8 @@ from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, M
 from comface.generators.stylegan.filters import radial_filter, separable_filter
 from comface.generators.stylegan.resampling import filtered_leaky_relu
 
+HALVES = 4
+"""Octaves in float16 (`num_fp16_res` of the official training)."""
 AT_ONCE_BYTES = {"cpu": 2**23, "cuda": 2**30}
 """Size of the largest intermediate result. On a CPU it is small enough that the allocator reuses its memory: new pages
 from the system took half of the time per image. On a GPU it depends on the memory."""
@@ -178,6 +180,8 @@ class StyledLayer(nn.Module):
     down_filter: Tensor
     energy_OI: Tensor | None
     """A function of the weights, cached at the first image."""
+    float16 = False
+    """Whether the layer is in float16."""
 
     def __init__(self, plan: LayerPlan, kernel: int, w_width: int, clamp: float | None) -> None:
         super().__init__()
@@ -257,6 +261,15 @@ class StyleGan3(nn.Module):
 
     def truncate(self, w_ND: Tensor, psi: float) -> Tensor:
         return truncated(w_ND, self.mapping.w_avg, psi)
+
+    def use_float16(self, wanted: bool) -> bool:
+        """Use float16 where it is used in training: in layers whose rate is more than 1/16 of the image's, if there is
+        a clamp (`StyledLayer.float16`). Returns whether float16 is used."""
+        used = wanted and self.config.clamp is not None
+        for name in self.synthesis.names:
+            layer = getattr(self.synthesis, name)
+            layer.float16 = used and layer.plan.after.rate * 2**HALVES > self.config.image_size_px
+        return used
 
     def forward(self, w_NLD: Tensor) -> Tensor:
         image_NCHW: Tensor = self.synthesis(w_NLD)
