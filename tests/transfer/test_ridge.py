@@ -116,6 +116,15 @@ def test_moments_of_groups_add_up_to_those_of_all_pairs():
     assert np.allclose((whole - Moments.of(halves[1], False)).sum_D, Moments.of(halves[0], False).sum_D, rtol=1e-4)
 
 
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_the_squared_error_from_sums_is_that_of_the_pairs(antisymmetric):
+    train, other = samples(240, 25, 1), samples(200, 25, 2)
+    for penalty in (PENALTIES[0], 1.0, PENALTIES[-1]):
+        head = fit(train, penalty, Form(antisymmetric))
+        slow = np.sum((other.predicted(head) - other.change_P) ** 2)
+        assert Moments.of(other, antisymmetric).squared_error(head) == pytest.approx(slow, rel=1e-4)
+
+
 def test_a_feature_that_never_changes_and_more_features_than_pairs_do_no_harm():
     data = samples(20, 40)
     data.h_ND[:, 3] = 7.0
