@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import json
+import math
 import os
 import signal
 import subprocess
@@ -28,17 +31,19 @@ from comface.errors import ConfigurationError, DataError
 from comface.networks import Backbone
 from comface.networks.backbones import NarrowResNet, build_backbone
 from comface.plan.configuration import resolve
-from comface.pretrain import checkpoint
+from comface.pretrain import checkpoint, replay
 from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch, first_identities, held_out_pairs, training_pairs
 from comface.pretrain.draft import ALWAYS_ADDRESSED, draft_backbone
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 from comface.pretrain.network import Outputs, build_network
+from comface.pretrain.nonfinite import first_nonfinite
 from comface.pretrain.optimiser import build_optimizer, learning_rate
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
 from comface.pretrain.step import pretrain
+from comface.pretrain.step_losses import Reading
 from comface.pretrain.train_step import TrainStep
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
@@ -298,10 +303,43 @@ def test_shards_with_fewer_identities_than_a_batch_has_pairs_are_refused(tmp_pat
         train(tmp_path, shards, "pretrain.pairs_per_step=64")
 
 
-def test_a_loss_that_is_no_longer_finite_ends_the_training(tmp_path: Path, shards: Artifact) -> None:
-    with pytest.raises(DataError, match=r"The loss is not finite at epoch 1, step [0-9];"):
-        train(tmp_path, shards, "pretrain.learning_rate=1e6", "pretrain.cosine=false")
-    assert not list(tmp_path.glob("store/backbone/*/checkpoint")), "losses are checked before a checkpoint is written"
+def test_a_loss_that_is_no_longer_finite_names_its_batch_which_can_be_repeated(
+    tmp_path: Path, shards: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ("pretrain.learning_rate=1e6", "pretrain.cosine=false", "pretrain.epochs=1")
+    with pytest.raises(DataError, match="The loss is not finite at epoch 1, step") as error:
+        train(tmp_path, shards, *overrides)
+    (path,) = tmp_path.glob("store/backbone/*/nonfinite-1-*.json")
+    assert path.as_uri() in str(error.value)
+    record = json.loads(path.read_text())
+    assert f"step {record['step']} (L_inter {record['l_inter'][:3]}" in str(error.value)
+    sampler = training_pairs(shards, config_of(*overrides), tmp_path, ALONE).sampler
+    batch = sampler.batch(1, record["step"], 10.0)
+    assert [(pair["x"], pair["y"]) for pair in record["pairs"]] == list(zip(batch.x_N, batch.y_N, strict=True))
+    assert replay.main([path.as_uri(), "--images", str(tmp_path / "images")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(list((tmp_path / "images").glob("*.jpg"))) == 16
+    assert "is not finite." in said[-2], "the first layer that fails"
+    losses = [line.partition("L_inter ")[2].partition(",")[0] for line in said if line.startswith("epoch 1, step")]
+    assert len(losses) == record["step"] + 1, "from the first step on, because no checkpoint was saved"
+    assert losses[-1] == "nan"
+    assert "nan" not in losses[:-1]
+
+
+def test_a_record_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nonfinite-1-2.json").write_text("{}")
+    assert replay.main([str(tmp_path / "nonfinite-1-2.json")]) == 65
+    assert "was not written by pre-training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("inter", "intra", "norm", "step"),
+    [([1, 2], [1, 2], 3.0, None), ([1, math.nan, math.nan], [1, 1, 1], math.nan, 8), ([1, 1], [1, 1], math.inf, 9)],
+)
+def test_the_first_step_that_is_not_finite_is_named(
+    inter: list[float], intra: list[float], norm: float, step: int | None
+) -> None:
+    assert first_nonfinite(Reading(inter, intra, norm), Position(30, 1, 10)) == step
 
 
 # The variants of table 7
@@ -348,6 +386,23 @@ def test_early_epochs_can_have_smaller_views_in_training_and_validation(tmp_path
     change = seen.index(48)
     assert set(seen[:change]) == {32}
     assert set(seen[change:]) == {48}
+
+
+def test_some_steps_can_be_profiled_without_another_result(
+    tmp_path: Path, shards: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = ("pretrain.epochs=1", "pretrain.steps_per_epoch=14")
+    plain = train(tmp_path / "plain", shards, *steps)
+    assert not list(tmp_path.glob("plain/store/curves/*/trace-*"))
+    caplog.clear()
+    profiled = train(tmp_path, shards, *steps, "pretrain.profile_steps=2")
+    assert profiled.sha256 == plain.sha256
+    (path,) = tmp_path.glob("store/curves/*/trace-*.json.gz")
+    assert path.name == "trace-12.json.gz"
+    assert path.parent.as_uri() in caplog.text
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    assert [event["name"] for event in events if event["name"].startswith("ProfilerStep")]
+    assert "convolution" in path.with_name("trace-12.txt").read_text()
 
 
 def test_the_learning_rate_warms_up_before_it_is_halved_or_decays() -> None:

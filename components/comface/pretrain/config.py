@@ -167,7 +167,7 @@ class PretrainConfig(Placement):
     profile_steps: int = Field(
         default=0,
         ge=0,
-        le=1000,
+        le=100,
         description="number of steps, from the 11th on, that PyTorch's profiler records (docs/watching.md)",
     )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")

@@ -106,6 +106,7 @@ class Gauges:
             "held_out/loss_inter": same["loss_inter"], "held_out/loss_intra": same["loss_intra"],
             "held_out/same_face_found": whole["top1"],
         })  # fmt: skip
+        self._restart_clock()
 
     def saving(self, at: Position) -> None:
         """A checkpoint of this position is about to be saved: a resumed training continues the curves here."""
@@ -113,7 +114,6 @@ class Gauges:
 
     def saved(self) -> None:
         self._monitor.now("comface_pretrain_last_checkpoint_timestamp_seconds")
-        self._restart_clock()
 
     def diverged(self) -> None:
         """Count a loss that is not finite, and wait until Prometheus has read it, because the training then ends."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ import safetensors.torch
 import torch
 
 from comface.artifacts.manifest import Artifact, Draft
-from comface.errors import DataError, Preempted
+from comface.errors import Preempted
 from comface.pretrain.batchnorm import over_all_processes
 from comface.pretrain.checkpoint import CHECKPOINT, Checkpoints
 from comface.pretrain.config import PretrainConfig
@@ -32,10 +31,12 @@ from comface.pretrain.draft import check_batch, draft_backbone, process_count
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.loaders import batches, check_shared_memory, loader_failures
 from comface.pretrain.network import ComFace, build_network
+from comface.pretrain.nonfinite import first_nonfinite, nonfinite_error
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes, joined
-from comface.pretrain.step_losses import AGREE_EVERY, Reading
+from comface.pretrain.profile import profiled
+from comface.pretrain.step_losses import AGREE_EVERY
 from comface.pretrain.stop import StopRequested, StopRequests, stop_requests
 from comface.pretrain.train_step import TrainStep
 from comface.pretrain.validation import describe, validate_epoch
@@ -99,12 +100,16 @@ def train(
         """Wait for the steps that were launched, and note their losses."""
         at.note(reading := train_step.read())
         gauges.stepped(at, reading, pairs.range_E[at.epoch - 1])
-        _check_finite(reading, at, gauges)
+        if (step := first_nonfinite(reading, at)) is not None:
+            error = nonfinite_error(step, reading, at, pairs, config, store, shards)
+            gauges.diverged()
+            raise error
 
     # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
     with closing(batches(pairs, items, config.loader_workers)) as loaded:
         feed = gauges.waiting(_saved_when_stopped(stop.stoppable(loaded), read, checkpoints, at))
+        feed = profiled(feed, config, curves.store if curves else None, at)
         while at.epoch <= config.epochs:
             s = pairs.range_E[at.epoch - 1]
             train_step.network.train()
@@ -152,17 +157,6 @@ def _saved_when_stopped(
 def _preempted(at: Position, checkpoints: Checkpoints) -> Preempted:
     kept = "it is saved" if checkpoints.is_saved else "only its last checkpoint is saved"
     return Preempted(f"Pre-training was asked to stop at epoch {at.epoch}, step {at.step}; {kept}, run it again.")
-
-
-def _check_finite(reading: Reading, at: Position, gauges: Gauges) -> None:
-    first = at.step - len(reading.inter_K)
-    for step, losses in enumerate(zip(reading.inter_K, reading.intra_K, strict=True), first):
-        if not math.isfinite(sum(losses)):
-            gauges.diverged()
-            raise DataError(
-                f"The loss is not finite at epoch {at.epoch}, step {step}; lower pretrain.learning_rate, or check "
-                "the shards. The last checkpoint is kept."
-            )
 
 
 def _publish(draft: Draft, config: PretrainConfig, network: ComFace, at: Position, processes: int) -> Artifact:
