@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from comface.pretrain import losses
 from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
 
 
@@ -54,6 +56,24 @@ def test_the_gradient_of_the_inter_personal_loss_equals_finite_differences():
         moved[1][row, column] -= step
         slope = (equation_one(moved[0], 0.5) - equation_one(moved[1], 0.5)) / (2 * step)
         assert float(z.grad[row, column]) == pytest.approx(slope, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 10, 600])
+@pytest.mark.parametrize("temperature", [0.005, 0.026, 0.1, 1.0])
+def test_loss_and_gradient_of_panels_are_those_of_the_whole_matrix_at_any_temperature(
+    monkeypatch: pytest.MonkeyPatch, rows: int, temperature: float
+) -> None:
+    monkeypatch.setattr(losses, "PANEL_ROWS", 3 if rows == 10 else losses.PANEL_ROWS)
+    z = torch.randn(rows, 16, generator=torch.Generator().manual_seed(3))
+    z[0], z[rows // 2] = torch.ones(16), torch.linspace(-1, -1.001, 16)  # as far apart as unit vectors can be
+    z.requires_grad_(True)
+    (3 * (loss := inter_personal_loss(z, temperature))).backward()
+    exact = z.detach().double().requires_grad_(True)
+    unit = nn.functional.normalize(exact, dim=1)
+    similarity = (unit @ unit.T / temperature).masked_fill(torch.eye(rows, dtype=torch.bool), float("-inf"))
+    (3 * (expected := nn.functional.cross_entropy(similarity, torch.arange(rows).roll(rows // 2)))).backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=2e-6, abs=2e-6)
+    assert (z.grad - exact.grad).abs().max() <= 2e-5 * max(1e-6, float(exact.grad.abs().max()))
 
 
 @pytest.mark.parametrize("target", ["absolute", "signed"])
