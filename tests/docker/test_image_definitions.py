@@ -83,11 +83,42 @@ def test_a_final_image_says_what_it_is(name: str) -> None:
     assert {label for label in LABELS if f"org.opencontainers.image.{label}=" in labels} == LABELS
 
 
+def settings(name: str) -> dict[str, str]:
+    words = " ".join(rest for word, rest in lineage(name) if word == "ENV").split()
+    return dict(entry.split("=", 1) for entry in words)
+
+
 @pytest.mark.parametrize("name", FINAL)
 def test_everything_that_is_written_in_an_image_goes_below_tmp(name: str) -> None:
-    settings = " ".join(rest for word, rest in lineage(name) if word == "ENV").split()
-    folders = dict(entry.split("=", 1) for entry in settings)
-    assert all(folders[key].startswith("/tmp") for key in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR"))
+    folders = ["HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", *(["TRITON_CACHE_DIR"] if name == "gpu" else [])]
+    assert all(settings(name)[key].startswith("/tmp") for key in folders)
+
+
+def test_triton_starts_without_a_compiler_from_what_was_compiled_with_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = pytest.importorskip("triton.runtime.build")
+    assert settings("gpu")["CC"] == "/opt/comface/libexec/triton-cc"
+    copied = [rest for word, rest in lineage("gpu") if word == "COPY"]
+    assert {"--from=launcher /opt/launcher /opt/comface/lib/triton", "docker/triton-cc /opt/comface/libexec/"} <= {
+        *copied
+    }
+    compiler, made, scratch = tmp_path / "libexec/triton-cc", tmp_path / "lib/triton", tmp_path / "scratch"
+    for folder in (compiler.parent, made, scratch):
+        folder.mkdir(parents=True)
+    shutil.copy(DOCKER / "triton-cc", compiler)
+    source, other = tmp_path / "source.c", tmp_path / "other.c"
+    source.write_text("int one;")
+    other.write_text("int two;")
+    shutil.copy(source, made / "driver.c")
+    (made / "driver.so").write_bytes(b"compiled")
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setattr(build, "_find_compiler", build._find_compiler.__wrapped__)  # without its memory
+    options = (str(scratch), ["/usr/lib"], ["/usr/include"], ["libcuda.so.1"], [])
+    found = build._build("cuda_utils", str(source), *options)
+    assert Path(found).read_bytes() == b"compiled"
+    with pytest.raises(subprocess.CalledProcessError):
+        build._build("cuda_utils", str(other), *options)
 
 
 def test_packages_are_installed_with_hashes_and_pip_reads_its_settings_from_a_secret() -> None:
