@@ -100,5 +100,14 @@ print(torch.cuda.get_device_name(), torch.__version__, torch.version.cuda, torch
 part stylegan 60 \
     'python benchmarks/generators.py --networks stylegan --size 64 --rounds 3' \
     'python benchmarks/generators.py --networks stylegan --size 64 --rounds 1'
+part epilogue 60 \
+    'python benchmarks/epilogue.py' \
+    'python benchmarks/epilogue.py --size 8'
+part precision 60 \
+    'python benchmarks/precision.py' \
+    'TRITON_INTERPRET=0 python benchmarks/precision.py --networks stylegan2 --size 64 --alphas 3'
+part convolutions 20 \
+    'python benchmarks/epilogue.py --convolutions --rounds 3' \
+    'python benchmarks/epilogue.py --help >/dev/null'
 
 exit "$FAILED"
