@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comface.directions.interfacegan import fit, fit_files, project
+from comface.directions.svm import by_admm
 from comface.directions.samples import Sampling, score_samples
 from comface.directions.shipping import FRACTION, RECIPES, SOFTNESS, figures, fit_all, shipped_folder
 from comface.errors import ConfigurationError, DataError
@@ -255,3 +256,26 @@ def test_a_file_that_holds_no_array_is_named(tmp_path: Path, content: bytes | No
         fit_files(latents, latents, 0.1, [], tmp_path / "out.npy")
     assert "latents.npy" in str(error.value)
     assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.parametrize("softness", [1.0, 1e-3])
+def test_the_solver_for_gpus_solves_the_same_problem(softness: float) -> None:
+    """With a tight tolerance, scikit-learn's solution is exact; with the default one, ours is nearer to it."""
+    from sklearn.svm import SVC
+
+    latents_ND, scores_N, _ = planted(600)
+    positive_N = (scores_N + np.random.default_rng(2).standard_normal(600) > np.median(scores_N)).astype(int)
+    exact = SVC(kernel="linear", C=softness, tol=1e-7).fit(latents_ND, positive_N)
+    normal_1D, bias = by_admm(latents_ND, positive_N, softness, "cpu")
+    np.testing.assert_allclose(normal_1D, exact.coef_, atol=1e-4 * np.abs(exact.coef_).max())
+    np.testing.assert_allclose(bias, exact.intercept_[0], atol=1e-4)
+
+
+def test_boundaries_of_the_solver_for_gpus_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = golden()
+    latents_ND, scores_N = stored["in/latents"], stored["in/scores"]
+    with_svc = fit(latents_ND, scores_N)
+    monkeypatch.setattr("comface.directions.svm.separate", lambda x, y, c, device: by_admm(x, y, c, device))
+    with_admm = fit(latents_ND, scores_N)
+    assert with_admm.direction_1D[0] @ stored["out/boundary_ratio002_split07_npseed0"][0] > 0.999999
+    assert with_admm.held_out_accuracy == with_svc.held_out_accuracy

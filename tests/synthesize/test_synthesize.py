@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,6 +79,38 @@ def test_every_image_is_its_latent_moved_along_its_direction(tmp_path: Path) -> 
             got = simplejpeg.decode_jpeg(jpeg).astype(int)
             assert got.shape == (32, 32, 3)
             assert np.abs(got - wanted).mean() < 4
+
+
+def test_faces_are_checked_while_tracks_are_rendered(tmp_path: Path) -> None:
+    """The first track waits until the second identity's face check runs: one after the other, it would wait in vain."""
+    second_check = threading.Event()
+    checks, waited = [], []
+
+    def find(image_HW3: np.ndarray) -> bool:
+        checks.append(len(image_HW3))
+        if len(checks) == 2:
+            second_check.set()
+        return True
+
+    class Waiting(TinyGenerator):
+        def render(self, w_ND: torch.Tensor, size_px: int | None = None) -> torch.Tensor:
+            if len(w_ND) > 1 and not waited:
+                waited.append(second_check.wait(timeout=20))
+            return super().render(w_ND, size_px)
+
+    synthesize(FileStore(tmp_path), config(), 0, load=lambda name, weights, device: Waiting(name), find=find)
+    assert waited == [True]
+
+
+def test_a_generator_that_is_slower_on_a_gpu_stays_on_the_cpu(tmp_path: Path) -> None:
+    devices = {}
+
+    def load(name: str, weights: Path | None, device: str) -> TinyGenerator:
+        devices[name] = device
+        return TinyGenerator(name)
+
+    synthesize(FileStore(tmp_path), config(), 0, device="cuda", load=load, find=is_bright)
+    assert devices == {"procedural": "cpu", "dcgan": "cuda"}
 
 
 def test_what_is_dropped_is_counted_by_generator_and_attribute(tmp_path: Path) -> None:

@@ -102,8 +102,10 @@ def fit(
 ) -> None:
     """Fit a direction (1,D), unit norm, from scored latents, and print its accuracies."""
     from comface.directions.interfacegan import fit_files
+    from comface.methods.encoder import best_device
 
-    print(json.dumps(fit_files(latents, scores, fraction, list(condition), output, softness, seed), indent=1))
+    told = fit_files(latents, scores, fraction, list(condition), output, softness, seed, best_device())
+    print(json.dumps(told, indent=1))
 
 
 @directions.command(
@@ -134,7 +136,7 @@ def score(
     from comface.directions.samples import Sampling, score_samples, score_table
     from comface.files import check_file, check_output, check_output_folder
     from comface.files.arrays import MOST_BYTES
-    from comface.generators.registry import load_generator
+    from comface.generators.registry import device_for, load_generator
 
     if drawn["samples"] < 10:
         raise ConfigurationError(f"--samples {drawn['samples']} is too few to fit a direction; use for example 20000.")
@@ -146,7 +148,7 @@ def score(
     check_output_folder(output)
     for name in ("latents.npy", "scores.npy", SAMPLE):
         check_output(output / name, inputs)
-    loaded = load_generator(generator, weights)
+    loaded = load_generator(generator, weights, device_for(generator))
     if pseudo_align:
         pose(loaded, True)
     sha256 = file_sha256(weights) if weights else ""

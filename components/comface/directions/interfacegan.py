@@ -61,11 +61,13 @@ def fit(
     softness: float = 1.0,
     seed: int = 0,
     train_share: float = TRAIN_SHARE,
+    device: str = "cpu",
 ) -> Fit:
     """Fit a direction to latents (N,D) and scores (N,). `fraction`: share of the scored samples at each end (above 1:
     their number), at most half. `softness`: the SVM's C. Samples with a NaN score were not scored and are left out.
-    Raises ConfigurationError for the settings, DataError for the latents and scores."""
-    from sklearn.svm import SVC
+    `device`: where the SVM is fitted. Raises ConfigurationError for the settings, DataError for the latents and
+    scores."""
+    from comface.directions.svm import separate
 
     if not (softness > 0 and math.isfinite(softness)) or not 0 <= seed < 2**32:
         raise ConfigurationError(
@@ -78,10 +80,10 @@ def fit(
     cut = int(chosen * train_share)
     train_N, held_N = _split(order_N, chosen, cut, seed)
     positive, held_positive = np.repeat([1, 0], cut), np.repeat([1, 0], chosen - cut)
-    svm = SVC(kernel="linear", C=softness).fit(latents_ND[train_N], positive)
+    svm = separate(latents_ND[train_N], positive, softness, device)
     rest_N = order_N[chosen : len(order_N) - chosen]
     middle = (scores_N.max() + scores_N.min()) / 2
-    direction_1D = project(svm.coef_.reshape(1, -1), conditions)
+    direction_1D = project(svm[0], conditions)
     along_N = latents_ND @ direction_1D[0]
     threshold = (along_N[train_N[:cut]].mean() + along_N[train_N[cut:]].mean()) / 2
     return Fit(
@@ -103,6 +105,7 @@ def fit_files(
     output: Path,
     softness: float = 1.0,
     seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, float | int | None]:
     """`fit` on .npy files: write the direction to `output` and its provenance to NAME.npy.json; return accuracies and
     counts (None: no samples)."""
@@ -114,7 +117,9 @@ def fit_files(
     sample = sample_facts(latents)
     _check_conditions(conditions, str(sample.get("generator") or ""))
     latents_ND = read_numbers(latents, "latents", finite=False)
-    fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
+    fitted = fit(
+        latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed, device=device
+    )
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
     figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
     save_array(output, fitted.direction_1D)
@@ -229,10 +234,11 @@ def _split(order_N: NDArray[np.int64], chosen: int, cut: int, seed: int) -> tupl
     return np.concatenate([top_N[:cut], bottom_N[:cut]]), np.concatenate([top_N[cut:], bottom_N[cut:]])
 
 
-def _agreement(svm: Any, latents_ND: Floats, positive_N: NDArray[Any]) -> float:
+def _agreement(svm: tuple[Floats, float], latents_ND: Floats, positive_N: NDArray[Any]) -> float:
     if len(latents_ND) == 0:
         return math.nan
-    return float((svm.predict(latents_ND) == positive_N).mean())
+    normal_1D, bias = svm
+    return float(((latents_ND @ normal_1D[0] + bias > 0) == positive_N).mean())
 
 
 def _unit(direction_1D: Floats, what: str) -> NDArray[np.float64]:

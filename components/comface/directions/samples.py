@@ -14,7 +14,8 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.files import write_file
 from comface.files.arrays import read_numbers
 from comface.files.tables import read_table
-from comface.generators import FaceGenerator, draw, to_uint8
+from comface.generators import FaceGenerator, copying, draw
 from comface.runtime.progress import shown
 from comface.seeds import derive_seed
 
@@ -75,9 +76,12 @@ def score_samples(
     parts = folder / f"parts-{_work_digest(generator, names, sampling, part)}"
     starts = range(0, sampling.samples, part)
     missing = [start for start in starts if not (parts / f"{start:07d}.npy").is_file()]
-    for start in shown(missing, f"scoring {', '.join(names)}", unit="batch"):
-        seeds = [derive_seed(sampling.seed, "directions", i) for i in range(start, start + part)]
-        save_array(parts / f"{start:07d}.npy", _score_part(generator, seeds, sampling.psi, score))
+    sampled = _sampled(generator, missing, sampling, part)
+    for start, (latents_ND, images) in shown(
+        zip(missing, sampled, strict=True), f"scoring {', '.join(names)}", total=len(missing), unit="batch"
+    ):
+        rows_ND = np.column_stack([latents_ND, score(images())]).astype(np.float32)
+        save_array(parts / f"{start:07d}.npy", rows_ND)
     rows = np.concatenate([read_numbers(parts / f"{start:07d}.npy", "sample", finite=False) for start in starts])[
         : sampling.samples
     ]
@@ -149,12 +153,21 @@ def _scores_of(scorer: str, names: Sequence[str]) -> Scorer:
     return bundled
 
 
-def _score_part(generator: FaceGenerator, seeds: Sequence[int], psi: float, score: Scorer) -> NDArray[np.float32]:
-    """Latents and scores in one array (n, D + scores)."""
+Sample = tuple[NDArray[np.float32], Callable[[], NDArray[np.uint8]]]
+"""The latents of a part, and a function that waits for its images."""
+
+
+def _sampled(generator: FaceGenerator, starts: Iterable[int], sampling: Sampling, part: int) -> Iterator[Sample]:
+    """The parts in turn. A GPU renders the next part while one is scored."""
     size_px = LARGEST_SIDE_PX if generator.image_size_px > LARGEST_SIDE_PX else None
-    images_NHW3 = to_uint8(generator.render(draw(generator, seeds, psi), size_px))
-    latents_ND = _kept(generator, generator.latents(seeds), psi).cpu().numpy()
-    return np.column_stack([latents_ND, score(images_NHW3)]).astype(np.float32)
+    waiting: deque[Sample] = deque()
+    for start in starts:
+        seeds = [derive_seed(sampling.seed, "directions", i) for i in range(start, start + part)]
+        latents_ND = _kept(generator, generator.latents(seeds), sampling.psi).cpu().numpy()
+        waiting.append((latents_ND, copying(generator.render(draw(generator, seeds, sampling.psi), size_px))))
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _kept(generator: FaceGenerator, w_ND: torch.Tensor, psi: float) -> torch.Tensor:

@@ -5,7 +5,7 @@ Legend: N images, D latent width, L layers of W+, A alphas, H = W = side length 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ StyleGANs computes (fast). On a CPU, both are float32."""
 
 class FaceGenerator(Protocol):
     """The interface of every generator. An image does not depend on the batch (up to float32 rounding), and the same
-    seed gives the same bits on the same machine."""
+    seed gives the same bits on the same machine. A generator with the attribute `splits` (true) renders any number of
+    latents, in batches that it chooses itself; others get at most 16 images of 1024 px at once."""
 
     name: str
     latent_width: int
@@ -79,7 +80,25 @@ def resized(images_NCHW: torch.Tensor, size_px: int) -> torch.Tensor:
 
 def to_uint8(images_NCHW: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Rendered images ([-1, 1]) as RGB uint8 (N,H,W,3)."""
+    return copying(images_NCHW)()
+
+
+def copying(images_NCHW: torch.Tensor) -> Callable[[], npt.NDArray[np.uint8]]:
+    """As `to_uint8`, but without waiting for a GPU: the copy into pinned memory runs behind the rendering, and the
+    returned function waits for it, in any thread."""
     import torch
 
     grey_NCHW = ((images_NCHW + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return grey_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    grey_NHWC = grey_NCHW.permute(0, 2, 3, 1).contiguous()
+    if grey_NHWC.device.type != "cuda":
+        return grey_NHWC.numpy
+    host_NHWC = torch.empty(grey_NHWC.shape, dtype=torch.uint8, pin_memory=True)
+    host_NHWC.copy_(grey_NHWC, non_blocking=True)
+    copied = torch.cuda.Event(blocking=True)  # a waiting thread sleeps
+    copied.record(torch.cuda.current_stream(grey_NHWC.device))
+
+    def wait() -> npt.NDArray[np.uint8]:
+        copied.synchronize()
+        return host_NHWC.numpy()
+
+    return wait

@@ -7,10 +7,10 @@ name a generator by `module:function`: a function of a weight file (or None) and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator
 
@@ -25,6 +25,9 @@ PHOTOGRAPHS = "Its range of skin tones, ages and head coverings depends on the p
 OWN = "This generator was supplied by the user; ask its authors what it was trained on."
 OFFERED = ("name", "latent_width", "image_size_px", "latents", "render", "attributes", "direction")
 """The attributes that FaceGenerator requires."""
+
+
+Gpu = Literal["requested", "used", "never"]
 
 
 def none() -> tuple[str, ...]:
@@ -56,6 +59,9 @@ class Generator:
     """Every image has a face, so face detection is skipped."""
     poses: bool = False
     """It can rotate and shift its images (directions.edits.pose)."""
+    gpu: Gpu = "requested"
+    """Whether a pod that renders with it requests a GPU; "used": it takes one that is there, but requests none;
+    "never": it is slower on a GPU."""
     limits: str = PHOTOGRAPHS
     """A sentence for the model card."""
     decided_by: Callable[[], Mapping[str, Any]] = dict
@@ -111,6 +117,18 @@ def _brought(name: str) -> str:
 
 GeneratorName = Annotated[str, findable(generator), GENERATORS]
 BroughtName = Annotated[str, AfterValidator(_brought)]
+
+
+def requests_gpu(names: Iterable[str]) -> bool:
+    """Whether a pod that renders with these generators requests a GPU."""
+    return any(generator(name).gpu == "requested" for name in names)
+
+
+def device_for(name: str) -> str:
+    """ "cuda" if there is a GPU and the generator gains from it, else "cpu"."""
+    import torch
+
+    return "cuda" if generator(name).gpu != "never" and torch.cuda.is_available() else "cpu"
 
 
 def load_generator(name: str, weights: Path | None = None, device: str = "cpu") -> FaceGenerator:

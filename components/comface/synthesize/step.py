@@ -2,8 +2,9 @@
 
 In: SynthesizeConfig, the number of the part, weight files. Out: an artifact of kind `part` whose inputs are its blocks,
 each an artifact of kind `tracks` (tracks/blocks.py). A stored block is reused, even if another composition stored it;
-a partially stored block is completed. A killed part keeps its finished blocks. Rendering (device), encoding and storing
-(threads) overlap. Two blocks are in memory, however large the part is.
+a partially stored block is completed. A killed part keeps its finished blocks. Rendering (device), face detection,
+encoding and storing (threads) overlap: a GPU gets the next track before the last one is complete. Two blocks are in
+memory, however large the part is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from comface.artifacts.facts import LookedAt, PartFacts, TracksFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.directions.edits import swept
 from comface.faces.lightness import skin_lightness
+from comface.generators import FaceGenerator
 from comface.generators.registry import load_generator
 from comface.runtime.monitoring import Monitor, open_monitor
 from comface.runtime.progress import counted, duration, shown
@@ -36,7 +38,7 @@ from comface.tracks.looks import looked_at
 from comface.tracks.screen import Finder, finder_for
 from comface.tracks.sources import Load, Source, open_sources
 from comface.tracks.supplies import Files
-from comface.tracks.sweep import encode, render_track, unedited_face
+from comface.tracks.sweep import Pixels, encode, start_faces, start_track
 from comface.tracks.tar import Track
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,11 @@ T = TypeVar("T")
 ENCODERS = 2
 """Encoder threads: at 256 px, one thread encodes 7,000 images/s."""
 WAITING_TRACKS = 8
-"""Maximum number of rendered tracks that wait for an encoder (20 MB each at 101 images of 256 px)."""
+"""Maximum number of tracks that a GPU has not completed or that wait for an encoder (20 MB each at 101 images of 256
+px)."""
+FACES_AT_ONCE = 16
+"""Unedited faces that a GPU renders together for the face check. A CPU renders each alone, so that its bits do not
+depend on the block."""
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Spent:
 
     tracks: int = 0
     render: float = 0.0
-    screen: float = 0.0
+    """On a GPU: until its work is queued."""
     wait: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
@@ -63,8 +69,8 @@ class Spent:
         total = time.monotonic() - self.started
         logger.info(
             f"{counted(tracks, 'track')}, {counted(images, 'image')} ({counted(self.tracks, 'track')} rendered now) in "
-            f"{duration(total)} (rendering {duration(self.render)}, screening {duration(self.screen)}, waiting for "
-            f"encoder and store {duration(self.wait)})"
+            f"{duration(total)} (rendering {duration(self.render)}, waiting for face checks, encoder and store "
+            f"{duration(self.wait)})"
         )
 
 
@@ -104,14 +110,18 @@ class _Work:
     spent: Spent = field(default_factory=Spent)
     made: list[Artifact] = field(default_factory=list)
     """The artifacts of the blocks, in order."""
-    looks: dict[str, LookedAt] = field(default_factory=dict)
+    looks: dict[str, Future[LookedAt]] = field(default_factory=dict)
     """The face checks of the current block's identities, by name."""
     numbers: range = range(0)
     monitor: Monitor = field(default_factory=open_monitor)
 
     def run(self, blocks: Sequence[Block]) -> Iterator[int]:
         """Make or find every block. Yield once per track: rendered, found in the store, or dropped without a face."""
-        with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as storer:
+        with (
+            ThreadPoolExecutor(ENCODERS) as encoders,
+            ThreadPoolExecutor(1) as screener,
+            ThreadPoolExecutor(1) as storer,
+        ):
             storing: deque[Future[Artifact]] = deque()
             for block in blocks:
                 draft = self._draft(block)
@@ -121,11 +131,12 @@ class _Work:
                     yield from block.numbers
                     continue
                 stored = self._there(block)
+                self._screen(block, stored, screener)
                 tracks: list[tuple[Track, Future[Jpegs]]] = []
                 for identity in block.identities():
                     self._take(block, identity, stored, encoders, tracks)
                     yield identity.number
-                looks = [self.looks[i.name] for i in block.identities() if i.name in self.looks]
+                looks = [self.looks[i.name].result() for i in block.identities() if i.name in self.looks]
                 storing.append(storer.submit(publish_block, draft, self.config, block, tracks, looks))
                 self._settle(storing, 1)
             self._settle(storing, 0)
@@ -143,8 +154,8 @@ class _Work:
         if identity.number in stored.numbers:
             if identity.name in stored.tracks:
                 tracks.append((track, encoders.submit(stored.tracks[identity.name])))
-        elif self._shows_face(identity):
-            tracks.append((track, encoders.submit(encode, self._rendered(track), self.config.jpeg_quality)))
+        elif identity.name not in self.looks or self._wait(self.looks[identity.name].result).face:
+            tracks.append((track, encoders.submit(_encoded, self._rendered(track), self.config.jpeg_quality)))
         if len(tracks) > WAITING_TRACKS:
             self._wait(tracks[-1 - WAITING_TRACKS][1].result)
 
@@ -154,12 +165,32 @@ class _Work:
         if block.numbers != self.numbers:
             self.numbers, self.looks = block.numbers, {}
         stored = there(block, lambda other: self._draft(other).published())
-        self.looks |= {i.name: stored.looks[i.name] for i in block.identities() if i.name in stored.looks}
+        self._known({i.name: stored.looks[i.name] for i in block.identities() if i.name in stored.looks})
         if self._finder(block.generator) is not None:
             for attribute in block.beside:
                 beside = self._draft(block.along(attribute)).published() if len(self.looks) < block.count else None
-                self.looks |= looked_at([beside.facts_as(TracksFacts)] if beside else [])
+                self._known(looked_at([beside.facts_as(TracksFacts)] if beside else []))
         return stored
+
+    def _known(self, looks: Mapping[str, LookedAt]) -> None:
+        for name, look in looks.items():
+            self.looks[name] = Future()
+            self.looks[name].set_result(look)
+
+    def _screen(self, block: Block, stored: There, screener: ThreadPoolExecutor) -> None:
+        """Start the face checks of the identities whose tracks will be rendered, unless they are known."""
+        if (find := self._finder(block.generator)) is None:
+            return
+        generator = self.sources[block.generator].generator
+        unknown = [i for i in block.identities() if i.name not in self.looks and i.number not in stored.numbers]
+        at_once = FACES_AT_ONCE if _on_gpu(generator) else 1
+        for first in range(0, len(unknown), at_once):
+            some = unknown[first : first + at_once]
+            started = time.monotonic()
+            faces = start_faces(generator, [i.seed for i in some], self.config.truncation_psi)
+            self.spent.render += time.monotonic() - started
+            for place, identity in enumerate(some):
+                self.looks[identity.name] = screener.submit(_look, identity.name, faces, place, find)
 
     def _draft(self, block: Block) -> Draft:
         screened = self._finder(block.generator) is not None
@@ -169,28 +200,16 @@ class _Work:
         """The face check; None if the configuration switches it off or the generator always draws a face."""
         return (self.find or finder_for(generator)) if self.config.screen_faces else None
 
-    def _shows_face(self, identity: Identity) -> bool:
-        if (find := self._finder(identity.generator)) is None:
-            return True
-        if identity.name not in self.looks:
-            started = time.monotonic()
-            generator = self.sources[identity.generator].generator
-            image_HW3 = unedited_face(generator, identity.seed, self.config.truncation_psi)
-            lightness = round(skin_lightness(image_HW3), 1)
-            self.looks[identity.name] = LookedAt(identity=identity.name, lightness=lightness, face=find(image_HW3))
-            self.spent.screen += time.monotonic() - started
-        return self.looks[identity.name].face
-
-    def _rendered(self, track: Track) -> np.ndarray:
+    def _rendered(self, track: Track) -> Pixels:
         started, config, source = time.monotonic(), self.config, self.sources[track.generator]
         change = source.edits[track.attribute]
         edited = swept(source.generator, [track.seed], change, config.alphas, config.truncation_psi)[0]
-        images_AHW3 = render_track(source.generator, edited, config.image_size_px)
+        pixels = start_track(source.generator, edited, config.image_size_px)
         self.spent.render += time.monotonic() - started
         self.spent.tracks += 1
         self.monitor.add("comface_synthesize_tracks_total")
         self.monitor.add("comface_synthesize_images_total", len(config.alphas))
-        return images_AHW3
+        return pixels
 
     def _settle(self, storing: deque[Future[Artifact]], most: int) -> None:
         """Wait until at most `most` blocks are being stored."""
@@ -202,6 +221,20 @@ class _Work:
         value = result()
         self.spent.wait += time.monotonic() - started
         return value
+
+
+def _look(name: str, faces: Pixels, place: int, find: Finder) -> LookedAt:
+    image_HW3: np.ndarray = faces()[place]
+    return LookedAt(identity=name, lightness=round(skin_lightness(image_HW3), 1), face=find(image_HW3))
+
+
+def _encoded(pixels: Pixels, quality: int) -> Jpegs:
+    return encode(pixels(), quality)
+
+
+def _on_gpu(generator: FaceGenerator) -> bool:
+    device = getattr(generator, "device", None)
+    return getattr(device, "type", "cpu") == "cuda"
 
 
 def preflight(

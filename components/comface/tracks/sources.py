@@ -49,8 +49,8 @@ def open_sources(
     load: Load,
     files: Mapping[str, Files] | None = None,
 ) -> dict[str, Source]:
-    """Open the generators `names`. `files`: the StyleGANs' files from the weights location; `weights`: weight files of
-    generators that `files` does not contain. Raises ConfigurationError if a weight file is missing or an attribute has
+    """Open the generators `names` on `device`; those that are slower on a GPU, on the CPU. `files`: the StyleGANs' files
+    from the weights location; `weights`: weight files of generators that `files` does not contain. Raises ConfigurationError if a weight file is missing or an attribute has
     no direction, DataError if a direction does not fit the generator."""
     found = files or {}
     return {
@@ -64,7 +64,8 @@ def _open(
     weights = files.weights if files is not None else weights
     if weights is not None and not weights.is_file():
         raise ConfigurationError(f"The weights of '{name}' are not at {weights}; give the path of the file.")
-    entry, generator = registered(name), load(name, weights, device)
+    entry = registered(name)
+    generator = load(name, weights, "cpu" if entry.gpu == "never" else device)
     if entry.poses and (config.pseudo_aligned or any(config.input_transform)):
         pose(generator, config.pseudo_aligned, config.input_transform)
     set_precision = getattr(generator, "set_precision", None)

@@ -19,18 +19,18 @@ from torch import Tensor
 
 from comface.errors import ConfigurationError, DataError
 from comface.generators import Precision, resized
+from comface.generators.batches import Batches
 from comface.generators.stylegan.build import StyleGan, network_of
 from comface.generators.stylegan.stylegan3 import StyleGan3, user_transform
 from comface.weights.container import read_container
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE_PX = 2**20
-"""Pixels per batch at the native size: one image of 1024 px."""
-
 
 class StyleGanGenerator:
     """`pseudo_aligned` (StyleGAN3 only): row 0 of w+, which rotates and shifts the image, is the mean w."""
+
+    splits = True
 
     def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
         self.device = torch.device(device)
@@ -43,6 +43,7 @@ class StyleGanGenerator:
         self.image_size_px = network.config.image_size_px
         self.layers = network.layers
         self.precision: Precision = "exact"
+        self._batches = self._unmeasured()
         self.pseudo_aligned = False
         if pseudo_aligned:
             self.pose(pseudo_aligned)
@@ -71,6 +72,7 @@ class StyleGanGenerator:
         if fast and not halves:
             logger.info(f"{self.name}: these weights have no clamp, so all resolutions are in float32 (with TF32)")
         self.network.to(memory_format=torch.channels_last if fast else torch.contiguous_format)
+        self._batches = self._unmeasured()
         return fast
 
     def pose(self, pseudo_aligned: bool, transform: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
@@ -112,10 +114,10 @@ class StyleGanGenerator:
         if self.pseudo_aligned:
             w_NLD = torch.cat([self._mean().expand(len(w_NLD), 1, -1), w_NLD[:, 1:]], 1)
         size_px = size_px or self.image_size_px
-        at_once = max(1, AT_ONCE_PX // self.image_size_px**2)
+        if not len(w):
+            return w.new_zeros(0, 3, size_px, size_px)
         with tf32(self.precision == "fast"):
-            pieces = [resized(self.network(piece), size_px) for piece in w_NLD.split(at_once) if len(piece)]
-        return torch.cat(pieces) if pieces else w.new_zeros(0, 3, size_px, size_px)
+            return self._batches.render(lambda piece_NLD: resized(self.network(piece_NLD), size_px), w_NLD)
 
     def attributes(self) -> tuple[str, ...]:
         return ()
@@ -124,6 +126,12 @@ class StyleGanGenerator:
         raise ConfigurationError(
             f"The generator '{self.name}' has no built-in direction '{attribute}'; give a direction file."
         )
+
+    def _unmeasured(self) -> Batches:
+        """The batches of this network in the precision that is set."""
+        parameters = sum(each.numel() for each in self.network.parameters())
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
+        return Batches(f"{self.name} {self.image_size_px} px {parameters / 1e6:.2f} M", self.precision, gpu)
 
     def _mean(self) -> Tensor:
         assert isinstance(self.network, StyleGan3)
