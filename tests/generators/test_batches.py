@@ -1,4 +1,4 @@
-"""The batch of a network: measured once, remembered, lowered when memory is exhausted; the images do not depend on it."""
+"""The batch of a network: measured once, remembered, lowered when memory is exhausted. Images do not depend on it."""
 
 from __future__ import annotations
 

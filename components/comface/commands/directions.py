@@ -102,10 +102,8 @@ def fit(
 ) -> None:
     """Fit a direction (1,D), unit norm, from scored latents, and print its accuracies."""
     from comface.directions.interfacegan import fit_files
-    from comface.methods.encoder import best_device
 
-    told = fit_files(latents, scores, fraction, list(condition), output, softness, seed, best_device())
-    print(json.dumps(told, indent=1))
+    print(json.dumps(fit_files(latents, scores, fraction, list(condition), output, softness, seed), indent=1))
 
 
 @directions.command(

@@ -61,12 +61,10 @@ def fit(
     softness: float = 1.0,
     seed: int = 0,
     train_share: float = TRAIN_SHARE,
-    device: str = "cpu",
 ) -> Fit:
     """Fit a direction to latents (N,D) and scores (N,). `fraction`: share of the scored samples at each end (above 1:
     their number), at most half. `softness`: the SVM's C. Samples with a NaN score were not scored and are left out.
-    `device`: where the SVM is fitted. Raises ConfigurationError for the settings, DataError for the latents and
-    scores."""
+    Raises ConfigurationError for the settings, DataError for the latents and scores."""
     from comface.directions.svm import separate
 
     if not (softness > 0 and math.isfinite(softness)) or not 0 <= seed < 2**32:
@@ -80,7 +78,7 @@ def fit(
     cut = int(chosen * train_share)
     train_N, held_N = _split(order_N, chosen, cut, seed)
     positive, held_positive = np.repeat([1, 0], cut), np.repeat([1, 0], chosen - cut)
-    svm = separate(latents_ND[train_N], positive, softness, device)
+    svm = separate(latents_ND[train_N], positive, softness)
     rest_N = order_N[chosen : len(order_N) - chosen]
     middle = (scores_N.max() + scores_N.min()) / 2
     direction_1D = project(svm[0], conditions)
@@ -105,7 +103,6 @@ def fit_files(
     output: Path,
     softness: float = 1.0,
     seed: int = 0,
-    device: str = "cpu",
 ) -> dict[str, float | int | None]:
     """`fit` on .npy files: write the direction to `output` and its provenance to NAME.npy.json; return accuracies and
     counts (None: no samples)."""
@@ -117,9 +114,7 @@ def fit_files(
     sample = sample_facts(latents)
     _check_conditions(conditions, str(sample.get("generator") or ""))
     latents_ND = read_numbers(latents, "latents", finite=False)
-    fitted = fit(
-        latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed, device=device
-    )
+    fitted = fit(latents_ND, read_numbers(scores, "scores", finite=False), fraction, given, softness, seed)
     figures = {name: value for name, value in vars(fitted).items() if name != "direction_1D"}
     figures = {name: None if math.isnan(value) else value for name, value in figures.items()}
     save_array(output, fitted.direction_1D)

@@ -29,14 +29,16 @@ UNBALANCED = 5.0
 """If one residual is this many times the other, the penalty changes."""
 
 
-def separate(latents_ND: Floats, positive_N: NDArray[np.integer], softness: float, device: str) -> tuple[Floats, float]:
+def separate(latents_ND: Floats, positive_N: NDArray[np.integer], softness: float) -> tuple[Floats, float]:
     """Normal (1,D) and bias of the SVM with C = `softness`; `positive_N`: 1 and 0."""
-    if device == "cpu":
-        from sklearn.svm import SVC
+    import torch
 
-        svm = SVC(kernel="linear", C=softness).fit(latents_ND, positive_N)
-        return svm.coef_.reshape(1, -1), float(svm.intercept_[0])
-    return by_admm(latents_ND, positive_N, softness, device)
+    if torch.cuda.is_available():
+        return by_admm(latents_ND, positive_N, softness, "cuda")
+    from sklearn.svm import SVC
+
+    svm = SVC(kernel="linear", C=softness).fit(latents_ND, positive_N)
+    return svm.coef_.reshape(1, -1), float(svm.intercept_[0])
 
 
 def by_admm(latents_ND: Floats, positive_N: NDArray[np.integer], softness: float, device: str) -> tuple[Floats, float]:

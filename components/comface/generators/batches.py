@@ -42,8 +42,8 @@ TIMED = 3
 
 
 class Batches:
-    """The batch of one network on one device. `gpu`: the name of the GPU, empty for a CPU. The names of network, GPU and
-    precision identify the batch in the cache folder."""
+    """The batch of one network on one device. `gpu`: the name of the GPU, empty for a CPU. The names of network, GPU
+    and precision identify the batch in the cache folder."""
 
     def __init__(
         self,

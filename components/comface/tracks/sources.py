@@ -49,9 +49,10 @@ def open_sources(
     load: Load,
     files: Mapping[str, Files] | None = None,
 ) -> dict[str, Source]:
-    """Open the generators `names` on `device`; those that are slower on a GPU, on the CPU. `files`: the StyleGANs' files
-    from the weights location; `weights`: weight files of generators that `files` does not contain. Raises ConfigurationError if a weight file is missing or an attribute has
-    no direction, DataError if a direction does not fit the generator."""
+    """Open the generators `names` on `device`; those that are slower on a GPU, on the CPU. `files`: the StyleGANs'
+    files from the weights location; `weights`: weight files of generators that `files` does not contain. Raises
+    ConfigurationError if a weight file is missing or an attribute has no direction, DataError if a direction does not
+    fit the generator."""
     found = files or {}
     return {
         name: _open(config, name, weights.get(name), device, load, found.get(name)) for name in dict.fromkeys(names)
