@@ -151,7 +151,8 @@ def comface(
     medium(plans)
     with dsl.ExitHandler(light(knows_its_pod(finish(profile=profile, store=store, run_id=RUN_ID)))):
         with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
-            tracks = observed(heavy(synthesize(plan=plans.outputs["synthesize"], part=part), plans.outputs["gpus"]))
+            drawn = synthesize(plan=plans.outputs["synthesize"], part=part)
+            tracks = observed(heavy(drawn, plans.outputs["synthesize_gpus"]))
         ready = medium(shard(plan=plans.outputs["shard"], tracks=all_of(tracks), trainings=plans.outputs["trainings"]))
         with dsl.ParallelFor(ready.outputs["Output"], name="trainings", parallelism=TRAININGS) as item:
             # The configuration sets the size of its job (pretrain.job).

@@ -128,7 +128,18 @@ def test_a_loop_without_items_has_one_that_does_nothing(store: FileStore) -> Non
     (item,) = complete_items(outputs["items"], "finetune", [faces], [trained])
     assert split_item(item)[0] == NOTHING
     assert transfer_item(item_of(outputs["items"], *split_item(item))) == ("", NOTHING, {})
-    assert (outputs["gpus"], outputs["finetune_gpus"]) == ("0", "0")
+    assert (outputs["synthesize_gpus"], outputs["finetune_gpus"]) == ("0", "0")
+
+
+@pytest.mark.parametrize(
+    ("generators", "gpus"), [(["procedural"], "0"), (["dcgan", "procedural"], "0"), (["procedural", "stylegan3"], "1")]
+)
+def test_synthesize_requests_a_gpu_only_for_generators_that_gain_from_one(generators: list[str], gpus: str) -> None:
+    shares = ", ".join(f"{{generator: {name}, identities: 9, attributes: [smile]}}" for name in generators)
+    config = resolve("laptop", [f"synthesize.composition=[{shares}]", "pretrain.gpus_per_node=8"])
+    plans = make_plans(config, "run-1")
+    assert plans.synthesize_gpus == gpus
+    assert plans.gpus == "1"
 
 
 def test_a_plan_of_another_version_is_refused_by_its_wrong_field(store: FileStore) -> None:

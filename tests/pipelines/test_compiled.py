@@ -117,7 +117,7 @@ EVERY_TASK = {
     "register", "resolve", "shard", "synthesize", "transfer",
 }  # fmt: skip
 
-USES_GPU = {"synthesize": "gpus", "features": "features_gpus", "finetune": "finetune_gpus"}
+USES_GPU = {"synthesize": "synthesize_gpus", "features": "features_gpus", "finetune": "finetune_gpus"}
 """Steps that run on a GPU, and the output of resolve that says how many."""
 
 

@@ -32,7 +32,7 @@ def resolve(
         ("items", str),
         ("evaluate", str),
         ("register", str),
-        ("gpus", str),
+        ("synthesize_gpus", str),
         ("features_gpus", str),
         ("finetune_gpus", str),
     ],

@@ -24,8 +24,8 @@ from comface.store import Store, open_store
 logger = logging.getLogger(__name__)
 
 FIELDS = (
-    "synthesize", "parts", "shard", "pretrain", "trainings", "datasets", "items", "evaluate", "register", "gpus",
-    "features_gpus", "finetune_gpus",
+    "synthesize", "parts", "shard", "pretrain", "trainings", "datasets", "items", "evaluate", "register",
+    "synthesize_gpus", "features_gpus", "finetune_gpus",
 )  # fmt: skip
 BY_REFERENCE = ("synthesize", "shard", "pretrain", "items", "evaluate", "register")
 JUST_NOW_S = 900.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from comface.errors import ComfaceError, raise_any
 from comface.evaluate.from_plan import EvaluatePlan
+from comface.generators.registry import requests_gpu
 from comface.methods import method
 from comface.plan.checks import survey_run
 from comface.plan.command import command_of
@@ -64,6 +65,13 @@ class Plans:
     def trainings(self) -> list[str]:
         """The items of the loop over trainings."""
         return list(self.pretrain.trainings)
+
+    @property
+    def synthesize_gpus(self) -> str:
+        """The GPUs of a part: none if no generator of the composition gains from one. KFP gives all items of a loop the
+        same resources, so one StyleGAN requests a GPU for every part."""
+        names = {share.generator for share in self.synthesize.synthesize.composition}
+        return self.gpus if requests_gpu(names) else "0"
 
     @property
     def features_gpus(self) -> str:
