@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -152,3 +156,93 @@ def test_stylegan_with_kernels_equals_stylegan_without(fused: bool) -> None:
     with plain():
         wanted = network(w_NLD)
     assert_same(network(w_NLD).contiguous(), wanted.contiguous())
+
+
+COMPILED = """
+import sys
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from comface.generators.stylegan import epilogue
+from comface.generators.stylegan.build import build
+from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
+from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
+
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", int(sys.argv[1]), 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+driver.set_active(Driver())
+launch, compiled = JITFunction.run, set()
+
+
+def run(kernel, *arguments, warmup=False, **options):
+    made = launch(kernel, *arguments, warmup=True, **options)
+    compiled.add((kernel.fn.__name__, made.hash))
+
+
+JITFunction.run = run
+epilogue.fused = lambda x_NCHW: True
+for network, half in (
+    (StyleGan2(StyleGan2Config(32, 32, 2, (512, 64, 32), clamp=256.0)), False),
+    (StyleGan2(StyleGan2Config(32, 32, 2, (512, 64, 32), clamp=256.0)), True),
+    (StyleGan1(StyleGan1Config(32, 32, 32, 2, (512, 16), (False, True))), False),
+):
+    for form in (torch.channels_last, torch.contiguous_format):
+        network = network.requires_grad_(False).to(memory_format=form)
+        torch.backends.cudnn.allow_tf32 = form == torch.channels_last
+        if half:
+            network.use_float16(True)
+        network(torch.zeros(2, network.layers, 32))
+print(*sorted({name for name, _ in compiled}), len(compiled))
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_for_gpus_as_the_networks_launch_them(capability: int, tmp_path: Path) -> None:
+    """Without a GPU: launches compile only. Layers of both networks, in float32 and float16."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, str(capability)],
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"_finish", "_moments", "_normalisation", "_to_rgb"} <= {*done.stdout.split()}
+    assert [*tmp_path.rglob("*.cubin")]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_every_layer_of_the_published_networks_equals_pytorch_at_small_sizes(memory_format: str) -> None:
+    """The true numbers of channels and taps, with the tiles of a GPU."""
+    form = FORMATS[memory_format]
+    for i, channels in enumerate(StyleGan2Config().channels):
+        for taps, dtype in ((4, torch.float16 if i >= 5 else torch.float32), (1, torch.float32)):
+            x_NCHW = drawn(1, channels, 6, 9).to(dtype).contiguous(memory_format=form)
+            end = layer_end(1, channels, (6 - taps // 4, 9 - taps // 4), taps, 256.0)
+            with plain():
+                wanted = epilogue.activated(x_NCHW, end)
+            assert_same(epilogue.activated(x_NCHW, end), wanted)
+    for channels in StyleGan1Config().channels:
+        for taps in (3, 1):
+            x_NCHW = drawn(1, channels, 9, 5).contiguous(memory_format=form)
+            end = layer_end(1, channels, (9, 5), taps)
+            end = dataclasses.replace(end, scales_NC=None)
+            with plain():
+                wanted = epilogue.styled(x_NCHW, end, drawn(1, channels), drawn(1, channels))
+            found = epilogue.styled(x_NCHW, end, drawn(1, channels), drawn(1, channels))
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)

@@ -47,7 +47,8 @@ def _activated(
     if scale is not None:
         value = value * tl.load(scale + channel_C, mask=has_C, other=0.0)[None, :]
     value += tl.load(bias + channel_C, mask=has_C, other=0.0)[None, :]
-    noise_P = tl.load(noise + row_P * W + column_P, mask=(row_P * W < HI * W) & (column_P < W), other=0.0)
+    made_P = (row_P < HI - K // 4) & (column_P < W)  # four taps make one row less
+    noise_P = tl.load(noise + row_P * W + column_P, mask=made_P, other=0.0)
     value += noise_P[:, None] * tl.load(strength + channel_C, mask=has_C, other=0.0)[None, :]
     value = tl.where(value > 0, value, value * LEAK)
     if CLAMPED:

@@ -77,7 +77,8 @@ class StyledConvolution(nn.Module):
     energy_OI: Tensor | None
     """A function of the weights, cached at the first image."""
     half_weight: Tensor | None
-    """The weights in float16, scaled; cached at the first image in float16."""
+    largest_O: Tensor | None
+    """The weights in float16, divided by these values; cached at the first image in float16."""
 
     def __init__(self, w_width: int, inputs: int, outputs: int, size: int, up: bool, clamp: float | None) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class StyledConvolution(nn.Module):
         self.register_buffer("noise_const", torch.empty(size, size))
         self.register_buffer("energy_OI", None, persistent=False)
         self.register_buffer("half_weight", None, persistent=False)
+        self.register_buffer("largest_O", None, persistent=False)
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
         styles_NI = self.affine(w_ND)
@@ -113,11 +115,11 @@ class StyledConvolution(nn.Module):
         return to float32."""
         weight: Tensor = self.weight
         if x_NCHW.dtype == torch.float16:
+            if self.half_weight is None or self.largest_O is None:
+                self.largest_O = self.weight.abs().amax((1, 2, 3)) * math.sqrt(self.weight[0].numel())
+                self.half_weight = _half(self.weight / self.largest_O[:, None, None, None], self.up)
             largest_N1 = styles_NI.abs().amax(1, keepdim=True)
-            largest_O = self.weight.abs().amax((1, 2, 3)) * math.sqrt(self.weight[0].numel())
-            styles_NI, scales_NO = styles_NI / largest_N1, scales_NO * largest_N1 * largest_O
-            if self.half_weight is None:
-                self.half_weight = _half(self.weight / largest_O[:, None, None, None], self.up)
+            styles_NI, scales_NO = styles_NI / largest_N1, scales_NO * largest_N1 * self.largest_O
             weight = self.half_weight
         convolve = _upsampled if self.up else _convolved
         x_NCHW = convolve(x_NCHW * styles_NI.to(x_NCHW.dtype)[:, :, None, None], weight, None)
