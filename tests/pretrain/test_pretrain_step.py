@@ -165,6 +165,16 @@ def test_the_number_of_processes_is_part_of_the_address_where_batchnorm_depends_
         assert len(addresses(backbone) | addresses(backbone, "global")) == (4 if normalizes else 1), backbone
 
 
+def test_parts_of_a_share_count_as_processes_in_the_address(shards: Artifact) -> None:
+    def address(*overrides: str) -> str:
+        fields = config_of(*(f"pretrain.{override}" for override in overrides))
+        return draft_backbone(FileStore(Path("/nowhere")), fields, shards, {}).uri
+
+    assert address("accumulate=4") == address("gpus_per_node=4") == address("gpus_per_node=2", "accumulate=2")
+    assert address("accumulate=4") != address("accumulate=2")
+    assert address("accumulate=4", "backbone=vit_b_16") == address("backbone=vit_b_16")
+
+
 def test_a_field_that_was_added_later_is_in_the_address_only_if_it_is_set(shards: Artifact) -> None:
     def made_from(*overrides: str) -> dict[str, Any]:
         return draft_backbone(FileStore(Path("/nowhere")), config_of(*overrides), shards, {}).config
@@ -481,12 +491,13 @@ class Plain(nn.Module):
         return Outputs(self.projection(torch.cat([h1, h2])), self.head(torch.relu(hy - h1)).squeeze(1))
 
 
-def training_step(processes: Processes) -> tuple[float, torch.Tensor]:
+def training_step(processes: Processes, parts: int = 1) -> tuple[float, torch.Tensor]:
     """L_intra as the curve records it, and the gradient, of one step on this process's share."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain: nn.Module = Plain()
-    config = config_of("pretrain.pairs_per_step=6", "pretrain.steps_per_epoch=1", "pretrain.learning_rate=0.001")
+    fields = ("pairs_per_step=6", "steps_per_epoch=1", "learning_rate=0.001", f"accumulate={parts}")
+    config = config_of(*(f"pretrain.{field}" for field in fields))
     optimizer = build_optimizer(plain, config)
     draw = torch.Generator().manual_seed(2)
     images = torch.randint(256, (2, 6, 32, 32, 3), generator=draw).to(torch.uint8)
@@ -505,6 +516,7 @@ def one_of_two(rank: int, folder: str) -> None:
     backward(nn.parallel.DistributedDataParallel(linear), processes)
     torch.save(linear.weight.grad, f"{folder}/gradient-{rank}.pt")
     torch.save(training_step(processes), f"{folder}/step-{rank}.pt")
+    torch.save(training_step(processes, parts=3), f"{folder}/step-in-parts-{rank}.pt")
     Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
     distributed.destroy_process_group()
 
@@ -528,9 +540,10 @@ def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(two_processes
 def test_views_losses_and_gradients_do_not_depend_on_the_number_of_processes(two_processes: Path) -> None:
     intra, gradient = training_step(Processes(0, 1, torch.device("cpu")))
     for rank in range(2):
-        of_two = torch.load(two_processes / f"step-{rank}.pt", weights_only=True)
-        assert of_two[0] == pytest.approx(intra, rel=1e-5), "on each process the mean over both"
-        torch.testing.assert_close(of_two[1], gradient, rtol=1e-4, atol=1e-6)
+        for name in ("step", "step-in-parts"):
+            of_two = torch.load(two_processes / f"{name}-{rank}.pt", weights_only=True)
+            assert of_two[0] == pytest.approx(intra, rel=1e-5), "on each process the mean over both"
+            torch.testing.assert_close(of_two[1], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_request_to_one_process_stops_all(two_processes: Path) -> None:

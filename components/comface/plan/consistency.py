@@ -109,7 +109,7 @@ def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     for wanted, where in _trainings(config):
         pairs = wanted.pairs_per_step
         try:
-            check_batch(pairs, process_count(wanted, {}), f"{where}.pairs_per_step")
+            check_batch(pairs, process_count(wanted, {}), f"{where}.pairs_per_step", wanted.accumulate)
         except ConfigurationError as error:
             yield error
         if wanted.identities is not None and wanted.identities < pairs:

@@ -158,6 +158,18 @@ class PretrainConfig(Placement):
         default="local",
         description="statistics of BatchNorm: of the share of one process, or of the whole batch (docs/pretraining.md)",
     )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="number of parts in which a process passes its share of a batch through the network, for fewer "
+        "GPUs with the same batch: equation (1) is over the whole batch, BatchNorm over a part (docs/pretraining.md)",
+    )
+    cuda_graph: bool = Field(
+        default=True,
+        description="on a GPU: record the kernels of the backbone once and replay them, so that the CPU launches one "
+        "graph instead of a thousand kernels",
+    )
     loader_workers: int = Field(
         default=8,
         ge=0,
@@ -172,6 +184,15 @@ class PretrainConfig(Placement):
     )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
     seed: Seed = Field(default=0, description="seed of initial weights, pairs and views")
+
+    @model_validator(mode="after")
+    def _statistics_of_the_whole_batch_need_it_at_once(self) -> PretrainConfig:
+        if self.batchnorm == "global" and self.accumulate > 1:
+            raise ValueError(
+                f"batchnorm: global needs the whole batch at once, but accumulate is {self.accumulate}; use batchnorm: "
+                "local, or accumulate: 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stages_cover_epochs(self) -> PretrainConfig:

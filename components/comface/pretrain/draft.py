@@ -18,6 +18,7 @@ REVISION = 3
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {
     "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "profile_steps",
+    "accumulate", "cuda_graph",
 }  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
 ALWAYS_ADDRESSED = {
@@ -41,12 +42,12 @@ def draft_backbone(
 ) -> Draft:
     """Return the draft of the `backbone` artifact. Pairs and views do not depend on the number of processes, but
     BatchNorm over the local batch does: each process normalises with the statistics of its share. In that case the
-    number of processes is part of the address."""
+    number of processes is part of the address. A process that accumulates over k parts of its share counts as k."""
     made_from = addressed(config, RUNTIME_FIELDS)
     if config.backbone in WITHOUT_BATCHNORM:
         made_from.pop("batchnorm", None)
     elif config.batchnorm == "local":
-        made_from["batchnorm_over_processes"] = process_count(config, environment)
+        made_from["batchnorm_over_processes"] = process_count(config, environment) * config.accumulate
     return Draft(store, "backbone", made_from, {"shards": shards}, {"pretrain": REVISION})
 
 
@@ -78,13 +79,17 @@ def cpu_processes(config: PretrainConfig) -> int:
     return max((count for count in range(1, most + 1) if config.pairs_per_step % count == 0), default=1)
 
 
-def check_batch(pairs: int, processes: int, what: str = "pretrain.pairs_per_step") -> None:
+def check_batch(pairs: int, processes: int, what: str = "pretrain.pairs_per_step", parts: int = 1) -> None:
     """Raises ConfigurationError, with the nearest numbers of pairs, if the processes cannot have equal shares of a
-    batch. `what`: the field that sets the number of pairs."""
-    if pairs % processes:
-        below, above = pairs // processes * processes, -(-pairs // processes) * processes
+    batch, each of `parts` equal parts (accumulate). `what`: the field that sets the number of pairs."""
+    count = processes * parts
+    if pairs % count:
+        below, above = pairs // count * count, -(-pairs // count) * count
         nearest = f"{below:,} or {above:,}" if below else f"{above:,}"
-        raise ConfigurationError(f"{what}: {pairs:,} pairs do not divide by {processes:,} processes; use {nearest}.")
+        each = f" with {parts:,} parts each (accumulate)" if parts > 1 else ""
+        raise ConfigurationError(
+            f"{what}: {pairs:,} pairs do not divide by {processes:,} processes{each}; use {nearest}."
+        )
 
 
 def loader_bytes(workers: int, pairs: int, image_size_px: int) -> int:

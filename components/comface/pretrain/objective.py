@@ -7,6 +7,8 @@ a view (float32).
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -41,8 +43,19 @@ def losses_of(
 ) -> Losses:
     """Compute the losses of the views. `network`: ComFace, or its wrapper for several processes. `alphas`: of x and of
     y, (N,) each, on the device."""
-    with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        z_2NP, d_N = Outputs(*network(views_VCHW))
+    return losses_of_outputs(outputs_of(network, views_VCHW, config), alphas, config, processes)
+
+
+def outputs_of(network: nn.Module, views_VCHW: Tensor, config: PretrainConfig) -> Outputs:
+    with torch.autocast(views_VCHW.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        return Outputs(*network(views_VCHW))
+
+
+def losses_of_outputs(
+    outputs: Outputs, alphas: tuple[Tensor, Tensor], config: PretrainConfig, processes: Processes
+) -> Losses:
+    """Compute the losses of the network's outputs for all pairs of this process."""
+    z_2NP, d_N = outputs
     total = torch.zeros((), device=processes.device)
     inter = intra = None
     if z_2NP is not None:
@@ -52,6 +65,20 @@ def losses_of(
         intra = intra_personal_loss(d_N, *alphas, config.target)
         total = total + config.intra_weight * intra
     return Losses(total, inter, intra, d_N)
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it, float32 is float32 on a GPU too. PyTorch's default rounds the inputs of convolutions to TF32 (10 bits
+    of mantissa), which changes the gradient of an untrained ResNet-18 by a tenth (docs/pretraining.md). bf16 is not
+    affected."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def views_of(batch: Batch, config: PretrainConfig, draws: Draws, size_px: int, device: torch.device) -> Tensor:

@@ -32,6 +32,7 @@ from comface.pretrain.gauges import Gauges
 from comface.pretrain.loaders import batches, check_shared_memory, loader_failures
 from comface.pretrain.network import ComFace, build_network
 from comface.pretrain.nonfinite import first_nonfinite, nonfinite_error
+from comface.pretrain.objective import exact_float32
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes, joined
@@ -53,11 +54,11 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
     Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError if the batch does not divide
     by the processes or the shards have too few identities for it; DataError if the loss is not finite or data are
     damaged; TryAgain if a loader process was killed."""
-    check_batch(config.pairs_per_step, process_count(config))
+    check_batch(config.pairs_per_step, process_count(config), parts=config.accumulate)
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
-    with joined() as processes, stop_requests() as stop, loader_failures():
+    with joined() as processes, stop_requests() as stop, loader_failures(), exact_float32():
         address = draft.uri.rpartition("/")[2]
         curves = Curves(store.child(f"{CURVES}/{curves_name(config, address)}") if processes.first else None)
         with closing(curves):
