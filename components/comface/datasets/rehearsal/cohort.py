@@ -111,18 +111,21 @@ class Likeness:
 
     def __init__(self, embed: Embed, crowd: Sequence[Person]) -> None:
         self.embed = embed
+        self._own: tuple[int, NDArray[np.float64]] | None = None
         self.gallery = gallery_of(
             [str(person.number) for person in crowd], embed(np.stack([p.face_HW3 for p in crowd]))
         )
 
     def kept(self, person: Person, images_NHW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return (N,) whether the own unedited face is nearer than that of every other person."""
-        feature_AD = self.embed(np.concatenate([person.face_HW3[None], images_NHW3]))
-        unit_AD = unit(feature_AD - self.gallery.mean_D)
+        if self._own is None or self._own[0] != person.number:
+            self._own = person.number, self.embed(person.face_HW3[None])[0]
+        feature_ND, mean_D = self.embed(images_NHW3), self.gallery.mean_D
+        own_N = 1 - unit(feature_ND - mean_D) @ unit((self._own[1] - mean_D)[None])[0]
         others = [i for i, name in enumerate(self.gallery.names) if name != str(person.number)]
-        others_AG = self.gallery.distances(feature_AD[1:])[:, others]
-        nearest_A: NDArray[np.bool_] = own_nearest(1 - unit_AD[1:] @ unit_AD[0], others_AG, len(others)) == 1
-        return nearest_A
+        others_NG = self.gallery.distances(feature_ND)[:, others]
+        nearest_N: NDArray[np.bool_] = own_nearest(own_N, others_NG, len(others)) == 1
+        return nearest_N
 
 
 def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
@@ -184,13 +187,13 @@ def _photos(
         )
         w_ND = person.w_1D + torch.from_numpy(changes_ND * GENTLER**attempt).to(person.w_1D)
         images_NHW3 = to_uint8(generator.render(w_ND))
-        scores = clean_scores(images_NHW3)
-        used = np.all([np.isfinite(scores[column]) for column in LABELS], axis=0) & likeness.kept(person, images_NHW3)
-        for row in np.flatnonzero(used):
-            faces[missing[row]] = images_NHW3[row]
+        (kept_K,) = np.nonzero(likeness.kept(person, images_NHW3))
+        scores = clean_scores(images_NHW3[kept_K])  # what shows another person is not scored
+        for at, row in enumerate(kept_K):
             for column in LABELS:
-                labels[column][missing[row]] = scores[column][row]
-        missing = [number for row, number in enumerate(missing) if not used[row]]
+                labels[column][missing[row]] = scores[column][at]
+            faces[missing[row]] = images_NHW3[row]
+        missing = [number for number in missing if not all(np.isfinite(labels[column][number]) for column in LABELS)]
         if not missing:
             return np.stack(faces), labels
     raise DataError(
