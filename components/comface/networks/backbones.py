@@ -31,7 +31,10 @@ class NarrowResNet(nn.Module):
         self.stages = nn.Sequential(*(ResidualBlock(a, b, 2) for a, b in itertools.pairwise(NARROW_WIDTHS)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(self.stages(self.stem(x_NCHW)), CELLS).flatten(1)
+        h_NCHW: Tensor = self.stages(self.stem(x_NCHW))
+        if h_NCHW.shape[2:] != (CELLS, CELLS):  # 48 px give 3 x 3 cells, and the pooling would cost 3 % of a step
+            h_NCHW = nn.functional.adaptive_avg_pool2d(h_NCHW, CELLS)
+        return h_NCHW.flatten(1)
 
 
 class ResidualBlock(nn.Module):
