@@ -109,5 +109,8 @@ part precision 60 \
 part convolutions 20 \
     'python benchmarks/epilogue.py --convolutions --rounds 3' \
     'python benchmarks/epilogue.py --help >/dev/null'
+part pretrain 75 \
+    'python benchmarks/pretrain.py --device cuda --parts compare,projection --rounds 1 --seconds 2 --pairs 32 --pairs 512' \
+    'python benchmarks/pretrain.py --parts compare,projection --rounds 1 --seconds 0.1 --pairs 40'
 
 exit "$FAILED"

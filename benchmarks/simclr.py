@@ -16,6 +16,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -233,15 +234,14 @@ def compare(case: Case, config: PretrainConfig, folder: Path, options: Any, part
         update={"backbone": case.backbone, "image_size_px": case.view_px, "pairs_per_step": case.pairs}
     )
     shards = make_shards(folder / "store", max(40, round(case.pairs / 0.85)), case.stored_px)
-    images = written_images(shards, folder / "images")
     inter = config.model_copy(update={"learning": "inter"})
-    sides: dict[str, Any] = {
-        "ours": Ours(shards, inter, device, options.workers),
-        SHIPPED: Lightly(images, config, device, options.workers),
-    }
+    sides: dict[str, Any] = {"ours": Ours(shards, inter, device, options.workers)}
     only = {}
-    if "data" in parts:
-        sides[WITHOUT], only[WITHOUT] = Lightly(images, config, device, options.workers, shipped=False), "data"
+    if find_spec("lightly"):
+        images = written_images(shards, folder / "images")
+        sides[SHIPPED] = Lightly(images, config, device, options.workers)
+        if "data" in parts:
+            sides[WITHOUT], only[WITHOUT] = Lightly(images, config, device, options.workers, shipped=False), "data"
     if "whole" in parts:
         sides[BOTH], only[BOTH] = Ours(shards, config, device, options.workers), "whole"
     print(
