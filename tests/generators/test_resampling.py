@@ -8,7 +8,7 @@ import torch
 from scipy.signal import convolve2d
 
 from comface.generators.stylegan.equalized import modulated
-from comface.generators.stylegan.resampling import downsample, filtered_leaky_relu, upsample
+from comface.generators.stylegan.resampling import Filters, downsample, filtered_leaky_relu, upsample
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 CASES = [(1, 4, 1, 1), (2, 12, 9, 8), (4, 24, 21, 19), (2, 4, 2, 1), (2, 6, 9, 7), (4, 12, -2, 3), (2, 2, 0, 0)]
@@ -65,7 +65,8 @@ def test_downsampling_keeps_every_nth_sample_of_a_convolution(
 
 def test_a_few_rows_at_a_time_give_what_all_of_them_give() -> None:
     x_NCHW, taps = drawn(1, 37, 12, 12).contiguous(memory_format=torch.channels_last), drawn(12)
-    whole, pieces = (filtered_leaky_relu(x_NCHW, taps, taps, 2, 2, (9, 8), 1.4, 5.0, most) for most in (2**40, 1))
+    filters = Filters(taps, taps, 2, 2, (9, 8), 1.4, 5.0)
+    whole, pieces = (filtered_leaky_relu(x_NCHW, filters, most) for most in (2**40, 1))
     torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-4)
 
 

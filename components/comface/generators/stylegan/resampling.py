@@ -8,6 +8,8 @@ Legend: N images, C channels, H rows, W columns; a filter is (K,) for both axes 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -49,23 +51,40 @@ def downsample(x_NCHW: Tensor, taps: Tensor, factor: int, padding: int = 0, bias
     return _gather(x_NCHW, taps, (factor, factor), (padding, padding), bias_C)
 
 
-def filtered_leaky_relu(
-    x_NCHW: Tensor,
-    up_taps: Tensor,
-    down_taps: Tensor,
-    up: int,
-    down: int,
-    padding: tuple[int, int],
-    gain: float,
-    clamp: float | None,
-    at_once_bytes: int,
-) -> Tensor:
-    """Upsample, leaky ReLU, downsample: StyleGAN3's alias-free non-linearity. It processes a few channels and rows at a
-    time, so that the large intermediate result has about `at_once_bytes`."""
-    up_taps = up_taps * gain ** (1 / 2 if up_taps.ndim == 1 else 1)  # a gain commutes with a leaky ReLU
-    height, width = (length * up + sum(padding) - up_taps.shape[-1] + 1 for length in x_NCHW.shape[2:])
+@dataclass(frozen=True)
+class Filters:
+    """StyleGAN3's alias-free non-linearity: upsample, leaky ReLU times `gain`, clamp, downsample."""
+
+    up_taps: Tensor
+    down_taps: Tensor
+    up: int
+    down: int
+    padding: tuple[int, int]
+    """Samples before and after the upsampled image on each axis (negative: cropped)."""
+    gain: float
+    clamp: float | None
+
+    def wide(self, x_NCHW: Tensor) -> tuple[int, int]:
+        """Height and width of the upsampled image."""
+        height, width = x_NCHW.shape[2:]
+        more = sum(self.padding) - self.up_taps.shape[-1] + 1
+        return height * self.up + more, width * self.up + more
+
+    def size(self, x_NCHW: Tensor) -> tuple[int, int]:
+        """Height and width of the result."""
+        height, width = ((length - self.down_taps.shape[-1]) // self.down + 1 for length in self.wide(x_NCHW))
+        return height, width
+
+
+def filtered_leaky_relu(x_NCHW: Tensor, filters: Filters, at_once_bytes: int) -> Tensor:
+    """The filters on x, a few channels and rows at a time, so that the large intermediate result has about
+    `at_once_bytes`. fused_filter.py is the same in one kernel."""
+    up, down, down_taps, clamp = filters.up, filters.down, filters.down_taps, filters.clamp
+    # A gain commutes with a leaky ReLU; a separable filter is applied twice.
+    up_taps = filters.up_taps * filters.gain ** (1 / 2 if filters.up_taps.ndim == 1 else 1)
+    height, width = filters.wide(x_NCHW)
     reach, channel_bytes = down_taps.shape[-1], len(x_NCHW) * width * x_NCHW.element_size()
-    y_NCHW = _empty_like(x_NCHW, ((height - reach) // down + 1, (width - reach) // down + 1))
+    y_NCHW = _empty_like(x_NCHW, filters.size(x_NCHW))
     channels = max(CHANNELS, at_once_bytes // (channel_bytes * height) // CHANNELS * CHANNELS)
     rows = max(FEWEST_ROWS, at_once_bytes // (channel_bytes * min(channels, x_NCHW.shape[1])) // down)
     for few_NCHW, into_NCHW in zip(x_NCHW.split(channels, 1), y_NCHW.split(channels, 1), strict=True):
@@ -73,7 +92,7 @@ def filtered_leaky_relu(
         for top in range(0, y_NCHW.shape[2], rows):
             bottom = min(y_NCHW.shape[2], top + rows)
             window = top * down, (bottom - 1) * down + reach
-            wide_NCHW = leaky_relu(upsample(few_NCHW, up_taps, up, *padding, window), clamp)
+            wide_NCHW = leaky_relu(upsample(few_NCHW, up_taps, up, *filters.padding, window), clamp)
             into_NCHW[:, :, top:bottom] = downsample(wide_NCHW, down_taps, down)
     return y_NCHW
 

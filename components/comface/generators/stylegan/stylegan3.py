@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, Mapping, laid_out, modulated, truncated
 from comface.generators.stylegan.filters import radial_filter, separable_filter
-from comface.generators.stylegan.resampling import filtered_leaky_relu
+from comface.generators.stylegan.kernels import fused
+from comface.generators.stylegan.resampling import Filters, filtered_leaky_relu
 
 HALVES = 4
 """Octaves in float16 (`num_fp16_res` of the official training)."""
@@ -213,17 +214,12 @@ class StyledLayer(nn.Module):
         styles_NI = styles_NI * styles_NI.square().mean(1, keepdim=True).rsqrt()
         demodulation_NO = ((styles_NI.square() @ self.energy_OI.T) * normal_O.square() + EPS).rsqrt()
         x_NCHW = modulated(x_NCHW, self.weight, styles_NI, demodulation_NO * (normal_O * gain), self.bias, _widened)
-        return filtered_leaky_relu(
-            x_NCHW,
-            self.up_filter,
-            self.down_filter,
-            self.plan.up,
-            self.plan.down,
-            self.plan.padding,
-            SQRT2,
-            self.clamp,
-            AT_ONCE_BYTES.get(x_NCHW.device.type, AT_ONCE_BYTES["cuda"]),
-        )
+        at_once_bytes = AT_ONCE_BYTES.get(x_NCHW.device.type, AT_ONCE_BYTES["cuda"])
+        return filtered_leaky_relu(x_NCHW, self.filters(), at_once_bytes)
+
+    def filters(self) -> Filters:
+        plan = self.plan
+        return Filters(self.up_filter, self.down_filter, plan.up, plan.down, plan.padding, SQRT2, self.clamp)
 
 
 class Synthesis(nn.Module):
@@ -238,11 +234,20 @@ class Synthesis(nn.Module):
         self.names = [plan.name for plan in plans]
         for plan in plans:
             setattr(self, plan.name, StyledLayer(plan, config.kernel, config.w_width, config.clamp))
+        self.fused: dict[tuple[Any, ...], Any] = {}
+        """What the kernels read, cached at the first image (fused_stylegan3.py)."""
+
+    def layers(self) -> list[StyledLayer]:
+        return [getattr(self, name) for name in self.names]
 
     def forward(self, w_NLD: Tensor) -> Tensor:
+        if fused(w_NLD):
+            from comface.generators.stylegan.fused_stylegan3 import synthesized
+
+            return synthesized(self, w_NLD).mul_(self.output_scale)
         x_NCHW = self.input(w_NLD[:, 0])
-        for i, name in enumerate(self.names):
-            x_NCHW = getattr(self, name)(x_NCHW, w_NLD[:, i + 1])
+        for i, layer in enumerate(self.layers()):
+            x_NCHW = layer(x_NCHW, w_NLD[:, i + 1])
         image_NCHW: Tensor = x_NCHW * self.output_scale
         return image_NCHW
 
@@ -266,8 +271,7 @@ class StyleGan3(nn.Module):
         """Use float16 where it is used in training: in layers whose rate is more than 1/16 of the image's, if there is
         a clamp (`StyledLayer.float16`). Returns whether float16 is used."""
         used = wanted and self.config.clamp is not None
-        for name in self.synthesis.names:
-            layer = getattr(self.synthesis, name)
+        for layer in self.synthesis.layers():
             layer.float16 = used and layer.plan.after.rate * 2**HALVES > self.config.image_size_px
         return used
 
