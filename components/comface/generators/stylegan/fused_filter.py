@@ -199,7 +199,9 @@ class FusedFilter:
             "UP": up, "DOWN": down, "PHASE": phase - least * up, "K": len(self.up_K), "CYCLE": cycle,
             "ROWS": (cycle - 1 + phase) // up - least + 1, "SUMS": sums, "TERMS": len(down_RK), "SLOPE": LEAK,
         }  # fmt: skip
-        self.tile = tile or (INTERPRETED if device.type != "cuda" else None)
+        cuda = device.type == "cuda"
+        self.processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else 1
+        self.tile = tile or (None if cuda else INTERPRETED)
         self.bands: dict[int, Bands] = {}
         self.fastest: dict[tuple[object, ...], Tile] = {}
 
@@ -240,12 +242,8 @@ class FusedFilter:
         images, channels, height, width = x_NCHW.shape
         rows, columns = y_NCHW.shape[2:]
         across, blocks = -(-columns // tile.columns), -(-channels // tile.channels)
-        strip = rows
-        if x_NCHW.device.type == "cuda":
-            processors = torch.cuda.get_device_properties(x_NCHW.device).multi_processor_count
-            strips = -(-PROGRAMS_PER_PROCESSOR * processors // (across * blocks * images))
-            strip = max(LEAST_STRIP, -(-rows // strips))
-        strip = -(-strip // self.steps) * self.steps
+        strips = -(-PROGRAMS_PER_PROCESSOR * self.processors // (across * blocks * images))
+        strip = -(-max(LEAST_STRIP, -(-rows // strips)) // self.steps) * self.steps
         align = math.gcd(channels, 8)
         _filtered[(across, -(-rows // strip), images * blocks)](
             x_NCHW, y_NCHW, *factors, tuple(self.up_K.tolist()), tuple(self.down_RK.ravel().tolist()),

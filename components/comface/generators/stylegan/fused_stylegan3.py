@@ -92,7 +92,7 @@ def synthesized(synthesis: Synthesis, w_NLD: Tensor) -> Tensor:
     key = w_NLD.device, last, *(layer.float16 for layer in plain)
     if key not in synthesis.fused:
         synthesis.fused[key] = [FusedLayer(layer, last) for layer in plain]
-    layers = synthesis.fused[key]
+    layers: list[FusedLayer] = synthesis.fused[key]
     factors = [layer.factors(w_NLD[:, i + 1]) for i, layer in enumerate(layers)]
     x_NCHW = layers[0].entered(synthesis.input(w_NLD[:, 0]), factors[0][0])
     for i, following in enumerate(layers[1:]):
