@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -58,6 +59,17 @@ def test_what_is_written_is_read_whole_in_ranges_and_as_a_file(store: Store, tmp
     assert (tmp_path / "new" / "copy").read_bytes() == bytes(range(100))
     store.upload("c", tmp_path / "new" / "copy")
     assert store.child("a").read("b.bin") == store.read("c")
+
+
+def test_an_object_can_be_written_by_a_function_that_fills_a_file(store: Store) -> None:
+    def fill(file: BinaryIO) -> None:
+        file.write(b"....")
+        file.write(b"x" * 100_000)
+        file.seek(0)
+        file.write(b"HEAD")
+
+    store.write("folder/filled", fill)
+    assert store.read("folder/filled") == b"HEAD" + b"x" * 100_000
 
 
 def test_a_download_replaces_a_file_without_a_moment_in_which_there_is_none(store: Store, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from comface.errors import ComfaceError, DataError
 from comface.files.arrays import array_in, read_numbers
-from comface.pretrain.checkpoint import CHECKPOINT, load, save
+from comface.pretrain.checkpoint import OLD, load, save
 from comface.store import FileStore
 
 MEMORY_BYTES = 3 * 2**30
@@ -175,9 +175,9 @@ def test_a_checkpoint_with_its_own_right_hash_cannot_grow_in_memory(tmp_path: Pa
     import hashlib
 
     store = FileStore(tmp_path)
-    save(store, {"epoch": 3, "model": {"w": torch.ones(2)}})
-    assert load(store) is not None
+    save(store, OLD, {"epoch": 3, "model": {"w": torch.ones(2)}})
+    assert load(store, OLD) is not None
     for data in (bomb(), b"no zip", b"PK\x03\x04"):
-        store.write(CHECKPOINT, hashlib.sha256(data).digest() + data)
+        store.write(OLD, hashlib.sha256(data).digest() + data)
         with pytest.raises(DataError, match="was not written by pre-training; delete its object 'checkpoint'"):
-            load(store)
+            load(store, OLD)

@@ -72,7 +72,7 @@ def test_two_processes_publish_one_backbone(tmp_path: Path, shards: Artifact) ->
 def test_what_is_asked_to_stop_is_saved_and_goes_on(tmp_path: Path, shards: Artifact) -> None:
     child = start(tmp_path, shards, "pretrain.steps_per_epoch=4000", "pretrain.checkpoint_every_s=0.1")
     until = time.monotonic() + 300
-    while not list((tmp_path / "store" / "backbone").glob("*/checkpoint")):
+    while not list((tmp_path / "store" / "backbone").glob("*/checkpoints/0*")):
         assert time.monotonic() < until
         assert child.poll() is None
         time.sleep(0.1)
@@ -86,7 +86,7 @@ def test_what_is_asked_to_stop_is_saved_and_goes_on(tmp_path: Path, shards: Arti
 def test_processes_of_a_step_that_is_killed_end_too(tmp_path: Path, shards: Artifact) -> None:
     child = start(tmp_path, shards, "pretrain.steps_per_epoch=4000", "pretrain.checkpoint_every_s=0.1")
     until = time.monotonic() + 300
-    while not list((tmp_path / "store" / "backbone").glob("*/checkpoint")):
+    while not list((tmp_path / "store" / "backbone").glob("*/checkpoints/0*")):
         assert time.monotonic() < until
         time.sleep(0.1)
     child.kill()

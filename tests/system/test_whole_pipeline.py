@@ -200,7 +200,7 @@ def ends_as(folder: Path, expected: dict[str, object]) -> None:
     found = manifests(folder / "store")
     assert found.keys() == expected.keys()
     assert found == expected
-    assert not (folder / "store" / "checkpoint").exists()
+    assert not list((folder / "store").glob("backbone/*/checkpoint*"))
 
 
 @pytest.mark.parametrize("whole_session", [False, True], ids=["the command", "all its processes"])
@@ -262,7 +262,7 @@ def test_two_seeds_and_a_variant_share_the_shards_and_end_in_one_report(tmp_path
     (evaluation,) = [each for address, each in made.items() if address.startswith("evaluation/")]
     inputs = evaluation["inputs"].keys()
     assert {"age/pixels/linear/0", "age/comface/linear/1", "age/comface:inter/finetune/1"} <= inputs, sorted(inputs)
-    assert not (tmp_path / "run" / "store" / "checkpoint").exists()
+    assert not list((tmp_path / "run" / "store").glob("backbone/*/checkpoint*"))
     assert "pretrain 4 of 4" in done.stderr
     for name in ("comface/1", "comface:inter/0"):
         assert f"INFO pretrain {name}: epoch 2/2" in done.stderr

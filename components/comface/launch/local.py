@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from comface.errors import ComfaceError, ConfigurationError, error_of
+from comface.errors import ComfaceError, ConfigurationError, Preempted, error_of
 from comface.launch import Work
 from comface.launch.crash import last_error
 from comface.runtime.logs import for_children, relay
@@ -62,7 +62,7 @@ class Torchrun:
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment, **for_children()},
             )  # fmt: skip
-            with child, stopping(child):
+            with child, stopping(child) as stopped:
                 assert child.stdout is not None
                 last: deque[str] = deque(maxlen=LAST_LINES)
                 for line in child.stdout:
@@ -70,7 +70,10 @@ class Torchrun:
                     last.append(line)
                 child.wait()
             if child.returncode:
-                raise failure(told.read_text("utf-8"), "".join(last))
+                words = told.read_text("utf-8")
+                if stopped() and not words:
+                    raise Preempted("Pre-training was asked to stop; its last checkpoint is kept, run it again.")
+                raise failure(words, "".join(last))
 
 
 def failure(told: str, last: str) -> ComfaceError:
@@ -84,14 +87,21 @@ def failure(told: str, last: str) -> ComfaceError:
 
 
 @contextlib.contextmanager
-def stopping(child: subprocess.Popen[str]) -> Iterator[None]:
-    """Forwards SIGTERM to torchrun, which forwards it to its processes; the child never outlives this process."""
+def stopping(child: subprocess.Popen[str]) -> Iterator[Callable[[], bool]]:
+    """Forwards SIGTERM to torchrun, which forwards it to its processes; the child never outlives this process. Yields a
+    function that tells whether SIGTERM has arrived."""
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked.is_set
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+
+    def forward(*_: object) -> None:
+        asked.set()
+        child.terminate()
+
+    before = signal.signal(signal.SIGTERM, forward)
     try:
-        yield
+        yield asked.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
         if child.poll() is None:

@@ -22,7 +22,8 @@ def over_all_processes(network: nn.Module, processes: Processes) -> nn.Module:
     if processes.count == 1:
         return network
     if processes.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return converted
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm
@@ -35,12 +36,14 @@ class GlobalBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
+        out_NCHW: Tensor
         out_NCHW, mean_C, var_C = _Normalise.apply(input, self.weight, self.bias, self.eps)
         with torch.no_grad():
             count = distributed.get_world_size() * input.numel() // input.shape[1]
-            self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_((var_C * count / (count - 1)).to(self.running_var.dtype), self.momentum)
-            self.num_batches_tracked.add_(1)
+            for running, value_C in (("mean", mean_C), ("var", var_C * count / (count - 1))):
+                running_C = self.get_buffer(f"running_{running}")
+                running_C.lerp_(value_C.to(running_C.dtype), self.momentum or 0.0)
+            self.get_buffer("num_batches_tracked").add_(1)
         return out_NCHW
 
 
@@ -63,7 +66,7 @@ class _Normalise(torch.autograd.Function):
         return out.to(x_NCHW.dtype), mean_C, var_C
 
     @staticmethod
-    def backward(ctx: Any, grad_NCHW: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_NCHW: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of weight and bias are those of this process's share: DistributedDataParallel averages them.
         That of x contains the losses of all processes, because x changes the statistics of all."""
         x_NCHW, weight_C, mean_C, scale_C = ctx.saved_tensors

@@ -183,6 +183,11 @@ class PretrainConfig(Placement):
         description="number of steps, from the 11th on, that PyTorch's profiler records (docs/watching.md)",
     )
     checkpoint_every_s: float = Field(default=600.0, ge=0.01, le=604_800, description="seconds between checkpoints")
+    keep_checkpoints: Small = Field(
+        default=2,
+        description="newest checkpoints that are kept until the training ends, besides the one with the best held-out "
+        "correlation",
+    )
     seed: Seed = Field(default=0, description="seed of initial weights, pairs and views")
 
     @model_validator(mode="after")

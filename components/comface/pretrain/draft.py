@@ -17,8 +17,8 @@ from comface.store import Store
 REVISION = 3
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {
-    "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "profile_steps",
-    "accumulate", "cuda_graph",
+    "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "keep_checkpoints",
+    "profile_steps", "accumulate", "cuda_graph",
 }  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
 ALWAYS_ADDRESSED = {

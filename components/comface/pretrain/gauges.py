@@ -35,7 +35,7 @@ class Gauges:
         self._monitor.set("comface_pretrain_epochs", config.epochs)
         self._monitor.set("comface_pretrain_checkpoint_every_seconds", config.checkpoint_every_s)
         self._monitor.now("comface_pretrain_last_step_timestamp_seconds")
-        self._waited_s = 0.0
+        self._restart_clock()
         self.saved()
 
     def begin(self, at: Position) -> None:
@@ -111,8 +111,10 @@ class Gauges:
     def saving(self, at: Position) -> None:
         """A checkpoint of this position is about to be saved: a resumed training continues the curves here."""
         self.curves.cut(_mark(at))
+        self._restart_clock()
 
     def saved(self) -> None:
+        """A checkpoint is in the store. Called by the thread that wrote it."""
         self._monitor.now("comface_pretrain_last_checkpoint_timestamp_seconds")
 
     def diverged(self) -> None:

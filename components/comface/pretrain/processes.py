@@ -10,9 +10,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
+
+from comface.errors import ComfaceError, Preempted, error_of
+
+PEERS = timedelta(minutes=10)
+"""How long a process waits for the others. If a node is lost without a word, its peers end after this time, and the job
+starts them again."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Processes:
     """Index among the processes of the node."""
     local_count: int = 1
     """Number of processes of the node."""
+    hosts: distributed.ProcessGroup | None = None
+    """The same processes, joined by gloo for words of the hosts; None: the default group, which is gloo on a CPU."""
 
     @property
     def first(self) -> bool:
@@ -48,12 +57,32 @@ class Processes:
         return torch.cat([h[0] for h in halves] + [h[1] for h in halves])
 
     def agree(self, flag: bool) -> bool:
-        """Return True on every process if `flag` is true on any (a signal may reach only one of them)."""
+        """Return True on every process if `flag` is true on any (a signal may reach only one of them). It waits for the
+        other processes, but not for the device: the word is exchanged between the hosts, by gloo."""
         if self.count == 1:
             return flag
-        word = torch.tensor(float(flag), device=self.device)
-        distributed.all_reduce(word, distributed.ReduceOp.MAX)
+        word = torch.tensor(float(flag))
+        distributed.all_reduce(word, distributed.ReduceOp.MAX, self.hosts)
         return bool(word.item())
+
+    def first_error(self, error: ComfaceError | None) -> ComfaceError | None:
+        """Return on every process the error of the first one that has any, in the order of their ranks; None if none
+        has one. A request to stop counts last."""
+        if self.count == 1 or not self.agree(error is not None):
+            return error
+        found: list[tuple[int, str] | None] = [None] * self.count
+        told = None if error is None else (error.exit_code, str(error))
+        distributed.all_gather_object(found, told, self.hosts)
+        code, sentence = min((each for each in found if each), key=lambda each: each[0] == Preempted.exit_code)
+        return error_of(code, sentence)
+
+    def as_first(self, number: int) -> int:
+        """Return the number of the first process on every process."""
+        if self.count == 1:
+            return number
+        word = torch.tensor(number)
+        distributed.broadcast(word, 0, self.hosts)
+        return int(word.item())
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a scalar over all processes."""
@@ -77,10 +106,12 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
+    hosts: distributed.ProcessGroup | None = None
     if count > 1:
-        distributed.init_process_group("nccl" if on_gpu else "gloo")
+        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PEERS)
+        hosts = distributed.new_group(timeout=PEERS, backend="gloo") if on_gpu else None  # type: ignore[assignment]
     try:
-        yield Processes(rank, count, device, local_rank, int(environment.get("LOCAL_WORLD_SIZE", "1")))
+        yield Processes(rank, count, device, local_rank, int(environment.get("LOCAL_WORLD_SIZE", "1")), hosts)
     finally:
         if count > 1:
             distributed.destroy_process_group()

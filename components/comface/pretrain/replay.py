@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from comface.artifacts.manifest import open_artifact
 from comface.config.names import place_uri
 from comface.errors import ComfaceError, DataError
-from comface.pretrain.checkpoint import Checkpoints
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch, PairImages, training_pairs
 from comface.pretrain.gauges import Gauges
@@ -32,6 +31,7 @@ from comface.pretrain.network import build_network
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
+from comface.pretrain.saving import Checkpoints
 from comface.pretrain.train_step import TrainStep
 from comface.runtime.folders import cache_folder
 from comface.store import open_store

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
 
 from comface.artifacts.manifest import Artifact, Draft
-from comface.errors import Preempted
+from comface.errors import ComfaceError, Preempted
+from comface.pretrain import checkpoint
 from comface.pretrain.batchnorm import over_all_processes
-from comface.pretrain.checkpoint import CHECKPOINT, Checkpoints
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curve import draw_curve
 from comface.pretrain.curves import CURVES, Curves, curves_name
@@ -37,13 +39,15 @@ from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes, joined
 from comface.pretrain.profile import profiled
+from comface.pretrain.saving import Checkpoints
 from comface.pretrain.step_losses import AGREE_EVERY
-from comface.pretrain.stop import StopRequested, StopRequests, stop_requests
+from comface.pretrain.stop import StopRequests, agreed, stop_requests
 from comface.pretrain.train_step import TrainStep
-from comface.pretrain.validation import describe, validate_epoch
+from comface.pretrain.validation import describe, validate_epoch, validated_ranges
 from comface.runtime.progress import shown
 from comface.store import Store
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -106,11 +110,20 @@ def train(
             gauges.diverged()
             raise error
 
+    def together(feed: Iterable[T]) -> Iterator[T]:
+        """Yield from `feed`. If it ends early, which all processes then do, save a checkpoint first."""
+        try:
+            yield from agreed(feed, stop, processes)
+        except ComfaceError as error:
+            read()
+            checkpoints.save(at)
+            checkpoints.flush()
+            raise _ended(error, at, checkpoints) from None
+
     # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
-    with closing(batches(pairs, items, config.loader_workers)) as loaded:
-        feed = gauges.waiting(_saved_when_stopped(stop.stoppable(loaded), read, checkpoints, at))
-        feed = profiled(feed, config, curves.store if curves else None, at)
+    with closing(checkpoints), closing(batches(pairs, items, config.loader_workers)) as loaded:
+        feed = profiled(together(gauges.waiting(loaded)), config, curves.store if curves else None, at)
         while at.epoch <= config.epochs:
             s = pairs.range_E[at.epoch - 1]
             train_step.network.train()
@@ -120,19 +133,20 @@ def train(
                 if at.step % AGREE_EVERY and at.step < at.steps_per_epoch:
                     continue
                 read()
-                asked = processes.agree(stop.requested)
-                if asked or checkpoints.due:
+                if checkpoints.due:
                     checkpoints.save(at)
-                if asked:
-                    raise _preempted(at, checkpoints)
             if processes.first:
                 size_px = config.size_px(at.epoch)
-                found = validate_epoch(network, held_out, s, size_px, config, processes.device)
+                found = validate_epoch(network, held_out, s, size_px, config, processes.device, together)
                 at.curve.append({"epoch": at.epoch, "s": s, "size_px": size_px, **at.sums.means(), **found})
                 gauges.validated(at, at.curve[-1])
                 logger.info(f"epoch {at.epoch}/{config.epochs}: {describe(at.curve[-1])}")
+            else:
+                for _ in validated_ranges(held_out, s):
+                    deque(together(range(held_out.steps_per_epoch)), maxlen=0)
             at.end_epoch()
             checkpoints.save(at)
+    checkpoints.flush()
     return network, at
 
 
@@ -143,19 +157,10 @@ def _epoch(feed: Iterator[Batch], what: str, at: Position, processes: Processes)
     return shown(rest, what, total=left, unit="step") if processes.first else rest
 
 
-def _saved_when_stopped(
-    feed: Iterator[Batch], read: Callable[[], None], checkpoints: Checkpoints, at: Position
-) -> Iterator[Batch]:
-    """Yield from `feed`. If a request to stop ends the wait for data, save a checkpoint and raise Preempted."""
-    try:
-        yield from feed
-    except StopRequested:
-        read()
-        checkpoints.save(at)
-        raise _preempted(at, checkpoints) from None
-
-
-def _preempted(at: Position, checkpoints: Checkpoints) -> Preempted:
+def _ended(error: ComfaceError, at: Position, checkpoints: Checkpoints) -> ComfaceError:
+    """Return the error with which the training ends. A request to stop says where."""
+    if not isinstance(error, Preempted):
+        return error
     kept = "it is saved" if checkpoints.is_saved else "only its last checkpoint is saved"
     return Preempted(f"Pre-training was asked to stop at epoch {at.epoch}, step {at.step}; {kept}, run it again.")
 
@@ -172,5 +177,5 @@ def _publish(draft: Draft, config: PretrainConfig, network: ComFace, at: Positio
     steps = at.steps_per_epoch * config.epochs
     facts = {"steps": steps, "pairs": steps * config.pairs_per_step, "validation": at.curve[-1]["validation"]}
     artifact = draft.publish(facts, processes=processes)
-    draft.store.delete(CHECKPOINT)
+    checkpoint.delete(draft.store)
     return artifact

@@ -6,7 +6,7 @@ Legend: N pairs of a batch, V pairs of all batches, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -26,19 +26,30 @@ UNCHANGED = Augmentation(crop_min_area=1, flip=0, brightness=0, contrast=0, satu
 """No augmentation, as in transfer."""
 
 
+def validated_ranges(held_out: PairImages, s: float) -> tuple[float, ...]:
+    """Return the ranges of changes of a validation: the whole range and, if it is another one, S."""
+    return tuple(dict.fromkeys((held_out.range_E[0], s)))
+
+
 def validate_epoch(
-    network: ComFace, held_out: PairImages, s: float, size_px: int, config: PretrainConfig, device: torch.device
+    network: ComFace,
+    held_out: PairImages,
+    s: float,
+    size_px: int,
+    config: PretrainConfig,
+    device: torch.device,
+    together: Callable[[Iterable[Batch]], Iterable[Batch]],
 ) -> dict[str, Any]:
     """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: losses and
     correlation on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and
     beside the training loss of a late epoch it would look like overfitting. `size_px`: the side of a view in this
-    epoch."""
+    epoch. `together`: passes the batches on while no process was asked to stop (stop.py)."""
 
     def found(s: float) -> dict[str, Any]:
-        return validate(network, batches(held_out, held_out.within(s), 0), size_px, config, device)
+        return validate(network, together(batches(held_out, held_out.within(s), 0)), size_px, config, device)
 
-    whole = found(held_out.range_E[0])
-    same = whole if s == held_out.range_E[0] else found(s)
+    each = [found(s) for s in validated_ranges(held_out, s)]
+    whole, same = each[0], each[-1]
     return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra", "corr")}}
 
 

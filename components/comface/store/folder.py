@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from comface.errors import DataError
 from comface.files import WRITING, NotRegularError, failure, open_file, place_if_absent, write_private
-from comface.store.interface import LARGEST_BYTES, REMAKE, checked_key, ends_early, missing, too_large
+from comface.store.interface import LARGEST_BYTES, REMAKE, Filling, checked_key, ends_early, missing, too_large
 
 
 class FileStore:
@@ -37,8 +37,8 @@ class FileStore:
             raise ends_early(self.uri, key, offset, size_bytes)
         return data
 
-    def write(self, key: str, data: bytes) -> None:
-        self._publish(key, lambda file: file.write(data), os.replace)
+    def write(self, key: str, data: bytes | Filling) -> None:
+        self._publish(key, data if callable(data) else lambda file: file.write(data), os.replace)
 
     def create(self, key: str, data: bytes) -> bool:
         try:

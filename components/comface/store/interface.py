@@ -6,9 +6,9 @@ of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from comface.errors import ConfigurationError, DataError
 
@@ -17,6 +17,7 @@ LARGEST_BYTES = 1 << 30
 """Size limit of an object that is read whole when its expected size is unknown."""
 READINGS = 5
 """Number of reads before a digest mismatch is reported: a bit may flip during the transfer."""
+Filling = Callable[[BinaryIO], object]
 
 
 class TooLargeError(DataError):
@@ -39,7 +40,10 @@ class Store(Protocol):
         """Exactly `size_bytes` bytes from `offset`. Raises DataError if the object is shorter."""
         ...
 
-    def write(self, key: str, data: bytes) -> None: ...
+    def write(self, key: str, data: bytes | Filling) -> None:
+        """Write an object: bytes, or a function that writes them to a file, which may seek in it."""
+        ...
+
     def create(self, key: str, data: bytes) -> bool:
         """Write `data` unless the object exists; return whether it was written. If several processes call this at the
         same time, exactly one gets True, provided that their data differ."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 from xml.etree.ElementTree import ParseError
 
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.files import failure, make_private_folder
-from comface.store.interface import LARGEST_BYTES, checked_key, ends_early, missing, too_large
+from comface.store.interface import LARGEST_BYTES, Filling, checked_key, ends_early, missing, too_large
 from comface.store.s3_access import Access, access_from, connected
 from comface.store.s3_answers import FULL, Passing, no_access
 from comface.store.s3_body import Body
@@ -73,7 +74,16 @@ class S3Store:
             raise ends_early(self.uri, key, offset, size_bytes)
         return data
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | Filling) -> None:
+        if callable(data):
+            with tempfile.NamedTemporaryFile(prefix="comface-") as file:
+                try:
+                    data(cast(BinaryIO, file))
+                    file.flush()
+                except OSError as error:
+                    raise failure(error, f"'{file.name}'") from error
+                self.upload(key, Path(file.name))
+            return
         self._put(key, lambda: self.client.put_object(self.bucket, self._key(key), io.BytesIO(data), len(data)))
 
     def create(self, key: str, data: bytes) -> bool:
