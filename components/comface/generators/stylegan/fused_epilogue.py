@@ -263,4 +263,7 @@ def _taps(end: LayerEnd) -> tuple[int, int]:
 
 def _tile(x_NCHW: Tensor) -> tuple[int, int, int]:
     """Rows, columns and channels of a tile: 2,048 values."""
-    return (8, 8, 32) if x_NCHW.stride(1) == 1 else (8, 256, 1)
+    if x_NCHW.stride(1) != 1:
+        return 8, 256, 1
+    channels = min(32, triton.next_power_of_2(x_NCHW.shape[1]))
+    return 256 // channels, 8, channels
