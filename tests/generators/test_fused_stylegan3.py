@@ -99,14 +99,6 @@ def test_a_radial_filter_of_any_taps_and_an_input_that_is_cropped_to_few_rows() 
     assert_one_kernel_equals_pytorch(radial, (8, 9))
 
 
-def test_no_kernel_for_a_radial_filter_before_the_activation() -> None:
-    from comface.generators.stylegan.fused_filter import FusedFilter
-
-    filters = dataclasses.replace(published(R, 0), up_taps=drawn(4, 4))
-    with pytest.raises(ValueError, match="separable"):
-        FusedFilter(filters, torch.device("cpu"), torch.float32)
-
-
 @pytest.mark.parametrize(("radial", "half"), [(False, True), (True, False)])
 def test_stylegan3_with_kernels_equals_stylegan3_without(radial: bool, half: bool) -> None:
     """Two layers with filters (one of them critically sampled), the image; channels that are no multiple of 8."""

@@ -174,17 +174,14 @@ class Bands:
 
 
 class FusedFilter:
-    """The filtered leaky ReLU of one layer for tensors of one device and type.
-
-    Raises ValueError for a radial up filter."""
+    """The filtered leaky ReLU of one layer for tensors of one device and type."""
 
     def __init__(self, filters: Filters, device: torch.device, dtype: torch.dtype, tile: Tile | None = None) -> None:
         """`tile`: always this one."""
         self.filters, self.device, self.dtype = filters, device, dtype
         up, down = filters.up, filters.down
         self.up_K = filters.up_taps.double().cpu().numpy() * up * filters.gain**0.5
-        if self.up_K.ndim > 1:
-            raise ValueError("the kernel needs a separable up filter")
+        assert self.up_K.ndim == 1  # all published up filters are separable
         down_RK, across_RK = _terms(filters.down_taps.double().cpu().numpy(), LARGEST_REST[dtype])
         sums = -(-down_RK.shape[1] // down)
         short = (0, 0), (0, sums * down - down_RK.shape[1])
@@ -257,8 +254,7 @@ class FusedFilter:
 
     def _bands(self, columns: int) -> Bands:
         up, down, taps, reach = self.filters.up, self.filters.down, len(self.up_K), self.down_RK.shape[1]
-        if columns * down % up:
-            raise ValueError(f"tiles of {columns} columns begin at different phases of a factor of {up}")
+        assert columns * down % up == 0  # each tile begins at the same phase
         first = -(-(self.skipped - taps + 1) // up)
         phase, wide = self.skipped - first * up, (columns - 1) * down + reach
         half = max(16, 1 << int(math.log2(wide)))

@@ -242,14 +242,36 @@ class Synthesis(nn.Module):
 
     def forward(self, w_NLD: Tensor) -> Tensor:
         if fused(w_NLD):
-            from comface.generators.stylegan.fused_stylegan3 import synthesized
-
-            return synthesized(self, w_NLD).mul_(self.output_scale)
+            return self._with_kernels(w_NLD).mul_(self.output_scale)
         x_NCHW = self.input(w_NLD[:, 0])
         for i, layer in enumerate(self.layers()):
             x_NCHW = layer(x_NCHW, w_NLD[:, i + 1])
         image_NCHW: Tensor = x_NCHW * self.output_scale
         return image_NCHW
+
+    def _with_kernels(self, w_NLD: Tensor) -> Tensor:
+        from comface.generators.stylegan.fused_stylegan3 import FusedLayer, rendered
+
+        plain = self.layers()
+        last = torch.backends.cudnn.allow_tf32 or any(layer.float16 for layer in plain)
+        key = w_NLD.device, last, *(layer.float16 for layer in plain)
+        if key not in self.fused:
+            self.fused[key] = [
+                FusedLayer(
+                    layer.weight.detach(),
+                    layer.bias.detach(),
+                    None if layer.plan.to_rgb else layer.filters(),
+                    layer.clamp,
+                    torch.float16 if layer.float16 else torch.float32,
+                    last,
+                )
+                for layer in plain
+            ]
+        factors = [
+            own.factors(layer.affine(w_NLD[:, i + 1]), layer.magnitude_ema.rsqrt())
+            for i, (own, layer) in enumerate(zip(self.fused[key], plain, strict=True))
+        ]
+        return rendered(self.fused[key], self.input(w_NLD[:, 0]), factors)
 
 
 class StyleGan3(nn.Module):
