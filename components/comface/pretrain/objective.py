@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from comface.generators.stylegan.kernels import fused
 from comface.pretrain.augment import apply_views
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
@@ -84,15 +85,24 @@ def exact_float32() -> Iterator[None]:
 def views_of(batch: Batch, config: PretrainConfig, draws: Draws, size_px: int, device: torch.device) -> Tensor:
     """Return the views that the losses need, (V,3,H,W) with H = W = size_px, channels last: the first and second views
     of every x, then the view of every y, each drawn on its own (draws.py). The table of draws is copied to the device
-    at once."""
-    table_VNC = draw_views(config.augmentation, draws, config.view_share)[list(VIEWS[config.learning])]
+    at once. On a GPU one kernel makes all views, in bf16 if the network starts with it."""
+    kinds, lit = VIEWS[config.learning], config.augmentation.side_light > 0
+    table_KNC = draw_views(config.augmentation, draws, config.view_share)[list(kinds)]
     if device.type == "cuda":
-        table_VNC = table_VNC.pin_memory().to(device, non_blocking=True)
-    x_NCHW, y_NCHW = (to_device(images_NHWC, device) for images_NHWC in (batch.x_NHWC, batch.y_NHWC))
-    lit = config.augmentation.side_light > 0
+        table_KNC = table_KNC.pin_memory().to(device, non_blocking=True)
+    x_NHWC, y_NHWC = (images.to(device, non_blocking=True) for images in (batch.x_NHWC, batch.y_NHWC))
+    if fused(x_NHWC):
+        from comface.pretrain.view_kernels import all_views
+
+        images_IHWC, index_I = torch.cat([x_NHWC, y_NHWC]), torch.arange(2 * len(x_NHWC), device=device)
+        of_x_N, of_y_N = index_I.chunk(2)
+        source_V = torch.cat([of_y_N if kind == Y else of_x_N for kind in kinds])
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        return all_views(images_IHWC, source_V, table_KNC.flatten(0, 1), size_px, lit, dtype)
+    x_NCHW, y_NCHW = (to_device(images_NHWC, device) for images_NHWC in (x_NHWC, y_NHWC))
     views = [
-        apply_views(y_NCHW if view == Y else x_NCHW, table_NC, size_px, lit)
-        for view, table_NC in zip(VIEWS[config.learning], table_VNC, strict=True)
+        apply_views(y_NCHW if kind == Y else x_NCHW, table_NC, size_px, lit)
+        for kind, table_NC in zip(kinds, table_KNC, strict=True)
     ]
     return torch.cat(views)
 

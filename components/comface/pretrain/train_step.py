@@ -28,6 +28,7 @@ class TrainStep:
     def __init__(
         self, network: ComFace, optimizer: torch.optim.Optimizer, config: PretrainConfig, processes: Processes
     ) -> None:
+        _fuse(network.backbone)
         self.network: nn.Module = network if replayable(config, processes) else _in_parallel(network, config, processes)
         """ComFace, or its wrapper for several processes."""
         self.optimizer, self.config, self.processes = optimizer, config, processes
@@ -68,6 +69,15 @@ class TrainStep:
     def read(self) -> Reading:
         """Return the losses of the steps since the last reading. The host waits for the device here."""
         return self._losses.read(self.network.parameters())
+
+
+def _fuse(backbone: nn.Module) -> None:
+    """Prepare a ResNet of torchvision for the kernels of a GPU. Other networks need no torchvision, whose import takes
+    two seconds."""
+    if type(backbone).__module__.startswith("torchvision."):
+        from comface.pretrain.fused_resnet import fuse
+
+        fuse(backbone)
 
 
 def _in_parallel(network: ComFace, config: PretrainConfig, processes: Processes) -> nn.Module:
