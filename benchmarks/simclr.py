@@ -37,6 +37,7 @@ from comface.pretrain.pairs import PairSampler
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
 from comface.pretrain.train_step import TrainStep
+from comface.runtime.folders import cache_folder
 from comface.seeds import numpy_rng
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
@@ -86,7 +87,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def pair_images(shards: Artifact, config: PretrainConfig, processes: Processes = ALONE) -> PairImages:
-    reader = ShardReader(shards, "train", Path("/nowhere"))  # a file:// store needs no cache
+    reader = ShardReader(shards, "train", cache_folder())
     identities = [item.track.identity for item in reader.tracks]
     sampler = PairSampler(identities, reader.alphas, config.pairs_per_step, 0)
     return PairImages(reader, sampler, processes, ENDLESS, [10.0])
@@ -206,7 +207,7 @@ def _loader(images: Path, config: PretrainConfig, workers: int, shipped: bool, p
 
 def written_images(shards: Artifact, folder: Path) -> Path:
     """Every training image of the shards as a file, in the layout that lightly reads."""
-    reader = ShardReader(shards, "train", Path("/nowhere"))
+    reader = ShardReader(shards, "train", cache_folder())
     (folder / "all").mkdir(parents=True)
     for number, item in enumerate(reader.tracks):
         for alpha in range(len(item.track.alphas)):

@@ -314,8 +314,8 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
     sizes = sizes_of(resolve("paper"))
     assert (sizes.tracks, sizes.images, sizes.identities) == (350_000, 35_350_000, 250_000)
     assert 300e9 < sizes.shards_bytes < 700e9, "35 million JPEGs of 256 px"
-    assert sizes.shared_bytes == 8 * loader_bytes(8, 32, 256)
-    assert sizes.shared_bytes == pytest.approx(8 * 8 * 3 * 32 * 2 * 256**2 * 3, rel=0.01)
+    assert sizes.batches_bytes == 8 * loader_bytes(8, 32, 256)
+    assert sizes.batches_bytes == pytest.approx(8 * (8 * 2 + 1) * 32 * 2 * 256**2 * 3, rel=0.01)
     assert "35,350,000 images (350,000 tracks of 250,000 identities)" in sizes.sentence()
     assert sizes.sentence().endswith(" Pre-training takes 12 epochs of about 31,069 steps.")
     short = sizes_of(laptop("pretrain.curriculum_ends=[1,20,200]", "pretrain.steps_per_epoch=1000000")).sentence()
@@ -330,16 +330,15 @@ def test_the_plan_says_what_the_run_needs_in_images_disk_and_memory() -> None:
         (("pretrain.projection_hidden=65536", "pretrain.projection_width=65536"), "The step pretrain needs about"),
         (("rehearse.fgnet_images=1000", "rehearse.image_size_px=2048", "rehearse.fgnet_subjects=999"), "of memory"),
         (("evaluate.bootstrap=100000", "rehearse.edema_a_patients=10000"), "The step evaluate needs about"),
-        (("pretrain.nodes=2", "pretrain.loader_workers=256", "pretrain.job.shared_memory_gib=1",
-          "pretrain.pairs_per_step=1000"), "of /dev/shm (256 workers, 3 batches each, of every process)"),
-        (("pretrain.nodes=2", "pretrain.job.scratch_gib=1",
-          "synthesize.composition=[{generator: dcgan, identities: 900000, attributes: [age]}]"), "job.scratch_gib"),
+        (("pretrain.nodes=2", "pretrain.loader_workers=256", "pretrain.job.memory_gib=1",
+          "pretrain.pairs_per_step=4000", "synthesize.image_size_px=128"), "of memory (256 workers of every process)"),
+        (("pretrain.nodes=2", "pretrain.job.scratch_gib=1", "pretrain.cache_gib=2"), "cache_gib is 2, but"),
     ],
 )  # fmt: skip
 def test_what_cannot_fit_is_refused_with_both_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
 ) -> None:
-    monkeypatch.setattr("comface.plan.sizes.machine_memory_bytes", lambda: 16 * 2**30)
+    monkeypatch.setattr("comface.plan.sizes.memory_limit_bytes", lambda: 16 * 2**30)
     found = [str(problem) for problem in room_problems(laptop(*overrides), FileStore(tmp_path), {})]
     assert any(words in sentence for sentence in found), found
     assert list(room_problems(laptop(), FileStore(tmp_path), {})) == []

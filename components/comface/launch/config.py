@@ -21,7 +21,9 @@ class JobConfig(Section):
     image: Resource = Field(default="", description="image of the job's pods; empty: the image of the step's own pod")
     cpus: Small = Field(default=64, description="CPU cores requested per node")
     memory_gib: Count = Field(default=512, description="memory per node in GiB, including shared memory")
-    shared_memory_gib: Count = Field(default=64, description="size of /dev/shm per node in GiB")
+    shared_memory_gib: Count = Field(
+        default=64, description="size of /dev/shm per node in GiB; NCCL uses it, the loader does not"
+    )
     scratch_gib: Count = Field(default=1000, description="local disk per node in GiB, for copies of shards")
     rdma: Resource = Field(
         default="",

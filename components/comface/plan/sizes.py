@@ -1,4 +1,4 @@
-"""Estimates what a run needs before it starts: images, disk, memory of the largest step, shared memory of the loader.
+"""Estimates what a run needs before it starts: images, disk, memory of the largest step, batches of the loader.
 
 In: a RunConfig. Out: Sizes, and errors if the run does not fit: the free disk of a file:// store, the memory of this
 machine (outside a cluster), and the requests of the training job. The estimates are low, by at most a factor of two, so
@@ -19,8 +19,9 @@ from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.draft import PREFETCH, loader_bytes, process_count
+from comface.pretrain.draft import loader_bytes, process_count
 from comface.runtime.logs import in_pod
+from comface.runtime.memory import memory_limit_bytes
 from comface.store import FileStore, Store
 from comface.tasks.config import base
 from comface.tracks.blocks import MOST
@@ -51,8 +52,8 @@ class Sizes:
     photos_bytes: int
     memory_bytes: Mapping[str, int]
     """Per step, for one process."""
-    shared_bytes: int
-    """/dev/shm of one training node."""
+    batches_bytes: int
+    """Memory for the batches that the loader processes of one training node prepare."""
     training: str
     """The length of the training, a sentence."""
 
@@ -92,7 +93,7 @@ def sizes_of(config: RunConfig) -> Sizes:
         shards_bytes=stored,
         photos_bytes=faces,
         memory_bytes=memory,
-        shared_bytes=max(1, config.pretrain.gpus_per_node)
+        batches_bytes=max(1, config.pretrain.gpus_per_node)
         * loader_bytes(config.pretrain.loader_workers, _local_pairs(config.pretrain), config.synthesize.image_size_px),
         training=_training(config, count.images, len(trained)),
     )
@@ -122,18 +123,13 @@ def room_problems(
         )
     if wanted.nodes > 1 or wanted.gpus_per_node:
         yield from _job_problems(config, sizes)
-    elif not inside and wanted.loader_workers and (most := _disk("/dev/shm")) and sizes.shared_bytes > most.total:
-        yield ConfigurationError(
-            f"The loader of pre-training uses {amount(sizes.shared_bytes)} of /dev/shm, which has "
-            f"{amount(most.total)}; lower pretrain.loader_workers or pretrain.pairs_per_step."
-        )
     if not inside and wanted.nodes == 1:
         yield from memory_problems(config, tuple(sizes.memory_bytes))
 
 
 def memory_problems(config: RunConfig, steps: Sequence[str]) -> Iterator[ConfigurationError]:
     """Errors for those of `steps` that need more memory than this machine has."""
-    machine, memory = machine_memory_bytes(), sizes_of(config).memory_bytes
+    machine, memory = memory_limit_bytes(), sizes_of(config).memory_bytes
     for step, needed in ((step, memory[step]) for step in steps):
         if needed > machine and not (step == "pretrain" and config.pretrain.gpus_per_node):
             yield ConfigurationError(
@@ -157,28 +153,18 @@ def amount(size_bytes: float) -> str:
     return f"{size_bytes / unit:.{0 if size_bytes >= 10 * unit else 1}f} {name}"
 
 
-def machine_memory_bytes() -> int:
-    """Memory of this machine, or of this process's container."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return whole
-    return min(whole, int(limit)) if limit.isdigit() else whole
-
-
 def _job_problems(config: RunConfig, sizes: Sizes) -> Iterator[ConfigurationError]:
     job = config.pretrain.job
-    if sizes.shared_bytes > job.shared_memory_gib * GIB:
+    if sizes.batches_bytes > job.memory_gib * GIB:
         yield ConfigurationError(
-            f"The loaders of a training node use {amount(sizes.shared_bytes)} of /dev/shm "
-            f"({config.pretrain.loader_workers} workers, {PREFETCH + 1} batches each, of every process), and "
-            f"pretrain.job.shared_memory_gib is {job.shared_memory_gib}; raise it, or lower pretrain.loader_workers."
+            f"The batches of a training node's loaders need {amount(sizes.batches_bytes)} of memory "
+            f"({config.pretrain.loader_workers} workers of every process), and pretrain.job.memory_gib is "
+            f"{job.memory_gib}; raise it, or lower pretrain.loader_workers."
         )
-    if sizes.shards_bytes > job.scratch_gib * GIB:
+    if (config.pretrain.cache_gib or 0) > job.scratch_gib:
         yield ConfigurationError(
-            f"The shards need about {amount(sizes.shards_bytes)} of a node's scratch disk, but "
-            f"pretrain.job.scratch_gib is {job.scratch_gib}; raise it."
+            f"pretrain.cache_gib is {config.pretrain.cache_gib:g}, but pretrain.job.scratch_gib, the scratch disk of a "
+            f"node, is {job.scratch_gib}; lower the first or raise the second."
         )
 
 
@@ -205,7 +191,7 @@ def _pretrain_bytes(config: RunConfig, wanted: PretrainConfig) -> int:
     width = FEATURES[wanted.backbone]
     hidden = wanted.projection_hidden or width
     projection = 4 * 4 * hidden * (width + wanted.projection_width)
-    batches = (1 + wanted.loader_workers * PREFETCH) * pairs * 2 * config.synthesize.image_size_px**2 * 3
+    batches = loader_bytes(wanted.loader_workers, pairs, config.synthesize.image_size_px)
     similarities = 4 * (2 * pairs) * (2 * wanted.pairs_per_step) * 2
     kept = 0 if wanted.gpus_per_node else 3 * pairs * wanted.image_size_px**2 * 3 * 4 * ACTIVATIONS[wanted.backbone]
     return STEP_BASE + projection + batches + similarities + kept

@@ -176,6 +176,24 @@ class PretrainConfig(Placement):
         le=256,
         description="loader processes per training process; 0: the training process decodes images itself",
     )
+    decode: Literal["cpu", "gpu"] = Field(
+        default="cpu",
+        description="where JPEGs are decoded; gpu: nvJPEG on the training's GPU, whose pixels differ slightly",
+    )
+    data_timeout_s: float = Field(
+        default=300.0,
+        ge=0.1,
+        le=86_400,
+        description="longest wait for a batch in seconds; then training saves a checkpoint and exits with 75. An s3:// "
+        "store that does not answer is tried for 180 s",
+    )
+    cache_gib: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="disk per node for copies of shards from an s3:// store in GiB; images of other shards are read by "
+        "range requests; 0: all of them; unset: what is free on the scratch disk",
+    )
     profile_steps: int = Field(
         default=0,
         ge=0,

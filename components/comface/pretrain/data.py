@@ -6,21 +6,24 @@ device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curriculum import change_range
-from comface.pretrain.pairs import PairSampler
+from comface.pretrain.draft import batch_bytes
+from comface.pretrain.pairs import PairBatch, PairSampler
 from comface.pretrain.processes import Processes
 from comface.seeds import derive_seed
 from comface.tracks.shard_reader import ShardReader
@@ -30,17 +33,20 @@ VALIDATION_STEPS = 8
 
 
 class Batch(NamedTuple):
-    """The pairs of this process in one step. Images are uint8; alphas are float32."""
+    """The pairs of this process in one step. Images are uint8; alphas are float32. The tensors of a loader
+    (loaders.py) are valid until the next batch is taken; `pairs` always is."""
 
     x_NHWC: Tensor
     y_NHWC: Tensor
     alpha_x_N: Tensor
     alpha_y_N: Tensor
+    pairs: PairBatch | None = None
+    """Which images these are: the track, and the indices of x and y."""
 
 
-class PairImages(Dataset[Batch]):
+class PairImages:
     """Item i is this process's share of the batch of step `i % steps_per_epoch` in epoch `i // steps_per_epoch + 1`.
-    `range_E`: the range S of the curriculum in each epoch."""
+    `range_E`: the range S of the curriculum in each epoch. `encoded`: give the bytes of the JPEGs, not their pixels."""
 
     def __init__(
         self,
@@ -49,10 +55,14 @@ class PairImages(Dataset[Batch]):
         processes: Processes,
         steps_per_epoch: int,
         range_E: Sequence[float],
+        encoded: bool = False,
     ) -> None:
-        self.reader, self.sampler = reader, sampler
+        self.reader, self.sampler, self.encoded = reader, sampler, encoded
         self.steps_per_epoch, self.range_E = steps_per_epoch, tuple(range_E)
         self.share = processes.share
+        self.count = len(range(sampler.pairs_per_step)[self.share])
+        """Pairs of a batch of this process."""
+        self.image_shape = (reader.image_size_px, reader.image_size_px, 3)
 
     def within(self, s: float) -> range:
         """Indices of the items of the first epoch whose range is `s`."""
@@ -60,37 +70,82 @@ class PairImages(Dataset[Batch]):
         return range(first, first + self.steps_per_epoch)
 
     def __getitem__(self, item: int) -> Batch:
+        arrays = BatchArrays.new(self.count, self.image_shape)
+        self.fill(arrays, item, slice(0, self.count))
+        return arrays.batch()
+
+    def fill(self, arrays: BatchArrays, item: int, rows: slice) -> None:
+        """Write the pairs `rows` of an item. Raises DataError if an image is damaged, TryAgain if the store fails."""
         epoch, step = divmod(item, self.steps_per_epoch)
-        pairs = self.sampler.batch(epoch + 1, step, self.range_E[epoch])
-        track_N, x_N, y_N = pairs.track_N[self.share], pairs.x_N[self.share], pairs.y_N[self.share]
-        alpha_A = self.sampler.alpha_A.astype(np.float32)
-        return Batch(
-            self._images(track_N, x_N),
-            self._images(track_N, y_N),
-            torch.from_numpy(alpha_A[x_N]),
-            torch.from_numpy(alpha_A[y_N]),
-        )
+        share = range(self.sampler.pairs_per_step)[self.share][rows]
+        pairs = self.sampler.batch(epoch + 1, step, self.range_E[epoch], slice(share.start, share.stop, share.step))
+        arrays.pairs_3N[:, rows] = pairs.track_N, pairs.x_N, pairs.y_N
+        arrays.alphas_2N[:, rows] = self.sampler.alpha_A[np.stack([pairs.x_N, pairs.y_N])]
+        for side, alpha_N in enumerate((pairs.x_N, pairs.y_N)):
+            jpegs = self.reader.jpegs(pairs.track_N, alpha_N)
+            for row, jpeg in enumerate(jpegs, rows.start):
+                self._store(jpeg, arrays, side, row)
 
-    def _images(self, track_N: np.ndarray, alpha_N: np.ndarray) -> Tensor:
-        images = [self._decode(int(t), int(a)) for t, a in zip(track_N, alpha_N, strict=True)]
-        return torch.from_numpy(np.stack(images))
-
-    def _decode(self, track: int, alpha: int) -> np.ndarray:
+    def _store(self, jpeg: bytes, arrays: BatchArrays, side: int, row: int) -> None:
+        image_HWC = arrays.images_2NHWC[side, row]
         try:
-            image_HW3: np.ndarray = simplejpeg.decode_jpeg(self.reader.jpeg(track, alpha), colorspace="RGB")
-            return image_HW3
+            if self.encoded:
+                image_HWC.reshape(-1)[: len(jpeg)] = np.frombuffer(jpeg, np.uint8)
+                arrays.jpeg_bytes_2N[side, row] = len(jpeg)
+            elif simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=image_HWC).shape != self.image_shape:
+                raise ValueError(f"it has not the size of {self.image_shape[0]} px")
         except ValueError as error:
-            key = self.reader.tracks[track].track.key
+            track, alpha = int(arrays.pairs_3N[0, row]), int(arrays.pairs_3N[1 + side, row])
             raise DataError(
-                f"Image {alpha} of track '{key}' is not a JPEG ({error}); delete the shards and run shard again."
+                f"Image {alpha} of track '{self.reader.tracks[track].track.key}' cannot be decoded ({error}); delete "
+                "the shards and run shard again."
             ) from None
+
+
+@dataclass(frozen=True)
+class BatchArrays:
+    """The memory of a batch of N pairs. Side 0 is x, side 1 is y."""
+
+    images_2NHWC: NDArray[np.uint8]
+    """Pixels; or in each image's place the bytes of its JPEG."""
+    jpeg_bytes_2N: NDArray[np.int32]
+    """Sizes of the JPEGs."""
+    alphas_2N: NDArray[np.float32]
+    pairs_3N: NDArray[np.int64]
+    """Track, index of x and index of y."""
+
+    @classmethod
+    def new(cls, pairs: int, image_shape: tuple[int, ...]) -> BatchArrays:
+        return cls.within(memoryview(bytearray(batch_bytes(pairs, image_shape[0]))), pairs, image_shape)
+
+    @classmethod
+    def within(cls, memory: memoryview, pairs: int, image_shape: tuple[int, ...]) -> BatchArrays:
+        """The arrays of a batch in `memory`, which has `batch_bytes` bytes."""
+        found, at = list[NDArray[Any]](), 0
+        shapes = (((2, pairs, *image_shape), np.uint8), ((3, pairs), np.int64), ((2, pairs), np.float32),
+                  ((2, pairs), np.int32))  # fmt: skip
+        for shape, dtype in shapes:
+            size = math.prod(shape)
+            found.append(np.frombuffer(memory, dtype, size, at).reshape(shape))
+            at += -(-size * np.dtype(dtype).itemsize // 8) * 8
+        images_2NHWC, pairs_3N, alphas_2N, jpeg_bytes_2N = found
+        return cls(images_2NHWC, jpeg_bytes_2N, alphas_2N, pairs_3N)
+
+    def batch(self) -> Batch:
+        """These arrays as tensors, without a copy."""
+        images, alphas = torch.from_numpy(self.images_2NHWC), torch.from_numpy(self.alphas_2N)
+        return Batch(images[0], images[1], alphas[0], alphas[1], self.pairs)
+
+    @property
+    def pairs(self) -> PairBatch:
+        return PairBatch(*self.pairs_3N.copy())
 
 
 def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, processes: Processes) -> PairImages:
     """Return the training pairs of all epochs. Their range of changes follows the curriculum."""
-    reader = ShardReader(shards, "train", cache)
+    reader = ShardReader(shards, "train", cache, config.cache_gib)
     if config.identities is not None:
-        reader.keep(first_identities((item.track.identity for item in reader.tracks), config.identities))
+        reader.keep(first_identities(reader.tracks.identities(), config.identities))
     sampler = _sampler(reader, config.pairs_per_step, config.seed, config.partner)
     range_E = [
         change_range(epoch, sampler.s_max, config.curriculum_ends, config.curriculum_form)
@@ -98,7 +153,8 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
         else sampler.s_max
         for epoch in range(1, config.epochs + 1)
     ]
-    return PairImages(reader, sampler, processes, config.steps_per_epoch or sampler.full_epoch_steps, range_E)
+    steps = config.steps_per_epoch or sampler.full_epoch_steps
+    return PairImages(reader, sampler, processes, steps, range_E, config.decode == "gpu")
 
 
 def first_identities(identities: Iterable[str], count: int) -> frozenset[str]:
@@ -111,15 +167,14 @@ def first_identities(identities: Iterable[str], count: int) -> frozenset[str]:
 def held_out_pairs(shards: Artifact, config: PretrainConfig, cache: Path, range_E: Sequence[float]) -> PairImages:
     """Return the validation pairs: one set over the whole range of changes, and one per range S of the curriculum
     (`range_E`), so that a loss on held-out identities has the S of the training loss beside it."""
-    reader = ShardReader(shards, "validation", cache)
-    people = len({item.track.identity for item in reader.tracks})
+    reader = ShardReader(shards, "validation", cache, config.cache_gib)
+    people = len(reader.tracks.identities())
     seed = derive_seed(config.seed, "validation")
     sampler = _sampler(reader, min(config.pairs_per_step, people), seed, config.partner)
     steps = min(VALIDATION_STEPS, sampler.full_epoch_steps)
     ranges = list(dict.fromkeys((sampler.s_max, *range_E)))
-    return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), steps, ranges)
+    return PairImages(reader, sampler, Processes(0, 1, torch.device("cpu")), steps, ranges, config.decode == "gpu")
 
 
 def _sampler(reader: ShardReader, pairs_per_step: int, seed: int, partner: str) -> PairSampler:
-    identities = [item.track.identity for item in reader.tracks]
-    return PairSampler(identities, reader.tracks[0].track.alphas, pairs_per_step, seed, reader.usable(), partner)
+    return PairSampler(reader.identity_T, reader.alphas, pairs_per_step, seed, reader.usable(), partner)

@@ -17,8 +17,8 @@ from comface.store import Store
 REVISION = 3
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {
-    "nodes", "gpus_per_node", "processes", "job", "loader_workers", "checkpoint_every_s", "keep_checkpoints",
-    "profile_steps", "accumulate", "cuda_graph",
+    "nodes", "gpus_per_node", "processes", "job", "loader_workers", "data_timeout_s", "cache_gib", "checkpoint_every_s",
+    "keep_checkpoints", "profile_steps", "accumulate", "cuda_graph",
 }  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
 ALWAYS_ADDRESSED = {
@@ -34,7 +34,9 @@ REVISION."""
 LEAST_SHARE = 10
 """Pairs per step for which a further process on a CPU pays."""
 PREFETCH = 2
-"""Number of batches that each loader process prepares in advance."""
+"""Number of pieces of batches that each loader process prepares in advance."""
+PIECE_PAIRS = 64
+"""Largest piece of a batch. Several processes share a large batch, so that fewer batches are in memory."""
 
 
 def draft_backbone(
@@ -92,8 +94,23 @@ def check_batch(pairs: int, processes: int, what: str = "pretrain.pairs_per_step
         )
 
 
+def batch_bytes(pairs: int, image_size_px: int) -> int:
+    """Return the memory in bytes of a batch of `pairs` pairs: stored images (uint8, 3 channels), alphas, indices and
+    sizes, each padded to 8 bytes."""
+    return pairs * (2 * 3 * image_size_px**2 + 3 * 8 + 2 * 4 + 2 * 4) + 8
+
+
+def pieces_of(pairs: int) -> int:
+    """Return the number of pieces of a batch, each of which one loader process decodes."""
+    return -(-pairs // PIECE_PAIRS)
+
+
+def batches_ahead(workers: int, pairs: int) -> int:
+    """Return the number of batches that are in memory at once: PREFETCH pieces for each loader process, and the batch
+    in use."""
+    return 1 + max(PREFETCH, -(-PREFETCH * workers // pieces_of(pairs))) if workers else 1
+
+
 def loader_bytes(workers: int, pairs: int, image_size_px: int) -> int:
-    """Return the shared memory in bytes for the batches of one training process. Each of its loader workers has
-    PREFETCH finished batches and one in preparation; a batch has `pairs` pairs of stored images (uint8, 3 channels) and
-    alphas."""
-    return workers * (PREFETCH + 1) * (pairs * 2 * 3 * image_size_px**2 + 4 * 4096)
+    """Return the shared memory in bytes for the training batches of one process, which have `pairs` pairs."""
+    return batches_ahead(workers, pairs) * batch_bytes(pairs, image_size_px)

@@ -1,143 +1,342 @@
-"""Loader processes, which decode batches in advance, and the handling of their failures.
+"""Batches from loader processes, in order, through shared memory.
 
-Loader processes start once per training, not once per epoch. An error in a loader process is raised in the training as
-the same error, without a nested traceback.
+The processes are forked once per training and serve training and held-out batches. A batch lies in a slot of memory
+that all of them share (an anonymous mapping, which needs no /dev/shm): loader processes decode pieces of it there, and
+the training reads it there, without a copy. With a GPU the mapping is registered with CUDA, so that a slot is copied to
+the device directly and asynchronously. Only numbers travel through pipes.
+
+An error in a loader process is raised in the training as the same error. A process that ends, or no batch within a time
+limit, raises TryAgain.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import itertools
+import mmap
+import multiprocessing
+import pickle
 import signal
-import sys
-from collections.abc import Generator, Iterable, Iterator
-from multiprocessing import active_children
-from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Any
+import time
+import traceback
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 
-import torch
-from torch.utils.data import DataLoader, Dataset
+import numpy as np
 
-from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.pretrain.data import Batch, PairImages
-from comface.pretrain.draft import PREFETCH, loader_bytes
+from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
+from comface.pretrain.data import Batch, BatchArrays, PairImages
+from comface.pretrain.draft import batch_bytes, batches_ahead, pieces_of
 from comface.pretrain.processes import Processes
+from comface.runtime.memory import memory_limit_bytes
 
-SHARED_MEMORY = "/dev/shm"
-
-
-class _WithErrors(Dataset["Batch | ComfaceError"]):
-    """Returns the items of `images`, or a ComfaceError as an item, because PyTorch would put a traceback into its text.
-    A loader process moves its tensors to shared memory here. If shared memory is full, PyTorch's own thread would lose
-    the batch and the training would wait forever."""
-
-    def __init__(self, images: PairImages, in_processes: bool) -> None:
-        self.images, self.in_processes = images, in_processes
-
-    def __getitem__(self, item: int) -> Batch | ComfaceError:
-        try:
-            batch = self.images[item]
-            return Batch(*(tensor.share_memory_() for tensor in batch)) if self.in_processes else batch
-        except ComfaceError as error:
-            return error
-        except RuntimeError as error:
-            if "shared memory" not in str(error):
-                raise
-            return ConfigurationError(
-                f"{SHARED_MEMORY} is full, so a loader process cannot pass a batch to the training; raise "
-                "pretrain.job.shared_memory_gib (Docker: --shm-size), or lower pretrain.loader_workers."
-            )
+END_S = 5.0
+"""How long to wait for the end of a process that was killed."""
+PATIENCE_S = 300.0
 
 
-def batches(images: PairImages, items: range, workers: int) -> Generator[Batch, None, None]:
-    """Yield the batches `items`, decoded in advance by `workers` processes (0: in this process). Raises the errors of
-    `images`, and TryAgain if a loader process was killed."""
-    options: dict[str, Any] = {}
-    if workers:
-        options = {
-            "prefetch_factor": PREFETCH,
-            "multiprocessing_context": "fork",
-            "worker_init_fn": _begin_loader,
-        }
-    pin = torch.cuda.is_available()
-    others, at_death = set(active_children()), signal.getsignal(signal.SIGCHLD)
-    with loader_failures():
-        try:
-            for item in DataLoader(
-                _WithErrors(images, workers > 0), batch_size=None, sampler=items, num_workers=workers, pin_memory=pin,
-                **options,
-            ):  # fmt: skip
-                if isinstance(item, ComfaceError):
-                    raise item
-                yield item
-        except (ConnectionError, EOFError, FileNotFoundError) as error:  # the loader ended while it passed a batch
-            if not workers:
-                raise
-            raise _ended(type(error).__name__) from None
-        finally:
-            with contextlib.suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGCHLD, at_death)  # PyTorch's handler could raise later, anywhere in the process
-            _wake(set(active_children()) - others)
+@dataclass
+class Slot:
+    """The memory of one batch, and the number of its pieces that are still to be decoded."""
+
+    arrays: BatchArrays
+    missing: int = 0
 
 
-def _wake(loaders: Iterable[BaseProcess]) -> None:
-    """Continue loader processes that were stopped (SIGSTOP, a frozen cgroup); otherwise PyTorch would wait for their
-    end forever."""
-    for process in loaders:
-        if process.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGCONT)
+@dataclass
+class _Ring:
+    """The slots of one source of pairs."""
+
+    images: PairImages
+    slots: list[Slot]
+    pieces: list[slice]
+    given: set[int] = field(default_factory=set)
+    """Numbers of the slots whose batch is in use."""
 
 
-def _begin_loader(_worker: int) -> None:
-    """Reset the signal handlers of a forked loader. The training's handlers only record a request, so SIGTERM would not
-    end the loader. SIGINT is ignored, because the training receives it too and ends its loaders. If the training ends
-    first, the loader reports no error."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.excepthook = _unless_left
+@dataclass
+class _Worker:
+    process: ForkProcess
+    pipe: Connection
+    tasks: int = 0
+    """Pieces that it was asked for and has not delivered."""
 
 
-def _unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not isinstance(error, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, trace)
+class Loader:
+    """Reads the batches of `sources`, with `workers` processes (0: in this process). `patience_s`: longest wait for a
+    batch. A context manager: the processes end with it."""
 
+    def __init__(self, sources: Sequence[PairImages], workers: int, patience_s: float = PATIENCE_S) -> None:
+        self.patience_s, self._workers = patience_s, list[_Worker]()
+        sizes = [batch_bytes(each.count, each.image_shape[0]) for each in sources]
+        counts = [batches_ahead(workers, each.count) for each in sources]
+        pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
+        self.memory = mmap.mmap(-1, sum(n * size for n, size in zip(counts, pages, strict=True)))
+        self.at_end = contextlib.ExitStack()
+        """What to undo before the memory is released."""
+        view, at = memoryview(self.memory), 0
+        self._rings = list[_Ring]()
+        for images, count, size in zip(sources, counts, pages, strict=True):
+            places = range(at, at + count * size, size)
+            slots = [Slot(BatchArrays.within(view[p : p + size], images.count, images.image_shape)) for p in places]
+            self._rings.append(_Ring(images, slots, _pieces(images.count) if workers else [slice(0, images.count)]))
+            at += count * size
+        copied = [each.images for each in self._rings if workers and not each.images.reader.copies.in_place]
+        for images in copied:
+            images.reader.copies_elsewhere = True
+        for _ in range(workers):
+            self._start(_serve, self._rings)
+        self._copier = self._started(_copy, [images.reader for images in copied]) if copied else None
 
-@contextlib.contextmanager
-def loader_failures() -> Iterator[None]:
-    """Convert PyTorch's RuntimeError about a killed loader process to TryAgain. PyTorch raises it in a signal handler,
-    so it can occur anywhere in the training."""
-    try:
-        yield
-    except RuntimeError as error:
-        said = str(error).splitlines()[0] if str(error) else ""
-        if not said.startswith("DataLoader worker"):
-            raise
-        raise _ended(said.rstrip(". ")) from None
+    def __enter__(self) -> Loader:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-def _ended(how: str) -> TryAgain:
-    return TryAgain(
-        f"A loader process ended unexpectedly ({how}), probably because memory ran out; lower "
-        "pretrain.loader_workers or raise pretrain.job.memory_gib and shared_memory_gib, then run again."
-    )
+    def batches(self, images: PairImages, items: Iterable[int]) -> Generator[Batch, None, None]:
+        """Yield the batches `items` of a source. A batch is valid until the next one is taken. Raises the errors of
+        `images`, and TryAgain if a loader process ends, or no batch comes within the time limit."""
+        stream = Stream(self, self._ring(images), items)
+        with contextlib.closing(stream):
+            while (slot := stream.take()) is not None:
+                yield stream.batch(slot)
+                stream.give_back(slot)
 
+    def stream(self, images: PairImages, items: Iterable[int]) -> Stream:
+        """The batches `items` of a source, to be given back one by one (prefetch.py)."""
+        return Stream(self, self._ring(images), items)
 
-def check_shared_memory(
-    workers: int, processes: Processes, pairs_per_step: int, image_size_px: int, folder: str = SHARED_MEMORY
-) -> None:
-    """Raises ConfigurationError if the batches of the loader processes do not fit into `folder` (shared memory).
-    Otherwise the processes would be killed during a write."""
-    if not workers or not os.path.isdir(folder):
-        return
-    needed = processes.local_count * loader_bytes(workers, pairs_per_step // processes.count, image_size_px)
-    found = os.statvfs(folder)
-    size_bytes = found.f_blocks * found.f_frsize
-    if size_bytes < needed:
-        raise ConfigurationError(
-            f"{folder} has {size_bytes / 1e6:,.1f} MB, but the batches that {workers} loader workers prepare for each "
-            f"of {processes.local_count} training process(es) need {needed / 1e6:,.1f} MB there; raise "
-            "pretrain.job.shared_memory_gib (Docker: --shm-size), or lower pretrain.loader_workers."
+    def address(self) -> tuple[int, int]:
+        """Address and size in bytes of the memory of all batches."""
+        return np.frombuffer(self.memory, np.uint8).ctypes.data, len(self.memory)
+
+    def close(self) -> None:
+        """End the processes, also those that are stopped (SIGSTOP, a frozen cgroup) or wait for a store."""
+        everyone = [*self._workers, *([self._copier] if self._copier else [])]
+        for worker in everyone:
+            worker.pipe.close()
+            worker.process.kill()
+        for worker in everyone:
+            worker.process.join(END_S)
+        self._workers, self._copier = [], None
+        self.at_end.close()
+
+    # Between the training and its loader processes
+
+    def ask(self, ring: _Ring, number: int, item: int) -> None:
+        """Have an item decoded into slot `number`. Each piece goes to the process with the fewest."""
+        ring.slots[number].missing = len(ring.pieces)
+        if not self._workers:
+            ring.images.fill(ring.slots[number].arrays, item, ring.pieces[0])
+            ring.slots[number].missing = 0
+        for piece in range(len(ring.pieces)) if self._workers else ():
+            worker = min(self._workers, key=lambda each: each.tasks)
+            with self._ends(worker):
+                worker.pipe.send_bytes(pickle.dumps((self._rings.index(ring), number, item, piece)))
+            worker.tasks += 1
+
+    def receive(self, until: float) -> bool:
+        """Note what loader processes have finished; wait for something until the time `until`. Returns whether anything
+        was noted."""
+        watched: dict[object, _Worker] = {each.pipe: each for each in self._workers}
+        if self._copier is not None:
+            watched[self._copier.pipe] = self._copier
+        ready = wait(list(watched), max(0.0, until - time.monotonic()))  # type: ignore[arg-type]
+        for pipe in ready:
+            worker = watched[pipe]
+            with self._ends(worker):
+                found = pickle.loads(worker.pipe.recv_bytes())
+            if isinstance(found, ComfaceError | RuntimeError):
+                raise found
+            if found is None:  # all copies are made
+                self._copier = None
+                continue
+            worker.tasks -= 1
+            ring, number = found
+            self._rings[ring].slots[number].missing -= 1
+        return bool(ready)
+
+    def stalled(self) -> TryAgain:
+        slow = [each for each in self._workers if each.tasks]
+        states = ", ".join(f"{each.process.pid} {_state(each.process.pid)}" for each in slow[:3])
+        return TryAgain(
+            f"No batch was ready within {self.patience_s:g} s, because {len(slow)} of {len(self._workers)} loader "
+            f"processes do not answer ({states}); check the disk, the store and the node, or raise "
+            "pretrain.data_timeout_s, then run again."
         )
+
+    @contextlib.contextmanager
+    def _ends(self, worker: _Worker) -> Iterator[None]:
+        """Convert a broken pipe to TryAgain: the process has ended."""
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            worker.process.join(END_S)
+            code = worker.process.exitcode
+            how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+            raise TryAgain(
+                f"A loader process ended unexpectedly ({how}), probably because memory ran out; lower "
+                "pretrain.loader_workers or raise pretrain.job.memory_gib, then run again."
+            ) from None
+
+    def _ring(self, images: PairImages) -> _Ring:
+        return next(ring for ring in self._rings if ring.images is images)
+
+    def _start(self, action: object, argument: object) -> None:
+        self._workers.append(self._started(action, argument))
+
+    def _started(self, action: object, argument: object) -> _Worker:
+        here, there = multiprocessing.Pipe()
+        inherited = [*(worker.pipe for worker in self._workers), here]  # else the pipes would outlive this process
+        process = multiprocessing.get_context("fork").Process(
+            target=_run, args=(action, argument, there, inherited), daemon=True
+        )
+        process.start()
+        there.close()
+        return _Worker(process, here)
+
+
+class Stream:
+    """The batches of some items of one source, in order. A slot that was taken must be given back."""
+
+    def __init__(self, loader: Loader, ring: _Ring, items: Iterable[int]) -> None:
+        self._loader, self._ring, self._items = loader, ring, iter(items)
+        self._asked = deque[int]()
+        self._fill()
+
+    def is_ready(self) -> bool:
+        """Whether `take` returns at once."""
+        while self._loader.receive(0.0):
+            pass
+        return bool(self._asked) and not self._slot(self._asked[0]).missing
+
+    def take(self) -> int | None:
+        """The number of the slot with the next batch; None after the last."""
+        until = time.monotonic() + self._loader.patience_s
+        self._fill()
+        while not self._asked and len(self._ring.given) < len(self._ring.slots):
+            if not any(slot.missing for slot in self._ring.slots):
+                return None
+            self._await(until)  # a slot of an earlier stream
+            self._fill()
+        while self._slot(self._asked[0]).missing:
+            self._await(until)
+        number = self._asked.popleft()
+        self._ring.given.add(number)
+        return number
+
+    def batch(self, number: int) -> Batch:
+        return self._slot(number).arrays.batch()
+
+    def arrays(self, number: int) -> BatchArrays:
+        return self._slot(number).arrays
+
+    def give_back(self, number: int) -> None:
+        self._ring.given.discard(number)
+        self._fill()
+
+    def close(self) -> None:
+        """The slots are free again; those that are being decoded, as soon as they are."""
+        self._ring.given.clear()
+        self._asked.clear()
+        self._items = iter(())
+
+    def _slot(self, number: int) -> Slot:
+        return self._ring.slots[number]
+
+    def _await(self, until: float) -> None:
+        if not self._loader.receive(until):
+            raise self._loader.stalled()
+
+    def _fill(self) -> None:
+        """Ask for the next items, as far as slots are free."""
+        for number, slot in enumerate(self._ring.slots):
+            if slot.missing or number in self._ring.given or number in self._asked:
+                continue
+            if (item := next(self._items, None)) is None:
+                return
+            self._asked.append(number)
+            self._loader.ask(self._ring, number, item)
+
+
+def batches(images: PairImages, items: Iterable[int], workers: int, patience_s: float = PATIENCE_S) -> Iterator[Batch]:
+    """Yield the batches `items` of one source, as `Loader.batches` does."""
+    with Loader([images], workers, patience_s) as loader:
+        yield from loader.batches(images, items)
+
+
+def check_memory(workers: int, processes: Processes, sources: Sequence[PairImages]) -> None:
+    """Raises ConfigurationError if the batches of the loaders of this node do not fit into its memory: otherwise a
+    process would be killed during a step."""
+    one = sum(batches_ahead(workers, each.count) * batch_bytes(each.count, each.image_shape[0]) for each in sources)
+    needed, limit = processes.local_count * one, memory_limit_bytes()
+    if needed > limit:
+        raise ConfigurationError(
+            f"The batches that {workers} loader workers prepare for each of {processes.local_count} training "
+            f"process(es) need {needed / 1e6:,.1f} MB of memory, and this node has {limit / 1e6:,.1f} MB; lower "
+            "pretrain.loader_workers or pretrain.pairs_per_step."
+        )
+
+
+def _pieces(pairs: int) -> list[slice]:
+    count = pieces_of(pairs)
+    ends = [pairs * number // count for number in range(count + 1)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+
+
+# In a loader process
+
+
+def _run(action: object, argument: object, pipe: Connection, inherited: Sequence[Connection]) -> None:
+    """The training's signal handlers only record a request, so SIGTERM would not end the process. SIGINT is ignored,
+    because the training receives it too and ends its loaders. If the training ends first, nothing is reported."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in inherited:
+        each.close()
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            action(argument, pipe)  # type: ignore[operator]
+        except (EOFError, ConnectionError):
+            raise
+        except ComfaceError as error:
+            _send(pipe, error_of(error.exit_code, str(error)))
+        except MemoryError:
+            _send(pipe, TryAgain("A loader process ran out of memory; lower pretrain.loader_workers, then run again."))
+        except Exception:
+            _send(pipe, RuntimeError(traceback.format_exc()))
+
+
+def _serve(rings: Sequence[_Ring], pipe: Connection) -> None:
+    """Decode what is asked for, until the training closes the pipe."""
+    while True:
+        ring, number, item, piece = pickle.loads(pipe.recv_bytes())
+        found = rings[ring]
+        found.images.fill(found.slots[number].arrays, item, found.pieces[piece])
+        _send(pipe, (ring, number))
+
+
+def _copy(readers: Sequence[object], pipe: Connection) -> None:
+    """Copy the shards that fit on this node's disk, while loader processes read by ranges."""
+    for reader in readers:
+        reader.copy_all()  # type: ignore[attr-defined]
+    _send(pipe, None)
+
+
+def _send(pipe: Connection, what: object) -> None:
+    pipe.send_bytes(pickle.dumps(what))
+
+
+def _state(pid: int | None) -> str:
+    """What a process does, from its state in /proc."""
+    known = {"T": "stopped", "D": "waits for a disk", "S": "waits", "R": "runs", "Z": "ended"}
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return known.get(file.read().rpartition(")")[2].split()[0], "does something else")
+    except OSError:
+        return "ended"

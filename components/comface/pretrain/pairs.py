@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ from comface.pretrain.curriculum import choose_partner
 from comface.seeds import derive_seed, numpy_rng
 
 Ints = NDArray[np.int64]
+Counts = NDArray[np.int32] | NDArray[np.int64]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class PairBatch:
 class Layout:
     """The order of the images of an epoch: identity `order_I[i]` has positions `start_I[i]` to `start_I[i + 1] - 1`."""
 
-    order_I: Ints
-    start_I: Ints
+    order_I: Counts
+    start_I: Counts
     head_N: Ints
     """Number of positions at the start of each row that belong to an identity from the row before."""
     tail_N: Ints
@@ -64,7 +67,7 @@ class PairSampler:
 
     def __init__(
         self,
-        identity_T: Sequence[str],
+        identity_T: Sequence[str] | NDArray[np.integer[Any]],
         alpha_A: Sequence[float],
         pairs_per_step: int,
         seed: int,
@@ -72,24 +75,26 @@ class PairSampler:
         partner: str = "images",
     ) -> None:
         """Raises ConfigurationError if a batch has more pairs than there are identities."""
-        names, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
-        if len(names) < pairs_per_step:
+        owners, owner_T = np.unique(np.asarray(identity_T), return_inverse=True)
+        if len(owners) < pairs_per_step:
             raise ConfigurationError(
                 f"A batch of {pairs_per_step:,} pairs needs as many identities, but the shards have only "
-                f"{len(names):,} for training; lower pretrain.pairs_per_step, or synthesize more identities."
+                f"{len(owners):,} for training; lower pretrain.pairs_per_step, or synthesize more identities."
             )
         self.alpha_A = np.asarray(alpha_A, dtype=np.float64)
         self.pairs_per_step, self.seed, self.partner = pairs_per_step, seed, partner
-        everything_T2 = np.tile([0, len(self.alpha_A)], (len(owner_T), 1))
-        self._usable_T2 = everything_T2 if usable_T2 is None else usable_T2
+        self._usable_T2 = usable_T2
         order_T = np.argsort(owner_T, kind="stable")
-        self._tracks_by_owner = order_T
-        images_T = (self._usable_T2[:, 1] - self._usable_T2[:, 0])[order_T]
-        self._first_image_T = np.concatenate([[0], np.cumsum(images_T)])
+        self._tracks_by_owner = _compact(order_T)
+        whole = len(self.alpha_A)
+        images_T = (
+            np.full(len(order_T), whole) if usable_T2 is None else np.diff(usable_T2.astype(np.int64))[order_T, 0]
+        )
+        self._first_image_T = _compact(np.concatenate([[0], np.cumsum(images_T)]))
         tracks_I = np.concatenate([[0], np.cumsum(np.bincount(owner_T))])
         self._first_image_I = self._first_image_T[tracks_I]
         self._images_I = np.diff(self._first_image_I)
-        self.identities, self.images = len(names), int(images_T.sum())
+        self.identities, self.images = len(owners), int(images_T.sum())
         self.full_epoch_steps = steps_of(self._images_I, pairs_per_step)
 
     @property
@@ -97,35 +102,38 @@ class PairSampler:
         """S_max of equation (2): the largest change within a track."""
         return float(np.ptp(self.alpha_A))
 
-    def batch(self, epoch: int, step: int, s: float) -> PairBatch:
+    def batch(self, epoch: int, step: int, s: float, share: slice = ALL) -> PairBatch:
         """Return the pairs of one step. `s`: the range S of the curriculum in this epoch. Steps beyond
-        `full_epoch_steps` start a new pass over the images in another order."""
+        `full_epoch_steps` start a new pass over the images in another order. `share`: which pairs to return."""
         round_, inside = divmod(step, self.full_epoch_steps)
         layout = self._layout(epoch, round_)
-        position_N = self._positions(layout, epoch, round_, inside)
-        place_N = np.searchsorted(layout.start_I, position_N, side="right") - 1
-        who_N = layout.order_I[place_N]
+        position_N = self._positions(layout, epoch, round_, inside)[share]
+        place_N = _interval(layout.start_I, position_N)
+        who_N = layout.order_I[place_N].astype(np.int64)
         key = derive_seed(self.seed, "images", epoch, round_)
         image_N = keyed_permutation(position_N - layout.start_I[place_N], self._images_I[who_N], who_N, key)
         image_N = self._first_image_I[who_N] + image_N
-        piece_N = np.searchsorted(self._first_image_T, image_N, side="right") - 1
-        track_N = self._tracks_by_owner[piece_N]
-        usable_N2 = self._usable_T2[track_N]
-        x_N = usable_N2[:, 0] + image_N - self._first_image_T[piece_N]
-        u_N = numpy_rng(self.seed, "partners", epoch, step).random(len(who_N))
+        piece_N = _interval(self._first_image_T, image_N)
+        track_N = self._tracks_by_owner[piece_N].astype(np.int64)
+        first_N = image_N - self._first_image_T[piece_N]
+        u_N = numpy_rng(self.seed, "partners", epoch, step).random(self.pairs_per_step)[share]
+        usable_N2 = None if self._usable_T2 is None else self._usable_T2[track_N].astype(np.int64)
+        x_N = first_N if usable_N2 is None else usable_N2[:, 0] + first_N
         return PairBatch(track_N, x_N, choose_partner(self.alpha_A, x_N, u_N, s, usable_N2, self.partner))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a sampler lives as long as its training)
     def _layout(self, epoch: int, round_: int) -> Layout:
         steps = self.full_epoch_steps
         order_I = numpy_rng(self.seed, "identities", epoch, round_).permutation(self.identities)
-        start_I = np.concatenate([[0], np.cumsum(np.minimum(self._images_I[order_I], steps))])
+        start_I = np.concatenate([[0], np.cumsum(np.minimum(self._images_I[order_I], steps), dtype=np.int64)])
         edge_N = np.arange(1, self.pairs_per_step) * steps  # where a row ends and the next one begins
-        across_N = np.searchsorted(start_I, edge_N, side="right") - 1
+        across_N = _interval(start_I, edge_N)
         none = np.zeros(1, dtype=np.int64)
         begun_N = edge_N - start_I[across_N]
         left_N = np.where(begun_N > 0, start_I[across_N + 1] - edge_N, 0)
-        return Layout(order_I, start_I, np.concatenate([none, left_N]), np.concatenate([begun_N, none]))
+        return Layout(
+            _compact(order_I), _compact(start_I), np.concatenate([none, left_N]), np.concatenate([begun_N, none])
+        )
 
     def _positions(self, layout: Layout, epoch: int, round_: int, inside: int) -> Ints:
         """Return one position per row (N,)."""
@@ -139,13 +147,24 @@ class PairSampler:
         return row_N * steps + np.where(within_N, own_N, shared)
 
 
-def steps_of(images_I: Ints, pairs_per_step: int) -> int:
+def _compact(values: Ints) -> Counts:
+    """`values` in 4 bytes each if they fit: a sampler of the paper's 350,000 tracks takes 10 MB."""
+    return values.astype(np.int32) if values.max(initial=0) < 2**31 else values
+
+
+def _interval(start: Counts, position_N: Ints) -> Ints:
+    """Return the number of the interval that each position is in. `start`: first position of each interval, and the
+    end of the last. The positions get the type of `start`: NumPy would otherwise copy all of `start`."""
+    return np.searchsorted(start, position_N.astype(start.dtype), side="right") - 1
+
+
+def steps_of(images_I: Counts, pairs_per_step: int) -> int:
     """Return the number of batches in an epoch: the largest T with sum(min(images, T)) >= T * N, at least 1. It is M //
     N if no identity has more than M // N images."""
-    low, high = 1, max(1, int(images_I.sum()) // pairs_per_step)
+    low, high = 1, max(1, int(images_I.sum(dtype=np.int64)) // pairs_per_step)
     while low < high:
         middle = (low + high + 1) // 2
-        enough = int(np.minimum(images_I, middle).sum()) >= middle * pairs_per_step
+        enough = int(np.minimum(images_I, middle).sum(dtype=np.int64)) >= middle * pairs_per_step
         low, high = (middle, high) if enough else (low, middle - 1)
     return low
 

@@ -31,12 +31,13 @@ from comface.pretrain.curves import CURVES, Curves, curves_name
 from comface.pretrain.data import Batch, held_out_pairs, training_pairs
 from comface.pretrain.draft import check_batch, draft_backbone, process_count
 from comface.pretrain.gauges import Gauges
-from comface.pretrain.loaders import batches, check_shared_memory, loader_failures
+from comface.pretrain.loaders import Loader, check_memory
 from comface.pretrain.network import ComFace, build_network
 from comface.pretrain.nonfinite import first_nonfinite, nonfinite_error
 from comface.pretrain.objective import exact_float32
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
+from comface.pretrain.prefetch import on_device
 from comface.pretrain.processes import Processes, joined
 from comface.pretrain.profile import profiled
 from comface.pretrain.saving import Checkpoints
@@ -57,12 +58,13 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
 
     Raises Preempted after SIGTERM or SIGINT, with a checkpoint written; ConfigurationError if the batch does not divide
     by the processes or the shards have too few identities for it; DataError if the loss is not finite or data are
-    damaged; TryAgain if a loader process was killed."""
+    damaged; TryAgain if a loader process was killed, the store fails, or no batch comes in time. If data are the
+    reason, a checkpoint is written."""
     check_batch(config.pairs_per_step, process_count(config), parts=config.accumulate)
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
-    with joined() as processes, stop_requests() as stop, loader_failures(), exact_float32():
+    with joined() as processes, stop_requests() as stop, exact_float32():
         address = draft.uri.rpartition("/")[2]
         curves = Curves(store.child(f"{CURVES}/{curves_name(config, address)}") if processes.first else None)
         with closing(curves):
@@ -87,7 +89,8 @@ def train(
     # Data: the pairs of every step (each process takes its share), and the same held-out pairs after each epoch.
     pairs = training_pairs(shards, config, cache, processes)
     held_out = held_out_pairs(shards, config, cache, pairs.range_E)
-    check_shared_memory(config.loader_workers, processes, config.pairs_per_step, pairs.reader.image_size_px)
+    sources = [pairs, held_out] if processes.first else [pairs]
+    check_memory(config.loader_workers, processes, sources)
 
     # Networks f, g and l, and their optimiser: initialised from the seed, or restored from the last checkpoint.
     network = build_network(config, pairs.sampler.s_max)
@@ -122,7 +125,15 @@ def train(
 
     # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
-    with closing(checkpoints), closing(batches(pairs, items, config.loader_workers)) as loaded:
+    with (
+        closing(checkpoints),
+        Loader(sources, config.loader_workers, config.data_timeout_s) as loader,
+        closing(on_device(loader, pairs, items, processes.device)) as loaded,
+    ):
+
+        def held_out_batches(s: float) -> Iterator[Batch]:
+            return together(on_device(loader, held_out, held_out.within(s), processes.device))
+
         feed = profiled(together(gauges.waiting(loaded)), config, curves.store if curves else None, at)
         while at.epoch <= config.epochs:
             s = pairs.range_E[at.epoch - 1]
@@ -137,7 +148,8 @@ def train(
                     checkpoints.save(at)
             if processes.first:
                 size_px = config.size_px(at.epoch)
-                found = validate_epoch(network, held_out, s, size_px, config, processes.device, together)
+                ranges = validated_ranges(held_out, s)
+                found = validate_epoch(network, held_out_batches, ranges, size_px, config, processes.device)
                 at.curve.append({"epoch": at.epoch, "s": s, "size_px": size_px, **at.sums.means(), **found})
                 gauges.validated(at, at.curve[-1])
                 logger.info(f"epoch {at.epoch}/{config.epochs}: {describe(at.curve[-1])}")

@@ -6,7 +6,7 @@ Legend: N pairs of a batch, V pairs of all batches, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from comface.pretrain.augment import augment
 from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch, PairImages
 from comface.pretrain.draws import Draws
-from comface.pretrain.loaders import batches
 from comface.pretrain.network import ComFace
 from comface.pretrain.objective import alphas_of, losses_of, to_device, views_of
 from comface.pretrain.processes import Processes
@@ -33,22 +32,17 @@ def validated_ranges(held_out: PairImages, s: float) -> tuple[float, ...]:
 
 def validate_epoch(
     network: ComFace,
-    held_out: PairImages,
-    s: float,
+    held_out: Callable[[float], Iterable[Batch]],
+    ranges: Sequence[float],
     size_px: int,
     config: PretrainConfig,
     device: torch.device,
-    together: Callable[[Iterable[Batch]], Iterable[Batch]],
 ) -> dict[str, Any]:
     """Return `validation` over the whole range of changes, the same pairs after each epoch, and `held_out`: losses and
     correlation on pairs of the epoch's range S, like those of training. Over the whole range a loss is larger, and
-    beside the training loss of a late epoch it would look like overfitting. `size_px`: the side of a view in this
-    epoch. `together`: passes the batches on while no process was asked to stop (stop.py)."""
-
-    def found(s: float) -> dict[str, Any]:
-        return validate(network, together(batches(held_out, held_out.within(s), 0)), size_px, config, device)
-
-    each = [found(s) for s in validated_ranges(held_out, s)]
+    beside the training loss of a late epoch it would look like overfitting. `held_out`: reads the pairs of a range;
+    `ranges`: of `validated_ranges`; `size_px`: the side of a view in this epoch."""
+    each = [validate(network, held_out(s), size_px, config, device) for s in ranges]
     whole, same = each[0], each[-1]
     return {"validation": whole, "held_out": {name: same[name] for name in ("loss_inter", "loss_intra", "corr")}}
 
@@ -70,7 +64,7 @@ def validate(
         if losses.d_N is not None:
             change_N = batch.alpha_y_N - batch.alpha_x_N
             estimated.append(losses.d_N.float().cpu())
-            true.append(change_N.abs() if config.target == "absolute" else change_N)
+            true.append((change_N.abs() if config.target == "absolute" else change_N).cpu())
         if losses.inter is not None:
             inter_sum += float(losses.inter) * count
             rows += count

@@ -2,8 +2,9 @@
 (docs/architecture.md).
 
 In: ShardConfig and all parts; optionally a screening, which can drop tracks and narrow the range of alpha. Out: an
-artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …, and sheet-0.jpg, …, a
-contact sheet per generator in the order of the facts' `generators`. There are two passes.
+artifact of kind `shards`: train-00000.tar, train-00000.index.json, …, validation-00000.tar, …; for each split the index
+of all its shards as arrays (tracks/shard_index.py); and sheet-0.jpg, …, a contact sheet per generator in the order of
+the facts' `generators`. There are two passes.
 The first assigns tracks to shards from the indices alone (plan.py). The second reads the tracks of each shard by
 ranges, checks the crc32 of every image and writes the shard. One shard is in memory at a time. A killed run keeps its
 finished shards.
@@ -29,9 +30,10 @@ from comface.store import Store
 from comface.tracks.contact_sheet import sheet_of
 from comface.tracks.located import INDEX, Located, check_parts, located_tracks, track_jpegs, tracks_of_parts
 from comface.tracks.looks import faces_by_lightness, looked_at
+from comface.tracks.shard_index import image_bytes, images_name, table_bytes, table_name
 from comface.tracks.tar import TrackTar
 
-REVISION = 2
+REVISION = 3
 """Raised if the same tracks give other bytes."""
 READERS = 8
 """Parallel range reads: a track is one request of about 1.2 MB, and the store's latency dominates its time."""
@@ -70,6 +72,9 @@ def shard(
         for _, name, located in shown(items, "packing", unit="shard"):
             if not _adopted(draft, name, located):
                 _write(draft, name, located, tracks, readers)
+    for split in SPLITS:
+        draft.write(table_name(split), table_bytes(planned.shards[split]))
+        draft.write(images_name(split), image_bytes(planned.shards[split]))
     facts = facts_of(planned, tracks).record()
     for number, generator in enumerate(facts["generators"]):
         own = [each for each in tracks if each.facts_as(TracksFacts).generator == generator]
