@@ -133,7 +133,8 @@ def comface(
     """Train, evaluate and register a model on synthetic faces.
 
     Args:
-        profile: Base of the configuration: 'paper' (250,000 identities, 32 GPUs) or 'laptop' (minutes).
+        profile: Base of the configuration: 'paper' (250,000 identities, 32 GPUs), 'workstation' (one GPU, hours) or
+            'laptop' (minutes).
         overrides: Fields that differ from the profile, e.g. {"pretrain.epochs": 4, "transfer.modes": ["linear"]}.
         run_name: Name under which the model is registered.
         store: Object store for artifacts, s3://bucket/prefix. Empty: from the profile.

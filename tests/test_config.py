@@ -173,7 +173,7 @@ def test_several_mistakes_are_all_said() -> None:
 # Profiles and overrides
 
 
-@pytest.mark.parametrize("name", ["laptop", "paper"])
+@pytest.mark.parametrize("name", ["laptop", "workstation", "paper"])
 def test_the_profiles_that_the_design_names_resolve(name: str) -> None:
     assert name in profiles()
     assert resolve(name).profile == name
@@ -185,6 +185,14 @@ def test_the_paper_profile_keeps_the_papers_numbers() -> None:
     assert config.synthesize.composition == default.synthesize.composition
     assert (config.pretrain.epochs, config.pretrain.pairs_per_step) == (12, 1024)
     assert config.pretrain.curriculum_ends == (3, 6, 9, 12)
+
+
+def test_the_workstation_keeps_the_papers_training_apart_from_sizes_and_augmentation() -> None:
+    ours, papers = (resolve(name).pretrain.model_dump() for name in ("workstation", "paper"))
+    changed = {name for name in papers if ours[name] != papers[name]}
+    sizes = {"image_size_px", "view_share", "pairs_per_step"}
+    places = {"nodes", "gpus_per_node", "job", "checkpoint_every_s"}
+    assert changed == sizes | places | {"augmentation"}
 
 
 def test_views_of_early_epochs_can_be_smaller() -> None:

@@ -78,7 +78,7 @@ def test_the_laptops_store_is_where_run_puts_it_and_never_a_folder_that_all_user
 
 
 def test_what_config_prints_is_a_file_that_means_the_same(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for profile in ("laptop", "paper"):
+    for profile in ("laptop", "workstation", "paper"):
         assert main(["config", "--profile", profile]) == 0
         text = capsys.readouterr().out
         Path("printed.yaml").write_text(text)

@@ -69,9 +69,10 @@ def test_on_a_laptop_the_step_trains_itself_and_kubernetes_is_never_imported(tmp
     assert done.stdout.split("\n")[:2] == ["InProcess", "[]"]
 
 
-@pytest.mark.parametrize(("nodes", "gpus"), [(1, 0), (1, 1)])
-def test_one_process_needs_no_torchrun(nodes: int, gpus: int) -> None:
-    assert isinstance(local_launcher(nodes, gpus, lambda: None, {}), InProcess)
+def test_one_process_needs_no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(local_launcher(1, 0, lambda: None, {}), InProcess)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert isinstance(local_launcher(1, 1, lambda: None, {}), InProcess)
 
 
 def test_a_training_on_the_cpu_has_the_processes_that_it_is_told_or_one_per_core(monkeypatch) -> None:
@@ -90,11 +91,15 @@ def test_under_torchrun_already_a_process_trains_its_share() -> None:
     assert isinstance(local_launcher(4, 8, lambda: None, {"TORCHELASTIC_RUN_ID": "x"}), InProcess)
 
 
-def test_more_than_one_machine_has_is_refused_with_what_to_set() -> None:
+def test_more_than_one_machine_has_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="requests 4 nodes, but this is one machine"):
         local_launcher(4, 8, lambda: None, {})
-    with pytest.raises(ConfigurationError, match="requests 99 GPUs, but this machine has"):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(ConfigurationError, match="requests 99 GPUs, but this machine has 2; set"):
         local_launcher(1, 99, lambda: None, {})
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ConfigurationError, match=r"requests 1 GPU, but PyTorch finds none .* use --profile laptop"):
+        local_launcher(1, 1, lambda: None, {})
 
 
 def test_without_a_job_its_artifact_says_so_and_what_is_published_is_not_trained_again(tmp_path, shards) -> None:

@@ -18,7 +18,7 @@ OVERRIDES = [
 ]
 
 
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize("profile", ["laptop", "workstation", "paper"])
 def test_the_command_gives_the_same_configuration_again(profile: str) -> None:
     config = resolve(profile, [*OVERRIDES, "store=/elsewhere"])
     words = shlex.split(command_of(config))

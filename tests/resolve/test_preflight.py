@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_run import comface
 from weights_location import ATTRIBUTES, fill
 
 from comface.cli import main
+from comface.doctor.places import place_checks
 from comface.errors import ComfaceError, ConfigurationError, DataError, TryAgain, gathered
 from comface.methods import METHODS
 from comface.plan.checks import check_configuration
@@ -362,3 +364,34 @@ def test_a_name_in_a_message_reaches_no_terminal_as_a_code_or_a_line() -> None:
     error = DataError("The file '\x1b[2J\nred\u202e' is damaged; copy it again.")
     assert str(error) == "The file '\\x1b[2J\\nred\\u202e' is damaged; copy it again."
     assert str(gathered([error, TryAgain("Later.")])).count("\n") == 2
+
+
+def test_the_workstation_passes_every_check_of_its_configuration_and_says_its_size() -> None:
+    config = resolve("workstation")
+    check_configuration(config)
+    said = sizes_of(config).sentence()
+    assert "756,000 images (36,000 tracks of 36,000 identities)" in said
+    assert "12 epochs of about 2,657 steps" in said
+
+
+def test_without_a_gpu_the_workstation_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = comface("run", "--profile", "workstation", "--output", tmp_path, environment={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 64
+    assert "requests 1 GPU, but PyTorch finds none on this machine" in done.stderr
+    assert not list(tmp_path.glob("store/*"))
+
+
+def test_the_doctor_says_whether_this_machine_has_the_gpu_of_the_workstation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def found() -> list[tuple[str, str]]:
+        config = resolve("workstation", (), {"store": tmp_path.as_uri()})
+        (check,) = [each for each in place_checks(config) if each.name == "GPUs of this machine"]
+        return [(row.state, row.found) for row in check.ask()]
+
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert found() == [("note", "PyTorch finds 0; requested: 1")]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert found() == [("ok", "PyTorch finds 1; requested: 1")]
+    assert not [each for each in place_checks(laptop()) if each.name.startswith("GPUs")]

@@ -135,7 +135,7 @@ def test_variants_come_after_the_other_methods_and_before_comface() -> None:
 def test_table_7_has_the_papers_five_rows_linear_and_fine_tuned_with_three_seeds() -> None:
     rows = {("inter", "absolute", True), ("intra", "absolute", True), ("both", "absolute", True),
             ("both", "signed", True), ("both", "absolute", False)}  # fmt: skip
-    for profile in ("laptop", "paper"):
+    for profile in ("laptop", "workstation", "paper"):
         config = resolve(profile, ["study=table7"])
         found = trainings(config)
         assert {(e.config.learning, e.config.target, e.config.curriculum) for e in found} == rows
@@ -146,7 +146,7 @@ def test_table_7_has_the_papers_five_rows_linear_and_fine_tuned_with_three_seeds
 
 
 def test_table_8_has_the_papers_four_networks_and_every_view_fits_its_network() -> None:
-    for profile, more in (("laptop", {"narrow"}), ("paper", set())):
+    for profile, more in (("laptop", {"narrow"}), ("workstation", set()), ("paper", set())):
         config = resolve(profile, ["study=table8"])
         networks = {training.config.backbone for training in trainings(config)}
         assert networks == {"resnet18", "resnet50", "resnet101", "vit_b_16"} | more
@@ -163,7 +163,7 @@ def test_figure_3_trains_on_the_papers_shares_of_the_identities_in_batches_that_
     scales = [t.config.identities / (0.9 * tracks.identities) * tracks.tracks for t in trainings(config)[1:]]
     assert scales == pytest.approx([1_000, 50_000, 200_000], rel=1e-3)
     assert trainings(config)[0].config.identities is None
-    for profile in ("laptop", "paper"):
+    for profile in ("laptop", "workstation", "paper"):
         config = resolve(profile, ["study=figure3"])
         assert list(batch_problems(config)) == []
         assert len(trainings(config)) == 4

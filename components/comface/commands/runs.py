@@ -25,11 +25,11 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     finished steps are reused.
     """
     from comface.files import check_output_folder
-    from comface.run.local import ONE_MACHINE, find_pipeline, run_pipeline
+    from comface.run.local import find_pipeline, one_machine, run_pipeline
 
     folder = chosen.folder(output)
     check_output_folder(folder)
-    config = chosen.configuration({"pretrain": ONE_MACHINE}, output)
+    config = chosen.configuration({"pretrain": one_machine(chosen.profile)}, output)
     outcome = run_pipeline(find_pipeline(pipeline), config, chosen.overrides(), folder)
     say("")
     for line in outcome.lines():

@@ -10,6 +10,7 @@ from comface.errors import ComfaceError
 from comface.plan.checks import Check as RunCheck
 from comface.plan.checks import check_store, survey_run
 from comface.plan.configuration import RunConfig
+from comface.runtime.logs import in_pod
 from comface.store import open_store
 from comface.store.s3 import S3Store
 
@@ -23,7 +24,20 @@ def place_checks(config: RunConfig) -> list[Check]:
     for each in survey_run(config).checks:
         if each.name not in ("store", "GPUs"):
             checks.append(Check(SECTION, each.name, lambda each=each: [row_of(each)], REACH))  # type: ignore[misc]
+    if config.pretrain.nodes == 1 and config.pretrain.gpus_per_node and not in_pod():
+        checks.append(Check(SECTION, "GPUs of this machine", lambda: [own_gpus_row(config.pretrain.gpus_per_node)], ""))
     return checks
+
+
+def own_gpus_row(wanted: int) -> Row:
+    """For `comface run`; the cluster's GPUs have a row of their own."""
+    from torch.cuda import device_count
+
+    found = device_count()
+    said = f"PyTorch finds {found}; requested: {wanted}"
+    if found >= wanted:
+        return Row(SECTION, "GPUs of this machine", "ok", said)
+    return Row(SECTION, "GPUs of this machine", "note", said, "`comface run` needs them; a run on a cluster does not")
 
 
 def row_of(check: RunCheck) -> Row:

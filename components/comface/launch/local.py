@@ -121,19 +121,28 @@ def local_launcher(
     """`cpu_processes`: their number if gpus_per_node is 0. Raises ConfigurationError if this machine has fewer nodes or
     GPUs."""
     processes = gpus_per_node or cpu_processes
-    if "TORCHELASTIC_RUN_ID" in environment or processes <= 1 >= nodes:
+    if "TORCHELASTIC_RUN_ID" in environment:
         return InProcess(pretrain)
     if nodes > 1:
         raise ConfigurationError(
             f"Pre-training requests {nodes} nodes, but this is one machine; set pretrain.nodes=1 and "
             "pretrain.gpus_per_node to the number of its GPUs (0: train on the CPU)."
         )
-    if not gpus_per_node:
-        return Torchrun(processes, ON_A_CORE)
+    if gpus_per_node:
+        _check_gpus(gpus_per_node)
+    if processes == 1:
+        return InProcess(pretrain)
+    return Torchrun(processes) if gpus_per_node else Torchrun(processes, ON_A_CORE)
+
+
+def _check_gpus(wanted: int) -> None:
     from torch.cuda import device_count
 
-    if (found := device_count()) < gpus_per_node:
+    asked, found = f"Pre-training requests {wanted} GPU{'s' if wanted > 1 else ''}", device_count()
+    if not found:
         raise ConfigurationError(
-            f"Pre-training requests {gpus_per_node} GPUs, but this machine has {found}; set pretrain.gpus_per_node."
+            f"{asked}, but PyTorch finds none on this machine; check `nvidia-smi`, or use --profile laptop, which needs "
+            "none (pretrain.gpus_per_node=0 trains on the CPU)."
         )
-    return Torchrun(processes)
+    if found < wanted:
+        raise ConfigurationError(f"{asked}, but this machine has {found}; set pretrain.gpus_per_node.")

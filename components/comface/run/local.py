@@ -34,7 +34,7 @@ from comface.execution import FAILURES, recorded_failure
 from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
-from comface.plan.configuration import RunConfig
+from comface.plan.configuration import RunConfig, resolve
 from comface.plan.parameters import override_mapping
 from comface.plan.step import Plans, plan_run
 from comface.register.report import REPORT
@@ -53,8 +53,13 @@ logger = logging.getLogger(__name__)
 LOG, EXECUTOR_LOG = "run.log", "executor.log"
 TASKS = "COMFACE_TASKS"
 """Environment variable: the folder for the temporary files of the steps' shells."""
-ONE_MACHINE = {"nodes": 1, "gpus_per_node": 0}
-"""Replaces a profile's training job on this machine, unless overrides set it."""
+
+
+def one_machine(profile: str) -> dict[str, int]:
+    """Where a profile trains on this machine, unless overrides say otherwise: on its GPUs if it is made for one node,
+    else on the CPU."""
+    own = resolve(profile).pretrain
+    return {"nodes": 1, "gpus_per_node": own.gpus_per_node if own.nodes == 1 else 0}
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _execute(
         "overrides": override_mapping(overrides),
         "run_name": config.register_model.name,
         "store": config.store,
-        **ONE_MACHINE,
+        **one_machine(config.profile),
     }
     nothing = {step for step, count in plans.counts.items() if not count}
     text = for_one_machine(pipeline.read_text("utf-8"), nothing)
