@@ -141,8 +141,8 @@ def _check_gpus(wanted: int) -> None:
     asked, found = f"Pre-training requests {wanted} GPU{'s' if wanted > 1 else ''}", device_count()
     if not found:
         raise ConfigurationError(
-            f"{asked}, but PyTorch finds none on this machine; check `nvidia-smi`, or use --profile laptop, which needs "
-            "none (pretrain.gpus_per_node=0 trains on the CPU)."
+            f"{asked}, but PyTorch finds none on this machine; check `nvidia-smi`, or use --profile laptop, which "
+            "needs none (pretrain.gpus_per_node=0 trains on the CPU)."
         )
     if found < wanted:
         raise ConfigurationError(f"{asked}, but this machine has {found}; set pretrain.gpus_per_node.")
