@@ -3,8 +3,9 @@
     python benchmarks/resolution.py --backbone resnet50
     python benchmarks/resolution.py --schedule "[[6, 128], [9, 160]]" --pairs-per-second 823
 
-It counts the operations of the network (convolutions and matrix products) for a view of each size; nothing is timed. The
-hours assume that a GPU does as many operations per second with small views as with large ones, which is not measured.
+It counts the operations of the network (convolutions and matrix products) for a view of each size; nothing is timed.
+The hours assume that a GPU does as many operations per second with small views as with large ones, which is not
+measured.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def replay(record_uri: str, images: Path | None) -> None:
         config = PretrainConfig.model_validate(record["pretrain"])
         end = (int(record["epoch"]), int(record["step"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"'{record_uri}' was not written by pre-training ({type(error).__name__}).") from None
+        raise DataError(
+            f"'{record_uri}' was not written by pre-training ({type(error).__name__}); name a file "
+            "nonfinite-EPOCH-STEP.json."
+        ) from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processes = Processes(0, 1, device)
     pairs = training_pairs(open_artifact(record["shards"], "shards"), config, cache_folder(), processes)
