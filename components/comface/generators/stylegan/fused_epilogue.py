@@ -20,6 +20,8 @@ from comface.generators.stylegan.equalized import EPS, LayerEnd
 
 LEAK = tl.constexpr(0.2)
 ADD = tl.standard._sum_combine  # tl.sum itself runs in the interpreter only if that was on when triton was imported
+WARPS = 8
+"""Per tile of 2,048 values: with four taps, a thread needs 64 registers (with 4 warps 104, and fewer tiles at once)."""
 CHUNKS = 64
 """Maximum number of partial means per image and channel; one program merges them."""
 
@@ -36,7 +38,7 @@ def _activated(
         value = tl.load(x + at, mask=inside_P[:, None] & has_C[None, :], other=0.0).to(tl.float32)
     else:
         value = tl.full([row_P.shape[0], channel_C.shape[0]], 0.0, tl.float32)
-        for i in tl.static_range(K):
+        for i in range(K):  # not unrolled: all loads at once would take all registers
             for j in tl.static_range(K):
                 r_P, c_P = row_P + (i - 1), column_P + (j - 1)
                 inside_P = (r_P >= 0) & (r_P < HI) & (c_P >= 0) & (c_P < WI)
@@ -207,7 +209,7 @@ def styled(x_NCHW: Tensor, end: LayerEnd, scale_NC: Tensor, shift_NC: Tensor) ->
     _moments[chunks, triton.cdiv(count, channels), images](
         x_NCHW, *parts, end.taps, end.bias_C, end.noise_HW, end.strength_C,
         count, *x_NCHW.shape[2:], *size, *x_NCHW.stride(), taps[1], each,
-        K=taps[0], BH=high, BW=wide, BC=channels,
+        K=taps[0], BH=high, BW=wide, BC=channels, num_warps=WARPS,
     )  # fmt: skip
     _normalisation[triton.cdiv(count, 32), images](
         *parts, scale_NC.contiguous(), centre_NC, gain_NC, count, size[0] * size[1], chunks,
@@ -244,7 +246,7 @@ def _finished(
         x_NCHW, y_NCHW, end.taps, end.scales_NC, end.bias_C, end.noise_HW, end.strength_C,
         centre_NC, gain_NC, shift_NC, end.clamp or 0.0,
         count, *x_NCHW.shape[2:], *size, *x_NCHW.stride(), *y_NCHW.stride(), taps[1],
-        K=taps[0], CLAMPED=end.clamp is not None, BH=high, BW=wide, BC=channels,
+        K=taps[0], CLAMPED=end.clamp is not None, BH=high, BW=wide, BC=channels, num_warps=WARPS,
     )  # fmt: skip
     return y_NCHW
 
