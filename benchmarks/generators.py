@@ -1,31 +1,32 @@
 """Compares the StyleGANs with the official PyTorch code; measures the rendering path of the data set and its memory.
 
-    python benchmarks/generators.py [--official DIR ...] [--networks stylegan stylegan2 stylegan3-t stylegan3-r]
-        [--size 256] [--batch 1] [--rounds 3] [--path] [--memory]
+    python benchmarks/generators.py [--device cuda] [--official DIR ...] [--networks stylegan stylegan2 stylegan3-t
+        stylegan3-r] [--size 256] [--batch 1 4 16] [--rounds 3] [--path] [--price-per-hour 2.5] [--memory]
 
-`--official`: checkouts of NVlabs/stylegan3 (StyleGAN2, StyleGAN3) and genforce/interfacegan (StyleGAN). Their modules
-are imported and run unchanged; on a CPU they use their own reference operations. Without this option, only our networks
-are measured. Both get the same random weights of the published architecture (`--size 1024`: the published network), the
-same latents, float32 and one thread; their images are compared. Rounds alternate between the two; the first round
-includes one-time work, which the median ignores. Times are CPU times of the thread, so other processes do not affect
-them.
+`--official`: checkouts of NVlabs/stylegan3 (StyleGAN2, StyleGAN3) and genforce/interfacegan (StyleGAN), whose modules
+are imported and run unchanged (benchmarks/official.py). Without this option, only our networks are measured. Both get
+the same random weights of the published architecture (`--size 1024`: the published network) and the same latents;
+their images are compared. Rounds alternate between all of them; medians are given.
 
-`--path` measures a track from latents to the store (render, resize to 256 px, encode, store) and extrapolates the hours
-for the default data set on this processor. `--memory` compares the peak memory of a process for n and 4 n tracks.
+On a CPU: float32, one thread, processor time of the thread, so that other processes do not affect it; the official code
+uses its own reference operations. On a GPU: both precisions (synthesize.precision) beside the official code in float32
+without TF32 ("exact") and as its tools run it ("fast"), with its kernels; after a warm-up, each measurement repeats the
+batch for at least 0.3 s. In "exact", images must be equal; benchmarks/precision.py compares "fast" with "exact".
+
+`--path` makes tracks with the step synthesize, from latents to the store (render, resize to 256 px, check faces,
+encode, store), and compares its rate with rendering alone. From it follow the hours for the default data set, and their
+price (`--price-per-hour`). `--memory` compares the peak memory of a process for n and 4 n tracks.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import types
-from collections.abc import Callable
 from pathlib import Path
 
 from comface.execution import set_threads_passive
@@ -34,11 +35,12 @@ set_threads_passive()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from official import R, Render, official  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from comface.generators import edit  # noqa: E402
+from comface.generators import Precision, edit  # noqa: E402
 from comface.generators.stylegan.build import build  # noqa: E402
-from comface.generators.stylegan.generator import StyleGanGenerator  # noqa: E402
+from comface.generators.stylegan.generator import StyleGanGenerator, tf32  # noqa: E402
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config  # noqa: E402
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config  # noqa: E402
 from comface.generators.stylegan.stylegan3 import StyleGan3, StyleGan3Config  # noqa: E402
@@ -46,18 +48,18 @@ from comface.store import FileStore  # noqa: E402
 from comface.synthesize.step import synthesize  # noqa: E402
 from comface.tracks.composition import totals  # noqa: E402
 from comface.tracks.config import Share, SynthesizeConfig  # noqa: E402
-from comface.tracks.sweep import encode, render_track  # noqa: E402
-from comface.tracks.tar import Track, TrackTar  # noqa: E402
+from comface.tracks.screen import face_found  # noqa: E402
+from comface.tracks.sweep import start_track  # noqa: E402
 
-Render = Callable[[Tensor], Tensor]
 State = dict[str, Tensor]
 NETWORKS = ("stylegan", "stylegan2", "stylegan3-t", "stylegan3-r")
-R = {"channel_base": 65536, "channel_max": 1024}
 IN_DATA_SET = {"stylegan": "stylegan", "stylegan3": "stylegan3-r"}
 """Generator of the default composition → the network of its published weights and directions."""
-STORED_PX, QUALITY = 256, 90
+STORED_PX = 256
 LARGEST_DIFFERENCE = 2e-4
 """Tolerance relative to the largest value, as for the reference data in tests/data/generators."""
+LEAST_S = 0.3
+"""Duration of a measurement on a GPU."""
 MEMORY_TRACKS = 192
 """Three blocks of 64 tracks; at most two blocks are in memory."""
 
@@ -105,107 +107,170 @@ def random_state(name: str, size_px: int) -> State:
     return state
 
 
-def ours(name: str, state: State) -> StyleGanGenerator:
+def ours(name: str, state: State, device: str = "cpu") -> StyleGanGenerator:
     facts = {} if name == "stylegan" else {"conv_clamp": 256.0}
-    return StyleGanGenerator(build(name.split("-")[0], {key: tensor.numpy() for key, tensor in state.items()}, facts))
+    arrays = {key: tensor.numpy() for key, tensor in state.items()}
+    return StyleGanGenerator(build(name.split("-")[0], arrays, facts), device)
 
 
-def official(name: str, size_px: int, state: State, checkouts: list[Path]) -> Render | None:
-    """Load the official module with the same weights; None if no checkout contains it."""
-    needed = "models/stylegan_generator_model.py" if name == "stylegan" else "training/networks_stylegan3.py"
-    root = next((path for path in checkouts if (path / needed).is_file()), None)
-    if root is None:
-        return None
-    sys.path.insert(0, str(root))
-    try:
-        importlib.import_module("pkg_resources")
-    except ModuleNotFoundError:  # removed in setuptools 82; only this function is needed
-        stand_in = types.ModuleType("pkg_resources")
-        stand_in.parse_version = importlib.import_module("packaging.version").parse  # type: ignore[attr-defined]
-        sys.modules["pkg_resources"] = stand_in
-    if name == "stylegan":
-        # The package's __init__ needs TensorFlow; the module of the network does not.
-        place = importlib.util.spec_from_file_location("official_stylegan", root / needed)
-        module = importlib.util.module_from_spec(place)
-        place.loader.exec_module(module)
-        network = module.StyleGANGeneratorModel(resolution=size_px)
-        network.load_state_dict(state)
-        network.eval().requires_grad_(False)
-        return lambda w_NLD: network.synthesis(w_NLD)
-    module = importlib.import_module(f"training.networks_{name.split('-')[0]}")
-    options = {
-        "stylegan2": {"mapping_kwargs": {"num_layers": 8}, "conv_clamp": 256},
-        "stylegan3-t": {"mapping_kwargs": {"num_layers": 2}},
-        "stylegan3-r": {"mapping_kwargs": {"num_layers": 2}, "conv_kernel": 1, "use_radial_filters": True, **R},
-    }[name]
-    network = module.Generator(512, 0, 512, size_px, 3, **options)
-    network.load_state_dict(state)
-    network.eval().requires_grad_(False)
-    return lambda w_NLD: network.synthesis(w_NLD, noise_mode="const", force_fp32=True)
+def in_one_batch(generator: StyleGanGenerator, precision: Precision) -> Render:
+    """Renders without splitting. The precision is set at each call, because rounds alternate between precisions."""
+
+    def render(w_NLD: Tensor) -> Tensor:
+        if generator.precision != precision:
+            generator.set_precision(precision)
+        with tf32(precision == "fast"):
+            return generator.network(w_NLD)
+
+    return render
 
 
 def timed(render: Render, w_NLD: Tensor) -> tuple[Tensor, float]:
-    started = time.process_time()
-    images_NCHW = render(w_NLD)
-    return images_NCHW, time.process_time() - started
+    """The images, and the seconds for one batch."""
+    if w_NLD.device.type == "cpu":
+        started = time.process_time()
+        images_NCHW = render(w_NLD)
+        return images_NCHW, time.process_time() - started
+    images_NCHW = render(w_NLD)  # also a change of precision
+    torch.cuda.synchronize()
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < LEAST_S:
+        render(w_NLD)
+        count += 1
+        if count % 4 == 0:  # otherwise hours of work would be queued
+            torch.cuda.synchronize()
+    torch.cuda.synchronize()
+    return images_NCHW, (time.perf_counter() - started) / count
 
 
-def side_by_side(name: str, size_px: int, batch: int, rounds: int, checkouts: list[Path]) -> None:
+def side_by_side(
+    name: str, size_px: int, batches: list[int], rounds: int, checkouts: list[Path], device: str = "cpu"
+) -> None:
+    """Prints a row per precision and batch, and the ratio of the best batches."""
     state = random_state(name, size_px)
-    mine, theirs = ours(name, state), official(name, size_px, state, checkouts)
-    w_NLD = torch.randn(batch, mine.layers, mine.latent_width)
-    row = f"| {name} | {size_px} | {batch} |"
-    apart, pairs = 0.0, []
+    mine, theirs = ours(name, state, device), official(name, size_px, state, checkouts, device)
+    if theirs is not None and device == "cuda":
+        theirs = running(name, theirs, torch.randn(1, mine.layers, mine.latent_width, device=device))
+    precisions: list[Precision] = ["exact", "fast"] if device == "cuda" else ["exact"]
+    for precision in precisions:
+        render = in_one_batch(mine, precision) if device == "cuda" else mine.render
+        limit = LARGEST_DIFFERENCE if precision == "exact" else math.inf
+        best = {"ours": 0.0, "official": 0.0}
+        for batch in batches:
+            w_NLD = torch.randn(batch, mine.layers, mine.latent_width, generator=torch.Generator().manual_seed(batch))
+            row = f"| {name} | {size_px} | {precision} | {batch} |"
+            try:
+                rates = measured(row, render, theirs and theirs[precision], w_NLD.to(device), rounds, limit)
+            except torch.OutOfMemoryError:
+                print(f"{row} out of memory | | | |", flush=True)
+                torch.cuda.empty_cache()
+                continue
+            best = {who: max(best[who], rate) for who, rate in rates.items()}
+        if theirs is not None and len(batches) > 1:
+            cells = f"{best['official']:.3f} | {best['ours']:.3f} | {best['ours'] / best['official']:.2f} | |"
+            print(f"| {name} | {size_px} | {precision} | best | {cells}", flush=True)
+
+
+def running(name: str, theirs: dict[str, Render], w_1LD: Tensor) -> dict[str, Render] | None:
+    """Call the official code once, which builds its kernels; None, and a line, if that is not possible here."""
+    print(f"starting the official code of {name} (its kernels are built at the first start)", flush=True)
+    try:
+        theirs["fast"](w_1LD)
+    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
+        print(f"the official code of {name} does not run here ({str(error).splitlines()[0][:200]})", flush=True)
+        return None
+    return theirs
+
+
+def measured(
+    row: str, render: Render, reference: Render | None, w_NLD: Tensor, rounds: int, limit: float
+) -> dict[str, float]:
+    """Print one row; return the images per second of both. Ends the process if the images differ by more than
+    `limit`."""
+    apart, pairs, batch = 0.0, [], len(w_NLD)
+    if w_NLD.device.type == "cuda":
+        for warmed in (render, reference):
+            _ = warmed and warmed(w_NLD)
     for _ in range(rounds):
-        wanted, reference_s = timed(theirs, w_NLD) if theirs is not None else (None, math.nan)
-        found, own_s = timed(mine.render, w_NLD)
+        wanted, reference_s = timed(reference, w_NLD) if reference is not None else (None, math.nan)
+        found, own_s = timed(render, w_NLD)
         pairs.append((reference_s, own_s))
         if wanted is not None:
-            apart = max(apart, ((found - wanted).abs().max() / wanted.abs().max()).item())
-    reference, own = (batch / statistics.median(column) for column in zip(*pairs, strict=True))
-    if theirs is None:
+            apart = max(apart, ((found.float() - wanted.float()).abs().max() / wanted.abs().max()).item())
+    theirs, own = (batch / statistics.median(column) for column in zip(*pairs, strict=True))
+    if reference is None:
         print(f"{row} not given | {own:.3f} | | |", flush=True)
-        return
+        return {"ours": own, "official": math.nan}
     ratios = [reference_s / own_s for reference_s, own_s in pairs]
     ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-    print(f"{row} {reference:.3f} | {own:.3f} | {ratio} | {apart:.0e} |", flush=True)
-    if not apart <= LARGEST_DIFFERENCE:
-        raise SystemExit(f"{name}: the images differ by {apart:.1e} of the largest value.")
+    print(f"{row} {theirs:.3f} | {own:.3f} | {ratio} | {apart:.0e} |", flush=True)
+    if not apart <= limit:
+        raise SystemExit(f"{row} the images differ by {apart:.1e} of the largest value.")
+    return {"ours": own, "official": theirs}
 
 
-def path_seconds(name: str, size_px: int, images: int) -> dict[str, float]:
-    """Return the seconds per image of each phase, for a track of `images`."""
-    generator = ours(name, random_state(name, size_px))
-    alphas = tuple(float(alpha) for alpha in np.linspace(-5, 5, images))
-    w_1D, n_1D = torch.randn(1, generator.latent_width), torch.randn(1, generator.latent_width) / 23
-    generator.render(w_1D)
-    started = time.process_time()
-    images_AHW3 = render_track(generator, edit(w_1D, n_1D, alphas)[0], STORED_PX)
-    rendered = time.process_time()
-    jpegs = encode(images_AHW3, QUALITY)
-    encoded = time.process_time()
+class Edited(StyleGanGenerator):
+    """With a direction of its own, so that the step needs no files."""
+
+    def attributes(self) -> tuple[str, ...]:
+        return ("smile",)
+
+    def direction(self, attribute: str) -> Tensor:
+        return torch.ones(1, self.latent_width) / self.latent_width**0.5
+
+
+def path_rates(
+    name: str, size_px: int, alphas: int, tracks: int, device: str = "cpu", precision: Precision = "exact"
+) -> dict[str, float]:
+    """Images per second of rendering alone (with the resize), and of the step synthesize, from latents to the store:
+    on a GPU of wall time, on a CPU of processor time of all threads. The face check runs, but drops nothing, because
+    random weights draw no faces."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    facts = {} if name == "stylegan" else {"conv_clamp": 256.0}
+    arrays = {key: tensor.numpy() for key, tensor in random_state(name, size_px).items()}
+    generator = Edited(build(name.split("-")[0], arrays, facts), device)
+    generator.set_precision(precision)
+    edited_AD = edit(generator.latents([1]), generator.direction("smile").to(device), np.linspace(-5, 5, alphas))[0]
+    start_track(generator, edited_AD, STORED_PX)()  # measures the batch on a GPU, compiles kernels
+    started = clock()
+    for wait in [start_track(generator, edited_AD, STORED_PX) for _ in range(tracks)]:
+        wait()
+    alone_s = clock() - started
+    share = Share(generator=generator.name, identities=tracks, attributes=("smile",))
+    config = SynthesizeConfig(
+        composition=(share,), alpha_step=10 / (alphas - 1), parts=1, image_size_px=STORED_PX, precision=precision
+    )
     with tempfile.TemporaryDirectory() as folder:
-        tar = TrackTar()
-        tar.add(Track(key="a-0-b", generator="a", identity="a-0", attribute="b", seed=0, alphas=alphas), jpegs)
-        FileStore(Path(folder)).write("chunk.tar", tar.close())
-    spent = {"render": rendered - started, "encode": encoded - rendered, "store": time.process_time() - encoded}
-    return {phase: value / images for phase, value in spent.items()}
+        started = clock()
+        synthesize(
+            FileStore(Path(folder)), config, 0, device=device, load=lambda *_: generator,
+            find=lambda image_HW3: face_found(image_HW3) or True,
+        )  # fmt: skip
+        step_s = clock() - started
+    return {"render": alphas * tracks / alone_s, "synthesize": alphas * tracks / step_s}
 
 
-def whole_path(size_px: int, images: int) -> None:
-    print(f"\nRendering path, {size_px} px stored as {STORED_PX} px, tracks of {images} images, ms per image:")
+def whole_path(size_px: int, alphas: int, tracks: int, device: str, price: float | None) -> None:
+    print(f"\nThe step synthesize, {size_px} px stored as {STORED_PX} px, {tracks} × {alphas} images; images/s:")
     whole = totals(SynthesizeConfig())
     count = len(SynthesizeConfig().alphas)
-    hours = 0.0
-    for generator, name in IN_DATA_SET.items():
-        spent = path_seconds(name, size_px, images)
-        wanted = sum(whole.tracks_by_attribute[generator].values()) * count
-        hours += wanted * sum(spent.values()) / 3600
-        print(f"{name}: " + ", ".join(f"{phase} {1000 * value:.1f}" for phase, value in spent.items()), flush=True)
-    print(
-        f"The default data set ({whole.images / 1e6:.2f} M images): {hours:,.0f} hours of one core of this processor "
-        "(extrapolated from the rates above; not measured in a run or on a GPU)."
-    )
+    precisions: list[Precision] = ["exact", "fast"] if device == "cuda" else ["exact"]
+    for precision in precisions:
+        hours = 0.0
+        for generator, name in IN_DATA_SET.items():
+            rates = path_rates(name, size_px, alphas, tracks, device, precision)
+            hours += sum(whole.tracks_by_attribute[generator].values()) * count / rates["synthesize"] / 3600
+            share = rates["synthesize"] / rates["render"]
+            print(
+                f"{name}, {precision}: rendering alone {rates['render']:.2f}, the step {rates['synthesize']:.2f} "
+                f"({share:.0%})", flush=True,
+            )  # fmt: skip
+        unit = "GPU-hours" if device == "cuda" else "hours of one core of this processor"
+        money = "" if price is None else f", {hours * price:,.0f} at {price:g} per hour"
+        print(
+            f"The default data set ({whole.images / 1e6:.2f} M images), {precision}: {hours:,.0f} {unit}{money} "
+            f"(extrapolated from {tracks * alphas} images per network, with random weights)."
+        )
 
 
 def memory_of(tracks: int) -> None:
@@ -228,31 +293,45 @@ def memory() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--official", type=Path, nargs="*", default=[], metavar="DIR")
     parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--size", type=int, default=256, choices=(64, 128, 256, 512, 1024), help="native side length")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--size", type=int, choices=(8, 16, 32, 64, 128, 256, 512, 1024),
+                        help="native side length (default: 256, on a GPU 1024)")  # fmt: skip
+    parser.add_argument("--batch", type=int, nargs="+", help="batches (default: 1, on a GPU 1 4 16)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--path", action="store_true", help="also measure the rendering path of the data set")
-    parser.add_argument("--images", type=int, default=3, help="with --path: number of images per track")
+    parser.add_argument("--path", action="store_true", help="also measure the step synthesize")
+    parser.add_argument("--images", type=int, help="with --path: images per track (default: 3, on a GPU 101)")
+    parser.add_argument("--tracks", type=int, help="with --path: number of tracks (default: 1, on a GPU 4)")
+    parser.add_argument("--price-per-hour", type=float, help="with --path: price of an hour of the GPU or core")
     parser.add_argument("--memory", action="store_true", help="also measure the memory of synthesize")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    gpu = options.device == "cuda"
+    if gpu and not torch.cuda.is_available():
+        raise SystemExit("There is no GPU; leave --device out to measure on the CPU.")
+    if not gpu:
+        torch.set_num_threads(1)
     if options.memory_of:
         memory_of(options.memory_of)
         return
+    size_px = options.size or (1024 if gpu else 256)
     with torch.inference_mode():
         if options.networks:
-            print("images per second of CPU time, medians; ratio: ours / official (range over the rounds)")
+            print(f"images per second on {torch.cuda.get_device_name() if gpu else 'one thread (processor time)'}, "
+                  "medians; ratio: ours / official (range over the rounds)")  # fmt: skip
             if not options.official:
                 print("no checkout of the official code (--official): only our networks are measured")
-            print("| network | px | batch | official | ours | ratio | largest difference / largest value |")
-            print("|---|---|---|---|---|---|---|")
+            print("| network | px | precision | batch | official | ours | ratio | largest difference / largest value |")
+            print("|---|---|---|---|---|---|---|---|")
         for name in options.networks:
-            side_by_side(name, options.size, options.batch, options.rounds, options.official)
+            side_by_side(
+                name, size_px, options.batch or ([1, 4, 16] if gpu else [1]), options.rounds, options.official,
+                options.device,
+            )  # fmt: skip
         if options.path:
-            whole_path(options.size, options.images)
+            images, tracks = options.images or (101 if gpu else 3), options.tracks or (4 if gpu else 1)
+            whole_path(size_px, images, tracks, options.device, options.price_per_hour)
     if options.memory:
         memory()
 

@@ -97,20 +97,23 @@ part machine 30 \
 import torch
 print(torch.cuda.get_device_name(), torch.__version__, torch.version.cuda, torch.cuda.mem_get_info())"' \
     'python -c "import os, torch; print(os.cpu_count(), torch.__version__)"'
-part stylegan 60 \
-    'python benchmarks/generators.py --networks stylegan --size 64 --rounds 3' \
-    'python benchmarks/generators.py --networks stylegan --size 64 --rounds 1'
 part epilogue 60 \
     'python benchmarks/epilogue.py' \
     'python benchmarks/epilogue.py --size 8'
 part precision 60 \
     'python benchmarks/precision.py' \
     'TRITON_INTERPRET=0 python benchmarks/precision.py --networks stylegan2 --size 64 --alphas 3'
-part convolutions 20 \
-    'python benchmarks/epilogue.py --convolutions --rounds 3' \
-    'python benchmarks/epilogue.py --help >/dev/null'
 part pretrain 75 \
     'python benchmarks/pretrain.py --device cuda --parts compare,projection --rounds 1 --seconds 2 --pairs 32 --pairs 512' \
     'python benchmarks/pretrain.py --parts compare,projection --rounds 1 --seconds 0.1 --pairs 40'
+part stylegans 130 \
+    'python benchmarks/generators.py --device cuda ${OFFICIAL:+--official "$OFFICIAL/stylegan3" "$OFFICIAL/interfacegan"}' \
+    'TRITON_INTERPRET=0 python benchmarks/generators.py --size 16 --batch 1 2 --rounds 1'
+part data-set 90 \
+    'python benchmarks/generators.py --device cuda --networks --path --price-per-hour 3' \
+    'TRITON_INTERPRET=0 python benchmarks/generators.py --networks --size 16 --path --price-per-hour 0.05'
+part convolutions 20 \
+    'python benchmarks/epilogue.py --convolutions --rounds 3' \
+    'python benchmarks/epilogue.py --help >/dev/null'
 
 exit "$FAILED"

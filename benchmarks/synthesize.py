@@ -1,9 +1,14 @@
-"""Images per second of the phases of synthesize (render, screen, encode, store), for both embedded generators.
+"""Images per second of the phases of synthesize (render, screen, encode, store), for both embedded generators; how much
+of the time a device renders while the step does the rest.
 
-    python benchmarks/synthesize.py [--size 64] [--alphas 21] [--rounds 5] [--seconds 1.0]
+    python benchmarks/synthesize.py [--size 64] [--alphas 21] [--rounds 5] [--seconds 1.0] [--overlap]
 
 Rounds alternate between generators, so that changes in machine load affect both equally. The table gives medians. The
 benchmark uses one torch thread, one encoder thread and a store on the local disk (fsync included).
+
+`--overlap`: runs the whole step with a stand-in for a network on a GPU, which takes --device-ms per image without using
+the processor. It is rendered in the step's own thread, so the share below is what a GPU reaches at least: on a GPU the
+next track is queued before the last one is complete.
 """
 
 from __future__ import annotations
@@ -13,22 +18,64 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from comface.errors import ComfaceError
-from comface.generators import FaceGenerator, edit, to_uint8
+from comface.generators import FaceGenerator, edit, resized, to_uint8
 from comface.generators.registry import load_generator
 from comface.store import FileStore
+from comface.synthesize.step import synthesize
+from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.screen import face_found
 from comface.tracks.sweep import encode, render_track
 from comface.tracks.tar import Track, TrackTar
 
 QUALITY = 90
 TRACKS_STORED = 16
+DETECTED_PX = 256
+"""Side of the faces that are checked, as those of a StyleGAN."""
+
+
+class StandIn:
+    """A network on a GPU, as far as the step can tell: each image takes `image_s`, in which no processor is used."""
+
+    name, latent_width, image_size_px, splits = "procedural", 512, DETECTED_PX, True
+
+    def __init__(self, image_s: float) -> None:
+        self.image_s, self.rendering_s = image_s, 0.0
+        self._faces = load_generator("procedural").render(load_generator("procedural").latents(range(4)), DETECTED_PX)
+
+    def latents(self, seeds: Sequence[int]) -> torch.Tensor:
+        return torch.tensor([[float(seed % 4)] * self.latent_width for seed in seeds])
+
+    def render(self, w_ND: torch.Tensor, size_px: int | None = None) -> torch.Tensor:
+        started = time.perf_counter()
+        faces_NCHW = resized(self._faces[w_ND[:, 0].long().clamp(0, 3)], size_px or DETECTED_PX)
+        time.sleep(max(0.0, self.image_s * len(w_ND) - (time.perf_counter() - started)))
+        self.rendering_s += time.perf_counter() - started
+        return faces_NCHW
+
+    def attributes(self) -> tuple[str, ...]:
+        return ("age",)
+
+    def direction(self, attribute: str) -> torch.Tensor:
+        return torch.full((1, self.latent_width), 0.01)
+
+
+def overlap(image_ms: float, size_px: int, alphas: int, tracks: int) -> tuple[float, float, float]:
+    """Seconds in which the stand-in renders, seconds of the whole step, and seconds of processor time that the thread
+    needs that starts the rendering. The last figure does not depend on other processes."""
+    generator = StandIn(image_ms / 1000)
+    share = Share(generator="procedural", identities=tracks, attributes=("age",))
+    config = SynthesizeConfig(composition=(share,), alpha_step=10 / (alphas - 1), image_size_px=size_px, parts=1)
+    with tempfile.TemporaryDirectory() as folder:
+        started, own = time.perf_counter(), time.thread_time()
+        synthesize(FileStore(Path(folder)), config, 0, load=lambda *_: generator, find=face_found)
+        return generator.rendering_s, time.perf_counter() - started, time.thread_time() - own
 
 
 def rate(images: int, seconds: float, action: Callable[[], object]) -> float:
@@ -81,8 +128,23 @@ def main() -> None:
     parser.add_argument("--alphas", type=int, default=21, help="images per track")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds per phase and round")
+    parser.add_argument("--overlap", action="store_true", help="only measure the overlap with a stand-in for a GPU")
+    parser.add_argument("--device-ms", type=float, default=5.0, help="with --overlap: time of an image on the device")
+    parser.add_argument("--tracks", type=int, default=64, help="with --overlap: number of tracks")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.overlap:
+        shares = []
+        for _ in range(options.rounds):
+            busy_s, whole_s, own_s = overlap(options.device_ms, options.size, options.alphas, options.tracks)
+            shares.append(busy_s / whole_s)
+            print(
+                f"the device renders {busy_s:.1f} s of {whole_s:.1f} s ({shares[-1]:.0%}); the thread that starts it uses "
+                f"{1000 * own_s / options.tracks:.1f} ms of processor time per track", flush=True,
+            )  # fmt: skip
+        print(f"{options.tracks} × {options.alphas} images of {options.size} px, {options.device_ms:g} ms each: the "
+              f"device renders {statistics.median(shares):.0%} of the time (median)")  # fmt: skip
+        return
     alphas = tuple(float(alpha) for alpha in np.linspace(-5, 5, options.alphas))
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:

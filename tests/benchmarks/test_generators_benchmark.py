@@ -18,6 +18,7 @@ def benchmark() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generators_benchmark", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(SCRIPT.parent))  # official.py is beside it
     spec.loader.exec_module(module)
     return module
 
@@ -25,8 +26,8 @@ def benchmark() -> ModuleType:
 def test_without_a_checkout_it_says_that_ours_are_measured_alone(
     benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmark.side_by_side("stylegan", 8, 1, 1, [tmp_path])
-    assert capsys.readouterr().out.startswith("| stylegan | 8 | 1 | not given | ")
+    benchmark.side_by_side("stylegan", 8, [1], 1, [tmp_path])
+    assert capsys.readouterr().out.startswith("| stylegan | 8 | exact | 1 | not given | ")
 
 
 @pytest.mark.parametrize(("apart", "stops"), [(0.0, False), (1e-3, True)])
@@ -39,15 +40,25 @@ def test_images_that_differ_stop_it(
         images_NCHW = mine.render(w_NLD)
         return images_NCHW + apart * images_NCHW.abs().max()
 
-    monkeypatch.setattr(benchmark, "official", lambda *_: theirs)
+    monkeypatch.setattr(benchmark, "official", lambda *_: {"exact": theirs})
     if stops:
         with pytest.raises(SystemExit, match=r"the images differ by 1\.0e-03"):
-            benchmark.side_by_side("stylegan", 8, 1, 1, [])
+            benchmark.side_by_side("stylegan", 8, [1], 1, [])
     else:
-        benchmark.side_by_side("stylegan", 8, 1, 1, [])
+        benchmark.side_by_side("stylegan", 8, [1], 1, [])
 
 
-def test_a_track_goes_from_latents_to_the_store_phase_by_phase(benchmark: ModuleType) -> None:
-    spent = benchmark.path_seconds("stylegan", 8, 2)
-    assert set(spent) == {"render", "encode", "store"}
-    assert spent["render"] > spent["encode"] > 0
+def test_the_path_of_the_data_set_is_the_step_itself(benchmark: ModuleType) -> None:
+    rates = benchmark.path_rates("stylegan", 8, 3, 1)
+    assert min(rates["synthesize"], rates["render"]) > 0
+
+
+def test_the_projection_gives_hours_and_their_price(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """35.35 M images at 100 images/s are 98.2 hours."""
+    monkeypatch.setattr(benchmark, "path_rates", lambda *_: {"render": 125.0, "synthesize": 100.0})
+    benchmark.whole_path(1024, 101, 4, "cuda", 2.5)
+    said = capsys.readouterr().out
+    assert "stylegan3-r, fast: rendering alone 125.00, the step 100.00 (80%)" in said
+    assert "(35.35 M images), exact: 98 GPU-hours, 245 at 2.5 per hour" in said
