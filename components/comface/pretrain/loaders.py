@@ -153,6 +153,8 @@ class Loader:
             if isinstance(found, ComfaceError | RuntimeError):
                 raise found
             if found is None:  # all copies are made
+                worker.pipe.close()
+                worker.process.join(END_S)
                 self._copier = None
                 continue
             worker.tasks -= 1
@@ -310,6 +312,8 @@ def _run(action: object, argument: object, pipe: Connection, inherited: Sequence
             _send(pipe, TryAgain("A loader process ran out of memory; lower pretrain.loader_workers, then run again."))
         except Exception:
             _send(pipe, RuntimeError(traceback.format_exc()))
+        while True:  # until the training, which may be about to ask for more, has read the error and closes the pipe
+            pipe.recv_bytes()
 
 
 def _serve(rings: Sequence[_Ring], pipe: Connection) -> None:
