@@ -103,6 +103,12 @@ part epilogue 60 \
 part precision 60 \
     'python benchmarks/precision.py' \
     'TRITON_INTERPRET=0 python benchmarks/precision.py --networks stylegan2 --size 64 --alphas 3'
+part equality 40 \
+    'python benchmarks/train_step.py --equality --size 224' \
+    'TRITON_INTERPRET=0 python benchmarks/train_step.py --equality --size 32'
+part step 60 \
+    'python benchmarks/train_step.py --pairs 32 512 --rounds 1' \
+    'TRITON_INTERPRET=0 python benchmarks/train_step.py --backbone resnet18 --size 32 --pairs 2 --rounds 1 --seconds 0.1'
 part pretrain 75 \
     'python benchmarks/pretrain.py --device cuda --parts compare,projection --rounds 1 --seconds 2 --pairs 32 --pairs 512' \
     'python benchmarks/pretrain.py --parts compare,projection --rounds 1 --seconds 0.1 --pairs 40'
