@@ -6,14 +6,14 @@
 # Prints as it goes and ends with a table; the exit code is 1 if a part failed. Each part is one command with a limit in
 # seconds, so a part that hangs costs only its own time. The parts that five minutes leave no time for are named.
 #
-#   --dry       run the small form of every part on this CPU (Triton kernels in Triton's interpreter)
+#   --dry       run the small form of every part on this CPU (Triton kernels in Triton's interpreter), with longer limits
 #   --only      run these parts
 #   --wheels    a folder of wheels for packages that a plain CUDA image lacks; they go into a temporary folder
 #   --official  a folder with the checkouts stylegan3 (NVlabs) and interfacegan (genforce), to compare with
 #   --output    the folder for the parts' logs (default: a new one in the temporary folder)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=${PYTHON:-python} DRY= ONLY= WHEELS= OFFICIAL= OUTPUT= WHOLE_S=${WHOLE_S:-290}
+PYTHON=${PYTHON:-python} DRY= ONLY= WHEELS= OFFICIAL= OUTPUT=
 while [ $# -gt 0 ]; do
     case $1 in
     --dry) DRY=1 ;;
@@ -24,6 +24,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+WHOLE_S=${WHOLE_S:-${DRY:+1800}} WHOLE_S=${WHOLE_S:-290}
 SCRATCH=$(mktemp -d) ROWS=() FAILED=0
 OUTPUT=${OUTPUT:-$(mktemp -d)}
 mkdir -p "$OUTPUT" "$SCRATCH/bin"
@@ -60,7 +61,7 @@ fi
 # part NAME LIMIT_S 'the command on a GPU' 'its small form on a CPU'
 part() {
     local name=$1 limit=$2 command=$3 began=$SECONDS code left state log="$OUTPUT/$1.log"
-    [ -n "$DRY" ] && command=$4
+    [ -n "$DRY" ] && command=$4 limit=$((limit * 4)) # a CPU is slower
     [[ -z $ONLY || ",$ONLY," == *",$name,"* ]] || return 0
     left=$((WHOLE_S - SECONDS))
     if [ "$left" -lt 5 ]; then
@@ -114,7 +115,7 @@ part pretrain 75 \
     'python benchmarks/pretrain.py --parts compare,projection --rounds 1 --seconds 0.1 --pairs 40'
 part stylegans 130 \
     'python benchmarks/generators.py --device cuda ${OFFICIAL:+--official "$OFFICIAL/stylegan3" "$OFFICIAL/interfacegan"}' \
-    'TRITON_INTERPRET=0 python benchmarks/generators.py --size 16 --batch 1 2 --rounds 1'
+    'TRITON_INTERPRET=0 python benchmarks/generators.py --networks stylegan2 stylegan3-t --size 8 --batch 1 2 --rounds 1'
 part data-set 90 \
     'python benchmarks/generators.py --device cuda --networks --path --price-per-hour 3' \
     'TRITON_INTERPRET=0 python benchmarks/generators.py --networks --size 16 --path --price-per-hour 0.05'

@@ -43,7 +43,7 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_others(run, tmp_path: Path
     assert done.returncode == 1
     assert [row[:2] for row in table(done.stdout)[1:]] == [
         ["bad", "FAILED (3)"],
-        ["hangs", "stopped after 1 s"],
+        ["hangs", "stopped after 4 s"],
         ["good", "passed"],
     ]
     assert table(done.stdout)[3][3] == "1 / 2"
