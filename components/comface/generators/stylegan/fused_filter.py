@@ -36,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -147,7 +148,7 @@ class Tile:
     warps: int
 
 
-TILES = (Tile(16, 32, 2), Tile(16, 64, 4), Tile(16, 32, 4))
+TILES = (Tile(16, 64, 4), Tile(16, 32, 2))
 """The first call for a shape tries these, a few seconds of compilation each, and keeps the fastest."""
 INTERPRETED = Tile(64, 64, 4)
 """In Triton's interpreter, whose time is per operation, as few programs as possible."""
@@ -158,6 +159,8 @@ value, for radial filters 4.4 times."""
 LARGEST_REST = {torch.float32: 3e-8, torch.float16: 1e-4}
 """Of a radial filter's norm: below the rounding errors of a result of this type."""
 PROGRAMS_PER_PROCESSOR = 12
+SOME_SIZES = range(16, 25)
+"""The whole numbers among the kernel's arguments, for compilation, which does not depend on them."""
 LEAST_STRIP = 24
 """Rows: a strip begins with taps / factor - 1 rows that it computes only for their sums."""
 
@@ -220,10 +223,23 @@ class FusedFilter:
         y_NCHW = torch.empty(shape, dtype=dtype or x_NCHW.dtype, device=self.device, memory_format=memory_format)
 
         def launch(tile: Tile) -> None:
-            self._launch(tile, x_NCHW, y_NCHW, (scales_NC, bias_C, gains_NC), "tf32" if tf32 else EXACT)
+            self._launch(tile, x_NCHW, y_NCHW, (scales_NC, bias_C, gains_NC), tf32)
 
-        launch(self.tile or self._fastest((*x_NCHW.shape[1:], last, tf32), launch))
+        launch(self.tile or self._fastest((*x_NCHW.shape[1:], last, y_NCHW.dtype, tf32), launch))
         return y_NCHW
+
+    def compile(self, channels: int, last: bool, dtype: torch.dtype, tf32: bool) -> None:
+        """Compile what a call would, for results of type `dtype`. Within `triton.AsyncCompileMode`, several kernels are
+        compiled at the same time."""
+        for tile in TILES:
+            factors, constants = (
+                [torch.float32] * 3,
+                self._constants(tile, self._band(tile.columns), channels, last, tf32),
+            )
+            _filtered.warmup(
+                self.dtype, dtype, *factors, *self._taps(), self.dtype, self.dtype, *SOME_SIZES, 1.0,
+                **constants, grid=(1,),
+            )  # fmt: skip
 
     def _fastest(self, shape: tuple[object, ...], launch: Callable[[Tile], None]) -> Tile:
         if shape not in self.fastest:
@@ -233,24 +249,33 @@ class FusedFilter:
         return self.fastest[shape]
 
     def _launch(
-        self, tile: Tile, x_NCHW: Tensor, y_NCHW: Tensor, factors: tuple[Tensor, Tensor, Tensor], precision: str
+        self, tile: Tile, x_NCHW: Tensor, y_NCHW: Tensor, factors: tuple[Tensor, Tensor, Tensor], tf32: bool
     ) -> None:
-        bands = self.bands.get(tile.columns) or self.bands.setdefault(tile.columns, self._bands(tile.columns))
+        bands = self._band(tile.columns)
         images, channels, height, width = x_NCHW.shape
         rows, columns = y_NCHW.shape[2:]
         across, blocks = -(-columns // tile.columns), -(-channels // tile.channels)
         strips = -(-PROGRAMS_PER_PROCESSOR * self.processors // (across * blocks * images))
         strip = -(-max(LEAST_STRIP, -(-rows // strips)) // self.steps) * self.steps
-        align = math.gcd(channels, 8)
+        constants = self._constants(tile, bands, channels, x_NCHW.stride(1) == 1, tf32)
         _filtered[(across, -(-rows // strip), images * blocks)](
-            x_NCHW, y_NCHW, *factors, tuple(self.up_K.tolist()), tuple(self.down_RK.ravel().tolist()),
-            bands.across_up_IU, bands.across_down_RUO,
-            height, width, rows, columns, channels // align, bands.first, self.oldest, strip, blocks,
-            math.inf if self.filters.clamp is None else self.filters.clamp,
-            **self.sizes, **bands.sizes,
-            BC=tile.channels, ALIGN=align, LAST=x_NCHW.stride(1) == 1, PRECISION=precision,
-            num_warps=tile.warps, num_stages=1,
+            x_NCHW, y_NCHW, *factors, *self._taps(), bands.across_up_IU, bands.across_down_RUO,
+            height, width, rows, columns, channels // constants["ALIGN"], bands.first, self.oldest, strip, blocks,
+            math.inf if self.filters.clamp is None else self.filters.clamp, **constants,
         )  # fmt: skip
+
+    def _taps(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Along y, as numbers: the kernel's arguments are operands of its instructions, and take no registers."""
+        return tuple(self.up_K.tolist()), tuple(self.down_RK.ravel().tolist())
+
+    def _constants(self, tile: Tile, bands: Bands, channels: int, last: bool, tf32: bool) -> dict[str, Any]:
+        return {
+            **self.sizes, **bands.sizes, "BC": tile.channels, "ALIGN": math.gcd(channels, 8), "LAST": last,
+            "PRECISION": "tf32" if tf32 else EXACT, "num_warps": tile.warps, "num_stages": 1,
+        }  # fmt: skip
+
+    def _band(self, columns: int) -> Bands:
+        return self.bands.get(columns) or self.bands.setdefault(columns, self._bands(columns))
 
     def _bands(self, columns: int) -> Bands:
         up, down, taps, reach = self.filters.up, self.filters.down, len(self.up_K), self.down_RK.shape[1]

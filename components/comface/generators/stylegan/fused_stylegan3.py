@@ -17,8 +17,12 @@ Legend: N images, I/O channels in and out, C channels, H/W rows and columns.
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
+import triton
 from torch import Tensor
 from torch.nn import functional
 
@@ -92,3 +96,13 @@ def rendered(layers: list[FusedLayer], x_NCHW: Tensor, factors: list[tuple[Tenso
     for i, following in enumerate(layers[1:]):
         x_NCHW = layers[i](x_NCHW, factors[i][1], factors[i + 1][0], following.dtype)
     return layers[-1].image(x_NCHW, factors[-1][1])
+
+
+def compiled(layers: list[FusedLayer]) -> list[FusedLayer]:
+    """The layers, with all kernels compiled on all cores: about twenty different ones, a few seconds each."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool, triton.AsyncCompileMode(pool):
+        for own, following in pairwise(layers):
+            assert own.filter is not None
+            last = own.memory_format == torch.channels_last
+            own.filter.compile(len(own.weight), last, following.dtype, torch.backends.cudnn.allow_tf32)
+    return layers

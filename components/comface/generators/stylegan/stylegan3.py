@@ -250,13 +250,13 @@ class Synthesis(nn.Module):
         return image_NCHW
 
     def _with_kernels(self, w_NLD: Tensor) -> Tensor:
-        from comface.generators.stylegan.fused_stylegan3 import FusedLayer, rendered
+        from comface.generators.stylegan.fused_stylegan3 import FusedLayer, compiled, rendered
 
         plain = self.layers()
         last = torch.backends.cudnn.allow_tf32 or any(layer.float16 for layer in plain)
-        key = w_NLD.device, last, *(layer.float16 for layer in plain)
+        key = w_NLD.device, torch.backends.cudnn.allow_tf32, *(layer.float16 for layer in plain)
         if key not in self.fused:
-            self.fused[key] = [
+            layers = [
                 FusedLayer(
                     layer.weight.detach(),
                     layer.bias.detach(),
@@ -267,6 +267,7 @@ class Synthesis(nn.Module):
                 )
                 for layer in plain
             ]
+            self.fused[key] = compiled(layers) if w_NLD.device.type == "cuda" else layers
         factors = [
             own.factors(layer.affine(w_NLD[:, i + 1]), layer.magnitude_ema.rsqrt())
             for i, (own, layer) in enumerate(zip(self.fused[key], plain, strict=True))
