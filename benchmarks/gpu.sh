@@ -101,6 +101,9 @@ print(torch.cuda.get_device_name(), torch.__version__, torch.version.cuda, torch
 part epilogue 60 \
     'python benchmarks/epilogue.py' \
     'python benchmarks/epilogue.py --size 8'
+part filtered-relu 75 \
+    'python benchmarks/filtered_relu.py' \
+    'python benchmarks/filtered_relu.py --networks t'
 part precision 60 \
     'python benchmarks/precision.py' \
     'TRITON_INTERPRET=0 python benchmarks/precision.py --networks stylegan2 --size 64 --alphas 3'

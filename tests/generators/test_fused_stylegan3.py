@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,3 +151,16 @@ def test_every_layer_of_the_published_networks(network: str, dtype: torch.dtype)
     for i, plan in enumerate(layer_plans(config)[:-1]):
         size = 24 - i, 30 + i  # the filters crop up to 12 rows
         assert_one_kernel_equals_pytorch(published(config, i), size, 1 + plan.after.channels % 8, dtype, images=2)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernel_compiles_for_gpus(capability: int, tmp_path: Path) -> None:
+    """The interpreter accepts what the compiler does not. No GPU is needed: Triton contains NVIDIA's assembler."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).parents[2] / "benchmarks" / "filtered_relu.py"
+    subprocess.run(
+        [sys.executable, str(script), "--compile", str(capability), "--networks", "t"],
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+        check=True,
+    )
