@@ -20,12 +20,12 @@ A radial filter is not separable, but nearly: it is a sum of separable ones (sin
 and 5 are done for each. The published 12 x 12 filters need 2 to 4 of them for an error below float32's rounding, 2 or 3
 below float16's (`LARGEST_REST`); all products of taps would be 6 matrix products per row.
 
-**Cost** per output value with 12 + 12 taps, by arithmetic: 4 bytes of memory in float16, 8 in float32; 288
-multiply-adds in matrix products (radial: 384 or 480). Compiled for compute capability 9.0
-(`benchmarks/filtered_relu.py --compile 90`), a value takes 109 instructions in float16 (up 4: 72), 138 in TF32 and about
-285 in exact float32; radial filters take a third to a half more. An H200 issues about 30 T/s of them: 3.6 ps per value
-(up 4: 2.4), against 0.8 ps for the memory and 1 ps for the products at half of the float16 peak. So StyleGAN3-T at 1024
-px (319 M values, half of them with up 4) takes about 1 ms per image, R (636 M) 2 to 3 ms. Not measured on a GPU.
+**Cost** per output value with 12 + 12 taps, by arithmetic: 4 bytes of memory in float16, 8 in float32; 288 multiply-
+adds in matrix products (radial: 384 or 480). Compiled for compute capability 9.0 (`benchmarks/filtered_relu.py
+--compile 90`), a value takes 109 instructions in float16 (up 4: 72), 138 in TF32 and about 285 in exact float32;
+radial filters take a third to a half more. An H200 issues about 30 T/s of them: 3.6 ps per value (up 4: 2.4), against
+0.8 ps for the memory and 1 ps for the products at half of the float16 peak. So StyleGAN3-T at 1024 px (319 M values,
+half of them with up 4) takes about 1 ms per image, R (636 M) 2 to 3 ms. Not measured on a GPU.
 
 Legend: N images, C channels, H/W rows/columns of the input, HO/WO of the output; of a tile: I input, U upsampled, O
 output columns; K taps, R separable terms of the down filter.
