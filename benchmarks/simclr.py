@@ -29,12 +29,13 @@ from comface.networks.backbones import build_backbone
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch, PairImages
 from comface.pretrain.draws import Draws
-from comface.pretrain.loaders import batches
+from comface.pretrain.loaders import Loader
 from comface.pretrain.network import build_network
 from comface.pretrain.objective import alphas_of, losses_of, views_of
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.position import Position
+from comface.pretrain.prefetch import on_device
 from comface.pretrain.processes import Processes
 from comface.pretrain.train_step import TrainStep
 from comface.runtime.folders import cache_folder
@@ -88,8 +89,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 def pair_images(shards: Artifact, config: PretrainConfig, processes: Processes = ALONE) -> PairImages:
     reader = ShardReader(shards, "train", cache_folder())
-    identities = [item.track.identity for item in reader.tracks]
-    sampler = PairSampler(identities, reader.alphas, config.pairs_per_step, 0)
+    sampler = PairSampler(reader.identity_T, reader.alphas, config.pairs_per_step, 0)
     return PairImages(reader, sampler, processes, ENDLESS, [10.0])
 
 
@@ -102,7 +102,9 @@ class Ours:
         network = build_network(self.config, 10.0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = network.train(), build_optimizer(network, self.config)
         self.train_step = TrainStep(network, self.optimizer, self.config, self.processes)
-        self.feed: Iterator[Batch] = batches(pair_images(shards, self.config), range(ENDLESS), workers)
+        images = pair_images(shards, self.config)
+        self.loader = Loader([images], workers)
+        self.feed: Iterator[Batch] = on_device(self.loader, images, range(ENDLESS), device)
         self.at = Position(ENDLESS)
         self.fixed = self.viewed(next(self.feed))
 

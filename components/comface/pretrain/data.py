@@ -6,6 +6,7 @@ device.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from comface.pretrain.pairs import PairBatch, PairSampler
 from comface.pretrain.processes import Processes
 from comface.seeds import derive_seed
 from comface.tracks.shard_reader import ShardReader
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_STEPS = 8
 """Maximum number of batches of held-out pairs: 8,192 pairs with the paper's 1,024 pairs per step."""
@@ -153,6 +156,8 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
         else sampler.s_max
         for epoch in range(1, config.epochs + 1)
     ]
+    if processes.local_rank == 0 and not reader.copies.in_place:
+        logger.info(reader.copies.sentence())
     steps = config.steps_per_epoch or sampler.full_epoch_steps
     return PairImages(reader, sampler, processes, steps, range_E, config.decode == "gpu")
 

@@ -55,10 +55,15 @@ class ShardCopies:
         limit = int.from_bytes(os.pread(self._state.fileno(), HEAD_BYTES, 0), "little")
         self._copied = self._always | _first_fitting(names, self._size, limit)
 
-    @property
-    def shards(self) -> tuple[int, int]:
-        """(number of shards that are copied, number of shards)."""
-        return len(self._copied) - len(self._always), len(self._number) - len(self._always)
+    def sentence(self) -> str:
+        """How the shards of an s3:// store are read."""
+        copied, count = (len(names) - len(self._always) for names in (self._copied, self._number))
+        if copied == count:
+            return f"All {count:,} shards are copied to {self.folder} while the training runs"
+        return (
+            f"{copied:,} of {count:,} shards fit and are copied to {self.folder} while the training runs; images of "
+            "the others are read from the store by range requests"
+        )
 
     def may_copy(self, name: str) -> bool:
         """Whether there is room for a copy. Otherwise the object must be read by ranges."""
