@@ -156,7 +156,7 @@ class PretrainConfig(Placement):
     )
     batchnorm: Literal["local", "global"] = Field(
         default="local",
-        description="statistics of BatchNorm: of the share of one process, or of the whole batch (docs/pretraining.md)",
+        description="statistics of BatchNorm: of the share of one process, or of the whole batch (docs/resuming.md)",
     )
     accumulate: int = Field(
         default=1,
