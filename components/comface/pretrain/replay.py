@@ -4,8 +4,8 @@ In: the URI of `nonfinite-EPOCH-STEP.json`. It needs the shards, and the last ch
 one. Out: the losses, the gradient norm and the pixels of each step from the checkpoint to that step, and the first
 layer with an output that is not finite. `--images FOLDER` writes the JPEGs of the batch. Nothing in the store changes.
 
-One process computes the whole batch. If the training had several and BatchNorm over each one's share, the numbers
-differ.
+One process computes the whole batch, without a CUDA graph. If the training had several processes and BatchNorm over
+each one's share, the numbers differ.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch, PairImages, training_pairs
 from comface.pretrain.gauges import Gauges
 from comface.pretrain.network import build_network
+from comface.pretrain.objective import exact_float32
 from comface.pretrain.optimiser import build_optimizer
 from comface.pretrain.position import Position
 from comface.pretrain.processes import Processes
@@ -56,7 +57,7 @@ def replay(record_uri: str, images: Path | None) -> None:
     store = open_store(folder)
     try:
         record = json.loads(store.read(key))
-        config = PretrainConfig.model_validate(record["pretrain"])
+        config = PretrainConfig.model_validate(record["pretrain"] | {"decode": "cpu", "cuda_graph": False})
         end = (int(record["epoch"]), int(record["step"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -78,7 +79,7 @@ def replay(record_uri: str, images: Path | None) -> None:
     while (at.epoch, at.step) <= end:
         batch = pairs[at.steps_done]
         network.train()
-        with _watched(network) if (at.epoch, at.step) == end else contextlib.nullcontext():
+        with exact_float32(), _watched(network) if (at.epoch, at.step) == end else contextlib.nullcontext():
             train_step(batch, at)
         print(_line(train_step, batch, at))
         at.step += 1
