@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from comface.doctor.rows import Check, Row
 from comface.errors import ComfaceError
+from comface.launch.local import gpus_of_machine
 from comface.plan.checks import Check as RunCheck
 from comface.plan.checks import check_store, survey_run
 from comface.plan.configuration import RunConfig
@@ -31,9 +32,7 @@ def place_checks(config: RunConfig) -> list[Check]:
 
 def own_gpus_row(wanted: int) -> Row:
     """For `comface run`; the cluster's GPUs have a row of their own."""
-    from torch.cuda import device_count
-
-    found = device_count()
+    found = gpus_of_machine()
     said = f"PyTorch finds {found}; requested: {wanted}"
     if found >= wanted:
         return Row(SECTION, "GPUs of this machine", "ok", said)

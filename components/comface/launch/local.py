@@ -135,10 +135,15 @@ def local_launcher(
     return Torchrun(processes) if gpus_per_node else Torchrun(processes, ON_A_CORE)
 
 
-def _check_gpus(wanted: int) -> None:
+def gpus_of_machine() -> int:
+    """The number of GPUs that PyTorch can use here."""
     from torch.cuda import device_count
 
-    asked, found = f"Pre-training requests {wanted} GPU{'s' if wanted > 1 else ''}", device_count()
+    return device_count()
+
+
+def _check_gpus(wanted: int) -> None:
+    asked, found = f"Pre-training requests {wanted} GPU{'s' if wanted > 1 else ''}", gpus_of_machine()
     if not found:
         raise ConfigurationError(
             f"{asked}, but PyTorch finds none on this machine; check `nvidia-smi`, or use --profile laptop, which "
