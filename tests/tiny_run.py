@@ -28,6 +28,7 @@ TINY = (
     "pretrain.epochs=2",
     "pretrain.curriculum_ends=[1,2]",
     "pretrain.checkpoint_every_s=0.2",
+    "pretrain.processes=1",
     "transfer.tasks=[age]",
     "transfer.methods=[scratch, comface]",
     "transfer.pairs_per_subject=6",

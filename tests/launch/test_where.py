@@ -78,13 +78,22 @@ def test_one_process_needs_no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_training_on_the_cpu_has_the_processes_that_it_is_told_or_one_per_core(monkeypatch) -> None:
     def count(processes: int | None, cores: int, pairs: int = 40) -> int:
         monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
-        return cpu_processes(PretrainConfig(nodes=1, gpus_per_node=0, processes=processes, pairs_per_step=pairs))
+        here = {"nodes": 1, "gpus_per_node": 0, "batchnorm": "global"}
+        return cpu_processes(PretrainConfig(processes=processes, pairs_per_step=pairs, **here))
 
     assert [count(3, cores=1), count(None, cores=1), count(None, cores=2), count(None, cores=3)] == [3, 1, 2, 2]
     assert [count(None, cores=64), count(None, cores=64, pairs=38), count(None, cores=8, pairs=9)] == [4, 2, 1]
-    chosen = local_launcher(1, 0, lambda: None, {}, cpu_processes=2)
-    assert isinstance(chosen, Torchrun)
-    assert (chosen.processes, chosen.environment["OMP_NUM_THREADS"]) == (2, "1")
+    for cores, threads in ((1, "1"), (2, "1"), (5, "2")):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        chosen = local_launcher(1, 0, lambda: None, {}, cpu_processes=2)
+        assert isinstance(chosen, Torchrun)
+        assert (chosen.processes, chosen.environment["OMP_NUM_THREADS"]) == (2, threads)
+
+
+def test_a_machine_with_other_cores_never_trains_another_network_unasked() -> None:
+    PretrainConfig(nodes=1, gpus_per_node=0, processes=None, backbone="vit_b_16")
+    with pytest.raises(ValueError, match="set batchnorm: global, or a number of processes"):
+        PretrainConfig(nodes=1, gpus_per_node=0, processes=None, backbone="narrow")
 
 
 def test_under_torchrun_already_a_process_trains_its_share() -> None:

@@ -22,7 +22,10 @@ from comface.pretrain.saving import Checkpoints, best_of
 from comface.store import FileStore, Store
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-CONFIG = resolve("laptop", ["pretrain.checkpoint_every_s=0.01", "pretrain.epochs=9", "pretrain.curriculum_ends=[9]"])
+CONFIG = resolve(
+    "laptop",
+    ["pretrain.checkpoint_every_s=0.01", "pretrain.epochs=9", "pretrain.curriculum_ends=[9]", "pretrain.processes=1"],
+)
 STEPS = 10
 
 

@@ -34,7 +34,7 @@ HERE = Processes(0, 1, torch.device("cpu"))
 STEPS = 6
 TINY = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.epochs=1", "pretrain.curriculum_ends=[1]",
-    "pretrain.projection_width=16", "pretrain.loader_workers=2",
+    "pretrain.projection_width=16", "pretrain.loader_workers=2", "pretrain.processes=1",
 )  # fmt: skip
 
 

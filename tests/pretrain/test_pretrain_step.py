@@ -56,6 +56,7 @@ from comface.tracks.shard_reader import ShardReader
 OVERRIDES = (
     "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=30", "pretrain.epochs=2",
     "pretrain.curriculum_ends=[1,2]", "pretrain.projection_width=16", "pretrain.checkpoint_every_s=600",
+    "pretrain.processes=1",
 )  # fmt: skip
 LONG_S = 180
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -71,7 +71,7 @@ class Placement(Section):
         default=1,
         ge=1,
         le=64,
-        description="training processes on the CPU of one machine (nodes 1, gpus_per_node 0), with one thread each if "
-        "there are several; null: one per core, which needs batchnorm: global",
+        description="training processes on the CPU of one machine (nodes 1, gpus_per_node 0), which share its cores; "
+        "null: one per core, which needs batchnorm: global",
     )
     job: JobConfig = Field(default=JobConfig(), description="the training job on a cluster (docs/launcher.md)")

@@ -21,15 +21,12 @@ from pathlib import Path
 from comface.errors import ComfaceError, ConfigurationError, Preempted, error_of
 from comface.launch import Work
 from comface.launch.crash import last_error
+from comface.runtime.cores import usable_cores
 from comface.runtime.logs import for_children, relay
 
 logger = logging.getLogger(__name__)
 GRACE_S, LAST_LINES = 60, 400
 """Seconds; torchrun itself waits 30 s for its processes."""
-
-
-ON_A_CORE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-"""Environment of each process, where several train on the cores of this machine."""
 
 
 class InProcess:
@@ -132,7 +129,7 @@ def local_launcher(
         _check_gpus(gpus_per_node)
     if processes == 1:
         return InProcess(pretrain)
-    return Torchrun(processes) if gpus_per_node else Torchrun(processes, ON_A_CORE)
+    return Torchrun(processes) if gpus_per_node else Torchrun(processes, _sharing_cores(processes))
 
 
 def gpus_of_machine() -> int:
@@ -151,3 +148,8 @@ def _check_gpus(wanted: int) -> None:
         )
     if found < wanted:
         raise ConfigurationError(f"{asked}, but this machine has {found}; set pretrain.gpus_per_node.")
+
+
+def _sharing_cores(processes: int) -> dict[str, str]:
+    """Environment of each process, where several train on the cores of this machine and not on its GPU."""
+    return {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes)), "CUDA_VISIBLE_DEVICES": ""}

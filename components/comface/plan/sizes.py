@@ -19,7 +19,7 @@ from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.draft import loader_bytes, process_count
+from comface.pretrain.draft import cpu_processes, loader_bytes, process_count
 from comface.runtime.logs import in_pod
 from comface.runtime.memory import memory_limit_bytes
 from comface.store import FileStore, Store
@@ -93,7 +93,7 @@ def sizes_of(config: RunConfig) -> Sizes:
         shards_bytes=stored,
         photos_bytes=faces,
         memory_bytes=memory,
-        batches_bytes=max(1, config.pretrain.gpus_per_node)
+        batches_bytes=(config.pretrain.gpus_per_node or cpu_processes(config.pretrain))
         * loader_bytes(config.pretrain.loader_workers, _local_pairs(config.pretrain), config.synthesize.image_size_px),
         training=_training(config, count.images, len(trained)),
     )
@@ -186,7 +186,7 @@ def _synthesize_bytes(config: RunConfig) -> int:
 
 def _pretrain_bytes(config: RunConfig, wanted: PretrainConfig) -> int:
     """Weights, gradient and Adam's two moments of the projection; the prefetched batches; the similarities of equation
-    (1); on a CPU also the activations."""
+    (1); on a CPU also the activations. Of all processes that train on one."""
     pairs = _local_pairs(wanted)
     width = FEATURES[wanted.backbone]
     hidden = wanted.projection_hidden or width
@@ -194,7 +194,8 @@ def _pretrain_bytes(config: RunConfig, wanted: PretrainConfig) -> int:
     batches = loader_bytes(wanted.loader_workers, pairs, config.synthesize.image_size_px)
     similarities = 4 * (2 * pairs) * (2 * wanted.pairs_per_step) * 2
     kept = 0 if wanted.gpus_per_node else 3 * pairs * wanted.image_size_px**2 * 3 * 4 * ACTIVATIONS[wanted.backbone]
-    return STEP_BASE + projection + batches + similarities + kept
+    processes = 1 if wanted.gpus_per_node else cpu_processes(wanted)
+    return processes * (STEP_BASE + projection + batches + similarities + kept)
 
 
 def _transfer_bytes(config: RunConfig, photos: int) -> int:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from comface.config.section import Section, Seed, Small
 from comface.launch.config import Placement
-from comface.networks import PATCH_PX, Backbone
+from comface.networks import PATCH_PX, WITHOUT_BATCHNORM, Backbone
 
 LEAST_PX = 32
 """Least side length of a view."""
@@ -242,6 +242,16 @@ class PretrainConfig(Placement):
             raise ValueError(
                 f"resolution does not work with {self.backbone}, which has a position embedding for each patch of one "
                 "size; remove it, or choose another backbone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cores_of_a_machine_do_not_decide_the_result(self) -> PretrainConfig:
+        local = self.batchnorm == "local" and self.backbone not in WITHOUT_BATCHNORM
+        if self.processes is None and self.nodes == 1 and not self.gpus_per_node and local:
+            raise ValueError(
+                f"processes null (one per core) would train another {self.backbone} on a machine with other cores, "
+                "because each process normalises its share of a batch; set batchnorm: global, or a number of processes"
             )
         return self
 
