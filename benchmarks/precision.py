@@ -5,7 +5,8 @@
 
 Renders one sweep in both precisions, from random weights of the published architecture or from a weight file. On a
 CPU (default without a GPU) fast is emulated: images are stored in float16 where they are on a GPU; the operands of the
-other convolutions are rounded to TF32 (10 bits of mantissa); sums are in float32.
+other convolutions are rounded to TF32 (10 bits of mantissa); sums are in float32. (StyleGAN3 has float16 layers only in
+its kernels: without TRITON_INTERPRET=1, its rows show TF32 alone.)
 
 Images of random weights have no natural contrast; they are scaled to a standard deviation of 60 grey levels, as a
 photo of a face has. Those of a weight file are compared as stored: rounded and clipped to 0 … 255.
