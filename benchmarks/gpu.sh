@@ -107,8 +107,8 @@ part filtered-relu 75 \
 part precision 60 \
     'python benchmarks/precision.py' \
     'TRITON_INTERPRET=0 python benchmarks/precision.py --networks stylegan2 --size 64 --alphas 3'
-part equality 40 \
-    'python benchmarks/train_step.py --equality --size 224' \
+part equality 45 \
+    'python benchmarks/train_step.py --equality --size 112' \
     'TRITON_INTERPRET=0 python benchmarks/train_step.py --equality --size 32'
 part step 60 \
     'python benchmarks/train_step.py --pairs 32 512 --rounds 1' \
