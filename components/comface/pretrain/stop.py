@@ -77,7 +77,7 @@ def agreed(feed: Iterable[T], stop: StopRequests, processes: Processes) -> Itera
         except ComfaceError as caught:
             error = caught
         if error is None and stop.requested:
-            error = Preempted("Pre-training was asked to stop.")
+            error = Preempted("Pre-training was asked to stop; run it again.")
         if (first := processes.first_error(error)) is not None:
             raise first
         if item is END:
