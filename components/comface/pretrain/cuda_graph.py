@@ -44,7 +44,7 @@ def replay(backbone: nn.Module, views_VCHW: Tensor, config: PretrainConfig) -> b
             torch.cuda.make_graphed_callables(
                 backbone, (sample_VCHW,), num_warmup_iters=WARM_UPS, capture_error_mode="thread_local"
             )
-    except (RuntimeError, TypeError) as error:
+    except (AssertionError, RuntimeError, TypeError) as error:  # of CUDA, of PyTorch, or an older PyTorch
         launched_one_by_one(backbone)
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         logger.warning(f"The backbone is not recorded as a CUDA graph, so small batches take longer: {said}")
