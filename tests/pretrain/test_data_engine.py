@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections import deque
 from pathlib import Path
@@ -182,3 +184,24 @@ def test_a_training_whose_data_fail_saves_a_checkpoint_and_says_why(
 def _copied(shards: Artifact, folder: Path) -> Artifact:
     shutil.copytree(shards.store.root, folder / shards.address)  # type: ignore[attr-defined]
     return open_artifact((folder / shards.address).as_uri(), "shards")
+
+
+@pytest.mark.system
+def test_a_loader_needs_no_shared_memory_of_the_container(shards: Artifact, tmp_path: Path) -> None:
+    """With a /dev/shm of 64 KiB, and batches of 1.2 MB."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom comface.artifacts.manifest import open_artifact\n"
+        "import test_data_engine as engine\nfrom comface.pretrain.loaders import batches\n"
+        "images = engine.images_of(open_artifact(sys.argv[1], 'shards'), Path(sys.argv[2]))\n"
+        "print(sum(len(batch.x_NHWC) for batch in batches(images, range(4), 3)))\n"
+    )
+    command = 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"'
+    words = ["unshare", "--mount", "sh", "-c", command, "sh", sys.executable, "-c", program, shards.uri, str(tmp_path)]
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    path = os.pathsep.join(
+        map(str, (Path(__file__).parent, Path(__file__).parents[1], os.environ.get("PYTHONPATH", "")))
+    )
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(4 * PAIRS)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from faulty_proxy import faulty
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import DataError, TryAgain
+from comface.pretrain.data import PairImages
+from comface.pretrain.loaders import Loader
+from comface.pretrain.pairs import PairSampler
+from comface.pretrain.processes import Processes
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import open_store
@@ -22,6 +28,7 @@ from comface.synthesize.step import synthesize
 from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.shard_reader import ShardReader
 
+HERE = Processes(0, 1, torch.device("cpu"))
 KIB = 1 / 2**20
 """In GiB."""
 
@@ -119,3 +126,17 @@ def test_ranges_are_read_again_after_every_fault_and_give_up_in_one_sentence(
         proxy.share, proxy.kinds = 1.0, ("503",)
         with pytest.raises(TryAgain, match=r"did not complete a request for the object 'train-.*503"):
             reader.jpeg(0, 0)
+
+
+def test_a_training_reads_by_ranges_until_the_copies_are_there(remote: Artifact, tmp_path: Path) -> None:
+    reader = ShardReader(remote, "train", tmp_path)
+    sampler = PairSampler(reader.identity_T, reader.alphas, 4, 0)
+    wanted = PairImages(ShardReader(remote, "train", tmp_path / "other"), sampler, HERE, 6, [10.0])
+    pairs = PairImages(reader, sampler, HERE, 6, [10.0])
+    with Loader([pairs], 2) as loader:
+        for number, batch in enumerate(loader.batches(pairs, range(6))):
+            assert torch.equal(batch.x_NHWC, wanted[number].x_NHWC)
+        until = time.monotonic() + 60
+        while not all(map(reader.copies.is_verified, reader.tracks.shards)) and time.monotonic() < until:
+            time.sleep(0.05)
+    assert tars(tmp_path) == set(reader.tracks.shards)
