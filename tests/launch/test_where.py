@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ from comface.launch import KEEPS_RUNNING, Work
 from comface.launch.causes import find_cause, last_words
 from comface.launch.cluster_launcher import make_request
 from comface.launch.crash import last_error
-from comface.launch.local import InProcess, Torchrun, failure, local_launcher
+from comface.launch.local import InProcess, Torchrun, failure, local_launcher, stopping
 from comface.launch.place import FIELD_PATHS, Forwarded, Place
 from comface.launch.request import label_value
 from comface.plan.configuration import resolve
@@ -333,3 +335,13 @@ def test_what_a_process_told_is_the_error_of_the_step(kind: type[ComfaceError]) 
 )  # fmt: skip
 def test_the_line_that_says_what_was_wrong_is_found(log: str, line: str) -> None:
     assert last_error(log) == line
+
+
+def test_sigterm_is_forwarded_to_the_processes_and_remembered() -> None:
+    """So a training that ended without a message after it is reported as asked to stop, not as a failure."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], text=True)
+    with stopping(child) as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert child.wait(30) == -signal.SIGTERM
+        assert asked()

@@ -22,8 +22,7 @@ import safetensors.numpy
 import torch
 from event_files import read_curves
 from tiny_generator import ATTRIBUTES, load_tiny
-from torch import distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch import nn
 
 from comface.artifacts.made import read_made
 from comface.artifacts.manifest import Artifact, open_artifact
@@ -33,11 +32,10 @@ from comface.networks.backbones import NarrowResNet, build_backbone
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint, replay
 from comface.pretrain.config import Augmentation, PretrainConfig
-from comface.pretrain.data import Batch, first_identities, held_out_pairs, training_pairs
+from comface.pretrain.data import first_identities, held_out_pairs, training_pairs
 from comface.pretrain.draft import ALWAYS_ADDRESSED, draft_backbone
 from comface.pretrain.gauges import Gauges
-from comface.pretrain.losses import inter_personal_loss, intra_personal_loss
-from comface.pretrain.network import Outputs, build_network
+from comface.pretrain.network import build_network
 from comface.pretrain.nonfinite import first_nonfinite
 from comface.pretrain.optimiser import build_optimizer, learning_rate
 from comface.pretrain.position import Position
@@ -45,7 +43,6 @@ from comface.pretrain.processes import Processes
 from comface.pretrain.saving import Checkpoints
 from comface.pretrain.step import pretrain
 from comface.pretrain.step_losses import Reading
-from comface.pretrain.train_step import TrainStep
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
@@ -450,102 +447,6 @@ def test_a_command_on_a_cpu_trains_one_network_with_two_processes(tmp_path: Path
     made = read_made(backbone.store)
     assert made is not None
     assert made.processes == 2
-
-
-PAIRS, WIDTH = 6, 5
-
-
-def network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Linear(WIDTH, 4).double()
-
-
-def whole_batch() -> tuple[torch.Tensor, ...]:
-    """First views, second views (N,5), estimates' inputs and true alphas."""
-    draw = torch.Generator().manual_seed(1)
-    x1, x2, y = (torch.randn(PAIRS, WIDTH, generator=draw, dtype=torch.float64) for _ in range(3))
-    return x1, x2, y, torch.randn(PAIRS, generator=draw, dtype=torch.float64)
-
-
-def backward(linear: Callable[[torch.Tensor], torch.Tensor], processes: Processes) -> None:
-    """The loss as the training loop sums it up, on this process's share of the batch."""
-    x1, x2, y, alpha_N = (part[processes.rank :: processes.count] for part in whole_batch())
-    z = processes.gather_views(linear(torch.cat([x1, x2])))
-    inter = inter_personal_loss(z, 0.1)
-    intra = intra_personal_loss(linear(y).sum(dim=1), torch.zeros_like(alpha_N), alpha_N)
-    (processes.count * inter + 0.3 * intra).backward()
-
-
-class Plain(nn.Module):
-    """A network of ComFace's shape without BatchNorm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone, self.projection, self.head = nn.Linear(3 * 8 * 8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
-
-    def forward(self, views: torch.Tensor) -> Outputs:
-        h1, h2, hy = self.backbone(nn.functional.adaptive_avg_pool2d(views, 8).flatten(1)).chunk(3)
-        return Outputs(self.projection(torch.cat([h1, h2])), self.head(torch.relu(hy - h1)).squeeze(1))
-
-
-def training_step(processes: Processes, parts: int = 1) -> tuple[float, torch.Tensor]:
-    """L_intra as the curve records it, and the gradient, of one step on this process's share."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        plain: nn.Module = Plain()
-    fields = ("pairs_per_step=6", "steps_per_epoch=1", "learning_rate=0.001", f"accumulate={parts}")
-    config = config_of(*(f"pretrain.{field}" for field in fields))
-    optimizer = build_optimizer(plain, config)
-    draw = torch.Generator().manual_seed(2)
-    images = torch.randint(256, (2, 6, 32, 32, 3), generator=draw).to(torch.uint8)
-    alphas = torch.rand(2, 6, generator=draw) * 10 - 5
-    whole = (images[0], images[1], alphas[0], alphas[1])
-    batch = Batch(*(part[processes.share] for part in whole))
-    step = TrainStep(plain, optimizer, config, processes)
-    step(batch, Position(1))
-    (intra,) = step.read().intra_K
-    return intra, torch.cat([p.grad.flatten() for p in plain.parameters()])
-
-
-def one_of_two(rank: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    linear, processes = network(), Processes(rank, 2, torch.device("cpu"))
-    backward(nn.parallel.DistributedDataParallel(linear), processes)
-    torch.save(linear.weight.grad, f"{folder}/gradient-{rank}.pt")
-    torch.save(training_step(processes), f"{folder}/step-{rank}.pt")
-    torch.save(training_step(processes, parts=3), f"{folder}/step-in-parts-{rank}.pt")
-    Path(folder, f"agreed-{rank}").write_text(str([processes.agree(False), processes.agree(rank == 1)]))
-    distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What each of two real processes leaves."""
-    folder = tmp_path_factory.mktemp("two")
-    spawn(one_of_two, (str(folder),), nprocs=2)
-    return folder
-
-
-def test_two_processes_have_the_gradient_of_the_whole_batch_in_one(two_processes: Path) -> None:
-    linear = network()
-    backward(linear, Processes(0, 1, torch.device("cpu")))
-    for rank in range(2):
-        gradient = torch.load(two_processes / f"gradient-{rank}.pt", weights_only=True)
-        torch.testing.assert_close(gradient, linear.weight.grad, rtol=1e-5, atol=1e-7)
-
-
-def test_views_losses_and_gradients_do_not_depend_on_the_number_of_processes(two_processes: Path) -> None:
-    intra, gradient = training_step(Processes(0, 1, torch.device("cpu")))
-    for rank in range(2):
-        for name in ("step", "step-in-parts"):
-            of_two = torch.load(two_processes / f"{name}-{rank}.pt", weights_only=True)
-            assert of_two[0] == pytest.approx(intra, rel=1e-5), "on each process the mean over both"
-            torch.testing.assert_close(of_two[1], gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_a_request_to_one_process_stops_all(two_processes: Path) -> None:
-    assert [(two_processes / f"agreed-{rank}").read_text() for rank in range(2)] == ["[False, True]"] * 2
 
 
 # Scale (figure 3)
