@@ -225,7 +225,8 @@ class FusedFilter:
         def launch(tile: Tile) -> None:
             self._launch(tile, x_NCHW, y_NCHW, (scales_NC, bias_C, gains_NC), tf32)
 
-        launch(self.tile or self._fastest((*x_NCHW.shape[1:], last, y_NCHW.dtype, tf32), launch))
+        with torch.cuda.device_of(x_NCHW):  # Triton launches on the current device
+            launch(self.tile or self._fastest((*x_NCHW.shape[1:], last, y_NCHW.dtype, tf32), launch))
         return y_NCHW
 
     def compile(self, channels: int, last: bool, dtype: torch.dtype, tf32: bool) -> None:

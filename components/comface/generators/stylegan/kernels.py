@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 OLDEST = (8, 0)
 """Compute capability from which on the kernels run: A100."""
+
+OLDEST_TRITON = (3, 6)
+"""The oldest version for which the kernels were compiled."""
 
 _allowed: ContextVar[bool] = ContextVar("kernels allowed", default=True)
 
@@ -52,6 +56,8 @@ def _runs_on(device: int) -> bool:
         reason = "the kernels need an NVIDIA GPU of compute capability 8.0 or newer"
     elif find_spec("triton") is None:
         reason = "the package triton is not installed"
+    elif tuple(int(part) for part in version("triton").split(".")[:2]) < OLDEST_TRITON:
+        reason = f"the kernels need triton 3.6 or newer, not {version('triton')}"
     else:
         try:
             from triton.runtime import driver
