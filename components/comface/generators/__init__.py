@@ -47,13 +47,13 @@ class FaceGenerator(Protocol):
 
 def edit(w: torch.Tensor, direction: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
     """w + alpha n (section 3.1) for every alpha: (N,A,D) from w (N,D) and n (1,D); (N,A,L,D) if w (N,L,D) or n (L,D)
-    has layers."""
+    has layers. Copies to a GPU do not wait for the work that it has still to do."""
     import torch
 
-    direction = direction.to(w)
+    direction = direction.to(w.device, w.dtype, non_blocking=True)
     if w.ndim == 2 and len(direction) > 1:
         w = w[:, None, :]
-    alpha_A = torch.tensor(alphas, dtype=w.dtype, device=w.device)
+    alpha_A = torch.tensor(alphas, dtype=w.dtype).to(w.device, non_blocking=True)
     if w.ndim == 2:
         return w[:, None, :] + alpha_A[None, :, None] * direction[None, :, :]
     return w[:, None, :, :] + alpha_A[None, :, None, None] * direction[None, None, :, :]

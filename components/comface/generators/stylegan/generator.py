@@ -91,7 +91,7 @@ class StyleGanGenerator:
     def mapped(self, z_ND: Tensor) -> Tensor:
         """z (N,D) -> w (N,D)."""
         with tf32(False):
-            w_ND: Tensor = self.network.mapping(z_ND.to(self.device, torch.float32)).clone()
+            w_ND: Tensor = self.network.mapping(z_ND.to(self.device, torch.float32, non_blocking=True)).clone()
         return w_ND
 
     @torch.inference_mode()
