@@ -24,9 +24,9 @@ from torch.nn import functional
 from comface.generators.stylegan import epilogue
 from comface.generators.stylegan.equalized import LayerEnd
 from comface.generators.stylegan.generator import tf32
-from comface.generators.stylegan.kernels import plain
 from comface.generators.stylegan.stylegan1 import StyleGan1Config
 from comface.generators.stylegan.stylegan2 import HALVES, StyleGan2Config
+from comface.networks.kernels import plain
 
 CUDA = torch.cuda.is_available()
 ROUNDED = {torch.float32: 5e-6, torch.float16: 1e-3}

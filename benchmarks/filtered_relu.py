@@ -31,7 +31,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from comface.generators.stylegan.generator import tf32
-from comface.generators.stylegan.kernels import fused
 from comface.generators.stylegan.resampling import Filters, filtered_leaky_relu
 from comface.generators.stylegan.stylegan3 import (
     AT_ONCE_BYTES,
@@ -41,6 +40,7 @@ from comface.generators.stylegan.stylegan3 import (
     StyleGan3Config,
     layer_plans,
 )
+from comface.networks.kernels import fused
 
 CUDA = torch.cuda.is_available()
 NETWORKS = {

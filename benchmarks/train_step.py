@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface.generators.stylegan.kernels import fused, plain
+from comface.networks.kernels import fused, plain
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch
 from comface.pretrain.draws import Draws

@@ -18,9 +18,9 @@ from weight_files import random_state
 from comface.generators.stylegan import epilogue
 from comface.generators.stylegan.build import build
 from comface.generators.stylegan.equalized import LayerEnd
-from comface.generators.stylegan.kernels import plain
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
+from comface.networks.kernels import plain
 
 triton = pytest.importorskip("triton")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

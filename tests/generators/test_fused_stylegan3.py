@@ -15,9 +15,9 @@ from torch import Tensor
 from weight_files import random_state
 
 from comface.generators.stylegan.equalized import SQRT2
-from comface.generators.stylegan.kernels import fused, plain
 from comface.generators.stylegan.resampling import Filters, filtered_leaky_relu
 from comface.generators.stylegan.stylegan3 import StyledLayer, StyleGan3, StyleGan3Config, layer_plans
+from comface.networks.kernels import fused, plain
 
 pytest.importorskip("triton")
 T = StyleGan3Config()

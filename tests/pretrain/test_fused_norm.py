@@ -98,7 +98,7 @@ def test_a_fused_resnet_has_the_same_state_and_in_evaluation_the_same_code(name:
 def test_a_fused_block_computes_what_torchvisions_does(kind: str) -> None:
     from torchvision.models import resnet
 
-    from comface.generators.stylegan.kernels import plain
+    from comface.networks.kernels import plain
     from comface.pretrain.fused_resnet import fuse
 
     torch.manual_seed(0)

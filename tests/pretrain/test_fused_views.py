@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from comface.generators.stylegan.kernels import plain
+from comface.networks.kernels import plain
 from comface.pretrain.config import Augmentation, PretrainConfig
 from comface.pretrain.data import Batch
 from comface.pretrain.draws import Draws

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from comface.generators.stylegan.kernels import fused
+from comface.networks.kernels import fused
 
 
 class FusedNorm(nn.BatchNorm2d):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from comface.generators.stylegan.kernels import fused
+from comface.networks.kernels import fused
 from comface.pretrain.augment import apply_views
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.data import Batch

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from comface.generators.stylegan.equalized import EPS, LayerEnd, leaky_relu
-from comface.generators.stylegan.kernels import fused
 from comface.generators.stylegan.resampling import upsample
+from comface.networks.kernels import fused
 
 
 def separate(x_NCHW: Tensor) -> bool:

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from comface.generators.stylegan.equalized import EPS, SQRT2, EqualizedLinear, Mapping, laid_out, modulated, truncated
 from comface.generators.stylegan.filters import radial_filter, separable_filter
-from comface.generators.stylegan.kernels import fused
 from comface.generators.stylegan.resampling import Filters, filtered_leaky_relu
+from comface.networks.kernels import fused
 
 HALVES = 4
 """Octaves in float16 (`num_fp16_res` of the official training)."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -56,15 +55,16 @@ def _runs_on(device: int) -> bool:
         reason = "the kernels need an NVIDIA GPU of compute capability 8.0 or newer"
     elif find_spec("triton") is None:
         reason = "the package triton is not installed"
-    elif tuple(int(part) for part in version("triton").split(".")[:2]) < OLDEST_TRITON:
-        reason = f"the kernels need triton 3.6 or newer, not {version('triton')}"
     else:
         try:
+            import triton
             from triton.runtime import driver
 
-            driver.active.get_current_target()
-            return True
+            if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= OLDEST_TRITON:
+                driver.active.get_current_target()
+                return True
+            reason = f"the kernels need triton 3.6 or newer, not {triton.__version__}"
         except Exception as error:  # of Triton, of the compiler, of the loader
             reason = f"Triton does not start ({error})"
-    logger.warning(f"StyleGAN images take several times as long on {name}: {reason}.")
+    logger.warning(f"Rendering and training take longer on {name}, without Triton kernels: {reason}.")
     return False
