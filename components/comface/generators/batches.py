@@ -1,9 +1,9 @@
 """How many images a network renders at once: one on a CPU, the fastest measured number on a GPU.
 
-In: a function that renders latents, and latents. Out: their images. At the first track on a GPU, batches of 1, 2, 4, …
-images are measured; the result is remembered in the cache folder per device, network and precision. On a CPU, a batch
-gains at most some percent (docs/performance.md), and one image needs the least memory. If the memory of the GPU is
-exhausted, the batch is halved. An image depends on its batch only by rounding.
+In: a function that renders latents, and latents. Out: their images. On a GPU, at the first track of at least 32 images,
+batches of 1, 2, 4, … images are measured; the result is remembered in the cache folder per device, network and
+precision. On a CPU, a batch gains at most some percent (docs/performance.md), and one image needs the least memory. If
+the memory of the GPU is exhausted, the batch is halved. An image depends on its batch only by rounding.
 
 Legend: N latents or images, L rows of W+, D latent width, H = W side length.
 """

@@ -76,7 +76,7 @@ def volume_mounts(request: JobRequest) -> list[dict[str, Any]]:
 
 
 def _own_mounts(request: JobRequest) -> list[dict[str, Any]]:
-    """/dev/shm (NCCL and the decoding processes need more than the 64 MiB of a container) and a writable /tmp, unless
+    """/dev/shm (NCCL needs more than the 64 MiB of a container) and a writable /tmp, unless
     the task mounts its own."""
     taken = {mount["mountPath"] for mount in request.forwarded.volume_mounts}
     own = [(SHARED_MEMORY, "/dev/shm"), (SCRATCH, "/tmp")]

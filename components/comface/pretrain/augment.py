@@ -2,8 +2,8 @@
 
 One grid_sample does crop, flip and rotation; one 3x3 matrix and an offset do brightness, contrast, saturation, hue and
 grayscale. The strengths are in `Augmentation` (pretrain/config.py), and draws.py draws a row per view. Each view is
-drawn independently. With the same draw for x and y, or without augmentation, pixel differences solve the pretext task
-and the features do not transfer.
+drawn independently, unless `augmentation.shared` is set. With the same draw for x and y, or without augmentation, pixel
+differences solve the pretext task and the features do not transfer.
 
 Legend: N views, H = W = side length, C columns of draws.py. Images float32 (N,3,H,W) in [-1, 1].
 """

@@ -96,7 +96,7 @@ class PairImages:
                 image_HWC.reshape(-1)[: len(jpeg)] = np.frombuffer(jpeg, np.uint8)
                 arrays.jpeg_bytes_2N[side, row] = len(jpeg)
             elif simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=image_HWC).shape != self.image_shape:
-                raise ValueError(f"it has not the size of {self.image_shape[0]} px")
+                raise ValueError(f"its size is not {self.image_shape[0]} px")
         except ValueError as error:
             track, alpha = int(arrays.pairs_3N[0, row]), int(arrays.pairs_3N[1 + side, row])
             raise DataError(

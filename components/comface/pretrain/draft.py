@@ -112,5 +112,5 @@ def batches_ahead(workers: int, pairs: int) -> int:
 
 
 def loader_bytes(workers: int, pairs: int, image_size_px: int) -> int:
-    """Return the shared memory in bytes for the training batches of one process, which have `pairs` pairs."""
+    """Return the memory in bytes for the training batches of one process, which have `pairs` pairs."""
     return batches_ahead(workers, pairs) * batch_bytes(pairs, image_size_px)

@@ -84,7 +84,7 @@ def exact_float32() -> Iterator[None]:
 
 def views_of(batch: Batch, config: PretrainConfig, draws: Draws, size_px: int, device: torch.device) -> Tensor:
     """Return the views that the losses need, (V,3,H,W) with H = W = size_px, channels last: the first and second views
-    of every x, then the view of every y, each drawn on its own (draws.py). The table of draws is copied to the device
+    of every x, then the view of every y (draws.py). The table of draws is copied to the device
     at once. On a GPU one kernel makes all views, in bf16 if the network starts with it."""
     kinds, lit = VIEWS[config.learning], config.augmentation.side_light > 0
     table_KNC = draw_views(config.augmentation, draws, config.view_share)[list(kinds)]

@@ -18,7 +18,7 @@ from torch import Tensor, distributed
 from comface.errors import ComfaceError, Preempted, error_of
 
 PEERS = timedelta(minutes=10)
-"""How long a process waits for the others. If a node is lost without a word, its peers end after this time, and the job
+"""How long a process waits for the others. If a node stops answering, its peers end after this time, and the job
 starts them again."""
 
 
@@ -32,7 +32,7 @@ class Processes:
     local_count: int = 1
     """Number of processes of the node."""
     hosts: distributed.ProcessGroup | None = None
-    """The same processes, joined by gloo for words of the hosts; None: the default group, which is gloo on a CPU."""
+    """The same processes, joined by gloo, for values of the hosts; None: the default group, which is gloo on a CPU."""
 
     @property
     def first(self) -> bool:
@@ -58,7 +58,7 @@ class Processes:
 
     def agree(self, flag: bool) -> bool:
         """Return True on every process if `flag` is true on any (a signal may reach only one of them). It waits for the
-        other processes, but not for the device: the word is exchanged between the hosts, by gloo."""
+        other processes, but not for the device: gloo exchanges the flag on the CPU."""
         if self.count == 1:
             return flag
         word = torch.tensor(float(flag))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 AGREE_EVERY = 10
-"""Steps between two readings. There the host waits for the device: it checks the losses, updates the metrics, and all
-processes agree whether one of them was asked to stop."""
+"""Steps between two readings. There the host waits for the device, checks the losses, updates metrics and curves, and
+may save a checkpoint."""
 
 
 class Reading(NamedTuple):

@@ -30,6 +30,6 @@ GENERATOR = Generator(
     attributes=_attributes,
     drawn=True,
     always_a_face=True,
-    gpu="never",  # thousands of small kernels per image: 41 images/s on an H200, 336 on one core
+    gpu="never",  # thousands of small kernels per image: at 256 px 41 images/s on an H200, 20 on one core
     limits="Its faces are parametric drawings with known physical parameters, not photographs of people.",
 )
