@@ -271,6 +271,18 @@ def test_the_solver_for_gpus_solves_the_same_problem(softness: float) -> None:
     np.testing.assert_allclose(bias, exact.intercept_[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("samples", [2, 10])
+def test_the_solver_for_gpus_solves_problems_of_few_samples(samples: int) -> None:
+    """All samples are at the margin, so the dual residual is exactly 0 while the primal one is not yet."""
+    from sklearn.svm import SVC
+
+    latents_ND, positive_N = np.random.default_rng(0).standard_normal((samples, 512)), np.arange(samples) % 2
+    exact = SVC(kernel="linear", C=1.0, tol=1e-7).fit(latents_ND, positive_N)
+    normal_1D, bias = by_admm(latents_ND, positive_N, 1.0, "cpu")
+    np.testing.assert_allclose(normal_1D, exact.coef_, atol=1e-4 * np.abs(exact.coef_).max())
+    np.testing.assert_allclose(bias, exact.intercept_[0], atol=1e-4)
+
+
 def test_boundaries_of_the_solver_for_gpus_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = golden()
     latents_ND, scores_N = stored["in/latents"], stored["in/scores"]

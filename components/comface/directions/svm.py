@@ -65,7 +65,8 @@ def by_admm(latents_ND: Floats, positive_N: NDArray[np.integer], softness: float
             if max(primal, dual) < TOLERANCE:
                 break
             if max(primal, dual) > UNBALANCED * min(primal, dual):
-                factor = min(max((primal / dual) ** 0.5, 1 / UNBALANCED), UNBALANCED)
+                ratio = primal / dual if dual else UNBALANCED**2  # with few samples, all may be at the margin
+                factor = min(max(ratio**0.5, 1 / UNBALANCED), UNBALANCED)
                 penalty, dual_N = penalty * factor, dual_N / factor
                 factor_EE = _factor(gram_EE, penalty)
     found_E: Floats = solution_E.cpu().numpy()
