@@ -39,6 +39,7 @@ from official import R, Render, official  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from comface.generators import Precision, edit  # noqa: E402
+from comface.generators.batches import NO_ENGINE, exhausted  # noqa: E402
 from comface.generators.stylegan.build import build  # noqa: E402
 from comface.generators.stylegan.generator import StyleGanGenerator, tf32  # noqa: E402
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config  # noqa: E402
@@ -161,12 +162,16 @@ def side_by_side(
             row = f"| {name} | {size_px} | {precision} | {batch} |"
             try:
                 rates = measured(row, render, theirs and theirs[precision], w_NLD.to(device), rounds, limit)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not exhausted(error) and NO_ENGINE not in str(error):
+                    raise
+                rates = {}
+            if not rates:  # here the exception, which keeps tensors alive, is gone
                 print(f"{row} out of memory | | | |", flush=True)
                 torch.cuda.empty_cache()
                 continue
             best = {who: max(best[who], rate) for who, rate in rates.items()}
-        if theirs is not None and len(batches) > 1:
+        if theirs is not None and len(batches) > 1 and best["official"]:
             cells = f"{best['official']:.3f} | {best['ours']:.3f} | {best['ours'] / best['official']:.2f} | |"
             print(f"| {name} | {size_px} | {precision} | best | {cells}", flush=True)
 

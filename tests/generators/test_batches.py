@@ -9,20 +9,22 @@ import pytest
 import torch
 
 from comface.errors import TryAgain
-from comface.generators.batches import CANDIDATES, MEASURED, Batches, fastest, rendered
+from comface.generators.batches import CANDIDATES, MEASURED, NO_ENGINE, Batches, fastest, rendered
+
+EXHAUSTED = torch.OutOfMemoryError("CUDA out of memory")
 
 
 class Network:
     """Stands in for a network on a GPU: a fixed time per batch, and memory for `most` images."""
 
-    def __init__(self, most: int = 1000) -> None:
-        self.most, self.now_s = most, 0.0
+    def __init__(self, most: int = 1000, error: RuntimeError = EXHAUSTED) -> None:
+        self.most, self.now_s, self.error = most, 0.0, error
         self.sizes: list[int] = []
 
     def __call__(self, w_NLD: torch.Tensor) -> torch.Tensor:
         self.sizes.append(len(w_NLD))
         if len(w_NLD) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         self.now_s += 1.0
         return w_NLD[:, :1].sum(2)[..., None, None]
 
@@ -94,6 +96,26 @@ def test_a_remembered_batch_that_no_longer_fits_is_halved(tmp_path: Path, caplog
 def test_a_gpu_without_memory_for_one_image_is_said(tmp_path: Path) -> None:
     with pytest.raises(TryAgain, match="A GPU has no free memory for one image"):
         render(Network(most=0), tmp_path, W_NLD[:5])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "Triton Error [CUDA]: out of memory",
+    ],
+)
+def test_libraries_without_memory_get_a_smaller_batch(tmp_path: Path, said: str) -> None:
+    """cuDNN, cuBLAS and Triton report exhausted memory as a RuntimeError, not as PyTorch's own error."""
+    network = Network(most=2, error=RuntimeError(said))
+    assert torch.equal(render(network, tmp_path, W_NLD[:5]), Network()(W_NLD[:5]))
+
+
+@pytest.mark.parametrize("said", ["CUDA error: an illegal memory access was encountered", f"GET was {NO_ENGINE}"])
+def test_other_errors_are_not_taken_for_exhausted_memory(tmp_path: Path, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        render(Network(most=0, error=RuntimeError(said)), tmp_path, W_NLD[:5])
 
 
 def test_a_cpu_renders_one_image_at_a_time(tmp_path: Path) -> None:

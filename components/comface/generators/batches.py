@@ -37,6 +37,9 @@ HOPELESS = 0.7
 """No larger batch is tried after one with less than this share of the best rate."""
 UNMEASURED = 4
 """On a GPU, for fewer latents than CANDIDATES need, as in a contact sheet."""
+EXHAUSTED = ("CUDA out of memory", "CUDA error: out of memory", "[CUDA]: out of memory", "_STATUS_ALLOC_FAILED")
+NO_ENGINE = "unable to find an engine"
+"""What PyTorch says if no algorithm of cuDNN gets its working space."""
 MEASURED = "batches.json"
 TIMED = 3
 
@@ -112,12 +115,20 @@ class Batches:
 
 
 def rendered(render: Render, w_NLD: Tensor, size: int) -> Tensor | None:
-    """The images of all latents in batches of at most `size`, as equal as possible; None if memory is exhausted."""
+    """The images of all latents in batches of at most `size`, as equal as possible; None if memory is exhausted, also
+    if cuDNN has none for its working space (for a single image, that error may have other causes)."""
     try:
         pieces = [render(piece) for piece in w_NLD.tensor_split(-(-len(w_NLD) // size))]
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-    except torch.OutOfMemoryError:
-        return None  # not retried here: the exception keeps the tensors of its frames alive
+    except RuntimeError as error:
+        if exhausted(error) or (size > 1 and NO_ENGINE in str(error)):
+            return None  # not retried here: the exception keeps the tensors of its frames alive
+        raise
+
+
+def exhausted(error: RuntimeError) -> bool:
+    """Whether the memory of the GPU does not suffice: for a tensor, or (Triton, cuDNN, cuBLAS) for something else."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in EXHAUSTED)
 
 
 def _synchronize() -> None:
