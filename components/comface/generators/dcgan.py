@@ -62,7 +62,8 @@ class DcganGenerator:
                 "it has no layers, so W+ does not fit; use latents of Z."
             )
         z_ND11 = w_ND.to(self.device, torch.float32)[:, :, None, None]
-        chunks = [self._network(chunk).contiguous() for chunk in z_ND11.split(CHUNK)]
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            chunks = [self._network(chunk).contiguous() for chunk in z_ND11.split(CHUNK)]
         images_NCHW = torch.cat(chunks) if chunks else z_ND11.new_zeros(0, 3, 64, 64)
         if size_px is None or size_px == self.image_size_px or not chunks:
             return images_NCHW

@@ -66,8 +66,10 @@ class StyleGanGenerator:
         CPU they do not. Latents are always exact."""
         if self.device.type != "cuda":
             return False
-        self.precision = precision
         fast = precision == "fast"
+        if precision == self.precision:
+            return fast
+        self.precision = precision
         halves = self.network.use_float16(fast)
         if fast and not halves:
             logger.info(f"{self.name}: these weights have no clamp, so all resolutions are in float32 (with TF32)")
@@ -116,7 +118,7 @@ class StyleGanGenerator:
         size_px = size_px or self.image_size_px
         if not len(w):
             return w.new_zeros(0, 3, size_px, size_px)
-        with tf32(self.precision == "fast"):
+        with tf32(self.precision == "fast"), torch.cuda.device_of(w):  # Triton launches on the current device
             return self._batches.render(lambda piece_NLD: resized(self.network(piece_NLD), size_px), w_NLD)
 
     def attributes(self) -> tuple[str, ...]:
