@@ -92,7 +92,7 @@ summary() {
 }
 trap summary EXIT
 
-# The parts, in the order of their worth: what comes late may find no time left. Checks of equality come before speed.
+# The parts, in order of importance: the last ones may have no time left. Checks of equality come before speed.
 part machine 30 \
     'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader && python -c "
 import torch

@@ -1,4 +1,4 @@
-"""Measures the data engine of pre-training: memory and start-up against the number of tracks, batches against loader
+"""Measures how pre-training reads its images: memory and start-up against the number of tracks, batches against loader
 processes, and the time that a training waits.
 
     python benchmarks/loading.py [--tracks 1000 350000] [--workers 0 1 2] [--pairs 32] [--size 64] [--rounds 3]
