@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite ends a training. This module names the step and saves what its batch was.
+"""A loss or gradient that is not finite ends a training. This module names the step and describes its batch.
 
 Out: `nonfinite-EPOCH-STEP.json` beside the checkpoints: the step, its losses, and the track and the images of every
 pair, all of them synthetic faces. `python -m comface.pretrain.replay URI` repeats the step from the last checkpoint.

@@ -1,7 +1,7 @@
 """When checkpoints are written and deleted, and from which one a training resumes.
 
-A checkpoint is copied to the host's memory and written by a thread while training goes on. At most one is in flight.
-The newest `keep_checkpoints` are kept, and the best one (`best_of`).
+A checkpoint is copied to the host's memory and written by a thread while training continues. Only one is written at a
+time. The newest `keep_checkpoints` are kept, and the best one (`best_of`).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Checkpoints:
         self._writing.start()
 
     def flush(self) -> None:
-        """Wait until the checkpoint in flight is written."""
+        """Wait until the checkpoint that is being written is complete."""
         if self._writing is not None:
             self._writing.join()
             self._writing = None
@@ -111,7 +111,7 @@ class Checkpoints:
             raise failure
 
     def close(self) -> None:
-        """Wait for the checkpoint in flight, but not long, while the training ends with an error."""
+        """Wait at most CLOSE_S for the checkpoint that is being written, while the training ends with an error."""
         if self._writing is not None:
             self._writing.join(CLOSE_S)
 

@@ -1,4 +1,4 @@
-"""Requests to stop a training (SIGTERM, SIGINT), and the ends on which all its processes agree.
+"""Requests to stop a training (SIGTERM, SIGINT), and how all its processes end at the same step.
 
 Before each step, the processes agree that each of them has its share of the batch and that none was asked to stop
 (`agreed`). So they end between the same two steps, whatever reached only one of them, and the first process saves that

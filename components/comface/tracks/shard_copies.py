@@ -2,7 +2,7 @@
 
 A folder per artifact holds the copies and a file `state`: the number of bytes that the copies may take, and a byte per
 object that says whether it was verified. Each process keeps a shared lock on `state`. The process that opens it alone
-begins anew: nothing counts as verified, and copies of other artifacts that no process has locked are deleted, oldest
+resets it: nothing counts as verified, and copies of other artifacts that no process has locked are deleted, oldest
 first, until the copies fit. So nothing in use is ever deleted, and a copy from an earlier run is used only after it was
 compared with the manifest again.
 
