@@ -122,3 +122,13 @@ def test_a_process_that_cannot_end_by_itself_is_ended_with_the_code_of_a_request
     child.kill()
     assert child.exitcode == 143
     assert "could not save its state within 0.5 s" in capfd.readouterr().err
+
+
+def test_the_end_does_not_wait_for_a_forked_process_that_cannot_be_killed() -> None:
+    """A loader process that waits for a disk keeps all files of the training open."""
+    started = time.monotonic()
+    with stop_requests():
+        child = get_context("fork").Process(target=time.sleep, args=(20,), daemon=True)
+        child.start()
+    child.kill()
+    assert time.monotonic() - started < 10

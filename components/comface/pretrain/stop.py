@@ -103,15 +103,17 @@ def stop_requests() -> Iterator[StopRequests]:
     finally:
         ended.set()
         signal.set_wakeup_fd(woken)
-        os.close(writable)  # the thread reads the end of the pipe
+        with contextlib.suppress(BlockingIOError):  # full: the thread has something to read
+            os.write(writable, b"\0")  # closing the pipe would not wake the thread: forked processes hold it open too
         watch.join()
+        os.close(writable)
         os.close(readable)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _end_in_time(readable: int, numbers: tuple[int, ...], ended: threading.Event) -> None:
-    while told := os.read(readable, 64):
+    while (told := os.read(readable, 64)) and not ended.is_set():
         if any(number in told for number in numbers):
             if not ended.wait(EXIT_S):
                 logger.error(
