@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.pretrain.data import Batch, PairImages
 from comface.pretrain.draft import batch_bytes, batches_ahead
-from comface.pretrain.loaders import Loader, batches, check_memory
+from comface.pretrain.loaders import Loader, _state, batches, check_memory
 from comface.pretrain.pairs import PairSampler
 from comface.pretrain.processes import Processes
 from comface.shard.config import ShardConfig
@@ -206,3 +207,49 @@ def test_a_loader_takes_the_memory_that_is_planned(shards: Artifact, tmp_path: P
     assert real <= batch_bytes(8, 32) < 1.1 * real
     with Loader([images], 2) as loader:
         assert len(loader.memory) <= batches_ahead(2, 8) * (batch_bytes(8, 32) + 4096)
+
+
+def test_a_process_that_cannot_be_killed_does_not_keep_the_training_from_ending(
+    shards: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a disk: here stopped, and without SIGKILL."""
+    monkeypatch.setattr("comface.pretrain.loaders.END_S", 0.2)
+    images = pair_images(shards, tmp_path)
+    with Loader([images], 2) as loader:
+        stuck = [worker.process for worker in loader._workers]
+        for process in stuck:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGSTOP)
+            monkeypatch.setattr(process, "kill", lambda: None)
+    waited_for = multiprocessing.active_children()
+    monkeypatch.undo()
+    for process in stuck:
+        process.kill()
+        process.join(10)
+    assert not set(stuck) & set(waited_for)
+
+
+class Endless(ShardReader):
+    def copy_all(self) -> None:
+        time.sleep(60)
+
+
+def test_the_process_that_copies_shards_ends_with_a_training_that_is_killed(shards: Artifact, tmp_path: Path) -> None:
+    reader = Endless(shards, "train", tmp_path / "cache")
+    reader.copies.in_place = False
+    images = PairImages(reader, PairSampler(reader.identity_T, reader.alphas, 8, 0), HERE, STEPS, (10.0, 5.0))
+    here, there = multiprocessing.Pipe()
+    training = os.fork()
+    if not training:
+        loader = Loader([images], 1)
+        assert loader._copier is not None
+        there.send(loader._copier.process.pid)
+        signal.pause()
+    there.close()
+    copier = here.recv()
+    os.kill(training, signal.SIGKILL)
+    os.waitpid(training, 0)
+    until = time.monotonic() + 10
+    while _state(copier) != "ended" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert _state(copier) == "ended"

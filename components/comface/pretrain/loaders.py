@@ -15,8 +15,11 @@ import contextlib
 import itertools
 import mmap
 import multiprocessing
+import multiprocessing.process
+import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections import deque
@@ -34,7 +37,7 @@ from comface.pretrain.processes import Processes
 from comface.runtime.memory import memory_limit_bytes
 
 END_S = 5.0
-"""How long to wait for the end of a process that was killed."""
+"""How long to wait for the end of processes that were killed."""
 PATIENCE_S = 300.0
 
 
@@ -87,9 +90,15 @@ class Loader:
         copied = [each.images for each in self._rings if workers and not each.images.reader.copies.in_place]
         for images in copied:
             images.reader.copies_elsewhere = True
-        for _ in range(workers):
-            self._start(_serve, self._rings)
-        self._copier = self._started(_copy, [images.reader for images in copied]) if copied else None
+        self._copier: _Worker | None = None
+        try:
+            for _ in range(workers):
+                self._workers.append(self._started(_serve, self._rings))
+            if copied:
+                self._copier = self._started(_copy, [images.reader for images in copied])
+        except OSError:  # for example the limit of processes is reached
+            self.close()
+            raise
 
     def __enter__(self) -> Loader:
         return self
@@ -115,13 +124,17 @@ class Loader:
         return np.frombuffer(self.memory, np.uint8).ctypes.data, len(self.memory)
 
     def close(self) -> None:
-        """End the processes, also those that are stopped (SIGSTOP, a frozen cgroup) or wait for a store."""
+        """End the processes, also those that are stopped (SIGSTOP) or wait for a store. One that waits for a disk or
+        is in a frozen cgroup ends when the kernel lets it; nobody waits for it."""
         everyone = [*self._workers, *([self._copier] if self._copier else [])]
         for worker in everyone:
             worker.pipe.close()
             worker.process.kill()
+        until = time.monotonic() + END_S
         for worker in everyone:
-            worker.process.join(END_S)
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():  # at the end of this process, multiprocessing would wait for it
+                multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]
         self._workers, self._copier = [], None
         self.at_end.close()
 
@@ -187,9 +200,6 @@ class Loader:
 
     def _ring(self, images: PairImages) -> _Ring:
         return next(ring for ring in self._rings if ring.images is images)
-
-    def _start(self, action: object, argument: object) -> None:
-        self._workers.append(self._started(action, argument))
 
     def _started(self, action: object, argument: object) -> _Worker:
         here, there = multiprocessing.Pipe()
@@ -327,9 +337,17 @@ def _serve(rings: Sequence[_Ring], pipe: Connection) -> None:
 
 def _copy(readers: Sequence[object], pipe: Connection) -> None:
     """Copy the shards that fit on this node's disk, while loader processes read by ranges."""
+    threading.Thread(target=_end_with_training, args=(pipe,), daemon=True).start()
     for reader in readers:
         reader.copy_all()  # type: ignore[attr-defined]
     _send(pipe, None)
+
+
+def _end_with_training(pipe: Connection) -> None:
+    """The training tells the copier nothing, so what arrives is the end of the pipe: the training was killed. To go on
+    copying would keep its GPU's memory and its port in use, because a forked process has the same open files."""
+    pipe.poll(None)
+    os._exit(0)
 
 
 def _send(pipe: Connection, what: object) -> None:
