@@ -102,3 +102,12 @@ def test_other_processes_write_nothing() -> None:
 
 def test_the_name_of_a_run_tells_trainings_apart() -> None:
     assert curves_name(PretrainConfig(seed=2), "0f3a") == "resnet50-both-seed2-0f3a"
+
+
+def test_a_training_that_fails_before_it_continues_changes_no_curve(tmp_path: Path) -> None:
+    before = Curves(FileStore(tmp_path))
+    before.begin(0)
+    before.add(1, {"loss": 1.0})
+    before.close()
+    Curves(FileStore(tmp_path)).close()  # for example its checkpoint cannot be read
+    assert read_curves(tmp_path)["loss"] == [(1, 1)]

@@ -80,7 +80,7 @@ class Curves:
 
     def close(self) -> None:
         """Write the current file, and wait for the store, but not long."""
-        if self.store is not None:
+        if self.store is not None and self._records:  # otherwise `begin` was not reached, and the store's files stay
             self._write()
             if (thread := self._thread) is not None:
                 thread.join(LAST_S)
@@ -92,7 +92,7 @@ class Curves:
         self._tried_s = time.monotonic()
         with self._lock:
             self._files[f"events.out.tfevents.{self._start:010d}.comface"] = bytes(self._records)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._deliver, name="curves", daemon=True)
                 self._thread.start()
 
