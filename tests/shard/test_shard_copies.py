@@ -140,3 +140,14 @@ def test_a_training_reads_by_ranges_until_the_copies_are_there(remote: Artifact,
         while not all(map(reader.copies.is_verified, reader.tracks.shards)) and time.monotonic() < until:
             time.sleep(0.05)
     assert tars(tmp_path) == set(reader.tracks.shards)
+
+
+def test_a_partial_copy_of_a_process_that_was_killed_is_deleted(remote: Artifact, tmp_path: Path) -> None:
+    first = ShardReader(remote, "train", tmp_path)
+    partial = first.copies.folder / ".reading-0"
+    partial.touch()
+    ShardReader(remote, "validation", tmp_path)
+    assert partial.exists(), "a process has the copies open and may be writing it"
+    del first
+    ShardReader(remote, "train", tmp_path)
+    assert not partial.exists()

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from xml.etree.ElementTree import ParseError
 
 from comface.errors import ComfaceError, ConfigurationError, TryAgain
-from comface.files import failure, make_private_folder
+from comface.files import READING, failure, make_private_folder
 from comface.store.interface import LARGEST_BYTES, Filling, checked_key, ends_early, missing, too_large
 from comface.store.s3_access import Access, access_from, connected
 from comface.store.s3_answers import FULL, Passing, no_access
@@ -103,7 +103,7 @@ class S3Store:
         self._put(key, lambda: self.client.fput_object(self.bucket, self._key(key), str(path)))
 
     def download(self, key: str, path: Path, limit_bytes: int | None = None, is_checked: bool = False) -> None:
-        partial = path.parent / f".reading-{uuid.uuid4().hex}"
+        partial = path.parent / f"{READING}{uuid.uuid4().hex}"
         try:
             make_private_folder(path.parent)
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -22,7 +22,7 @@ from io import FileIO
 from pathlib import Path
 
 from comface.artifacts.manifest import Artifact
-from comface.files import failure, make_private_folder
+from comface.files import READING, failure, make_private_folder
 from comface.store import FileStore
 
 PREFIX = "shards-"
@@ -94,7 +94,10 @@ class ShardCopies:
         os.pwrite(self._state.fileno(), b"\0", HEAD_BYTES + self._number[name])
 
     def _begin(self, file: int, cache: Path, limit_gib: float | None) -> None:
-        """Called by the first process: nothing is verified, and there is a limit."""
+        """Called by the first process: nothing is verified, and there is a limit. No process is copying, so partial
+        copies are of processes that were killed."""
+        for partial in self.folder.glob(f"{READING}*"):
+            partial.unlink(missing_ok=True)
         os.ftruncate(file, 0)
         os.ftruncate(file, HEAD_BYTES + len(self._number))
         if self.in_place:
