@@ -87,18 +87,19 @@ def failure(told: str, last: str) -> ComfaceError:
 def stopping(child: subprocess.Popen[str]) -> Iterator[Callable[[], bool]]:
     """Forwards SIGTERM to torchrun, which forwards it to its processes; the child never outlives this process. Yields a
     function that tells whether SIGTERM has arrived."""
-    asked = threading.Event()
+    asked = False  # a threading.Event has a lock, which a second SIGTERM could find taken by the first
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: asked
         return
 
     def forward(*_: object) -> None:
-        asked.set()
+        nonlocal asked
+        asked = True
         child.terminate()
 
     before = signal.signal(signal.SIGTERM, forward)
     try:
-        yield asked.is_set
+        yield lambda: asked
     finally:
         signal.signal(signal.SIGTERM, before)
         if child.poll() is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 from pathlib import Path
 
 from comface.artifacts.manifest import open_artifact
@@ -66,11 +67,15 @@ def _train(store: Store, config: PretrainConfig, shards: str, result: str) -> No
 
 
 def tell(path: Path, error: ComfaceError) -> None:
-    """Write the error of the first process that fails. Other processes fail as a consequence and write nothing. If the
-    file cannot be written, the error itself is still raised."""
+    """Write the error of the first process that fails. Other processes fail as a consequence, or with it, and write
+    nothing. If the file cannot be written, the error itself is still raised."""
     if is_silent(path):
-        with contextlib.suppress(OSError):
-            path.write_text(last_words(error), encoding="utf-8")
+        with contextlib.suppress(OSError), path.open("r+", encoding="utf-8") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)  # all processes of a node may fail at the same time
+            if is_silent(path):
+                file.write(last_words(error))
+                file.flush()
 
 
 def is_silent(path: Path) -> bool:
