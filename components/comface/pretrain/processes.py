@@ -98,8 +98,10 @@ class Processes:
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
-    """Join the process group under torchrun, yield this process's ranks, and leave the group at the end."""
+def joined(environment: Mapping[str, str] = os.environ, data_timeout_s: float = 0.0) -> Iterator[Processes]:
+    """Join the process group under torchrun, yield this process's ranks, and leave the group at the end.
+    `data_timeout_s`: how long a process may wait for a batch; the others wait for it longer, to hear why it ended."""
+    timeout = max(PEERS, timedelta(seconds=2 * data_timeout_s))
     count, rank = int(environment.get("WORLD_SIZE", "1")), int(environment.get("RANK", "0"))
     local_rank = int(environment.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
@@ -108,8 +110,8 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     hosts: distributed.ProcessGroup | None = None
     if count > 1:
-        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PEERS)
-        hosts = distributed.new_group(timeout=PEERS, backend="gloo") if on_gpu else None  # type: ignore[assignment]
+        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
+        hosts = distributed.new_group(timeout=timeout, backend="gloo") if on_gpu else None  # type: ignore[assignment]
     try:
         yield Processes(rank, count, device, local_rank, int(environment.get("LOCAL_WORLD_SIZE", "1")), hosts)
     finally:

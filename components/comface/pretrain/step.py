@@ -64,7 +64,7 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
     draft = draft_backbone(store, config, shards)
     if (done := draft.published()) is not None:
         return done
-    with joined() as processes, stop_requests() as stop, exact_float32():
+    with joined(data_timeout_s=config.data_timeout_s) as processes, stop_requests() as stop, exact_float32():
         address = draft.uri.rpartition("/")[2]
         curves = Curves(store.child(f"{CURVES}/{curves_name(config, address)}") if processes.first else None)
         with closing(curves):
@@ -132,7 +132,8 @@ def train(
     ):
 
         def held_out_batches(s: float) -> Iterator[Batch]:
-            return together(on_device(loader, held_out, held_out.within(s), processes.device))
+            with closing(on_device(loader, held_out, held_out.within(s), processes.device)) as feed:
+                yield from together(feed)  # if it ends early, copies from the loader's memory end before the loader
 
         feed = profiled(together(gauges.waiting(loaded)), config, curves.store if curves else None, at)
         while at.epoch <= config.epochs:
