@@ -2,7 +2,8 @@
 
 In: the URI of `nonfinite-EPOCH-STEP.json`. It needs the shards, and the last checkpoint of the training if there is
 one. Out: the losses, the gradient norm and the pixels of each step from the checkpoint to that step, and the first
-layer with an output that is not finite. `--images FOLDER` writes the JPEGs of the batch. Nothing in the store changes.
+layer with an output that is not finite. `--images FOLDER` writes the JPEGs of the batch. Nothing in the store changes,
+except that damaged checkpoints are deleted.
 
 One process computes the whole batch, without a CUDA graph. If the training had several processes and BatchNorm over
 each one's share, the numbers differ.
@@ -77,14 +78,14 @@ def replay(record_uri: str, images: Path | None) -> None:
     )
     train_step = TrainStep(network, optimizer, config, processes)
     while (at.epoch, at.step) <= end:
+        if at.step == at.steps_per_epoch:  # also if the checkpoint was saved during a validation
+            at.end_epoch()
         batch = pairs[at.steps_done]
         network.train()
         with exact_float32(), _watched(network) if (at.epoch, at.step) == end else contextlib.nullcontext():
             train_step(batch, at)
         print(_line(train_step, batch, at))
         at.step += 1
-        if at.step == at.steps_per_epoch:
-            at.end_epoch()
 
 
 def _line(train_step: TrainStep, batch: Batch, at: Position) -> str:
