@@ -1,6 +1,6 @@
 """The backbone as a CUDA graph: its kernels are recorded once per size of the views and then replayed.
 
-With few pairs per GPU a step is limited by the CPU, which launches a thousand kernels (docs/performance.md). A graph
+With few pairs per GPU a step is limited by the CPU, which launches a thousand kernels. A graph
 launches those of the backbone, forward and backward, at once. Projection, losses, exchange of gradients and optimiser
 stay outside, so the graph has no communication between processes and no learning rate, and is recorded again only for
 views of another size.
