@@ -18,10 +18,11 @@ import torch
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.artifacts.manifest import Artifact, open_artifact
-from comface.errors import DataError, TryAgain
+from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.plan.configuration import resolve
 from comface.pretrain import checkpoint
-from comface.pretrain.data import BatchArrays, PairImages
+from comface.pretrain.config import PretrainConfig
+from comface.pretrain.data import BatchArrays, PairImages, training_pairs
 from comface.pretrain.draft import PIECE_PAIRS, draft_backbone
 from comface.pretrain.loaders import Loader, batches
 from comface.pretrain.pairs import PairSampler
@@ -135,6 +136,12 @@ def test_jpegs_are_decoded_on_the_device_if_asked(shards: Artifact, tmp_path: Pa
     arrays.images_2NHWC[0, 3] = 0
     with pytest.raises(DataError, match="cannot be decoded on the GPU"):
         decoded(arrays, torch.device("cpu"))
+
+
+def test_decoding_on_a_gpu_is_refused_without_one(shards: Artifact, tmp_path: Path) -> None:
+    """Otherwise the training would take the bytes of the JPEGs for pixels."""
+    with pytest.raises(ConfigurationError, match=r"set pretrain\.decode=cpu"):
+        training_pairs(shards, PretrainConfig(decode="gpu"), tmp_path, Processes(0, 1, torch.device("cpu")))
 
 
 # In a training

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comface.artifacts.manifest import Artifact
-from comface.errors import DataError
+from comface.errors import ConfigurationError, DataError
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.draft import batch_bytes
@@ -145,7 +145,12 @@ class BatchArrays:
 
 
 def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, processes: Processes) -> PairImages:
-    """Return the training pairs of all epochs. Their range of changes follows the curriculum."""
+    """Return the training pairs of all epochs. Their range of changes follows the curriculum. Raises
+    ConfigurationError if a GPU must decode the images and there is none."""
+    if config.decode == "gpu" and processes.device.type != "cuda":
+        raise ConfigurationError(
+            "pretrain.decode is 'gpu', but the training has no GPU; set pretrain.decode=cpu, or train on a GPU."
+        )
     reader = ShardReader(shards, "train", cache, config.cache_gib)
     if config.identities is not None:
         reader.keep(first_identities(reader.tracks.identities(), config.identities))
