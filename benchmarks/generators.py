@@ -51,6 +51,7 @@ from comface.tracks.composition import totals  # noqa: E402
 from comface.tracks.config import Share, SynthesizeConfig  # noqa: E402
 from comface.tracks.screen import face_found  # noqa: E402
 from comface.tracks.sweep import start_track  # noqa: E402
+from comface.weights.fetched import LANDMARKS, available  # noqa: E402
 
 State = dict[str, Tensor]
 NETWORKS = ("stylegan", "stylegan2", "stylegan3-t", "stylegan3-r")
@@ -249,7 +250,7 @@ def path_rates(
         started = clock()
         synthesize(
             FileStore(Path(folder)), config, 0, device=device, load=lambda *_: generator,
-            find=lambda image_HW3: face_found(image_HW3) or True,
+            find=lambda image_HW3: LANDMARKS not in available() or face_found(image_HW3) or True,
         )  # fmt: skip
         step_s = clock() - started
     return {"render": alphas * tracks / alone_s, "synthesize": alphas * tracks / step_s}
@@ -257,6 +258,8 @@ def path_rates(
 
 def whole_path(size_px: int, alphas: int, tracks: int, device: str, price: float | None) -> None:
     print(f"\nThe step synthesize, {size_px} px stored as {STORED_PX} px, {tracks} × {alphas} images; images/s:")
+    if LANDMARKS not in available():
+        print("without the face check, whose model is not there (`comface fetch` downloads it)")
     whole = totals(SynthesizeConfig())
     count = len(SynthesizeConfig().alphas)
     precisions: list[Precision] = ["exact", "fast"] if device == "cuda" else ["exact"]
