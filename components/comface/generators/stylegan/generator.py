@@ -35,8 +35,8 @@ class StyleGanGenerator:
     def __init__(self, network: StyleGan, device: str = "cpu", pseudo_aligned: bool = False) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        if self.device.type == "cpu":  # weights in the memory format of the images (equalized.laid_out)
-            self.network.to(memory_format=torch.channels_last)
+        last = self.device.type == "cpu"  # weights in the memory format of the images (equalized.laid_out)
+        self.network.to(memory_format=torch.channels_last if last else torch.contiguous_format)
         self.name: str = network.family
         self.latent_width = network.config.w_width
         self.z_width = network.config.z_width
