@@ -166,9 +166,9 @@ def side_by_side(
             except RuntimeError as error:
                 if not exhausted(error) and NO_ENGINE not in str(error):
                     raise
+                print(f"{row} {'out of memory' if exhausted(error) else f'cuDNN {NO_ENGINE}'} | | | |", flush=True)
                 rates = {}
             if not rates:  # here the exception, which keeps tensors alive, is gone
-                print(f"{row} out of memory | | | |", flush=True)
                 torch.cuda.empty_cache()
                 continue
             best = {who: max(best[who], rate) for who, rate in rates.items()}
