@@ -56,7 +56,7 @@ class Torchrun:
             ]  # fmt: skip
             # Through a pipe: the processes end when its reader ends, for example because this process is killed.
             child = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
                 env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment, **for_children()},
             )  # fmt: skip
             with child, stopping(child) as stopped:
