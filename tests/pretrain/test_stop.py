@@ -98,6 +98,22 @@ def test_an_error_in_one_process_is_the_error_of_all(tmp_path: Path) -> None:
     assert together(4, ended_by_error, tmp_path) == [(5, 75, "The store does not answer; run again.")] * 4
 
 
+def published_by_the_first(processes: Processes) -> str:
+    def publish() -> str:
+        if processes.first:
+            raise TryAgain("The store does not answer; run again.")
+        return ""
+
+    try:
+        return processes.jointly(publish)
+    except ComfaceError as error:
+        return str(error)
+
+
+def test_what_fails_in_the_first_process_fails_in_those_that_would_wait_for_it(tmp_path: Path) -> None:
+    assert together(2, published_by_the_first, tmp_path) == ["The store does not answer; run again."] * 2
+
+
 def test_without_either_all_have_all_items(tmp_path: Path) -> None:
     assert together(2, undisturbed, tmp_path) == [STEPS] * 2
 

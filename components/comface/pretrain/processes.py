@@ -7,16 +7,18 @@ draft.py too, because it affects the artifact's address.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
 from comface.errors import ComfaceError, Preempted, error_of
 
+T = TypeVar("T")
 PEERS = timedelta(minutes=10)
 """How long a process waits for the others. If a node stops answering, its peers end after this time, and the job
 starts them again."""
@@ -92,9 +94,18 @@ class Processes:
         distributed.all_reduce(total)
         return total / self.count
 
-    def wait(self) -> None:
-        if self.count > 1:
-            distributed.barrier()
+    def jointly(self, action: Callable[[], T]) -> T:
+        """Return what `action` returns, after all processes have called it. If it raises an error in any process, all
+        raise it, so that none waits for one that is gone."""
+        result: T | None = None
+        error: ComfaceError | None = None
+        try:
+            result = action()
+        except ComfaceError as caught:
+            error = caught
+        if (first := self.first_error(error)) is not None:
+            raise first
+        return cast(T, result)
 
 
 @contextmanager

@@ -58,11 +58,16 @@ class Checkpoints:
         """Return the position at which training starts: the first step, or the position of the last checkpoint, after
         restoring network and optimiser. The first process chooses the checkpoint. Raises DataError if it does not fit
         the training."""
-        saved = checkpoint.newest(self.store) if self.processes.first else None
+        saved = self.processes.jointly(lambda: checkpoint.newest(self.store) if self.processes.first else None)
         steps = self.processes.as_first(-1 if saved is None else checkpoint.steps_of(saved.key))
         if steps < 0:
             return Position(steps_per_epoch)
-        key = checkpoint.key_of(steps)
+        at = self.processes.jointly(lambda: self._restored(checkpoint.key_of(steps), saved, steps_per_epoch))
+        if self.processes.first:
+            logger.info(f"Resuming pre-training at epoch {at.epoch}, step {at.step}, from its last checkpoint")
+        return at
+
+    def _restored(self, key: str, saved: checkpoint.Saved | None, steps_per_epoch: int) -> Position:
         state = saved.state if saved else checkpoint.load(self.store, key)
         if state is None:
             raise TryAgain(f"The checkpoint '{key}' in {self.store.uri} can no longer be read; run again.")
@@ -75,8 +80,6 @@ class Checkpoints:
                 raise checkpoint.foreign(self.store, key)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
             raise checkpoint.foreign(self.store, key) from None
-        if self.processes.first:
-            logger.info(f"Resuming pre-training at epoch {at.epoch}, step {at.step}, from its last checkpoint")
         return at
 
     def save(self, at: Position) -> None:

@@ -69,10 +69,11 @@ def pretrain(store: Store, config: PretrainConfig, shards: Artifact, cache: Path
         curves = Curves(store.child(f"{CURVES}/{curves_name(config, address)}") if processes.first else None)
         with closing(curves):
             network, at = train(config, shards, draft.store, cache, processes, stop, curves)
-        published = _publish(draft, config, network, at, processes.count) if processes.first else None
-        processes.wait()
+        published = processes.jointly(
+            lambda: _publish(draft, config, network, at, processes.count) if processes.first else None
+        )
     artifact = published or draft.published()
-    assert artifact is not None, "rank 0 publishes before the others leave the barrier"
+    assert artifact is not None, "rank 0 publishes before the others go on"
     return artifact
 
 
