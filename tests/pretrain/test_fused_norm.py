@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +83,17 @@ def test_values_gradients_and_running_statistics_are_those_of_pytorch(
         torch.testing.assert_close(found.double(), expected.double(), rtol=1e-5, atol=1e-5, msg=name)
 
 
+def test_a_pixel_that_is_not_a_number_is_seen_behind_the_relu() -> None:
+    """A maximum with 0 would hide it, and the loss of a broken network would be finite."""
+    from comface.pretrain.fused_resnet import norm_relu
+
+    x = drawn(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    x[1, 2, 0, 1] = torch.nan
+    y = norm_relu(nn.BatchNorm2d(3), x)
+    assert bool(y[:, 2].isnan().all())
+    assert bool(y[:, :2].isfinite().all())
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_a_fused_resnet_has_the_same_state_and_in_evaluation_the_same_code(name: str) -> None:
     from comface.networks.backbones import build_backbone
@@ -117,3 +132,68 @@ def test_a_fused_block_computes_what_torchvisions_does(kind: str) -> None:
         assert (p.grad - q.grad).norm() < 1e-4 * q.grad.norm(), name
     for (name, p), q in zip(block.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5, msg=name)
+
+
+COMPILED = """
+import sys
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from comface.pretrain.draws import WIDTH
+from comface.pretrain.norm_kernels import NormReLU
+from comface.pretrain.view_kernels import all_views
+
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", int(sys.argv[1]), 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+driver.set_active(Driver())
+launch, compiled = JITFunction.run, set()
+
+
+def run(kernel, *arguments, warmup=False, **options):
+    launch(kernel, *arguments, warmup=True, **options)
+    compiled.add(kernel.fn.__name__)
+
+
+JITFunction.run = run
+images, source = torch.zeros(4, 64, 64, 3, dtype=torch.uint8), torch.arange(4)
+for dtype in (torch.bfloat16, torch.float32):
+    for added, relu in ((True, True), (False, True), (False, False)):
+        x = torch.zeros(6, 64, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+        residual = torch.zeros_like(x).requires_grad_() if added else None
+        weight, bias = (torch.ones(64, requires_grad=True) for _ in range(2))
+        running = (torch.zeros(64), torch.ones(64))
+        NormReLU.apply(x, residual, weight, bias, running, (0.1, 1e-5), relu).sum().backward()
+    for lit in (False, True):
+        all_views(images, source, torch.zeros(4, WIDTH), 48, lit, dtype)
+print(*sorted(compiled))
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_of_a_step_compile_for_gpus(capability: int, tmp_path: Path) -> None:
+    """Without a GPU: launches compile only."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, str(capability)],
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = "_gradient _gradient_sums _merge_moments _merge_sums _moments _normalise _view"
+    assert done.stdout.split() == expected.split()
+    assert [*tmp_path.rglob("*.cubin")]

@@ -10,6 +10,8 @@ Legend: N views, H = W = side length, C columns of draws.py. Images float32 (N,3
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -43,11 +45,17 @@ def apply_views(x_NCHW: Tensor, view_NC: Tensor, size_px: int, lit: bool) -> Ten
     # ((gain * M (x - m) + m) + 1) * pivot - 1, written as one matrix and one offset per view.
     gain_N, pivot_N = view_NC[:, CONTRAST], view_NC[:, BRIGHTNESS]
     matrix_N33 = (gain_N * pivot_N).reshape(-1, 1, 1) * view_NC[:, MATRIX].unflatten(1, (3, 3))
-    mean_N1 = (x_NCHW.mean(dim=(2, 3)) * x_NCHW.new_tensor(LUMA)).sum(dim=1, keepdim=True)
+    mean_N1 = (x_NCHW.mean(dim=(2, 3)) * _luma(x_NCHW.dtype, x_NCHW.device)).sum(dim=1, keepdim=True)
     offset_N3 = mean_N1 * (pivot_N[:, None] - matrix_N33.sum(dim=2)) + pivot_N[:, None] - 1
     pixels_N3P = torch.baddbmm(offset_N3[:, :, None], matrix_N33, x_NCHW.flatten(2))
     seen_NCHW: Tensor = pixels_N3P.clamp_(-1, 1).unflatten(2, (size_px, size_px))
     return seen_NCHW.contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """LUMA on the device, copied once: the host waits for a GPU at such a copy."""
+    return torch.tensor(LUMA, dtype=dtype, device=device)
 
 
 def _light(x_NCHW: Tensor, view_NC: Tensor) -> Tensor:

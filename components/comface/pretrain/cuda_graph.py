@@ -8,7 +8,12 @@ views of another size.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import inspect
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +43,13 @@ def replay(backbone: nn.Module, views_VCHW: Tensor, config: PretrainConfig) -> b
     try:
         with (
             buffers_kept(backbone),
+            _undone_if_it_fails() as pool,
             torch.autocast("cuda", torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False),
         ):
-            # thread_local: the thread that copies batches to the GPU may go on meanwhile.
             torch.cuda.make_graphed_callables(
-                backbone, (sample_VCHW,), num_warmup_iters=WARM_UPS, capture_error_mode="thread_local"
+                backbone, (sample_VCHW,), num_warmup_iters=WARM_UPS, pool=pool, **_only_this_thread()
             )
-    except (AssertionError, RuntimeError, TypeError) as error:  # of CUDA, of PyTorch, or an older PyTorch
+    except (AssertionError, RuntimeError, TypeError) as error:  # of CUDA, or of PyTorch
         launched_one_by_one(backbone)
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         logger.warning(f"The backbone is not recorded as a CUDA graph, so small batches take longer: {said}")
@@ -53,5 +58,29 @@ def replay(backbone: nn.Module, views_VCHW: Tensor, config: PretrainConfig) -> b
 
 
 def launched_one_by_one(backbone: nn.Module) -> None:
-    """Remove the graph from `backbone`, if it has one."""
-    vars(backbone).pop("forward", None)
+    """Remove the graph from `backbone`, if it has one, and free its memory."""
+    if vars(backbone).pop("forward", None) is not None:
+        gc.collect()  # what PyTorch makes of a graph is in a reference cycle
+
+
+def _only_this_thread() -> dict[str, Any]:
+    """The option with which other threads may use CUDA during the recording, if this PyTorch has it (2.11 has not)."""
+    known = inspect.signature(torch.cuda.make_graphed_callables).parameters
+    return {"capture_error_mode": "thread_local"} if "capture_error_mode" in known else {}
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails() -> Iterator[Any]:
+    """Yield a memory pool for a recording. If CUDA breaks a recording off, PyTorch stays on the stream of the
+    recording, and its allocator frees no batch until the recording ends. So both are ended here. At the end the device
+    is idle."""
+    stream, pool = torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
+    try:
+        yield pool
+    except BaseException:
+        torch.cuda.set_stream(stream)
+        with contextlib.suppress(AttributeError, RuntimeError):  # RuntimeError: the recording is not under way
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)  # type: ignore[attr-defined]
+        raise
+    finally:
+        torch.cuda.synchronize()

@@ -104,7 +104,7 @@ def _normalise(
     if residual is not None:
         value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
     if RELU:
-        value = tl.maximum(value, 0.0)
+        value = tl.where(value < 0, 0.0, value)  # NaN stays NaN, so the training notices it
     tl.store(y + at, value.to(y.dtype.element_ty), mask=inside)
 
 
@@ -125,7 +125,7 @@ def _gradient_sums(
         at = row_B[:, None].to(tl.int64) * C + channel_C[None, :]
         g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         if RELU:
-            g = tl.where(tl.load(y + at, mask=inside, other=0.0) > 0, g, 0.0)
+            g = tl.where(tl.load(y + at, mask=inside, other=0.0) <= 0, 0.0, g)
         unit = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean_C[None, :]) * scale_C[None, :]
         sum_C += tl.reduce(g, 0, ADD)
         dot_C += tl.reduce(g * unit, 0, ADD)
@@ -160,7 +160,7 @@ def _gradient(
     at = row_B[:, None].to(tl.int64) * C + channel_C[None, :]
     g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
     if RELU:
-        g = tl.where(tl.load(y + at, mask=inside, other=0.0) > 0, g, 0.0)
+        g = tl.where(tl.load(y + at, mask=inside, other=0.0) <= 0, 0.0, g)
     if grad_residual is not None:
         tl.store(grad_residual + at, g.to(grad_residual.dtype.element_ty), mask=inside)
     scale_C = tl.load(scale + channel_C, mask=has_C, other=0.0)

@@ -45,8 +45,8 @@ class TrainStep:
         draws = Draws(draw, self.config.pairs_per_step, self.processes.share)
         alphas = alphas_of(batch, self.processes.device)
         views_VCHW = views_of(batch, self.config, draws, self.config.size_px(at.epoch), self.processes.device)
-        self._record(views_VCHW)
         self.optimizer.zero_grad(set_to_none=True)
+        self._record(views_VCHW)
         losses = self._backward(views_VCHW, alphas)
         self.optimizer.step()
         self._losses.add(losses.inter, None if losses.intra is None else self.processes.mean(losses.intra))
@@ -56,6 +56,7 @@ class TrainStep:
         if views_VCHW.shape == self._recorded or not replayable(self.config, self.processes):
             return
         self._recorded = views_VCHW.shape
+        self.network = self._plain  # the wrapper would keep parts of the graph that is replaced
         replay(self._plain.backbone, views_VCHW, self.config)
         self.network = _in_parallel(self._plain, self.config, self.processes)  # its hooks must come after the recording
 
