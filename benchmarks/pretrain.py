@@ -145,7 +145,11 @@ def print_comparison(config: PretrainConfig, folder: Path, options: argparse.Nam
     for number, case in enumerate(CASES[options.device]):
         if options.pairs and case.pairs not in options.pairs:
             continue
-        found = compare(case, config, folder / str(number), options, ("data", "compute", "whole"))
+        try:
+            found = compare(case, config, folder / str(number), options, ("data", "compute", "whole"))
+        except torch.cuda.OutOfMemoryError as error:
+            print(f"\n{case}: not measured to its end: {str(error).splitlines()[0]}")
+            continue
         rates[str(case)] = found[BOTH]
         print_claims(found, options.device)
     if options.device == "cpu" and not options.pairs:

@@ -197,7 +197,8 @@ def speeds(pairs: int, options: argparse.Namespace) -> None:
             try:
                 with exact_float32(), plain(not kernels):
                     step = step_of(batch, options, device, graph, name == "compiled")
-                    found[name].append(pairs * rate(step, options.seconds, on_gpu))
+                    per_s = pairs * rate(step, options.seconds, on_gpu)
+                found[name].append(per_s)
             except RuntimeError as error:  # out of memory, above all
                 print(f"{pairs} pairs, {name}: failed: {str(error).splitlines()[0]}")
             step = None
