@@ -80,7 +80,7 @@ def _undone_if_it_fails() -> Iterator[Any]:
     except BaseException:
         torch.cuda.set_stream(stream)
         with contextlib.suppress(AttributeError, RuntimeError):  # RuntimeError: the recording is not under way
-            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)  # type: ignore[attr-defined]
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
         raise
     finally:
         torch.cuda.synchronize()
