@@ -87,4 +87,8 @@ def _in_parallel(network: ComFace, config: PretrainConfig, processes: Processes)
     if processes.count == 1:
         return network
     unused = config.learning != "both"
+    if unused and processes.device.type == "cuda":
+        # Or in every step the host would wait for the device, to ask which parameters had no gradient.
+        (network.head if config.learning == "inter" else network.projection).requires_grad_(False)
+        unused = False
     return nn.parallel.DistributedDataParallel(network, find_unused_parameters=unused, broadcast_buffers=False)
