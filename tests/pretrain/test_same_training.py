@@ -17,8 +17,9 @@ from tiny_generator import ATTRIBUTES, load_tiny
 from torch import Tensor, nn
 
 from comface.artifacts.manifest import Artifact
-from comface.errors import Preempted
+from comface.errors import Preempted, TryAgain
 from comface.plan.configuration import resolve
+from comface.pretrain import checkpoint
 from comface.pretrain import step as pretrain_step
 from comface.pretrain.batchnorm import over_all_processes
 from comface.pretrain.checkpoint import checkpoints_in
@@ -244,6 +245,21 @@ def test_a_request_to_one_process_during_a_validation_stops_all_and_the_training
     ] * 2
     (_, found), _ = together(2, partial(trained, shards, tmp_path / "b", SHORT, NOBODY), tmp_path / "3")
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_all_processes_say_whether_the_first_one_could_save(
+    shards: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun reports the message of the process that ends first."""
+
+    def refused(*_: object) -> None:
+        raise TryAgain("The store does not answer; run again.")
+
+    monkeypatch.setattr(checkpoint, "save", refused)
+    said = together(2, partial(trained, shards, tmp_path / "a", SHORT, (1, 3)), tmp_path / "1")
+    assert [sentence for sentence, _ in said] == [
+        "Pre-training was asked to stop at epoch 1, step 3; only its last checkpoint is saved, run it again."
+    ] * 2
 
 
 @pytest.mark.system

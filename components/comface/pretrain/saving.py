@@ -104,6 +104,17 @@ class Checkpoints:
         self._writing = threading.Thread(target=self._write, args=(key, state, best_of(at)), daemon=True)
         self._writing.start()
 
+    def save_now(self, at: Position) -> bool:
+        """Write a checkpoint while all processes wait: torchrun would stop the first one soon after another has ended.
+        Returns in all of them whether it is written. Raises in all of them what `save` raises in one."""
+
+        def written() -> None:
+            self.save(at)
+            self.flush()
+
+        self.processes.jointly(written)
+        return not self.processes.agree(not self.is_saved)
+
     def flush(self) -> None:
         """Wait until the checkpoint that is being written is complete."""
         if self._writing is not None:

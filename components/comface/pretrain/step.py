@@ -112,7 +112,7 @@ def train(
         if (step := first_nonfinite(reading, at)) is not None:
             error = nonfinite_error(step, reading, at, pairs, config, store, shards)
             gauges.diverged()
-            raise error
+            raise processes.first_error(error) or error  # all wait for the one whose metrics are being read
 
     def together(feed: Iterable[T]) -> Iterator[T]:
         """Yield from `feed`. If it ends early, which all processes then do, save a checkpoint first."""
@@ -120,9 +120,7 @@ def train(
             yield from agreed(feed, stop, processes)
         except ComfaceError as error:
             read()
-            checkpoints.save(at)
-            checkpoints.flush()
-            raise _ended(error, at, checkpoints) from None
+            raise _ended(error, at, checkpoints.save_now(at)) from None
 
     # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
@@ -171,11 +169,11 @@ def _epoch(feed: Iterator[Batch], what: str, at: Position, processes: Processes)
     return shown(rest, what, total=left, unit="step") if processes.first else rest
 
 
-def _ended(error: ComfaceError, at: Position, checkpoints: Checkpoints) -> ComfaceError:
+def _ended(error: ComfaceError, at: Position, is_saved: bool) -> ComfaceError:
     """Return the error with which the training ends. A request to stop says where."""
     if not isinstance(error, Preempted):
         return error
-    kept = "it is saved" if checkpoints.is_saved else "only its last checkpoint is saved"
+    kept = "it is saved" if is_saved else "only its last checkpoint is saved"
     return Preempted(f"Pre-training was asked to stop at epoch {at.epoch}, step {at.step}; {kept}, run it again.")
 
 
