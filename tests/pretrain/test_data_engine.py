@@ -163,13 +163,13 @@ def test_a_training_whose_data_fail_saves_a_checkpoint_and_says_why(
     place = draft_backbone(root, config, copy).store
     done = threading.Event()
 
+    others = _children()  # such as the S3 server of other tests
+
     def disturb() -> None:
         while not list(tmp_path.glob("store/backbone/*/checkpoint*")) and not done.wait(0.02):
             pass
-        threads = Path("/proc/self/task").glob("*/children")
-        children = [int(word) for thread in threads for word in thread.read_text().split()]
         if fault == "stalled":
-            for pid in children:
+            for pid in _children() - others:
                 os.kill(pid, signal.SIGSTOP)
         for path in (tmp_path / "copy").rglob("train-*.tar"):
             os.truncate(path, 0) if fault != "stalled" else None
@@ -186,6 +186,11 @@ def test_a_training_whose_data_fail_saves_a_checkpoint_and_says_why(
     saved = checkpoint.newest(place)
     assert saved is not None
     assert saved.state["step"] > 0
+
+
+def _children() -> set[int]:
+    threads = Path("/proc/self/task").glob("*/children")
+    return {int(word) for thread in threads for word in thread.read_text().split()}
 
 
 def _copied(shards: Artifact, folder: Path) -> Artifact:
