@@ -65,7 +65,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--set", "transfer.methods=[resnet]"], "'transfer.methods.0' is wrong"),
         (["--set", "synthesize.composition=[]"], "'synthesize.composition' is empty"),
         (["--set", "pretrain.epochs"], "is not of the form field=value"),
-        (["--profile", "desk"], "There is no profile 'desk'; choose one of laptop, paper."),
+        (["--profile", "desk"], "There is no profile 'desk'; choose one of laptop, paper, workstation."),
         (["--store", "ftp://host/x"], "is neither file:///absolute/path nor s3://bucket/prefix"),
         (["--store", "s3://key:secret@host/x"], "contains credentials"),
         (["--set", "store=s3://key:secret@host/x"], "The value of store contains credentials"),

@@ -27,6 +27,8 @@ from comface.runtime.logs import for_children, relay
 logger = logging.getLogger(__name__)
 GRACE_S, LAST_LINES = 60, 400
 """Seconds; torchrun itself waits 30 s for its processes."""
+FAILED = "failed (exitcode: "
+"""Part of the line with which torchrun begins its report about a process that failed."""
 
 
 class InProcess:
@@ -62,12 +64,19 @@ class Torchrun:
             with child, stopping(child) as stopped:
                 assert child.stdout is not None
                 last: deque[str] = deque(maxlen=LAST_LINES)
+                report: list[str] = []  # torchrun's own, with a traceback, about a process whose error may be told
                 for line in child.stdout:
-                    relay(line.rstrip("\n"), logger)
                     last.append(line)
+                    if report or FAILED in line:
+                        report.append(line)
+                    else:
+                        relay(line.rstrip("\n"), logger)
                 child.wait()
+            words = told.read_text("utf-8")
+            if not words:
+                for line in report:
+                    relay(line.rstrip("\n"), logger)
             if child.returncode:
-                words = told.read_text("utf-8")
                 if stopped() and not words:
                     raise Preempted("Pre-training was asked to stop; its last checkpoint is kept, run it again.")
                 raise failure(words, "".join(last))
