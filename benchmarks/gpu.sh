@@ -39,7 +39,7 @@ export PYTHONPATH="$SCRATCH/packages:$PWD/components${PYTHONPATH:+:$PYTHONPATH}"
 lacking() {
     "$PYTHON" - <<'PY'
 from importlib.util import find_spec
-needed = "torch numpy scipy pydantic pydantic_core annotated_types typing_inspection simplejpeg tqdm yaml safetensors"
+needed = "torch numpy scipy pydantic pydantic_core annotated_types typing_inspection simplejpeg tqdm yaml safetensors torchvision"
 packages = {"cv2": "opencv-python-headless", "PIL": "pillow", "_dlib_pybind11": "dlib-bin", "yaml": "PyYAML"}
 names = [*needed.split(), "cv2", "PIL", "_dlib_pybind11"]
 print(" ".join(sorted({packages.get(name, name.replace("_", "-")) for name in names if find_spec(name) is None})))

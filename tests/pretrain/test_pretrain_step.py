@@ -139,7 +139,7 @@ def test_a_second_call_finds_the_work_done(shards: Artifact, undisturbed: Artifa
 def test_losses_and_weights_do_not_depend_on_when_the_losses_are_read(
     tmp_path: Path, shards: Artifact, undisturbed: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comface.pretrain.step.AGREE_EVERY", 7)
+    monkeypatch.setattr("comface.pretrain.step.READ_EVERY", 7)
     assert train(tmp_path, shards).sha256 == undisturbed.sha256, "the curve too is the same"
 
 

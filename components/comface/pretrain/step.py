@@ -41,7 +41,7 @@ from comface.pretrain.prefetch import on_device
 from comface.pretrain.processes import Processes, joined
 from comface.pretrain.profile import profiled
 from comface.pretrain.saving import Checkpoints
-from comface.pretrain.step_losses import AGREE_EVERY
+from comface.pretrain.step_losses import READ_EVERY
 from comface.pretrain.stop import StopRequests, agreed, stop_requests
 from comface.pretrain.train_step import TrainStep
 from comface.pretrain.validation import describe, validate_epoch, validated_ranges
@@ -122,7 +122,7 @@ def train(
             read()
             raise _ended(error, at, checkpoints.save_now(at)) from None
 
-    # Each epoch: steps, every AGREE_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
+    # Each epoch: steps, every READ_EVERY steps a reading and perhaps a checkpoint; then validation and a checkpoint.
     items = range(at.steps_done, config.epochs * pairs.steps_per_epoch)
     with (
         closing(checkpoints),
@@ -141,7 +141,7 @@ def train(
             for batch in _epoch(feed, f"epoch {at.epoch}/{config.epochs}, S = {s:.3g}", at, processes):
                 train_step(batch, at)
                 at.step += 1
-                if at.step % AGREE_EVERY and at.step < at.steps_per_epoch:
+                if at.step % READ_EVERY and at.step < at.steps_per_epoch:
                     continue
                 read()
                 if checkpoints.due:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-AGREE_EVERY = 10
+READ_EVERY = 10
 """Steps between two readings. There the host waits for the device, checks the losses, updates metrics and curves, and
 may save a checkpoint."""
 
@@ -34,7 +34,7 @@ class StepLosses:
     """L_inter and L_intra of up to `longest` steps, one row each, on the device. A loss is kept unchanged, and the host
     adds the losses in the order of the steps, so no result depends on when they are read."""
 
-    def __init__(self, device: torch.device, longest: int = AGREE_EVERY) -> None:
+    def __init__(self, device: torch.device, longest: int = READ_EVERY) -> None:
         self._kept_K2 = torch.zeros(longest, 2, device=device)
         self._count = 0
 
