@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from device_time import medians, memory_rate, milliseconds
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,8 +31,6 @@ from comface.networks.kernels import plain
 
 CUDA = torch.cuda.is_available()
 ROUNDED = {torch.float32: 5e-6, torch.float16: 1e-3}
-COPIED = 2**28
-"""Bytes of the copy that measures the memory's rate."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,6 @@ def work(shape: Shape, batch: int) -> Callable[[], Tensor]:
     return lambda: epilogue.activated(x_NCHW, end)
 
 
-def milliseconds(run: Callable[[], object]) -> float:
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    run()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end)
-
-
 def in_pytorch(run: Callable[[], Tensor]) -> Tensor:
     with plain():
         return run()
@@ -121,18 +111,10 @@ def check(shape: Shape, batch: int, rounds: int, rate: float) -> bool:
         print(row, flush=True)
         return good
     del wanted, found
-    pairs = [(milliseconds(run), milliseconds(lambda: in_pytorch(run))) for _ in range(rounds + 1)][1:]
-    own, reference = (statistics.median(column) for column in zip(*pairs, strict=True))
+    own, reference = medians(rounds, run, lambda: in_pytorch(run))
     share = shape.bytes * batch / (own / 1e3) / rate
     print(f"{row} {own:.3f} | {reference:.3f} | {reference / own:.1f} | {share:.0%} |", flush=True)
     return good
-
-
-def memory_rate() -> float:
-    """Bytes per second that a copy on the device reads and writes."""
-    from_ = torch.empty(COPIED, dtype=torch.uint8, device="cuda")
-    into = torch.empty_like(from_)
-    return 2 * COPIED / (statistics.median(milliseconds(lambda: into.copy_(from_)) for _ in range(9)) / 1e3)
 
 
 def convolutions(largest: int, batch: int, rounds: int) -> None:

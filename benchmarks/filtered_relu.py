@@ -18,15 +18,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from device_time import medians, memory_rate
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,8 +49,6 @@ NETWORKS = {
 }
 ROUNDED = {"float16": 4e-3, "TF32": 4e-3, "float32": 5e-6}
 """Largest difference relative to the largest value: float16 or TF32 between the two products along x."""
-COPIED = 2**28
-"""Bytes of the copy that measures the memory's rate."""
 
 
 def filters_of(config: StyleGan3Config, plan: LayerPlan, device: str = "cpu") -> Filters:
@@ -68,21 +66,6 @@ def layers(network: str, exact: bool) -> Iterator[tuple[StyleGan3Config, LayerPl
         if CUDA or kind not in seen:
             yield config, plan, type_of(config, plan, exact)
         seen.add(kind)
-
-
-def milliseconds(run: Callable[[], object]) -> float:
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    run()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end)
-
-
-def medians(rounds: int, *runs: Callable[[], object]) -> list[float]:
-    """Of alternating rounds; one more comes before them."""
-    rows = [[milliseconds(run) for run in runs] for _ in range(rounds + 1)][1:]
-    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 def check(config: StyleGan3Config, plan: LayerPlan, kind: str, batch: int, rounds: int, rate: float) -> list[float]:
@@ -131,13 +114,6 @@ def check(config: StyleGan3Config, plan: LayerPlan, kind: str, batch: int, round
         flush=True,
     )
     return [apart / ROUNDED[kind], own / batch, theirs / batch, convolution / batch]
-
-
-def memory_rate() -> float:
-    """Bytes per second that a copy on the device reads and writes."""
-    from_ = torch.empty(COPIED, dtype=torch.uint8, device="cuda")
-    into = torch.empty_like(from_)
-    return 2 * COPIED / (statistics.median(milliseconds(lambda: into.copy_(from_)) for _ in range(9)) / 1e3)
 
 
 def compare(networks: list[str], batch: int, rounds: int, exact: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -40,6 +41,18 @@ def lines_are_shown() -> None:
     from comface.runtime.logs import configure
 
     configure()
+
+
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels run in Triton's interpreter, without its check of every sum for overflow (half of the time)."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    options = builder.options
+    builder.options = dataclasses.replace(options, sanitize_overflow=False)
+    yield
+    builder.options = options
 
 
 @pytest.fixture(scope="session")

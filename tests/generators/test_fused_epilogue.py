@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from kernels_of import compiled, drawn
 from torch import Tensor
 from torch.nn import functional
 from weight_files import random_state
@@ -22,34 +19,19 @@ from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
 from comface.networks.kernels import plain
 
-triton = pytest.importorskip("triton")
+pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("interpreter")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 ROUNDED = {torch.float32: 2e-6, torch.float16: 1e-3}
 """Largest difference relative to the largest value: sums in another order; in float16, one unit in the last place."""
 
 
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels run in Triton's interpreter, without its check of every sum for overflow (half of the time)."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from triton.runtime.interpreter import interpreter_builder as builder
-
-    options = builder.options
-    builder.options = dataclasses.replace(options, sanitize_overflow=False)
-    yield
-    builder.options = options
-
-
 @pytest.fixture
-def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_tile(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One program per image, because every program takes 0.1 s in the interpreter."""
     from comface.generators.stylegan import fused_epilogue
 
     monkeypatch.setattr(fused_epilogue, "_tile", lambda x_NCHW: (16, 16, 4))
-
-
-def drawn(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def layer_end(images: int, channels: int, size: tuple[int, int], taps: int, clamp: float | None = None) -> LayerEnd:
@@ -158,40 +140,13 @@ def test_stylegan_with_kernels_equals_stylegan_without(fused: bool) -> None:
     assert_same(network(w_NLD).contiguous(), wanted.contiguous())
 
 
-COMPILED = """
-import sys
+LAUNCHES = """
 import torch
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
-
 from comface.generators.stylegan import epilogue
 from comface.generators.stylegan.build import build
 from comface.generators.stylegan.stylegan1 import StyleGan1, StyleGan1Config
 from comface.generators.stylegan.stylegan2 import StyleGan2, StyleGan2Config
 
-
-class Driver:
-    def get_current_target(self):
-        return GPUTarget("cuda", int(sys.argv[1]), 32)
-
-    def get_current_device(self):
-        return 0
-
-    def get_current_stream(self, device):
-        return 0
-
-
-driver.set_active(Driver())
-launch, compiled = JITFunction.run, set()
-
-
-def run(kernel, *arguments, warmup=False, **options):
-    made = launch(kernel, *arguments, warmup=True, **options)
-    compiled.add((kernel.fn.__name__, made.hash))
-
-
-JITFunction.run = run
 epilogue.fused = lambda x_NCHW: True
 for network, half in (
     (StyleGan2(StyleGan2Config(32, 32, 2, (512, 64, 32), clamp=256.0)), False),
@@ -204,7 +159,6 @@ for network, half in (
         if half:
             network.use_float16(True)
         network(torch.zeros(2, network.layers, 32))
-print(*sorted({name for name, _ in compiled}), len(compiled))
 """
 
 
@@ -212,17 +166,8 @@ print(*sorted({name for name, _ in compiled}), len(compiled))
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_for_gpus_as_the_networks_launch_them(capability: int, tmp_path: Path) -> None:
     """Without a GPU: launches compile only. Layers of both networks, in float32 and float16."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED, str(capability)],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert {"_finish", "_moments", "_normalisation", "_to_rgb"} <= {*done.stdout.split()}
-    assert [*tmp_path.rglob("*.cubin")]
+    found = compiled(LAUNCHES, capability, tmp_path)
+    assert {"_finish", "_moments", "_normalisation", "_to_rgb"} <= {*found}
 
 
 @pytest.mark.system

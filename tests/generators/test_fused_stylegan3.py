@@ -6,12 +6,11 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from kernels_of import drawn
 from weight_files import random_state
 
 from comface.generators.stylegan.equalized import SQRT2
@@ -20,28 +19,13 @@ from comface.generators.stylegan.stylegan3 import StyledLayer, StyleGan3, StyleG
 from comface.networks.kernels import fused, plain
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("interpreter")
 T = StyleGan3Config()
 R = StyleGan3Config(channel_base=65536, channel_max=1024, kernel=1, radial=True)
 PUBLISHED = {"t": T, "r": R, "t 256": dataclasses.replace(T, image_size_px=256)}
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 ROUNDED = {torch.float32: 4e-6, torch.float16: 4e-3}
 """Largest difference relative to the largest value: sums in another order; float16 between the two products along x."""
-
-
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels run in Triton's interpreter, without its check of every sum for overflow (half of the time)."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from triton.runtime.interpreter import interpreter_builder as builder
-
-    options = builder.options
-    builder.options = dataclasses.replace(options, sanitize_overflow=False)
-    yield
-    builder.options = options
-
-
-def drawn(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def published(config: StyleGan3Config, layer: int) -> Filters:

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from kernels_of import compiled, drawn
 from torch import Tensor, nn
 
-triton = pytest.importorskip("triton")
-
-
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels run in Triton's interpreter, without its check of every sum for overflow (half of the time)."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from triton.runtime.interpreter import interpreter_builder as builder
-
-    options = builder.options
-    builder.options = dataclasses.replace(options, sanitize_overflow=False)
-    yield
-    builder.options = options
-
-
-def drawn(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("interpreter")
 
 
 def trained_step(
@@ -134,39 +115,12 @@ def test_a_fused_block_computes_what_torchvisions_does(kind: str) -> None:
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5, msg=name)
 
 
-COMPILED = """
-import sys
+LAUNCHES = """
 import torch
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
-
 from comface.pretrain.draws import WIDTH
 from comface.pretrain.norm_kernels import NormReLU
 from comface.pretrain.view_kernels import all_views
 
-
-class Driver:
-    def get_current_target(self):
-        return GPUTarget("cuda", int(sys.argv[1]), 32)
-
-    def get_current_device(self):
-        return 0
-
-    def get_current_stream(self, device):
-        return 0
-
-
-driver.set_active(Driver())
-launch, compiled = JITFunction.run, set()
-
-
-def run(kernel, *arguments, warmup=False, **options):
-    launch(kernel, *arguments, warmup=True, **options)
-    compiled.add(kernel.fn.__name__)
-
-
-JITFunction.run = run
 images, source = torch.zeros(4, 64, 64, 3, dtype=torch.uint8), torch.arange(4)
 for dtype in (torch.bfloat16, torch.float32):
     for added, relu in ((True, True), (False, True), (False, False)):
@@ -177,7 +131,6 @@ for dtype in (torch.bfloat16, torch.float32):
         NormReLU.apply(x, residual, weight, bias, running, (0.1, 1e-5), relu).sum().backward()
     for lit in (False, True):
         all_views(images, source, torch.zeros(4, WIDTH), 48, lit, dtype)
-print(*sorted(compiled))
 """
 
 
@@ -185,15 +138,5 @@ print(*sorted(compiled))
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_of_a_step_compile_for_gpus(capability: int, tmp_path: Path) -> None:
     """Without a GPU: launches compile only."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED, str(capability)],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
     expected = "_gradient _gradient_sums _merge_moments _merge_sums _moments _normalise _view"
-    assert done.stdout.split() == expected.split()
-    assert [*tmp_path.rglob("*.cubin")]
+    assert compiled(LAUNCHES, capability, tmp_path) == expected.split()

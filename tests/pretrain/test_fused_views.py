@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -14,20 +11,9 @@ from comface.pretrain.data import Batch
 from comface.pretrain.draws import Draws
 from comface.pretrain.objective import views_of
 
-triton = pytest.importorskip("triton")
+pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("interpreter")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels run in Triton's interpreter, without its check of every sum for overflow (half of the time)."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from triton.runtime.interpreter import interpreter_builder as builder
-
-    options = builder.options
-    builder.options = dataclasses.replace(options, sanitize_overflow=False)
-    yield
-    builder.options = options
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ Nothing is downloaded, and no code in the file is executed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from comface.config.names import quoted
 from comface.errors import ConfigurationError
 from comface.faces.preprocessing import Crop, Preprocessing
 from comface.methods.encoder import Encoder, Sources, tried
@@ -30,17 +32,25 @@ def layout_of(
     )
 
 
-def provided(library: str, name: str, check: Callable[[], None], layout: Callable[[], Layout]) -> Method:
-    """The method LIBRARY:NAME."""
-    reference = f"{library}:{name}"
+def provided(
+    library: str, reference: str, names: str, check: Callable[[str], None], layout: Callable[[str], Layout]
+) -> Method:
+    """The method `reference`, LIBRARY:NAME; `names`: pattern of NAME. `check` and `layout` take NAME. Raises
+    ConfigurationError for another form."""
+    match = re.fullmatch(f"{library}:({names})", reference)
+    if match is None:
+        raise ConfigurationError(
+            f"The method {quoted(reference)} does not have the form {library}:NAME; give the name of a {library} model."
+        )
+    name = match[1]
 
     def load(sources: Sources) -> Encoder:
-        check()
+        check(name)
         path = entry.weights(sources)
-        return tried(load_layout(path, [layout()], reference), reference)
+        return tried(load_layout(path, [layout(name)], reference), reference)
 
     files = (f"{library}/{name}.safetensors", f"{library}/{name}.pth")
-    entry = Method(reference, f"{name} ({library})", load, check=check, files=files)
+    entry = Method(reference, f"{name} ({library})", load, check=lambda: check(name), files=files)
     return entry
 
 

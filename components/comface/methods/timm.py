@@ -8,11 +8,8 @@ that are taken as they are, because an aligned face is already framed.
 
 from __future__ import annotations
 
-import functools
-import re
 from typing import Any
 
-from comface.config.names import quoted
 from comface.errors import ConfigurationError
 from comface.faces.preprocessing import Crop, Preprocessing
 from comface.methods.layouts import Layout
@@ -20,17 +17,11 @@ from comface.methods.method import Method
 from comface.methods.provided import layout_of, provided, unknown
 
 FORM = "timm:NAME"
-NAME = re.compile(r"timm:([a-z0-9][a-z0-9_]{0,80}(?:\.[a-z0-9_]{1,60})?)")
+NAMES = r"[a-z0-9][a-z0-9_]{0,80}(?:\.[a-z0-9_]{1,60})?"
 
 
 def method(reference: str) -> Method:
-    match = NAME.fullmatch(reference)
-    if match is None:
-        raise ConfigurationError(
-            f"The method {quoted(reference)} does not have the form {FORM}; give the name of a timm model."
-        )
-    name = match[1]
-    return provided("timm", name, functools.partial(_check, name), functools.partial(_layout, name))
+    return provided("timm", reference, NAMES, _check, _layout)
 
 
 def _check(name: str) -> None:

@@ -7,11 +7,8 @@ features are the input of the last linear layer, its input settings those of tor
 
 from __future__ import annotations
 
-import functools
-import re
 import warnings
 
-from comface.config.names import quoted
 from comface.errors import ConfigurationError
 from comface.faces.preprocessing import Crop, Preprocessing
 from comface.methods.layouts import Layout
@@ -19,17 +16,11 @@ from comface.methods.method import Method
 from comface.methods.provided import layout_of, provided, unknown
 
 FORM = "torchvision:NAME"
-NAME = re.compile(r"torchvision:([a-z0-9][a-z0-9_]{0,80})")
+NAMES = r"[a-z0-9][a-z0-9_]{0,80}"
 
 
 def method(reference: str) -> Method:
-    match = NAME.fullmatch(reference)
-    if match is None:
-        raise ConfigurationError(
-            f"The method {quoted(reference)} does not have the form {FORM}; give the name of a torchvision model."
-        )
-    name = match[1]
-    return provided("torchvision", name, functools.partial(_check, name), functools.partial(_layout, name))
+    return provided("torchvision", reference, NAMES, _check, _layout)
 
 
 def _check(name: str) -> None:
