@@ -167,6 +167,10 @@ def test_figure_3_trains_on_the_papers_shares_of_the_identities_in_batches_that_
         config = resolve(profile, ["study=figure3"])
         assert list(batch_problems(config)) == []
         assert len(trainings(config)) == 4
+    parts = resolve(
+        "paper", ["study=figure3", "pretrain.gpus_per_node=3", "pretrain.pairs_per_step=960", "pretrain.accumulate=5"]
+    )
+    assert list(batch_problems(parts)) == [], "60 parts of a batch"
 
 
 def test_what_a_person_sets_wins_over_the_study_and_a_printed_configuration_is_the_same_run() -> None:

@@ -16,6 +16,7 @@ from comface.methods.comface import PREFIX, VARIANTS
 from comface.methods.patients.entry import NAMES
 from comface.networks import PATCH_PX
 from comface.pretrain.config import PretrainConfig
+from comface.pretrain.draft import process_count
 from comface.shard.config import ShardConfig
 from comface.tracks.composition import totals
 from comface.tracks.config import SynthesizeConfig
@@ -90,13 +91,13 @@ def _table8(config: Basis) -> dict[str, Any]:
 def _figure3(config: Basis) -> dict[str, Any]:
     wanted = config.pretrain
     training = round(totals(config.synthesize).identities * (1 - config.shard.validation_fraction))
-    processes = wanted.nodes * (wanted.gpus_per_node or wanted.processes or 1)
+    parts = process_count(wanted, {}) * wanted.accumulate
     variants: dict[str, dict[str, Any]] = {}
     for scale in SCALES:
         count = min(max(round(scale * training), FEWEST), training)
         variants[f"identities-{count}"] = {"identities": count}
         if count < wanted.pairs_per_step:
-            variants[f"identities-{count}"]["pairs_per_step"] = max(count // processes, 1) * processes
+            variants[f"identities-{count}"]["pairs_per_step"] = max(count // parts, 1) * parts
     others = [name for name in config.transfer.methods if name != challenger().name]
     rows = [*others, *(f"{PREFIX}{name}" for name in variants)]
     return _study(config, TASKS_OF_FIGURE_3, rows, (0,)) | {"variants": variants}
