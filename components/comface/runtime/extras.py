@@ -13,9 +13,12 @@ from comface.errors import ConfigurationError
 EXTRAS = {
     "train": (
         "matplotlib", "jinja2", "sklearn", "simplejpeg", "prometheus_client", "onnxruntime", "ai_edge_litert",
-        "tensorboardX",
+        "tensorboardX", "openpyxl",
     ),
     "cluster": ("kfp", "kfp_server_api", "kubernetes", "cronsim"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "registries": ("mlflow", "model_registry"),
+    "export": ("onnx", "onnxscript"),
 }  # fmt: skip
 """Modules by extra, best known first: an error names the first one that is not installed."""
 
