@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from comface.evaluate.results import Result
 from comface.evaluate.svg import INK, POINTS, axes_of, cloud, legend, plain, short, svg_text
 from comface.evaluate.tables import method_title
+from comface.look import colours
 from comface.tasks.agreement import SizeBin
 from comface.tasks.config import mode_title
 from comface.tasks.registry import title
 
-OURS, OTHER, GUIDE = "#d55e00", "#3a87c8", (0, (4, 3))
-"""Of ComFace and of another method: at least 3:1 on white and on the dark page."""
+OURS, OTHER, GUIDE = colours()["series-1"], colours()["series-2"], (0, (4, 3))
+"""Of ComFace and of another method: equal in light and dark, because a chart has one colour for both pages."""
 OUTSIDE = 0.001
 """Largest share of pairs outside the frame of a cloud; their number is written into it."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import jinja2
 import markupsafe
 
+from comface import look
 from comface.config.names import markdown_cell
 from comface.errors import DataError
 from comface.evaluate import findings, paper, plots, sections, single, tables
@@ -100,6 +101,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
     )
     environment.filters |= {"picture": data_uri, "chart": _chart, "identity": plots.identity}
+    environment.globals["look"] = markupsafe.Markup(look.css())
     return environment.get_template("report.html")
 
 
