@@ -109,7 +109,7 @@ def test_the_model_of_a_linear_head_estimates_what_transfer_predicts(world, tmp_
     assert found_P.std() > 0.5
     if antisymmetric:
         np.testing.assert_array_equal(there_P, -back_P)
-    np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=0, atol=1e-5)  # one photo at a time: rounding
 
 
 @pytest.mark.parametrize("antisymmetric", [True, False])

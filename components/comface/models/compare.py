@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
 from comface.errors import ComfaceError
-from comface.models.estimator import Estimator, load_estimator
+from comface.models.estimator import Estimator, Features, load_estimator
 from comface.models.format import Interval
 from comface.tasks.conformal import differences
+
+if TYPE_CHECKING:
+    from comface.faces.detection import Face
 
 SHOWN_PX = 192
 """Side length in pixels of the aligned faces in the picture."""
@@ -93,15 +96,39 @@ def compare(before: Path, after: Path, model: Artifact, reference: str = "") -> 
 
 
 def compare_with(estimator: Estimator, before: Path, after: Path, reference: str) -> Comparison:
+    photos = [prepared(estimator, path, role) for role, path in (("BEFORE", before), ("AFTER", after))]
+    return compared(estimator, photos[0], photos[1], reference)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a comparison needs of one photo: it can be compared with several others, or sent to another process."""
+
+    image_HW3: NDArray[np.uint8]
+    face: Face
+    shown_SS3: NDArray[np.uint8]
+    """The aligned face at the size of the picture."""
+    features: Features
+    conditions: Mapping[str, float]
+
+
+def prepared(estimator: Estimator, path: Path, role: str) -> Prepared:
+    """Read a photo, find its face and compute its features. `role`: its name in messages, as BEFORE or AFTER. Raises
+    DataError that names the photo if it cannot be used."""
     from comface.faces.conditions import conditions
 
-    found = [_found(role, path) for role, path in (("BEFORE", before), ("AFTER", after))]
-    caveats = caveats_of(*found)
-    sizes_px = (estimator.preprocessing.aligned_px, SHOWN_PX)
-    faces = [[_aligned(image_HW3, face, size_px) for size_px in sizes_px] for image_HW3, face in found]
-    measured = [conditions(aligned[0], face.points_52) for aligned, (_, face) in zip(faces, found, strict=True)]
-    changes = changes_of(estimator, faces[0][0], faces[1][0], caveats, differences(*measured))
-    return Comparison(reference, changes, faces[0][1], faces[1][1], caveats)
+    image_HW3, face = _found(role, path)
+    aligned_SS3 = _aligned(image_HW3, face, estimator.preprocessing.aligned_px)
+    shown_SS3 = _aligned(image_HW3, face, SHOWN_PX)
+    measured = conditions(aligned_SS3, face.points_52)
+    return Prepared(image_HW3, face, shown_SS3, estimator.features(aligned_SS3), measured)
+
+
+def compared(estimator: Estimator, before: Prepared, after: Prepared, reference: str) -> Comparison:
+    caveats = caveats_of((before.image_HW3, before.face), (after.image_HW3, after.face))
+    found = estimator.changes_between(before.features, after.features)
+    changes = judged(estimator, found, caveats, differences(before.conditions, after.conditions))
+    return Comparison(reference, changes, before.shown_SS3, after.shown_SS3, caveats)
 
 
 def caveats_of(before: Any, after: Any) -> Caveats:
@@ -124,10 +151,17 @@ def changes_of(
     caveats: Caveats = Caveats(),
     apart: Mapping[str, float] | None = None,
 ) -> dict[str, Change]:
-    """Estimate the change of every task from two aligned faces. `apart`: how much the photos differ in each condition;
-    None: unknown, which gives intervals of mean width."""
+    """Estimate the change of every task from two aligned faces; the rest as `judged`."""
+    return judged(estimator, estimator.changes(before_SS3, after_SS3), caveats, apart)
+
+
+def judged(
+    estimator: Estimator, changes: Mapping[str, float], caveats: Caveats, apart: Mapping[str, float] | None
+) -> dict[str, Change]:
+    """Add interval and reasons to the estimated change of every task. `apart`: how much the photos differ in each
+    condition; None: unknown, which gives intervals of mean width."""
     found = {}
-    for task, value in estimator.changes(before_SS3, after_SS3).items():
+    for task, value in changes.items():
         entry = estimator.record[task]
         width = None if caveats.refused or entry.interval is None else entry.interval.half_width(apart)
         interval = (value - width, value + width) if width is not None else None

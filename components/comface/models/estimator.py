@@ -5,7 +5,7 @@ networks/head.py). An estimate is the mean of d(x,y) and -d(y,x), so swapping th
 mean over the faces and their mirror images, because mirroring does not alter the change. Tasks of mode linear share the
 pre-trained network; each task of mode finetune has its own network.
 
-Legend: S = H = W side length, D feature width, N faces, P pairs of them.
+Legend: S = H = W side length, D feature width, V views of one face.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHARED = "model.safetensors"
+Features = Mapping[str, NDArray[np.float32]]
+"""Name of an encoder's weight file → features (V,D) of the face and, if `mirrored`, of its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,22 @@ class Estimator:
     heads: Mapping[str, Head]
     record: Mapping[str, package.Task]
 
+    def features(self, face_SS3: NDArray[np.uint8]) -> Features:
+        """The features of a face aligned at `preprocessing.aligned_px`, by each encoder."""
+        views = [face_SS3, face_SS3[:, ::-1]] if self.preprocessing.mirrored else [face_SS3]
+        return {name: encode(encoder, np.stack(views)) for name, encoder in self.encoders.items()}
+
     def changes(self, before_SS3: NDArray[np.uint8], after_SS3: NDArray[np.uint8]) -> dict[str, float]:
-        """Estimate the change of every task, in its unit, from faces aligned at `preprocessing.aligned_px`. Raises
-        DataError if an estimate is not finite."""
-        faces = [before_SS3, after_SS3]
-        if self.preprocessing.mirrored:
-            faces += [face[:, ::-1] for face in faces]
-        features = {name: encode(encoder, np.stack(faces)) for name, encoder in self.encoders.items()}
+        """The changes between two faces, as `changes_between` their features."""
+        return self.changes_between(self.features(before_SS3), self.features(after_SS3))
+
+    def changes_between(self, before: Features, after: Features) -> dict[str, float]:
+        """Estimate the change of every task, in its unit. Raises DataError if an estimate is not finite."""
         found = {}
         for task, head in self.heads.items():
-            h_ND = features[self.encoder_of[task]]
-            h_x_PD, h_y_PD = h_ND[::2], h_ND[1::2]
+            h_x_VD, h_y_VD = before[self.encoder_of[task]], after[self.encoder_of[task]]
             with np.errstate(all="ignore"):
-                found[task] = float(np.mean((head(h_x_PD, h_y_PD) - head(h_y_PD, h_x_PD)) / 2))
+                found[task] = float(np.mean((head(h_x_VD, h_y_VD) - head(h_y_VD, h_x_VD)) / 2))
             if not math.isfinite(found[task]):
                 raise DataError(
                     f"The estimate of the model at {self.uri} for '{task}' is not finite: its weights are damaged; "
