@@ -15,8 +15,8 @@ from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.header import RunFacts
 from comface.evaluate.results import compare, read_results
 from comface.evaluate.step import evaluate
-from comface.evaluate.svg import INK
 from comface.evaluate.verdict import verdict
+from comface.execution.svg import INK
 from comface.store import FileStore
 
 CONFIG = EvaluateConfig(bootstrap=100)

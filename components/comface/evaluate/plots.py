@@ -1,6 +1,6 @@
 """The charts of the report. Methods are named beside the axis or in the title, so that no meaning is in a colour alone.
 
-In: results, statistics, the record of a training. Out: SVG text (svg.py).
+In: results, statistics, the record of a training. Out: SVG text (execution/svg.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.evaluate.results import Result
-from comface.evaluate.svg import INK, POINTS, axes_of, cloud, legend, plain, short, svg_text
 from comface.evaluate.tables import method_title
+from comface.execution.svg import INK, POINTS, axes_of, cloud, legend, plain, short, svg_text
 from comface.look import colours
 from comface.tasks.agreement import SizeBin
 from comface.tasks.config import mode_title

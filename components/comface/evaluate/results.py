@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +33,14 @@ from comface.tasks.agreement import (
     smallest_change,
 )
 from comface.tasks.classes import CLASS_METRICS
-from comface.tasks.comparisons import Difference, Gain, corrected
+from comface.tasks.comparisons import Difference, Gain, advantage, corrected
 from comface.tasks.conformal import NOMINAL, Coverage, Errors, measure
-from comface.tasks.intervals import interval, replicates, resample_counts, sample
-from comface.tasks.metrics import METRICS, NAN, SMALLER_IS_BETTER, Estimate, Spread
-from comface.tasks.predictions import Predictions, read_predictions
+from comface.tasks.intervals import replicates, resample_counts
+from comface.tasks.metrics import METRICS, NAN, Estimate, Spread
+from comface.tasks.predictions import Photos, Predictions, groups_of, read_predictions
 
 MODES = {mode: tasks.mode_title(mode) for mode in tasks.MODES}
 """Mode → title, in the order of the report."""
-
-Photos = Sequence[Mapping[str, Any]]
-"""Rows of photos.json of a data set's faces."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +148,7 @@ def _differences(ours: Result, other: Result, config: EvaluateConfig) -> list[Di
     (ours_RS, other_RS), counts_BS = (each.sums() for each in tested), tested[0].counts_BS
     for metric in ours.metrics:
         figure = tested[0].figures[metric]
-        of_ours, of_other = (sample(figure, sums_RS, counts_BS) for sums_RS in (ours_RS, other_RS))
-        better, worse = (of_other, of_ours) if metric in SMALLER_IS_BETTER else (of_ours, of_other)
-        gain = interval(better.minus(worse), counts_BS, config.confidence)
+        gain = advantage(metric, figure, ours_RS, other_RS, counts_BS, config.confidence)
         if not math.isfinite(gain.value):
             reasons = {reason for each in (ours, other) if (reason := each.estimates[metric].reason)}
             gain = Estimate(NAN, reason="; ".join(sorted(reasons)))
@@ -231,7 +225,7 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
         agreement=limits,
         by_size=by_size(tested) if of_change else (),
         smallest_change=smallest_change(tested, limits) if of_change and limits else None,
-        by_group=by_group(tested, _groups(first, rows, photos), metrics),
+        by_group=by_group(tested, groups_of(first, rows, photos), metrics),
         kind=facts.kind,
         classes=facts.classes,
         training_subjects=facts.training_subjects,
@@ -239,22 +233,6 @@ def _result(reads: Sequence[Predictions], photos: Photos, config: EvaluateConfig
         if of_change and facts.method == challenger().name
         else None,
     )
-
-
-def _groups(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]]:
-    """Column of the data set → value of every pair; empty where it is unknown or differs between the photos. Values
-    that differ in case only are equal, and are written like the first of them."""
-    columns = sorted({name for row in photos for name in row.get("groups", {})})
-    pairs = list(zip(read.x_P[:rows].tolist(), read.y_P[:rows].tolist(), strict=True)) if columns else []
-
-    spelled: dict[str, str] = {}
-
-    def value(name: str, x: int, y: int) -> str:
-        found = [str(photos[each].get("groups", {}).get(name, "")).strip() for each in (x, y)]
-        before, after = (spelled.setdefault(each.casefold(), each) for each in found)
-        return before if before == after else ""
-
-    return {name: [value(name, x, y) for x, y in pairs] for name in columns}
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from comface.seeds import numpy_rng
-from comface.tasks.intervals import LEAST_SUBJECTS, columns, slopes, standard_error, values
-from comface.tasks.metrics import NAN, Estimate, Figure, Floats, Sums
+from comface.tasks.intervals import LEAST_SUBJECTS, columns, interval, sample, slopes, standard_error, values
+from comface.tasks.metrics import NAN, PLAIN, SMALLER_IS_BETTER, Estimate, Figure, Floats, Sums
 
 ALPHA = 0.05
 """Family-wise error: the chance of one or more wrong words in a report."""
@@ -66,6 +66,22 @@ class Difference:
     figure: Figure
     ours_RS: Sums
     other_RS: Sums
+
+
+def advantage(
+    metric: str,
+    figure: Figure,
+    ours_RS: Sums,
+    other_RS: Sums,
+    counts_BS: Floats,
+    confidence: float,
+    subjects: int | None = None,
+) -> Estimate:
+    """The advantage of the first method in a metric on the same pairs (positive: better), with its paired interval:
+    both methods are resampled with the same subjects. `subjects`: how many have pairs (default: all)."""
+    ours, other = (sample(figure, sums_RS, counts_BS) for sums_RS in (ours_RS, other_RS))
+    better, worse = (other, ours) if metric in SMALLER_IS_BETTER else (ours, other)
+    return interval(better.minus(worse), counts_BS, confidence, PLAIN, subjects)
 
 
 def corrected(family: Sequence[Difference], seed: int, swaps: int = SWAPS) -> list[Gain]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ NAME = "predictions.json"
 TRUTH = "truth.npz"
 LARGEST_BYTES = 1 << 29
 """Size limit of predictions.json: about eight million pairs."""
+
+Photos = Sequence[Mapping[str, Any]]
+"""Rows of photos.json of a data set's faces."""
 
 
 class _Columns(BaseModel):
@@ -78,6 +82,22 @@ def read_predictions(artifact: Artifact) -> Predictions:
     parts = zip(np.split(truth["change"], repeats), np.split(predicted_P, repeats), strict=True)
     metrics = mean_metrics([_metrics(facts, change_P, part_P) for change_P, part_P in parts])
     return Predictions(facts, subjects, fold_P, *pairs, predicted_P, repeats, metrics)
+
+
+def groups_of(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]]:
+    """Column of the data set → value of each of the first `rows` pairs; empty if it is unknown or differs between the
+    photos. Values that differ in case only are equal, and are written like the first of them."""
+    columns = sorted({name for row in photos for name in row.get("groups", {})})
+    pairs = list(zip(read.x_P[:rows].tolist(), read.y_P[:rows].tolist(), strict=True)) if columns else []
+
+    spelled: dict[str, str] = {}
+
+    def value(name: str, x: int, y: int) -> str:
+        found = [str(photos[each].get("groups", {}).get(name, "")).strip() for each in (x, y)]
+        before, after = (spelled.setdefault(each.casefold(), each) for each in found)
+        return before if before == after else ""
+
+    return {name: [value(name, x, y) for x, y in pairs] for name in columns}
 
 
 def _metrics(
