@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,22 +24,24 @@ from pydantic import ValidationError
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import framing
+from comface.faces.detection import Face
 from comface.faces.photos import read_photo
 from comface.methods import load_method
 from comface.methods.encoder import Sources, encode
+from comface.models.caveats import Caveats, Reason, caveats_of
 from comface.models.compare import (
-    Caveats,
     Change,
     Comparison,
-    caveats_of,
     changes_of,
     compare,
     compare_with,
     notes,
+    one_per_quantity,
     table,
 )
 from comface.models.estimator import load_estimator
 from comface.models.format import Interval, Task
+from comface.models.photo import Prepared
 from comface.models.picture import picture
 from comface.networks.backbones import build_backbone
 from comface.networks.head import Head
@@ -50,6 +53,9 @@ needs_models = pytest.mark.skipif(
     not {DCGAN, LANDMARKS} <= set(available()), reason="needs what `comface fetch` takes from packages"
 )
 SURE_FACES = (15, 16, 19, 22)
+KEYS = {
+    "title", "quantity", "change", "unit", "interval", "coverage", "rehearsal", "verdict", "reasons", "codes"
+}  # fmt: skip
 
 
 def noise_faces(count: int, side_px: int = 64) -> NDArray[np.uint8]:
@@ -105,9 +111,9 @@ def test_an_interval_is_wider_for_photos_that_differ_and_says_in_what(registered
     assert alike.interval == (alike.change - 1, alike.change + 1)
     assert dark.interval == pytest.approx((dark.change - 4, dark.change + 4))
     said = "the photos differ in lightness, so the 90 % prediction interval is wider than usual"
-    assert said in dark.reasons
-    assert not any("wider" in reason for reason in alike.reasons)
-    assert alike.record().keys() == {"change", "unit", "interval", "coverage", "rehearsal", "verdict", "reasons"}
+    assert Reason("unlike_photos", said) in dark.reasons
+    assert not any("wider" in reason.sentence for reason in alike.reasons)
+    assert alike.record().keys() == KEYS
 
 
 @needs_models
@@ -123,7 +129,7 @@ def test_two_photos_are_compared_with_the_conditions_of_their_faces(registered, 
     unlike = compare_with(estimator, photos["one"], blurred, "model").changes["smile"]
     assert same.interval == (-1.0, 1.0)
     assert unlike.interval[1] - unlike.interval[0] > 2.5
-    assert any(reason.startswith("the photos differ in sharpness") for reason in unlike.reasons)
+    assert any(reason.sentence.startswith("the photos differ in sharpness") for reason in unlike.reasons)
 
 
 def test_a_model_of_an_earlier_version_has_one_width_for_all_photos(registered) -> None:
@@ -160,12 +166,13 @@ def test_a_damaged_head_and_one_of_another_width_are_refused(registered, tmp_pat
 def test_two_photos_give_a_change_per_task_as_the_design_fixes_the_json(registered, photos: dict[str, Path]) -> None:
     result, _ = registered
     comparison = compare(photos["one"], photos["other"], result.model, "comface@v1")
-    record = json.loads(json.dumps(comparison.record()))
-    assert set(record) == {"model", "changes"}
+    record = json.loads(json.dumps(comparison.to_dict()))
+    assert set(record) == {"model", "changes", "caveats"}
     assert record["model"] == "comface@v1"
     assert set(record["changes"]) == {"age", "smile"}
     for entry in record["changes"].values():
-        assert set(entry) == {"change", "unit", "interval", "coverage", "rehearsal", "verdict", "reasons"}
+        assert set(entry) == KEYS
+        assert len(entry["reasons"]) == len(entry["codes"])
     assert record["changes"]["age"]["rehearsal"] is True
     assert record["changes"]["smile"]["rehearsal"] is False
     assert record["changes"]["smile"]["coverage"] == 0.9
@@ -225,7 +232,7 @@ def comparison(registered) -> Comparison:
 
 def test_the_table_has_a_line_per_task_with_unit_interval_verdict_and_rehearsal(comparison: Comparison) -> None:
     lines = table(comparison).splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["age", "smile"]
+    assert [line.split()[0] for line in lines[1:3]] == ["Age", "Smile"]
     assert "years (rehearsal)" in lines[1]
     assert f"{comparison.changes['smile'].change:+.2f}" in lines[2]
     assert comparison.changes["smile"].verdict in lines[2]
@@ -246,7 +253,7 @@ def test_the_verdict_follows_from_the_interval(change: float, width: float | Non
 def test_a_model_of_rehearsals_alone_promises_nothing_about_people(comparison: Comparison) -> None:
     only = replace(comparison, changes={"age": comparison.changes["age"]})
     assert not any("new person" in note for note in notes(only))
-    assert "rehearsal" in only.record()["changes"]["age"]["reasons"][-1]
+    assert "rehearsal" in only.to_dict()["changes"]["age"]["reasons"][-1]
 
 
 def test_the_picture_is_a_png_and_the_same_every_time(comparison: Comparison) -> None:
@@ -259,7 +266,7 @@ def test_the_picture_is_a_png_and_the_same_every_time(comparison: Comparison) ->
 @pytest.mark.skipif(FACE_RECOGNITION not in available(), reason="needs the network that `comface fetch` takes")
 def test_two_people_get_no_interval_and_no_verdict_but_the_reason(registered, photos: dict[str, Path]) -> None:
     comparison = compare(photos["one"], photos["stranger"], registered[0].model, "comface@v1")
-    for entry in comparison.record()["changes"].values():
+    for entry in comparison.to_dict()["changes"].values():
         assert entry["verdict"] == "cannot tell"
         assert entry["interval"] is None
         assert re.match(
@@ -277,15 +284,39 @@ def test_one_person_smiling_is_one_person(registered, photos: dict[str, Path]) -
     assert compare(photos["one"], photos["smiling"], registered[0].model).caveats == Caveats()
 
 
-def test_without_the_network_it_is_said_that_nobody_checked(
-    registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("comface.weights.fetched.models_folder", lambda: tmp_path)
-    caveats = caveats_of(None, None)
+def test_without_the_network_it_is_said_that_nobody_checked(registered) -> None:
+    face = Face(np.array([[10.0, 20], [20, 20], [40, 20], [50, 20], [30, 40]]), (0, 0, 60, 60), 1.0)
+    before, after = noise_faces(2)
+    unread = [Prepared(role, each, face, each, {}, {}) for role, each in (("BEFORE", before), ("AFTER", after))]
+    caveats = caveats_of(*unread)
     assert not caveats.refused
-    assert "was not checked" in caveats.reasons[0]
-    changes = changes_of(load_estimator(registered[0].model), *noise_faces(2), caveats)
+    assert [reason.code for reason in caveats.reasons] == ["identity_unchecked"]
+    changes = changes_of(load_estimator(registered[0].model), before, after, caveats)
     assert all(each.interval and each.reasons[0] == caveats.reasons[0] for each in changes.values())
+
+
+# One row per quantity
+
+
+def change_of(unit: str = "kg", **more: Any) -> Change:
+    return Change(1.0, unit, **({"interval": (0.5, 1.5), "coverage": 0.9, "quantity": "weight"} | more))
+
+
+def test_of_three_tasks_in_kg_the_best_measured_one_is_shown_under_the_title_of_the_quantity() -> None:
+    changes = {
+        "edema-a": change_of(corr=0.8, title="Edema-A"),
+        "au12": change_of("AU intensity (0-5)", corr=0.1, quantity="au12", title="AU12, lip corner puller"),
+        "edema-b": change_of(corr=0.9),
+        "edema-a-to-b": change_of(corr=None),
+    }
+    assert list(one_per_quantity(changes)) == ["edema-b", "au12"]
+    assert [each.title for each in one_per_quantity(changes).values()] == ["Weight", "AU12, lip corner puller"]
+
+
+def test_a_head_of_real_people_and_one_with_an_interval_come_before_a_higher_correlation() -> None:
+    real, few = change_of(corr=0.2), change_of(corr=0.9, interval=None)
+    assert list(one_per_quantity({"edema-a": change_of(corr=0.9, rehearsal=True), "edema-b": real})) == ["edema-b"]
+    assert list(one_per_quantity({"edema-a": few, "edema-b": real})) == ["edema-b"]
 
 
 def test_a_fine_tuned_task_is_estimated_by_its_own_network(tmp_path: Path, make_chain: Callable) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comface.commands.encoders import BACKBONE, load_encoder
 from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, configured, output_option
-from comface.commands.surface import PATH, argument, command, option
+from comface.commands.surface import PATH, argument, command, flag, option
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
 from comface.plan.chosen import Chosen
@@ -20,12 +20,15 @@ from comface.runtime.output import say
 @argument("after", "AFTER", "later photo of the same person", PATH)
 @option("--model", "REF", REFERENCE)
 @AS_JSON
+@flag("--all everything", "every task, also those that estimate the same quantity")
 @option("--picture", "FILE.png", "draw both faces and the changes", PATH)
 @configured()
-def compare(before: Path, after: Path, model: str | None, as_json: bool, picture: Path | None, chosen: Chosen) -> None:
-    """Estimate the change between two photos of one person, for every task of the model.
+def compare(
+    before: Path, after: Path, model: str | None, as_json: bool, everything: bool, picture: Path | None, chosen: Chosen
+) -> None:
+    """Estimate the change between two photos of one person, for every quantity the model knows.
 
-    --json prints the model and, for each task: change, unit, interval, coverage, rehearsal, verdict, reasons.
+    --json prints the model and, for each quantity: change, unit, interval, coverage, rehearsal, verdict, reasons.
     """
     from comface.models import compare as comparing
     from comface.models.picture import picture as drawn
@@ -38,13 +41,13 @@ def compare(before: Path, after: Path, model: str | None, as_json: bool, picture
         if picture.suffix.lower() != ".png":
             raise ConfigurationError(f"--picture '{picture}' does not end in .png; rename it.")
     reference, artifact = resolve_model(open_store(chosen.configuration().store), model)
-    comparison = comparing.compare(before, after, artifact, reference)
+    comparison = comparing.compare(before, after, artifact, reference, everything)
     if picture is not None:
         write_file(picture, drawn(comparison), private=True)
     if not as_json:
         print(comparing.table(comparison))
         return
-    print(json.dumps(comparison.record(), allow_nan=False))
+    print(json.dumps(comparison.to_dict(), allow_nan=False))
     for note in comparing.notes(comparison) if comparison.caveats.reasons else ():
         say(note)
 

@@ -2,35 +2,29 @@
 
 In: two photos, a `model` artifact. Out: a Comparison (printed as JSON or as a table; picture.py draws it). Each result
 includes its caveats: whether the head was fitted on a rehearsal, the coverage of the interval, and why there is no
-verdict. The content of a photo is never logged; an error names only the file and its role.
+verdict (caveats.py). The content of a photo is never logged; an error names only the file and its role.
 
 Legend: S = H = W side length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
-from comface.errors import ComfaceError
-from comface.models.estimator import Estimator, Features, load_estimator
-from comface.models.format import Interval
+from comface.models.caveats import NONE, Caveats, Reason, caveats_of
+from comface.models.estimator import Estimator, load_estimator
+from comface.models.format import Interval, Task
+from comface.models.photo import Prepared, prepared
 from comface.tasks.conformal import differences
+from comface.tasks.registry import quantity, quantity_title, title
 
-if TYPE_CHECKING:
-    from comface.faces.detection import Face
-
-SHOWN_PX = 192
-"""Side length in pixels of the aligned faces in the picture."""
-UNCHECKED = (
-    "it was not checked whether both photos show the same person; run `comface fetch` to get the network for this"
-)
 OF_REHEARSAL = "rehearsal: fitted and calibrated on generated faces, says nothing about a real person"
 CANNOT_TELL = "cannot tell"
 WIDER = 1.25
@@ -47,8 +41,13 @@ class Change:
     interval: tuple[float, float] | None
     coverage: float
     rehearsal: bool = False
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     """Why there is no verdict, and other caveats of the estimate."""
+    title: str = ""
+    quantity: str = ""
+    """Tasks of one quantity (edema-a, edema-b and edema-a-to-b: weight) estimate the same change."""
+    corr: float | None = None
+    """The head's correlation on people who had no part in its fit."""
 
     @property
     def verdict(self) -> str:
@@ -58,97 +57,74 @@ class Change:
 
     def record(self) -> dict[str, Any]:
         return {
+            "title": self.title,
+            "quantity": self.quantity,
             "change": self.change,
             "unit": self.unit,
             "interval": list(self.interval) if self.interval else None,
             "coverage": self.coverage,
             "rehearsal": self.rehearsal,
             "verdict": self.verdict,
-            "reasons": list(self.reasons),
+            "reasons": [reason.sentence for reason in self.reasons],
+            "codes": [reason.code for reason in self.reasons],
         }
-
-
-@dataclass(frozen=True)
-class Caveats:
-    """Caveats of a pair of photos, independent of the task. `refused`: no interval and no verdict is given."""
-
-    reasons: tuple[str, ...] = ()
-    refused: bool = False
 
 
 @dataclass(frozen=True)
 class Comparison:
     model: str
     changes: Mapping[str, Change]
+    """Task → its change, one task per quantity (`one_per_quantity`) unless everything was asked for."""
     before_SS3: NDArray[np.uint8]
     after_SS3: NDArray[np.uint8]
-    caveats: Caveats = Caveats()
+    caveats: Caveats = NONE
 
-    def record(self) -> dict[str, Any]:
-        """Return the JSON object that `comface compare --json` prints."""
-        return {"model": self.model, "changes": {task: each.record() for task, each in self.changes.items()}}
+    @property
+    def verdict(self) -> dict[str, str]:
+        """Task → increase, decrease or cannot tell."""
+        return {task: each.verdict for task, each in self.changes.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `comface compare --json` prints."""
+        return {
+            "model": self.model,
+            "changes": {task: each.record() for task, each in self.changes.items()},
+            "caveats": {
+                "refused": self.caveats.refused,
+                "reasons": [reason.record() for reason in self.caveats.reasons],
+            },
+        }
 
 
-def compare(before: Path, after: Path, model: Artifact, reference: str = "") -> Comparison:
-    """Compare two photos with a model. `reference`: the model's name in the output (default: its URI). Raises DataError
-    that names the photo if it cannot be used."""
-    return compare_with(load_estimator(model), before, after, reference or model.uri)
+def compare(before: Path, after: Path, model: Artifact, reference: str = "", everything: bool = False) -> Comparison:
+    """Compare two photos with a model. `reference`: the model's name in the output (default: its URI); `everything`:
+    every task, also those of one quantity. Raises DataError that names the photo if it cannot be used."""
+    return compare_with(load_estimator(model), before, after, reference or model.uri, everything)
 
 
-def compare_with(estimator: Estimator, before: Path, after: Path, reference: str) -> Comparison:
+def compare_with(
+    estimator: Estimator, before: Path, after: Path, reference: str, everything: bool = False
+) -> Comparison:
     photos = [prepared(estimator, path, role) for role, path in (("BEFORE", before), ("AFTER", after))]
-    return compared(estimator, photos[0], photos[1], reference)
+    return compared(estimator, photos[0], photos[1], reference, everything)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that a comparison needs of one photo: it can be compared with several others, or sent to another process."""
-
-    image_HW3: NDArray[np.uint8]
-    face: Face
-    shown_SS3: NDArray[np.uint8]
-    """The aligned face at the size of the picture."""
-    features: Features
-    conditions: Mapping[str, float]
-
-
-def prepared(estimator: Estimator, path: Path, role: str) -> Prepared:
-    """Read a photo, find its face and compute its features. `role`: its name in messages, as BEFORE or AFTER. Raises
-    DataError that names the photo if it cannot be used."""
-    from comface.faces.conditions import conditions
-
-    image_HW3, face = _found(role, path)
-    aligned_SS3 = _aligned(image_HW3, face, estimator.preprocessing.aligned_px)
-    shown_SS3 = _aligned(image_HW3, face, SHOWN_PX)
-    measured = conditions(aligned_SS3, face.points_52)
-    return Prepared(image_HW3, face, shown_SS3, estimator.features(aligned_SS3), measured)
-
-
-def compared(estimator: Estimator, before: Prepared, after: Prepared, reference: str) -> Comparison:
-    caveats = caveats_of((before.image_HW3, before.face), (after.image_HW3, after.face))
+def compared(
+    estimator: Estimator, before: Prepared, after: Prepared, reference: str, everything: bool = False
+) -> Comparison:
+    caveats = caveats_of(before, after)
     found = estimator.changes_between(before.features, after.features)
     changes = judged(estimator, found, caveats, differences(before.conditions, after.conditions))
+    if not everything:
+        changes = one_per_quantity(changes)
     return Comparison(reference, changes, before.shown_SS3, after.shown_SS3, caveats)
-
-
-def caveats_of(before: Any, after: Any) -> Caveats:
-    """Check whether both photos show the same person. `before`, `after`: a photo (H,W,3) and the face found in it."""
-    from comface.faces import identity
-
-    if not identity.at_hand():
-        return Caveats((UNCHECKED,))
-    apart = identity.distance(before, after)
-    if apart <= identity.THRESHOLD:
-        return Caveats()
-    reason = f"the photos seem to show different people (distance {apart:.2f}, threshold {identity.THRESHOLD:.2f})"
-    return Caveats((reason,), refused=True)
 
 
 def changes_of(
     estimator: Estimator,
     before_SS3: NDArray[np.uint8],
     after_SS3: NDArray[np.uint8],
-    caveats: Caveats = Caveats(),
+    caveats: Caveats = NONE,
     apart: Mapping[str, float] | None = None,
 ) -> dict[str, Change]:
     """Estimate the change of every task from two aligned faces; the rest as `judged`."""
@@ -165,17 +141,47 @@ def judged(
         entry = estimator.record[task]
         width = None if caveats.refused or entry.interval is None else entry.interval.half_width(apart)
         interval = (value - width, value + width) if width is not None else None
-        reasons, named = list(caveats.reasons), f"{100 * entry.coverage:g} % prediction interval"
-        if entry.interval is None:
-            reasons.append(f"the test set has too few people ({entry.subjects}) to compute a {named}")
-        elif interval and interval[0] <= 0 <= interval[1]:
-            reasons.append(f"the {named} contains zero")
-        if width is not None and (unlike := _unlike(entry.interval, apart)):
-            reasons.append(f"the photos differ in {unlike}, so the {named} is wider than usual")
-        if entry.rehearsal:
-            reasons.append(OF_REHEARSAL)
-        found[task] = Change(value, entry.unit, interval, entry.coverage, entry.rehearsal, tuple(reasons))
+        reasons = (*caveats.reasons, *_reasons(entry, interval, apart))
+        found[task] = Change(
+            value,
+            entry.unit,
+            interval,
+            entry.coverage,
+            entry.rehearsal,
+            reasons,
+            title(task),
+            quantity(task),
+            entry.corr,
+        )
     return found
+
+
+def one_per_quantity(changes: Mapping[str, Change]) -> dict[str, Change]:
+    """One task per quantity, under the quantity's title: a head fitted on real people before one of a rehearsal, one
+    with an interval before one without, then the one with the highest correlation on held-out people."""
+    quantities: dict[str, list[str]] = {}
+    for task, each in changes.items():
+        quantities.setdefault(each.quantity or task, []).append(task)
+    best = [max(tasks, key=lambda task: _rank(changes[task])) for tasks in quantities.values()]
+    return {task: replace(changes[task], title=quantity_title(task)) for task in best}
+
+
+def _rank(change: Change) -> tuple[bool, bool, float]:
+    return not change.rehearsal, change.interval is not None, -2.0 if change.corr is None else change.corr
+
+
+def _reasons(entry: Task, interval: tuple[float, float] | None, apart: Mapping[str, float] | None) -> Iterator[Reason]:
+    """The caveats of one task's estimate. `interval`: None if the pair is refused or the task has none."""
+    named = f"{100 * entry.coverage:g} % prediction interval"
+    if entry.interval is None:
+        sentence = f"the test set has too few people ({entry.subjects}) to compute a {named}"
+        yield Reason("few_people", sentence)
+    elif interval and interval[0] <= 0 <= interval[1]:
+        yield Reason("contains_zero", f"the {named} contains zero")
+    if interval and (unlike := _unlike(entry.interval, apart)):
+        yield Reason("unlike_photos", f"the photos differ in {unlike}, so the {named} is wider than usual")
+    if entry.rehearsal:
+        yield Reason("rehearsal", OF_REHEARSAL)
 
 
 def _unlike(interval: Interval | None, apart: Mapping[str, float] | None) -> str:
@@ -190,32 +196,13 @@ def _unlike(interval: Interval | None, apart: Mapping[str, float] | None) -> str
     return CONDITIONS.get(most, most)
 
 
-def _found(role: str, path: Path) -> tuple[NDArray[np.uint8], Any]:
-    """Read a photo and find its face."""
-    from comface.faces import detection as faces
-    from comface.faces.photos import read_photo
-
-    try:
-        image_HW3 = read_photo(path)
-    except ComfaceError as error:
-        reason = str(error)
-        raise type(error)(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
-    return image_HW3, faces.find_face(image_HW3, what=f"the photo {role} ({path})")
-
-
-def _aligned(image_HW3: NDArray[np.uint8], face: Any, size_px: int) -> NDArray[np.uint8]:
-    from comface.faces import detection as faces
-
-    return faces.align(image_HW3, face.points_52, size_px)
-
-
 def table(comparison: Comparison) -> str:
-    """Return a table for the terminal: one line per task, then the caveats."""
-    rows = [("task", "change", "interval", "verdict", "unit")]
+    """Return a table for the terminal: one line per change, then the caveats."""
+    rows = [("", "change", "interval", "verdict", "unit")]
     for task, each in comparison.changes.items():
         interval = f"{each.interval[0]:+.2f} … {each.interval[1]:+.2f}" if each.interval else "–"
         unit = each.unit + (" (rehearsal)" if each.rehearsal else "")
-        rows.append((task, f"{each.change:+.2f}", interval, each.verdict, unit))
+        rows.append((each.title or task, f"{each.change:+.2f}", interval, each.verdict, unit))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = [
         f"{task:<{widths[0]}}  {value:>{widths[1]}}  {interval:^{widths[2]}}  {verdict:<{widths[3]}}  {unit}"
@@ -227,7 +214,7 @@ def table(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """Return the caveats of a comparison, one sentence each, for the table and the picture."""
     changes = comparison.changes.values()
-    said = [f"{reason[:1].upper()}{reason[1:]}." for reason in comparison.caveats.reasons]
+    said = [f"{reason.sentence[:1].upper()}{reason.sentence[1:]}." for reason in comparison.caveats.reasons]
     if comparison.caveats.refused:
         said.append("Therefore no interval and no verdict is given.")
     else:

@@ -65,7 +65,7 @@ def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in:
         for side in ("top", "left", "right"):
             axes.spines[side].set_visible(False)
         axes.spines["bottom"].set_color(GRID)
-        name = task + ("\n(rehearsal)" if each.rehearsal else "")
+        name = (each.title or task) + ("\n(rehearsal)" if each.rehearsal else "")
         axes.text(-0.03, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=9.5, parse_math=False)
         value = f"{each.change:+.2f} {textwrap.shorten(each.unit, 22, placeholder=' …')}\n{each.verdict}"
         axes.text(1.03, 0.5, value, transform=axes.transAxes, ha="left", va="center", fontsize=8, parse_math=False)

@@ -28,6 +28,8 @@ class KnownTask:
     definition: Task
     asked: bool = False
     """Whether it is evaluated only if a run names it."""
+    quantity: str = ""
+    """The quantity whose change it estimates, if several tasks estimate the same one: a key of QUANTITIES."""
 
 
 EXPRESSION = Group("expression", "Expression change", "table 2")
@@ -38,20 +40,29 @@ FURTHER = Group("further", "Further tasks")
 GROUPS = (EXPRESSION, WEIGHT, PATIENTS, AGE, FURTHER)
 """Groups in the order of the report."""
 INTENSITY, KILOGRAM = "AU intensity (0-5)", "kg"
+QUANTITIES = {"weight": "Weight"}
+"""Quantity that several tasks estimate → its title."""
 
 KNOWN = {
     "au6": KnownTask("AU6, cheek raiser", EXPRESSION, Task(dataset="disfa", label="au6", unit=INTENSITY)),
     "au12": KnownTask("AU12, lip corner puller", EXPRESSION, Task(dataset="disfa", label="au12", unit=INTENSITY)),
     "edema-a": KnownTask(
-        "Edema-A", WEIGHT, Task(dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True)
+        "Edema-A",
+        WEIGHT,
+        Task(dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True),
+        quantity="weight",
     ),
     "edema-b": KnownTask(
-        "Edema-B", WEIGHT, Task(dataset="edema-b", label="weight", unit=KILOGRAM, direction_accuracy=True)
+        "Edema-B",
+        WEIGHT,
+        Task(dataset="edema-b", label="weight", unit=KILOGRAM, direction_accuracy=True),
+        quantity="weight",
     ),
     "edema-a-to-b": KnownTask(
         "Edema-A→B",
         WEIGHT,
         Task(dataset="edema-b", train_dataset="edema-a", label="weight", unit=KILOGRAM, direction_accuracy=True),
+        quantity="weight",
     ),
     "edema-a-patients": KnownTask(
         "Edema-A, split of patients",
@@ -65,6 +76,7 @@ KNOWN = {
             reserved_days=3,
         ),
         asked=True,
+        quantity="weight",
     ),
     "age": KnownTask("Age", AGE, Task(dataset="fgnet", label="age", unit="years")),
     "smile": KnownTask(
@@ -82,6 +94,15 @@ BY_DEFAULT = tuple(name for name, known in KNOWN.items() if not known.asked)
 
 def title(task: str) -> str:
     return KNOWN[task].title if task in KNOWN else task
+
+
+def quantity(task: str) -> str:
+    """The quantity that a task estimates; for most tasks, the task itself."""
+    return (KNOWN[task].quantity if task in KNOWN else "") or task
+
+
+def quantity_title(task: str) -> str:
+    return QUANTITIES.get(quantity(task), title(task))
 
 
 def group_of(task: str) -> Group:

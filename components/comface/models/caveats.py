@@ -1,0 +1,51 @@
+"""Why a comparison of two photos cannot be trusted: what was measured on the pair, and the rules that read it.
+
+In: two prepared photos (photo.py). Out: Caveats. A reason has a code, which programs read, and a sentence. A pair
+with a reason that refuses gets no interval, and the verdict "cannot tell".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from comface.faces import identity
+from comface.models.photo import Prepared
+
+UNCHECKED = (
+    "it was not checked whether both photos show the same person; run `comface fetch` to get the network for this"
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """`code`: one word for programs, listed in docs/trust.md. `sentence`: without capital letter and full stop."""
+
+    code: str
+    sentence: str
+
+    def record(self) -> dict[str, str]:
+        return {"code": self.code, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class Caveats:
+    """Caveats of a pair of photos, independent of the task. `refused`: no interval and no verdict is given."""
+
+    reasons: tuple[Reason, ...] = ()
+    refused: bool = False
+
+
+NONE = Caveats()
+
+
+def caveats_of(before: Prepared, after: Prepared) -> Caveats:
+    """Check whether both photos show the same person."""
+    if before.descriptor_D is None or after.descriptor_D is None:
+        return Caveats((Reason("identity_unchecked", UNCHECKED),))
+    apart = float(np.linalg.norm(before.descriptor_D - after.descriptor_D))
+    if apart <= identity.THRESHOLD:
+        return Caveats()
+    sentence = f"the photos seem to show different people (distance {apart:.2f}, threshold {identity.THRESHOLD:.2f})"
+    return Caveats((Reason("different_people", sentence),), refused=True)

@@ -1,0 +1,62 @@
+"""One photo as a comparison needs it: read, its face found, aligned and measured, its features computed.
+
+In: a photo and an Estimator. Out: Prepared, which can be compared with several others, or sent to another process.
+
+Legend: S = H = W side length, D width of the identity descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comface.errors import ComfaceError
+from comface.faces.detection import Face
+from comface.models.estimator import Estimator, Features
+
+SHOWN_PX = 192
+"""Side length in pixels of the aligned faces in the picture."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    role: str
+    """Its name in messages: BEFORE, AFTER."""
+    image_HW3: NDArray[np.uint8]
+    face: Face
+    shown_SS3: NDArray[np.uint8]
+    """The aligned face at the size of the picture."""
+    features: Features
+    conditions: Mapping[str, float]
+    descriptor_D: NDArray[np.float64] | None = None
+    """Of faces/identity.py; None if its network was not fetched."""
+
+
+def prepared(estimator: Estimator, path: Path, role: str) -> Prepared:
+    """Read a photo, find its face and measure it. `role`: its name in messages, as BEFORE or AFTER. Raises DataError
+    that names the photo if it cannot be used."""
+    from comface.faces import detection as faces
+    from comface.faces import identity
+    from comface.faces.conditions import conditions
+    from comface.faces.photos import read_photo
+
+    try:
+        image_HW3 = read_photo(path)
+    except ComfaceError as error:
+        reason = str(error)
+        raise type(error)(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
+    face = faces.find_face(image_HW3, what=f"the photo {role} ({path})")
+    aligned_SS3 = faces.align(image_HW3, face.points_52, estimator.preprocessing.aligned_px)
+    return Prepared(
+        role,
+        image_HW3,
+        face,
+        faces.align(image_HW3, face.points_52, SHOWN_PX),
+        estimator.features(aligned_SS3),
+        conditions(aligned_SS3, face.points_52),
+        identity.descriptor(image_HW3, face) if identity.at_hand() else None,
+    )
