@@ -257,3 +257,28 @@ def test_a_file_that_claims_to_be_huge_is_not_read(package: Path) -> None:
         path.unlink()
         shutil.copy(package / name, path)
         manifest = unsealed((package / "manifest.json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {**t, "more": t["rest"]},
+        lambda t: {k: v for k, v in t.items() if k != "axes"},
+        lambda t: {**t, "axes": t["axes"][:, :-1]},
+        lambda t: {**t, "axes": t["axes"][:0]},
+        lambda t: {**t, "rest": np.zeros_like(t["rest"])},
+        lambda t: {**t, "deviation": -t["deviation"]},
+        lambda t: {**t, "distance": t["distance"][::-1].copy()},
+        lambda t: {**t, "mean": np.full_like(t["mean"], np.nan)},
+    ],
+)
+def test_a_distribution_of_features_that_is_none_is_refused(package: Path, change: Callable) -> None:
+    tensors = change(safetensors.numpy.load((package / "features.safetensors").read_bytes()))
+    data = safetensors.numpy.save(tensors)
+    result = used(edited(package, lambda objects, _: objects.__setitem__("features.safetensors", data)))
+    assert isinstance(result, str)
+    assert "features.safetensors" in result
+
+
+def test_a_model_of_an_earlier_version_without_a_distribution_of_features_is_used(package: Path) -> None:
+    assert isinstance(used(edited(package, lambda objects, _: objects.pop("features.safetensors"))), dict)

@@ -58,8 +58,8 @@ def test_a_model_that_passes_becomes_the_next_version_with_all_that_using_it_nee
     result.raise_if_refused()
     model = result.model
     assert sorted(model.manifest.objects) == [
-        "card.md", "config.json", "heads.json", "heads/age.safetensors", "heads/smile.safetensors",
-        "model.safetensors", "preprocessing.json",
+        "card.md", "config.json", "features.safetensors", "heads.json", "heads/age.safetensors",
+        "heads/smile.safetensors", "model.safetensors", "preprocessing.json",
     ]  # fmt: skip
     assert model.read("model.safetensors") == chain.backbone.read("model.safetensors")
     heads = model.read_json("heads.json")

@@ -22,6 +22,7 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.methods.encoder import Encoder, encode
 from comface.models import format as package
+from comface.models.seen import Seen
 from comface.networks import PATCH_PX
 from comface.networks.head import Head
 from comface.tasks.config import base
@@ -44,6 +45,8 @@ class Estimator:
     """Task → name of the weight file of its encoder."""
     heads: Mapping[str, Head]
     record: Mapping[str, package.Task]
+    seen: Seen | None = None
+    """The distribution of the features (of SHARED) of the photos that the heads were fitted on, if it is known."""
 
     def features(self, face_SS3: NDArray[np.uint8]) -> Features:
         """The features of a face aligned at `preprocessing.aligned_px`, by each encoder."""
@@ -86,7 +89,8 @@ def load_estimator(model: Artifact) -> Estimator:
     }
     encoders = {name: _encoder(model, backbone, name, described) for name in dict.fromkeys(encoder_of.values())}
     heads = {task: package.read_head(model, task, encoders[encoder_of[task]].width) for task in record}
-    return Estimator(model.uri, described, encoders, encoder_of, heads, record)
+    seen = package.read_seen(model, encoders[SHARED].width) if SHARED in encoders else None
+    return Estimator(model.uri, described, encoders, encoder_of, heads, record, seen)
 
 
 def _encoder(model: Artifact, backbone: str, name: str, described: package.Preprocessing) -> Encoder:

@@ -18,6 +18,7 @@ from comface.config.names import Word
 from comface.errors import DataError
 from comface.faces import preprocessing
 from comface.faces.framing import FRAMING
+from comface.models.seen import MOST_AXES, QUANTILES, Seen
 from comface.networks import Backbone
 from comface.networks.head import Head
 from comface.tasks.config import Mode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LARGEST_JSON_BYTES = 1 << 20
 LARGEST_CARD_BYTES = 1 << 20
+SEEN = "features.safetensors"
 SPARE_BYTES = 1 << 18
 """Space for the header and small tensors of a weight file, in addition to the weights of the network."""
 
@@ -207,6 +209,26 @@ def read_head(model: Artifact, task: str, width: int) -> Head:
     if int(tensors["antisymmetric"][0]) > 1:
         raise _wrong(model, name, "its value of 'antisymmetric' is neither 0 nor 1")
     return Head.read({key: tensor.numpy() for key, tensor in tensors.items()})
+
+
+def read_seen(model: Artifact, width: int) -> Seen | None:
+    """Return the distribution of the features (of `model.safetensors`, of `width`) of the photos that the heads were
+    fitted on. None for a model of an earlier version, or one without a linear evaluation."""
+    import torch
+
+    if SEEN not in model.manifest.objects:
+        return None
+    tensors = read_tensors(model, SEEN, 4 * (width + 2) * (MOST_AXES + 2) + SPARE_BYTES)
+    axes = tensors["axes"].shape[0] if "axes" in tensors and tensors["axes"].dim() == 2 else 0
+    shapes = {"mean": (width,), "axes": (axes, width), "deviation": (axes,), "rest": (1,), "distance": (QUANTILES,)}
+    found = {key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in tensors.items()}
+    if not axes or found != {key: (torch.float32, shape) for key, shape in shapes.items()}:
+        raise _wrong(model, SEEN, "it does not fit the backbone")
+    if not all(bool((tensors[key] > 0).all()) for key in ("deviation", "rest")):
+        raise _wrong(model, SEEN, "it contains a deviation that is not positive")
+    if not bool((tensors["distance"].diff() >= 0).all()):
+        raise _wrong(model, SEEN, "its quantiles do not increase")
+    return Seen.read({key: tensor.numpy() for key, tensor in tensors.items()})
 
 
 def _bounded(model: Artifact, name: str, limit_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ In: artifacts of earlier steps. Out: plain values. Objects of a `model`:
     model.safetensors           the backbone, copied from pre-training (keys backbone.*, head.*)
     heads/TASK.safetensors      one per task, copied from transfer: mean, scale, weight, bias, antisymmetric
     backbones/TASK.safetensors  the fine-tuned backbone of a task that uses it, copied from transfer
+    features.safetensors        the distribution of the features of the heads' photos (models/seen.py)
     heads.json                  per task: mode, unit, rehearsal, prediction interval, coverage and metrics
     preprocessing.json          the steps from an aligned face to the network's input
     config.json, card.md
@@ -16,15 +17,18 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from pydantic import ValidationError
 
-from comface.artifacts.facts import TransferFacts
+from comface.artifacts.arrays import Rows
+from comface.artifacts.facts import FacesFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Reference
 from comface.errors import DataError
 from comface.faces.framing import FRAMING
 from comface.methods import challenger
 from comface.methods.config import TrainedConfig
 from comface.models.format import Interval, Preprocessing, Share, Task
+from comface.models.seen import Seen, seen
 from comface.register.card import CardFacts
 from comface.register.gate import Metric
 from comface.register.origins import Origins
@@ -35,6 +39,9 @@ from comface.tasks.predictions import Predictions, mean_metrics, read_prediction
 FINETUNE_GAIN = 0.02
 """Minimum gain in correlation over linear before `compare` uses the fine-tuned network. It costs one extra network per
 task, and choosing the better of two results on the same people is optimistic."""
+
+MOST_PHOTOS = 5000
+"""Photos per data set whose features describe what the model has seen."""
 
 
 def metric_of(artifact: Artifact) -> Metric:
@@ -193,6 +200,21 @@ def _interval(transfer: Artifact, read: Predictions, coverage: float) -> Interva
         mean_half_width=measured.half_width,
         measured_coverage=Share(value=share.value, **ends),
     )
+
+
+def seen_by(results: Sequence[Artifact]) -> Seen | None:
+    """Return the distribution of the features of the photos that the heads were fitted on, of at most MOST_PHOTOS
+    photos per data set. `results`: the transfers of ComFace. None if linear evaluation was not run."""
+    inputs = [each.input("features") for each in results if "features" in each.manifest.inputs]
+    features, subjects = [], []
+    for artifact in {each.uri: each for each in inputs}.values():
+        faces = artifact.input("faces")
+        rows, photos = Rows(artifact, "features"), faces.read_json("photos.json")
+        used = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_PHOTOS)).astype(int))
+        features.append(rows[used])
+        dataset = faces.facts_as(FacesFacts).dataset
+        subjects += [f"{dataset}/{photos[row].get('subject', row)}" for row in used]
+    return seen(np.concatenate(features), subjects) if features else None
 
 
 def preprocessing(heads: Mapping[str, Artifact], backbone: Artifact) -> Preprocessing:

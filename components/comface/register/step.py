@@ -13,11 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import safetensors.numpy
+
 from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
-from comface.models.format import read_facts
+from comface.models.format import SEEN, read_facts
 from comface.models.registry import Registry, Version
 from comface.register.card import card
 from comface.register.config import RegisterConfig
@@ -29,6 +31,7 @@ from comface.register.contents import (
     over_seeds,
     preprocessing,
     registrable,
+    seen_by,
     usable_heads,
 )
 from comface.register.gate import Check, GateDecision, Metric, decide
@@ -38,7 +41,7 @@ from comface.store import Store
 from comface.tasks.config import base
 from comface.weights.fetched import models_folder
 
-GATE_REVISION, REVISION = 2, 2
+GATE_REVISION, REVISION = 2, 3
 """Revisions of the decision and of the model. Raise one when the same inputs give another decision or model."""
 
 
@@ -131,6 +134,8 @@ def make_model(
         draft.write(f"heads/{task}.safetensors", head.read("head.safetensors"))
         if base(record[task].mode) == "finetune":
             draft.write(f"backbones/{task}.safetensors", head.read("backbone.safetensors"))
+    if (known := seen_by(results)) is not None:
+        draft.write(SEEN, safetensors.numpy.save(known.tensors()))
     tasks = {task: entry.model_dump(mode="json") for task, entry in record.items()}
     draft.write_json("heads.json", tasks)
     draft.write_json("preprocessing.json", preprocessing(heads, backbone).model_dump(mode="json"))
