@@ -1,4 +1,4 @@
-"""`comface models list|show|promote`, the model registry, and `comface verify`, which traces artifacts to their
+"""`comface models list|show|promote|…`, the model registry, and `comface verify`, which traces artifacts to their
 inputs."""
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import click
 
 from comface.commands.options import AS_JSON, REFERENCE, configured
-from comface.commands.surface import Group, argument, command
+from comface.commands.surface import Group, argument, command, flag, option
+from comface.errors import ConfigurationError
 from comface.plan.chosen import Chosen
 
 if TYPE_CHECKING:
+    from comface.models.listing import Promoted
     from comface.store import Store
 
 
 @click.group(cls=Group)
 def models() -> None:
-    """List, show or promote registered models."""
+    """List, show, promote or take back registered models."""
 
 
 def _store(chosen: Chosen) -> Store:
@@ -51,17 +53,72 @@ def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
     print(json.dumps(shown.record(), indent=1) if as_json else model_text(shown))
 
 
-@models.command(example="comface models promote comface@v3")
+WHY = option("--why", "TEXT", "the reason, for the history", default="")
+
+
+@models.command(example='comface models promote comface@v3 --why "new cameras"')
 @argument("reference", "REF", "NAME@v3, or NAME for its newest version")
+@WHY
 @configured()
 @AS_JSON
-def promote(reference: str, chosen: Chosen, as_json: bool) -> None:
-    """Make a version the champion, with which the gate compares new models."""
+def promote(reference: str, why: str, chosen: Chosen, as_json: bool) -> None:
+    """Make a version the champion, with which the gate compares new models.
+
+    Every file of the model is compared with its manifest first.
+    """
     from comface.models.listing import promote_model
 
-    done = promote_model(_store(chosen), reference, datetime.now(UTC))
-    before = f" (previously {done.before})" if done.before else ""
-    print(json.dumps(done._asdict()) if as_json else f"{done.reference} is now the champion{before}")
+    _said(promote_model(_store(chosen), reference, datetime.now(UTC), why), as_json)
+
+
+@models.command(example="comface models rollback comface")
+@argument("name", "NAME", "name of the model")
+@WHY
+@configured()
+@AS_JSON
+def rollback(name: str, why: str, chosen: Chosen, as_json: bool) -> None:
+    """Make the previous champion the champion again.
+
+    This adds a record to the history and deletes nothing. A second rollback returns to the champion before that.
+    """
+    from comface.models.listing import rollback_model
+
+    _said(rollback_model(_store(chosen), name, datetime.now(UTC), why), as_json)
+
+
+@models.command(example="comface models alias comface@v3 ward-7\ncomface models alias comface@ward-7 --remove")
+@argument("reference", "REF", "NAME@v3, or NAME for its newest version; with --remove: NAME@ALIAS")
+@argument("alias", "ALIAS", "lower-case letters, digits and hyphens", required=False)
+@flag("--remove", "remove the alias; the version stays")
+@WHY
+@configured()
+@AS_JSON
+def alias(reference: str, alias: str | None, remove: bool, why: str, chosen: Chosen, as_json: bool) -> None:
+    """Give a version a name, NAME@ALIAS. The alias `champion` is the one that `comface models promote` sets."""
+    from comface.models.listing import alias_model, remove_alias
+
+    if remove == (alias is not None):
+        raise ConfigurationError("Give REF and ALIAS to set an alias, or NAME@ALIAS and --remove to remove it.")
+    store, now = _store(chosen), datetime.now(UTC)
+    _said(
+        alias_model(store, reference, alias, now, why) if alias else remove_alias(store, reference, now, why), as_json
+    )
+
+
+@models.command(example="comface models history comface")
+@argument("name", "NAME", "name of the model")
+@configured()
+@AS_JSON
+def history(name: str, chosen: Chosen, as_json: bool) -> None:
+    """Show who became champion, when and why, with the gate's decision on each. Oldest first."""
+    from comface.models.listing import history_of, history_text
+
+    past = history_of(_store(chosen), name)
+    print(json.dumps([each.record() for each in past], indent=1) if as_json else history_text(name, past))
+
+
+def _said(done: Promoted, as_json: bool) -> None:
+    print(json.dumps(done._asdict()) if as_json else done.text)
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")

@@ -1,4 +1,4 @@
-"""Output of `comface models list|show|promote`.
+"""Output of `comface models list|show|promote|alias|rollback|history`.
 
 In: a store, names. Out: plain rows, and their text for the terminal.
 """
@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from comface.errors import ConfigurationError
+from comface.models.aliases import CHAMPION, Promotion
 from comface.models.format import Task, read_card, read_facts
 from comface.models.registry import Registry, Version, names, place_of, resolve_model
 from comface.store import Store
+from comface.tasks.config import base, mode_title, options
 
 
 class Listed(NamedTuple):
@@ -20,6 +22,7 @@ class Listed(NamedTuple):
 
     reference: str
     champion: bool
+    aliases: tuple[str, ...]
     registered_at: str
     tasks: dict[str, Task]
     uri: str
@@ -44,11 +47,44 @@ class Shown(NamedTuple):
 
 
 class Promoted(NamedTuple):
-    """A promotion, as `comface models promote --json` prints it. `before`: the previous champion."""
+    """A change of the champion or of another alias, as `comface models promote|alias|rollback|history --json` prints
+    it. `reference`: None if the alias was removed; `before`: what it named before."""
 
-    reference: str
+    alias: str
+    reference: str | None
     before: str | None
     promoted_at: str
+    why: str
+    rolled_back: bool
+
+    @property
+    def text(self) -> str:
+        """What is so now."""
+        before = f" (previously {self.before})" if self.before else ""
+        if self.alias != CHAMPION:
+            if self.reference is None:
+                return f"The alias '{self.alias}' is removed{before}"
+            return f"{self.reference} now has the alias '{self.alias}'{before}"
+        if self.reference is None:
+            return f"There is no champion any more{before}"
+        return f"{self.reference} is {'again' if self.rolled_back else 'now'} the champion{before}"
+
+
+class Decided(NamedTuple):
+    """The gate's decision on a version."""
+
+    uri: str
+    sentences: tuple[str, ...]
+
+
+class Past(NamedTuple):
+    """One change of the champion with the gate's decision on that version."""
+
+    change: Promoted
+    decision: Decided | None
+
+    def record(self) -> dict[str, Any]:
+        return self.change._asdict() | {"decision": self.decision._asdict() if self.decision else None}
 
 
 def list_models(store: Store) -> list[Listed]:
@@ -56,9 +92,10 @@ def list_models(store: Store) -> list[Listed]:
     rows = []
     for name in names(store):
         registry = Registry(store, name)
-        champion = registry.champion()
+        aliases = registry.aliases()
         for version in registry.versions():
-            rows.append(_row(registry, version, champion is not None and champion.number == version.number))
+            named = tuple(alias for alias, each in aliases.items() if each.number == version.number)
+            rows.append(_row(registry, version, named))
     return sorted(rows, key=lambda row: row.registered_at)
 
 
@@ -67,9 +104,11 @@ def models_text(rows: Sequence[Listed]) -> str:
         return "This store has no registered models; `comface run` registers one."
     lines = []
     for row in rows:
-        tasks = ", ".join(f"{task} {_corr(entry)}" for task, entry in row.tasks.items())
-        star = "  champion" if row.champion else ""
-        lines.append(f"{row.reference:<16} {row.registered_at[:16].replace('T', ' ')}{star}\n    {tasks}")
+        lines.append(
+            f"{row.reference:<16} {row.registered_at[:16].replace('T', ' ')}  {', '.join(row.aliases)}".rstrip()
+        )
+        width = max(map(len, row.tasks), default=0)
+        lines += [f"    {task:<{width}}  {_task(entry)}" for task, entry in row.tasks.items()]
     return "\n".join(lines)
 
 
@@ -84,26 +123,108 @@ def model_text(shown: Shown) -> str:
     return f"{shown.card}\n{shown.reference} = {shown.uri}\n{objects}"
 
 
-def promote_model(store: Store, reference: str, now: datetime) -> Promoted:
+def promote_model(store: Store, reference: str, now: datetime, why: str = "") -> Promoted:
     """Make NAME@vN (or the newest version of NAME) the champion."""
+    registry, number = _version_of(store, reference)
+    return _promoted(registry, CHAMPION, registry.promote(number, now, why))
+
+
+def alias_model(store: Store, reference: str, alias: str, now: datetime, why: str = "") -> Promoted:
+    """Let `alias` name NAME@vN (or the newest version of NAME)."""
+    registry, number = _version_of(store, reference)
+    return _promoted(registry, alias, registry.point(alias, number, now, why))
+
+
+def remove_alias(store: Store, reference: str, now: datetime, why: str = "") -> Promoted:
+    """Remove the alias of NAME@ALIAS; the version stays."""
+    name, _, alias = reference.partition("@")
+    registry = _registry(store, name)
+    return _promoted(registry, alias, registry.point(alias, None, now, why))
+
+
+def rollback_model(store: Store, name: str, now: datetime, why: str = "") -> Promoted:
+    """Make the previous champion of NAME the champion again."""
+    registry = _registry(store, name)
+    return _promoted(registry, CHAMPION, registry.rollback(now, why))
+
+
+def history_of(store: Store, name: str) -> list[Past]:
+    """Return who became champion of NAME, when and why, oldest first."""
+    registry = _registry(store, name)
+    return [_past(registry, each) for each in registry.history()]
+
+
+def history_text(name: str, past: Sequence[Past]) -> str:
+    if not past:
+        return f"'{name}' never had a champion; choose one with `comface models promote {name}@v1`."
+    lines = []
+    for change, decision in past:
+        after = f", after {change.before}" if change.before else ""
+        what = "removed" if change.reference is None else "rolled back" if change.rolled_back else "promoted"
+        who = change.reference or "no champion"
+        lines.append(f"{change.promoted_at[:16].replace('T', ' ')}  {who}  {what}{after}")
+        lines += [f"    why: {change.why}"] if change.why else []
+        if decision is not None:
+            lines += [f"    gate: {sentence}" for sentence in decision.sentences]
+            lines.append(f"    decision: {decision.uri}")
+    return "\n".join(lines)
+
+
+def _past(registry: Registry, change: Promotion) -> Past:
+    version = registry.version(change.version) if change.version is not None else None
+    recorded = registry.decision(version) if version is not None else None
+    decided = None
+    if recorded is not None:
+        record = recorded.facts
+        first = record["outcome"] if "outcome" in record else "passed" if record.get("passed") else "rejected"
+        sentences = [*record.get("reasons", ()), *record.get("notes", ())]
+        decided = Decided(recorded.uri, (str(first), *map(str, sentences)))
+    return Past(_promoted(registry, CHAMPION, change), decided)
+
+
+def _version_of(store: Store, reference: str) -> tuple[Registry, int]:
     if place_of(reference) is not None:
-        raise ConfigurationError(f"A champion needs a version, not the location {reference}; write NAME@v3.")
+        raise ConfigurationError(f"This command needs a version, not the location {reference}; write NAME@v3.")
     called, _ = resolve_model(store, reference)
     name, _, number = called.partition("@v")
-    promotion = Registry(store, name).promote(int(number), now)
-    before = f"{name}@v{promotion.before}" if promotion.before else None
-    return Promoted(called, before, promotion.promoted_at.isoformat())
+    return Registry(store, name), int(number)
 
 
-def _row(registry: Registry, version: Version, champion: bool) -> Listed:
+def _registry(store: Store, name: str) -> Registry:
+    """Raises ConfigurationError if no model has this name."""
+    registry = Registry(store, name)
+    if name not in (known := names(store)):
+        raise ConfigurationError(
+            f"No model '{name}' is registered in {store.uri}; registered models: {', '.join(known) or 'none'}."
+        )
+    return registry
+
+
+def _promoted(registry: Registry, alias: str, change: Promotion) -> Promoted:
+    after, before = (
+        f"{registry.name}@v{number}" if number is not None else None for number in (change.version, change.before)
+    )
+    return Promoted(alias, after, before, change.promoted_at.isoformat(), change.why, change.rolled_back)
+
+
+def _row(registry: Registry, version: Version, aliases: tuple[str, ...]) -> Listed:
     model = registry.open(version)
-    return Listed(version.reference, champion, version.registered_at.isoformat(), read_facts(model).tasks, model.uri)
+    return Listed(
+        version.reference,
+        CHAMPION in aliases,
+        aliases,
+        version.registered_at.isoformat(),
+        read_facts(model).tasks,
+        model.uri,
+    )
 
 
 def _records(tasks: Mapping[str, Task]) -> dict[str, dict[str, Any]]:
     return {name: task.model_dump(mode="json") for name, task in tasks.items()}
 
 
-def _corr(task: Task) -> str:
-    value = "–" if task.corr is None else f"{task.corr:.2f}"
-    return value + (" (rehearsal)" if task.rehearsal else "")
+def _task(task: Task) -> str:
+    value = "unknown" if task.corr is None else f"{task.corr:.2f}"
+    mode = "fine-tuned" if base(task.mode) == "finetune" else "linear"
+    words = [f"correlation {value}", mode_title(task.mode) if options(task.mode) else mode]
+    return ", ".join(words + (["rehearsal"] if task.rehearsal else []))

@@ -1,7 +1,8 @@
 """The model registry: versions of a model in the object store, below registry/NAME/.
 
     v1.json, v2.json, …            the `model` artifact of each version and the sha256 of its manifest; never changed
-    promotions/00001.json, …       which version became champion and when; the last record is valid
+    promotions/00001.json, …       which version became champion, when and why; the last record is valid
+    aliases/ALIAS/00001.json, …    the same for every other alias
 
 In: model artifacts of the same store. Out: versions. A record is created and never replaced (Store.create), so two
 processes cannot take the same number and a record is always complete. A record has a seal, so a changed record is
@@ -11,17 +12,27 @@ detected when it is read. Paths are relative to the store, so the store can be m
 from __future__ import annotations
 
 import re
-import uuid
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from comface.artifacts.manifest import Artifact, Reference, open_artifact, open_reference, relative
 from comface.artifacts.sealed import read_sealed, sealed
 from comface.config.names import LONGEST_PLACE, quoted
 from comface.errors import ConfigurationError, DataError, TryAgain
+from comface.models.aliases import (
+    ALIAS,
+    CHAMPION,
+    Promotion,
+    Record,
+    alias_folder,
+    check_why,
+    is_alias,
+    previous_champion,
+)
 from comface.store import Store
 
 FOLDER = "registry"
@@ -29,17 +40,10 @@ DEFAULT_NAME = "comface"
 ATTEMPTS = 50
 """Maximum number of attempts if other processes register at the same time."""
 
-R = TypeVar("R", bound="_Record")
+R = TypeVar("R", bound=Record)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    made_by: str = Field(
-        default_factory=lambda: uuid.uuid4().hex, description="random id that distinguishes concurrent writers"
-    )
-
-
-class Version(_Record):
+class Version(Record):
     name: str
     number: int = Field(ge=1)
     artifact: str = Field(description="key of the model artifact in the same store")
@@ -50,12 +54,6 @@ class Version(_Record):
     @property
     def reference(self) -> str:
         return f"{self.name}@v{self.number}"
-
-
-class Promotion(_Record):
-    version: int = Field(ge=1)
-    before: int | None
-    promoted_at: datetime
 
 
 class Registry:
@@ -124,25 +122,106 @@ class Registry:
             f"Other processes registered '{self.name}' at the same time ({ATTEMPTS} attempts failed); run again."
         )
 
-    def promote(self, number: int, now: datetime) -> Promotion:
-        """Make a version the champion. If it is the champion already, no record is added."""
-        version = self.version(number)
-        self.open(version)
+    def promote(self, number: int, now: datetime, why: str = "", instead_of: str | None = None) -> Promotion:
+        """Make a version the champion, after its files were verified. If it is the champion already, no record is
+        added. `instead_of`: reference of the champion that it was compared with (empty: there was none). Raises
+        TryAgain if another one is the champion."""
+        self.check(self.version(number))
+
+        def replacing(history: Sequence[Promotion]) -> tuple[int, bool]:
+            last = history[-1].version if history else None
+            champion = f"{self.name}@v{last}" if last is not None else ""
+            if instead_of is not None and champion != instead_of and last != number:
+                raise TryAgain(
+                    f"{self.name}@v{number} was compared with {instead_of or 'no champion'}, but "
+                    f"{champion or 'nothing'} is the champion now; run again to compare it with that."
+                )
+            return number, False
+
+        return self._recorded(CHAMPION, replacing, now, why)
+
+    def point(self, alias: str, number: int | None, now: datetime, why: str = "") -> Promotion:
+        """Let an alias name a version, after its files were verified; None removes the alias. If the alias names this
+        version already, no record is added."""
+        if number is not None:
+            self.check(self.version(number))
+        elif self.named(alias) is None:
+            known = ", ".join(self.aliases()) or "none"
+            raise ConfigurationError(f"'{self.name}' has no alias '{alias}'; its aliases: {known}.")
+        return self._recorded(alias, lambda _: (number, False), now, why)
+
+    def rollback(self, now: datetime, why: str = "") -> Promotion:
+        """Return to the previous champion, by a new record. A second rollback returns to the one before that."""
+
+        def previous(history: Sequence[Promotion]) -> tuple[int, bool]:
+            number = previous_champion(history)
+            if number is None:
+                raise ConfigurationError(
+                    f"'{self.name}' has no previous champion to return to; "
+                    f"choose a version with `comface models promote {self.name}@v1`."
+                )
+            self.check(self.version(number))
+            return number, True
+
+        return self._recorded(CHAMPION, previous, now, why)
+
+    def champion(self) -> Version | None:
+        return self.named(CHAMPION)
+
+    def named(self, alias: str) -> Version | None:
+        """Return the version that an alias names."""
+        folder = alias_folder(alias)
+        numbers = self._numbers(rf"{folder}/(\d+)\.json")
+        version = self._promotion(folder, numbers[-1]).version if numbers else None
+        return self.version(version) if version is not None else None
+
+    def aliases(self) -> dict[str, Version]:
+        """Return all aliases and their versions, the champion first."""
+        keys = (key.removeprefix(f"{self.folder}/") for key in self.store.keys(f"{self.folder}"))
+        found = {match[1] for key in keys if (match := re.fullmatch(rf"aliases/({ALIAS})/\d+\.json", key))}
+        versions = {alias: self.named(alias) for alias in [CHAMPION, *sorted(found)]}
+        return {alias: version for alias, version in versions.items() if version is not None}
+
+    def history(self, alias: str = CHAMPION) -> list[Promotion]:
+        """Return all changes of an alias, oldest first. Raises DataError if a record is missing."""
+        folder = alias_folder(alias)
+        numbers = self._numbers(rf"{folder}/(\d+)\.json")
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise DataError(
+                f"A record in '{self.folder}/{folder}' of {self.store.uri} is missing; restore it from a backup."
+            )
+        return [self._promotion(folder, number) for number in numbers]
+
+    def check(self, version: Version) -> Artifact:
+        """Open the model of a version after every file was compared with its manifest."""
+        artifact = self.open(version)
+        for name in artifact.manifest.objects:
+            artifact.check(name)
+        return artifact
+
+    def _recorded(
+        self,
+        alias: str,
+        choose: Callable[[Sequence[Promotion]], tuple[int | None, bool]],
+        now: datetime,
+        why: str,
+    ) -> Promotion:
+        """Add a record to the history of an alias. `choose`: returns, for the history so far, the version and whether
+        it is a rollback."""
+        check_why(why)
+        folder = alias_folder(alias)
         for _ in range(ATTEMPTS):
-            numbers = self._numbers(r"promotions/(\d+)\.json")
-            last = self._promotion(numbers[-1]) if numbers else None
-            if last is not None and last.version == number:
-                return last
-            promotion = Promotion(version=number, before=last.version if last else None, promoted_at=now)
-            if self._create(f"promotions/{(numbers[-1] if numbers else 0) + 1:05d}.json", promotion):
-                return promotion
+            history = self.history(alias)
+            version, rolled_back = choose(history)
+            before = history[-1].version if history else None
+            if history and before == version:
+                return history[-1]
+            move = Promotion(version=version, before=before, promoted_at=now, why=why, rolled_back=rolled_back)
+            if self._create(f"{folder}/{len(history) + 1:05d}.json", move):
+                return move
         raise TryAgain(
             f"Other processes promoted '{self.name}' at the same time ({ATTEMPTS} attempts failed); run again."
         )
-
-    def champion(self) -> Version | None:
-        numbers = self._numbers(r"promotions/(\d+)\.json")
-        return self.version(self._promotion(numbers[-1]).version) if numbers else None
 
     def _version(self, number: int) -> Version:
         version = self._read(f"v{number}.json", Version)
@@ -153,8 +232,8 @@ class Registry:
             )
         return version
 
-    def _promotion(self, number: int) -> Promotion:
-        return self._read(f"promotions/{number:05d}.json", Promotion)
+    def _promotion(self, folder: str, number: int) -> Promotion:
+        return self._read(f"{folder}/{number:05d}.json", Promotion)
 
     def _numbers(self, pattern: str) -> list[int]:
         keys = (key.removeprefix(f"{self.folder}/") for key in self.store.keys(self.folder))
@@ -191,7 +270,7 @@ def default_model(store: Store) -> Version:
 
 
 def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
-    """Find a model by reference: None (default_model), NAME, NAME@v3, NAME@champion, or the URI or path of a model
+    """Find a model by reference: None (default_model), NAME, NAME@v3, NAME@ALIAS, or the URI or path of a model
     artifact. Returns (its full reference or URI, the artifact)."""
     if reference is None:
         version = default_model(store)
@@ -238,13 +317,17 @@ def _named(store: Store, reference: str) -> Version:
             known = ", ".join(names(store)) or "none"
             raise ConfigurationError(f"No model '{name}' is registered in {store.uri}; registered models: {known}.")
         return versions[-1]
-    if which == "champion":
-        champion = registry.champion()
-        if champion is None:
-            raise ConfigurationError(f"'{name}' has no champion; choose one with `comface models promote {name}@v1`.")
-        return champion
-    if not re.fullmatch(r"v\d{1,9}", which):
+    if re.fullmatch(r"v\d{1,9}", which):
+        return registry.version(int(which[1:]))
+    if not is_alias(which):
         raise ConfigurationError(
-            f"{quoted(reference)} is not a valid model reference; write NAME, NAME@v3, NAME@champion, a URI or a path."
+            f"{quoted(reference)} is not a valid model reference; write NAME, NAME@v3, NAME@champion, NAME@ALIAS, a "
+            "URI or a path."
         )
-    return registry.version(int(which[1:]))
+    found = registry.named(which)
+    if found is None and which == CHAMPION:
+        raise ConfigurationError(f"'{name}' has no champion; choose one with `comface models promote {name}@v1`.")
+    if found is None:
+        known = ", ".join(registry.aliases()) or "none"
+        raise ConfigurationError(f"'{name}' has no alias '{which}'; its aliases: {known}.")
+    return found
