@@ -58,8 +58,8 @@ test-k8s: setup-dev  ## the manifests: schemas, policies, alert rules (with prom
 	-@sh .ci/need promtool prometheus
 	$(BIN)/pytest tests/k8s -rs -m 'system or not system'
 
-compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml
-	$(BIN)/python pipelines/comface.py
+compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml; REGISTRY=host/path names the images there
+	$(BIN)/python pipelines/comface.py $(REGISTRY)
 
 requirements: setup-dev  ## all hashed requirements, from pyproject.toml and constraints.txt
 	sh docker/requirements.sh $(BIN)/uv

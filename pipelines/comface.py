@@ -1,6 +1,7 @@
 """The pipeline: synthesize -> shard -> pretrain -> transfer -> evaluate -> gate -> register.
 
-`python pipelines/comface.py` compiles it to comface.yaml. The KFP UI, `kfp run submit -e comface -f
+`python pipelines/comface.py [REGISTRY]` compiles it to comface.yaml; REGISTRY (host/path) is where the nodes find the
+images, which are built and pushed first (docs/images.md). The KFP UI, `kfp run submit -e comface -f
 pipelines/comface.yaml` and `comface run` all accept this file.
 """
 
@@ -30,6 +31,9 @@ from comface.transfer.component import align, complete, features, finetune, tran
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 IMAGES = Path(__file__).resolve().parents[1] / "docker" / "images.lock"
 """`make images` writes this file after it has pushed the images; the tasks then name the images by their digests."""
+REGISTRY = sys.argv[1] if __name__ == "__main__" and len(sys.argv) > 1 else ""
+"""Where the nodes find the images by their version, if not by the digests of that file."""
+LOOPS = {"features": "features to compute", "linear": "linear evaluations", "finetune": "fine-tunings"}
 TRAININGS = 1
 """Trainings at once. Two jobs that wait for each other's nodes would never start; with gang scheduling (k8s/components:
 kueue, volcano) and more GPUs than one training uses, raise it."""
@@ -39,7 +43,7 @@ def on_cluster(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Set image, credentials, security context and retries. The credentials of the store come from a secret (not needed
     for file://). KFP retries after every failure; after a permanent failure, further attempts end immediately
     (execution/). run_as_non_root is the only setting of Pod Security `restricted` that KFP does not set itself."""
-    task.set_container_image(locked(task.container_spec.image, IMAGES))
+    task.set_container_image(locked(task.container_spec.image, IMAGES, REGISTRY))
     kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in STORE_KEYS}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     return task.set_retry(3, backoff_duration="20s", backoff_factor=2, backoff_max_duration="600s")
@@ -92,6 +96,11 @@ def launching(task: dsl.PipelineTask) -> dsl.PipelineTask:
     return on_cluster(knows_its_pod(task))
 
 
+def called(task: dsl.PipelineTask, name: str) -> dsl.PipelineTask:
+    """Name the tile of a task in the UI. (Up to KFP 2.5, a loop did not find a task that was renamed.)"""
+    return task.set_display_name(name)
+
+
 def all_of(task: dsl.PipelineTask) -> dsl.Collected:
     """The results of all iterations of a loop. The compiler changes this object, so each consumer needs its own."""
     return dsl.Collected(task.outputs["Output"])
@@ -112,7 +121,7 @@ def items_of(
         backbones=all_of(trained),
         features=all_of(encoded) if encoded else [],
     )
-    return light(task)  # not set_display_name: up to KFP 2.5, a loop does not find a task that was renamed
+    return light(called(task, f"List the {LOOPS[loop]}"))
 
 
 @dsl.pipeline(
@@ -129,6 +138,7 @@ def comface(
     methods: list = [],  # noqa: B006
     nodes: int = 4,
     gpus_per_node: int = 8,
+    price_per_gpu_hour: float = 0.0,
 ):
     """Train, evaluate and register a model on synthetic faces.
 
@@ -144,42 +154,52 @@ def comface(
         methods: Methods to compare, e.g. ["scratch", "comface"]. Empty: from the profile.
         nodes: Number of nodes of the pre-training job.
         gpus_per_node: Number of GPUs per node; 0 runs everything on CPUs.
+        price_per_gpu_hour: Price of one GPU for one hour, for the estimate that the first step shows. 0: no price.
     """
     plans = resolve(
         profile=profile, overrides=overrides, run_name=run_name, run_id=RUN_ID, store=store, weights=weights,
         data=data, tasks=tasks, methods=methods, nodes=nodes, gpus_per_node=gpus_per_node,
+        price_per_gpu_hour=price_per_gpu_hour,
     )  # fmt: skip
-    medium(plans)
-    with dsl.ExitHandler(light(knows_its_pod(finish(profile=profile, store=store, run_id=RUN_ID)))):
-        with dsl.ParallelFor(plans.outputs["parts"], name="parts", parallelism=32) as part:
+    medium(called(plans, "Check everything, show plan and cost"))
+    ended = called(finish(profile=profile, store=store, run_id=RUN_ID), "Show the report, or why the run failed")
+    with dsl.ExitHandler(light(knows_its_pod(ended)), name="The run"):
+        with dsl.ParallelFor(plans.outputs["parts"], name="For each part of the faces", parallelism=32) as part:
             drawn = synthesize(plan=plans.outputs["synthesize"], part=part)
+            called(drawn, "Render faces")
             tracks = observed(heavy(drawn, plans.outputs["synthesize_gpus"]))
-        ready = medium(shard(plan=plans.outputs["shard"], tracks=all_of(tracks), trainings=plans.outputs["trainings"]))
-        with dsl.ParallelFor(ready.outputs["Output"], name="trainings", parallelism=TRAININGS) as item:
+        packed = shard(plan=plans.outputs["shard"], tracks=all_of(tracks), trainings=plans.outputs["trainings"])
+        ready = medium(called(packed, "Screen the faces, pack them into shards"))
+        with dsl.ParallelFor(ready.outputs["Output"], name="For each pre-training", parallelism=TRAININGS) as item:
             # The configuration sets the size of its job (pretrain.job).
-            trained = launching(pretrain(plan=plans.outputs["pretrain"], item=item))
-        with dsl.ParallelFor(plans.outputs["datasets"], name="datasets", parallelism=8) as dataset:
-            aligned = medium(align(plan=dataset))
+            trained = launching(called(pretrain(plan=plans.outputs["pretrain"], item=item), "Pre-train on the faces"))
+        with dsl.ParallelFor(plans.outputs["datasets"], name="For each data set", parallelism=8) as dataset:
+            aligned = medium(called(align(plan=dataset), "Find and align the faces of people"))
         todo = items_of("features", plans, aligned, trained)
-        with dsl.ParallelFor(todo.output, name="features", parallelism=16) as item:
-            encoded = heavy(features(plan=plans.outputs["items"], item=item), plans.outputs["features_gpus"])
+        with dsl.ParallelFor(todo.output, name="For each method", parallelism=16) as item:
+            encoded = called(features(plan=plans.outputs["items"], item=item), "Compute features")
+            heavy(encoded, plans.outputs["features_gpus"])
         todo = items_of("linear", plans, aligned, trained, encoded)
-        with dsl.ParallelFor(todo.output, name="linear", parallelism=16) as item:
-            fitted = medium(transfer(plan=plans.outputs["items"], item=item))
+        with dsl.ParallelFor(todo.output, name="For each linear evaluation", parallelism=16) as item:
+            fitted = medium(called(transfer(plan=plans.outputs["items"], item=item), "Evaluate with a linear head"))
         todo = items_of("finetune", plans, aligned, trained)
-        with dsl.ParallelFor(todo.output, name="finetune", parallelism=16) as item:
-            tuned = heavy(finetune(plan=plans.outputs["items"], item=item), plans.outputs["finetune_gpus"])
+        with dsl.ParallelFor(todo.output, name="For each fine-tuning", parallelism=16) as item:
+            tuned = called(finetune(plan=plans.outputs["items"], item=item), "Evaluate by fine-tuning")
+            heavy(tuned, plans.outputs["finetune_gpus"])
         report = evaluate(
             plan=plans.outputs["evaluate"],
             linear=all_of(fitted),
             finetuned=all_of(tuned),
             backbones=all_of(trained),
         )
-        medium(report)
+        medium(called(report, "Write the report"))
         evaluation = report.outputs["Output"]
-        decided = light(gate(plan=plans.outputs["register"], evaluation=evaluation))
-        with dsl.If(decided.outputs["Output"] == "passed", name="gate-passed"):
-            light(register(plan=plans.outputs["register"], evaluation=evaluation, backbones=all_of(trained)))
+        decided = light(
+            called(gate(plan=plans.outputs["register"], evaluation=evaluation), "Gate: compare with the champion")
+        )
+        with dsl.If(decided.outputs["Output"] == "passed", name="If the gate passes"):
+            model = register(plan=plans.outputs["register"], evaluation=evaluation, backbones=all_of(trained))
+            light(called(model, "Register the model"))
 
 
 def compile_pipeline(path: Path) -> None:

@@ -255,7 +255,7 @@ def break_versioning(desk: Desk) -> None:
         (break_secret_permission, "secret", "note", "unknown, because you may not read it (403)"),
         (break_kfp_version, "API", "red", "KFP 2.5.0"),
         (break_kfp_login, "API", "red", "denied access (401"),
-        (break_image, "image", "note", f"{IMAGE} is named by its tag, so it cannot be checked"),
+        (break_image, "image", "red", f"{IMAGE} names no registry, and no node is known to have it"),
         (break_versioning, "versioning", "note", "off"),
     ],
 )  # fmt: skip

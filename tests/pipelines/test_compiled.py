@@ -22,7 +22,7 @@ COMPILED = ROOT / "pipelines" / "comface.yaml"
 
 PARAMETERS = {
     "profile": "paper", "overrides": {}, "run_name": "comface", "store": "", "weights": "", "data": {}, "tasks": [],
-    "methods": [], "nodes": 4.0, "gpus_per_node": 8.0,
+    "methods": [], "nodes": 4.0, "gpus_per_node": 8.0, "price_per_gpu_hour": 0.0,
 }  # fmt: skip
 """Schedules and scripts name these: a parameter that goes breaks them."""
 
@@ -212,7 +212,9 @@ def test_on_one_machine_a_loop_that_has_nothing_to_do_is_left_out_with_what_make
     ours = yaml.safe_load(for_one_machine(COMPILED.read_text(), {"finetune", "features"}))
     dag = ours["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     loops = [task["taskInfo"]["name"] for task in dag.values() if "parameterIterator" in task]
-    assert sorted(loops) == ["datasets", "linear", "parts", "trainings"]
+    assert sorted(loops) == [
+        "For each data set", "For each linear evaluation", "For each part of the faces", "For each pre-training",
+    ]  # fmt: skip
     assert [name for name in dag if name.startswith("complete")] == ["complete-2"]
     assert dag["complete-2"]["inputs"]["parameters"]["features"] == {"runtimeValue": {"constant": []}}
     assert dag["evaluate"]["inputs"]["parameters"]["finetuned"] == {"runtimeValue": {"constant": []}}

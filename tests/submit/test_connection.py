@@ -47,17 +47,17 @@ def test_a_certificate_is_trusted_by_the_file_that_is_named_and_by_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with KfpServer(tls=server_context(tmp_path)) as server:
-        sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint)
+        sentence = said(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
         assert f"The certificate of {server.endpoint} is not trusted: " in sentence
         assert "set SSL_CERT_FILE (or REQUESTS_CA_BUNDLE) to a PEM file with its authority" in sentence
         for name in AUTHORITIES:
             monkeypatch.setenv(name, str(tmp_path / "ca.pem"))
-            assert main(["submit", "--endpoint", server.endpoint]) == 0
+            assert main(["submit", "--registry", "nodes", "--endpoint", server.endpoint]) == 0
             capsys.readouterr()
             for wrong in ("absent.pem", "text.pem"):
                 (tmp_path / "text.pem").write_text("no certificate")
                 monkeypatch.setenv(name, str(tmp_path / wrong))
-                sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint)
+                sentence = said(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
                 assert re.search(
                     f"{name} is '.*{wrong}', which contains no readable certificates .*; name a PEM file", sentence
                 )
@@ -80,7 +80,9 @@ def test_a_certificate_that_does_not_fit_says_why(
 
 
 def test_a_server_without_tls_is_said(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint.replace("http:", "https:"))
+    sentence = said(
+        capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint.replace("http:", "https:")
+    )
     assert re.search("The TLS connection to https://.* failed: .*; check the port, or write http://", sentence)
 
 
@@ -95,7 +97,7 @@ def test_a_redirect_to_a_login_asks_for_a_token(
         raise Moved(status, "https://login.example.org/dex/auth?client_secret=word")
 
     server.hook = hook
-    sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint)
+    sentence = said(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
     assert f"is not the KFP API, or requires a login (it answered {status}, a redirect)" in sentence
     assert "set KFP_EXISTING_TOKEN to a token that it accepts" in sentence
     assert "word" not in sentence
@@ -155,7 +157,7 @@ def test_the_first_step_refuses_a_secret_of_kfps_own_form() -> None:
 def test_what_is_called_a_secret_is_one(
     server: KfpServer, capsys: pytest.CaptureFixture[str], given: tuple[str, str]
 ) -> None:
-    sentence = said(capsys, 64, "submit", "--endpoint", server.endpoint, *given)
+    sentence = said(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint, *given)
     assert "contains credentials" in sentence
     assert SECRET not in sentence
     assert server.requests == []
@@ -175,6 +177,6 @@ def test_what_is_no_secret_passes(innocent: str) -> None:
 def test_a_password_in_the_endpoints_url_is_refused_and_never_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    assert SECRET not in said(capsys, 64, "submit", "--endpoint", address)
+    assert SECRET not in said(capsys, 64, "submit", "--registry", "nodes", "--endpoint", address)
     monkeypatch.setenv("KFP_ENDPOINT", address)
     assert SECRET not in said(capsys, 64, "schedule", "list")

@@ -45,7 +45,8 @@ class Place:
         self.server.end_runs()
 
     def create(self, *arguments: str, cron: str = "") -> int:
-        return self("create", "weekly", "--cron", cron or self.cron, "--pipeline", str(PIPELINE), *arguments)
+        words = ("--cron", cron or self.cron, "--pipeline", str(PIPELINE), "--registry", "nodes")
+        return self("create", "weekly", *words, *arguments)
 
     def __call__(self, *arguments: str) -> int:
         return main(["schedule", *arguments, "--endpoint", self.server.endpoint])
@@ -335,7 +336,7 @@ def test_a_process_killed_between_disable_and_enable_is_mended_by_the_same_comma
 
     place.server.hook = hook
     again = ("schedule", "create", "weekly", "--cron", place.cron, "--pipeline", PIPELINE, "--param", "nodes=8",
-             "--endpoint", place.server.endpoint)  # fmt: skip
+             "--registry", "nodes", "--endpoint", place.server.endpoint)  # fmt: skip
     with subprocess.Popen(command(*again), env=dict(os.environ), stderr=subprocess.DEVNULL) as process:
         assert waiting.wait(60)
         process.send_signal(signal.SIGKILL)

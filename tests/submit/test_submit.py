@@ -33,7 +33,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
 
 
 def submit(server: KfpServer, *arguments: str) -> int:
-    return main(["submit", "--endpoint", server.endpoint, "--pipeline", str(PIPELINE), *arguments])
+    return main(
+        ["submit", "--registry", "nodes", "--endpoint", server.endpoint, "--pipeline", str(PIPELINE), *arguments]
+    )
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
@@ -125,7 +127,9 @@ def test_a_wrong_field_of_a_configuration_file_is_named_with_its_line(
 ) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("store: s3://b/x\npretrain:\n  epochs: 0\n")
-    sentence = refused(capsys, 64, "submit", "--endpoint", server.endpoint, "--config", str(file))
+    sentence = refused(
+        capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint, "--config", str(file)
+    )
     assert f"'pretrain.epochs' ({file}, line 3) is wrong" in sentence
     assert server.requests == []
 
@@ -135,7 +139,17 @@ def test_an_error_elsewhere_is_not_blamed_on_the_file_by_another_profile(
 ) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("pretrain: {epochs: 11}\n")  # paper's curriculum has 12 epochs, laptop's 10
-    words = ("submit", "--endpoint", server.endpoint, "--config", str(file), "--param", "nodes=two")
+    words = (
+        "submit",
+        "--registry",
+        "nodes",
+        "--endpoint",
+        server.endpoint,
+        "--config",
+        str(file),
+        "--param",
+        "nodes=two",
+    )
     assert "The parameter 'nodes' must be a whole number, not 'two'" in refused(capsys, 64, *words)
     assert "curriculum_ends stop at epoch 10" in refused(capsys, 64, *words, "--profile", "laptop")
 
@@ -210,12 +224,25 @@ def test_several_runs_share_the_experiment(server: KfpServer) -> None:
 def test_a_wrong_parameter_is_found_before_anything_is_sent(
     server: KfpServer, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    assert expected in refused(capsys, 64, "submit", "--endpoint", server.endpoint, *arguments)
+    assert expected in refused(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint, *arguments)
     assert server.requests == []
 
 
 def test_a_file_that_is_no_pipeline_is_named(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["submit", "--endpoint", server.endpoint, "--pipeline", str(ROOT / "constraints.txt")]) == 64
+    assert (
+        main(
+            [
+                "submit",
+                "--registry",
+                "nodes",
+                "--endpoint",
+                server.endpoint,
+                "--pipeline",
+                str(ROOT / "constraints.txt"),
+            ]
+        )
+        == 64
+    )
     assert "constraints.txt' is not a compiled pipeline" in capsys.readouterr().err
 
 
@@ -239,18 +266,20 @@ def test_every_refusal_is_one_sentence_with_the_servers_reason(
             raise Refused(status, "go away.")
 
     server.hook = hook
-    assert expected in refused(capsys, code, "submit", "--endpoint", server.endpoint)
+    assert expected in refused(capsys, code, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
 
 
 def test_a_server_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
-    assert "cannot be reached" in refused(capsys, 75, "submit", "--endpoint", "http://127.0.0.1:9")
+    assert "cannot be reached" in refused(
+        capsys, 75, "submit", "--registry", "nodes", "--endpoint", "http://127.0.0.1:9"
+    )
     assert time.monotonic() - started < 5
 
 
 def test_a_login_page_is_not_taken_for_an_api(server: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.raw = b"<html>Log in</html>"
-    sentence = refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    sentence = refused(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
     assert "is not the KFP API, or requires a login (it answered with a web page instead of data)" in sentence
     assert "set KFP_EXISTING_TOKEN" in sentence
 
@@ -260,7 +289,7 @@ def test_the_token_is_sent_and_never_said(
 ) -> None:
     server.token = "token-word"
     monkeypatch.setenv("KFP_EXISTING_TOKEN", "wrong-word")
-    assert "wrong-word" not in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    assert "wrong-word" not in refused(capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint)
     monkeypatch.setenv("KFP_EXISTING_TOKEN", "token-word")
     assert submit(server) == 0
 
@@ -280,7 +309,9 @@ def test_where_kfp_has_several_users_the_namespace_is_asked_for_and_sent(
     server: KfpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.multi_user = True
-    assert "name your namespace with --namespace" in refused(capsys, 64, "submit", "--endpoint", server.endpoint)
+    assert "name your namespace with --namespace" in refused(
+        capsys, 64, "submit", "--registry", "nodes", "--endpoint", server.endpoint
+    )
     assert submit(server, "--namespace", "team") == 0
     assert server.all("experiments")[0]["namespace"] == "team"
 
@@ -381,3 +412,15 @@ def test_every_parameter_of_the_pipeline_has_a_default_of_its_type() -> None:
     assert full["nodes"] == 4
     assert isinstance(full["nodes"], int)
     assert full["profile"] == "paper"
+
+
+def test_images_that_no_node_can_pull_are_refused_and_a_registry_names_them(
+    server: KfpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("submit", "--endpoint", server.endpoint, "--param", "store=s3://b/x")
+    assert "build and push the images first (make images REGISTRY=host/path)" in refused(capsys, 64, *words)
+    assert main([*words, "--registry", "registry.example.com/faces"]) == 0
+    assert main([*words, "--registry", "registry.example.com/faces", "--upload"]) == 0
+    (run,) = server.all("runs")
+    executors = run["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    assert {each["container"]["image"].rpartition("/")[0] for each in executors} == {"registry.example.com/faces"}

@@ -21,12 +21,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comface.artifacts.manifest import Artifact, open_artifact
+from comface.artifacts.sealed import read_sealed, sealed
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
 from comface.store import READINGS, Store, open_store
 
 FOLDER = "plans"
 PLAN_BYTES = 64 << 20
+REPORT = "report"
+"""plans/RUN/report.json names the artifact with the newest report of a run, for its last step."""
 NOTHING = "none"
 """The only item of a loop that has nothing to do."""
 KEY = "p[A-Za-z0-9_-]{11}"
@@ -149,6 +152,23 @@ def handed(store: Store, run: str, given: Sequence[str], kind: str) -> list[Arti
     keys = (re.fullmatch(KEY, each) for each in given)
     named = [fetched(store, run, each)["artifact"] if key else each for each, key in zip(given, keys, strict=True)]
     return [open_artifact(reference, kind) for reference in named]
+
+
+def name_report(store: Store, run: str, artifact: Artifact) -> None:
+    """Record the artifact that has the run's report; a later one replaces it. Does nothing outside a run."""
+    if run:
+        store.write(f"{FOLDER}/{run}/{REPORT}.json", sealed({"artifact": artifact.pinned}))
+
+
+def named_report(store: Store, run: str) -> Artifact | None:
+    """The artifact that has the run's report; None before there is one. Raises DataError if it was changed."""
+    key = f"{FOLDER}/{run}/{REPORT}.json"
+    if not run or not store.exists(key):
+        return None
+    try:
+        return open_artifact(read_sealed(store, key)["artifact"])
+    except ValueError:
+        raise DataError(f"The record '{key}' of {store.uri} was changed or is damaged; delete it.") from None
 
 
 def open_place(plan: str) -> tuple[Store, PlanPlace]:

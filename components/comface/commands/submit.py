@@ -25,6 +25,7 @@ class Sent:
     experiment: str
     service_account: str
     pipeline: Path | None
+    registry: str
 
     def checked(self, chosen: Chosen, name: str | None) -> tuple[Package, dict[str, Any], dict[str, Any]]:
         """Check the request before it is sent (submit/request.py)."""
@@ -33,7 +34,7 @@ class Sent:
 
         words = {"experiment": self.experiment, "account": self.service_account, "name": name}
         given = {what: word for what, word in words.items() if word is not None}
-        return checked(chosen, find_pipeline(self.pipeline), self.parameters, given)
+        return checked(chosen, find_pipeline(self.pipeline), self.parameters, given, self.registry)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ SENT = together(
     option("--experiment", "NAME", "experiment of the runs", default="comface"),
     option("--service-account", "NAME", "Kubernetes service account of the pods (default: the server's)", default=""),
     PIPELINE,
+    option(
+        "--registry",
+        "HOST/PATH",
+        "where the nodes find the images, which are built and pushed first; `nodes`: they have them already",
+        default="",
+    ),
 )
 SERVER = together("server", Server, ENDPOINT, NAMESPACE)
 

@@ -144,13 +144,20 @@ def image_row(cluster: Cluster, image: str) -> Row:
     from here, because only the nodes have the credentials."""
     name, _, digest = image.partition("@")
     if not digest:
-        todo = "name it by digest: make images"
+        held = _held(cluster, image)
+        if held:
+            return Row(SECTION, "image", "ok", f"{image} is on {held} nodes")
+        if "/" not in image:
+            return Row(
+                SECTION,
+                "image",
+                "red",
+                f"{image} names no registry, and no node is known to have it",
+                "build and push the images first: make images REGISTRY=host/path",
+            )
+        todo = "name it by digest: make images REGISTRY=host/path"
         return Row(SECTION, "image", "note", f"{image} is named by its tag, so it cannot be checked", todo)
-    try:
-        holders = sum(image in _names(node) for node in cluster.items("/api/v1/nodes"))
-    except NotPermitted:
-        holders = 0
-    if holders:
+    if holders := _held(cluster, image):
         return Row(SECTION, "image", "ok", f"{image} is on {holders} nodes")
     status = manifest_status(name, digest)
     if status == 200:
@@ -186,8 +193,21 @@ def manifest_status(name: str, digest: str) -> int:
         return 0
 
 
+def _held(cluster: Cluster, image: str) -> int:
+    """How many nodes are known to have the image."""
+    try:
+        return sum(image in _names(node) for node in cluster.items("/api/v1/nodes"))
+    except NotPermitted:
+        return 0
+
+
 def _names(node: dict[str, Any]) -> set[str]:
-    return {str(name) for image in parts(part(node, "status"), "images") for name in image.get("names") or []}
+    """Names of images; the engine adds `docker.io/library/` to a name without a registry."""
+    return {
+        str(name).removeprefix("docker.io/library/")
+        for image in parts(part(node, "status"), "images")
+        for name in image.get("names") or []
+    }
 
 
 def _may(cluster: Cluster, namespace: str, group: str, resource: str, sub: str, verb: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from comface.artifacts.manifest import Artifact
-from comface.artifacts.plans import Plan, handed
+from comface.artifacts.plans import Plan, handed, name_report
 from comface.evaluate.config import EvaluateConfig
 from comface.evaluate.header import RunFacts
 from comface.evaluate.tables import About
@@ -53,6 +53,7 @@ def evaluate_results(
         transfers = handed(store, planned.run, [each for each in results if each], "transfer")
         evaluation = evaluate(store, planned.evaluate, transfers, planned.facts, trained)
         write_text(report_path, evaluation.read("report.html").decode())
+        name_report(store, planned.run, evaluation)
         write_text(table_path, evaluation.read("summary.md").decode())
         return evaluation.pinned, named_metrics(evaluation)
 

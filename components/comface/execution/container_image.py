@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from comface import __version__
+from comface.config.names import quoted
 from comface.errors import ConfigurationError
 
 IMAGE = f"comface-python:{__version__}"
@@ -20,11 +21,11 @@ GPU_IMAGE = f"comface-gpu-python:{__version__}"
 LOCKED = re.compile(r"(?P<name>[\w-]+) (?P<reference>\S+@sha256:[0-9a-f]{64})")
 
 
-def locked(image: str, lock: Path) -> str:
-    """The reference by digest for `image` in the file `lock` (lines of `name reference@sha256:…`); `image` itself if
-    there is no such file. Raises ConfigurationError if the file does not give a digest for it."""
-    if not lock.is_file():
-        return image
+def locked(image: str, lock: Path, registry: str = "") -> str:
+    """The reference by digest for `image` in the file `lock` (lines of `name reference@sha256:…`). With a `registry`
+    (host/path), or without that file: `image` by its version. Raises ConfigurationError if the file gives no digest."""
+    if registry or not lock.is_file():
+        return in_registry(image, registry)
     name = image.partition(":")[0]
     lines = [line for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     references = {match["name"]: match["reference"] for match in map(LOCKED.fullmatch, lines) if match}
@@ -33,3 +34,16 @@ def locked(image: str, lock: Path) -> str:
             f"The file {lock} does not name '{name}' by its digest; write it again with `make images`, or delete it."
         )
     return references[name]
+
+
+def in_registry(image: str, registry: str) -> str:
+    """`image` below `registry` (host/path), unless it names a registry itself. Raises ConfigurationError for a registry
+    that is not one."""
+    if not registry or "/" in image:
+        return image
+    if not re.fullmatch(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*", registry):
+        raise ConfigurationError(
+            f"The registry {quoted(registry)} is not host/path in lower case, e.g. registry.example.com/comface; "
+            "correct it."
+        )
+    return f"{registry}/{image}"

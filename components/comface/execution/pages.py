@@ -19,6 +19,14 @@ def picture_page(title: str, image: bytes, note: str = "") -> str:
     )
 
 
+def text_page(title: str, text: str) -> str:
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        "<body style='margin:1.2rem;font:15px/1.5 system-ui,sans-serif;max-width:46rem;color-scheme:light dark'>"
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></body></html>"
+    )
+
+
 def metric_prefix(item: str) -> str:
     """The name of an item as the beginning of a metric's name: the UI compares metrics of a run by their names only."""
     return re.sub(r"\W+", "_", item)

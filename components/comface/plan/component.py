@@ -20,6 +20,8 @@ def resolve(
     methods: list,
     nodes: int,
     gpus_per_node: int,
+    price_per_gpu_hour: float,
+    page: dsl.Output[dsl.HTML],
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Plans",
     [
@@ -37,7 +39,7 @@ def resolve(
         ("finetune_gpus", str),
     ],
 ):
-    """Check the whole run and plan its steps before anything expensive starts."""
+    """Check the whole run, plan its steps and show what they cost, before anything expensive starts."""
     from comface.plan.from_parameters import resolve_parameters
     from comface.plan.parameters import Parameters
 
@@ -45,4 +47,4 @@ def resolve(
         profile=profile, overrides=overrides, store=store, weights=weights, data=data, tasks=tasks, methods=methods,
         nodes=nodes, gpus_per_node=gpus_per_node, run_name=run_name,
     )  # fmt: skip
-    return resolve_parameters(parameters, run_id)
+    return resolve_parameters(parameters, run_id, page.path, price_per_gpu_hour)

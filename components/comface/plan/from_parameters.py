@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections import namedtuple
 from collections.abc import Set
 from typing import Any
 
-from comface.artifacts.plans import Plan, PlanPlace, kept
+from comface.artifacts.plans import Plan, PlanPlace, kept, named_report
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, execute, read_failure, recorded_failure
+from comface.execution.pages import text_page, write_text
 from comface.launch import KEEPS_RUNNING
 from comface.launch.place import place_of
 from comface.plan.configuration import RunConfig, profiles, resolve
+from comface.plan.page import plan_page
 from comface.plan.parameters import Parameters, data_sources, names, override_lines
 from comface.plan.step import Plans, plan_run
 from comface.runtime.logs import labelled
@@ -28,16 +31,23 @@ FIELDS = (
     "synthesize_gpus", "features_gpus", "finetune_gpus",
 )  # fmt: skip
 BY_REFERENCE = ("synthesize", "shard", "pretrain", "items", "evaluate", "register")
+REPORT = "report.html"
 JUST_NOW_S = 900.0
 """Longer than the attempts of a permanently failed step and the start of the exit handler's pod take."""
 
 
-def resolve_parameters(parameters: Parameters, run_id: str) -> Any:
-    """What the component returns, in the order of its output fields. `run_id` names the run's failure records."""
+def resolve_parameters(
+    parameters: Parameters, run_id: str, page_path: str = "", price_per_gpu_hour: float = 0.0
+) -> Any:
+    """What the component returns, in the order of its output fields. `run_id` names the run's failure records;
+    `page_path`: where the page with plan and cost goes."""
 
     def work(*_: Any) -> Any:
         config = configure(parameters)
+        check_price(price_per_gpu_hour)
         plans = plan_run(config, run_id)
+        if page_path:
+            write_text(page_path, plan_page(config, plans, price_per_gpu_hour))
         handed = stored(plans, open_store(config.store), run_id)
         return namedtuple("Plans", FIELDS)(*(handed[name] for name in FIELDS))
 
@@ -62,10 +72,11 @@ def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
     return handed
 
 
-def ending(state: str, profile: str, store: str, run_id: str) -> str:
+def ending(state: str, profile: str, store: str, run_id: str, report_path: str = "") -> str:
     """One line on how a run ended: its state, and the message of the step that failed. Deletes a training job that
     still runs after its step (KFP gives a step that it terminates no time), unless the step reported that the job keeps
-    running. A request that fails is only logged: an exit handler that fails itself would hide how the run ended."""
+    running. A request that fails is only logged: an exit handler that fails itself would hide how the run ended.
+    `report_path`: where the report goes, or a page with the line."""
     line, kept = f"{run_id}: {state.lower()}", set[str]()
     with labelled("finish", run=run_id):
         if state != "SUCCEEDED":
@@ -78,7 +89,20 @@ def ending(state: str, profile: str, store: str, run_id: str) -> str:
                 logger.warning(f"it is unknown which step failed: {error}")
             _end_jobs(run_id, kept)
         logger.info(line)
+        if report_path:
+            write_text(report_path, _report(store, profile, run_id) or text_page("No report", line))
     return line
+
+
+def _report(store: str, profile: str, run: str) -> str:
+    """The newest report of the run; empty if it has none."""
+    try:
+        place = store or (resolve(profile).store if profile in profiles() else "")
+        found = named_report(open_store(place), run) if place else None
+        return found.read(REPORT).decode() if found and REPORT in found.manifest.objects else ""
+    except ComfaceError as error:
+        logger.warning(f"the report cannot be shown: {error}")
+        return ""
 
 
 def _kept_trainings(store: Store, run: str) -> set[str]:
@@ -107,6 +131,14 @@ def _end_jobs(run_id: str, kept: Set[str]) -> None:
             f"(kubectl --namespace {pod.namespace} get pytorchjobs,trainjobs)"
         )
     end_jobs(run_id, pod, kept=kept)
+
+
+def check_price(price_per_gpu_hour: float) -> None:
+    """Raises ConfigurationError for a price that is not one."""
+    if not 0 <= price_per_gpu_hour < math.inf:
+        raise ConfigurationError(
+            f"The parameter 'price_per_gpu_hour' is {price_per_gpu_hour:g}; give a price of 0 or more."
+        )
 
 
 def configure(parameters: Parameters) -> RunConfig:

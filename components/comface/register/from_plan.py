@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from comface.artifacts.manifest import open_artifact
-from comface.artifacts.plans import Plan, handed
+from comface.artifacts.plans import Plan, handed, name_report
 from comface.execution import execute
 from comface.execution.pages import write_text
 from comface.register.config import RegisterConfig
@@ -32,6 +32,7 @@ def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> 
         decision, recorded = gate(store, planned.register_model, open_artifact(evaluation, "evaluation"))
         write_text(decision_path, decision_markdown(decision))
         write_text(report_path, recorded.read(REPORT).decode())
+        name_report(store, planned.run, recorded)
         return "passed" if decision.passed else "refused"
 
     return execute("gate", plan, RegisterPlan, work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ import yaml
 from comface.config.names import quoted
 from comface.config.reading import plain_yaml
 from comface.errors import ConfigurationError
+from comface.execution.container_image import in_registry
 from comface.plan.parameters import data_sources, names, override_lines, override_mapping
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C implementation, if PyYAML was built with it: 0.05 s instead of 0.5 s."""
+IMAGE = re.compile(r"^( +image: )(\S+)$", re.MULTILINE)
 KINDS = {
     "STRING": "text",
     "NUMBER_INTEGER": "a whole number",
@@ -39,7 +42,12 @@ class Package:
     specification: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
     """Name -> definition: parameterType, defaultValue, description."""
-    sha256: str
+    data: bytes
+    """The file that is uploaded."""
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
     def images(self) -> list[str]:
         """The container images of its steps."""
@@ -48,10 +56,11 @@ class Package:
         return sorted({executor["container"]["image"] for executor in executors if "container" in executor})
 
 
-def read_package(path: Path) -> Package:
-    """Raises ConfigurationError if the file is not a compiled pipeline."""
+def read_package(path: Path, registry: str = "") -> Package:
+    """`registry` (host/path): of images that name none. Raises ConfigurationError if the file is not a compiled
+    pipeline."""
     try:
-        data = path.read_bytes()
+        data = IMAGE.sub(lambda found: f"{found[1]}{in_registry(found[2], registry)}", path.read_text("utf-8")).encode()
         documents = [document for document in yaml.load_all(data, LOADER) if document]
         pipeline = documents[0]
         name, root = pipeline["pipelineInfo"]["name"], pipeline["root"]
@@ -63,7 +72,7 @@ def read_package(path: Path) -> Package:
     if len(documents) > 1:
         specification = {"pipeline_spec": pipeline, "platform_spec": documents[1]}
     parameters = root.get("inputDefinitions", {}).get("parameters", {})
-    return Package(path, name, specification, parameters, hashlib.sha256(data).hexdigest())
+    return Package(path, name, specification, parameters, data)
 
 
 def split_arguments(pairs: Iterable[str]) -> dict[str, str]:

@@ -21,19 +21,22 @@ from comface.plan.from_parameters import configure
 from comface.plan.parameters import Parameters, override_lines, override_mapping
 from comface.submit.package import Package, read_package, split_arguments, typed_arguments, with_defaults
 
+ON_THE_NODES = "nodes"
+"""As a registry: the nodes have the images already."""
 LONGEST_WORD = 100
 """Of what KFP shows as the name of a run, a schedule or an experiment."""
 
 
 def checked(
-    chosen: Chosen, pipeline: Path, parameters: Sequence[str], words: Mapping[str, str]
+    chosen: Chosen, pipeline: Path, parameters: Sequence[str], words: Mapping[str, str], registry: str = ""
 ) -> tuple[Package, dict[str, Any], dict[str, Any]]:
-    """The package, the arguments to send, and all of them with the defaults. `words`: the names that KFP gets. Raises
+    """The package, the arguments to send, and all of them with the defaults. `words`: the names that KFP gets;
+    `registry`: where the nodes find the images. Raises
     ConfigurationError for a parameter or a configuration that the run's first step would refuse."""
     for texts in (override_values(parameters), override_values(chosen.overrides()), words):
         refuse_credentials(texts)
     _check_words(words)
-    package = read_package(pipeline)
+    package = read_package(pipeline, "" if registry == ON_THE_NODES else registry)
     known = {field.name for field in dataclasses.fields(Parameters)}
     given = split_arguments(parameters)
     try:
@@ -50,7 +53,19 @@ def checked(
             f"The store {config.store} would be on each pod's own disk, where no other step finds it; "
             "give --param store=s3://bucket/prefix."
         )
+    if registry != ON_THE_NODES:
+        _check_images(package)
     return package, values, full
+
+
+def _check_images(package: Package) -> None:
+    nowhere = [image for image in package.images() if "/" not in image]
+    if nowhere:
+        raise ConfigurationError(
+            f"The pipeline names the image '{nowhere[0]}' without a registry, so the nodes cannot pull it; build and "
+            "push the images first (make images REGISTRY=host/path), then give --registry host/path (--registry nodes "
+            "if every node has them)."
+        )
 
 
 def _values(package: Package, chosen: Chosen, given: dict[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,12 +99,20 @@ def upload(connection: Connection, package: Package, version: str) -> tuple[str,
     found = connection.ask(
         "PipelineServiceApi", "pipeline_service_list_pipelines", filter=_only_named(package.name), **options
     )
-    path = str(package.path)
-    if not found.pipelines:
+    with tempfile.NamedTemporaryFile(prefix="comface-", suffix=".yaml") as file:
+        file.write(package.data)
+        file.flush()
+        return _uploaded(connection, package, version, file.name, found.pipelines, options)
+
+
+def _uploaded(
+    connection: Connection, package: Package, version: str, path: str, pipelines: Any, options: Mapping[str, str]
+) -> tuple[str, bool]:
+    if not pipelines:
         made = connection.ask("PipelineUploadServiceApi", "upload_pipeline", path, name=package.name, **options)
         pipeline = str(made.pipeline_id)  # its first version has the pipeline's name, so ours is added
     else:
-        pipeline = str(found.pipelines[0].pipeline_id)
+        pipeline = str(pipelines[0].pipeline_id)
         versions = connection.ask(
             "PipelineServiceApi", "pipeline_service_list_pipeline_versions", pipeline, filter=_only_named(version)
         )
