@@ -15,6 +15,7 @@ from comface.plan.consistency import dataset_names
 from comface.plan.sizes import Sizes, amount, sizes_of
 from comface.plan.trainings import items, trainings
 from comface.pretrain.config import PretrainConfig
+from comface.runtime.progress import counted
 from comface.tasks.config import base
 from comface.tracks.blocks import part_count
 from comface.tracks.composition import totals
@@ -71,7 +72,8 @@ class Cost:
 
     def sentence(self) -> str:
         paid = f" and {shown(self.gpu_hours)} GPU-hours (of an A100)" if self.gpu_hours[1] else ""
-        return f"It should take {shown(self.hours)} hours{paid}; this is an estimate, not a measurement."
+        hours = f"{shown(self.hours)} hours{paid}"
+        return f"Rendering and pre-training should take {hours}; the other steps are not estimated."
 
 
 def cost_of(config: RunConfig) -> Cost:
@@ -132,7 +134,7 @@ def _synthesize(config: RunConfig, sizes: Sizes) -> Row:
     parts = part_count(config.synthesize)
     at_once = min(parts, AT_ONCE if config.pretrain.nodes > 1 else LOCAL)
     hours = (sum(each[0] for each in (gpu, cpu)) / at_once, sum(each[1] for each in (gpu, cpu)) / at_once)
-    basis = "published rates of an A100" if gpu[1] else "measured on one core"
+    basis = "published rates of an A100, not measured with this code" if gpu[1] else "measured on one core"
     return Row(
         "synthesize",
         f"{sizes.images:,} images of {sizes.identities:,} identities, {parts:,} parts, {at_once:,} at once",
@@ -158,7 +160,9 @@ def _pretrain(config: RunConfig, images: int) -> Row:
     if gpus and all(training.backbone in OPERATIONS for training in each):
         paid = _sum([_gpu_hours(t, _pairs(t, images, config.shard.validation_fraction)) for t in each])
         basis = "the paper's rate of an A100, and half of the published rate of the network alone"
-        return Row("pretrain", f"{what}, {gpus} GPUs", (paid[0] / gpus, paid[1] / gpus), paid, weights, basis)
+        return Row(
+            "pretrain", f"{what}, {counted(gpus, 'GPU')}", (paid[0] / gpus, paid[1] / gpus), paid, weights, basis
+        )
     if not gpus and {training.backbone for training in each} == {"narrow"}:
         return Row("pretrain", what, _hours(pairs, CPU_PAIRS_S), None, 0, "measured on two cores at 48 px")
     return Row("pretrain", what, None, None, weights, "no rate is known for this backbone on this hardware")

@@ -77,7 +77,8 @@ def _table(cost: Cost) -> str:
     total = (
         f"<tr><th scope='row'>sum</th><td></td><td class='n'>{_hours(cost.hours)}</td>"
         f"<td class='n'>{_hours(cost.gpu_hours if cost.gpu_hours[1] else None)}</td>"
-        f"<td class='n'>{size(sum(row.stored_bytes for row in cost.rows))}</td><td>an estimate</td></tr>"
+        f"<td class='n'>{size(sum(row.stored_bytes for row in cost.rows))}</td>"
+        "<td>an estimate, without the steps that have no hours</td></tr>"
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody><tfoot>{total}</tfoot></table>"
 
