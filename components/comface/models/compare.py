@@ -213,11 +213,19 @@ def table(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """Return the caveats of a comparison, one sentence each, for the table and the picture."""
-    changes = comparison.changes.values()
+    return [*pair_notes(comparison), *general_notes(comparison)]
+
+
+def pair_notes(comparison: Comparison) -> list[str]:
+    """The caveats of these two photos."""
     said = [f"{reason.sentence[:1].upper()}{reason.sentence[1:]}." for reason in comparison.caveats.reasons]
-    if comparison.caveats.refused:
-        said.append("Therefore no interval and no verdict is given.")
-    else:
+    return [*said, "Therefore no interval and no verdict is given."] if comparison.caveats.refused else said
+
+
+def general_notes(comparison: Comparison) -> list[str]:
+    """What the figures of the model mean."""
+    changes, said = comparison.changes.values(), []
+    if not comparison.caveats.refused:
         said += [
             _promise(*kind) for kind in sorted({(each.rehearsal, each.coverage) for each in changes if each.interval})
         ]

@@ -1,78 +1,135 @@
-"""Draws a comparison: the two aligned faces, and per task a bar with its prediction interval.
+"""Draws a comparison: the two aligned faces, and per quantity its change, prediction interval, verdict and reasons.
 
-In: a Comparison. Out: PNG bytes. The picture contains the caveats, because it may be passed on without the table.
+In: a Comparison; optionally the true changes, and where the model looks. Out: PNG bytes. The picture contains the
+caveats, because it may be passed on without the table.
 """
 
 from __future__ import annotations
 
-import io
-import textwrap
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from comface.models.compare import CANNOT_TELL, Change, Comparison, notes
+import numpy as np
 
-BAR, CERTAIN, GRID = "#9db4c0", "#2a6f97", "#d9d9d9"
-WARNING = "#a33b00"
-ROW_IN, NOTE_IN = 0.62, 0.19
+from comface.methods.saliency import Saliency, saliency_of_face
+from comface.models.compare import CANNOT_TELL, Change, Comparison, general_notes, pair_notes
+from comface.models.drawing import (
+    INNER_IN,
+    LINE_IN,
+    MARGIN_IN,
+    MARKS,
+    OF,
+    SMALL_PT,
+    TITLE_PT,
+    WIDTH_IN,
+    Block,
+    Place,
+    colour_of,
+    heading,
+    notice,
+    paragraphs,
+    png_of,
+    quiet,
+    shorter,
+    wrapped,
+)
+from comface.models.estimator import Estimator
 
-
-def picture(comparison: Comparison) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = max(len(comparison.changes), 1)
-    lines = [line for note in notes(comparison) for line in textwrap.wrap(note, 140)]
-    foot = 0.35 + NOTE_IN * len(lines)
-    height = max(2.9, 0.75 + ROW_IN * rows) + foot
-    figure = Figure(figsize=(10.5, height), dpi=130)
-    FigureCanvasAgg(figure)
-    left: Any
-    right: Any
-    left, right = figure.subfigures(1, 2, width_ratios=(4.6, 5.9))  # type: ignore[misc]
-    for axes, title, face_SS3 in zip(
-        left.subplots(1, 2), ("BEFORE", "AFTER"), (comparison.before_SS3, comparison.after_SS3), strict=True
-    ):
-        axes.imshow(face_SS3, interpolation="bicubic")
-        axes.set_title(title, fontsize=11)
-        axes.set_axis_off()
-    left.subplots_adjust(left=0.03, right=0.97, wspace=0.06, bottom=foot / height)
-    _bars(right, comparison.changes, height, foot)
-    caveat = comparison.caveats.refused or any(each.rehearsal for each in comparison.changes.values())
-    for row, line in enumerate(lines):
-        y = (foot - 0.22 - NOTE_IN * row) / height
-        figure.text(0.015, y, line, fontsize=8, color=WARNING if caveat else "#444444", parse_math=False)
-    named = f"Change from BEFORE to AFTER, model {textwrap.shorten(comparison.model, 120, placeholder=' …')}"
-    figure.text(0.99, 0.06 / height, named, ha="right", fontsize=7.5, color="#666666", parse_math=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+GAP_IN = 0.12
+FACE_IN = (INNER_IN - GAP_IN) / 2
+AXIS_IN = 0.3
 
 
-def _bars(figure: Any, changes: Mapping[str, Change], height_in: float, foot_in: float) -> None:
-    """Draw one row per task. Each row has its own axis because units differ; zero is always in the middle."""
-    grid = figure.subplots(len(changes), 1, squeeze=False) if changes else []
-    for axes, (task, each) in zip((row[0] for row in grid), changes.items(), strict=True):
-        ends = [each.change, *(each.interval or ())]
-        reach = 1.15 * max(*(abs(end) for end in ends), 1e-6)
-        axes.barh(0, each.change, height=0.5, color=BAR if each.verdict == CANNOT_TELL else CERTAIN)
-        if each.interval:
-            axes.plot(each.interval, (0, 0), color="#333333", linewidth=1.2, marker="|", markersize=7)
-        axes.axvline(0, color="#333333", linewidth=0.8)
-        axes.set(xlim=(-reach, reach), ylim=(-0.5, 0.5), yticks=[])
-        axes.tick_params(axis="x", labelsize=7, length=2, color=GRID, pad=1)
-        axes.locator_params(axis="x", nbins=5)
-        for side in ("top", "left", "right"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(GRID)
-        name = (each.title or task) + ("\n(rehearsal)" if each.rehearsal else "")
-        axes.text(-0.03, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=9.5, parse_math=False)
-        value = f"{each.change:+.2f} {textwrap.shorten(each.unit, 22, placeholder=' …')}\n{each.verdict}"
-        axes.text(1.03, 0.5, value, transform=axes.transAxes, ha="left", va="center", fontsize=8, parse_math=False)
-    figure.subplots_adjust(
-        left=0.2, right=0.74, top=1 - 0.35 / height_in, bottom=(foot_in + 0.25) / height_in, hspace=1.0
-    )
-    note = "dark: clear increase or decrease; pale: not clear" + (
-        "; line: prediction interval" if any(each.interval for each in changes.values()) else ""
-    )
-    figure.text(0.2, 1 - 0.22 / height_in, note, fontsize=7.5, color="#666666")
+def picture(
+    comparison: Comparison, truth: Mapping[str, float] | None = None, saliency: Sequence[Saliency] = ()
+) -> bytes:
+    """`truth`: task → true change, where it is known. `saliency`: of both faces, drawn over a second pair of them."""
+    truth, changes = truth or {}, comparison.changes
+    first = notice(pair_notes(comparison))
+    rows = [_row(task, each, comparison, truth.get(task)) for task, each in changes.items()]
+    said = [_explanation(any(task in truth for task in changes)), *general_notes(comparison)]
+    named = f"Model {shorter(comparison.model, 160)}. This is not a medical device."
+    title = heading("Change from BEFORE to AFTER", any(each.rehearsal for each in changes.values()))
+    return png_of([title, _faces(comparison, saliency), *first, *rows, paragraphs([*said, named])])
+
+
+def looks(comparison: Comparison, estimator: Estimator) -> list[Saliency]:
+    """Where the model's first network looks in both faces (Eigen-CAM)."""
+    encoder = next(iter(estimator.encoders.values()))
+    return [saliency_of_face(encoder, face, comparison.model) for face in (comparison.before_SS3, comparison.after_SS3)]
+
+
+def _explanation(true: bool) -> str:
+    return f"Band: prediction interval; mark: estimate{'; diamond: true change' if true else ''}."
+
+
+def _faces(comparison: Comparison, saliency: Sequence[Saliency]) -> Block:
+    def draw(place: Place) -> None:
+        sides = (("BEFORE", comparison.before_SS3), ("AFTER", comparison.after_SS3))
+        for column, (role, face_SS3) in enumerate(sides):
+            x = MARGIN_IN + column * (FACE_IN + GAP_IN)
+            place.text(x, 0.08, role, SMALL_PT, color=OF["soft"], weight="bold")
+            place.face(x, 0.2, FACE_IN, face_SS3)
+            if saliency:
+                grey_SS3 = np.repeat(face_SS3.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+                strength_SS = np.nan_to_num(saliency[column].on_image(*face_SS3.shape[:2]))
+                axes = place.face(x, 0.2 + FACE_IN + 0.28, FACE_IN, grey_SS3)
+                axes.imshow(strength_SS, cmap="cividis", vmin=0, vmax=1, alpha=0.85 * strength_SS**0.8)
+        if saliency:
+            place.text(MARGIN_IN, 0.36 + FACE_IN, "where the model looks (yellow: strong)", SMALL_PT, color=OF["soft"])
+
+    return 0.32 + FACE_IN + (FACE_IN + 0.28 if saliency else 0), draw
+
+
+def _row(task: str, each: Change, comparison: Comparison, true: float | None) -> Block:
+    """One quantity. Its axis is its own because units differ; zero is always in the middle."""
+    reasons = [reason for reason in each.reasons if reason not in comparison.caveats.reasons]
+    said = [f"{reason.sentence[:1].upper()}{reason.sentence[1:]}." for reason in reasons if reason.code != "rehearsal"]
+    lines = [*wrapped(figures(each, true), SMALL_PT), *(line for text in said for line in wrapped(text, SMALL_PT))]
+    top_in = LINE_IN[TITLE_PT] + AXIS_IN + 0.19
+
+    def draw(place: Place) -> None:
+        place.text(MARGIN_IN, 0.09, shorter(each.title or task, 30), TITLE_PT, weight="bold")
+        word = f"{MARKS[each.verdict][0]} {each.verdict}"
+        ink = OF["soft"] if each.verdict == CANNOT_TELL else colour_of(each.verdict)
+        place.text(WIDTH_IN - MARGIN_IN, 0.09, word, TITLE_PT, ha="right", weight="bold", color=ink)
+        _axis(place, each, true)
+        for row, line in enumerate(lines):
+            strong = {"color": OF["ink"] if row == 0 else OF["soft"]}
+            place.text(MARGIN_IN, top_in + 0.08 + LINE_IN[SMALL_PT] * row, line, SMALL_PT, **strong)
+
+    return top_in + LINE_IN[SMALL_PT] * len(lines) + 0.2, draw
+
+
+def _axis(place: Place, each: Change, true: float | None) -> None:
+    ends = [each.change, *(each.interval or ()), *([] if true is None else [true])]
+    reach = 1.12 * max(*(abs(end) for end in ends), 1e-6)
+    axes = place.axes(MARGIN_IN, LINE_IN[TITLE_PT], INNER_IN, AXIS_IN)
+    quiet(axes)
+    axes.axvline(0, color=OF["ink"], linewidth=0.9)
+    colour = colour_of(each.verdict)
+    if each.interval:
+        low, high = each.interval
+        axes.barh(0, high - low, left=low, height=0.5, color=colour, alpha=0.28, linewidth=0)
+        axes.plot(each.interval, (0, 0), "|", color=colour, markersize=11, markeredgewidth=1.8)
+    axes.plot(each.change, 0, MARKS[each.verdict][1], color=colour, markersize=7.5, markeredgecolor=OF["card"])
+    if true is not None:
+        axes.plot(
+            true, 0, "D", markersize=6.5, markerfacecolor="none", markeredgecolor=OF["truth"], markeredgewidth=1.4
+        )
+    axes.set(xlim=(-reach, reach), ylim=(-0.6, 0.6), yticks=[])
+    axes.locator_params(axis="x", nbins=6)
+
+
+def figures(each: Change, true: float | None = None) -> str:
+    """The change with its interval in words, e.g. "+2.73 kg (90 % interval +0.62 to +4.84)"."""
+    unit = shorter(each.unit, 28)
+    interval = "no interval"
+    if each.interval:
+        low, high = each.interval
+        interval = f"{100 * each.coverage:g} % interval {signed(low)} to {signed(high)}"
+    known = "" if true is None else f"; true change {signed(true)}"
+    return f"{signed(each.change)} {unit} ({interval}){known}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
