@@ -111,7 +111,7 @@ def test_a_wrong_configuration_ends_a_run_before_anything_starts(
             ["directions", "fit", "--latents", "w.npy", "--scores", "s.npy", "--output", "n.npy"],
             "'w.npy' does not exist",
         ),
-        (["compare", "a.jpg", "b.jpg"], "No model is registered in"),
+        (["compare", "a.jpg", "b.jpg", "--model", "comface"], "No model 'comface' is registered in"),
         (["compare", "a.jpg", "b.jpg", "--model", "comface@latest"], "is not a valid model reference"),
         (["models", "show", "comface@v7"], "There is no version v7 of 'comface'"),
         (["verify"], "No model is registered in"),

@@ -13,7 +13,8 @@ import pytest
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import ConfigurationError, DataError
-from comface.models.registry import Registry, names, resolve_backbone, resolve_model
+from comface.models.registry import Registry, default_model, names, resolve_backbone, resolve_model
+from comface.models.shipped import shipped_model
 from comface.store import Store, open_store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -151,9 +152,24 @@ def test_a_wrong_reference_says_what_there_is(tmp_path: Path, reference: str, me
     assert str(error.value).endswith(".")
 
 
-def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
+def test_the_default_is_the_champion_else_the_newest_else_the_shipped_model(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
     with pytest.raises(ConfigurationError, match=r"No model is registered in file:.*; run `comface run`"):
-        resolve_model(open_store(tmp_path.as_uri()), None)
+        default_model(store)
+    called, shipped = resolve_model(store, None)
+    assert (called, shipped.pinned) == ("shipped", shipped_model().pinned)
+    registry = Registry(store, "comface")
+    for content in "ab":
+        registry.register(model(store, content), NOW)
+    assert resolve_model(store, None)[0] == "comface@v2"
+    registry.promote(1, NOW)
+    assert resolve_model(store, None)[0] == "comface@v1"
+    assert resolve_model(store, "shipped")[1].pinned == shipped.pinned
+
+
+def test_no_registered_model_may_have_the_name_of_the_shipped_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'shipped' is the model that ships with the package"):
+        Registry(open_store(tmp_path.as_uri()), "shipped")
 
 
 def test_a_uri_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from comface.plan.chosen import Chosen
 if TYPE_CHECKING:
     from comface.plan.config_file import ConfigFile
 
-REFERENCE = "NAME, NAME@v3, NAME@champion, a URI or a path (default: comface@champion, else the newest comface)"
+REFERENCE = (
+    "NAME, NAME@v3, NAME@champion, a URI or a path (default: comface@champion, else the newest comface, else `shipped`)"
+)
 
 
 def _methods() -> Iterable[str]:
@@ -25,6 +27,9 @@ def _methods() -> Iterable[str]:
 
 METHOD = Names(_methods, closed=False)
 METHOD_HELP = "method that computes features of faces; or timm:NAME, torchvision:NAME, module:function"
+
+
+BACKBONE = option("--backbone", "REF", f"backbone or model, for the method comface: {REFERENCE}")
 
 
 def _profiles() -> Iterable[str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface.commands.encoders import BACKBONE, load_encoder
-from comface.commands.options import AS_JSON, METHOD, METHOD_HELP, REFERENCE, configured, output_option
+from comface.commands.options import AS_JSON, BACKBONE, METHOD, METHOD_HELP, REFERENCE, configured, output_option
 from comface.commands.surface import PATH, argument, command, flag, option, together
 from comface.errors import ConfigurationError, DataError
 from comface.files import check_output, check_output_folder, write_file
@@ -192,6 +191,7 @@ def features(
     from comface.artifacts.arrays import array_bytes
     from comface.faces.photos import read_photo
     from comface.methods.encoder import encode_images
+    from comface.python.functions import load_encoder
 
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")

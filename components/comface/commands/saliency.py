@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface.commands.encoders import BACKBONE, load_encoder
-from comface.commands.options import METHOD, METHOD_HELP, configured, output_option
+from comface.commands.options import BACKBONE, METHOD, METHOD_HELP, configured, output_option
 from comface.commands.surface import PATH, argument, command, flag, option
 from comface.errors import ComfaceError, ConfigurationError
 from comface.files import check_output, write_file
@@ -56,6 +55,7 @@ def saliency(
     from comface.faces.photos import read_photo
     from comface.methods import method as method_called
     from comface.methods.saliency import saliency_of_face, saliency_of_image
+    from comface.python.functions import load_encoder
 
     files = _files(methods, weights)
     _check(methods, output, [image, *files.values()])

@@ -35,11 +35,11 @@ def _plans(chosen: Chosen, **narrowed: str) -> Plans:
 
 def _backbone(chosen: Chosen, reference: str) -> str:
     """Return the URI of a backbone. If `reference` is empty, it is the backbone of the default model."""
-    from comface.models.registry import resolve_backbone, resolve_model
+    from comface.models.registry import default_model, resolve_backbone
     from comface.store import open_store
 
     store = open_store(chosen.configuration().store)
-    return resolve_backbone(store, reference or resolve_model(store, None)[0]).uri
+    return resolve_backbone(store, reference or default_model(store).reference).uri
 
 
 def _print_plain(reference: str) -> None:

@@ -1,6 +1,7 @@
 """Read users' photos. The format is detected from the content, never from the name, and limited to an allow-list.
 
-In: a regular file of at most 200 MB, or its bytes: JPEG, PNG, WEBP, TIFF, BMP, GIF (first frame), HEIC or AVIF.
+In: a regular file of at most 200 MB, or its bytes: JPEG, PNG, WEBP, TIFF, BMP, GIF (first frame), HEIC or AVIF. From
+Python also an image of Pillow, or an array of uint8: (H,W), (H,W,3) in RGB, or (H,W,4) with alpha.
 Out: RGB uint8 (H,W,3), upright, with transparent parts white. Only the orientation is read from Exif, so that other
 broken tags do no harm. Any exception of a decoder becomes a DataError.
 
@@ -12,17 +13,19 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from comface.errors import ComfaceError, DataError
+from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.faces.orientation import TURNS, exif_orientation, without_metadata
 from comface.files import read_bounded
 
 Pixels = NDArray[np.uint8]
+Photo: TypeAlias = str | Path | bytes | Image.Image | Pixels
+"""A path, the bytes of a file, an image of Pillow, or an array of uint8."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Formats that Pillow may open; pi-heif opens HEIC. Pillow supports 40 more; one is EPS, which it passes to
@@ -44,11 +47,50 @@ LARGE_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's default, above which it warns, is smaller than a phone's photo
 
 
-def read_photo(path: Path, what: str = "", whole: bool = False, opaque: bool = False) -> Pixels:
-    """The photo at `path`. `what`: the subject of messages instead of the file's name (for photos of patients);
-    `whole`: do not halve a very large photo (landmarks refer to its pixels); `opaque`: ignore transparency, as the
-    official code of the methods does. Raises DataError, or ConfigurationError if the file is not readable."""
-    return decode_photo(_content(path, what), what or f"The photo '{path.name[:200]}'", whole, opaque)
+def read_photo(photo: Photo, what: str = "", whole: bool = False, opaque: bool = False) -> Pixels:
+    """The pixels (H,W,3) of a photo. `what`: the subject of messages instead of the file's name (for photos of
+    patients); `whole`: do not halve a very large photo (landmarks refer to its pixels); `opaque`: ignore transparency,
+    as the official code of the methods does. Raises DataError, or ConfigurationError if the file is not readable or
+    `photo` is of another type."""
+    if isinstance(photo, (str, Path)):
+        path = Path(photo)
+        return decode_photo(_content(path, what), what or f"The photo '{path.name[:200]}'", whole, opaque)
+    what = what or "The photo"
+    if isinstance(photo, bytes):
+        return decode_photo(photo, what, whole, opaque)
+    image = _from_array(photo, what) if isinstance(photo, np.ndarray) else photo
+    if not isinstance(image, Image.Image):
+        raise ConfigurationError(
+            f"{what} is of type {type(photo).__name__}; give a path, the bytes of a file, an image of Pillow or an "
+            "array of uint8."
+        )
+    return _from_pillow(image, what, whole, opaque)
+
+
+def _from_array(values: NDArray[Any], what: str) -> Image.Image:
+    channels = values.shape[2:] or (1,)
+    if values.dtype != np.uint8 or values.ndim not in (2, 3) or channels not in ((1,), (3,), (4,)) or not values.size:
+        raise DataError(
+            f"{what} is an array of shape {values.shape} and type {values.dtype}; give uint8 from 0 to 255 in RGB, "
+            "(H, W, 3), or in grey, (H, W)."
+        )
+    return Image.fromarray(values[..., 0] if channels == (1,) and values.ndim == 3 else values)
+
+
+def _from_pillow(image: Image.Image, what: str, whole: bool, opaque: bool) -> Pixels:
+    """An image in memory, or one that Pillow has opened but not decoded. Its Exif orientation is applied, if Pillow
+    has it."""
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(what, MAX_PIXELS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            orientation = exif_orientation(image.info["exif"])[0] if "exif" in image.info else 1
+            rgb = _to_rgb(image, b"", opaque)
+    except Exception as error:
+        raise _unusable(what, error) from None
+    return _upright(rgb, orientation, whole)
 
 
 def check_photo(path: Path, what: str = "") -> None:
@@ -85,6 +127,10 @@ def decode_photo(data: bytes, what: str = "The photo", whole: bool = False, opaq
             rgb = _to_rgb(image, data, opaque)
     except Exception as error:  # decoders raise any exception: struct.error, IndexError, RuntimeError, …
         raise _unusable(what, error) from None
+    return _upright(rgb, orientation, whole)
+
+
+def _upright(rgb: Image.Image, orientation: int, whole: bool) -> Pixels:
     while rgb.width * rgb.height > LARGE_PIXELS and not whole:
         rgb = rgb.reduce(2)
     return np.asarray(rgb.transpose(TURNS[orientation]) if orientation in TURNS else rgb)
@@ -131,11 +177,15 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
         raise _unusable(what, error) from None
     limit = MAX_PIXELS if _is_heic(data) or data.startswith(b"\xff\xd8") else MAX_WHOLE_PIXELS
     if pixels > limit:
-        raise DataError(
-            f"{what} has more than {limit / 1e6:.0f} megapixels, the limit"
-            + ("; save it smaller." if limit == MAX_PIXELS else " for a file that is not a JPEG; save it smaller.")
-        )
+        raise _too_large(what, limit)
     return image, orientation, data
+
+
+def _too_large(what: str, limit: int) -> DataError:
+    return DataError(
+        f"{what} has more than {limit / 1e6:.0f} megapixels, the limit"
+        + ("; save it smaller." if limit == MAX_PIXELS else " for a file that is not a JPEG; save it smaller.")
+    )
 
 
 def _unusable(what: str, error: Exception) -> DataError:
@@ -182,6 +232,8 @@ def _deep(image: Image.Image, data: bytes) -> NDArray[Any] | None:
             raise ValueError("negative values")  # measurements, whose black and white levels are unknown
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         return 65535 - values if white_is_zero and image.mode.startswith("I;16") else values
+    if not data:  # an image in memory, which Pillow has decoded with 8 bits
+        return None
     if image.format == "PNG":
         bits = data[24]
     elif image.format == "TIFF":

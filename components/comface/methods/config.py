@@ -36,8 +36,11 @@ class TrainedConfig(Section):
 
     @classmethod
     def of(cls, backbone: Artifact) -> TrainedConfig:
-        """Read these fields from the manifest of `backbone` and ignore all others."""
+        """Read these fields from the manifest of `backbone` and ignore all others. `backbone` may be a model, which
+        contains the weights of its backbone and their configuration."""
         recorded = backbone.manifest.config
+        if backbone.manifest.kind == "model":
+            recorded = backbone.read_json("config.json")["pretrain"]
         return parse(cls, {name: recorded[name] for name in cls.model_fields if name in recorded})
 
     @property

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,9 @@ from comface.models.format import Interval, Task
 from comface.models.photo import Prepared, prepared
 from comface.tasks.conformal import differences
 from comface.tasks.registry import quantity, quantity_title, title
+
+if TYPE_CHECKING:
+    from comface.faces.photos import Photo
 
 OF_REHEARSAL = "rehearsal: fitted and calibrated on generated faces, says nothing about a real person"
 CANNOT_TELL = "cannot tell"
@@ -96,16 +98,16 @@ class Comparison:
         }
 
 
-def compare(before: Path, after: Path, model: Artifact, reference: str = "", everything: bool = False) -> Comparison:
+def compare(before: Photo, after: Photo, model: Artifact, reference: str = "", everything: bool = False) -> Comparison:
     """Compare two photos with a model. `reference`: the model's name in the output (default: its URI); `everything`:
     every task, also those of one quantity. Raises DataError that names the photo if it cannot be used."""
     return compare_with(load_estimator(model), before, after, reference or model.uri, everything)
 
 
 def compare_with(
-    estimator: Estimator, before: Path, after: Path, reference: str, everything: bool = False
+    estimator: Estimator, before: Photo, after: Photo, reference: str, everything: bool = False
 ) -> Comparison:
-    photos = [prepared(estimator, path, role) for role, path in (("BEFORE", before), ("AFTER", after))]
+    photos = [prepared(estimator, photo, role) for role, photo in (("BEFORE", before), ("AFTER", after))]
     return compared(estimator, photos[0], photos[1], reference, everything)
 
 

@@ -5,7 +5,7 @@ networks/head.py). An estimate is the mean of d(x,y) and -d(y,x), so swapping th
 mean over the faces and their mirror images, because mirroring does not alter the change. Tasks of mode linear share the
 pre-trained network; each task of mode finetune has its own network.
 
-Legend: S = H = W side length, D feature width, V views of one face.
+Legend: S = H = W side length, D feature width, V views of one face, P pairs.
 """
 
 from __future__ import annotations
@@ -62,14 +62,19 @@ class Estimator:
         found = {}
         for task, head in self.heads.items():
             h_x_VD, h_y_VD = before[self.encoder_of[task]], after[self.encoder_of[task]]
-            with np.errstate(all="ignore"):
-                found[task] = float(np.mean((head(h_x_VD, h_y_VD) - head(h_y_VD, h_x_VD)) / 2))
+            found[task] = float(np.mean(symmetric(head, h_x_VD, h_y_VD)))
             if not math.isfinite(found[task]):
                 raise DataError(
                     f"The estimate of the model at {self.uri} for '{task}' is not finite: its weights are damaged; "
                     "register it again."
                 )
         return found
+
+
+def symmetric(head: Head, h_x_PD: NDArray[np.floating], h_y_PD: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The estimates (P,): the mean of d(x,y) and -d(y,x)."""
+    with np.errstate(all="ignore"):
+        return (head(h_x_PD, h_y_PD) - head(h_y_PD, h_x_PD)) / 2
 
 
 def load_estimator(model: Artifact) -> Estimator:
@@ -91,6 +96,13 @@ def load_estimator(model: Artifact) -> Estimator:
     heads = {task: package.read_head(model, task, encoders[encoder_of[task]].width) for task in record}
     seen = package.read_seen(model, encoders[SHARED].width) if SHARED in encoders else None
     return Estimator(model.uri, described, encoders, encoder_of, heads, record, seen)
+
+
+def shared_encoder(model: Artifact, estimator: Estimator) -> Encoder:
+    """The encoder of the pre-trained backbone, which every model contains, whether one of its tasks uses it or not."""
+    if SHARED in estimator.encoders:
+        return estimator.encoders[SHARED]
+    return _encoder(model, package.read_backbone_name(model), SHARED, estimator.preprocessing)
 
 
 def _encoder(model: Artifact, backbone: str, name: str, described: package.Preprocessing) -> Encoder:

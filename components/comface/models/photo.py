@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from comface.errors import ComfaceError
 from comface.faces.detection import Face
 from comface.models.estimator import Estimator, Features
+
+if TYPE_CHECKING:
+    from comface.faces.photos import Photo
 
 SHOWN_PX = 192
 """Side length in pixels of the aligned faces in the picture."""
@@ -36,20 +40,28 @@ class Prepared:
     """Of faces/identity.py; None if its network was not fetched."""
 
 
-def prepared(estimator: Estimator, path: Path, role: str) -> Prepared:
-    """Read a photo, find its face and measure it. `role`: its name in messages, as BEFORE or AFTER. Raises DataError
-    that names the photo if it cannot be used."""
+def found_face(photo: Photo, role: str) -> tuple[NDArray[np.uint8], Face]:
+    """Read a photo and find its face. `role`: its name in messages, as BEFORE or AFTER. Raises DataError that names the
+    photo if it cannot be used."""
     from comface.faces import detection as faces
-    from comface.faces import identity
-    from comface.faces.conditions import conditions
     from comface.faces.photos import read_photo
 
     try:
-        image_HW3 = read_photo(path)
+        image_HW3 = read_photo(photo)
     except ComfaceError as error:
         reason = str(error)
         raise type(error)(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
-    face = faces.find_face(image_HW3, what=f"the photo {role} ({path})")
+    named = f" ({photo})" if isinstance(photo, (str, Path)) else ""
+    return image_HW3, faces.find_face(image_HW3, what=f"the photo {role}{named}")
+
+
+def prepared(estimator: Estimator, photo: Photo, role: str) -> Prepared:
+    """Read a photo, find its face and measure it. Raises as `found_face` does."""
+    from comface.faces import detection as faces
+    from comface.faces import identity
+    from comface.faces.conditions import conditions
+
+    image_HW3, face = found_face(photo, role)
     aligned_SS3 = faces.align(image_HW3, face.points_52, estimator.preprocessing.aligned_px)
     return Prepared(
         role,

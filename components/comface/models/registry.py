@@ -33,6 +33,8 @@ from comface.models.aliases import (
     is_alias,
     previous_champion,
 )
+from comface.models.shipped import NAME as SHIPPED
+from comface.models.shipped import shipped_model
 from comface.store import Store
 
 FOLDER = "registry"
@@ -64,6 +66,8 @@ class Registry:
             raise ConfigurationError(
                 f"{quoted(name)} is not a valid model name; use at most 100 lower-case letters, digits and hyphens."
             )
+        if name == SHIPPED:
+            raise ConfigurationError(f"'{name}' is the model that ships with the package; choose another name.")
         self.store, self.name = store, name
         self.folder = f"{FOLDER}/{name}"
 
@@ -270,8 +274,11 @@ def default_model(store: Store) -> Version:
 
 
 def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
-    """Find a model by reference: None (default_model), NAME, NAME@v3, NAME@ALIAS, or the URI or path of a model
-    artifact. Returns (its full reference or URI, the artifact)."""
+    """Find a model by reference: None (default_model; if the store has no models, the one that ships with the package),
+    NAME, NAME@v3, NAME@ALIAS, `shipped`, or the URI or path of a model artifact. Returns (its full reference or URI,
+    the artifact)."""
+    if reference == SHIPPED or (reference is None and not names(store)):
+        return SHIPPED, shipped_model()
     if reference is None:
         version = default_model(store)
     elif (uri := place_of(reference)) is not None:
@@ -283,11 +290,12 @@ def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
 
 def resolve_backbone(store: Store, reference: str) -> Artifact:
     """Find a backbone by the reference of a model (then the backbone of that model), or by the URI or path of a
-    backbone artifact. Raises DataError for an artifact of another kind."""
+    backbone artifact. The model that ships with the package stands for its backbone, whose weights it contains. Raises
+    DataError for an artifact of another kind."""
     uri = place_of(reference)
     artifact = open_artifact(uri) if uri is not None else resolve_model(store, reference)[1]
     if artifact.manifest.kind == "model":
-        return artifact.input("backbone", "backbone")
+        return artifact if reference == SHIPPED else artifact.input("backbone", "backbone")
     if artifact.manifest.kind != "backbone":
         raise DataError(
             f"{artifact.uri} is an artifact of kind '{artifact.manifest.kind}', neither a backbone nor a model; "

@@ -19,7 +19,9 @@ from comface.datasets.place import fingerprint
 from comface.errors import ComfaceError, DataError
 from comface.generators.registry import GENERATORS
 from comface.methods import method
-from comface.models.registry import Registry, place_of, resolve_model
+from comface.models.registry import Registry, default_model, place_of, resolve_model
+from comface.models.shipped import NAME as SHIPPED
+from comface.models.shipped import shipped_model
 from comface.store import FileStore, Store, open_store
 from comface.tracks.supplies import find_file, find_weights
 from comface.weights.fetched import models_folder
@@ -27,6 +29,9 @@ from comface.weights.fetched import models_folder
 
 def verification(store: Store, reference: str | None, weights: str) -> Iterator[str]:
     """Yield the lines of the verification one by one. `weights`: the weights location."""
+    if reference == SHIPPED:
+        yield from _of_shipped()
+        return
     starts = starting_points(store, reference)
     artifacts = objects = 0
     files: dict[tuple[str, str], str] = {}
@@ -55,11 +60,19 @@ def verification(store: Store, reference: str | None, weights: str) -> Iterator[
     yield f"{artifacts} artifacts, {objects} objects: all hashes match"
 
 
+def _of_shipped() -> Iterator[str]:
+    model = shipped_model()
+    for name in model.manifest.objects:
+        model.check(name)
+    yield f"ok  {len(model.manifest.objects):>5} objects  {model.uri}"
+    yield "The model that ships with the package is unchanged. Its inputs are not in the package, and were not checked."
+
+
 def starting_points(store: Store, reference: str | None) -> list[Artifact]:
     """Return the artifact, and for a registered model also the decision of its gate."""
     if reference is not None and (uri := place_of(reference)) is not None:
         return [open_artifact(uri)]
-    called, model = resolve_model(store, reference)
+    called, model = resolve_model(store, reference or default_model(store).reference)
     name, _, number = called.partition("@v")
     registry = Registry(store, name)
     decision = registry.decision(registry.version(int(number)))
