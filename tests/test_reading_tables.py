@@ -52,10 +52,10 @@ def test_the_case_of_excel_is_read() -> None:
 
 
 def test_a_line_is_counted_as_an_editor_counts_it(tmp_path: Path) -> None:
-    read = table(tmp_path, b'sep=,\r\n\r\nseed,score\r\n1,"a\r\nb"\r\n\r\n2,x\r\n')
+    read = table(tmp_path, b'sep=,\r\n\r\nseed,score\r\n1,"a\r\nb"\r\n\r\n2,c\r\n')
     assert [row.line for row in read.rows] == [5, 7]
     with pytest.raises(
-        DataError, match=r"^Line 5 of the table has no number in the column 'score'; write a number in digits"
+        DataError, match=r"^Lines 5 and 7 of the table have no number in the column 'score'; write a number in digits"
     ):
         read.numbers("score")
 
@@ -88,17 +88,16 @@ def test_a_cell_of_any_length_is_read(tmp_path: Path, size: int) -> None:
         (b"seed,score,Seed\n1,2,3\n", "has two columns 'seed'"),
         (b"seed,score,Score \n1,2,3\n", "has two columns 'score'"),
         (b"seed,score,score\n1,2\n", "has two columns 'score'"),
-        (b"The study of May\n\nseed,score\n1,2\n", "has none of the columns seed, score; its first line must name"),
         (b"seed|score\n1|2\n", "must name its columns, separated by commas, semicolons or tabs"),
         (b"seed,score\n1,2\nSeed,Score\n", "Line 3 of the table repeats the column names; delete it"),
         (b"seed,score\n", "has no rows below its first line"),
         (b"seed,score\n1,2\n" + bytes(600), "is not text in UTF-8"),
         (b"seed,score,,x\n1,2,3,4\n", "Column 3 of the table has cells but no name"),
         (b"seed,score\n1,2,3\n", "Line 2 of the table has 3 columns instead of 2"),
-        (b"seed,score\n1\n", "Line 2 of the table has 1 columns instead of 2"),
+        (b"seed,score\n1\n", "Line 2 of the table has 1 column instead of 2"),
         (b'seed,score\n1,"2\n3,4\n', "Line 3 of the table has an unclosed quotation mark"),
-        (b"PK\x03\x04" + bytes(100), "is a workbook"),
-        (b"\xd0\xcf\x11\xe0" + bytes(100), "is a workbook"),
+        (b"PK\x03\x04" + bytes(100), "is not a workbook of the type .xlsx; save it as .xlsx or as CSV in UTF-8"),
+        (b"\xd0\xcf\x11\xe0" + bytes(100), "is not a workbook of the type .xlsx"),
         (b"seed,score\n\x01\x02,3\n", "is not text in UTF-8"),
         (b"seed,score\n\x81\x8d,3\n", "is not text in UTF-8"),
     ],
@@ -108,7 +107,7 @@ def test_what_is_no_such_table_is_refused_for_the_right_reason(tmp_path: Path, d
         table(tmp_path, data)
 
 
-@pytest.mark.parametrize("cell", ["much", "nan", "inf", "1e999", "1_000", "0x1", "1.000,5", "63 kg", "--1", "1;2"])
+@pytest.mark.parametrize("cell", ["much", "inf", "1e999", "1_000", "0x1", "1.00,5", "<5", "60-61", "--1", "1;2"])
 def test_what_is_no_number_is_refused_by_line(tmp_path: Path, cell: str) -> None:
     read = table(tmp_path, f'seed,score\n1,"{cell}"\n'.encode())
     with pytest.raises(DataError, match="Line 2 of the table has no number in the column 'score'"):
@@ -123,7 +122,7 @@ def test_a_column_whose_name_differs_in_brackets_alone_is_no_second_one(tmp_path
 def test_a_comma_that_may_separate_thousands_is_refused(tmp_path: Path) -> None:
     read = table(tmp_path, b'seed,score\n1,"1,234"\n')
     with pytest.raises(
-        DataError, match=r"^Line 2 of the table has an ambiguous number in the column 'score': its comma may"
+        DataError, match=r"^Line 2 of the table has an ambiguous number in the column 'score': its comma or"
     ):
         read.numbers("score")
 

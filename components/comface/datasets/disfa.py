@@ -28,7 +28,7 @@ from comface.datasets.media import video_length
 from comface.datasets.registry import Layout
 from comface.errors import DataError
 from comface.files import read_bounded
-from comface.files.tables import decoded
+from comface.files.cells import decoded
 
 VIDEO = re.compile(r"^(left|right)video(sn\d{3})_comp\.(avi|mp4|mov|mkv)$", re.IGNORECASE)
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv")
