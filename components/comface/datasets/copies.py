@@ -24,10 +24,14 @@ MADE_FROM = re.compile(r"([ _.-]*(crop|cropped|copy|aligned|edited|resized|small
 MADE_IN = re.compile(r"crops?|cropped|aligned|edited|resized|small|thumb(nail)?s?|faces?|copies")
 
 
-def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[list[Photo], int]:
-    """Remove copies that have the same subject and labels; return the rest and the number of copies. Raises DataError
-    if copies differ in subject or labels. Only files with equal size and equal last 512 bytes are read completely."""
+def without_copies(
+    photos: Sequence[Photo], hidden: bool, place: str
+) -> tuple[list[Photo], list[Photo], list[DataError]]:
+    """Remove copies that have the same subject and labels; return the rest, the copies, and an error for each copy that
+    differs in subject or labels. Only files with equal size and equal last 512 bytes are read completely."""
     kept: list[Photo] = []
+    copies: list[Photo] = []
+    wrong: list[DataError] = []
     first: dict[str, Photo] = {}
     keys = [_size_and_end(photo.path) if photo.frame is None else None for photo in photos]
     times = Counter(keys)
@@ -36,10 +40,12 @@ def without_copies(photos: Sequence[Photo], hidden: bool, place: str) -> tuple[l
             kept.append(photo)
             continue
         before = first.setdefault(file_sha256(photo.path), photo)
-        if before is photo:
-            kept.append(photo)
-        _check_pair(before, photo, photos, hidden, place)
-    return kept, len(photos) - len(kept)
+        (kept if before is photo else copies).append(photo)
+        try:
+            _check_pair(before, photo, photos, hidden, place)
+        except DataError as error:
+            wrong.append(error)
+    return kept, copies, wrong
 
 
 def look_alikes(photos: Sequence[Photo]) -> list[str]:

@@ -5,9 +5,11 @@ Messages never contain photos of patients or their file names; they give a row o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from comface.errors import ComfaceError
 
 ODD_ENTRIES = "broken links and other entries that are not files"
 
@@ -44,7 +46,33 @@ class DataSet:
     """Reason for exclusion in the plural ("photos without a weighing") → count."""
     remarks: Sequence[str] = ()
     """Further remarks, without names of people."""
+    assumed: Sequence[str] = ()
+    """How the files were read, without names of people."""
+    taken: Mapping[str, str] = field(default_factory=dict)
+    """What a column or folder was taken for: "column 'Gewicht (kg)'" → "weight_kg"."""
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Reason for exclusion → the files relative to the folder, or "line 7". Names can identify people: only for the
+    terminal of `comface check`."""
+    problems: Sequence[ComfaceError] = ()
+    """Why the data set cannot be used. Photos and rows with a problem are not among the photos."""
 
     def told(self) -> str:
         """Return what was excluded as text; empty if nothing was."""
         return ", ".join(f"{reason} ({count:,})" for reason, count in sorted(self.left_out.items()) if count)
+
+
+class LeftOut:
+    """Collects what a reader excludes, by reason."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.places: dict[str, list[str]] = {}
+
+    def add_files(self, reason: str, paths: Iterable[Path]) -> None:
+        self.places.setdefault(reason, []).extend(path.relative_to(self.folder).as_posix() for path in paths)
+
+    def add_lines(self, reason: str, lines: Iterable[int]) -> None:
+        self.places.setdefault(reason, []).extend(f"line {line}" for line in sorted(lines))
+
+    def counts(self) -> dict[str, int]:
+        return {reason: len(places) for reason, places in self.places.items() if places}

@@ -9,13 +9,12 @@ In: the folder. Out: photos with the label 'age' in years. Pictures with other n
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from comface.datasets.config import DataSource
-from comface.datasets.dataset import DataSet, Photo
-from comface.datasets.files import files_in, split_pictures
+from comface.datasets.dataset import DataSet, LeftOut, Photo
+from comface.datasets.files import files_in, sort_pictures
 from comface.datasets.landmarks import eyes_of_pts
 from comface.datasets.registry import Layout
 from comface.errors import DataError
@@ -27,7 +26,7 @@ OTHER_NAME = "photos whose name is not like 001A02.JPG"
 def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> DataSet:
     files = files_in(folder)
     points = _by_stem((path for path in files if path.suffix.lower() == ".pts"), folder, place)
-    pictures, _ = split_pictures(path for path in files if path.suffix.lower() != ".pts")
+    pictures = sort_pictures((path for path in files if path.suffix.lower() != ".pts"), LeftOut(folder))
     named = _by_stem((path for path in pictures if NAME.match(path.stem)), folder, place)
     photos = []
     for stem, path in sorted(named.items()):
@@ -37,7 +36,9 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         photos.append(Photo(subject=match[1], labels={"age": float(match[2])}, path=path, eyes=eyes))
     if not photos:
         raise DataError(f"There is no FG-NET photo (001A02.JPG …) in '{place}'; correct the `uri` of the data set.")
-    return DataSet(photos, ("age",), Counter({OTHER_NAME: len(pictures) - len(named)}))
+    left_out = LeftOut(folder)
+    left_out.add_files(OTHER_NAME, (path for path in pictures if not NAME.match(path.stem)))
+    return DataSet(photos, ("age",), left_out.counts(), places=left_out.places)
 
 
 def _by_stem(paths: Iterable[Path], folder: Path, place: str) -> dict[str, Path]:

@@ -6,27 +6,28 @@ In: a local folder. Out: sorted paths. Raises OSError for a folder that cannot b
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from comface.artifacts.manifest import MANIFEST
+from comface.datasets.dataset import LeftOut
 from comface.errors import DataError
 from comface.faces.photos import is_picture
-from comface.files.tables import normal
+from comface.files.headings import normal, plain
 
 LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 """Names that operating systems create. Names that begin with a dot are skipped too, such as .DS_Store and macOS's file
-._000.jpg beside 000.jpg."""
+._000.jpg beside 000.jpg, and Excel's ~$weights.xlsx."""
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".hif",
     ".avif",
 )  # fmt: skip
+TABLES = (".csv", ".xlsx", ".xlsm", ".tsv", ".tab", ".txt")
 NO_PICTURE = "files that are not pictures"
 
 
 def is_left_by_a_system(key: PurePath) -> bool:
-    return any(part.startswith(".") or part.casefold() in LEFT_BY_SYSTEMS for part in key.parts)
+    return any(part.startswith((".", "~$")) or part.casefold() in LEFT_BY_SYSTEMS for part in key.parts)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -48,15 +49,13 @@ def is_picture_file(path: Path) -> bool:
         return is_picture(file.read(16))
 
 
-def split_pictures(paths: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
-    """Return (the pictures, the number of other files)."""
-    pictures, left_out = [], Counter[str]()
+def sort_pictures(paths: Iterable[Path], left_out: LeftOut) -> list[Path]:
+    """Return the pictures; the other files are left out."""
+    pictures, others = [], []
     for path in paths:
-        if is_picture_file(path):
-            pictures.append(path)
-        else:
-            left_out[NO_PICTURE] += 1
-    return pictures, left_out
+        (pictures if is_picture_file(path) else others).append(path)
+    left_out.add_files(NO_PICTURE, others)
+    return pictures
 
 
 def file_called(folder: Path, name: str) -> Path | None:
@@ -78,18 +77,24 @@ def file_called(folder: Path, name: str) -> Path | None:
 
 
 def table_called(folder: Path, name: str, columns: str, place: str) -> Path:
-    """Find the table of a data set. Raises DataError if it is missing; the message names a workbook that could be
-    it."""
-    path = file_called(folder, name)
-    if path is None:
-        stem = PurePath(name).stem
-        others = [each for each in sorted(os.listdir(folder)) if normal(each).startswith(f"{stem}.")]
-        files = [each for each in others if (folder / each).is_file()]
-        hint = f"save '{files[0]}' as CSV under this name" if files else "see docs/data.md"
-        if others and not files:
-            hint = f"'{others[0]}' is not a regular file"
-        raise DataError(f"The data set at '{place}' has no {name} ({columns}); {hint}.")
-    return path
+    """Find the table of a data set: the file `name`, also as .xlsx, .tsv or .txt, or else the only table in the folder.
+    Raises DataError if there is none or if there are several."""
+    stem = PurePath(name).stem
+    for each in (name, *(f"{stem}{suffix}" for suffix in TABLES)):
+        if (path := file_called(folder, each)) is not None:
+            return path
+    entries = [each for each in sorted(os.listdir(folder)) if not is_left_by_a_system(PurePath(each))]
+    suffixes = set(TABLES) - {".txt"}  # a readme
+    tables = [each for each in entries if PurePath(each).suffix.casefold() in suffixes and (folder / each).is_file()]
+    if len(tables) == 1:
+        return folder / tables[0]
+    hint = "see docs/data.md"
+    if tables:
+        hint = f"it has the tables {', '.join(tables)}: rename the right one"
+    elif others := [each for each in entries if plain(PurePath(each).stem) == plain(stem)]:
+        regular = (folder / others[0]).is_file()
+        hint = f"save '{others[0]}' as .xlsx or CSV" if regular else f"'{others[0]}' is not a regular file"
+    raise DataError(f"The data set at '{place}' has no {name} ({columns}); {hint}.")
 
 
 def _entries(folder: Path, wanted: str) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from comface.files.tables import normal
+from comface.files.headings import normal
 
 NAMES = ("sex", "gender", "skin type", "age group", "ethnicity", "site", "device")
 """Columns that are groups, as are columns whose name begins with `group`."""

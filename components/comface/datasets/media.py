@@ -46,11 +46,17 @@ def pictures(
         position = stop
 
 
-def check_pictures(photos: Sequence[Photo], hidden: bool = False) -> None:
-    """Check the headers of all image files without decoding them. Raises the same errors as `pictures`."""
+def unreadable_pictures(photos: Sequence[Photo], hidden: bool = False) -> dict[int, ComfaceError]:
+    """Check the headers of all image files without decoding them. Returns position → the error that `pictures` would
+    raise."""
+    wrong: dict[int, ComfaceError] = {}
     for position, photo in enumerate(photos):
         if photo.frame is None:
-            check_photo(photo.path, _called(photos, position, hidden))
+            try:
+                check_photo(photo.path, _called(photos, position, hidden))
+            except ComfaceError as error:
+                wrong[position] = error
+    return wrong
 
 
 def video_length(path: Path, quick: bool = False) -> int:

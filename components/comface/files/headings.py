@@ -29,6 +29,15 @@ ALIASES: dict[str, Sequence[str]] = {
     "weight_kg": (
         "weight", "body_weight", "bodyweight", "mass", "gewicht", "koerpergewicht", "körpergewicht", "poids", "peso",
     ),
+    "weight_before_kg": (
+        "weight_before", "before", "before_weight", "pre_weight", "weight_pre", "pre", "gewicht_vor", "gewicht_vorher",
+        "vorher", "vor", "poids_avant", "avant", "peso_antes", "antes", "peso_prima",
+    ),
+    "weight_after_kg": (
+        "weight_after", "after", "after_weight", "post_weight", "weight_post", "post", "gewicht_nach",
+        "gewicht_nachher", "nachher", "nach", "poids_après", "poids_apres", "après", "peso_después", "peso_despues",
+        "después", "peso_dopo",
+    ),
     "subject": (
         "subject_id", "subject_no", "patient", "patient_id", "patient_no", "patient_nr", "patientid", "person",
         "person_id", "participant", "participant_id", "id", "pid", "patientin", "proband", "sujet", "sujeto",

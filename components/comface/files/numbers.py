@@ -19,6 +19,11 @@ MISSING = frozenset(
     "manquant manque falta - -- – — . .. ... ?".split()
 )
 """Words for "no value", in lower case and without spaces."""
+UNITS = frozenset(
+    "% kg kgs g mg lb lbs pound pounds cm mm m ml l h min s y yr yrs year years jahre ans años point points punkte pts"
+    .split()
+)
+"""Units that may stand behind a number. Any other word is an error: it could be anything, even a name."""
 SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u2002\u2003\u2008\u200a\ufeff\u200b"), " ")
 SIGNS = {ord("\N{MINUS SIGN}"): "-", ord("\N{FULLWIDTH PLUS SIGN}"): "+", ord("\u2019"): "'", ord("\u02bc"): "'"}
 PARTS = re.compile(r"([-+]?)\s*(\d[\d., ']*|[.,]\d+)([eE][-+]?\d+)?\s*([^\W\d_][^\W\d]{0,9}|%)?", re.ASCII | re.DOTALL)
@@ -77,7 +82,7 @@ def read_numbers(cells: Sequence[tuple[int, str]], separator: str, elsewhere: st
             read.missing.setdefault(word, []).append(line)
             continue
         parts = PARTS.fullmatch(cell)
-        if parts is None:
+        if parts is None or (parts[4] and parts[4].casefold() not in UNITS):
             read.wrong.append(line)
         else:
             sign, digits, exponent, unit = parts.groups("")
@@ -91,6 +96,7 @@ def _check_units(found: list[_Cell], read: Numbers) -> None:
     units = {cell.unit for cell in found if cell.unit}
     if len(units) > 1:
         read.wrong.extend(cell.line for cell in found if cell.unit)
+        found[:] = [cell for cell in found if not cell.unit]
     read.unit = units.pop() if len(units) == 1 else ""
 
 

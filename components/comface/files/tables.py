@@ -18,7 +18,7 @@ from comface.errors import ComfaceError, DataError, raise_any
 from comface.files import read_bounded
 from comface.files.cells import HEADING_ROWS, MAX_BYTES, Cells, cells_of
 from comface.files.headings import meanings, nearest, normal, plain
-from comface.files.numbers import MARKS, Numbers, read_numbers
+from comface.files.numbers import MARKS, MISSING, Numbers, read_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +49,22 @@ class Table:
     problems: list[ComfaceError] = field(default_factory=list)
     missing: dict[str, list[int]] = field(default_factory=dict)
     """Column → lines with a word for "no value"."""
+    units: dict[str, str] = field(default_factory=dict)
+    """Column → the unit in its cells."""
 
     def where(self, lines: Iterable[int]) -> str:
         """ "Line 3 of labels.csv", "Lines 3 and 7 of labels.csv"."""
         return f"{named_lines(lines)} of {self.what}"
 
+    def has(self, lines: Sequence[int]) -> str:
+        """ "Line 3 of labels.csv has"."""
+        return f"{self.where(lines)} {'has' if len(set(lines)) == 1 else 'have'}"
+
     def is_text(self, column: str) -> bool:
-        """Whether the column contains only words or dates, and no cell that looks like a number."""
+        """Whether more cells of the column are words or dates than are, or look like, numbers."""
         cells = [row.cells[column] for row in self.rows if row.cells[column]]
-        return bool(cells) and all(DATE.match(cell) or not LIKE_A_NUMBER.match(cell) for cell in cells)
+        texts = sum(bool(DATE.match(cell)) or not LIKE_A_NUMBER.match(cell) for cell in cells)
+        return texts > len(cells) / 2 and any(cell.casefold() not in MISSING for cell in cells)
 
     def numbers(self, column: str, meaning: str = "") -> list[float | None]:
         """The column's numbers, None for an empty cell. Raises DataError for a cell that is not a number."""
@@ -76,12 +83,12 @@ class Table:
         if read.wrong:
             todo = "write a number in digits" + ("." if meaning else ", or leave the cell empty.")
             self.problems.append(
-                DataError(f"{_has(read.wrong, self)} no {meaning or 'number'} in the column '{name}'; {todo}")
+                DataError(f"{self.has(read.wrong)} no {meaning or 'number'} in the column '{name}'; {todo}")
             )
         if read.ambiguous:
             self.problems.append(
                 DataError(
-                    f"{_has(read.ambiguous, self)} an ambiguous number in the column '{name}': its comma or point may "
+                    f"{self.has(read.ambiguous)} an ambiguous number in the column '{name}': its comma or point may "
                     "separate decimals or thousands; save the column without a thousands separator."
                 )
             )
@@ -94,6 +101,8 @@ class Table:
                 )
             )
         self._assume_numbers(name, read)
+        if read.unit:
+            self.units[column] = read.unit
         if read.missing:
             self.missing[column] = sorted(line for lines in read.missing.values() for line in lines)
         return read.values
@@ -179,10 +188,6 @@ def named_lines(lines: Iterable[int], word: str = "Line") -> str:
     if len(ordered) > MOST_LINES:
         return f"{word}s {', '.join(map(str, ordered[:MOST_LINES]))} and {len(ordered) - MOST_LINES:,} more"
     return f"{word}s {', '.join(map(str, ordered[:-1]))} and {ordered[-1]}"
-
-
-def _has(lines: Sequence[int], table: Table) -> str:
-    return f"{table.where(lines)} {'has' if len(set(lines)) == 1 else 'have'}"
 
 
 def _heading_row(read: Cells, required: Sequence[str]) -> int:
