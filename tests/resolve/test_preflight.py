@@ -28,6 +28,7 @@ from comface.store import FileStore
 from comface.transfer.config import TransferConfig
 from comface.weights.fetched import IMAGENET
 
+FACE = Path(__file__).parents[1] / "data/cases/photos/face_ok.jpg"
 SECONDS = 20
 COMPOSITION = "synthesize.composition"
 
@@ -46,14 +47,16 @@ def problems(config: RunConfig) -> list[str]:
 
 
 def pairs_data_set(folder: Path, rows: list[tuple[str, float]], column: str = "weight") -> str:
-    """A data set of the layout `pairs`; of its photos only the headers are read before the run."""
+    """A data set of the layout `pairs`, with one face in slightly different photos."""
     folder.mkdir()
+    face = Image.open(FACE).resize((160, 160))
     with (folder / "labels.csv").open("w") as file:
         table = csv.writer(file)
         table.writerow(["subject", "file", column])
         for number, (subject, value) in enumerate(rows):
-            Image.new("L", (8, 8 + number)).save(folder / f"{number}.jpg")
-            table.writerow([subject, f"{number}.jpg", value])
+            face.putpixel((number, 0), (255, 0, 0))
+            face.save(folder / f"{number}.png")
+            table.writerow([subject, f"{number}.png", value])
     return folder.as_uri()
 
 
@@ -115,7 +118,7 @@ def test_the_default_run_with_all_weights_is_accepted_and_its_broken_data_set_al
     methods = {row.method for row in plans.items.rows}
     assert methods | set(plans.evaluate.absent) == set(TransferConfig().methods)
     place = pairs_data_set(tmp_path / "mine", [("a", 1.0)])
-    (tmp_path / "mine" / "0.jpg").unlink()
+    (tmp_path / "mine" / "0.png").unlink()
     broken = [f"data.mine={{layout: pairs, uri: '{place}'}}", "tasks.t={dataset: mine, label: weight, unit: kg}"]
     with pytest.raises(DataError, match=r"The data set 'mine' cannot be used: .*Line 2|line 2"):
         plan_run(resolve("paper", [*broken, "transfer.tasks=[t, age]"], places), "run-1")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.errors import DataError
+from comface.files.headings import same_label
 from comface.seeds import numpy_rng
 
 ALL_PAIRS_BELOW = 1500
@@ -108,11 +109,11 @@ def check_labels(values: Iterable[float], label: str, classes: int, task: str) -
 
 
 def label_of(photos: Sequence[Mapping[str, Any]], label: str, task: str) -> str:
-    """Return the label of a task: `label`, or the only one that the photos have. Raises DataError if they have
-    several."""
-    if label:
-        return label
+    """Return the label of a task: `label` (or the photos' label that differs from it in signs or unit only), or the
+    only one that the photos have. Raises DataError if they have several."""
     known: list[str] = sorted({name for photo in photos for name in photo["labels"]})
+    if label:
+        return same_label(label, known) or label
     if len(known) != 1:
         raise DataError(
             f"The task '{task}' has no label, and the photos have {', '.join(known)}; set one of them as its label."
