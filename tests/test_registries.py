@@ -185,8 +185,9 @@ def flat() -> Iterator[str]:
 
 
 def test_a_layout_that_only_this_test_knows_is_configured_checked_and_read(tmp_path: Path, flat: str) -> None:
+    face = Image.open(Path(__file__).parent / "data/cases/photos/face_ok.jpg")
     for number in range(8):
-        Image.new("L", (16, 16 + number)).save(tmp_path / f"p{number // 2}-{20 + number}.png")
+        face.resize((160, 160 + number)).save(tmp_path / f"p{number // 2}-{20 + number}.png")
     place = f"data.mine={{layout: flat, uri: {tmp_path.as_uri()}}}"
     tasks = ("tasks.ageing={dataset: mine, label: age, unit: years}", "transfer.tasks=[ageing]")
     config = resolve("laptop", [place, *tasks])

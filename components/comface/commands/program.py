@@ -18,6 +18,7 @@ from click.shell_completion import shell_complete
 
 from comface import __version__
 from comface.commands import (
+    check,
     data,
     directions,
     doctor,
@@ -39,7 +40,7 @@ from comface.runtime.output import prepared, say
 COMPLETE = "_COMFACE_COMPLETE"
 """Environment variable that the shell sets to complete a word."""
 SECTIONS = {
-    "Run the pipeline": (runs.run, runs.config, doctor.doctor, data.fetch),
+    "Run the pipeline": (runs.run, check.check, runs.config, doctor.doctor, data.fetch),
     "On a cluster": (submit.submit, schedule.schedule),
     "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
                        steps.transfer, steps.evaluate, steps.register),

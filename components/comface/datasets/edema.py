@@ -181,9 +181,7 @@ def _wrong(
         )
     if outside:
         verb = "has" if len(set(outside)) == 1 else "have"
-        yield DataError(
-            f"{table.where(outside)} {verb} no weight in kilograms ({LEAST_KG} to {MOST_KG}); correct it."
-        )
+        yield DataError(f"{table.where(outside)} {verb} no weight in kilograms ({LEAST_KG} to {MOST_KG}); correct it.")
     for line, first in again.items():
         yield DataError(f"Line {line} of {table.what} repeats the weighing of line {first}; delete one of them.")
 
@@ -209,9 +207,9 @@ def _keys(folder: Path, pictures: Sequence[Path], weighings: Mapping[Key, Weighi
     sessions: dict[tuple[str, str], str] = {}
     for folder_name, patient in patients.items():
         there = {session for _, name, session, _ in parts.values() if name == folder_name}
-        found, more = matched(there, {key[1] for key in weighings if key[0] == patient})
+        of_patient, more = matched(there, {key[1] for key in weighings if key[0] == patient})
         changed += more
-        sessions |= {(folder_name, each): session for each, session in found.items()}
+        sessions |= {(folder_name, each): session for each, session in of_patient.items()}
     if changed:
         table.assume(
             f"{table.what} was read so that folders whose names differ from it in leading zeros, signs or the form of "
@@ -239,7 +237,8 @@ def _shape(folder: Path, pictures: Sequence[Path]) -> str:
         return "; there is no photo"
     if any(_parts(folder, picture) for picture in pictures):
         return ""
-    return f"; the photos are {' or '.join(map(str, sorted(depths)))} folders deep, none of which is called before or after"
+    deep = " or ".join(map(str, sorted(depths)))
+    return f"; the photos are {deep} folders deep, none of which is called before or after"
 
 
 def _remarks(lines: Sequence[int], folders: int) -> list[str]:

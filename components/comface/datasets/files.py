@@ -51,7 +51,7 @@ def is_picture_file(path: Path) -> bool:
 
 def sort_pictures(paths: Iterable[Path], left_out: LeftOut) -> list[Path]:
     """Return the pictures; the other files are left out."""
-    pictures, others = [], []
+    pictures, others = list[Path](), list[Path]()
     for path in paths:
         (pictures if is_picture_file(path) else others).append(path)
     left_out.add_files(NO_PICTURE, others)

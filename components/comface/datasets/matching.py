@@ -56,7 +56,10 @@ def matched(folders: Iterable[str], names: Iterable[str]) -> tuple[dict[str, str
     )
     for of_folder, of_name in forms:
         rest = names - set(found.values())
-        by_form, folders_by_form = _grouped(rest, of_name), _grouped((each for each in left if each not in found), of_folder)
+        by_form, folders_by_form = (
+            _grouped(rest, of_name),
+            _grouped((each for each in left if each not in found), of_folder),
+        )
         for form, (folder, *more) in folders_by_form.items():
             if not more and len(by_form.get(form, ())) == 1:
                 found[folder] = by_form[form][0]

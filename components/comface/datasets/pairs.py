@@ -80,9 +80,7 @@ def _columns(table: Table, source: DataSource) -> tuple[list[str], list[str], li
 def _bounded(table: Table, label: str) -> list[float | None]:
     numbers = table.read(label)
     lines = [
-        row.line
-        for row, value in zip(table.rows, numbers, strict=True)
-        if value is not None and abs(value) > LARGEST
+        row.line for row, value in zip(table.rows, numbers, strict=True) if value is not None and abs(value) > LARGEST
     ]
     if lines:
         table.problems.append(
@@ -128,15 +126,11 @@ def _photo_paths(folder: Path, table: Table, pictures: Sequence[Path]) -> list[P
     if outside:
         verb = "names" if len(outside) == 1 else "name"
         table.problems.append(
-            DataError(
-                f"{table.where(outside)} {verb} a file outside the data set; use a path relative to its folder."
-            )
+            DataError(f"{table.where(outside)} {verb} a file outside the data set; use a path relative to its folder.")
         )
     if absent:
         verb = "names a photo that does" if len(absent) == 1 else "name photos that do"
-        table.problems.append(
-            DataError(f"{table.where(absent)} {verb} not exist; add the photo, or delete the line.")
-        )
+        table.problems.append(DataError(f"{table.where(absent)} {verb} not exist; add the photo, or delete the line."))
     return paths
 
 

@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MISSING = frozenset(
-    "nan na n/a n.a. n.a #n/a #na #nv #n/d null none nil nd n.d. k.a. k.a missing unknown fehlt fehlend unbekannt "
-    "manquant manque falta - -- – — . .. ... ?".split()
-)
+    ("nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#nv", "#n/d", "null", "none", "nil", "nd", "n.d.", "k.a.", "k.a",
+     "missing", "unknown", "fehlt", "fehlend", "unbekannt", "manquant", "manque", "falta", "-", "--", "–", "—", ".",
+     "..", "...", "?")
+)  # fmt: skip
 """Words for "no value", in lower case and without spaces."""
 UNITS = frozenset(
-    "% kg kgs g mg lb lbs pound pounds cm mm m ml l h min s y yr yrs year years jahre ans años point points punkte pts"
-    .split()
-)
+    ("%", "kg", "kgs", "g", "mg", "lb", "lbs", "pound", "pounds", "cm", "mm", "m", "ml", "l", "h", "min", "s", "y", "yr",
+     "yrs", "year", "years", "jahre", "ans", "años", "point", "points", "punkte", "pts")
+)  # fmt: skip
 """Units that may stand behind a number. Any other word is an error: it could be anything, even a name."""
 SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u2002\u2003\u2008\u200a\ufeff\u200b"), " ")
 SIGNS = {ord("\N{MINUS SIGN}"): "-", ord("\N{FULLWIDTH PLUS SIGN}"): "+", ord("\u2019"): "'", ord("\u02bc"): "'"}
@@ -172,8 +173,8 @@ def _marks(cell: _Cell) -> tuple[str, str, str, bool]:
 def _meaning(
     mark: str, decimals: dict[str, int], groups: dict[str, int], separator: str, elsewhere: str, everywhere: bool
 ) -> str:
-    """'decimal' or 'group' for a mark before three digits, 'mixed' if it contradicts other cells, "" if it is ambiguous.
-    `everywhere`: every number of the column has it."""
+    """'decimal' or 'group' for a mark before three digits, 'mixed' if it contradicts other cells, "" if it is
+    ambiguous. `everywhere`: every number of the column has it."""
     other = "," if mark == "." else "."
     if mark in decimals or other in groups:
         return "decimal"

@@ -1,9 +1,9 @@
 """The reader of tables, as spreadsheets write them.
 
-In: a regular file of at most 64 MB: text (comma, semicolon or tab) or a workbook (.xlsx). Out: rows by column name, with
-their line numbers. Headings ignore case, spaces and units, and may have other usual names (headings.py); rows above
-them, empty rows and empty columns are dropped. Each assumption is recorded. Cells may name patients, so messages name
-only lines and columns.
+In: a regular file of at most 64 MB: text (comma, semicolon or tab) or a workbook (.xlsx). Out: rows by column name,
+with their line numbers. Headings ignore case, spaces and units, and may have other usual names (headings.py); rows
+above them, empty rows and empty columns are dropped. Each assumption is recorded. Cells may name patients, so messages
+name only lines and columns.
 """
 
 from __future__ import annotations
@@ -252,9 +252,7 @@ def _rows(
     for count, at in counts.items():
         many = f"{count} {'column' if count == 1 else 'columns'} instead of {len(columns)}"
         hint = "correct it; a number with a decimal comma needs quotes where commas separate columns."
-        problems.append(
-            DataError(f"{named_lines(at)} of {called} {'has' if len(at) == 1 else 'have'} {many}; {hint}")
-        )
+        problems.append(DataError(f"{named_lines(at)} of {called} {'has' if len(at) == 1 else 'have'} {many}; {hint}"))
     if repeated:
         verb = "repeats" if len(repeated) == 1 else "repeat"
         problems.append(DataError(f"{named_lines(repeated)} of {called} {verb} the column names; delete it."))
@@ -263,4 +261,3 @@ def _rows(
         for at in sorted(unnamed)
     )
     return rows
-

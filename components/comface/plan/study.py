@@ -6,17 +6,19 @@ problems. Takes seconds: pictures are not decoded, except for a sample in which 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from comface.datasets.config import DataSource
 from comface.datasets.dataset import DataSet, Photo
 from comface.errors import ComfaceError, ConfigurationError, DataError
-from comface.files.headings import same_label
+from comface.files.headings import phase_of, same_label
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import needed_subjects, no_label
 from comface.runtime.progress import shown
@@ -188,9 +190,7 @@ def _pairs(
     wanted = config.transfer
     try:
         if definition.kind == "single":
-            drawn = draw_photos(
-                rows, label, wanted.pairs_per_subject, len(definition.classes), wanted.seed, task
-            )
+            drawn = draw_photos(rows, label, wanted.pairs_per_subject, len(definition.classes), wanted.seed, task)
         else:
             drawn = draw_pairs(rows, label, wanted.pairs_per_subject, definition.min_change, wanted.seed, task)
     except DataError as error:
@@ -245,7 +245,11 @@ def _faces(
         return None, data.photos, []
     import numpy as np
 
-    at = range(len(pictures)) if everywhere else sorted({*np.linspace(0, len(pictures) - 1, SAMPLE).astype(int).tolist()})
+    at = (
+        range(len(pictures))
+        if everywhere
+        else sorted({*np.linspace(0, len(pictures) - 1, SAMPLE).astype(int).tolist()})
+    )
     looked, prints = _looked_at(source, [pictures[i] for i in at], None if everywhere else SAMPLE_S)
     missed: dict[str, list[str]] = {}
     for photo, reason in looked:
@@ -317,12 +321,29 @@ def _relative(photo: Photo, source: DataSource) -> str:
         return photo.path.name
 
 
-def suggestion(config: RunConfig, found: Examined) -> ConfigurationError | None:
-    """A data set that no task reads cannot be evaluated."""
+def unread(config: RunConfig, found: Examined) -> ConfigurationError | None:
+    """The error for a data set that no task reads: a run would not evaluate it."""
     if _tasks(config, found.name) or not found.data:
         return None
     labels = ", ".join(found.data.labels)
     return ConfigurationError(
-        f"No task of transfer.tasks reads the data set '{found.name}'; define one in `tasks` for a label ({labels}), and "
-        "name it in transfer.tasks (docs/data.md)."
+        f"No task of transfer.tasks reads the data set '{found.name}'; define one in `tasks` for a label ({labels}), "
+        "and name it in transfer.tasks (docs/data.md)."
     )
+
+
+def layout_in(folder: Path) -> str:
+    """The layout of a folder: the one in which the most photos are read; else, by its folders and tables, the one that
+    was probably meant."""
+    from comface.datasets import survey_dataset
+
+    found: dict[str, int] = {}
+    for layout in ("edema", "pairs", "fgnet", "disfa"):
+        with contextlib.suppress(ComfaceError):
+            data = survey_dataset(DataSource(layout=layout, uri=str(folder.absolute())), quick=True)
+            found[layout] = len(data.photos)
+    best = max(found, key=lambda layout: found[layout], default="")
+    if best and found[best]:
+        return best
+    phases = any(phase_of(path.name) for path in folder.rglob("*") if path.is_dir())
+    return best if best and not phases else "edema" if phases else "pairs"

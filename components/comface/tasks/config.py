@@ -54,6 +54,7 @@ def mode_title(mode: str) -> str:
 class Task(Section):
     """A task: its data set, label and unit."""
 
+    title: Word = Field(default="", description="title in the report and in `comface compare`; empty: the name")
     dataset: Name = Field(description="name of the data set in `data`")
     label: Label = Field(default="", description="the label, if the data set has several")
     train_dataset: NameIfAny = Field(default="", description="another data set for training (Edema-A to B)")
