@@ -1,8 +1,8 @@
 """The cells of a table file: text with separators as spreadsheets export it, or a workbook (.xlsx).
 
 In: the bytes of a file. Out: rows of text cells with their line numbers, and what was assumed. Text is in UTF-8 (with
-or without a byte order mark), UTF-16 or Windows-1252. Numbers of a workbook stay exact (numbers.Typed); its dates become
-2026-11-28. Messages name only lines: cells may name patients.
+or without a byte order mark), UTF-16 or Windows-1252. Numbers of a workbook stay exact (numbers.Typed); its dates
+become 2026-11-28. Messages name only lines: cells may name patients.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MISSING = frozenset(
-    ("nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#nv", "#n/d", "null", "none", "nil", "nd", "n.d.", "k.a.", "k.a",
-     "missing", "unknown", "fehlt", "fehlend", "unbekannt", "manquant", "manque", "falta", "-", "--", "–", "—", ".",
+    ("nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#nv", "#n/d", "null", "none", "nil", "nd", "n.d.", "k.a.",
+     "k.a", "missing", "unknown", "fehlt", "fehlend", "unbekannt", "manquant", "manque", "falta", "-", "--", "–", "—", ".",
      "..", "...", "?")
 )  # fmt: skip
 """Words for "no value", in lower case and without spaces."""
 UNITS = frozenset(
-    ("%", "kg", "kgs", "g", "mg", "lb", "lbs", "pound", "pounds", "cm", "mm", "m", "ml", "l", "h", "min", "s", "y", "yr",
-     "yrs", "year", "years", "jahre", "ans", "años", "point", "points", "punkte", "pts")
+    ("%", "kg", "kgs", "g", "mg", "lb", "lbs", "pound", "pounds", "cm", "mm", "m", "ml", "l", "h", "min", "s", "y",
+     "yr", "yrs", "year", "years", "jahre", "ans", "años", "point", "points", "punkte", "pts")
 )  # fmt: skip
 """Units that may stand behind a number. Any other word is an error: it could be anything, even a name."""
 SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u2002\u2003\u2008\u200a\ufeff\u200b"), " ")

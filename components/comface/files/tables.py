@@ -225,10 +225,11 @@ def _check_missing(missing: Sequence[str], columns: Sequence[str], required: Seq
     rest = [name for name in columns if name and name not in required]
 
     def lacks(name: str) -> DataError:
-        close = nearest(name, rest)
-        hint = f"; the nearest is '{close}': rename it to {name} if it is the same" if close else ""
-        there = f"; its other columns are: {', '.join(rest)}." if rest else "; add it to its first line."
-        return DataError(f"{called} has no column '{name}'{hint}{there}")
+        if close := nearest(name, rest):
+            close = f"the nearest is '{close}': rename it to {name} if it is the same; "
+        if not rest:
+            return DataError(f"{called} has no column '{name}'; add it to its first line.")
+        return DataError(f"{called} has no column '{name}'; {close}its other columns are: {', '.join(rest)}.")
 
     raise_any(lacks(name) for name in missing)
 
