@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 MISSING = frozenset(
     ("nan", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "#nv", "#n/d", "null", "none", "nil", "nd", "n.d.", "k.a.",
-     "k.a", "missing", "unknown", "fehlt", "fehlend", "unbekannt", "manquant", "manque", "falta", "-", "--", "–", "—", ".",
-     "..", "...", "?")
+     "k.a", "missing", "unknown", "fehlt", "fehlend", "unbekannt", "manquant", "manque", "falta", "-", "--", "–",
+     "—", ".", "..", "...", "?")
 )  # fmt: skip
 """Words for "no value", in lower case and without spaces."""
 UNITS = frozenset(
