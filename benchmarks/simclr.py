@@ -4,7 +4,7 @@ Used by pretrain.py. Three parts: data (read, decode, augment), compute (network
 and both, end to end. lightly's side is built as its documentation does: LightlyDataset, its SimCLR transform, its
 projection head, its NTXentLoss, a PyTorch DataLoader and the same optimiser. Its transform gets our strengths, and no
 Gaussian blur, which the paper does not use. Ours trains with `learning: inter`: two views of every x and equation (1),
-the same work. It still reads y, which the paper's training needs.
+the same work.
 
 Antialiasing: torchvision averages pixels when a view shrinks its crop. Ours samples bilinearly (at these sizes, a view
 shrinks a crop by at most 1.14). So lightly's transform is measured as shipped (PIL images, always with antialiasing),
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from comface.artifacts.manifest import Artifact
 from comface.networks.backbones import build_backbone
 from comface.pretrain.config import PretrainConfig
-from comface.pretrain.data import Batch, PairImages
+from comface.pretrain.data import Batch, PairImages, sides_of
 from comface.pretrain.draws import Draws
 from comface.pretrain.loaders import Loader
 from comface.pretrain.network import build_network
@@ -92,7 +92,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 def pair_images(shards: Artifact, config: PretrainConfig, processes: Processes = ALONE) -> PairImages:
     reader = ShardReader(shards, "train", cache_folder())
     sampler = PairSampler(reader.identity_T, reader.alphas, config.pairs_per_step, 0)
-    return PairImages(reader, sampler, processes, ENDLESS, [10.0])
+    return PairImages(reader, sampler, processes, ENDLESS, [10.0], sides=sides_of(config))
 
 
 class Ours:

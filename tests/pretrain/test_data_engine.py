@@ -40,6 +40,7 @@ PAIRS = 48
 WORLDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 16, 17, 24, 32, 48)
 WORKERS = (0, 1, 2, 3, 5)
 STEPS = 2
+HERE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,16 @@ def test_jpegs_are_decoded_on_the_device_if_asked(shards: Artifact, tmp_path: Pa
     arrays.images_2NHWC[0, 3] = 0
     with pytest.raises(DataError, match="cannot be decoded on the GPU"):
         decoded(arrays, torch.device("cpu"))
+
+
+def test_only_the_images_that_the_losses_use_are_read(shards: Artifact, tmp_path: Path) -> None:
+    first = {
+        learning: training_pairs(shards, PretrainConfig(learning=learning, pairs_per_step=8), tmp_path, HERE)[0]
+        for learning in ("inter", "both")
+    }
+    assert torch.equal(first["inter"].x_NHWC, first["both"].x_NHWC)
+    assert first["both"].y_NHWC.any()
+    assert not first["inter"].y_NHWC.any()
 
 
 def test_decoding_on_a_gpu_is_refused_without_one(shards: Artifact, tmp_path: Path) -> None:

@@ -33,12 +33,13 @@ def augment(
     return apply_views(x_NCHW, view_NC, size_px, lit=config.side_light > 0)
 
 
-def apply_views(x_NCHW: Tensor, view_NC: Tensor, size_px: int, lit: bool) -> Tensor:
+def apply_views(x_NCHW: Tensor, view_NC: Tensor, size_px: int, lit: bool, out_NHWC: Tensor | None = None) -> Tensor:
     """Return the view of each image that its row of `view_NC` describes, (N,3,size_px,size_px), channels last. `lit`:
-    whether the columns of the light are used."""
+    whether the columns of the light are used. `out_NHWC`: the memory to write to."""
     count = x_NCHW.shape[0]
-    grid = functional.affine_grid(view_NC[:, THETA].unflatten(1, (2, 3)), [count, 3, size_px, size_px], False)
-    x_NCHW = functional.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    theta_N23 = view_NC[:, THETA].unflatten(1, (2, 3))
+    padding = "border" if _inside(theta_N23) else "reflection"
+    x_NCHW = functional.grid_sample(x_NCHW, _grid(theta_N23, size_px), "bilinear", padding, align_corners=False)
     if lit:
         x_NCHW = _light(x_NCHW, view_NC)
     # Contrast scales the distance to the mean luminance m, as in ColorJitter; brightness scales from black (-1):
@@ -47,9 +48,29 @@ def apply_views(x_NCHW: Tensor, view_NC: Tensor, size_px: int, lit: bool) -> Ten
     matrix_N33 = (gain_N * pivot_N).reshape(-1, 1, 1) * view_NC[:, MATRIX].unflatten(1, (3, 3))
     mean_N1 = (x_NCHW.mean(dim=(2, 3)) * _luma(x_NCHW.dtype, x_NCHW.device)).sum(dim=1, keepdim=True)
     offset_N3 = mean_N1 * (pivot_N[:, None] - matrix_N33.sum(dim=2)) + pivot_N[:, None] - 1
-    pixels_N3P = torch.baddbmm(offset_N3[:, :, None], matrix_N33, x_NCHW.flatten(2))
-    seen_NCHW: Tensor = pixels_N3P.clamp_(-1, 1).unflatten(2, (size_px, size_px))
-    return seen_NCHW.contiguous(memory_format=torch.channels_last)
+    pixels_N3P = torch.baddbmm(offset_N3[:, :, None], matrix_N33, x_NCHW.flatten(2)).clamp_(-1, 1)
+    if out_NHWC is None:
+        out_NHWC = torch.empty(count, size_px, size_px, 3, dtype=x_NCHW.dtype, device=x_NCHW.device)
+    out_NHWC.flatten(1, 2).copy_(pixels_N3P.transpose(1, 2))
+    return out_NHWC.permute(0, 3, 1, 2)
+
+
+def _inside(theta_N23: Tensor) -> bool:
+    """Whether no view leaves its image. Both paddings are then the same, and "border" is a quarter faster on a CPU. On
+    a GPU the host would wait for the answer, so it is no."""
+    return theta_N23.device.type == "cpu" and bool((theta_N23.abs().sum(dim=2) <= 1).all())
+
+
+def _grid(theta_N23: Tensor, size_px: int) -> Tensor:
+    """Return what affine_grid returns without align_corners, (N,H,W,2). Each coordinate is a sum of a term of the
+    column and one of the row, which takes a third of the time of affine_grid's product on a CPU."""
+    at_S = (torch.arange(size_px, dtype=theta_N23.dtype, device=theta_N23.device) * 2 + 1) / size_px - 1
+    grid_NHW2 = theta_N23.new_empty(len(theta_N23), size_px, size_px, 2)
+    for i in range(2):
+        column_NS = theta_N23[:, i, 0, None] * at_S + theta_N23[:, i, 2, None]
+        row_NS = theta_N23[:, i, 1, None] * at_S
+        torch.add(column_NS[:, None, :], row_NS[:, :, None], out=grid_NHW2[..., i])
+    return grid_NHW2
 
 
 @cache

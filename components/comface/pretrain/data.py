@@ -24,6 +24,8 @@ from comface.errors import ConfigurationError, DataError
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.curriculum import change_range
 from comface.pretrain.draft import batch_bytes
+from comface.pretrain.draws import Y
+from comface.pretrain.network import VIEWS
 from comface.pretrain.pairs import PairBatch, PairSampler
 from comface.pretrain.processes import Processes
 from comface.seeds import derive_seed
@@ -49,7 +51,8 @@ class Batch(NamedTuple):
 
 class PairImages:
     """Item i is this process's share of the batch of step `i % steps_per_epoch` in epoch `i // steps_per_epoch + 1`.
-    `range_E`: the range S of the curriculum in each epoch. `encoded`: give the bytes of the JPEGs, not their pixels."""
+    `range_E`: the range S of the curriculum in each epoch. `encoded`: give the bytes of the JPEGs, not their pixels.
+    `sides`: 1 if only the images of x are used; those of y are then not read, and stay black."""
 
     def __init__(
         self,
@@ -59,8 +62,9 @@ class PairImages:
         steps_per_epoch: int,
         range_E: Sequence[float],
         encoded: bool = False,
+        sides: int = 2,
     ) -> None:
-        self.reader, self.sampler, self.encoded = reader, sampler, encoded
+        self.reader, self.sampler, self.encoded, self.sides = reader, sampler, encoded, sides
         self.steps_per_epoch, self.range_E = steps_per_epoch, tuple(range_E)
         self.share = processes.share
         self.count = len(range(sampler.pairs_per_step)[self.share])
@@ -84,7 +88,7 @@ class PairImages:
         pairs = self.sampler.batch(epoch + 1, step, self.range_E[epoch], slice(share.start, share.stop, share.step))
         arrays.pairs_3N[:, rows] = pairs.track_N, pairs.x_N, pairs.y_N
         arrays.alphas_2N[:, rows] = self.sampler.alpha_A[np.stack([pairs.x_N, pairs.y_N])]
-        for side, alpha_N in enumerate((pairs.x_N, pairs.y_N)):
+        for side, alpha_N in enumerate((pairs.x_N, pairs.y_N)[: self.sides]):
             jpegs = self.reader.jpegs(pairs.track_N, alpha_N)
             for row, jpeg in enumerate(jpegs, rows.start):
                 self._store(jpeg, arrays, side, row)
@@ -164,7 +168,12 @@ def training_pairs(shards: Artifact, config: PretrainConfig, cache: Path, proces
     if processes.local_rank == 0 and not reader.copies.in_place:
         logger.info(reader.copies.sentence())
     steps = config.steps_per_epoch or sampler.full_epoch_steps
-    return PairImages(reader, sampler, processes, steps, range_E, config.decode == "gpu")
+    return PairImages(reader, sampler, processes, steps, range_E, config.decode == "gpu", sides_of(config))
+
+
+def sides_of(config: PretrainConfig) -> int:
+    """How many images of a pair the training reads: x, and y if a loss uses it. A GPU decodes both."""
+    return 2 if config.decode == "gpu" or Y in VIEWS[config.learning] else 1
 
 
 def first_identities(identities: Iterable[str], count: int) -> frozenset[str]:

@@ -14,7 +14,7 @@ from comface.pretrain.config import PretrainConfig
 from comface.runtime.cores import GPU_FILE, usable_cores
 from comface.store import Store
 
-REVISION = 3
+REVISION = 4
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {
     "nodes", "gpus_per_node", "processes", "job", "loader_workers", "data_timeout_s", "cache_gib", "checkpoint_every_s",
