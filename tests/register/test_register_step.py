@@ -225,15 +225,16 @@ def test_list_show_and_promote_tell_the_same_story(make_chain: Callable, weights
     chain = make_chain()
     assert models_text(list_models(chain.store)) == "This store has no registered models; `comface run` registers one."
     run(chain, weights)
-    assert promote_model(chain.store, "comface", NOW) == ("comface@v1", None, NOW.isoformat())
+    done = promote_model(chain.store, "comface", NOW)
+    assert (done.reference, done.before, done.promoted_at) == ("comface@v1", None, NOW.isoformat())
     rows = list_models(chain.store)
     assert [(row.reference, row.champion) for row in rows] == [("comface@v1", True)]
     assert "champion" in models_text(rows)
     printed = json.loads(json.dumps(rows[0].record()))
-    assert list(printed) == ["reference", "champion", "registered_at", "tasks", "uri"]
+    assert list(printed) == ["reference", "champion", "aliases", "registered_at", "tasks", "uri", "signed"]
     assert printed["tasks"]["smile"]["corr"] == pytest.approx(0.6)
-    assert "smile 0.60" in models_text(rows)
-    assert "age 0.50 (rehearsal)" in models_text(rows)
+    assert "smile  correlation 0.60, linear" in models_text(rows)
+    assert "age    correlation 0.50, linear, rehearsal" in models_text(rows)
     shown = show_model(chain.store, None)
     assert shown.reference == "comface@v1"
     assert "# Model card: comface" in model_text(shown)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from comface.commands.options import AS_JSON, REFERENCE, configured
-from comface.commands.surface import Group, argument, command, flag, option
+from comface.commands.surface import PATH, Group, argument, command, flag, option
 from comface.errors import ConfigurationError
 from comface.plan.chosen import Chosen
 
@@ -115,6 +116,37 @@ def history(name: str, chosen: Chosen, as_json: bool) -> None:
 
     past = history_of(_store(chosen), name)
     print(json.dumps([each.record() for each in past], indent=1) if as_json else history_text(name, past))
+
+
+@models.command(example="comface models keygen ~/comface-signing.pem")
+@argument("file", "FILE", "where to write the private key; the public key is written to FILE.pub", PATH)
+def keygen(file: Path) -> None:
+    """Make a key pair (ed25519) for signing models, and print the public key.
+
+    COMFACE_SIGNING_KEY=FILE signs every model that is registered. `registry.trusted_keys` in the configuration, or
+    COMFACE_TRUSTED_KEYS, names the public keys without whose signature a model is refused.
+    """
+    from comface.models.signing import generate_key
+
+    print(generate_key(file))
+
+
+@models.command("sign", example="comface models sign comface@v3 --key ~/comface-signing.pem")
+@argument("reference", "REF", REFERENCE, required=False)
+@option("--key", "FILE", "the private key (default: the file that COMFACE_SIGNING_KEY names)", PATH)
+@configured()
+@AS_JSON
+def sign_(reference: str | None, key: Path | None, chosen: Chosen, as_json: bool) -> None:
+    """Sign a model, after every file was compared with its manifest."""
+    from comface.models.listing import sign_model
+    from comface.models.signing import SIGNING_KEY, key_of_environment, read_private_key
+
+    store = _store(chosen)
+    private = read_private_key(key) if key is not None else key_of_environment()
+    if private is None:
+        raise ConfigurationError(f"There is no signing key; give --key FILE, or set {SIGNING_KEY}.")
+    signed = sign_model(store, reference, private)
+    print(json.dumps(signed._asdict()) if as_json else f"{signed.reference} is signed by {signed.key}")
 
 
 def _said(done: Promoted, as_json: bool) -> None:

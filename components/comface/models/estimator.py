@@ -23,6 +23,7 @@ from comface.errors import DataError
 from comface.methods.encoder import Encoder, encode
 from comface.models import format as package
 from comface.models.seen import Seen
+from comface.models.signing import check_signature
 from comface.networks import PATCH_PX
 from comface.networks.head import Head
 from comface.tasks.config import base
@@ -78,8 +79,9 @@ def symmetric(head: Head, h_x_PD: NDArray[np.floating], h_y_PD: NDArray[np.float
 
 
 def load_estimator(model: Artifact) -> Estimator:
-    """Load a registered model. Raises DataError if a file differs from the manifest or does not have the expected
-    format."""
+    """Load a registered model. Raises DataError if no trusted key signed it, or if a file differs from the manifest or
+    does not have the expected format."""
+    check_signature(model)
     backbone, record = package.read_backbone_name(model), package.read_tasks(model)
     described = package.read_preprocessing(model)
     patch_px = PATCH_PX.get(backbone, 1)

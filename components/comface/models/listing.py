@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from comface.artifacts.manifest import open_artifact
 from comface.errors import ConfigurationError
 from comface.models.aliases import CHAMPION, Promotion
 from comface.models.format import Task, read_card, read_facts
-from comface.models.registry import Registry, Version, names, place_of, resolve_model
+from comface.models.registry import Registry, Version, find_version, names, place_of, resolve_model
+from comface.models.signing import Signature, sign, signatures
 from comface.store import Store
 from comface.tasks.config import base, mode_title, options
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SIGNED = {"trusted": "signed (trusted)", "yes": "signed", "no": "not signed", "invalid": "SIGNATURE INVALID"}
 
 
 class Listed(NamedTuple):
@@ -26,6 +33,8 @@ class Listed(NamedTuple):
     registered_at: str
     tasks: dict[str, Task]
     uri: str
+    signed: str
+    """`trusted`: by a trusted key; `yes`: by another key; `no`; `invalid`: a signature that does not fit."""
 
     def record(self) -> dict[str, Any]:
         return self._asdict() | {"tasks": _records(self.tasks)}
@@ -41,9 +50,11 @@ class Shown(NamedTuple):
     card: str
     objects: dict[str, int]
     """Sizes in bytes."""
+    signatures: list[Signature]
 
     def record(self) -> dict[str, Any]:
-        return self._asdict() | {"tasks": _records(self.tasks)}
+        signed = [each._asdict() for each in self.signatures]
+        return self._asdict() | {"tasks": _records(self.tasks), "signatures": signed}
 
 
 class Promoted(NamedTuple):
@@ -68,6 +79,13 @@ class Promoted(NamedTuple):
         if self.reference is None:
             return f"There is no champion any more{before}"
         return f"{self.reference} is {'again' if self.rolled_back else 'now'} the champion{before}"
+
+
+class Signed(NamedTuple):
+    """A new signature, as `comface models sign --json` prints it."""
+
+    reference: str
+    key: str
 
 
 class Decided(NamedTuple):
@@ -104,9 +122,8 @@ def models_text(rows: Sequence[Listed]) -> str:
         return "This store has no registered models; `comface run` registers one."
     lines = []
     for row in rows:
-        lines.append(
-            f"{row.reference:<16} {row.registered_at[:16].replace('T', ' ')}  {', '.join(row.aliases)}".rstrip()
-        )
+        at = row.registered_at[:16].replace("T", " ")
+        lines.append("  ".join([f"{row.reference:<15}", at, SIGNED[row.signed], ", ".join(row.aliases)]).rstrip())
         width = max(map(len, row.tasks), default=0)
         lines += [f"    {task:<{width}}  {_task(entry)}" for task, entry in row.tasks.items()]
     return "\n".join(lines)
@@ -115,12 +132,20 @@ def models_text(rows: Sequence[Listed]) -> str:
 def show_model(store: Store, reference: str | None) -> Shown:
     called, model = resolve_model(store, reference)
     objects = {name: entry.size_bytes for name, entry in model.manifest.objects.items()}
-    return Shown(called, model.uri, model.sha256, read_facts(model).tasks, read_card(model), objects)
+    tasks = read_facts(model).tasks
+    return Shown(called, model.uri, model.sha256, tasks, read_card(model), objects, signatures(model))
 
 
 def model_text(shown: Shown) -> str:
     objects = "\n".join(f"  {size:>12,} B  {name}" for name, size in shown.objects.items())
-    return f"{shown.card}\n{shown.reference} = {shown.uri}\n{objects}"
+    signed = "\n".join(f"  {_signature(each)}" for each in shown.signatures) or "  not signed"
+    return f"{shown.card}\n{shown.reference} = {shown.uri}\n{objects}\n{signed}"
+
+
+def _signature(each: Signature) -> str:
+    if not each.valid:
+        return "a signature does not fit the model: one of the two was changed"
+    return f"signed by {each.key} ({'a trusted key' if each.trusted else 'not one of the trusted keys'})"
 
 
 def promote_model(store: Store, reference: str, now: datetime, why: str = "") -> Promoted:
@@ -133,6 +158,14 @@ def alias_model(store: Store, reference: str, alias: str, now: datetime, why: st
     """Let `alias` name NAME@vN (or the newest version of NAME)."""
     registry, number = _version_of(store, reference)
     return _promoted(registry, alias, registry.point(alias, number, now, why))
+
+
+def sign_model(store: Store, reference: str | None, private: Ed25519PrivateKey) -> Signed:
+    """Sign a model that is registered, or that lies at a URI or path."""
+    if reference is not None and (uri := place_of(reference)) is not None:
+        return Signed(uri, sign(open_artifact(uri, "model"), private))
+    version = find_version(store, reference)
+    return Signed(version.reference, sign(Registry(store, version.name).unchecked(version), private))
 
 
 def remove_alias(store: Store, reference: str, now: datetime, why: str = "") -> Promoted:
@@ -208,7 +241,7 @@ def _promoted(registry: Registry, alias: str, change: Promotion) -> Promoted:
 
 
 def _row(registry: Registry, version: Version, aliases: tuple[str, ...]) -> Listed:
-    model = registry.open(version)
+    model = registry.unchecked(version)
     return Listed(
         version.reference,
         CHAMPION in aliases,
@@ -216,7 +249,16 @@ def _row(registry: Registry, version: Version, aliases: tuple[str, ...]) -> List
         version.registered_at.isoformat(),
         read_facts(model).tasks,
         model.uri,
+        _signed(signatures(model)),
     )
+
+
+def _signed(found: Sequence[Signature]) -> str:
+    if any(each.trusted for each in found):
+        return "trusted"
+    if not all(each.valid for each in found):
+        return "invalid"
+    return "yes" if found else "no"
 
 
 def _records(tasks: Mapping[str, Task]) -> dict[str, dict[str, Any]]:

@@ -35,6 +35,7 @@ from comface.models.aliases import (
 )
 from comface.models.shipped import NAME as SHIPPED
 from comface.models.shipped import shipped_model
+from comface.models.signing import check_signature
 from comface.store import Store
 
 FOLDER = "registry"
@@ -85,7 +86,14 @@ class Registry:
         return self._version(number)
 
     def open(self, version: Version) -> Artifact:
-        """Open the model of a version. Raises DataError if it differs from the one that was registered."""
+        """Open the model of a version. Raises DataError if it differs from the one that was registered, or if no
+        trusted key signed it."""
+        artifact = self.unchecked(version)
+        check_signature(artifact)
+        return artifact
+
+    def unchecked(self, version: Version) -> Artifact:
+        """Open the model of a version to list or sign it, whoever signed it."""
         folder = self.store.child(version.artifact)
         artifact = open_artifact(folder.uri, "model", folder)
         if artifact.sha256 != version.sha256:
@@ -107,6 +115,7 @@ class Registry:
             raise ConfigurationError(
                 f"The model at {model.uri} is not in the store {self.store.uri}; register it in its own store."
             )
+        check_signature(model)
         for _ in range(ATTEMPTS):
             versions = self.versions()
             same = [version for version in versions if version.sha256 == model.sha256]
@@ -279,13 +288,17 @@ def resolve_model(store: Store, reference: str | None) -> tuple[str, Artifact]:
     the artifact)."""
     if reference == SHIPPED or (reference is None and not names(store)):
         return SHIPPED, shipped_model()
-    if reference is None:
-        version = default_model(store)
-    elif (uri := place_of(reference)) is not None:
-        return uri, open_artifact(uri, "model")
-    else:
-        version = _named(store, reference)
+    if reference is not None and (uri := place_of(reference)) is not None:
+        model = open_artifact(uri, "model")
+        check_signature(model)
+        return uri, model
+    version = find_version(store, reference)
     return version.reference, Registry(store, version.name).open(version)
+
+
+def find_version(store: Store, reference: str | None) -> Version:
+    """Find a registered version: None (default_model), NAME, NAME@v3 or NAME@ALIAS."""
+    return default_model(store) if reference is None else _named(store, reference)
 
 
 def resolve_backbone(store: Store, reference: str) -> Artifact:
@@ -295,6 +308,7 @@ def resolve_backbone(store: Store, reference: str) -> Artifact:
     uri = place_of(reference)
     artifact = open_artifact(uri) if uri is not None else resolve_model(store, reference)[1]
     if artifact.manifest.kind == "model":
+        check_signature(artifact)
         return artifact if reference == SHIPPED else artifact.input("backbone", "backbone")
     if artifact.manifest.kind != "backbone":
         raise DataError(

@@ -42,8 +42,12 @@ class Chosen:
         return self.resolve({"store": self.store or (self.folder(output) / "store").as_uri(), **(extra or {})}, more)
 
     def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:
-        """`extra` comes before the overrides, `more` after. Raises ConfigurationError."""
+        """`extra` comes before the overrides, `more` after. From here on, this process trusts the keys that the
+        configuration names. Raises ConfigurationError."""
+        from comface.models.signing import trust
         from comface.plan.configuration import resolve
 
         places = self.file.places([*self.sets, *more]) if self.file else {}
-        return resolve(self.profile, [*self.overrides(), *more], extra, places)
+        config = resolve(self.profile, [*self.overrides(), *more], extra, places)
+        trust(config.registry.trusted_keys)
+        return config

@@ -25,6 +25,7 @@ from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
 from comface.methods.comface import PREFIX, VARIANTS, variant_name
+from comface.models.config import RegistryConfig
 from comface.plan.studies import Basis, StudyName, study_values
 from comface.pretrain.config import PretrainConfig
 from comface.register.config import RegisterConfig
@@ -90,6 +91,9 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="the intervals of the report")
     register_model: RegisterConfig = Field(
         default=RegisterConfig(), alias="register", description="the gate, and the registered model"
+    )
+    registry: RegistryConfig = Field(
+        default=RegistryConfig(), description="which keys are trusted, and copies in other registries"
     )
 
     @model_validator(mode="after")

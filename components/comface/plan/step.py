@@ -132,7 +132,7 @@ def make_plans(
             absent=dict(absent or {}),
             random_weights=random_methods(config, files),
         ),
-        register=RegisterPlan(store=store, run=run, register=config.register_model),
+        register=RegisterPlan(store=store, run=run, register=config.register_model, registry=config.registry),
         gpus=str(min(config.pretrain.gpus_per_node, 1)),
     )
 

@@ -13,12 +13,14 @@ from comface.artifacts.manifest import open_artifact
 from comface.artifacts.plans import Plan, handed, name_report
 from comface.execution import execute
 from comface.execution.pages import write_text
+from comface.models.config import RegistryConfig
 from comface.register.config import RegisterConfig
 from comface.store import Store
 
 
 class RegisterPlan(Plan):
     register_model: RegisterConfig = Field(alias="register")
+    registry: RegistryConfig = RegistryConfig()
 
 
 def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> str:
@@ -26,9 +28,11 @@ def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> 
     The report with the decision in it is written to `report_path`."""
 
     def work(store: Store, planned: RegisterPlan) -> str:
+        from comface.models.signing import trust
         from comface.register.report import REPORT
         from comface.register.step import decision_markdown, gate
 
+        trust(planned.registry.trusted_keys)
         decision, recorded = gate(store, planned.register_model, open_artifact(evaluation, "evaluation"))
         write_text(decision_path, decision_markdown(decision))
         write_text(report_path, recorded.read(REPORT).decode())
@@ -43,9 +47,11 @@ def register_model(plan: str, evaluation: str, backbones: list[str], card_path: 
     the gate rejects this evaluation."""
 
     def work(store: Store, planned: RegisterPlan) -> tuple[str, str]:
+        from comface.models.signing import trust
         from comface.register.contents import backbone_of
         from comface.register.step import register
 
+        trust(planned.registry.trusted_keys)
         evaluated = open_artifact(evaluation, "evaluation")
         trained = handed(store, planned.run, backbones, "backbone")
         others = {each.sha256 for each in trained[1:]}

@@ -21,6 +21,7 @@ from comface.config.names import markdown_cell
 from comface.errors import GateRefused
 from comface.models.format import SEEN, read_facts
 from comface.models.registry import Registry, Version
+from comface.models.signing import key_of_environment, sign
 from comface.register.card import card
 from comface.register.config import RegisterConfig
 from comface.register.contents import (
@@ -101,12 +102,15 @@ def register(
     folder with the fetched files and their licence records (default: models_folder()).
 
     Raises DataError if a head does not belong to the backbone. A rejection is returned in the result, not raised."""
+    private = key_of_environment()
     fitted = usable_heads(heads, backbone)
     decision, recorded = gate(store, config, evaluation)
     if not decision.passed:
         return RegisterResult(decision, recorded)
     ours = registrable(of_challenger(heads))
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
+    if private is not None:
+        sign(model, private)
     version = Registry(store, config.name).register(model, now, recorded)
     return RegisterResult(decision, recorded, version, model)
 
