@@ -169,7 +169,7 @@ def test_a_shell_completes_commands_options_and_names() -> None:
         assert (unknown.returncode, unknown.stdout) == (64, "")
         assert f"'{word}'; set it to bash_source, zsh_source or fish_source" in unknown.stderr
     assert completed("re") == {"rehearse", "register", "render"}
-    assert completed("models ") == {"list", "show", "promote"}
+    assert {"list", "show", "promote", "alias", "history", "rollback"} <= completed("models ")
     assert completed("run --pro") == {"--profile"}
     assert completed("run --profile l") == {"laptop"}
     assert completed("rehearse e") == {"edema-a", "edema-b"}

@@ -99,7 +99,7 @@ def alias(reference: str, alias: str | None, remove: bool, why: str, chosen: Cho
     from comface.models.listing import alias_model, remove_alias
 
     if remove == (alias is not None):
-        raise ConfigurationError("Give REF and ALIAS to set an alias, or NAME@ALIAS and --remove to remove it.")
+        raise ConfigurationError("The alias is missing or given twice; give REF and ALIAS, or NAME@ALIAS and --remove.")
     store, now = _store(chosen), datetime.now(UTC)
     _said(
         alias_model(store, reference, alias, now, why) if alias else remove_alias(store, reference, now, why), as_json
