@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
 from comface.methods.encoder import Encoder, encode
+from comface.models.compare import Comparison, compare_with, table
 from comface.models.estimator import Estimator, load_estimator, shared_encoder
 from comface.models.format import read_card
 from comface.models.registry import resolve_model
@@ -26,10 +28,25 @@ from comface.store import Store
 
 if TYPE_CHECKING:
     from comface.faces.photos import Photo
-    from comface.models.compare import Comparison
 
 AT_ONCE = 64
 """Aligned faces that are held in memory before they are encoded."""
+
+
+class DrawnComparison(Comparison):
+    """A comparison that shows itself: as the table of `comface compare` in Python, as its picture in a notebook."""
+
+    def picture(self) -> bytes:
+        """The PNG that `comface compare --picture` writes. It contains both faces. Needs the extra `train`."""
+        from comface.models.picture import picture
+
+        return picture(self)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.picture() if find_spec("matplotlib") else None
+
+    def __repr__(self) -> str:
+        return table(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +69,12 @@ class Model:
         """The model card, as Markdown."""
         return read_card(self.artifact)
 
-    def compare(self, before: Photo, after: Photo, *, everything: bool = False) -> Comparison:
+    def compare(self, before: Photo, after: Photo, *, everything: bool = False) -> DrawnComparison:
         """Estimate the change from `before` to `after`, two photos of one person, for every quantity that the model
         knows. `everything`: for every task, also those of one quantity. Raises DataError that names the photo if one
         cannot be used, for example because it shows no face."""
-        from comface.models.compare import compare_with
-
-        return compare_with(self.estimator, before, after, self.reference, everything)
+        found = compare_with(self.estimator, before, after, self.reference, everything)
+        return DrawnComparison(*(getattr(found, each.name) for each in fields(found)))
 
     def features(self, photos: Iterable[Photo]) -> NDArray[np.float32]:
         """The features (N,D) of the backbone that the model's linear tasks share. Raises DataError if a photo cannot be

