@@ -45,7 +45,7 @@ class ChangeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     `antisymmetric`, `standardised`: the form of the head; the paper's is False for both.
 
     Pairs are a sequence of (before, after). A photo is a path, bytes, an image of Pillow or an array of uint8; each is
-    read and encoded once per call. Or give an array of floats (P,2,D) with the features of both photos
+    read and encoded once per call. Or give an array of numbers (P,2,D) with the features of both photos
     (`model.features`), so that a cross-validation does not compute them again.
 
     Attributes after `fit`: `head_` (networks/head.py), `penalty_`, `n_features_in_` (D)."""
@@ -101,7 +101,8 @@ class ChangeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Features of the photos (V,N,D), each photo once, and the pairs as rows of them (P,2). V is 2 with the mirror
         images, which only photos have, else 1."""
         pairs = pairs.to_numpy() if hasattr(pairs, "to_numpy") else pairs  # a table of pandas
-        if isinstance(pairs, np.ndarray) and np.issubdtype(pairs.dtype, np.floating):
+        of_images = getattr(pairs, "dtype", None) == np.uint8 and pairs.ndim > 3
+        if isinstance(pairs, np.ndarray) and np.issubdtype(pairs.dtype, np.number) and not of_images:
             h_P2D = check_array(pairs, allow_nd=True, dtype=np.float32, input_name="pairs")
             if h_P2D.ndim != 3 or h_P2D.shape[1] != 2:
                 raise ValueError(f"Features of pairs have the shape (P, 2, D), not {h_P2D.shape}.")
