@@ -4,7 +4,7 @@ Used by pretrain.py. Three parts: data (read, decode, augment), compute (network
 and both, end to end. lightly's side is built as its documentation does: LightlyDataset, its SimCLR transform, its
 projection head, its NTXentLoss, a PyTorch DataLoader and the same optimiser. Its transform gets our strengths, and no
 Gaussian blur, which the paper does not use. Ours trains with `learning: inter`: two views of every x and equation (1),
-the same work.
+the same work, without rotation and light from a side, which SimCLR does not have. The row with both losses has them.
 
 Antialiasing: torchvision averages pixels when a view shrinks its crop. Ours samples bilinearly (at these sizes, a view
 shrinks a crop by at most 1.14). So lightly's transform is measured as shipped (PIL images, always with antialiasing),
@@ -245,7 +245,8 @@ def compare(case: Case, config: PretrainConfig, folder: Path, options: Any, part
         update={"backbone": case.backbone, "image_size_px": case.view_px, "pairs_per_step": case.pairs}
     )
     shards = make_shards(folder / "store", max(40, round(case.pairs / 0.85)), case.stored_px)
-    inter = config.model_copy(update={"learning": "inter"})
+    alike = config.augmentation.model_copy(update={"rotation_deg": 0.0, "side_light": 0.0})
+    inter = config.model_copy(update={"learning": "inter", "augmentation": alike})
     sides: dict[str, Any] = {}
     found: dict[str, float] = {}
 
