@@ -27,6 +27,7 @@ from comface.commands import (
     runs,
     saliency,
     schedule,
+    serve,
     steps,
     submit,
 )
@@ -44,7 +45,8 @@ SECTIONS = {
     "On a cluster": (submit.submit, schedule.schedule),
     "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
                        steps.transfer, steps.evaluate, steps.register),
-    "Photos and models": (photos.compare, photos.features, saliency.saliency, registry.models, registry.verify),
+    "Photos and models": (photos.compare, serve.serve, photos.features, saliency.saliency, registry.models,
+                          registry.verify),
     "Generators": (directions.render, directions.directions, directions.convert),
 }  # fmt: skip
 

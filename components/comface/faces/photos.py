@@ -107,6 +107,13 @@ def check_photo(path: Path, what: str = "") -> None:
     _opened(_content(path, what), called)
 
 
+def pixels_of(data: bytes, what: str = "The photo") -> int:
+    """The number of pixels that the header of a photo states; nothing is decoded. Raises DataError."""
+    image = _opened(data, what)[0]
+    width, height = image.size if isinstance(image, Image.Image) else image.size_mode[0]
+    return int(width * height)
+
+
 def decode_photo(data: bytes, what: str = "The photo", whole: bool = False, opaque: bool = False) -> Pixels:
     """The photo in the bytes `data`. Raises DataError."""
     opened, orientation, data = _opened(data, what)

@@ -130,8 +130,7 @@ def open_monitor(environment: Mapping[str, str] = os.environ, scratch: Path | No
         return Monitor()
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ConfigurationError(f"{PORT} is '{port}', not a port number; set it to 1 to 65535, or unset it.")
-    address = environment.get(ADDRESS) or ("0.0.0.0" if in_pod(environment) else "127.0.0.1")
-    return _serve(address, int(port), scratch or scratch_folder())
+    return _serve(address_of_metrics(environment), int(port), scratch or scratch_folder())
 
 
 @functools.cache
@@ -148,6 +147,14 @@ def _serve(address: str, port: int, scratch: Path) -> Monitor:
     }
     metrics["comface_scratch_free_bytes"].set_function(lambda: shutil.disk_usage(scratch).free)
     metrics["comface_scratch_size_bytes"].set_function(lambda: shutil.disk_usage(scratch).total)
+    serve_metrics(address, port, registry)
+    return Monitor(metrics, scraped)
+
+
+def serve_metrics(address: str, port: int, registry: Any) -> None:
+    """Serve a registry of prometheus_client in a thread. Raises ConfigurationError if the port cannot be opened."""
+    import prometheus_client
+
     try:
         server = _Server(address, port, prometheus_client.MetricsHandler.factory(registry))
     except OSError as error:
@@ -156,7 +163,10 @@ def _serve(address: str, port: int, scratch: Path) -> Monitor:
             f"unset it, and set {ADDRESS} to an address of this machine."
         ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return Monitor(metrics, scraped)
+
+
+def address_of_metrics(environment: Mapping[str, str] = os.environ) -> str:
+    return environment.get(ADDRESS) or ("0.0.0.0" if in_pod(environment) else "127.0.0.1")
 
 
 class _Server(ThreadingHTTPServer):
