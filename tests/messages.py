@@ -14,7 +14,8 @@ PACKAGE = ROOT / "components" / "comface"
 SNAPSHOT = Path(__file__).with_name("data") / "messages.txt"
 ERRORS = (
     "ComfaceError", "ConfigurationError", "DataError", "GateRefused", "TryAgain", "OutputLost", "Preempted", "Refused",
-    "NoAnswer", "NotPermitted", "TooLargeError", "Forbidden", "NoUsableFace", "ValueError", "UsageError",
+    "NoAnswer", "NotPermitted", "TooLargeError", "Forbidden", "NoUsableFace", "TooManyPixels", "ValueError",
+    "UsageError",
 )  # fmt: skip
 LEVELS = ("debug", "info", "warning", "error", "critical")
 

@@ -6,7 +6,9 @@ import pytest
 from messages import SNAPSHOT, snapshot
 
 SENTENCES = [line.strip() for line in snapshot().splitlines() if line.startswith("  ")]
-REFUSED = re.compile(r"(ComfaceError|ConfigurationError|DataError|GateRefused|TryAgain|TooLargeError|Preempted): (.+)")
+REFUSED = re.compile(
+    r"(ComfaceError|ConfigurationError|DataError|GateRefused|TryAgain|TooLargeError|TooManyPixels|Preempted): (.+)"
+)
 PASS_ON = ("cannot be evaluated: {…}", "cannot be aligned: {…}", "the limit{…}")
 """What follows is another sentence of this list, with what to do."""
 PRIVATE_WORDS = (

@@ -47,6 +47,10 @@ LARGE_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's default, above which it warns, is smaller than a phone's photo
 
 
+class TooManyPixels(DataError):
+    """A photo above MAX_PIXELS or MAX_WHOLE_PIXELS."""
+
+
 def read_photo(photo: Photo, what: str = "", whole: bool = False, opaque: bool = False) -> Pixels:
     """The pixels (H,W,3) of a photo. `what`: the subject of messages instead of the file's name (for photos of
     patients); `whole`: do not halve a very large photo (landmarks refer to its pixels); `opaque`: ignore transparency,
@@ -188,8 +192,8 @@ def _opened(data: bytes, what: str) -> tuple[Any, int, bytes]:
     return image, orientation, data
 
 
-def _too_large(what: str, limit: int) -> DataError:
-    return DataError(
+def _too_large(what: str, limit: int) -> TooManyPixels:
+    return TooManyPixels(
         f"{what} has more than {limit / 1e6:.0f} megapixels, the limit"
         + ("; save it smaller." if limit == MAX_PIXELS else " for a file that is not a JPEG; save it smaller.")
     )

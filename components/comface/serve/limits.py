@@ -49,7 +49,7 @@ class Refusal(Exception):
 
 
 def refusal_of(error: ComfaceError) -> Refusal:
-    """The refusal for an error that a worker met."""
+    """The refusal for an error that a worker met. `reason`: of an error about a photo (faces/detection.py)."""
     reason = str(getattr(error, "reason", "")).replace(" ", "_")
     if isinstance(error, DataError):
         return Refusal(422, reason or "unusable_photo", str(error))

@@ -25,8 +25,6 @@ from comface.serve.app import make_app
 from comface.serve.service import Service
 
 logger = logging.getLogger(__name__)
-HEADER_S = 10.0
-"""Longest time for the header of a request."""
 IDLE_S = 15
 MOST_CONNECTIONS = 512
 LARGEST_HEADER_BYTES = 16_384
@@ -36,6 +34,8 @@ class Protocol(H11Protocol):
     """HTTP/1.1 with a time limit for headers and a limit of connections, which uvicorn lacks: a client that sends a
     byte now and then cannot hold a connection."""
 
+    header_s = 10.0
+    """Longest time for the header of a request."""
     _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,7 +58,7 @@ class Protocol(H11Protocol):
         if self.conn.their_state is not h11.IDLE:
             self._unwatch()
         elif self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_S, self.transport.abort)
+            self._header_timer = self.loop.call_later(self.header_s, self.transport.abort)
 
     def _unwatch(self) -> None:
         if self._header_timer is not None:

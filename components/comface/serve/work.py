@@ -116,17 +116,19 @@ class Engine:
 
     def look(self, data: bytes, role: str, pictures: bool) -> Look:
         """Read a photo, find its face, measure it, compute its features."""
-        from comface.faces.photos import is_picture, pixels_of
+        from comface.faces.photos import TooManyPixels, is_picture, pixels_of
         from comface.models.photo import prepared
 
         if not is_picture(data[:16]):
-            sentence = f"{_capital(role)} is not an image that can be read; send JPEG, PNG, WEBP, HEIC, AVIF or TIFF."
+            sentence = f"Photo {role} is not an image that can be read; send JPEG, PNG, WEBP, HEIC, AVIF or TIFF."
             raise Refusal(415, "not_an_image", sentence)
-        if pixels_of(data, _capital(role)) > self.recipe.pixels:
-            limit = f"{self.recipe.pixels / 1e6:.0f} megapixels"
-            raise Refusal(
-                413, "too_many_pixels", f"{_capital(role)} has more than {limit}, the limit; save it smaller."
-            )
+        limit = f"{self.recipe.pixels / 1e6:.0f} megapixels"
+        too_large = Refusal(413, "too_many_pixels", f"Photo {role} has more than {limit}, the limit; save it smaller.")
+        try:
+            if pixels_of(bytes(data), f"Photo {role}") > self.recipe.pixels:
+                raise too_large
+        except TooManyPixels:
+            raise too_large from None
         photo = prepared(self.estimator, bytes(data), role)
         shown = self._pictures(photo) if pictures else None
         return Look(replace(photo, image_HW3=photo.image_HW3[:1, :1].copy()), shown)  # its pixels are not needed again
@@ -204,7 +206,3 @@ def _data_url(image: Any, kind: str) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
