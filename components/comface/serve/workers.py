@@ -110,7 +110,7 @@ class Workers:
         return await done
 
     async def _made(self) -> Worker:
-        worker = await self._in_thread(Worker, self._recipe)
+        worker: Worker = await self._in_thread(Worker, self._recipe)
         try:
             self.facts = await self._in_thread(worker.ask, None, LOAD_S)
         except BaseException as error:
