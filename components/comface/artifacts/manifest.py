@@ -17,7 +17,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from comface.artifacts.objects import SHA256, differs, own_key
 from comface.artifacts.objects import StoredObject as StoredObject
 from comface.artifacts.objects import file_sha256 as file_sha256
 from comface.artifacts.objects import local_copy as local_copy
+from comface.artifacts.removal import removal_of
 from comface.artifacts.sealed import json_bytes, read_sealed, sealed
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
@@ -133,7 +134,7 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The bytes of one object, verified. Raises DataError if it does not match the manifest."""
         entry = self._entry(name)
-        with contextlib.suppress(TooLargeError):
+        with contextlib.suppress(TooLargeError), self._unless_removed(name):
             for _ in range(READINGS):
                 data = self.store.read(self.key(name), entry.size_bytes, is_checked=True)
                 if StoredObject.of(data) == entry:
@@ -152,14 +153,16 @@ class Artifact:
 
     def read_range(self, name: str, offset: int, size_bytes: int) -> bytes:
         """A range of bytes of one object; the caller verifies it."""
-        return self.store.read_range(self.key(name), offset, size_bytes)
+        with self._unless_removed(name):
+            return self.store.read_range(self.key(name), offset, size_bytes)
 
     def local(self, name: str, cache: Path, checked: bool = False) -> Path:
         """A verified local file with the object's content: the object itself on file://, a copy in `cache` on s3://. A
         cached copy is verified again at the next call and downloaded again if it does not match. Several processes may
         share a cache (each downloads to a temporary name, then renames). `checked`: another process has just verified
         the file, so its content is not read again."""
-        return local_copy(self.store, self.key(name), self._entry(name), cache, checked=checked)
+        with self._unless_removed(name):
+            return local_copy(self.store, self.key(name), self._entry(name), cache, checked=checked)
 
     def key(self, name: str) -> str:
         """The key of an object (Draft.write explains why there are two possible keys)."""
@@ -167,6 +170,17 @@ class Artifact:
             own = own_key(name, self._entry(name))
             self._keys[name] = own if self.store.exists(own) else name
         return self._keys[name]
+
+    @contextlib.contextmanager
+    def _unless_removed(self, name: str) -> Iterator[None]:
+        """Turns the error of an object that was removed on purpose into RemovedError."""
+        try:
+            yield
+        except DataError:
+            removal = removal_of(self.store)
+            if removal is None or name not in removal.objects or self.store.exists(self.key(name)):
+                raise
+            raise removal.error(self.uri, name) from None
 
     def _entry(self, name: str) -> StoredObject:
         if name not in self.manifest.objects:
@@ -340,6 +354,8 @@ def open_artifact(reference: str, kind: str | None = None, store: Store | None =
     uri, expected = split_pin(reference)
     store = store or open_store(uri)
     if not store.exists(MANIFEST):
+        if removal := removal_of(store):
+            raise removal.error(uri, MANIFEST)
         raise DataError(f"There is no finished artifact at {uri} (no {MANIFEST}); run the step that makes it.")
     manifest, sha256 = _read_manifest(uri, store)
     if expected is not None and sha256 != expected:

@@ -30,6 +30,7 @@ from comface.commands import (
     serve,
     steps,
     submit,
+    upkeep,
 )
 from comface.commands.surface import Group, flag, shown
 from comface.config.names import quoted
@@ -45,6 +46,7 @@ SECTIONS = {
     "On a cluster": (submit.submit, schedule.schedule),
     "One step alone": (steps.synthesize, steps.screen, steps.shard, steps.pretrain, data.rehearse, steps.align,
                        steps.transfer, steps.evaluate, steps.register),
+    "Keeping a store": (upkeep.artifacts, upkeep.forget),
     "Photos and models": (photos.compare, serve.serve, photos.features, saliency.saliency, registry.models,
                           registry.verify),
     "Generators": (directions.render, directions.directions, directions.convert),

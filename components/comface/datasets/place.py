@@ -10,6 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +24,8 @@ from comface.runtime.progress import shown
 from comface.store import FileStore, open_store
 from comface.store.s3 import S3Store
 
+UNUSED_DAYS = 30
+"""A local copy of a remote data set that no run has used for this long is deleted."""
 Seen = list[int | str]
 """[size in bytes, ETag, modification time of the copy in ns]: identifies the copy of an object."""
 
@@ -34,10 +38,10 @@ def local_folder(uri: str) -> Path:
     if isinstance(store, FileStore):
         return store.root
     assert isinstance(store, S3Store)
-    places = cache_folder() / "datasets"
-    name = hashlib.sha256(f"{store.access.endpoint} {store.uri}".encode()).hexdigest()[:20]
+    places, name = _copies(), _copy_name(store)
     try:
         make_private_folder(places)
+        _drop_unused(places, time.time() - UNUSED_DAYS * 86400)
         with _locked(places / f"{name}.lock"):
             _synchronize(store, places / name, places / f"{name}.json")
     except OSError as error:
@@ -45,11 +49,49 @@ def local_folder(uri: str) -> Path:
     return places / name
 
 
+def drop_copy(place: str) -> None:
+    """Delete the local copy of a remote data set (`place`: its URI) or of a `dataset` artifact (its folder's name), if
+    there is one."""
+    name = place
+    if "://" in place:
+        store = open_store(place)
+        if not isinstance(store, S3Store):
+            return
+        name = _copy_name(store)
+    if _copies().is_dir():
+        with _locked(_copies() / f"{name}.lock"):
+            _forget_copy(_copies(), name)
+
+
+def _copies() -> Path:
+    return cache_folder() / "datasets"
+
+
+def _copy_name(store: S3Store) -> str:
+    return hashlib.sha256(f"{store.access.endpoint} {store.uri}".encode()).hexdigest()[:20]
+
+
+def _forget_copy(places: Path, name: str) -> None:
+    """The record goes too: it has the names of files, which can name people."""
+    shutil.rmtree(places / name, ignore_errors=True)
+    (places / f"{name}.json").unlink(missing_ok=True)
+
+
+def _drop_unused(places: Path, before: float) -> None:
+    """Delete the copies that were last synchronised before this time, unless another process uses them."""
+    for record in places.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            if record.stat().st_mtime < before:
+                with _locked(record.with_suffix(".lock"), wait=False):
+                    _forget_copy(places, record.stem)
+
+
 def _synchronize(store: S3Store, folder: Path, record: Path) -> None:
     """Synchronise `folder` with the store: download new and changed objects, delete files without an object."""
     listing = {key: each for key, each in store.listing().items() if not is_left_by_a_system(PurePosixPath(key))}
     listing = {key: each for key, each in listing.items() if not key.endswith("/")}
     if not listing:
+        _forget_copy(folder.parent, folder.name)
         raise DataError(f"There are no objects below {store.uri}; correct the `uri` of the data set.")
     _check_names(listing, store.uri)
     known: dict[str, Seen] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
@@ -110,10 +152,11 @@ def _fetch(store: S3Store, key: str, path: Path, listed: tuple[int, str]) -> See
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, so that two steps do not copy a data set at the same time."""
+def _locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock, so that two steps do not copy a data set at the same time. Raises BlockingIOError if
+    another process holds it and this one should not `wait`."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

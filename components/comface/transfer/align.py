@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from comface.artifacts.facts import FacesFacts
 from comface.artifacts.manifest import Artifact, Draft
+from comface.artifacts.removal import refuse_forgotten
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
 from comface.datasets.copies import check_pixels, near_copies
@@ -61,6 +62,7 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
     place = source.uri if dataset is None else dataset.uri
     data = open_dataset(source, folder or artifact_folder(inputs["dataset"]), place)
     photos = data.photos
+    refuse_forgotten(store, name, (photo.subject for photo in photos), place)
     blocks = list(aligned_blocks(draft, photos, name, source))
     missed = sum((Counter(block.missed) for block in blocks), Counter[str]())
     rows = [row for block in blocks for row in block.rows]
