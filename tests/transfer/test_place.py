@@ -12,7 +12,7 @@ import pytest
 
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
-from comface.datasets.place import local_folder
+from comface.datasets.place import UNUSED_DAYS, drop_copy, local_folder
 from comface.errors import ConfigurationError, DataError
 from comface.runtime.folders import cache_folder
 from comface.store import Store, open_store
@@ -114,3 +114,23 @@ def test_a_cache_that_another_user_made_is_refused_before_anything_is_read_from_
     shutil.chown(cache_folder(), 65534)
     with pytest.raises(ConfigurationError, match="belongs to another user"):
         photos(clinic)
+
+
+def test_the_copy_goes_when_the_source_is_gone_is_dropped_or_is_not_used_for_weeks(
+    clinic: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = local_folder(clinic.uri)
+    drop_copy(clinic.uri)
+    assert {path.name for path in folder.parent.iterdir()} == {f"{folder.name}.lock"}, "no list of file names either"
+    other = clinic.child("p0")
+    copy = local_folder(other.uri)
+    record = copy.with_suffix(".json")
+    os.utime(record, (record.stat().st_mtime - (UNUSED_DAYS + 1) * 86400,) * 2)
+    local_folder(clinic.uri)
+    assert not copy.exists()
+    assert not record.exists()
+    for key in list(clinic.keys()):
+        clinic.delete(key)
+    with pytest.raises(DataError, match="There are no objects below"):
+        local_folder(clinic.uri)
+    assert not folder.exists()

@@ -28,7 +28,7 @@ def _store(chosen: Chosen) -> Store:
     return open_store(chosen.configuration().store)
 
 
-@command(example="comface forget patient-017 --dry-run\necho patient-017 | comface forget - --dataset edema-a --yes")
+@command(example="comface forget patient-017 --dry-run\ncomface forget patient-017 --dataset edema-a --yes")
 @argument("subject", "SUBJECT", "id of the person in the data set; - reads it from standard input")
 @option("--dataset", "NAME", "only the person of this data set (default: of every data set that has this id)")
 @flag("--dry-run", "show what would be removed")
