@@ -1,60 +1,77 @@
-"""The picture after a run shows two photos of one person, not those that merely change most."""
+"""The first comparison shows a person whom the model has never seen, and the truth beside the estimate."""
 
 from __future__ import annotations
 
+import itertools
 import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from comface.artifacts.manifest import Artifact, Draft
-from comface.models.compare import Comparison
-from comface.run import first_comparison
-from comface.run.first_comparison import compare_first_pair
-from comface.store import Store
-from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, available
+from comface.datasets.rehearsal.held_out import SERIOUS, SMILING, HeldOut, held_out_pairs
+from comface.execution.pages import FIRST, filled, slot
+from comface.faces import identity
+from comface.faces.detection import find_face
+from comface.register.config import RegisterConfig
+from comface.register.step import register
+from comface.run.first_comparison import NEEDS, WHO, first_comparison
+from comface.run.local import Outcome
+from comface.weights.fetched import FACE_RECOGNITION, available
 
 pytestmark = pytest.mark.skipif(
-    not {DCGAN, LANDMARKS, FACE_RECOGNITION} <= set(available()),
-    reason="needs what `comface fetch` takes from packages",
+    not {*NEEDS, FACE_RECOGNITION} <= set(available()), reason="needs what `comface fetch` takes from packages"
 )
 
 
-def evaluation_of(store: Store, rows: list[tuple[str, Path, float]]) -> Artifact:
-    """An evaluation of a cohort of these photos: subject, photo, smile."""
-    cohort = Draft(store, "dataset", {"rows": str(rows)}, {}, {"test": 1})
-    lines = ["subject,file,smile"]
-    for number, (subject, photo, smile) in enumerate(rows):
-        cohort.write(f"{number}.png", photo.read_bytes())
-        lines.append(f"{subject},{number}.png,{smile}")
-    cohort.write("labels.csv", "\n".join(lines).encode())
-    dataset = cohort.publish({"dataset": "cohort", "rehearsal": True})
-    faces = Draft(store, "faces", {}, {"dataset": dataset}, {"test": 1}).publish({"dataset": "cohort"})
-    transfer = Draft(store, "transfer", {}, {"faces": faces}, {"test": 1}).publish({})
-    return Draft(store, "evaluation", {}, {"transfer": transfer}, {"test": 1}).publish({})
+@pytest.fixture(scope="module")
+def pairs() -> list[HeldOut]:
+    return list(itertools.islice(held_out_pairs(5), 3))
 
 
-def test_of_two_people_the_one_whose_photos_pass_for_one_person_is_shown(
-    registered, photos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_pairs_are_of_different_people_and_in_each_a_person_starts_to_smile(pairs: list[HeldOut]) -> None:
+    for pair in pairs:
+        assert pair.truth["smile"] >= 0.75 * (SMILING - SERIOUS), "the mean over the mirror image is a little smaller"
+    assert len({pair.before_SS3.tobytes() for pair in pairs}) == len(pairs)
+
+
+def test_a_person_is_nearer_to_itself_than_to_the_others(pairs: list[HeldOut]) -> None:
+    faces = [[find_face(photo) for photo in (pair.before_SS3, pair.after_SS3)] for pair in pairs]
+    seen = [
+        [identity.descriptor(photo, face) for photo, face in zip((p.before_SS3, p.after_SS3), found, strict=True)]
+        for p, found in zip(pairs, faces, strict=True)
+    ]
+    own = [np.linalg.norm(before - after) for before, after in seen]
+    others = [np.linalg.norm(one[0] - other[1]) for one, other in itertools.permutations(seen, 2)]
+    assert np.median(own) < min(others)
+
+
+def test_the_truth_stands_beside_the_estimate_in_picture_terminal_and_report(
+    make_chain: Callable, with_tasks: Callable, tmp_path: Path
 ) -> None:
-    result, chain = registered
-    shown: list[Comparison] = []
+    chain = make_chain()
+    rehearsed = with_tasks(chain, ("apparent-age", {"rehearsal": True}))
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    heads = [each for each in rehearsed.transfers if each.facts["method"] == "comface"]
+    config = RegisterConfig(must_beat=None)
+    model = register(chain.store, config, rehearsed.evaluation, rehearsed.backbone, heads, now, tmp_path).model
+    assert model is not None
+    found = first_comparison(model, "comface@v1", tmp_path / "run", seed=5)
+    assert found is not None
+    assert stat.S_IMODE(found.picture.stat().st_mode) == 0o600
+    assert set(found.truth) == {"apparent-age"}, "smile was fitted on photos here, whose truth nobody knows"
+    (line,) = found.lines()
+    assert line.startswith("Apparent age: ")
+    assert "true change" in line
+    outcome = Outcome(tmp_path, "A verdict.", "", "comface@v1", found, 60.0, True)
+    assert any(line in said for said in outcome.lines())
+    assert any(WHO in said for said in outcome.lines())
+    page = filled(f"<p>report</p>{slot(FIRST, '')}", FIRST, found.section())
+    assert "data:image/png;base64," in page
+    assert line in page
 
-    def drawn(comparison: Comparison) -> bytes:
-        shown.append(comparison)
-        return b"\x89PNG"
 
-    monkeypatch.setattr(first_comparison, "picture", drawn)
-    rows = [
-        ("p1", photos["one"], -9.0), ("p1", photos["stranger"], 9.0),
-        ("p2", photos["one"], 0.0), ("p2", photos["smiling"], 1.0),
-        ("p3", photos["none"], -20.0), ("p3", photos["one"], 20.0),
-    ]  # fmt: skip
-    output = compare_first_pair(evaluation_of(chain.store, rows), result.model, "comface@v1", tmp_path)
-    assert output == tmp_path / "comparison.png"
-    assert stat.S_IMODE(output.stat().st_mode) == 0o600
-    assert not shown[0].caveats.reasons
-    strangers = evaluation_of(chain.store, rows[:2])
-    assert compare_first_pair(strangers, result.model, "comface@v1", tmp_path) == output
-    assert shown[1].caveats.refused, "said in the picture where nobody passes"
-    assert compare_first_pair(evaluation_of(chain.store, rows[4:]), result.model, "comface@v1", tmp_path) is None
+def test_a_model_without_a_rehearsal_of_the_cohort_has_no_first_comparison(registered, tmp_path: Path) -> None:
+    assert first_comparison(registered[0].model, "comface@v1", tmp_path) is None

@@ -28,7 +28,7 @@ from comface.evaluate.results import Comparison, Result
 from comface.evaluate.studies import Trained
 from comface.evaluate.table import Heading, Table
 from comface.evaluate.verdict import main_mode, verdict
-from comface.execution.pages import GATE, slot
+from comface.execution.pages import FIRST, GATE, slot
 from comface.methods import in_order
 from comface.tasks.config import base, mode_title
 from comface.tasks.registry import title as task_title
@@ -82,6 +82,7 @@ def render(
         run=run,
         behind=behind,
         gate_slot=markupsafe.Markup(slot(GATE, "<p>The gate had not decided when this file was made.</p>")),
+        first_slot=markupsafe.Markup(slot(FIRST, "")),
         badge=findings.badge,
     )
     shown = [summary, *studies.tables, *([behind.pretrainings] if behind.pretrainings else [])]

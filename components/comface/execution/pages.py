@@ -40,6 +40,8 @@ def write_text(path: str, text: str) -> None:
 
 GATE = "gate"
 """The slot of the report for the gate's decision, which is made after the report."""
+FIRST = "first comparison"
+"""The slot of the report for the first comparison, which a run on one machine makes after the model."""
 
 
 def slot(name: str, content: str) -> str:

@@ -42,8 +42,10 @@ AXIS_IN = 0.3
 def picture(
     comparison: Comparison, truth: Mapping[str, float] | None = None, saliency: Sequence[Saliency] = ()
 ) -> bytes:
-    """`truth`: task → true change, where it is known. `saliency`: of both faces, drawn over a second pair of them."""
-    truth, changes = truth or {}, comparison.changes
+    """`truth`: task → true change, where it is known; such tasks come first. `saliency`: of both faces, drawn over a
+    second pair of them."""
+    truth = truth or {}
+    changes = dict(sorted(comparison.changes.items(), key=lambda item: item[0] not in truth))
     first = notice(pair_notes(comparison))
     rows = [_row(task, each, comparison, truth.get(task)) for task, each in changes.items()]
     said = [_explanation(any(task in truth for task in changes)), *general_notes(comparison)]
@@ -84,7 +86,8 @@ def _row(task: str, each: Change, comparison: Comparison, true: float | None) ->
     """One quantity. Its axis is its own because units differ; zero is always in the middle."""
     reasons = [reason for reason in each.reasons if reason not in comparison.caveats.reasons]
     said = [f"{reason.sentence[:1].upper()}{reason.sentence[1:]}." for reason in reasons if reason.code != "rehearsal"]
-    lines = [*wrapped(figures(each, true), SMALL_PT), *(line for text in said for line in wrapped(text, SMALL_PT))]
+    main = wrapped(figures(each), SMALL_PT) + ([] if true is None else [f"True change {signed(true)}"])
+    lines = [*main, *(line for text in said for line in wrapped(text, SMALL_PT))]
     top_in = LINE_IN[TITLE_PT] + AXIS_IN + 0.19
 
     def draw(place: Place) -> None:
@@ -94,8 +97,8 @@ def _row(task: str, each: Change, comparison: Comparison, true: float | None) ->
         place.text(WIDTH_IN - MARGIN_IN, 0.09, word, TITLE_PT, ha="right", weight="bold", color=ink)
         _axis(place, each, true)
         for row, line in enumerate(lines):
-            strong = {"color": OF["ink"] if row == 0 else OF["soft"]}
-            place.text(MARGIN_IN, top_in + 0.08 + LINE_IN[SMALL_PT] * row, line, SMALL_PT, **strong)
+            ink = OF["ink"] if row < len(main) else OF["soft"]
+            place.text(MARGIN_IN, top_in + 0.08 + LINE_IN[SMALL_PT] * row, line, SMALL_PT, color=ink)
 
     return top_in + LINE_IN[SMALL_PT] * len(lines) + 0.2, draw
 

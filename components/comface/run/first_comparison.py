@@ -1,85 +1,100 @@
-"""The first comparison after a run: two photos of one person of the scored cohort, compared by the new model.
+"""The first comparison after a run: two photos of a generated person whom the model has never seen, and the truth.
 
-In: an evaluation and the model registered from it. Out: comparison.png, with both faces, the estimated changes and the
-caveats.
+In: the model that was registered. Out: comparison.png, with both faces, the estimated and the true changes, and the
+caveats; the same as lines for the terminal and as a section of the report.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import base64
+import html
+import itertools
+import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from comface.artifacts.facts import FacesFacts
+from PIL import Image
+
 from comface.artifacts.manifest import Artifact
 from comface.datasets.rehearsal.registry import COHORT
-from comface.faces.detection import NoUsableFace
 from comface.files import write_file
 from comface.models.compare import Comparison, compare_with
 from comface.models.estimator import Estimator, load_estimator
-from comface.models.picture import picture
+from comface.models.picture import figures, picture
+from comface.tasks.registry import TASKS
+from comface.weights.fetched import AGE, DCGAN, EXPRESSION, IMAGENET, LANDMARKS, available
 
-LABEL = "smile"
+NEEDS = {DCGAN, AGE, EXPRESSION, IMAGENET, LANDMARKS}
 PEOPLE_TRIED = 20
-"""Shows the first of these people whose two photos are accepted as one person."""
+"""The first of these people about whose photos `compare` has no reservation is shown, whatever the estimates are."""
+WHO = "a generated person whom the model has never seen"
 
 
-def compare_first_pair(evaluation: Artifact, model: Artifact, reference: str, folder: Path) -> Path | None:
-    """None if the run had no scored cohort, or its photos cannot be compared."""
-    cohort = _cohort(evaluation)
-    if cohort is None:
-        return None
+@dataclass(frozen=True)
+class FirstComparison:
+    picture: Path
+    comparison: Comparison
+    truth: Mapping[str, float]
+    """Task → true change, of the tasks whose truth is known."""
+
+    def lines(self) -> list[str]:
+        """One line per task whose truth is known."""
+        changes = self.comparison.changes
+        return [f"{changes[task].title}: {figures(changes[task], true)}" for task, true in self.truth.items()]
+
+    def section(self) -> str:
+        """A section of the report, as HTML."""
+        data = base64.b64encode(self.picture.read_bytes()).decode()
+        said = "".join(f"<li>{html.escape(line)}</li>" for line in self.lines())
+        alt = f"Two photos of {WHO}, and the estimated changes"
+        return (
+            f'<section><h2 id="first">The first comparison</h2><p>Two photos of {WHO}: its identity took part in no '
+            "training, no fit and no calibration. The true change is that of the scorers. One pair shows how the model "
+            f"is used; the tables show how good it is.</p><ul>{said}</ul>"
+            f'<figure><img alt="{html.escape(alt)}" style="max-width:26rem;width:100%;max-height:none" '
+            f'src="data:image/png;base64,{data}"></figure></section>'
+        )
+
+
+def first_comparison(model: Artifact, reference: str, folder: Path, seed: int = 0) -> FirstComparison | None:
+    """None if no task of the model has a rehearsal whose truth can be generated, or no photo can be used."""
     estimator = load_estimator(model)
-    shown = None
-    for rows in _pairs(csv.DictReader(io.StringIO(cohort.read("labels.csv").decode())))[:PEOPLE_TRIED]:
-        try:
-            made = _compared(cohort, rows, estimator, reference)
-        except NoUsableFace:
-            continue
-        shown = shown or made
-        if not made.caveats.refused:
-            shown = made
-            break
-    if shown is None:
+    labels = {
+        task: TASKS[task].label
+        for task, entry in estimator.record.items()
+        if entry.rehearsal and task in TASKS and TASKS[task].dataset == COHORT
+    }
+    if not labels or not set(available()) >= NEEDS:
         return None
+    found = _shown(estimator, reference, seed)
+    if found is None:
+        return None
+    comparison, truth = found
+    known = {task: truth[label] for task, label in labels.items() if math.isfinite(truth[label])}
+    known = {task: true for task, true in known.items() if task in comparison.changes}
     output = folder / "comparison.png"
-    write_file(output, picture(shown), private=True)
-    return output
+    write_file(output, picture(comparison, known), private=True)
+    return FirstComparison(output, comparison, known)
 
 
-def _pairs(rows: Iterable[dict[str, str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """Per person the photos with the lowest and the highest label, the largest change first."""
-    subjects: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        if row[LABEL]:
-            subjects.setdefault(row["subject"], []).append(row)
-    ends = [(min(mine, key=_label), max(mine, key=_label)) for mine in subjects.values()]
-    return sorted(ends, key=lambda pair: _label(pair[0]) - _label(pair[1]))
+def _shown(estimator: Estimator, reference: str, seed: int) -> tuple[Comparison, Mapping[str, float]] | None:
+    """The comparison of the first person about whose photos there is no reservation, else of the first person."""
+    from comface.datasets.rehearsal.held_out import held_out_pairs
+    from comface.faces.detection import NoUsableFace
 
-
-def _label(row: dict[str, str]) -> float:
-    return float(row[LABEL])
-
-
-def _compared(
-    cohort: Artifact, rows: tuple[dict[str, str], dict[str, str]], estimator: Estimator, reference: str
-) -> Comparison:
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = Path(scratch, "before.jpg"), Path(scratch, "after.jpg")
-        for path, row in zip(paths, rows, strict=True):
-            path.write_bytes(cohort.read(row["file"]))
-        return compare_with(estimator, *paths, reference)
-
-
-def _cohort(evaluation: Artifact) -> Artifact | None:
-    for result in evaluation.inputs().values():
-        for faces in result.inputs().values():
-            if (
-                faces.manifest.kind == "faces"
-                and faces.facts_as(FacesFacts).dataset == COHORT
-                and "dataset" in faces.manifest.inputs
-            ):
-                return faces.input("dataset", "dataset")
-    return None
+    first = None
+    for pair in itertools.islice(held_out_pairs(seed), PEOPLE_TRIED):
+        with tempfile.TemporaryDirectory() as scratch:
+            paths = Path(scratch, "before.png"), Path(scratch, "after.png")
+            for path, photo_SS3 in zip(paths, (pair.before_SS3, pair.after_SS3), strict=True):
+                Image.fromarray(photo_SS3).save(path)
+            try:
+                made = compare_with(estimator, *paths, reference)
+            except NoUsableFace:
+                continue
+        first = first or (made, pair.truth)
+        if not made.caveats.reasons:
+            return made, pair.truth
+    return first

@@ -31,6 +31,7 @@ from comface.artifacts.manifest import Artifact, open_artifact
 from comface.config.names import quoted
 from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
 from comface.execution import FAILURES, recorded_failure
+from comface.execution.pages import FIRST, filled
 from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
@@ -39,7 +40,7 @@ from comface.plan.parameters import override_mapping
 from comface.plan.step import Plans, plan_run
 from comface.register.report import REPORT
 from comface.register.step import decision_markdown, gate
-from comface.run.first_comparison import compare_first_pair
+from comface.run.first_comparison import WHO, FirstComparison, first_comparison
 from comface.run.kfp_runner import FAILED, end_group
 from comface.run.narrator import Course, Narrator
 from comface.runtime.logs import HIDDEN, copied_to, for_children, labelled
@@ -70,7 +71,7 @@ class Outcome:
     verdict: str
     decision: str
     model: str | None
-    comparison: Path | None
+    comparison: FirstComparison | None
     seconds: float
     rehearsal: bool = False
     """Whether a task of the model was trained on generated faces."""
@@ -81,7 +82,8 @@ class Outcome:
             return [*lines, "  model       not registered, the gate rejected it:", self.decision]
         lines.append(f"  model       {self.model}")
         if self.comparison:
-            lines.append(f"  comparison  {self.comparison}")
+            lines.append(f"  comparison  {self.comparison.picture}, {WHO}")
+            lines += [f"              {line}" for line in self.comparison.lines()]
         name = self.model.partition("@")[0]
         option = "" if name == DEFAULT_NAME else f" --model {name}"
         caveat = " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
@@ -327,9 +329,10 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
         decided, recorded = gate(store, config.register_model, evaluation)
         decision = decision_markdown(decided)
     else:
-        comparison = compare_first_pair(evaluation, resolve_model(store, model)[1], model, folder)
+        comparison = first_comparison(resolve_model(store, model)[1], model, folder, config.rehearse.seed)
     of_this_run = recorded is not None and recorded.manifest.inputs["evaluation"].sha256 == evaluation.sha256
-    write_file(report, (recorded if recorded and of_this_run else evaluation).read(REPORT), private=True)
+    page = (recorded if recorded and of_this_run else evaluation).read(REPORT).decode()
+    write_file(report, filled(page, FIRST, comparison.section() if comparison else "").encode(), private=True)
     facts = evaluation.facts_as(EvaluationFacts)
     seconds, rehearsal = time.monotonic() - started, bool(facts.rehearsal)
     return Outcome(report, facts.verdict, decision, model, comparison, seconds, rehearsal)
