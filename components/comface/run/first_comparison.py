@@ -10,12 +10,9 @@ import base64
 import html
 import itertools
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from comface.artifacts.manifest import Artifact
 from comface.datasets.rehearsal.registry import COHORT
@@ -86,14 +83,10 @@ def _shown(estimator: Estimator, reference: str, seed: int) -> tuple[Comparison,
 
     first = None
     for pair in itertools.islice(held_out_pairs(seed), PEOPLE_TRIED):
-        with tempfile.TemporaryDirectory() as scratch:
-            paths = Path(scratch, "before.png"), Path(scratch, "after.png")
-            for path, photo_SS3 in zip(paths, (pair.before_SS3, pair.after_SS3), strict=True):
-                Image.fromarray(photo_SS3).save(path)
-            try:
-                made = compare_with(estimator, *paths, reference)
-            except NoUsableFace:
-                continue
+        try:
+            made = compare_with(estimator, pair.before_SS3, pair.after_SS3, reference)
+        except NoUsableFace:
+            continue
         first = first or (made, pair.truth)
         if not made.caveats.reasons:
             return made, pair.truth

@@ -59,7 +59,7 @@ def held_out_pairs(seed: int) -> Iterator[HeldOut]:
             if _smiles(faces_2SS3):
                 truth = {label: float(scores[1] - scores[0]) for label, scores in clean_scores(faces_2SS3).items()}
                 rng = numpy_rng(own, "camera", person.number)
-                yield HeldOut(*(photograph(face, rng, size_px) for face in faces_2SS3), truth)
+                yield HeldOut(photograph(faces_2SS3[0], rng, size_px), photograph(faces_2SS3[1], rng, size_px), truth)
                 break
 
 
