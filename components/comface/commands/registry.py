@@ -70,6 +70,7 @@ def promote(reference: str, why: str, chosen: Chosen, as_json: bool) -> None:
     from comface.models.listing import promote_model
 
     _said(promote_model(_store(chosen), reference, datetime.now(UTC), why), as_json)
+    _mirror(chosen, reference)
 
 
 @models.command(example="comface models rollback comface")
@@ -85,6 +86,7 @@ def rollback(name: str, why: str, chosen: Chosen, as_json: bool) -> None:
     from comface.models.listing import rollback_model
 
     _said(rollback_model(_store(chosen), name, datetime.now(UTC), why), as_json)
+    _mirror(chosen, name)
 
 
 @models.command(example="comface models alias comface@v3 ward-7\ncomface models alias comface@ward-7 --remove")
@@ -147,6 +149,34 @@ def sign_(reference: str | None, key: Path | None, chosen: Chosen, as_json: bool
         raise ConfigurationError(f"There is no signing key; give --key FILE, or set {SIGNING_KEY}.")
     signed = sign_model(store, reference, private)
     print(json.dumps(signed._asdict()) if as_json else f"{signed.reference} is signed by {signed.key}")
+
+
+@models.command(needs=["registries"], example="comface models mirror comface --config comface.yaml")
+@argument("name", "NAME", "name of the model")
+@configured()
+def mirror(name: str, chosen: Chosen) -> None:
+    """Bring the other registries (`registry.mirrors`: MLflow, Kubeflow Model Registry) in step with the store.
+
+    Registration and every change of an alias do this, too. Run it after one of the registries did not answer, or to
+    fill a new one: it adds what is missing and changes nothing else.
+    """
+    if not chosen.configuration().registry.mirrors:
+        raise ConfigurationError(
+            "The configuration names no other registry; set registry.mirrors, for example to {mlflow: http://HOST:5000}."
+        )
+    for sentence in _mirror(chosen, name):
+        print(sentence)
+
+
+def _mirror(chosen: Chosen, reference: str) -> list[str]:
+    """Bring the other registries in step. What the store holds is already said, so an error only means the copies."""
+    mirrors = chosen.configuration().registry.mirrors
+    if not mirrors:
+        return []
+    from comface.models.listing import registry_of
+    from comface.models.mirrors import mirror_registry
+
+    return mirror_registry(registry_of(_store(chosen), reference.partition("@")[0]), mirrors)
 
 
 def _said(done: Promoted, as_json: bool) -> None:

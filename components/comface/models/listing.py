@@ -171,19 +171,19 @@ def sign_model(store: Store, reference: str | None, private: Ed25519PrivateKey) 
 def remove_alias(store: Store, reference: str, now: datetime, why: str = "") -> Promoted:
     """Remove the alias of NAME@ALIAS; the version stays."""
     name, _, alias = reference.partition("@")
-    registry = _registry(store, name)
+    registry = registry_of(store, name)
     return _promoted(registry, alias, registry.point(alias, None, now, why))
 
 
 def rollback_model(store: Store, name: str, now: datetime, why: str = "") -> Promoted:
     """Make the previous champion of NAME the champion again."""
-    registry = _registry(store, name)
+    registry = registry_of(store, name)
     return _promoted(registry, CHAMPION, registry.rollback(now, why))
 
 
 def history_of(store: Store, name: str) -> list[Past]:
     """Return who became champion of NAME, when and why, oldest first."""
-    registry = _registry(store, name)
+    registry = registry_of(store, name)
     return [_past(registry, each) for each in registry.history()]
 
 
@@ -223,8 +223,8 @@ def _version_of(store: Store, reference: str) -> tuple[Registry, int]:
     return Registry(store, name), int(number)
 
 
-def _registry(store: Store, name: str) -> Registry:
-    """Raises ConfigurationError if no model has this name."""
+def registry_of(store: Store, name: str) -> Registry:
+    """The registry of NAME. Raises ConfigurationError if no model has this name."""
     registry = Registry(store, name)
     if name not in (known := names(store)):
         raise ConfigurationError(

@@ -190,10 +190,14 @@ class Registry:
 
     def aliases(self) -> dict[str, Version]:
         """Return all aliases and their versions, the champion first."""
-        keys = (key.removeprefix(f"{self.folder}/") for key in self.store.keys(f"{self.folder}"))
-        found = {match[1] for key in keys if (match := re.fullmatch(rf"aliases/({ALIAS})/\d+\.json", key))}
-        versions = {alias: self.named(alias) for alias in [CHAMPION, *sorted(found)]}
+        versions = {alias: self.named(alias) for alias in self.alias_names()}
         return {alias: version for alias, version in versions.items() if version is not None}
+
+    def alias_names(self) -> list[str]:
+        """Return all aliases that name a version or once did, the champion first."""
+        keys = (key.removeprefix(f"{self.folder}/") for key in self.store.keys(self.folder))
+        found = {match[1] for key in keys if (match := re.fullmatch(rf"aliases/({ALIAS})/\d+\.json", key))}
+        return [CHAMPION, *sorted(found)]
 
     def history(self, alias: str = CHAMPION) -> list[Promotion]:
         """Return all changes of an alias, oldest first. Raises DataError if a record is missing."""

@@ -5,6 +5,7 @@ In: a plan and the URI of an evaluation. Out: the decision; the reference of the
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -16,6 +17,8 @@ from comface.execution.pages import write_text
 from comface.models.config import RegistryConfig
 from comface.register.config import RegisterConfig
 from comface.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class RegisterPlan(Plan):
@@ -47,6 +50,8 @@ def register_model(plan: str, evaluation: str, backbones: list[str], card_path: 
     the gate rejects this evaluation."""
 
     def work(store: Store, planned: RegisterPlan) -> tuple[str, str]:
+        from comface.models.mirrors import mirror_registry
+        from comface.models.registry import Registry
         from comface.models.signing import trust
         from comface.register.contents import backbone_of
         from comface.register.step import register
@@ -67,6 +72,8 @@ def register_model(plan: str, evaluation: str, backbones: list[str], card_path: 
         assert result.version is not None, "the gate passed, so there is a version"
         assert result.model is not None, "the gate passed, so there is a model"
         write_text(card_path, result.model.read("card.md").decode())
+        for sentence in mirror_registry(Registry(store, planned.register_model.name), planned.registry.mirrors):
+            logger.info(sentence)
         return result.version.reference, result.model.pinned
 
     return execute("register", plan, RegisterPlan, work)
