@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HASHED := $(BIN)/pip install --quiet --no-deps --require-hashes --no-build-isolation
 
-.PHONY: help setup setup-dev run test coverage check bench rehearsal test-system test-images requirements images test-k8s compile clean
+.PHONY: help setup setup-dev run test coverage check bench rehearsal test-system test-images requirements images test-k8s compile model clean
 
 help:  ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -60,6 +60,9 @@ test-k8s: setup-dev  ## the manifests: schemas, policies, alert rules (with prom
 
 compile: setup  ## pipelines/comface.py -> pipelines/comface.yaml; REGISTRY=host/path names the images there
 	$(BIN)/python pipelines/comface.py $(REGISTRY)
+
+model: setup  ## put the model of a finished run into the package (RUN=runs/laptop)
+	$(BIN)/python .ci/ship_model.py $(or $(RUN),runs/laptop)
 
 requirements: setup-dev  ## all hashed requirements, from pyproject.toml and constraints.txt
 	sh docker/requirements.sh $(BIN)/uv

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comface.commands.options import AS_JSON, REFERENCE, configured
-from comface.commands.surface import PATH, Group, argument, command, flag, option
+from comface.commands.options import AS_JSON, REFERENCE, configured, output_option
+from comface.commands.surface import PATH, Group, Names, argument, command, flag, option
 from comface.errors import ConfigurationError
+from comface.files import check_output, write_file
 from comface.plan.chosen import Chosen
+from comface.runtime.extras import check_extras
 
 if TYPE_CHECKING:
     from comface.models.listing import Promoted
@@ -177,6 +179,33 @@ def _mirror(chosen: Chosen, reference: str) -> list[str]:
     from comface.models.mirrors import mirror_registry
 
     return mirror_registry(registry_of(_store(chosen), reference.partition("@")[0]), mirrors)
+
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+@models.command(example="comface models export comface@v3 --format onnx --output comface.onnx")
+@argument("reference", "REF", REFERENCE, required=False)
+@option("--format", None, "ONNX, or torch.export", Names(lambda: SUFFIXES), required=True)
+@output_option("FILE", "where to write it: FILE.onnx, or FILE.pt2 for torch")
+@configured()
+def export(reference: str | None, format: str, output: Path, chosen: Chosen) -> None:
+    """Write a model as one file for programs without this package: two aligned faces in, the changes out.
+
+    The file is compared with the model on random faces before it is written. Finding the face, the checks of a pair and
+    the prediction intervals are not part of it (docs/python.md).
+    """
+    from comface.models.export import exported
+    from comface.models.model import Model
+
+    if output.suffix.lower() != SUFFIXES[format]:
+        raise ConfigurationError(f"The output '{output}' does not end in {SUFFIXES[format]}; rename it.")
+    if format == "onnx":
+        check_extras("comface models export --format onnx", "export")
+    check_output(output, ())
+    model = Model.load(_store(chosen), reference)
+    write_file(output, exported(model, format))
+    print(f"{output}: {model.reference} as {format}, {output.stat().st_size / 1e6:.1f} MB")
 
 
 def _said(done: Promoted, as_json: bool) -> None:
