@@ -87,7 +87,7 @@ def test_a_file_that_estimates_other_changes_is_not_written(model: Model, monkey
     """What torch might make of a network; here, a head that was changed on the way."""
     doubled = replace(model.estimator, heads={**model.estimator.heads, "age": doubled_head(model)})
     monkeypatch.setattr("comface.models.export.Changes", lambda _, of=Changes: of(doubled))
-    with pytest.raises(DataError, match="The torch file of the model at .* estimates other changes than the model"):
+    with pytest.raises(DataError, match=r"The torch file of the model at .* estimates other changes than the model"):
         export.exported(model, "torch")
 
 

@@ -39,15 +39,21 @@ TRIED_PAIRS = 8
 class View(nn.Module):
     """Preprocessing as a part of the network: uint8 faces (N,S,S,3) -> float32 (N,3,H,W)."""
 
+    rows_H: Tensor
+    columns_W: Tensor
+    resizing_HS: Tensor
+    mean_C11: Tensor
+    std_C11: Tensor
+
     def __init__(self, how: Preprocessing, aligned_px: int) -> None:
         super().__init__()
-        grid_1SS2 = np.stack(np.meshgrid(*2 * [np.arange(aligned_px)], indexing="ij"), axis=-1)[None]
+        grid_1SS2: Any = np.stack(np.meshgrid(*2 * [np.arange(aligned_px)], indexing="ij"), axis=-1)[None]
         seen_HW2 = (view_of(grid_1SS2, how.view_share) if how.square is None else square_of(grid_1SS2, how.square))[0]
         self.colours, self.side_px, self.size_px = how.channels, len(seen_HW2), how.size_px
         values = {"rows_H": seen_HW2[:, 0, 0], "columns_W": seen_HW2[0, :, 1],
                   "resizing_HS": _resizing(self.side_px, how.size_px),
-                  "mean_C11": np.float32(how.mean)[:, None, None],
-                  "std_C11": np.float32(how.std)[:, None, None]}  # fmt: skip
+                  "mean_C11": np.array(how.mean, np.float32)[:, None, None],
+                  "std_C11": np.array(how.std, np.float32)[:, None, None]}  # fmt: skip
         for name, value in values.items():
             self.register_buffer(name, torch.from_numpy(value.copy()))
 
@@ -66,7 +72,8 @@ def _resizing(before_px: int, after_px: int) -> NDArray[np.float32]:
     import cv2
 
     how = cv2.INTER_AREA if after_px < before_px else cv2.INTER_CUBIC
-    matrix_HS: Any = cv2.resize(np.eye(before_px, dtype=np.float32), (before_px, after_px), interpolation=how)
+    matrix_HS = np.asarray(cv2.resize(np.eye(before_px, dtype=np.float32), (before_px, after_px), interpolation=how))
+    matrix_HS = matrix_HS.astype(np.float32)
     return matrix_HS if how == cv2.INTER_AREA else np.round(matrix_HS * 2048) / 2048  # OpenCV's weights have 11 bits
 
 
@@ -97,6 +104,8 @@ class Changes(nn.Module):
 
 class _Head(nn.Module):
     """networks/head.py, symmetrical, in float64 as there: (V,2,P,D) -> (P,), the mean over V views."""
+
+    weight_D: Tensor
 
     def __init__(self, head: Head) -> None:
         super().__init__()
