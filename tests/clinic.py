@@ -17,6 +17,10 @@ R = {"test": 1}
 PERSON, OTHER = "patient-017", "patient-018"
 FACE = bytes(range(200, 250))
 """Bytes of the person's face, which no one else has."""
+TASK = {
+    "acc": None, "corr": 0.5, "mae": 1.0, "dataset": "edema-a", "mode": "linear", "protocol_sha256": "0" * 64,
+    "rehearsal": True, "unit": "kg", "subjects": 2, "pairs": 2, "coverage": 0.9, "interval": None,
+}  # fmt: skip
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -68,6 +72,11 @@ def build_clinic(store: Store) -> Clinic:
         decision = Draft(store, "decision", {}, {"evaluation": evaluated}, R).publish({})
         model = Draft(store, "model", {"number": number}, {**named, "backbone": trained}, R)
         model.write("config.json", b"{}")
-        models.append(model.publish({}))
+        models.append(model.publish({"name": "comface", "tasks": {"edema-a": TASK}, "metrics": []}))
         registry.register(models[-1], NOW, decision)
     return Clinic(store, faces, other, transfers[0], evaluated, tuple(models))
+
+
+def copied(source: Store, target: Store) -> None:
+    for key in list(source.keys("")):
+        target.write(key, source.read(key))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 import re
-import shlex
 from pathlib import Path
 
-import click
 import pytest
 
 from comface.commands.program import comface
@@ -54,31 +52,6 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     assert set(shown) - PLANNED <= commands()
 
 
-def shown_commands(page: Path) -> list[list[str]]:
-    """The arguments of each command in a block of code."""
-    blocks = "".join(re.findall(r"^```\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
-    lines = re.findall(r"^(?:\.venv/bin/)?comface (.*)", blocks.replace("\\\n", " "), re.MULTILINE)
-    return [shlex.split(line.partition("  #")[0]) for line in lines]
-
-
-@pages
-def test_every_command_in_a_block_of_a_page_is_accepted(page: Path) -> None:
-    """Parsed, not run. A value that does not exist here (a file) is no reason to fail."""
-    for arguments in shown_commands(page):
-        group, context = comface, click.Context(comface)
-        while isinstance(group, click.Group):
-            name, *arguments = arguments
-            found = group.get_command(context, name)
-            assert found is not None, name
-            group = found
-        try:
-            group.make_context(name, list(arguments))
-        except click.MissingParameter:
-            raise
-        except click.BadParameter:
-            pass
-
-
 @pages
 def test_every_target_of_make_that_a_page_shows_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -116,7 +89,7 @@ def test_every_module_and_file_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_the_file_tree_of_the_readme_names_existing_places_and_every_package() -> None:
-    tree = (ROOT / "README.md").read_text().partition("## Where things are")[2].split("```")[1]
+    tree = (ROOT / "README.md").read_text().partition("## Where things are")[2].split("```")[1].removeprefix("text")
     above, named = "", set()
     for line in tree.strip().splitlines():
         if line.startswith(" " * 20):  # a heading within the tree

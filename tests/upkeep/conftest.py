@@ -13,17 +13,16 @@ from moto_versioning import set_versioning
 from comface.store import FileStore, Store, open_store
 
 
-@pytest.fixture(params=["file", "s3", "versioned"])
+@pytest.fixture(params=["file", "versioned"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A folder, a bucket, and a bucket that keeps versions."""
+    """A folder, and a bucket that keeps versions."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     if request.param == "file":
         yield FileStore(tmp_path / "store")
         return
     environment = request.getfixturevalue("s3_environment")
-    if request.param == "versioned":
-        set_versioning("comface", "Enabled")
+    set_versioning("comface", "Enabled")
     yield open_store(f"s3://comface/{uuid.uuid4().hex}", environment)
     set_versioning("comface", "Suspended")
 
