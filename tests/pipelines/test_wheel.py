@@ -16,7 +16,6 @@ from tiny_run import ROOT, TINY, bare_environment, comface, sets
 
 from comface.errors import ConfigurationError
 from comface.run.local import find_pipeline
-from comface.weights.fetched import FACE_RECOGNITION, LANDMARKS, available, models_folder, provenance_path
 
 COMPILED = ROOT / "pipelines" / "comface.yaml"
 APART = {"PYTHONPATH": ""}
@@ -49,10 +48,8 @@ def wheel(sdist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with the wheel, the packages of this one, and what photos need."""
-    taken = [models_folder() / name for name in (LANDMARKS, FACE_RECOGNITION) if name in available()]
-    models = [*taken, *map(provenance_path, taken)]
-    python = bare_environment(tmp_path_factory.mktemp("elsewhere") / "venv", models)
+    """The interpreter of a fresh environment with the wheel and the packages of this one; nothing was fetched."""
+    python = bare_environment(tmp_path_factory.mktemp("elsewhere") / "venv")
     install = ["--python", python, "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
     return python
@@ -103,8 +100,21 @@ def test_a_pipeline_in_the_current_folder_is_taken_only_when_it_is_named(
         find_pipeline(Path("absent.yaml"))
 
 
+def test_a_wheel_compares_two_photos_in_an_empty_folder_at_once(installed: Path, tmp_path: Path) -> None:
+    """Without a run, a store or a download: with the model and the face model that the package contains."""
+    photo = Image.open(ROOT / "tests" / "data" / "astronaut.jpg")
+    photo.save(tmp_path / "before.jpg", quality=95)
+    ImageEnhance.Brightness(photo).enhance(0.9).save(tmp_path / "after.jpg", quality=95)
+    done = comface("compare", "before.jpg", "after.jpg", "--json", python=installed, environment=APART, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model"] == "shipped"
+    assert all(each["rehearsal"] and abs(each["change"]) < 10 for each in found["changes"].values())
+    assert "comface fetch" in done.stderr, "the check for different people needs a network that is not in the package"
+    assert {path.name for path in tmp_path.iterdir()} == {"before.jpg", "after.jpg"}
+
+
 @pytest.mark.system
-@pytest.mark.skipif(LANDMARKS not in available(), reason="needs the face model, which `comface fetch` takes")
 def test_an_installed_wheel_runs_the_whole_pipeline_and_compares_photos_from_any_folder(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -72,9 +72,10 @@ def _resizing(before_px: int, after_px: int) -> NDArray[np.float32]:
     import cv2
 
     how = cv2.INTER_AREA if after_px < before_px else cv2.INTER_CUBIC
-    matrix_HS = np.asarray(cv2.resize(np.eye(before_px, dtype=np.float32), (before_px, after_px), interpolation=how))
-    matrix_HS = matrix_HS.astype(np.float32)
-    return matrix_HS if how == cv2.INTER_AREA else np.round(matrix_HS * 2048) / 2048  # OpenCV's weights have 11 bits
+    matrix_HS = cv2.resize(np.eye(before_px, dtype=np.float32), (before_px, after_px), interpolation=how)
+    if how == cv2.INTER_CUBIC:
+        matrix_HS = np.round(matrix_HS * 2048) / 2048  # OpenCV's weights have 11 bits
+    return np.asarray(matrix_HS, np.float32)
 
 
 class Changes(nn.Module):
