@@ -49,13 +49,13 @@ def conditions(face_SSC: NDArray[np.uint8], points_P2: NDArray[np.float64]) -> d
 
 
 def _pose(points_P2: NDArray[np.float64]) -> dict[str, float]:
-    (left_2, right_2), widths = eye_centres(points_P2), _eye_widths(points_P2)
+    (left_2, right_2), widths = eye_centres(points_P2), eye_widths(points_P2)
     apart = right_2 - left_2
     found = {"size": math.log2(float(np.hypot(*apart))), "tilt": math.degrees(math.atan2(apart[1], apart[0]))}
     return found | ({"turn": math.log(widths[0] / widths[1])} if min(widths, default=0.0) > 0 else {})
 
 
-def _eye_widths(points_P2: NDArray[np.float64]) -> tuple[float, ...]:
+def eye_widths(points_P2: NDArray[np.float64]) -> tuple[float, ...]:
     """Widths of the eyes, the left one in the image first; empty for landmarks without the corners."""
     if len(points_P2) < 4:
         return ()

@@ -47,6 +47,11 @@ SURE_AGAIN = -0.25
 """Minimum confidence in a contrast-enhanced image, in which noise is amplified, too."""
 DARK = 40.0
 """A photo whose mean level (0 to 255) is below this counts as dark."""
+FAINT, FAINT_SIDE_PX, FAINT_SHARE = -0.9, 360, 0.3
+"""Minimum confidence of a faint face, longest side of the photo in which it is searched, and the share of it that must
+be inside the photo."""
+CLEARER = 0.5
+"""A face that the edge cuts is more certain than what was found beside it by this."""
 DOMINANT = 2.0
 """A face with at least this many times the area of the next one is the subject; the others are ignored."""
 _of_thread = threading.local()
@@ -81,11 +86,13 @@ class Face:
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
 
-def find_face(image_HW3: Pixels, what: str = "the photo") -> Face:
-    """The face in an image. `what`: the image's name in messages. Raises NoUsableFace (a DataError) if there is no
-    face, if there are several of similar size, or if the face is too small."""
+def find_face(image_HW3: Pixels, what: str = "the photo", faint: bool = False) -> Face:
+    """The face in an image. `what`: the image's name in messages; `faint`: if there is none, `faint_face`. Raises
+    NoUsableFace (a DataError) if there is no face, if there are several of similar size, or if it is too small."""
     _check_image(image_HW3)
     found = sorted(faces_in(image_HW3), key=lambda face: face.area, reverse=True)
+    if faint and len(found) < 2 and (hardly := _fainter(image_HW3, found)):
+        found = [hardly]
     if not found:
         raise NoUsableFace(
             "no face",
@@ -118,6 +125,35 @@ def faces_in(image_HW3: Pixels, again_from: float = SURE_AGAIN) -> list[Face]:
     for changed_HW3 in (_stretched(image_HW3), _lifted(image_HW3)):
         looks.append([face for face in _faces(changed_HW3) if face.confidence >= again_from])
     return max(looks, key=lambda faces: max((face.confidence for face in faces), default=-np.inf))
+
+
+def _fainter(image_HW3: Pixels, found: list[Face]) -> Face | None:
+    """A faint face that is more certain than the one that was found."""
+    least = found[0].confidence if found else -np.inf
+    if least >= SURE:
+        return None
+    hardly = faint_face(image_HW3)
+    return hardly if hardly and hardly.confidence > least + CLEARER else None
+
+
+def faint_face(image_HW3: Pixels) -> Face | None:
+    """A face that the photo's edge cuts, or that is hardly recognisable (confidence from FAINT). It cannot be used, but
+    the reason can be said. The photo is mirrored at its edges, so that half a face becomes a whole one."""
+    height, width = image_HW3.shape[:2]
+    scale = FAINT_SIDE_PX / max(height, width)
+    small_HW3 = resized(image_HW3, max(2, round(width * scale)), max(2, round(height * scale)))
+    height, width = small_HW3.shape[:2]
+    margin = min(height, width) // 2
+    wide_HW3 = cv2.copyMakeBorder(small_HW3, *(margin,) * 4, cv2.BORDER_REFLECT_101)
+    found = []
+    for face in _search(np.asarray(wide_HW3, np.uint8), 1.0, FAINT):
+        left, top, right, bottom = (value - margin for value in face.box)
+        seen = max(0.0, min(right, width) - max(left, 0)) * max(0.0, min(bottom, height) - max(top, 0))
+        if seen >= FAINT_SHARE * face.area:
+            points_52 = (face.points_52 - margin + 0.5) / scale - 0.5
+            x0, y0, x1, y1 = ((value + 0.5) / scale - 0.5 for value in (left, top, right, bottom))
+            found.append(Face(points_52, (x0, y0, x1, y1), face.confidence))
+    return max(found, key=lambda face: face.confidence, default=None)
 
 
 def _faces(image_HW3: Pixels) -> list[Face]:
@@ -215,14 +251,14 @@ def _shrunk(image_HW3: Pixels, matrix_23: Points, scale: float, size_px: int) ->
     return part_HW3, np.hstack([left, (matrix_23[:, :2] @ origin_2 + matrix_23[:, 2])[:, None]])  # type: ignore[return-value]
 
 
-def _search(image_HW3: Pixels, scale: float) -> list[Face]:
+def _search(image_HW3: Pixels, scale: float, least: float = THRESHOLD) -> list[Face]:
     height, width = image_HW3.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size != (width, height):
         image_HW3 = resized(image_HW3, *size)
     image_HW3 = np.ascontiguousarray(image_HW3)
     detector, predictor = _models()
-    boxes, confidences, _ = detector.run(image_HW3, 0, THRESHOLD)
+    boxes, confidences, _ = detector.run(image_HW3, 0, least)
     ratio_2 = np.array([width / size[0], height / size[1]])
     found = []
     for box, confidence in zip(boxes, confidences, strict=True):

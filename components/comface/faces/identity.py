@@ -22,7 +22,8 @@ from comface.weights.fetched import FACE_RECOGNITION, available, model_path
 if TYPE_CHECKING:
     from comface.networks.dlib_resnet import DlibResNet
 
-THRESHOLD = 0.6
+THRESHOLD = 0.56
+"""Of photos of two people, and of one person, this refuses about the same small share (docs/trust.md)."""
 CHIP_PX, PADDING = 150, 0.25
 """Size in pixels and padding of the face chips on which the network was trained."""
 EYES_APART_PX = 60.0

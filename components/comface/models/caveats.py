@@ -41,11 +41,18 @@ NONE = Caveats()
 
 
 def caveats_of(before: Prepared, after: Prepared) -> Caveats:
-    """Check whether both photos show the same person."""
+    """Check whether both photos can be used and show the same person."""
+    reasons = [
+        Reason(rule.code, rule.sentence.replace("{photo}", f"the photo {photo.role}"))
+        for photo in (before, after)
+        for rule in photo.broken
+    ]
     if before.descriptor_D is None or after.descriptor_D is None:
-        return Caveats((Reason("identity_unchecked", UNCHECKED),))
+        return Caveats((*reasons, Reason("identity_unchecked", UNCHECKED)), refused=bool(reasons))
     apart = float(np.linalg.norm(before.descriptor_D - after.descriptor_D))
-    if apart <= identity.THRESHOLD:
-        return Caveats()
-    sentence = f"the photos seem to show different people (distance {apart:.2f}, threshold {identity.THRESHOLD:.2f})"
-    return Caveats((Reason("different_people", sentence),), refused=True)
+    if apart > identity.THRESHOLD:
+        sentence = (
+            f"the photos seem to show different people (distance {apart:.2f}, threshold {identity.THRESHOLD:.2f})"
+        )
+        reasons.append(Reason("different_people", sentence))
+    return Caveats(tuple(reasons), refused=bool(reasons))

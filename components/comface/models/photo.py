@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from comface.errors import ComfaceError
 from comface.faces.detection import Face
+from comface.faces.usable import Broken
 from comface.models.estimator import Estimator, Features
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ class Prepared:
     """The aligned face at the size of the picture."""
     features: Features
     conditions: Mapping[str, float]
+    broken: tuple[Broken, ...] = ()
+    """The rules of faces/usable.py that the face breaks."""
     descriptor_D: NDArray[np.float64] | None = None
     """Of faces/identity.py; None if its network was not fetched."""
 
 
-def found_face(photo: Photo, role: str) -> tuple[NDArray[np.uint8], Face]:
-    """Read a photo and find its face. `role`: its name in messages, as BEFORE or AFTER. Raises DataError that names the
-    photo if it cannot be used."""
+def found_face(photo: Photo, role: str, faint: bool = False) -> tuple[NDArray[np.uint8], Face]:
+    """Read a photo and find its face. `role`: its name in messages, as BEFORE or AFTER; `faint`: also a face that is
+    cut by the photo's edge or hardly recognisable. Raises DataError that names the photo if it cannot be used."""
     from comface.faces import detection as faces
     from comface.faces.photos import read_photo
 
@@ -52,7 +55,7 @@ def found_face(photo: Photo, role: str) -> tuple[NDArray[np.uint8], Face]:
         reason = str(error)
         raise type(error)(f"The photo {role} cannot be used: {reason[:1].lower()}{reason[1:]}") from None
     named = f" ({photo})" if isinstance(photo, (str, Path)) else ""
-    return image_HW3, faces.find_face(image_HW3, what=f"the photo {role}{named}")
+    return image_HW3, faces.find_face(image_HW3, f"the photo {role}{named}", faint)
 
 
 def prepared(estimator: Estimator, photo: Photo, role: str) -> Prepared:
@@ -60,8 +63,9 @@ def prepared(estimator: Estimator, photo: Photo, role: str) -> Prepared:
     from comface.faces import detection as faces
     from comface.faces import identity
     from comface.faces.conditions import conditions
+    from comface.faces.usable import broken, measured
 
-    image_HW3, face = found_face(photo, role)
+    image_HW3, face = found_face(photo, role, faint=True)
     aligned_SS3 = faces.align(image_HW3, face.points_52, estimator.preprocessing.aligned_px)
     return Prepared(
         role,
@@ -70,5 +74,6 @@ def prepared(estimator: Estimator, photo: Photo, role: str) -> Prepared:
         faces.align(image_HW3, face.points_52, SHOWN_PX),
         estimator.features(aligned_SS3),
         conditions(aligned_SS3, face.points_52),
+        tuple(broken(*measured(image_HW3, face))),
         identity.descriptor(image_HW3, face) if identity.at_hand() else None,
     )
