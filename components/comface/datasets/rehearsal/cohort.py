@@ -38,15 +38,13 @@ from comface.seeds import derive_seed, numpy_rng
 
 LABELS = {"smile": "smile", "apparent-age": "age"}
 """Column of labels.csv → scorer."""
-EDITS = {
-    "smile": 2.6, "age": 2.6, "surprise": 1.6, "male": 0.4, "glasses": 1.4, "fringe": 1.4, "yaw": 1.6, "roll": 1.2,
-}  # fmt: skip
-"""Direction → largest absolute alpha. Most directions vary the picture without a label. With alphas 1.5 times as large
-and RANDOM_CHANGE .3, nearly half of the photos showed another person (docs/rehearsal.md)."""
-RANDOM_CHANGE = 0.15
-"""Standard deviation per latent coordinate of a random change in addition to the edits: hair, background, pose,
-light."""
-GALLERY = 40
+EDITS = {"smile": 2.6, "age": 2.0, "surprise": 1.2, "glasses": 0.4, "fringe": 0.5, "yaw": 1.5, "roll": 1.2}
+"""Direction → largest absolute alpha. Smile, age and surprise move the labels; the others vary the picture. Larger
+alphas of the others, and the direction `male`, change hats, hair and beards, so that photos of one person look like
+several people (docs/rehearsal.md)."""
+RANDOM_CHANGE = 0.06
+"""Standard deviation per latent coordinate of a random change in addition to the edits."""
+GALLERY = 100
 """Number of people in the gallery. A photo that is nearer to another person of the gallery than to its own is not
 used."""
 GENTLER = 0.8
@@ -144,7 +142,7 @@ def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: i
     photo = _lit(_framed((face_HW3.astype(np.float32) / 255) ** 2.2, matrix_23, size_px), rng)
     encoded = photo.clip(0, 1) ** (np.exp(rng.uniform(-0.25, 0.25)) / 2.2)
     gray = encoded @ np.array([0.299, 0.587, 0.114], np.float32)
-    encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.6, 1.25)
+    encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.75, 1.15)
     encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 1.2))
     noisy: NDArray[np.float64] = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
     return noisy.round().clip(0, 255).astype(np.uint8)
@@ -161,12 +159,12 @@ def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> 
 
 
 def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Add light from one side, up to 1.2 stops from the centre to the edge, and a colour cast."""
+    """Add light from one side, up to 1 stop from the centre to the edge, and a colour cast."""
     size = linear_HW3.shape[0]
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     turn = rng.uniform(0, 2 * np.pi)
-    stops = rng.uniform(0, 1.2) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.5, 0.5)
-    cast_3 = np.exp(rng.normal(0, 0.1, 3))
+    stops = rng.uniform(0, 1.0) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.4, 0.4)
+    cast_3 = np.exp(rng.normal(0, 0.06, 3))
     lit_HW3: NDArray[np.float32] = (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
     return lit_HW3
 

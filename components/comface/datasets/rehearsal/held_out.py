@@ -30,6 +30,9 @@ REACHES = (0.8, 1.2, 1.6, 2.0)
 SERIOUS, SMILING = -2.0, 2.0
 """Scores of the two photos: log-odds of 'happy' of at most the one and at least the other. Nor may 'surprise' be
 likelier than not in either, which is a mouth wide open."""
+MOST_CHANGE = 8.0
+"""Largest true change of the smile: larger ones hardly occur in the scored cohort, on which intervals are calibrated.
+"""
 CONFIDENCE, LIGHT = 1.0, 90.0
 """Least confidence of the detector in the unedited face, and its least mean lightness in grey levels: turned, blurred
 and dark faces show little."""
@@ -50,24 +53,27 @@ def held_out_pairs(seed: int) -> Iterator[HeldOut]:
     candidates = people(generator, own)
     crowd = list(itertools.islice(candidates, GALLERY))
     likeness, smile_1D = Likeness(embedder("imagenet")[0], crowd), generator.direction("smile")
-    for person in filter(_plain, itertools.chain(crowd, candidates)):
+    for person in filter(plain, itertools.chain(crowd, candidates)):
         for reach in REACHES:
             w_2D = torch.cat([person.w_1D - reach * smile_1D, person.w_1D + reach * smile_1D])
             faces_2SS3 = to_uint8(generator.render(w_2D))
             if not likeness.kept(person, faces_2SS3).all():
                 break  # farther edits keep less
-            if _smiles(faces_2SS3):
-                truth = {label: float(scores[1] - scores[0]) for label, scores in clean_scores(faces_2SS3).items()}
+            if not smiles(faces_2SS3):
+                continue
+            truth = {label: float(scores[1] - scores[0]) for label, scores in clean_scores(faces_2SS3).items()}
+            if truth["smile"] <= MOST_CHANGE:
                 rng = numpy_rng(own, "camera", person.number)
                 yield HeldOut(photograph(faces_2SS3[0], rng, size_px), photograph(faces_2SS3[1], rng, size_px), truth)
                 break
 
 
-def _plain(person: Person) -> bool:
+def plain(person: Person) -> bool:
+    """Whether the unedited face is easy to see."""
     return faces_in(person.face_HW3)[0].confidence >= CONFIDENCE and person.face_HW3.mean() >= LIGHT
 
 
-def _smiles(faces_2SS3: NDArray[np.uint8]) -> bool:
+def smiles(faces_2SS3: NDArray[np.uint8]) -> bool:
     """Whether the first face is serious and the second one smiles; false where a scorer finds no face."""
     scores = score(faces_2SS3, ["smile", "surprise"])
     before, after = scores["smile"]
