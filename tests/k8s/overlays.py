@@ -52,6 +52,8 @@ def pod_specs(items: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
         elif item["kind"] == "PyTorchJob":
             for role, replica in spec["pytorchReplicaSpecs"].items():
                 yield f"{named(item)} {role}", replica["template"]["spec"]
+        elif item["kind"] == "InferenceService":
+            yield named(item), spec["predictor"]
         elif "template" in spec:
             yield named(item), spec["template"]["spec"]
 
