@@ -15,6 +15,7 @@ without() { # IMAGE PACKAGE...
 }
 without cpu torch torchvision timm triton scikit-learn \
   pi-heif simplejpeg dlib-bin onnxruntime ai-edge-litert # a test runs the steps of this image so
+without serve triton # its kernels are those of trainings on a GPU
 
 compile() { # FILE SOURCE [option...]
   file=docker/requirements-$1.txt
@@ -24,6 +25,7 @@ compile() { # FILE SOURCE [option...]
 }
 
 compile gpu pyproject.toml --extra train --extra cluster
+compile serve pyproject.toml --extra serve --override "$folder/serve"
 compile dev pyproject.toml --extra dev
 compile cpu pyproject.toml --extra train --extra cluster --override "$folder/cpu"
 { # what builds, and what installs

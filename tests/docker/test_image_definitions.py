@@ -123,7 +123,7 @@ def test_triton_starts_without_a_compiler_from_what_was_compiled_with_the_image(
 
 def test_packages_are_installed_with_hashes_and_pip_reads_its_settings_from_a_secret() -> None:
     online = [rest for word, rest in instructions() if "pip install" in rest and "--no-index" not in rest]
-    assert len(online) == 3
+    assert len(online) == 4
     assert all("--require-hashes" in rest and "--mount=type=secret,id=pip" in rest for rest in online)
 
 
@@ -141,7 +141,7 @@ def test_what_is_copied_into_a_build_is_let_in_by_the_ignore_file_and_nothing_el
     assert all(any(fnmatch(source, rule) for source in copied) for rule in let_in)
 
 
-@pytest.mark.parametrize("name", ["build", "cpu", "gpu"])
+@pytest.mark.parametrize("name", ["build", "cpu", "gpu", "serve"])
 def test_every_requirement_has_hashes_and_the_version_that_is_tested_here(name: str) -> None:
     wanted = requirements(name)
     assert wanted
@@ -157,10 +157,12 @@ def test_the_requirements_hold_what_the_package_asks_for_the_large_images_triton
     extras = project["optional-dependencies"]
     runs = [*project["dependencies"], *extras["train"], *extras["cluster"]]
     everything = [entry for entries in extras.values() for entry in entries if not entry.startswith("comface[")]
-    for file, entries in (("gpu", runs), ("dev", [*runs, *everything])):
+    serves = [entry for entry in (*project["dependencies"], *extras["serve"]) if not entry.startswith("triton")]
+    for file, entries in (("gpu", runs), ("serve", serves), ("dev", [*runs, *everything])):
         assert {re.split(r"[\[<>=;]", entry)[0] for entry in entries} <= set(requirements(file)), file
     assert "triton" in requirements("gpu")
     assert not {"torch", "torchvision", "timm", "onnxruntime"} & set(requirements("cpu"))
+    assert not {"triton", "kfp", "kubernetes", "matplotlib"} & set(requirements("serve"))
     assert not [package for package in requirements("cpu") if package.startswith(("nvidia", "cuda", "triton"))]
 
 

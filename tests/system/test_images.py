@@ -103,7 +103,7 @@ def test_all_that_was_written_belongs_to_the_user_of_the_images(ran: Ran) -> Non
 def test_the_serving_image_compares_two_photos_with_the_model_that_was_made_there(ran: Ran, tmp_path: Path) -> None:
     photo = ROOT / "tests" / "data" / "astronaut.jpg"
     mounts = (f"{ran.store}:{ran.store}:ro", f"{photo}:/photos/before.jpg:ro", f"{photo}:/photos/after.jpg:ro")
-    words = ("/photos/before.jpg", "/photos/after.jpg", "--store", ran.store.as_uri(), "--json")
+    words = ("compare", "/photos/before.jpg", "/photos/after.jpg", "--store", ran.store.as_uri(), "--json")
     said = json.loads(inside(SERVING, *words, mounts=mounts))
     assert "from-images@v1" in said["model"]
     assert all(abs(change["change"]) < 1e-3 for change in said["changes"].values())
