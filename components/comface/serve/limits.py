@@ -24,7 +24,10 @@ class Limits:
     """`queue`: requests that may wait while others are worked on; more are refused with 429."""
 
     queue: int = 16
-    request_s: float = 30.0
+    wait_s: float = 20.0
+    """Longest wait of a photo for a worker; then its request is refused."""
+    work_s: float = 30.0
+    """Longest time for one photo; then its worker is ended."""
     photo_bytes: int = 25_000_000
     photos: int = 12
     request_bytes: int = 60_000_000

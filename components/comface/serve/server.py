@@ -119,7 +119,7 @@ def run(service: Service, place: socket.socket) -> None:
     settings: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "ws": "none"}
     config = uvicorn.Config(
         make_app(service, lifespan), http=Protocol, lifespan="on", proxy_headers=False, timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=int(service.limits.request_s) + 5,
+        timeout_graceful_shutdown=int(service.limits.wait_s + service.limits.work_s),
         h11_max_incomplete_event_size=LARGEST_HEADER_BYTES, **settings,
     )  # fmt: skip
     server = Server(config, service)

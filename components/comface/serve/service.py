@@ -21,7 +21,7 @@ from comface.serve.workers import Workers
 class Service:
     def __init__(self, recipe: Recipe, workers: int, limits: Limits) -> None:
         self.limits, self.metrics = limits, Metrics()
-        self.workers = Workers(recipe, workers, self.metrics.restarts.inc)
+        self.workers = Workers(recipe, workers, limits, self.metrics.restarts.inc)
         self.admission = Admission(limits, workers)
         self.stopping = False
         gauge = self.metrics.gauge
@@ -70,22 +70,20 @@ class Service:
 
     async def compared(self, photos: Sequence[bytes | bytearray], pictures: bool, everything: bool) -> dict[str, Any]:
         """The photos are looked at in parallel, then compared with the first one. Raises Refusal."""
-        until = asyncio.get_running_loop().time() + self.limits.request_s
         tasks = [
-            asyncio.ensure_future(self._look(data, number, pictures, until))
-            for number, data in enumerate(photos, start=1)
+            asyncio.ensure_future(self._look(data, number, pictures)) for number, data in enumerate(photos, start=1)
         ]
         try:
             looks = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        found: dict[str, Any] = await self.workers.ask("compare", looks, everything, until=until, rank=0)
+        found: dict[str, Any] = await self.workers.ask("compare", looks, everything, rank=0)
         return found
 
-    async def _look(self, data: bytes | bytearray, number: int, pictures: bool, until: float) -> Any:
+    async def _look(self, data: bytes | bytearray, number: int, pictures: bool) -> Any:
         try:
-            return await self.workers.ask("look", data, str(number), pictures, until=until)
+            return await self.workers.ask("look", data, str(number), pictures)
         except Refusal as refusal:
             refusal.photo = number if refusal.status < 500 else None
             raise

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from comface.errors import ComfaceError, error_of
-from comface.serve.limits import Refusal, refusal_of
+from comface.serve.limits import Limits, Refusal, refusal_of
 from comface.serve.work import Recipe, work
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Job(NamedTuple):
     number: int
     call: tuple[str, tuple[Any, ...]]
     until: float
-    """On the clock of the event loop."""
+    """When it must have begun, on the clock of the event loop."""
     done: asyncio.Future[Any]
 
 
@@ -78,8 +78,10 @@ class Worker:
 class Workers:
     """`count` workers. `on_restart`: called when one had to be replaced."""
 
-    def __init__(self, recipe: Recipe, count: int, on_restart: Callable[[], None] = lambda: None) -> None:
-        self._recipe, self.count, self._on_restart = recipe, count, on_restart
+    def __init__(
+        self, recipe: Recipe, count: int, limits: Limits, on_restart: Callable[[], None] = lambda: None
+    ) -> None:
+        self._recipe, self.count, self._limits, self._on_restart = recipe, count, limits, on_restart
         self._threads = ThreadPoolExecutor(count, "comface-worker")
         self._numbers = itertools.count()
         self._jobs: asyncio.PriorityQueue[Job] = asyncio.PriorityQueue()
@@ -103,9 +105,11 @@ class Workers:
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def ask(self, name: str, *arguments: Any, until: float, rank: int = 1) -> Any:
-        """The result of the function `name` of work.py. Raises Refusal, also if `until` passes."""
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    async def ask(self, name: str, *arguments: Any, rank: int = 1) -> Any:
+        """The result of the function `name` of work.py. Raises Refusal, also if it waits or takes too long."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        until = loop.time() + self._limits.wait_s
         self._jobs.put_nowait(Job(rank, next(self._numbers), (name, arguments), until, done))
         return await done
 
@@ -137,13 +141,12 @@ class Workers:
 
     async def _did(self, worker: Worker, job: Job) -> bool:
         """Do a job. False: the worker is lost."""
-        left_s = job.until - asyncio.get_running_loop().time()
-        if left_s <= 0:
+        if job.until < asyncio.get_running_loop().time():
             _fail(job, Refusal(503, "waited_too_long", "The service is busy; try again in a few seconds.", retry=True))
             return True
         self.busy += 1
         try:
-            result = await self._in_thread(worker.ask, job.call, left_s)
+            result = await self._in_thread(worker.ask, job.call, self._limits.work_s)
         except Refusal as refusal:
             _fail(job, refusal)
         except ComfaceError as error:
