@@ -197,6 +197,7 @@ def test_an_input_of_another_store_is_followed_and_said(
     assert main(["verify", elsewhere.uri]) == 0
     said = capsys.readouterr().out
     assert f"{transfer.uri}  (outside {FileStore(tmp_path / 'other').uri})" in said
+    assert "Outside the named store: 2 artifacts;" in said
 
 
 def test_verify_compares_weight_files_and_data_sets_at_hand(
@@ -214,7 +215,7 @@ def test_verify_compares_weight_files_and_data_sets_at_hand(
     assert main(["verify", model.uri]) == 0
     said = capsys.readouterr().out
     assert "The data set 'edema': unchanged" in said
-    assert "The file 'gone.onnx': not found" in said
+    assert "The file 'gone.onnx': not checked (" in said
     (folder / "labels.csv").write_text("subject,weight\nx,1\n")
     assert main(["verify", model.uri]) == 65
     assert "The data set 'edema' has changed since it was used" in capsys.readouterr().err

@@ -282,3 +282,70 @@ def test_a_distribution_of_features_that_is_none_is_refused(package: Path, chang
 
 def test_a_model_of_an_earlier_version_without_a_distribution_of_features_is_used(package: Path) -> None:
     assert isinstance(used(edited(package, lambda objects, _: objects.pop("features.safetensors"))), dict)
+
+
+def rewritten(package: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of the package with a changed manifest whose seal is right."""
+    shutil.copytree(package, folder)
+    manifest = unsealed((folder / "manifest.json").read_bytes())
+    change(manifest)
+    (folder / "manifest.json").write_bytes(sealed(manifest))
+    return folder
+
+
+def test_a_package_of_schema_2_with_one_half_width_is_used(package: Path, tmp_path: Path) -> None:
+    heads = json.loads((package / "heads.json").read_bytes())
+    for entry in heads.values():
+        interval = entry.pop("interval")
+        entry["interval_half_width"] = interval and interval["constant"]
+        entry.pop("why_mode")
+        entry["test_sha256"] = entry.pop("protocol_sha256")
+    data = json.dumps(heads).encode()
+
+    def of_0_1(manifest: dict[str, Any]) -> None:
+        manifest["schema"] = "comface/manifest/2"
+        del manifest["revisions"], manifest["objects"]["features.safetensors"]
+        manifest["facts"] = {"name": "comface", "tasks": heads, "metrics": []}
+        manifest["objects"]["heads.json"] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    folder = rewritten(package, tmp_path / "model" / "old", of_0_1)
+    (folder / "heads.json").write_bytes(data)
+    assert isinstance(used(open_artifact(folder.as_uri(), "model")), dict)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda m: m.__setitem__("schema", "comface/manifest/4"), "manifest schema 4; this version reads up to 3"),
+        (
+            lambda m: m["facts"].update({"format": 3, "unheard_of": [1]}),
+            "package format 3; this version reads up to 2",
+        ),
+    ],
+)
+def test_a_package_of_a_newer_version_is_refused_by_name_with_what_to_do(
+    package: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], why: str
+) -> None:
+    def newer(manifest: dict[str, Any]) -> None:
+        change(manifest)
+        manifest["code"]["version"] = "9.1.0"
+
+    folder = rewritten(package, tmp_path / "model" / "new", newer)
+    for door in (
+        lambda: load_estimator(open_artifact(folder.as_uri(), "model")),
+        lambda: show_model(FileStore(tmp_path), str(folder)),
+    ):
+        with pytest.raises(DataError) as error:
+            door()
+        assert f"was made by comface 9.1.0, a newer version ({why}); install comface 9.1.0 or later." in str(
+            error.value
+        )
+
+
+def test_a_manifest_of_a_newer_version_with_another_seal_is_named_too(package: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model" / "new"
+    shutil.copytree(package, folder)
+    text = (folder / "manifest.json").read_text().replace("comface/manifest/3", "comface/manifest/12")
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match="by a newer version of comface \\(manifest schema 12"):
+        open_artifact(folder.as_uri(), "model")

@@ -39,7 +39,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def walk(store: Store, reference: str | None) -> list[Artifact]:
-    return list(verify(*(start.pinned for start in starting_points(store, reference))))
+    return list(verify(*(start.pinned for start in starting_points(store, reference)[0])))
 
 
 def run(chain, weights: Path, config: RegisterConfig | None = None, now: datetime = NOW):

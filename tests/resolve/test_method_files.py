@@ -13,7 +13,7 @@ from comface.artifacts.manifest import Draft, file_sha256
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError
 from comface.methods import METHODS
-from comface.models.verification import used
+from comface.models.sources import used
 from comface.plan.checks import survey_run
 from comface.plan.configuration import RunConfig, resolve
 from comface.plan.step import make_plans

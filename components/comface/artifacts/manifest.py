@@ -37,7 +37,7 @@ from comface.artifacts.removal import removal_of
 from comface.artifacts.sealed import json_bytes, read_sealed, sealed
 from comface.config.canonical import canonical_json
 from comface.errors import ConfigurationError, DataError
-from comface.store import READINGS, REMAKE, FileStore, Store, TooLargeError, open_store
+from comface.store import READINGS, REMAKE, FileStore, Store, TooLargeError, missing, open_store
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 << 20
@@ -45,7 +45,8 @@ OPENERS = 8
 """Inputs opened at once: shards have thousands, each of which takes a store's latency twice."""
 ADOPTED_BYTES = 64 << 30
 """Size limit of an object from an interrupted run, whose size no manifest gives."""
-SCHEMA = "comface/manifest/3"
+OLDEST, NEWEST = 2, 3
+SCHEMA = f"comface/manifest/{NEWEST}"
 """The schema that is written. Schema 2, which has no revisions, can be read, too."""
 PIN = "#sha256="
 
@@ -147,6 +148,15 @@ class Artifact:
             self.local(name, self.store.root)  # reads in chunks, because a shard is large
         else:
             self.read(name)
+
+    def expect(self, name: str) -> None:
+        """Raises DataError if an object is absent or cut short; of its content, only the last byte is read."""
+        size_bytes = self._entry(name).size_bytes
+        with self._unless_removed(name):
+            if not self.store.exists(self.key(name)):
+                raise missing(self.uri, name)
+            if size_bytes:
+                self.store.read_range(self.key(name), size_bytes - 1, 1)
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
@@ -376,12 +386,33 @@ def _read_manifest(uri: str, store: Store) -> tuple[Manifest, str]:
     try:
         content = read_sealed(store, MANIFEST, MANIFEST_BYTES)
     except ValueError:
-        if f'"schema": "{SCHEMA[:-1]}1"'.encode() in store.read(MANIFEST, MANIFEST_BYTES):
-            raise DataError(f"The artifact at {uri} was made by an older version; run its step again.") from None
+        data = store.read(MANIFEST, MANIFEST_BYTES)
+        if (schema := re.search(rb'"schema": "comface/manifest/(\d{1,9})"', data)) is not None:
+            _check_schema(uri, int(schema[1]), "")
         raise DataError(f"The manifest at {uri} is damaged or was changed (its seal is not valid); {REMAKE}.") from None
+    if (named := re.fullmatch(r"comface/manifest/(\d{1,9})", str(content.get("schema")))) is not None:
+        code = content.get("code")
+        _check_schema(uri, int(named[1]), str(code.get("version", "")) if isinstance(code, dict) else "")
     try:
         return Manifest.model_validate(content), hashlib.sha256(sealed(content)).hexdigest()
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or MANIFEST
         raise DataError(f"The manifest at {uri} is of another version ({where}: {first['msg']}); {REMAKE}.") from None
+
+
+def _check_schema(uri: str, number: int, version: str) -> None:
+    """Raises DataError for a schema that this version does not read. `version`: of comface, which wrote it."""
+    if number < OLDEST:
+        raise DataError(f"The artifact at {uri} was made by an older version; run its step again.")
+    if number > NEWEST:
+        raise newer(f"The artifact at {uri}", version, f"manifest schema {number}; this version reads up to {NEWEST}")
+
+
+def newer(what: str, version: str, why: str) -> DataError:
+    """The error for something that a newer version of comface made."""
+    by = re.sub(r"[^0-9A-Za-z.+-]", "", version)[:40] if version != __version__ else ""
+    made_by = f"comface {by}, a newer version" if by else "a newer version of comface"
+    return DataError(
+        f"{what} was made by {made_by} ({why}); install {f'comface {by}' if by else 'that version'} or later."
+    )

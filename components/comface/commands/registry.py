@@ -214,17 +214,21 @@ def _said(done: Promoted, as_json: bool) -> None:
 
 @command(example="comface verify comface@v3 --store file:///backup/store")
 @argument("reference", "REF", f"{REFERENCE}; or the URI of any other artifact", required=False)
+@flag("--quick", "check the manifests, and that all objects are there; do not read the objects")
 @configured()
-def verify(reference: str | None, chosen: Chosen) -> None:
+def verify(reference: str | None, quick: bool, chosen: Chosen) -> None:
     """Trace an artifact back to its inputs through the manifests, and check every hash.
 
-    A model is verified together with its decision and its evaluation. References are resolved inside the given store,
-    so a copy of a store can be verified too. Local weight files and data sets are compared with those that were used.
-    The output also shows whether each artifact was made by the installed code; other code is not an error.
+    A model is verified together with its signature, its record in the registry, its decision and its evaluation.
+    References are resolved inside the given store, so a copy of a store can be verified too. Weight files and data sets
+    are compared with those that were used. The output ends with what was checked, and what could not be checked and
+    why. It also shows whether each artifact was made by the installed code; other code is not an error.
     """
+    from tqdm import tqdm
+
     from comface.models.verification import verification
     from comface.store import open_store
 
     config = chosen.configuration()
-    for line in verification(open_store(config.store), reference, config.weights):
-        print(line)
+    for line in verification(open_store(config.store), reference, config.weights, quick):
+        tqdm.write(line)  # above the progress bar

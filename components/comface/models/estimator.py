@@ -82,6 +82,7 @@ def load_estimator(model: Artifact) -> Estimator:
     """Load a registered model. Raises DataError if no trusted key signed it, or if a file differs from the manifest or
     does not have the expected format."""
     check_signature(model)
+    package.check_format(model)
     backbone, record = package.read_backbone_name(model), package.read_tasks(model)
     described = package.read_preprocessing(model)
     patch_px = PATCH_PX.get(backbone, 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from comface.artifacts.manifest import Artifact
+from comface.artifacts.manifest import Artifact, newer
 from comface.config.names import Word
 from comface.errors import DataError
 from comface.faces import preprocessing
@@ -27,6 +27,9 @@ from comface.tasks.conformal import Width
 if TYPE_CHECKING:
     import torch
 
+FORMAT = 2
+"""The format of the package that is written; raise it when an older version could no longer read a package. 1: up to
+version 0.2.0, without features.safetensors and perhaps with one half width for all pairs."""
 LARGEST_JSON_BYTES = 1 << 20
 LARGEST_CARD_BYTES = 1 << 20
 SEEN = "features.safetensors"
@@ -117,6 +120,7 @@ class Measurement(_Measured):
 class ModelFacts(_Closed):
     """The facts in the manifest of a `model` artifact."""
 
+    format: Annotated[int, Field(ge=1, le=FORMAT)] = Field(default=1, description="of the package; 1: not recorded")
     name: Name
     tasks: dict[Name, Task] = Field(min_length=1, max_length=1000)
     metrics: list[Measurement] = Field(max_length=10_000)
@@ -167,7 +171,16 @@ def read_backbone_name(model: Artifact) -> str:
     return _valid(_Config, _json(model, "config.json"), model, "config.json").pretrain.backbone
 
 
+def check_format(model: Artifact) -> None:
+    """Raises DataError for a package of a format that this version does not know."""
+    number = model.facts.get("format", 1)
+    if isinstance(number, int) and number > FORMAT:
+        version = model.manifest.code.get("version", "")
+        raise newer(f"The model at {model.uri}", version, f"package format {number}; this version reads up to {FORMAT}")
+
+
 def read_facts(model: Artifact) -> ModelFacts:
+    check_format(model)
     return _valid(ModelFacts, model.facts, model, "manifest.json, facts")
 
 

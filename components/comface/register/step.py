@@ -19,7 +19,7 @@ from comface.artifacts.facts import TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
-from comface.models.format import SEEN, read_facts
+from comface.models.format import FORMAT, SEEN, read_facts
 from comface.models.registry import Registry, Version
 from comface.models.signing import key_of_environment, sign
 from comface.register.card import card
@@ -146,7 +146,9 @@ def make_model(
     draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": settings})
     facts = card_facts(config.name, backbone, record, inputs, behind, config.interval_coverage)
     draft.write("card.md", card(facts).encode())
-    return draft.publish({"name": config.name, "tasks": tasks, "metrics": [asdict(metric) for metric in facts.metrics]})
+    return draft.publish(
+        {"format": FORMAT, "name": config.name, "tasks": tasks, "metrics": [asdict(metric) for metric in facts.metrics]}
+    )
 
 
 def decision_markdown(decision: GateDecision) -> str:
