@@ -19,6 +19,7 @@ from comface.plan.configuration import RunConfig
 from comface.plan.datasets import check_dataset
 from comface.plan.gpus import check_gpus_of_pod
 from comface.plan.missing import absent_methods, missing_models, rival_problems, without_missing
+from comface.plan.reuse import with_reused
 from comface.plan.sizes import room_problems, sizes_of
 from comface.plan.weights import check_screening, find_generators, method_keys
 from comface.pretrain.draft import process_count
@@ -56,6 +57,7 @@ def survey_run(config: RunConfig) -> Survey:
     absent: dict[str, str] = {}
     wrong: list[ComfaceError] = []
     try:
+        config = asked = with_reused(asked)
         missing = missing_models()
         absent = absent_methods(asked, missing)
         wrong += rival_problems(asked, absent)
@@ -69,6 +71,8 @@ def survey_run(config: RunConfig) -> Survey:
         return " ".join(note for note in notes if "`comface fetch`" in note) or "all required files are available"
 
     def generators() -> str:
+        if config.pretrain.reuse:
+            return "not needed: the run uses a backbone that exists"
         survey.supplies.update(find_generators(config))
         names = sorted({share.generator for share in config.synthesize.composition})
         return f"{', '.join(names)}: weights and all directions are available"
@@ -79,7 +83,7 @@ def survey_run(config: RunConfig) -> Survey:
             Check("embedded models", models),
             *(Check(f"method {name}", functools.partial(check_method, name, asked, absent)) for name in _named(asked)),
             Check("weights", generators),
-            Check("screening", lambda: check_screening(config)),
+            Check("screening", lambda: "skipped" if config.pretrain.reuse else check_screening(config)),
             *(
                 Check(f"data set {name}", functools.partial(check_dataset, config, name))
                 for name in consistency.dataset_names(config)

@@ -39,6 +39,9 @@ def dataset_names(config: RunConfig) -> list[str]:
 
 
 def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    if config.pretrain.reuse:
+        yield from _reuse_problems(config)
+        return
     try:
         check_names(config.synthesize)
     except ConfigurationError as error:
@@ -61,6 +64,15 @@ def composition_problems(config: RunConfig) -> Iterator[ConfigurationError]:
         yield ConfigurationError(
             f"A batch of {pairs} pairs needs as many identities for training, but the composition has {there}; lower "
             f"{where}.pairs_per_step or raise synthesize.composition."
+        )
+
+
+def _reuse_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    """One backbone exists, so no other is trained."""
+    if len(trainings(config)) > 1:
+        yield ConfigurationError(
+            "pretrain.reuse uses one backbone that exists, but variants, seeds or a study ask for several pre-trainings; "
+            "remove these, or set pretrain.reuse=''."
         )
 
 
@@ -106,6 +118,8 @@ def _screening_problems(config: RunConfig) -> Iterator[ConfigurationError]:
 
 
 def batch_problems(config: RunConfig) -> Iterator[ConfigurationError]:
+    if config.pretrain.reuse:
+        return
     for wanted, where in _trainings(config):
         pairs = wanted.pairs_per_step
         try:

@@ -73,6 +73,8 @@ class Cost:
     def sentence(self) -> str:
         paid = f" and {shown(self.gpu_hours)} GPU-hours (of an A100)" if self.gpu_hours[1] else ""
         hours = f"{shown(self.hours)} hours{paid}"
+        if not self.sizes.images:
+            return "The steps take minutes; their times are not estimated."
         return f"Rendering and pre-training should take {hours}; the other steps are not estimated."
 
 
@@ -81,10 +83,13 @@ def cost_of(config: RunConfig) -> Cost:
     minutes = "minutes; not estimated"
     tasks, modes = items(config), [base(row.mode) for row in items(config)]
     data = ", ".join(dataset_names(config)) or "none"
-    rows = (
+    rendered = (
         _synthesize(config, sizes),
         Row("shard", f"{sizes.tracks:,} tracks", stored_bytes=sizes.shards_bytes, basis=minutes),
         _pretrain(config, sizes.images),
+    )
+    rows = (
+        *(() if config.pretrain.reuse else rendered),
         Row("align", f"data sets: {data}", stored_bytes=sizes.photos_bytes, basis=minutes),
         Row("transfer", f"{modes.count('linear'):,} linear evaluations, with features", basis=minutes),
         *_finetune(len(tasks) - modes.count("linear")),

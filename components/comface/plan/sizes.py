@@ -63,9 +63,9 @@ class Sizes:
 
     def sentence(self) -> str:
         step, most = max(self.memory_bytes.items(), key=lambda each: each[1])
+        made = f"{self.images:,} images ({self.tracks:,} tracks of {self.identities:,} identities)"
         return (
-            f"The run makes {self.images:,} images ({self.tracks:,} tracks of {self.identities:,} identities) and "
-            f"{self.transfers:,} transfers; it needs about {amount(self.disk_bytes)} of disk in the store, and "
+            f"The run makes {made if self.images else 'no images'} and {self.transfers:,} transfers; it needs about {amount(self.disk_bytes)} of disk in the store, and "
             f"{amount(most)} of memory for one process of {step}. {self.training}"
         )
 
@@ -74,9 +74,10 @@ def sizes_of(config: RunConfig) -> Sizes:
     count, side, trained = totals(config.synthesize), config.synthesize.image_size_px, trainings(config)
     stored = count.images * _jpeg_bytes(side, config.synthesize.jpeg_quality)
     photos, rehearse_bytes = _rehearsed(config)
+    made = not config.pretrain.reuse
     memory = {
-        "synthesize": _synthesize_bytes(config),
-        "pretrain": max(_pretrain_bytes(config, each.config) for each in trained),
+        "synthesize": _synthesize_bytes(config) if made else 0,
+        "pretrain": max(_pretrain_bytes(config, each.config) for each in trained) if made else 0,
         "rehearse": STEP_BASE + rehearse_bytes,
         "align": STEP_BASE
         + max((2 * n * config.data[name].face_size_px ** 2 * 3 for name, n in photos.items()), default=0),
@@ -86,11 +87,11 @@ def sizes_of(config: RunConfig) -> Sizes:
     photo_bytes = _jpeg_bytes(config.rehearse.image_size_px, 80)
     faces = sum(n * (photo_bytes + config.data[name].face_size_px ** 2 * 3) for name, n in photos.items())
     return Sizes(
-        tracks=count.tracks,
-        images=count.images,
-        identities=count.identities,
+        tracks=count.tracks * made,
+        images=count.images * made,
+        identities=count.identities * made,
         transfers=len(items(config)),
-        shards_bytes=stored,
+        shards_bytes=stored * made,
         photos_bytes=faces,
         memory_bytes=memory,
         batches_bytes=(config.pretrain.gpus_per_node or cpu_processes(config.pretrain))
@@ -101,6 +102,8 @@ def sizes_of(config: RunConfig) -> Sizes:
 
 def _training(config: RunConfig, images: int, trainings: int) -> str:
     wanted = config.pretrain
+    if wanted.reuse:
+        return "It uses a backbone that exists, so nothing is pre-trained."
     whole = max(1, int(images * (1 - config.shard.validation_fraction)) // wanted.pairs_per_step)
     steps = f"{wanted.steps_per_epoch:,}" if wanted.steps_per_epoch else f"about {whole:,}"
     what = "Pre-training takes" if trainings == 1 else f"{trainings} pre-trainings take"

@@ -19,12 +19,13 @@ from comface.plan.checks import survey_run
 from comface.plan.command import command_of
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
+from comface.plan.reuse import with_reused
 from comface.plan.trainings import encodings, items, training_of, trainings
 from comface.plan.weights import method_files, random_methods, screening_of
 from comface.pretrain.from_plan import PretrainPlan
 from comface.register.from_plan import RegisterPlan
 from comface.shard.from_plan import ShardPlan
-from comface.synthesize.from_plan import SynthesizePlan
+from comface.synthesize.from_plan import NO_PART, SynthesizePlan
 from comface.tasks.config import base
 from comface.tracks.blocks import part_count
 from comface.tracks.supplies import Sealed, Supply
@@ -53,7 +54,7 @@ class Plans:
         """Step → number of items of its loop."""
         modes = [base(row.mode) for row in self.items.rows]
         return {
-            "synthesize": len(self.parts),
+            "synthesize": 0 if self.shard.reuse else len(self.parts),
             "pretrain": len(self.trainings),
             "align": len(self.datasets),
             "features": len(self.items.encodings),
@@ -71,7 +72,7 @@ class Plans:
         """The GPUs of a part: none if no generator of the composition gains from one. KFP gives all items of a loop the
         same resources, so one StyleGAN requests a GPU for every part."""
         names = {share.generator for share in self.synthesize.synthesize.composition}
-        return self.gpus if requests_gpu(names) else "0"
+        return self.gpus if requests_gpu(names) and not self.shard.reuse else "0"
 
     @property
     def features_gpus(self) -> str:
@@ -112,14 +113,15 @@ def make_plans(
 ) -> Plans:
     """Makes the plans, without checks. `notes`: shown in the report; `supplies`: the StyleGANs' files
     (find_generators); `absent`: the requested methods that cannot run, and why."""
-    store, files = config.store, method_files(config)
-    screening = config.screening if config.screening.action == "skip" else screening_of(config)
+    config = with_reused(config)
+    store, files, reuse = config.store, method_files(config), bool(config.pretrain.reuse)
+    screening = config.screening if reuse or config.screening.action == "skip" else screening_of(config)
     return Plans(
         synthesize=SynthesizePlan(
             store=store, run=run, synthesize=config.synthesize, weights=config.weights, supplies=dict(supplies or {})
         ),
-        parts=list(range(part_count(config.synthesize))),
-        shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening),
+        parts=[NO_PART] if reuse else list(range(part_count(config.synthesize))),
+        shard=ShardPlan(store=store, run=run, shard=config.shard, screening=screening, reuse=reuse),
         pretrain=PretrainPlan(store=store, run=run, trainings={each.name: each.config for each in trainings(config)}),
         datasets=_align_plans(config, run),
         items=_items_plan(config, run, files),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from comface.config.names import Place
 from comface.config.section import Section, Seed, Small
 from comface.launch.config import Placement
 from comface.networks import PATCH_PX, WITHOUT_BATCHNORM, Backbone
@@ -63,6 +64,11 @@ class Augmentation(Section):
 
 
 class PretrainConfig(Placement):
+    reuse: Place = Field(
+        default="",
+        description="use the backbone of this model instead of training one: NAME, NAME@v3, a URI of a model or "
+        "backbone, or at-hand (the champion, else the newest model, else the one that ships with the package)",
+    )
     backbone: Backbone = Field(default="resnet50", description="network f; 'narrow' is for laptops")
     image_size_px: Pixels = Field(
         default=224, description="side length of a view in pixels; vit_b_16 needs a multiple of 16"

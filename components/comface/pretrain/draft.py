@@ -18,7 +18,7 @@ REVISION = 4
 """Raise it when a change here or in networks/ gives another backbone for the same shards and settings."""
 RUNTIME_FIELDS = {
     "nodes", "gpus_per_node", "processes", "job", "loader_workers", "data_timeout_s", "cache_gib", "checkpoint_every_s",
-    "keep_checkpoints", "profile_steps", "accumulate", "cuda_graph",
+    "keep_checkpoints", "profile_steps", "accumulate", "cuda_graph", "reuse",
 }  # fmt: skip
 """Fields that do not affect the result; they are not part of the artifact's address."""
 ALWAYS_ADDRESSED = {

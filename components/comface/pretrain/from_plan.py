@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import html
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,8 @@ def pretrain_backbone(
 
     def work(store: Store, planned: PretrainPlan) -> tuple[str, str, dict[str, float]]:
         config = planned.pretrain
+        if config.reuse:
+            return _reused(store, planned, curve_path, job_path)
         if not planned.alone:
             share_cores()  # the local runner trains two at a time
         (source,) = handed(store, planned.run, [shards], "shards")
@@ -90,6 +93,17 @@ def pretrain_backbone(
         return hand_on(store, planned.run, backbone), planned.name, metrics
 
     return execute("pretrain", plan, PretrainPlan, work, shares_cores=False)
+
+
+def _reused(store: Store, planned: PretrainPlan, curve_path: str, job_path: str) -> tuple[str, str, dict[str, float]]:
+    """No training: the backbone of the model that the plan names."""
+    from comface.pretrain.reuse import reused_backbone
+
+    backbone = reused_backbone(store, planned.pretrain.reuse)
+    if job_path:
+        write_text(job_path, NO_JOB)
+    write_text(curve_path, f"<p>The backbone of {html.escape(planned.pretrain.reuse)} was reused, not trained.</p>")
+    return hand_on(store, planned.run, backbone), planned.name, {}
 
 
 @contextlib.contextmanager

@@ -20,16 +20,21 @@ from comface.store import Store
 class ShardPlan(Plan):
     shard: ShardConfig
     screening: ScreeningConfig
+    reuse: bool = False
+    """Whether the run uses a backbone that exists, so that there are no tracks."""
 
 
 def shard_tracks(plan: str, tracks: list[str], summary_path: str) -> str:
-    """Return the key of the `shards` artifact."""
+    """Return the key of the `shards` artifact; empty if the run needs none."""
 
     def work(store: Store, planned: ShardPlan) -> str:
         from comface.screening.table import markdown_table
         from comface.shard.step import shard
         from comface.tracks.located import check_parts
 
+        if planned.reuse:
+            write_text(summary_path, "No faces were generated: the run uses a backbone that exists.\n")
+            return ""
         parts = handed(store, planned.run, tracks, "part")
         screening = planned.screening
         screened: Artifact | None = None

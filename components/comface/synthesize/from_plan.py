@@ -23,8 +23,17 @@ class SynthesizePlan(Plan):
     """Generator -> its files in the weights location."""
 
 
+NO_PART = -1
+"""The only item of the loop if the run uses a backbone that exists: the local runner cannot collect from no items."""
+
+
 def synthesize_part(plan: str, part: int, sheet_path: str) -> str:
+    """Return the key of the part; empty for NO_PART."""
+
     def work(store: Store, planned: SynthesizePlan) -> str:
+        if part == NO_PART:
+            write_text(sheet_path, "<p>No faces were generated: the run uses a backbone that exists.</p>")
+            return ""
         import torch
 
         from comface.synthesize.step import synthesize
