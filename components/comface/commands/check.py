@@ -44,6 +44,7 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
         own = [task for line in guessed if (task := re.match(r"tasks\.([^=]+)=", line))]
         guessed.append(f"transfer.tasks=[{', '.join(task[1] for task in own)}]")
     config = chosen.configuration(more=guessed)
+    config = chosen.configuration(more=[*guessed, *chosen.of_a_study(config)])
     names = _chosen(config, [_name(each) if _is_folder(each) else each for each in datasets])
     examined = [examine_dataset(config, name, every_face) for name in names]
     problems = [*_configuration_problems(config, examined), *(each for one in examined for each in one.problems)]

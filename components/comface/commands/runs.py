@@ -13,24 +13,37 @@ from comface.runtime.output import say
 
 @command(
     needs=["cluster", "train"],
-    example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml --output runs/study",
+    example="comface run --set pretrain.epochs=4\ncomface run --config study.yaml",
 )
 @configured()
-@option("--output", "DIR", "folder of the run: report, comparison, log, store (default: runs/PROFILE)", PATH)
+@option(
+    "--output",
+    "DIR",
+    "folder of the run: report, comparison, log, store (default: runs/PROFILE; with --config FILE: a new folder "
+    "runs/FILE-1, runs/FILE-2, …)",
+    PATH,
+)
 @PIPELINE
 def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     """Run the whole pipeline on this machine, from synthetic faces to a registered model and its report.
 
     A cluster runs the same pipeline with the same components. To resume an interrupted run, run the same command again;
-    finished steps are reused.
+    finished steps are reused. A --config file with data of your own is evaluated on the backbone at hand (your newest
+    model, else the one that ships with the package), without pre-training; `--set pretrain.reuse=""` pre-trains.
     """
     from comface.files import check_output_folder
+    from comface.plan.configuration import config_yaml
+    from comface.run.folders import study_folder
     from comface.run.local import find_pipeline, one_machine, run_pipeline
 
+    extra = {"pretrain": one_machine(chosen.profile)}
+    more = chosen.of_a_study(chosen.configuration(extra, output))
+    config = chosen.configuration(extra, output, more)
     folder = chosen.folder(output)
+    if chosen.file and not output:
+        folder = study_folder(chosen.file.path.stem, config_yaml(config))
     check_output_folder(folder)
-    config = chosen.configuration({"pretrain": one_machine(chosen.profile)}, output)
-    outcome = run_pipeline(find_pipeline(pipeline), config, chosen.overrides(), folder)
+    outcome = run_pipeline(find_pipeline(pipeline), config, [*chosen.overrides(), *more], folder)
     say("")
     for line in outcome.lines():
         say(line)
@@ -47,7 +60,6 @@ def config(chosen: Chosen, fields: bool) -> None:
 
         print(fields_page(), end="")
         return
-    import yaml
+    from comface.plan.configuration import config_yaml
 
-    values = chosen.configuration().model_dump(mode="json", by_alias=True)
-    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120), end="")
+    print(config_yaml(chosen.configuration()), end="")

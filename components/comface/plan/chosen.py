@@ -6,6 +6,7 @@ pipeline gets, and the folder and store of a run on this machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the command line loads this module at once
     from comface.plan.config_file import ConfigFile
     from comface.plan.configuration import RunConfig
+
+PRETRAINING = {"pretrain", "synthesize", "shard", "screening", "variants", "seeds", "study"}
+"""Sections that decide the pre-training."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,21 @@ class Chosen:
         """`field=value` lines: those of the file, except for its fields `without`, then those of --set, which win."""
         dropped = {*without, *(["store"] if self.store else [])}
         return [*(self.file.overrides(dropped) if self.file else ()), *self.sets]
+
+    def of_a_study(self, config: RunConfig) -> list[str]:
+        """Overrides for a file with data of one's own: the backbone at hand instead of a pre-training, unless the file
+        or an option says how to pre-train, and a model of the file's name."""
+        from comface.plan.consistency import dataset_names
+
+        if not self.file or not any(config.data[name].uri for name in dataset_names(config)):
+            return []
+        said = {line.partition("=")[0].strip() for line in self.overrides()}
+        trains = any(field.partition(".")[0] in PRETRAINING for field in said)
+        named = self.profile_option or self.file.profile
+        reuse = [] if trains or named else ["pretrain.reuse=at-hand"]
+        name = re.sub(r"[^a-z0-9]+", "-", self.file.path.stem.casefold()).strip("-")[:60]
+        own = [] if not name or any(field.startswith("register.name") for field in said) else [f"register.name={name}"]
+        return [*reuse, *own]
 
     def folder(self, output: Path | None = None) -> Path:
         return (output or Path("runs") / self.profile).absolute()

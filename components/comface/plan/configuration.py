@@ -184,6 +184,12 @@ def resolve(
     return config
 
 
+def config_yaml(config: RunConfig) -> str:
+    """The whole configuration in the form of a `--config` file."""
+    values = config.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+
+
 def basis_of(config: RunConfig) -> Basis:
     """The sections that a study is made from."""
     return Basis(config.synthesize, config.shard, config.pretrain, config.transfer, config.register_model.must_beat)

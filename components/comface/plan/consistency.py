@@ -71,8 +71,8 @@ def _reuse_problems(config: RunConfig) -> Iterator[ConfigurationError]:
     """One backbone exists, so no other is trained."""
     if len(trainings(config)) > 1:
         yield ConfigurationError(
-            "pretrain.reuse uses one backbone that exists, but variants, seeds or a study ask for several pre-trainings; "
-            "remove these, or set pretrain.reuse=''."
+            "pretrain.reuse uses one backbone that exists, but variants, seeds or a study ask for several "
+            "pre-trainings; remove these, or set pretrain.reuse=''."
         )
 
 

@@ -10,10 +10,10 @@ import logging
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError
 from comface.methods.config import TrainedConfig
-from comface.models.registry import names, place_of, resolve_model
+from comface.models.registry import DEFAULT_NAME, names, place_of, resolve_model
 from comface.models.shipped import NAME as SHIPPED
 from comface.plan.configuration import RunConfig
-from comface.store import open_store
+from comface.store import Store, open_store
 
 logger = logging.getLogger(__name__)
 AT_HAND = "at-hand"
@@ -27,7 +27,12 @@ def reused(config: RunConfig) -> Artifact | None:
         return None
     if (uri := place_of(reference)) is not None:
         return open_artifact(uri)
-    return resolve_model(open_store(config.store), None if reference == AT_HAND else reference)[1]
+    store = open_store(config.store)
+    return _at_hand(store)[1] if reference == AT_HAND else resolve_model(store, reference)[1]
+
+
+def _at_hand(store: Store) -> tuple[str, Artifact]:
+    return resolve_model(store, None if DEFAULT_NAME in names(store) else SHIPPED)
 
 
 def with_reused(config: RunConfig) -> RunConfig:
@@ -37,7 +42,8 @@ def with_reused(config: RunConfig) -> RunConfig:
         return config
     if found.manifest.kind not in ("model", "backbone"):
         raise ConfigurationError(
-            f"pretrain.reuse names {found.uri}, an artifact of kind '{found.manifest.kind}'; name a model or a backbone."
+            f"pretrain.reuse names {found.uri}, an artifact of kind '{found.manifest.kind}'; name a model or a "
+            "backbone."
         )
     network = TrainedConfig.of(found).model_dump()
     pretrain = config.pretrain.model_copy(update={**network, "reuse": found.pinned})
@@ -49,9 +55,6 @@ def told(config: RunConfig) -> str:
     reference = config.pretrain.reuse
     if not reference:
         return ""
-    what = reference
-    if reference == AT_HAND:
-        store = open_store(config.store)
-        what = resolve_model(store, None)[0] if names(store) else SHIPPED
+    what = _at_hand(open_store(config.store))[0] if reference == AT_HAND else reference
     which = "the model that ships with the package (a rehearsal)" if what == SHIPPED else what
     return f"The run uses the backbone of {which}, so nothing is pre-trained; to pre-train, set pretrain.reuse=''."

@@ -65,7 +65,8 @@ class Sizes:
         step, most = max(self.memory_bytes.items(), key=lambda each: each[1])
         made = f"{self.images:,} images ({self.tracks:,} tracks of {self.identities:,} identities)"
         return (
-            f"The run makes {made if self.images else 'no images'} and {self.transfers:,} transfers; it needs about {amount(self.disk_bytes)} of disk in the store, and "
+            f"The run makes {made if self.images else 'no images'} and {self.transfers:,} transfers; it needs about "
+            f"{amount(self.disk_bytes)} of disk in the store, and "
             f"{amount(most)} of memory for one process of {step}. {self.training}"
         )
 

@@ -100,7 +100,8 @@ def plan_run(config: RunConfig, run: str) -> Plans:
     for note in survey.notes:
         logger.info(note)
     plans = make_plans(survey.config, run, survey.notes, survey.supplies, survey.absent)
-    headed = {"command": command_of(config), "started": round(time.time(), 3)}
+    asked = config.pretrain.model_copy(update={"reuse": survey.config.pretrain.reuse})
+    headed = {"command": command_of(config.model_copy(update={"pretrain": asked})), "started": round(time.time(), 3)}
     return replace(plans, evaluate=plans.evaluate.model_copy(update=headed))
 
 

@@ -1,7 +1,7 @@
 """Uses the backbone of a model, or a published one, instead of training one (`pretrain.reuse`).
 
-In: a `model` or `backbone` artifact, of any store. Out: a `backbone` artifact in the run's store: the one that the model
-was made from, if it is there, else a copy of the model's weights with their configuration and card.
+In: a `model` or `backbone` artifact, of any store. Out: a `backbone` artifact in the run's store: the one that the
+model was made from, if it is there, else a copy of the model's weights with their configuration and card.
 """
 
 from __future__ import annotations

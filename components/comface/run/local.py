@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -35,12 +36,14 @@ from comface.execution.pages import FIRST, filled
 from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
-from comface.plan.configuration import RunConfig, resolve
+from comface.plan.configuration import RunConfig, config_yaml, resolve
 from comface.plan.parameters import override_mapping
+from comface.plan.reuse import told
 from comface.plan.step import Plans, plan_run
 from comface.register.report import REPORT
 from comface.register.step import decision_markdown, gate
 from comface.run.first_comparison import WHO, FirstComparison, first_comparison
+from comface.run.folders import begin
 from comface.run.kfp_runner import FAILED, end_group
 from comface.run.narrator import Course, Narrator
 from comface.runtime.logs import HIDDEN, copied_to, for_children, labelled
@@ -75,6 +78,8 @@ class Outcome:
     seconds: float
     rehearsal: bool = False
     """Whether a task of the model was trained on generated faces."""
+    store: str = ""
+    """The store, if it is not the one that `comface compare` reads."""
 
     def lines(self) -> list[str]:
         lines = [f"Done in {self.seconds / 60:.1f} minutes. {self.verdict}", f"  report      {self.report}"]
@@ -86,6 +91,7 @@ class Outcome:
             lines += [f"              {line}" for line in self.comparison.lines()]
         name = self.model.partition("@")[0]
         option = "" if name == DEFAULT_NAME else f" --model {name}"
+        option += f" --store {shlex.quote(self.store)}" if self.store else ""
         caveat = " (a rehearsal: its figures say nothing about people)" if self.rehearsal else ""
         return [*lines, f"Try it on two photos of one person: comface compare BEFORE.jpg AFTER.jpg{option}{caveat}"]
 
@@ -106,8 +112,10 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
     _check_parameters(pipeline)
     _as_utf8(folder)
     make_private_folder(folder)
-    with _alone(folder), copied_to(folder / LOG), labelled("run"), _end_in_the_log():
+    with _alone(folder), _begun(folder, config), copied_to(folder / LOG), labelled("run"), _end_in_the_log():
         store = open_store(config.store)
+        if sentence := told(config):
+            logger.info(sentence)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
         plans = plan_run(config, "")  # raises problems of the configuration before the runner starts
         evaluation, model = _execute(pipeline, config, plans, overrides, folder, store)
@@ -115,6 +123,12 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
         for line in outcome.lines():
             logger.info(line.strip(), extra=HIDDEN)
         return outcome
+
+
+@contextlib.contextmanager
+def _begun(folder: Path, config: RunConfig) -> Iterator[None]:
+    begin(folder, config_yaml(config))
+    yield
 
 
 @contextlib.contextmanager
@@ -335,7 +349,9 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
     write_file(report, filled(page, FIRST, comparison.section() if comparison else "").encode(), private=True)
     facts = evaluation.facts_as(EvaluationFacts)
     seconds, rehearsal = time.monotonic() - started, bool(facts.rehearsal)
-    return Outcome(report, facts.verdict, decision, model, comparison, seconds, rehearsal)
+    usual = Path("runs", "laptop", "store").absolute().as_uri()
+    place = "" if config.store == usual else config.store
+    return Outcome(report, facts.verdict, decision, model, comparison, seconds, rehearsal, place)
 
 
 def _decision(store: Store, model: str) -> Artifact | None:
