@@ -212,3 +212,5 @@ class EvaluationFacts(Facts):
     """TASK/MODE/METRIC -> ComFace's figure."""
     rehearsal: tuple[str, ...]
     """Tasks on rehearsal data."""
+    titles: dict[str, str] = {}
+    """Task → title, of the tasks whose configuration gives one."""

@@ -31,13 +31,15 @@ class EvaluatePlan(Plan):
     """What this run leaves out and why; shown in the report."""
     absent: dict[str, str]
     """Method → the reason why it was not run."""
+    titles: dict[str, str] = {}
+    """Task → title, of the tasks whose configuration gives one."""
     random_weights: tuple[str, ...] = ()
     """Methods whose weight file is a stand-in with random weights."""
 
     @property
     def facts(self) -> RunFacts:
         about = About(self.absent, self.random_weights)
-        return RunFacts(self.command, self.profile, self.notes, about, self.started, time.time())
+        return RunFacts(self.command, self.profile, self.notes, self.titles, about, self.started, time.time())
 
 
 def evaluate_results(

@@ -7,7 +7,7 @@ header. What no artifact records is said to be unknown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,6 +24,8 @@ class RunFacts:
     profile: str = ""
     notes: tuple[str, ...] = ()
     """What the run leaves out, and why."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """Task → title, of the tasks whose configuration gives one."""
     about: About = field(default_factory=About)
     started: float | None = None
     """Seconds since 1970; None: no run, a single step."""

@@ -35,6 +35,7 @@ from comface.evaluate.verdict import main_mode, verdict
 from comface.methods import challenger
 from comface.runtime.progress import counted
 from comface.store import Store
+from comface.tasks.registry import titled
 
 logger = logging.getLogger(__name__)
 
@@ -67,28 +68,30 @@ def evaluate(
         return done
     if "saliency" not in pictures and (saliency := saliency_picture(results)) is not None:
         pictures["saliency"] = saliency
-    scored = read_results(results, config)
-    comparisons = compare(scored, config)
-    logger.info(f"{counted(len(scored), 'result')} of {counted(len({r.task for r in scored}), 'task')}")
-    behind = _behind(results, backbones, run, pictures, draft.uri.rsplit("/", 1)[1])
-    html, tables = report.render(scored, comparisons, config, run, behind)
-    changes, compared, _ = of_changes(scored, comparisons)
-    files = {group.name: exports.group_records(group, changes, run.about) for group in groups_of(changes)}
-    files |= {identity(table.name): table.records() for table in tables}
-    for name, rows in files.items():
-        draft.write(f"table-{name}.csv", csv_text(rows).encode())
-        draft.write_json(f"table-{name}.json", rows)
-    written = records(scored, comparisons, config.confidence, run.about.absent)
-    draft.write_json("metrics.json", written | {"random_weights": list(run.about.random_weights)})
-    draft.write("summary.md", report.summary(scored, comparisons, run.about).encode())
-    draft.write("report.html", html.encode())
-    return draft.publish(_facts(scored, changes, compared).record())
+    with titled(run.titles):
+        scored = read_results(results, config)
+        comparisons = compare(scored, config)
+        logger.info(f"{counted(len(scored), 'result')} of {counted(len({r.task for r in scored}), 'task')}")
+        behind = _behind(results, backbones, run, pictures, draft.uri.rsplit("/", 1)[1])
+        html, tables = report.render(scored, comparisons, config, run, behind)
+        changes, compared, _ = of_changes(scored, comparisons)
+        files = {group.name: exports.group_records(group, changes, run.about) for group in groups_of(changes)}
+        files |= {identity(table.name): table.records() for table in tables}
+        for name, rows in files.items():
+            draft.write(f"table-{name}.csv", csv_text(rows).encode())
+            draft.write_json(f"table-{name}.json", rows)
+        written = records(scored, comparisons, config.confidence, run.about.absent)
+        draft.write_json("metrics.json", written | {"random_weights": list(run.about.random_weights)})
+        draft.write("summary.md", report.summary(scored, comparisons, run.about).encode())
+        draft.write("report.html", html.encode())
+        return draft.publish(_facts(scored, changes, compared, run.titles).record())
 
 
 def _decisive(run: RunFacts) -> dict[str, Any]:
     """What decides the content of the report; the time at which it is made does not."""
     values = asdict(run)
-    return {name: value for name, value in values.items() if name not in ("started", "now")}
+    left_out = {"started", "now", *(() if run.titles else ("titles",))}  # reports without titles keep their address
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
 def _behind(
@@ -115,8 +118,12 @@ def _behind(
     )
 
 
-def _facts(scored: Sequence[Result], changes: Sequence[Result], comparisons: Sequence[Comparison]) -> EvaluationFacts:
+def _facts(
+    scored: Sequence[Result], changes: Sequence[Result], comparisons: Sequence[Comparison], titles: Mapping[str, str]
+) -> EvaluationFacts:
+    named = {"titles": dict(titles)} if titles else {}
     return EvaluationFacts(
+        **named,
         verdict=verdict(changes, comparisons, main_mode(changes)),
         metrics={
             f"{r.task}/{r.mode}/{metric}": r.estimates[metric].value for r in scored if r.ours for metric in r.metrics

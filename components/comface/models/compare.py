@@ -151,7 +151,7 @@ def judged(
             entry.coverage,
             entry.rehearsal,
             reasons,
-            title(task),
+            entry.title or title(task),
             quantity(task),
             entry.corr,
         )
@@ -165,7 +165,7 @@ def one_per_quantity(changes: Mapping[str, Change]) -> dict[str, Change]:
     for task, each in changes.items():
         quantities.setdefault(each.quantity or task, []).append(task)
     best = [max(tasks, key=lambda task: _rank(changes[task])) for tasks in quantities.values()]
-    return {task: replace(changes[task], title=quantity_title(task)) for task in best}
+    return {task: replace(changes[task], title=quantity_title(task, changes[task].title)) for task in best}
 
 
 def _rank(change: Change) -> tuple[bool, bool, float]:

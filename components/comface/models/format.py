@@ -98,6 +98,9 @@ class Task(_Measured):
     why_mode: Annotated[str, Field(max_length=300)] = Field(
         default="", description="why this mode is used; empty in models of earlier versions"
     )
+    title: Annotated[str, Field(max_length=126)] = Field(
+        default="", description="title of the task that the configuration gives; empty: the one of the registry"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -133,6 +133,7 @@ def make_plans(
             profile=config.profile,
             notes=tuple(notes),
             absent=dict(absent or {}),
+            titles={name: config.tasks[name].title for name in config.transfer.tasks if config.tasks[name].title},
             random_weights=random_methods(config, files),
         ),
         register=RegisterPlan(store=store, run=run, register=config.register_model, registry=config.registry),

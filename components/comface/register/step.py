@@ -7,7 +7,7 @@ result depends on the inputs only, so a retry finds the same version.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import safetensors.numpy
 
-from comface.artifacts.facts import TransferFacts
+from comface.artifacts.facts import EvaluationFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
@@ -108,7 +108,8 @@ def register(
     if not decision.passed:
         return RegisterResult(decision, recorded)
     ours = registrable(of_challenger(heads))
-    model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder())
+    titles = evaluation.facts_as(EvaluationFacts).titles
+    model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder(), titles)
     if private is not None:
         sign(model, private)
     version = Registry(store, config.name).register(model, now, recorded)
@@ -122,6 +123,7 @@ def make_model(
     heads: dict[str, Artifact],
     results: Sequence[Artifact],
     published_weights: Path,
+    titles: Mapping[str, str] | None = None,
 ) -> Artifact:
     """Publish the `model` artifact, or return it if it exists. Its address depends only on what its content depends on,
     so not on the thresholds or the report. The decision, to which the version refers, leads to both."""
@@ -129,6 +131,8 @@ def make_model(
     inputs = {"backbone": backbone} | dict(sorted(named.items()))
     behind = origins(inputs.values(), published_weights)
     settings = {"name": config.name, "interval_coverage": config.interval_coverage}
+    named_tasks = {task: title for task, title in (titles or {}).items() if task in heads}
+    settings |= {"titles": named_tasks} if named_tasks else {}
     draft = Draft(store, "model", settings | {"provenance": list(behind.files)}, inputs, {"register": REVISION})
     if (done := draft.published()) is not None:
         return done
@@ -140,7 +144,9 @@ def make_model(
             draft.write(f"backbones/{task}.safetensors", head.read("backbone.safetensors"))
     if (known := seen_by(results)) is not None:
         draft.write(SEEN, safetensors.numpy.save(known.tensors()))
-    tasks = {task: entry.model_dump(mode="json") for task, entry in record.items()}
+    tasks = {task: entry.model_dump(mode="json", exclude={"title"}) for task, entry in record.items()}
+    for task, title in named_tasks.items():
+        tasks[task]["title"] = title
     draft.write_json("heads.json", tasks)
     draft.write_json("preprocessing.json", preprocessing(heads, backbone).model_dump(mode="json"))
     draft.write_json("config.json", {"pretrain": backbone.manifest.config, "register": settings})

@@ -6,6 +6,9 @@ To add a task, add an entry here, or define it in `tasks` of a run's configurati
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from comface.tasks.config import Task
@@ -92,8 +95,21 @@ TASKS: dict[str, Task] = {name: known.definition for name, known in KNOWN.items(
 BY_DEFAULT = tuple(name for name, known in KNOWN.items() if not known.asked)
 
 
+_own: ContextVar[Mapping[str, str]] = ContextVar("own", default={})  # noqa: B039 (never changed)
+
+
+@contextlib.contextmanager
+def titled(titles: Mapping[str, str]) -> Iterator[None]:
+    """Within this context, `title` knows the titles that a run's configuration gives its tasks."""
+    token = _own.set(titles)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
 def title(task: str) -> str:
-    return KNOWN[task].title if task in KNOWN else task
+    return _own.get().get(task, "") or (KNOWN[task].title if task in KNOWN else task)
 
 
 def quantity(task: str) -> str:
@@ -101,8 +117,9 @@ def quantity(task: str) -> str:
     return (KNOWN[task].quantity if task in KNOWN else "") or task
 
 
-def quantity_title(task: str) -> str:
-    return QUANTITIES.get(quantity(task), title(task))
+def quantity_title(task: str, own: str = "") -> str:
+    """`own`: the title of the task in the model."""
+    return QUANTITIES.get(quantity(task), own or title(task))
 
 
 def group_of(task: str) -> Group:
