@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pydantic import Field
+
 from comface.artifacts.manifest import Artifact
 from comface.artifacts.plans import Plan, handed, name_report
 from comface.evaluate.config import EvaluateConfig
@@ -31,7 +33,7 @@ class EvaluatePlan(Plan):
     """What this run leaves out and why; shown in the report."""
     absent: dict[str, str]
     """Method → the reason why it was not run."""
-    titles: dict[str, str] = {}
+    titles: dict[str, str] = Field(default={})
     """Task → title, of the tasks whose configuration gives one."""
     random_weights: tuple[str, ...] = ()
     """Methods whose weight file is a stand-in with random weights."""

@@ -108,7 +108,7 @@ def register(
     if not decision.passed:
         return RegisterResult(decision, recorded)
     ours = registrable(of_challenger(heads))
-    titles = evaluation.facts_as(EvaluationFacts).titles
+    titles = evaluation.facts_as(EvaluationFacts).titles if "titles" in evaluation.facts else {}
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder(), titles)
     if private is not None:
         sign(model, private)
