@@ -184,8 +184,7 @@ def _meaning(
         return "group" if separator == mark else "mixed"  # mixed: two people may have typed
     if separator == ",":
         return "decimal" if mark == "." else ""
-    if separator == ";" and mark == ",":
-        return "decimal"  # a list is separated by semicolons where commas are decimal
     if elsewhere:
         return "decimal" if elsewhere == mark else "group"
-    return "decimal" if mark == "." and everywhere else ""
+    usual = "," if separator == ";" else "."  # semicolons separate columns where commas separate decimals
+    return "decimal" if mark == usual and everywhere else ""
