@@ -164,7 +164,7 @@ def survey_table(
         assumed.append(f"{called} was read from line {read.lines[start][0]} on, which has the column names")
     headings = {column: head[at] for at, column in enumerate(columns) if column}
     for column in required:
-        if (heading := " ".join(headings[column].split())).casefold() != column:
+        if plain(heading := " ".join(headings[column].split())) != column:
             assumed.append(f"{called} was read with its column '{heading}' as {column}")
     problems: list[ComfaceError] = []
     rows = _rows(read.lines[start + 1 :], columns, called, problems)
