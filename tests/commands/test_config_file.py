@@ -96,7 +96,7 @@ def test_the_pipeline_gets_the_same_configuration_as_overrides(study: Path) -> N
 
 def test_the_yaml_of_the_page_is_a_configuration(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "data.md").read_text()
-    study.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    study.write_text(page.partition("## In a configuration file")[2].partition("```yaml\n")[2].partition("```")[0])
     assert shown(capsys, "--config", "study.yaml")["transfer"]["tasks"] == ["au12", "edema-a", "fatigue"]
 
 
