@@ -1,8 +1,8 @@
 """Puts the model of a finished run into the package, where it is the default until a user has a model of their own.
 
-In: the folder of a run (default: runs/laptop). Out: the champion of its store, else its newest version, file by file
-in components/comface/shipped/model/, and its sha256 in components/comface/models/shipped.py. A model that was fitted on
-data of real people is refused.
+In: the folder of a run (default: runs/laptop). Out: the champion of its store, else its newest version, file by file,
+with its signatures if there are any, in components/comface/shipped/model/; and its sha256 in
+components/comface/models/shipped.py. A model that was fitted on data of real people is refused.
 """
 
 import re
@@ -16,6 +16,7 @@ from comface.errors import ComfaceError, ConfigurationError
 from comface.models import shipped
 from comface.models.format import read_tasks
 from comface.models.registry import Registry, default_model
+from comface.models.signing import FOLDER as SIGNATURES
 from comface.store import open_store
 
 SOURCE = Path(shipped.__file__)
@@ -45,7 +46,8 @@ def ship(run: Path, folder: Path = shipped.FOLDER, source: Path = SOURCE) -> Art
     for name in model.manifest.objects:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(model.read(name))
-    for name in ("manifest.json", "made.json"):
+    for name in ("manifest.json", "made.json", *model.store.keys(SIGNATURES)):
+        (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(model.store.read(name))
     source.write_text(re.sub(r'^PIN = ".*"$', f'PIN = "{pin}"', source.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
     print(f"{version.reference} of {run} ships with the package: {size_bytes / 1e6:.1f} MB, {pin}")

@@ -119,7 +119,10 @@ def list_models(store: Store) -> list[Listed]:
 
 def models_text(rows: Sequence[Listed]) -> str:
     if not rows:
-        return "This store has no registered models; `comface run` registers one."
+        return (
+            "This store has no registered models; `comface run` registers one. Until then, the model that ships with "
+            "the package is used: `comface models show shipped`."
+        )
     lines = []
     for row in rows:
         at = row.registered_at[:16].replace("T", " ")

@@ -41,12 +41,15 @@ def load_model(reference: str | None = None, store: str | None = None) -> Model:
     return Model.load(open_store(_store(store)), reference)
 
 
-def compare(before: Photo, after: Photo, model: Model | str | None = None) -> DrawnComparison:
+def compare(
+    before: Photo, after: Photo, model: Model | str | None = None, *, everything: bool = False
+) -> DrawnComparison:
     """Estimate the change from `before` to `after`, two photos of one person. `model`: a model or its reference. None:
-    that of `load_model()`, which is loaded once.
+    that of `load_model()`, which is loaded once. `everything`: every task, also those of one quantity.
 
     Raises DataError that names the photo if one cannot be used, for example because it shows no face."""
-    return (model if isinstance(model, Model) else _loaded(model, _store(None))).compare(before, after)
+    loaded = model if isinstance(model, Model) else _loaded(model, _store(None))
+    return loaded.compare(before, after, everything=everything)
 
 
 def features(
