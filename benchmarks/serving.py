@@ -14,6 +14,7 @@ the package's format, at 224 px). Out: one JSON line per model and measurement:
   served as before.
 
 Loop and service run in turn, round by round, so that a slow moment of the machine hits both; medians over the rounds.
+CPU time per pair is given too, because other work on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ def pair() -> tuple[bytes, bytes]:
 
 LOOP = """
 import sys, time, json
+from comface.execution import set_threads_passive
+set_threads_passive()  # as every command does: threads that spin would make a busy machine slower still
 from pathlib import Path
 from comface.models.compare import compare_with
 from comface.models.estimator import load_estimator
@@ -118,6 +121,20 @@ for line in sys.stdin:
         seconds.append(time.perf_counter() - began)
     print(json.dumps(seconds), flush=True)
 """
+
+
+def cpu_s(process: int) -> float:
+    """CPU time that a process and its children have used: the measure that other work on the machine changes least."""
+    ticks = 0
+    for stat in [Path(f"/proc/{process}/stat"), *(Path(f"/proc/{child}/stat") for child in children(process))]:
+        words = stat.read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children(process: int) -> list[int]:
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(number) for each in lists for number in each.read_text().split()]
 
 
 class Loop:
@@ -254,22 +271,25 @@ def measure(name: str, store: str, reference: str, options: argparse.Namespace, 
     served, loop = Served(store, reference, options.port), Loop(store, reference, folder)
     seconds, clients = options.seconds, 2 * (os.cpu_count() or 1)
     rounds: dict[str, list[tuple[list[float], float]]] = {"loop": [], "alone": [], "full": []}
+    used_s = dict.fromkeys(rounds, 0.0)
     try:
         asyncio.run(closed(served.url, clients, 2))
         for _ in range(options.rounds):
             for kind in rounds:
-                began = time.perf_counter()
+                process = (loop if kind == "loop" else served).process.pid
+                began, used_s[kind] = time.perf_counter(), used_s[kind] - cpu_s(process)
                 if kind == "loop":
                     found = loop.seconds(seconds)
                 else:
                     found = asyncio.run(closed(served.url, 1 if kind == "alone" else clients, seconds)).good()
                 rounds[kind].append((found, time.perf_counter() - began))
+                used_s[kind] += cpu_s(process)
         middle = {}
         for kind, each in rounds.items():
             of_rounds = [figures(found, elapsed_s) for found, elapsed_s in each]
             pooled = figures([one for found, _ in each for one in found], sum(elapsed_s for _, elapsed_s in each))
             middle[kind] = statistics.median(one["pairs_per_s"] for one in of_rounds)
-            say(name, kind, **pooled)
+            say(name, kind, **pooled, cpu_ms_per_pair=round(1000 * used_s[kind] / max(1, pooled["pairs"]), 1))
         ratios = [
             {kind: len(rounds[kind][i][0]) / rounds[kind][i][1] for kind in rounds} for i in range(options.rounds)
         ]

@@ -57,7 +57,7 @@ class Served:
         return cls(process, client, metrics_port, scratch, log)
 
     def ready(self) -> Served:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 150
         while time.monotonic() < until and self.process.poll() is None:
             try:
                 self.early = self.early or (self.client.get("/healthz"), self.compare(b"1", b"2"))
