@@ -203,6 +203,9 @@ def test_the_card_says_what_a_clinician_must_know(make_chain: Callable, weights:
                  "cohort, fgnet (rehearsal)", "face detection"):  # fmt: skip
         assert part in text, part
     assert "efficientnet" not in text, "lies here, but took no part"
+    assert f"`{'ab' * 32}`" in text, "the whole sha256 of the generator's weights"
+    assert "| fgnet |  | generated (rehearsal) | 1 | 0 |" in text
+    assert "| cohort |  | brought by the user | 1 | 0 |" in text
     row = next(line for line in text.splitlines() if line.startswith("| age |"))
     assert "**rehearsal**" in row
     assert "rehearsal" not in next(line for line in text.splitlines() if line.startswith("| smile |"))

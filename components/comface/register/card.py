@@ -62,6 +62,19 @@ def _data(facts: CardFacts) -> str:
         f"{' (' + ', '.join(counts) + ')' if counts else ''}. No photos of real people.",
         f"Heads: {_listed(made.datasets) or 'the data sets below'}.",
     ]
+    if made.data:
+        lines += [
+            "",
+            "| data set | layout | origin | photos | people | sha256 of its files |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {_cell(row['dataset'])} | {_cell(row['layout'])} | {row['kind']} | {row['photos']:,} "
+                f"| {row['subjects']:,} | `{_cell(row['sha256'])}` |"
+                for row in made.data
+            ),
+            "",
+            "The licence and the consent for a data set that a user brought are known to that user only.",
+        ]
     if made.files:
         lines += [
             "",
@@ -72,7 +85,7 @@ def _data(facts: CardFacts) -> str:
             *(
                 f"| {_cell(row.get('file'))} | {_cell(row.get('role'))} | {_cell(row.get('licence') or 'unknown')} "
                 f"| {_cell(row.get('trained_on'))} | {_cell(row.get('citation'))} "
-                f"| `{str(row.get('sha256', ''))[:12]}…` |"
+                f"| `{_cell(row.get('sha256'))}` |"
                 for row in made.files
             ),
         ]

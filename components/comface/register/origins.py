@@ -36,6 +36,8 @@ class Origins:
     """One sentence per generator: how often faces are found among its darkest and lightest images."""
     screened_by: tuple[str, ...] = ()
     """Methods whose features screening used to check identity."""
+    data: tuple[dict[str, Any], ...] = ()
+    """Rows with dataset, layout, kind, photos, subjects and sha256, one per data set."""
 
 
 def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
@@ -61,6 +63,7 @@ def origins(inputs: Iterable[Artifact], weights: Path) -> Origins:
         tuple(_row(file, sha256, roles, weights) for (file, sha256), roles in sorted(used.items())),
         tuple(f"{name}: {tenths(counts).sentence()}" for name, counts in sorted(by_lightness.items())),
         tuple(sorted({_instruments(a)["method"] for a in behind if "method" in _instruments(a)})),
+        tuple(sorted((_data(a) for a in behind if a.manifest.kind == "faces"), key=lambda row: str(row["dataset"]))),
     )
 
 
@@ -101,10 +104,23 @@ def _files(artifact: Artifact) -> Iterable[tuple[str, str, str]]:
 
 def _row(file: str, sha256: str, roles: set[str], weights: Path) -> dict[str, Any]:
     """Build a row of the card. The licence is given only if the record's sha256 is that of the file that was used."""
-    folder = weights if (weights / file).exists() else PACKAGED
-    try:
-        record = json.loads(provenance_path(folder / file).read_text("utf-8"))
-    except (OSError, ValueError):
-        record = {}
-    known = record if isinstance(record, dict) and record.get("sha256") == sha256 else {}
+    records = (_record(provenance_path(folder / file)) for folder in (weights, PACKAGED))
+    known = next((record for record in records if record.get("sha256") == sha256), {})
     return {"file": file, "role": ", ".join(sorted(roles)), "sha256": sha256} | {key: known.get(key) for key in KEYS}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _data(faces: Artifact) -> dict[str, Any]:
+    """A row of the card for a data set. Rehearsal data have the sha256 of the manifest of the generated files."""
+    facts, made = faces.facts_as(FacesFacts), faces.manifest.inputs.get("dataset")
+    digest = faces.manifest.config.get("fingerprint") or (made.sha256 if made is not None else "")
+    kind = "generated (rehearsal)" if facts.rehearsal else "brought by the user"
+    row = {"dataset": facts.dataset, "layout": facts.layout, "kind": kind, "photos": facts.photos}
+    return row | {"subjects": facts.subjects, "sha256": str(digest)}
