@@ -16,6 +16,7 @@ from clinic import FACE, OTHER, PERSON, Clinic, R, array, faces_of
 from comface.artifacts.manifest import Draft, open_artifact
 from comface.artifacts.removal import RemovedError, refuse_forgotten
 from comface.cli import main
+from comface.datasets.place import fingerprint
 from comface.errors import ConfigurationError, DataError
 from comface.models.verification import verification
 from comface.runtime.folders import cache_folder
@@ -58,7 +59,7 @@ def test_no_byte_of_the_person_is_left_and_the_other_data_set_is_untouched(
 def test_verify_says_removed_on_request_and_not_damaged(clinic: Clinic) -> None:
     removed(clinic.store)
     lines = list(verification(clinic.store, "comface@v2", ""))
-    assert sum("objects removed on request on 2026-03-02" in line for line in lines) == 4
+    assert sum("removed on request on 2026-03-02)" in line for line in lines) == 4
     assert lines[-1].endswith("all hashes match; removed on purpose, in whole or in part: 4 artifacts")
     clinic.store.delete(f"{clinic.other.address}/{clinic.other.key('photos.json')}")
     with pytest.raises(DataError, match="run the step that makes it"):
@@ -196,3 +197,19 @@ def test_a_key_that_may_not_remove_versions_is_told_which_right_it_lacks(
     monkeypatch.setattr(type(store), "_call", refuse)
     with pytest.raises(ConfigurationError, match="run again with a key that has s3:ListBucketVersions"):
         upkeep.erase(store, "faces/x")
+
+
+def test_a_data_set_that_lacks_the_person_since_is_no_error(folder_clinic: Clinic, tmp_path: Path) -> None:
+    """Without a removal it is one: the data set is not the one that was used."""
+    store, source = folder_clinic.store, tmp_path / "clinic"
+    source.mkdir()
+    (source / "weights.csv").write_text("patient,weight")
+    config = {"dataset": "edema-d", "fingerprint": fingerprint(source)}
+    draft = Draft(store, "faces", config, {}, R)
+    draft.write_json("photos.json", [{"subject": PERSON}])
+    faces = draft.publish({"dataset": "edema-d", "source": source.as_uri()})
+    (source / "weights.csv").write_text("patient")
+    with pytest.raises(DataError, match="The data set 'edema-d' has changed"):
+        list(verification(store, faces.uri, ""))
+    removed(store)
+    assert f"The data set 'edema-d': CHANGED ({source.as_uri()})" in list(verification(store, faces.uri, ""))

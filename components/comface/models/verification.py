@@ -37,32 +37,35 @@ class _Walk:
     size_bytes: int = 0
     files: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
     """(description, sha256) -> place, whether it is a data set."""
-    may_differ: set[str] = field(default_factory=set)
+    may_differ: set[tuple[str, str]] = field(default_factory=set)
+    """Data sets of artifacts from which a person was removed: the person is gone from them, too."""
     code: Counter[str] = field(default_factory=Counter)
-    partly: dict[str, str] = field(default_factory=dict)
+    partly: dict[str, tuple[int, str]] = field(default_factory=dict)
     wholly: list[str] = field(default_factory=list)
     outside: int = 0
 
     def on_removed(self, uri: str, told: str, count: int) -> None:
         if count:
-            self.partly[uri] = f"{count} objects removed {told}"
+            self.partly[uri] = count, told
         else:
             self.wholly.append(f"removed {told}  {uri}")
 
     def add(self, artifact: Artifact, root: str, weights: str) -> str:
         """Count an artifact; return its line."""
         entries = artifact.manifest.objects.values()
-        self.artifacts, self.objects = self.artifacts + 1, self.objects + len(entries)
+        gone, told = self.partly.get(artifact.uri, (0, ""))
+        there = len(entries) - gone
+        self.artifacts, self.objects = self.artifacts + 1, self.objects + there
         self.size_bytes += sum(entry.size_bytes for entry in entries)
         for what, sha256, place in used(artifact, weights):
-            self.files[what, sha256] = place, sha256 == artifact.manifest.config.get("fingerprint")
-            if artifact.uri in self.partly:  # the person is gone from the data set, too
-                self.may_differ.add(what)
+            is_dataset = sha256 == artifact.manifest.config.get("fingerprint")
+            self.files[what, sha256] = place, is_dataset
+            self.may_differ |= {(what, sha256)} if gone and is_dataset else set()
         self.code[made_by(artifact)] += 1
         self.outside += artifact.root != root
         outside = "" if artifact.root == root else f"  (outside {root})"
-        lacking = f"  ({self.partly[artifact.uri]})" if artifact.uri in self.partly else ""
-        return f"ok  {len(entries):>5} objects  {artifact.uri}{outside}{lacking}"
+        lacking = f"  ({counted(gone, 'object')} removed {told})" if gone else ""
+        return f"ok  {there:>5} objects  {artifact.uri}{outside}{lacking}"
 
 
 def verification(store: Store, reference: str | None, weights: str, quick: bool = False) -> Iterator[str]:
@@ -82,7 +85,7 @@ def verification(store: Store, reference: str | None, weights: str, quick: bool 
         state, why = (UNCHECKED, "quick") if quick else state_of(place, sha256, is_dataset)
         where = f" ({why})" if why else f" ({place})"
         yield f"{what}: {state}{where}"
-        differing += [what] if state == CHANGED and what not in walk.may_differ else []
+        differing += [what] if state == CHANGED and (what, sha256) not in walk.may_differ else []
         unchecked += [f"{what} ({why})"] if state == UNCHECKED else []
     for made, count in sorted(walk.code.items()):
         yield f"code: {counted(count, 'artifact')} by {made}"
