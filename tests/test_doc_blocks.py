@@ -19,6 +19,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,7 +29,9 @@ from typing import NamedTuple
 import click
 import pytest
 from clinic import build_clinic, copied
+from conftest import TinyRun
 from PIL import Image, ImageEnhance
+from tiny_run import comface as run_comface
 
 from comface.cli import main
 from comface.commands.program import comface
@@ -374,3 +377,28 @@ def test_what_the_pages_on_keeping_a_store_say_works_literally(
                 assert main(words[1:]) == 0, words
                 ran += 1
     assert ran >= 2
+
+
+LOCAL = ("compare", "render", "saliency", "models list", "models show", "verify", "artifacts list", "artifacts clean")
+"""Commands that need no more than a finished run, photos and the files of `comface fetch`."""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("page", ["README.md", "docs/generators.md", "docs/operating.md", "docs/python.md"])
+def test_what_a_newcomer_copies_after_a_run_ends_well(page: str, tmp_path: Path, tiny_run: TinyRun) -> None:
+    """As they stand on the page, in a folder with photos and the store of a run."""
+    (tmp_path / "runs" / "laptop").mkdir(parents=True)
+    (tmp_path / "runs" / "laptop" / "store").symlink_to(tiny_run.store)
+    for name in ("before.jpg", "after.jpg", "photo.jpg", "a.jpg", "b.jpg"):
+        shutil.copy(ROOT / "tests/data/cases/photos/face_ok.jpg", tmp_path / name)
+    ran = 0
+    for words in (
+        each for block in blocks() if block.page == page and not block.kind for each in commands_of(block.text)
+    ):
+        line = " ".join(words[1:])
+        elsewhere = re.search(r"s3://|stylegan|backup|--yes", line)
+        if words[0].removeprefix(".venv/bin/") == "comface" and line.startswith(LOCAL) and not elsewhere:
+            done = run_comface(*words[1:], folder=tmp_path)
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+            ran += 1
+    assert ran
