@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Served
+from served import Served
 
 from comface.weights.fetched import LANDMARKS, available
 

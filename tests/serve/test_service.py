@@ -17,8 +17,8 @@ from pathlib import Path
 import hostile
 import httpx
 import pytest
-from conftest import Served
 from PIL import Image
+from served import Served
 
 from comface.cli import main
 from comface.weights.fetched import LANDMARKS, available
