@@ -280,6 +280,13 @@ def test_a_key_of_the_environment_must_be_one_of_the_trusted_keys(tmp_path: Path
     assert key_of_environment({}) is None
     assert public_text(key_of_environment(named)) == key  # type: ignore[arg-type]
     assert key_of_environment(named | {"COMFACE_TRUSTED_KEYS": f"{public_text(OTHER)}, {key}"}) is not None
+    text = (tmp_path / "key.pem").read_text()
+    assert public_text(key_of_environment({"COMFACE_SIGNING_KEY": text})) == key  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigurationError, match="COMFACE_SIGNING_KEY is not an unencrypted ed25519 private key"
+    ) as error:
+        key_of_environment({"COMFACE_SIGNING_KEY": text.replace("MC4", "MC5")})
+    assert text.splitlines()[1][:20] not in str(error.value)
     with pytest.raises(ConfigurationError, match="is none of the trusted keys"):
         key_of_environment(named | {"COMFACE_TRUSTED_KEYS": public_text(OTHER)})
     with pytest.raises(ConfigurationError, match="names no key"):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNING_KEY, TRUSTED_KEYS = "COMFACE_SIGNING_KEY", "COMFACE_TRUSTED_KEYS"
-"""The file of the private key; public keys, separated by commas or spaces."""
+"""The file of the private key, or its content (from a secret); public keys, separated by commas or spaces."""
 FOLDER = "signatures"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "urn:comface:model-signature:1"
@@ -158,19 +158,21 @@ def generate_key(path: Path) -> str:
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Raises ConfigurationError, which never contains the content, for a file that is not an ed25519 key in PEM."""
+    return _private_key(read_bounded(path, KEY_BYTES, "The signing key", ConfigurationError), f"The file '{path}'")
+
+
+def _private_key(data: bytes, what: str) -> Ed25519PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    data = read_bounded(path, KEY_BYTES, "The signing key", ConfigurationError)
     try:
         private = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         private = None
     if not isinstance(private, Ed25519PrivateKey):
         raise ConfigurationError(
-            f"The file '{path}' is not an unencrypted ed25519 private key (PEM); "
-            "make one with `comface models keygen FILE`."
+            f"{what} is not an unencrypted ed25519 private key (PEM); make one with `comface models keygen FILE`."
         )
     return private
 
@@ -186,7 +188,8 @@ def key_of_environment(environment: Mapping[str, str] = os.environ) -> Ed25519Pr
         )
     if not path:
         return None
-    private = read_private_key(Path(path).expanduser())
+    private = _private_key(path.encode(), SIGNING_KEY) if "-----BEGIN" in path else None
+    private = private or read_private_key(Path(path).expanduser())
     if trusted and public_text(private) not in trusted:
         raise ConfigurationError(
             f"The key that {SIGNING_KEY} names is none of the trusted keys; "
