@@ -1,6 +1,6 @@
 """Every block of code of every page is checked. What its first line after ``` says decides how:
 
-    (nothing)  shell: bash parses it, and each of its commands is known and accepted (options, files, targets, modules)
+    sh         (or nothing) bash parses it, and each of its commands is known and accepted: options, files, targets
     python     executed, in an empty folder, with a small store
     yaml       a configuration: read and resolved
     json, csv  parsed
@@ -24,12 +24,11 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pytest
 from clinic import build_clinic, copied
-from conftest import TinyRun
 from PIL import Image, ImageEnhance
 from tiny_run import comface as run_comface
 
@@ -68,7 +67,7 @@ def blocks() -> Iterator[Block]:
         for found in FENCE.finditer(page):
             line = page.count("\n", 0, found.start()) + 1
             text = re.sub(f"^{found[1]}", "", found[3], flags=re.MULTILINE)
-            yield Block(path.relative_to(ROOT).as_posix(), line, found[2].strip(), text)
+            yield Block(path.relative_to(ROOT).as_posix(), line, found[2].strip() or "sh", text)
 
 
 def of_kind(*kinds: str) -> Callable[..., object]:
@@ -77,7 +76,7 @@ def of_kind(*kinds: str) -> Callable[..., object]:
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    known = {"", "python", "yaml", "json", "csv", "text"}
+    known = {"sh", "python", "yaml", "json", "csv", "text"}
     assert [block for block in blocks() if block.kind not in known] == []
     fences = sum(len(re.findall(r"^ *```", path.read_text(), re.MULTILINE)) for path in PAGES)
     assert fences == 2 * len(list(blocks())), "a block does not end, or has another fence"
@@ -123,7 +122,7 @@ def _logical_lines(text: str) -> Iterator[str]:
     assert not held, held
 
 
-@of_kind("")
+@of_kind("sh")
 def test_bash_parses_the_block_and_each_command_in_it_is_accepted(block: Block) -> None:
     parsed = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert parsed.returncode == 0, parsed.stderr
@@ -170,7 +169,8 @@ def check_comface(words: list[str]) -> None:
         assert found is not None, f"there is no command '{name}'"
         command = found
     try:
-        command.make_context(name, list(words))
+        at = words.index("--config") if "--config" in words else len(words)  # the file is a block of its own
+        command.make_context(name, [*words[:at], *words[at + 2 :]])
     except click.MissingParameter:
         raise
     except (click.BadParameter, click.exceptions.Exit):
@@ -372,7 +372,7 @@ def test_what_the_pages_on_keeping_a_store_say_works_literally(
             text = text.replace('"runs/laptop/store"', f'"{bucket}"').replace("backup/store", f"{bucket}-backup")
         if block.kind == "python":
             exec(compile(text, f"{block.page}:{block.line}", "exec"), {"__name__": "block"})
-        for words in commands_of(text) if not block.kind else ():
+        for words in commands_of(text) if block.kind == "sh" else ():
             if words[0] == "comface":
                 assert main(words[1:]) == 0, words
                 ran += 1
@@ -385,7 +385,7 @@ LOCAL = ("compare", "render", "saliency", "models list", "models show", "verify"
 
 @pytest.mark.system
 @pytest.mark.parametrize("page", ["README.md", "docs/generators.md", "docs/operating.md", "docs/python.md"])
-def test_what_a_newcomer_copies_after_a_run_ends_well(page: str, tmp_path: Path, tiny_run: TinyRun) -> None:
+def test_what_a_newcomer_copies_after_a_run_ends_well(page: str, tmp_path: Path, tiny_run: Any) -> None:
     """As they stand on the page, in a folder with photos and the store of a run."""
     (tmp_path / "runs" / "laptop").mkdir(parents=True)
     (tmp_path / "runs" / "laptop" / "store").symlink_to(tiny_run.store)
@@ -393,7 +393,7 @@ def test_what_a_newcomer_copies_after_a_run_ends_well(page: str, tmp_path: Path,
         shutil.copy(ROOT / "tests/data/cases/photos/face_ok.jpg", tmp_path / name)
     ran = 0
     for words in (
-        each for block in blocks() if block.page == page and not block.kind for each in commands_of(block.text)
+        each for block in blocks() if block.page == page and block.kind == "sh" for each in commands_of(block.text)
     ):
         line = " ".join(words[1:])
         elsewhere = re.search(r"s3://|stylegan|backup|--yes", line)
