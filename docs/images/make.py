@@ -20,7 +20,7 @@ from PIL import Image
 from comface import load_model
 from comface.datasets.config import RehearseConfig
 from comface.datasets.rehearsal.cohort import people, photograph, write_cohort
-from comface.datasets.rehearsal.held_out import plain, smiles
+from comface.datasets.rehearsal.held_out import CAMERA, plain, smiles
 from comface.faces.photos import read_photo
 from comface.faces.sheet import Row, alpha_captions, contact_sheet, jpeg_bytes
 from comface.generators import to_uint8
@@ -76,7 +76,7 @@ def comparison(model) -> bytes:
     """The first comparison, as after a run."""
     with tempfile.TemporaryDirectory() as scratch:
         found = first_comparison(model.artifact, model.reference, Path(scratch), RehearseConfig().seed)
-        return few_colours(found.picture.read_bytes())
+        return as_jpeg(found.picture.read_bytes())
 
 
 def course(model) -> bytes:
@@ -88,14 +88,14 @@ def course(model) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch, f"visit-{number}.png") for number in range(1, len(faces) + 1)]
         for path, face in zip(paths, faces, strict=True):
-            Image.fromarray(photograph(face, rng, 160)).save(path)
-        return few_colours(time_line_picture(time_line(model.estimator, paths, model.reference)))
+            Image.fromarray(photograph(face, rng, 160, CAMERA)).save(path)
+        return as_jpeg(time_line_picture(time_line(model.estimator, paths, model.reference)))
 
 
-def few_colours(png: bytes) -> bytes:
-    """The same picture in a palette, a third of the size."""
-    image, buffer = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
-    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+def as_jpeg(png: bytes) -> bytes:
+    """The same picture, a third of the size."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
     return buffer.getvalue()
 
 
@@ -109,8 +109,8 @@ if __name__ == "__main__":
         "dcgan.jpg": lambda: attributes("dcgan"),
         "procedural.jpg": lambda: attributes("procedural"),
         "cohort.jpg": cohort,
-        "comparison.png": lambda: comparison(load_model(chosen.model)),
-        "time-line.png": lambda: course(load_model(chosen.model)),
+        "comparison.jpg": lambda: comparison(load_model(chosen.model)),
+        "time-line.jpg": lambda: course(load_model(chosen.model)),
     }
     for name in chosen.names or made:
         (HERE / name).write_bytes(made[name]())

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def pairs() -> list[HeldOut]:
-    return list(itertools.islice(held_out_pairs(5), 3))
+    return list(itertools.islice(held_out_pairs(5), 2))
 
 
 def test_the_pairs_are_of_different_people_and_in_each_a_person_starts_to_smile(pairs: list[HeldOut]) -> None:
@@ -45,7 +45,7 @@ def test_a_person_is_nearer_to_itself_than_to_the_others(pairs: list[HeldOut]) -
     ]
     own = [np.linalg.norm(before - after) for before, after in seen]
     others = [np.linalg.norm(one[0] - other[1]) for one, other in itertools.permutations(seen, 2)]
-    assert np.median(own) < min(others)
+    assert max(own) < min(others)
 
 
 def test_the_truth_stands_beside_the_estimate_in_picture_terminal_and_report(

@@ -16,7 +16,7 @@ from typing import Any
 from comface.errors import ConfigurationError, DataError
 from comface.faces.photos import is_picture
 from comface.files import open_file
-from comface.models.compare import Comparison, compared, general_notes, pair_notes
+from comface.models.compare import Comparison, compared, general_notes
 from comface.models.estimator import Estimator
 from comface.models.photo import prepared
 from comface.runtime.progress import shown
@@ -140,5 +140,6 @@ def caveats(line: TimeLine) -> list[str]:
     """What limits the figures, one sentence each: of a photo and of its pair with the first, then of all."""
     said = [f"Left out: {reason[:1].lower()}{reason[1:]}" for _, reason in line.left_out]
     for step in line.steps:
-        said += [f"Photos 1 and {step.number}: {note[:1].lower()}{note[1:]}" for note in pair_notes(step.from_first)]
+        reasons = "; ".join(reason.sentence for reason in step.from_first.caveats.reasons)
+        said += [f"Photos 1 and {step.number}: {reasons}."] if reasons else []
     return [*said, *dict.fromkeys(note for step in line.steps for note in general_notes(step.from_first))]

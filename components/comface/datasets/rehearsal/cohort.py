@@ -133,18 +133,23 @@ def clean_scores(images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.float64
     return {column: (straight[name] + mirrored[name]) / 2 for column, name in LABELS.items()}
 
 
-def photograph(face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
-    """Convert a render to a casual photo (S,S,3) with random crop, rotation, light, colour, sharpness and noise."""
+def photograph(
+    face_HW3: NDArray[np.uint8], rng: np.random.Generator, size_px: int, strength: float = 1.0
+) -> NDArray[np.uint8]:
+    """Convert a render to a casual photo (S,S,3) with random crop, rotation, light, colour, sharpness and noise, whose
+    ranges `strength` multiplies."""
     side = face_HW3.shape[0]
-    scale = size_px / side * rng.uniform(0.84, 1.0)
-    matrix_23 = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-9, 9), scale)
-    matrix_23[:, 2] += size_px / 2 - side / 2 + rng.uniform(-0.06, 0.06, 2) * size_px
-    photo = _lit(_framed((face_HW3.astype(np.float32) / 255) ** 2.2, matrix_23, size_px), rng)
-    encoded = photo.clip(0, 1) ** (np.exp(rng.uniform(-0.25, 0.25)) / 2.2)
+    scale = size_px / side * rng.uniform(1 - 0.16 * strength, 1.0)
+    turn = rng.uniform(-9, 9) * strength
+    matrix_23 = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), turn, scale)
+    matrix_23[:, 2] += size_px / 2 - side / 2 + rng.uniform(-0.06, 0.06, 2) * strength * size_px
+    photo = _lit(_framed((face_HW3.astype(np.float32) / 255) ** 2.2, matrix_23, size_px), rng, strength)
+    encoded = photo.clip(0, 1) ** (np.exp(rng.uniform(-0.25, 0.25) * strength) / 2.2)
     gray = encoded @ np.array([0.299, 0.587, 0.114], np.float32)
-    encoded = gray[..., None] + (encoded - gray[..., None]) * rng.uniform(0.75, 1.15)
-    encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 1.2))
-    noisy: NDArray[np.float64] = encoded * 255 + rng.normal(0, rng.uniform(0.5, 4), encoded.shape)
+    saturation = rng.uniform(1 - 0.25 * strength, 1 + 0.15 * strength)
+    encoded = gray[..., None] + (encoded - gray[..., None]) * saturation
+    encoded = cv2.GaussianBlur(encoded.astype(np.float32), (0, 0), rng.uniform(0.3, 0.3 + 0.9 * strength))
+    noisy: NDArray[np.float64] = encoded * 255 + rng.normal(0, rng.uniform(0.5, 0.5 + 3.5 * strength), encoded.shape)
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
@@ -158,13 +163,13 @@ def _framed(linear_HW3: NDArray[Any], matrix_23: NDArray[Any], size_px: int) -> 
     return warped * soft + cv2.GaussianBlur(warped, (0, 0), size_px / 16) * (1 - soft)
 
 
-def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+def _lit(linear_HW3: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.float32]:
     """Add light from one side, up to 1 stop from the centre to the edge, and a colour cast."""
     size = linear_HW3.shape[0]
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     turn = rng.uniform(0, 2 * np.pi)
-    stops = rng.uniform(0, 1.0) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.4, 0.4)
-    cast_3 = np.exp(rng.normal(0, 0.06, 3))
+    stops = (rng.uniform(0, 1.0) * (np.cos(turn) * x + np.sin(turn) * y) + rng.uniform(-0.4, 0.4)) * strength
+    cast_3 = np.exp(rng.normal(0, 0.06, 3) * strength)
     lit_HW3: NDArray[np.float32] = (linear_HW3 * np.exp2(stops)[..., None] * cast_3).astype(np.float32)
     return lit_HW3
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from comface.datasets.config import RehearseConfig
-from comface.datasets.rehearsal.cohort import GALLERY, Likeness, Person, clean_scores, people, photograph
+from comface.datasets.rehearsal.cohort import Likeness, Person, clean_scores, people, photograph
 from comface.faces.detection import faces_in
 from comface.faces.scorers import score
 from comface.generators import to_uint8
@@ -33,6 +33,9 @@ likelier than not in either, which is a mouth wide open."""
 MOST_CHANGE = 8.0
 """Largest true change of the smile: larger ones hardly occur in the scored cohort, on which intervals are calibrated.
 """
+GALLERY = 40
+CAMERA = 0.4
+"""How much the two photos differ besides the smile, as a share of the scored cohort: two photos of one day."""
 CONFIDENCE, LIGHT = 1.0, 90.0
 """Least confidence of the detector in the unedited face, and its least mean lightness in grey levels: turned, blurred
 and dark faces show little."""
@@ -64,7 +67,8 @@ def held_out_pairs(seed: int) -> Iterator[HeldOut]:
             truth = {label: float(scores[1] - scores[0]) for label, scores in clean_scores(faces_2SS3).items()}
             if truth["smile"] <= MOST_CHANGE:
                 rng = numpy_rng(own, "camera", person.number)
-                yield HeldOut(photograph(faces_2SS3[0], rng, size_px), photograph(faces_2SS3[1], rng, size_px), truth)
+                before_SS3, after_SS3 = (photograph(face, rng, size_px, CAMERA) for face in faces_2SS3)
+                yield HeldOut(before_SS3, after_SS3, truth)
                 break
 
 
