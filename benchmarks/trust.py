@@ -5,8 +5,8 @@ repository. `--fetch` downloads the pinned sources whose test photos and videos 
 running their code, and compares their sha256. Further folders can be added, such as the `examples/johns` of dlib.
 
 Every photo is damaged in known ways (boxes, glasses, masks, hands and textures over a part; crops; darkness; blur; the
-head turned by a model of its shape), and compared with another photo of the person. Half of the people (by the hash of
-their name) chose the thresholds; the other half is reported.
+head turned by a model of its shape), and compared with another photo of the person. The people are divided in two
+halves by the hash of their name: one to choose thresholds on, the other to report.
 
     python benchmarks/trust.py --photos PHOTOS --fetch
 
@@ -243,7 +243,7 @@ class Person:
 
     @property
     def chooses(self) -> bool:
-        """Whether the person's photos chose the thresholds; the others are reported."""
+        """Whether thresholds may be chosen on the person's photos; the others are for the report."""
         return hashlib.sha256(self.name.encode()).digest()[0] < 128
 
 
@@ -352,7 +352,7 @@ def main() -> None:
         fetch(options.photos[0])
     found = people(options.photos, options.most)
     print("photos per person:", dict(Counter({person.name: len(person.photos) for person in found})))
-    for half, of in (("chosen on", True), ("reported", False)):
+    for half, of in (("to choose on", True), ("to report", False)):
         those = [person for person in found if person.chooses is of]
         print(f"== {half}")
         report_identity(those)

@@ -24,7 +24,9 @@ from comface.artifacts.manifest import Draft, open_artifact
 from comface.errors import DataError
 from comface.faces import framing
 from comface.faces.detection import Face
+from comface.faces.identity import THRESHOLD
 from comface.faces.photos import read_photo
+from comface.faces.usable import Broken
 from comface.methods import load_method
 from comface.methods.encoder import Sources, encode
 from comface.models.caveats import Caveats, Reason, caveats_of
@@ -292,6 +294,38 @@ def test_without_the_network_it_is_said_that_nobody_checked(registered) -> None:
     assert [reason.code for reason in caveats.reasons] == ["identity_unchecked"]
     changes = changes_of(load_estimator(registered[0].model), before, after, caveats)
     assert all(each.interval and each.reasons[0] == caveats.reasons[0] for each in changes.values())
+
+
+@pytest.mark.parametrize(
+    ("farther_than", "codes", "refused"),
+    [(None, [], False), (0.98, [], False), (0.99, ["unlike_training"], False), (1.0, ["unlike_training"], True)],
+)
+def test_a_photo_unlike_those_that_the_model_has_seen_is_said_and_beyond_all_of_them_refused(
+    farther_than: float | None, codes: list[str], refused: bool
+) -> None:
+    face = Face(np.array([[10.0, 20], [20, 20], [40, 20], [50, 20], [30, 40]]), (0, 0, 60, 60), 1.0)
+    (image,) = noise_faces(1)
+    same = Prepared("BEFORE", image, face, image, {}, {}, descriptor_D=np.zeros(128))
+    caveats = caveats_of(same, replace(same, role="AFTER", farther_than=farther_than))
+    assert [reason.code for reason in caveats.reasons] == codes
+    assert caveats.refused == refused
+    assert all("the photo AFTER" in reason.sentence for reason in caveats.reasons)
+
+
+@pytest.mark.parametrize(("apart", "refused"), [(THRESHOLD, False), (THRESHOLD + 0.01, True)])
+def test_every_reason_of_both_photos_and_of_the_pair_is_given(apart: float, refused: bool) -> None:
+    face = Face(np.array([[10.0, 20], [20, 20], [40, 20], [50, 20], [30, 40]]), (0, 0, 60, 60), 1.0)
+    (image,) = noise_faces(1)
+    before = Prepared("BEFORE", image, face, image, {}, {}, descriptor_D=np.zeros(128))
+    after = replace(before, role="AFTER", descriptor_D=np.eye(128)[0] * apart)
+    assert caveats_of(before, after).refused is refused
+    dark = Broken("dark", "the face in {photo} is too dark")
+    caveats = caveats_of(replace(before, broken=(dark,)), replace(after, broken=(dark,)))
+    assert [reason.code for reason in caveats.reasons] == ["dark", "dark", *(["different_people"] * refused)]
+    assert [reason.sentence for reason in caveats.reasons][:2] == [
+        "the face in the photo BEFORE is too dark",
+        "the face in the photo AFTER is too dark",
+    ]
 
 
 # One row per quantity

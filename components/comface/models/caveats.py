@@ -16,6 +16,9 @@ from comface.models.photo import Prepared
 UNCHECKED = (
     "it was not checked whether both photos show the same person; run `comface fetch` to get the network for this"
 )
+FAR = 0.99
+"""A photo that is farther than this share of the photos that the model has seen is said to be unlike them. It is
+refused if it is farther than all of them."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,19 @@ def caveats_of(before: Prepared, after: Prepared) -> Caveats:
         for photo in (before, after)
         for rule in photo.broken
     ]
+    refused = bool(reasons)
+    for photo in (before, after):
+        if photo.farther_than is not None and photo.farther_than >= FAR:
+            reasons.append(
+                Reason("unlike_training", f"the photo {photo.role} is unlike the photos that the model has seen")
+            )
+            refused = refused or photo.farther_than >= 1
     if before.descriptor_D is None or after.descriptor_D is None:
-        return Caveats((*reasons, Reason("identity_unchecked", UNCHECKED)), refused=bool(reasons))
+        return Caveats((*reasons, Reason("identity_unchecked", UNCHECKED)), refused)
     apart = float(np.linalg.norm(before.descriptor_D - after.descriptor_D))
     if apart > identity.THRESHOLD:
         sentence = (
             f"the photos seem to show different people (distance {apart:.2f}, threshold {identity.THRESHOLD:.2f})"
         )
         reasons.append(Reason("different_people", sentence))
-    return Caveats(tuple(reasons), refused=bool(reasons))
+    return Caveats(tuple(reasons), refused or apart > identity.THRESHOLD)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from comface.errors import ComfaceError
 from comface.faces.detection import Face
 from comface.faces.usable import Broken
-from comface.models.estimator import Estimator, Features
+from comface.models.estimator import SHARED, Estimator, Features
 
 if TYPE_CHECKING:
     from comface.faces.photos import Photo
@@ -39,6 +39,9 @@ class Prepared:
     conditions: Mapping[str, float]
     broken: tuple[Broken, ...] = ()
     """The rules of faces/usable.py that the face breaks."""
+    farther_than: float | None = None
+    """The share of the photos behind the model's heads that are nearer to their mean than this photo (models/seen.py);
+    None: the model has no such statistics, and this is not checked."""
     descriptor_D: NDArray[np.float64] | None = None
     """Of faces/identity.py; None if its network was not fetched."""
 
@@ -67,13 +70,16 @@ def prepared(estimator: Estimator, photo: Photo, role: str) -> Prepared:
 
     image_HW3, face = found_face(photo, role, faint=True)
     aligned_SS3 = faces.align(image_HW3, face.points_52, estimator.preprocessing.aligned_px)
+    features = estimator.features(aligned_SS3)
+    seen = estimator.seen
     return Prepared(
         role,
         image_HW3,
         face,
         faces.align(image_HW3, face.points_52, SHOWN_PX),
-        estimator.features(aligned_SS3),
+        features,
         conditions(aligned_SS3, face.points_52),
         tuple(broken(*measured(image_HW3, face))),
+        None if seen is None else float(seen.share_nearer(features[SHARED][:1])[0]),
         identity.descriptor(image_HW3, face) if identity.at_hand() else None,
     )
