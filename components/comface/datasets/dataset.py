@@ -68,8 +68,8 @@ class LeftOut:
         self.folder = folder
         self.places: dict[str, list[str]] = {}
 
-    def add_files(self, reason: str, paths: Iterable[Path]) -> None:
-        self.places.setdefault(reason, []).extend(path.relative_to(self.folder).as_posix() for path in paths)
+    def add_files(self, reason: str, paths: Iterable[Path], hint: str = "") -> None:
+        self.places.setdefault(reason, []).extend(f"{path.relative_to(self.folder).as_posix()}{hint}" for path in paths)
 
     def add_lines(self, reason: str, lines: Iterable[int]) -> None:
         self.places.setdefault(reason, []).extend(f"line {line}" for line in sorted(lines))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from comface.datasets.config import DataSource
@@ -68,7 +69,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
         if key is None:
             left_out.add_files(ELSEWHERE, [picture])
         elif (of := weighings.get(key)) is None or of.weight_kg is None:
-            left_out.add_files(NO_WEIGHING, [picture])
+            left_out.add_files(NO_WEIGHING, [picture], "" if of else _nearest_line(key, weighings))
             without.add(key)
         else:
             labels = {"weight": of.weight_kg}
@@ -239,6 +240,17 @@ def _shape(folder: Path, pictures: Sequence[Path]) -> str:
         return ""
     deep = " or ".join(map(str, sorted(depths)))
     return f"; the photos are {deep} folders deep, none of which is called before or after"
+
+
+def _nearest_line(key: Key, weighings: Mapping[Key, Weighing]) -> str:
+    """Where the table has a similar name, for a folder that it does not have."""
+    by_patient = {each[0]: of.line for each, of in reversed(weighings.items())}
+    if key[0] in by_patient:
+        sessions = {each[1]: of.line for each, of in reversed(weighings.items()) if each[0] == key[0]}
+        close = get_close_matches(key[1], sessions, 1)
+        return f" (the nearest session of this patient: line {sessions[close[0]]})" if close else ""
+    close = get_close_matches(key[0], by_patient, 1)
+    return f" (the nearest patient of the table: line {by_patient[close[0]]})" if close else ""
 
 
 def _remarks(lines: Sequence[int], folders: int) -> list[str]:
