@@ -182,3 +182,15 @@ def test_blocks_give_the_same_head_as_all_pairs_at_once(monkeypatch):
     monkeypatch.setattr(ridge, "ROWS", 64)
     parts = fit(data, 0.1, Form(standardised=True))
     assert np.allclose(data.predicted(parts), data.predicted(whole), rtol=1e-5, atol=1e-5)
+
+
+def test_a_system_that_rounding_makes_indefinite_is_solved() -> None:
+    """Five people with many features: the products of float32 are singular, and not exactly positive."""
+    r_PD = np.random.default_rng(0).normal(size=(5, 400)).astype(np.float32)
+    gram_DD = (r_PD.T @ r_PD).astype(np.float64)
+    gram_DD[np.diag_indices(400)] -= 1e-6 * gram_DD.max()
+    right_D = gram_DD @ np.ones(400)
+    found_D = solved(gram_DD.copy(), right_D, None)
+    assert np.isfinite(found_D).all()
+    assert np.linalg.norm(r_PD @ found_D - r_PD @ np.ones(400)) < 0.01 * np.linalg.norm(r_PD @ np.ones(400))
+    np.testing.assert_allclose(solved(gram_DD.copy(), right_D, "cpu"), found_D, rtol=1e-4, atol=1e-6)

@@ -242,7 +242,7 @@ def _shape(folder: Path, pictures: Sequence[Path]) -> str:
     return f"; the photos are {deep} folders deep, none of which is called before or after"
 
 
-def _nearest_line(key: Key, weighings: Mapping[Key, Weighing]) -> str:
+def _nearest_line(key: Key, weighings: dict[Key, Weighing]) -> str:
     """Where the table has a similar name, for a folder that it does not have."""
     by_patient = {each[0]: of.line for each, of in reversed(weighings.items())}
     if key[0] in by_patient:

@@ -31,6 +31,10 @@ def device_for(multiplications: float) -> str | None:
     return "cuda" if best_device() == "cuda" else None
 
 
+ROUNDING = 1e-5
+"""A hundred times the unit of float32: the error of a sum over many products."""
+
+
 class Gram:
     """The sum of r^T r over blocks of inputs r (P,D). `device`: None computes in NumPy."""
 
@@ -57,15 +61,29 @@ class Gram:
 
 
 def solved(system_DD: Floats, right_D: Floats, device: str | None) -> Floats:
-    """The solution (D,) of a positive definite system, which is overwritten. `device`: None computes in NumPy."""
+    """The solution (D,) of a positive definite system, which is overwritten. `device`: None computes in NumPy.
+
+    With few people and a small penalty, rounding in the float32 products can make the system indefinite. Then
+    ROUNDING times its largest entry is added to the diagonal, the size of that rounding."""
     if device is None:
-        fortran_DD = system_DD.T  # symmetric; in Fortran order LAPACK can overwrite it
-        factor = scipy.linalg.cho_factor(fortran_DD, overwrite_a=True, check_finite=False)
+        diagonal_D = system_DD.diagonal().copy()
+        fortran_DD = system_DD.T  # symmetric; in Fortran order LAPACK can overwrite its upper triangle
+        try:
+            factor = scipy.linalg.cho_factor(fortran_DD, overwrite_a=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            restored_DD = np.tril(fortran_DD, -1)
+            restored_DD += restored_DD.T
+            np.fill_diagonal(restored_DD, diagonal_D + ROUNDING * diagonal_D.max())
+            factor = scipy.linalg.cho_factor(restored_DD, overwrite_a=True, check_finite=False)
         weight_D: Floats = scipy.linalg.cho_solve(factor, right_D, check_finite=False)
         return weight_D
     import torch
 
     right_D1 = torch.from_numpy(right_D).to(device)[:, None]
-    lower_DD = torch.linalg.cholesky(torch.from_numpy(system_DD).to(device))
+    on_device_DD = torch.from_numpy(system_DD).to(device)
+    lower_DD, failed = torch.linalg.cholesky_ex(on_device_DD)
+    if failed:
+        on_device_DD.diagonal().add_(ROUNDING * on_device_DD.diagonal().max())
+        lower_DD = torch.linalg.cholesky(on_device_DD)
     found_D: Floats = torch.cholesky_solve(right_D1, lower_DD)[:, 0].cpu().numpy()
     return found_D
