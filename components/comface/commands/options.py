@@ -14,9 +14,10 @@ from comface.plan.chosen import Chosen
 if TYPE_CHECKING:
     from comface.plan.config_file import ConfigFile
 
-REFERENCE = (
-    "NAME, NAME@v3, NAME@champion, a URI or a path (default: comface@champion, else the newest comface, else `shipped`)"
-)
+_NEWEST = "a URI or a path (default: comface@champion, else the newest comface"
+REFERENCE = f"NAME, NAME@v3, NAME@champion, `shipped`, {_NEWEST}, else `shipped`)"
+REGISTERED = f"NAME, NAME@v3, NAME@champion, {_NEWEST})"
+"""For commands that take no model from the package by default: they sign or verify what is in the store."""
 
 
 def _methods() -> Iterable[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comface.commands.options import AS_JSON, REFERENCE, configured, output_option
+from comface.commands.options import AS_JSON, REFERENCE, REGISTERED, configured, output_option
 from comface.commands.surface import PATH, Group, Names, argument, command, flag, option
 from comface.errors import ConfigurationError
 from comface.files import check_output, write_file
@@ -136,7 +136,7 @@ def keygen(file: Path) -> None:
 
 
 @models.command("sign", example="comface models sign comface@v3 --key ~/comface-signing.pem")
-@argument("reference", "REF", REFERENCE, required=False)
+@argument("reference", "REF", REGISTERED, required=False)
 @option("--key", "FILE", "the private key (default: the file that COMFACE_SIGNING_KEY names)", PATH)
 @configured()
 @AS_JSON
@@ -213,7 +213,7 @@ def _said(done: Promoted, as_json: bool) -> None:
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")
-@argument("reference", "REF", f"{REFERENCE}; or the URI of any other artifact", required=False)
+@argument("reference", "REF", f"{REGISTERED}; or the URI of any other artifact", required=False)
 @flag("--quick", "check the manifests, and that all objects are there; do not read the objects")
 @configured()
 def verify(reference: str | None, quick: bool, chosen: Chosen) -> None:
