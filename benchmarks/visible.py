@@ -29,6 +29,7 @@ from comface.generators.registry import load_generator
 
 DRAW_PX = 96
 SURE = 0.3
+GLASSES = 3
 VARIED = ("smile", "age", "glasses", "male", "surprise", "fringe")
 ELLIPSES = (((-0.5, 0), (0.32, 0.2)), ((0.5, 0), (0.32, 0.2)), ((0, 0.6), (0.25, 0.3)), ((0, 1.08), (0.5, 0.25)))
 """Centre and half axes of each part in u, from the midpoint of the eyes, in the order of PARTS."""
@@ -102,9 +103,9 @@ def hand(u: float, rng: Rng, centre: NDArray[np.float64]) -> tuple[Image, Image]
     return shape, shade
 
 
-def drawn(u: float, eyes: NDArray[np.float64], rng: Rng) -> Image:
+def drawn(u: float, eyes: NDArray[np.float64], rng: Rng, kind: int) -> Image:
     """A shape other than a hand, 1 inside."""
-    shape, kind = np.zeros((DRAW_PX, DRAW_PX), np.float32), rng.integers(0, 6)
+    shape = np.zeros((DRAW_PX, DRAW_PX), np.float32)
     centre = eyes + np.array([rng.uniform(-1, 1), rng.uniform(-0.4, 1.6)]) * u
     size = (rng.uniform(0.5, 2.5) * u, rng.uniform(0.4, 2) * u)
     if kind == 0:
@@ -117,7 +118,7 @@ def drawn(u: float, eyes: NDArray[np.float64], rng: Rng) -> Image:
         side = [(wide, top + 0.05), (wide * 0.95, 1.2), (0.45, low)]
         points = [(0, top - rng.uniform(0, 0.25)), *side, *((-x, y) for x, y in reversed(side))]
         cv2.fillPoly(shape, [(eyes + np.array(points) * u).astype(np.int32)], 1)
-    elif kind == 3:  # dark glasses
+    elif kind == GLASSES:
         axes, drop = (rng.uniform(0.6, 0.95) * u, rng.uniform(0.45, 0.75) * u), rng.uniform(-0.02, 0.1)
         for sign in (-1, 1):
             cv2.ellipse(shape, (_point(eyes + np.array([sign * 0.5, drop]) * u), axes, 0), 1, -1)
@@ -139,7 +140,11 @@ def cover(face: Image, rng: Rng) -> tuple[Image, Image]:
         shape, shade = hand(u, rng, eyes + np.array([rng.uniform(-1.2, 1.2), rng.uniform(-0.2, 2)]) * u)
         fill = (skin(face, rng) if rng.random() < 0.85 else texture(rng)) * shade[..., None]
     else:
-        shape, fill = drawn(u, eyes, rng), skin(face, rng) if rng.random() < 0.35 else texture(rng)
+        kind = int(rng.integers(0, 6))
+        shape, fill = drawn(u, eyes, rng, kind), skin(face, rng) if rng.random() < 0.35 else texture(rng)
+        if kind == GLASSES and rng.random() < 0.7:
+            brighter = np.linspace(0, rng.uniform(0, 60), DRAW_PX)[:, None, None]
+            fill = (rng.integers(0, 70, 3) + brighter).astype(np.float32)
     soft = cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.4, 1.2))[..., None]
     return face * (1 - soft) + fill * soft, shape
 
