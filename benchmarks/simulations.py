@@ -1,10 +1,12 @@
-"""Checks the statistics of the report by simulation: intervals, family-wise error, prediction intervals.
+"""Checks the statistics of the report and of the gate by simulation.
 
     python benchmarks/simulations.py --repetitions 2500
+    python benchmarks/simulations.py --parts gate --repetitions 2000
 
-In: nothing; people are simulated. Out: three tables. The people differ in how much their photos change, in slope,
-offset and noise of their estimates, and the noise may have heavy tails, so that pairs of one person are alike and
-people are not. The true figures are those of 40,000 people. tests/benchmarks/test_simulations.py asserts the results.
+In: nothing; people are simulated. Out: tables of intervals, family-wise error, prediction intervals, and the gate. The
+people differ in how much their photos change, in slope, offset and noise of their estimates, and the noise may have
+heavy tails, so that pairs of one person are alike and people are not. The true figures are those of 40,000 people.
+tests/benchmarks/test_simulations.py asserts the results.
 
 Legend: S subjects, P pairs per subject.
 """
@@ -12,12 +14,17 @@ Legend: S subjects, P pairs per subject.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.register.config import Margin, RegisterConfig
+from comface.register.decision import CANNOT_TELL, KEEP, PROMOTE
+from comface.register.gate import Metric, decide
+from comface.register.paired import Champion, Paired
 from comface.tasks.agreement import Scored, agreement
 from comface.tasks.comparisons import Difference, corrected
 from comface.tasks.conformal import Errors, Width, calibrate
@@ -166,11 +173,105 @@ def photos(subjects: int, rng: np.random.Generator, pairs: int = 30) -> Errors:
     return Errors(subject_P, np.abs(rng.normal(size=len(sd_P)) * sd_P), difference_PC, ("light", "turn", "sharpness"))
 
 
+MARGINS = {"corr": 0.05, "mae": 0.08}
+"""Of the gate in simulation, in correlation and in the unit of the change (a tenth of the MAE)."""
+
+
+def rivals(subjects: int, rng: np.random.Generator, kind: str, noise: float) -> People:
+    """Estimates of a champion and of a challenger that was trained anew. Slope, offset and size of the errors differ
+    from person to person, and are partly the same for both models; so is the error of a single pair. `noise`: size of
+    the challenger's errors beside the champion's."""
+    shape, different = (subjects, PAIRS), kind == "different"
+    change_SP = rng.normal(size=shape) * np.exp(rng.normal(0, 0.4 if different else 0.0, subjects))[:, None]
+    size_S = np.exp(rng.normal(-0.3, 0.4 if different else 0.2, subjects))
+    common, estimates = _errors(rng, shape, different), []
+    for scale in (1.0, noise):
+        own = _errors(rng, shape, different)
+        slope_S, offset_S, noise_SP = (0.8 * a + 0.6 * b for a, b in zip(common, own, strict=True))
+        error_SP = 0.2 * slope_S[:, None] * change_SP + 0.3 * offset_S[:, None] + size_S[:, None] * noise_SP
+        estimates.append(0.8 * change_SP + scale * error_SP)
+    return People(change_SP, *estimates)
+
+
+def _errors(rng: np.random.Generator, shape: tuple[int, int], heavy: bool) -> tuple[Floats, Floats, Floats]:
+    """(slope, offset) per person and noise per pair, each with a standard deviation of 1."""
+    noise_SP = rng.standard_t(4, shape) / np.sqrt(2) if heavy else rng.normal(size=shape)
+    return rng.normal(size=shape[0]), rng.normal(size=shape[0]), noise_SP
+
+
+def true_gain(metric: str, made: People) -> float:
+    """Of the challenger (second) over the champion (first)."""
+    flat = [each.ravel() for each in (made.change_SP, made.first_SP, made.second_SP)]
+    if metric == "mae":
+        champion, challenger = (float(np.abs(each - flat[0]).mean()) for each in flat[1:])
+        return champion - challenger
+    champion, challenger = (float(np.corrcoef(flat[0], each)[0, 1]) for each in flat[1:])
+    return challenger - champion
+
+
+@functools.cache
+def noise_for(metric: str, kind: str, gain: float) -> float:
+    """The size of the challenger's errors with which its true gain is `gain`, by bisection over MANY people."""
+    low, high = 0.2, 5.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        above = true_gain(metric, rivals(MANY, np.random.default_rng(99), kind, middle)) > gain
+        low, high = (middle, high) if above else (low, middle)
+    return (low + high) / 2
+
+
+def gate_outcomes(
+    subjects: int, kind: str, gains: tuple[float, ...], repetitions: int, metric: str = "corr", seed: int = 0
+) -> dict[str, float]:
+    """Outcome → share of the repetitions, by the gate's own code. `gains`: the true gain on each task, whose people are
+    others."""
+    counts = dict.fromkeys((PROMOTE, KEEP, CANNOT_TELL), 0)
+    names = [f"task-{number}" for number in range(len(gains))]
+    margins = tuple(Margin(task=name, metric=metric, margin=MARGINS[metric]) for name in names)  # type: ignore[arg-type]
+    config = RegisterConfig(must_beat=None, margins=margins)
+    metrics = [Metric(name, "comface", "linear", 0.5) for name in names]
+    noises = [noise_for(metric, kind, gain) for gain in gains]
+    subject_P = np.repeat(np.arange(subjects), PAIRS)
+    for repetition in range(repetitions):
+        rng, pairs = np.random.default_rng([seed, subjects, repetition]), []
+        for name, noise in zip(names, noises, strict=True):
+            made = rivals(subjects, rng, kind, noise)
+            estimates = made.second_SP.ravel()[None], made.first_SP.ravel()[None]
+            pairs.append(Paired(name, "linear", "linear", "", False, subject_P, made.change_SP.ravel(), *estimates))
+        counts[decide(metrics, config, Champion("comface@v1", tuple(pairs))).outcome] += 1
+    return {outcome: count / repetitions for outcome, count in counts.items()}
+
+
+def print_gate(repetitions: int, subjects: list[int]) -> None:
+    """Challengers at the edge of the margin, where promotion is an error, and as good as the champion: the power."""
+    print(f"\nThe gate: {PAIRS} pairs per person, outcomes in percent\n")
+    print("| people | metric, margin | true gain | subjects | promote | keep | cannot tell |\n" + "|---" * 7 + "|")
+    for kind in KINDS:
+        for metric, margin in MARGINS.items():
+            cases = [("at the margin", (-margin,), subjects), ("0", (0.0,), subjects)]
+            if metric == "corr":
+                cases.append(("at the margin on each of 4 tasks", (-margin,) * 4, subjects[:1]))
+                cases.append(("at the margin on one of 4 tasks, 0 on three", (-margin, 0.0, 0.0, 0.0), subjects[-1:]))
+            for words, gains, counts in cases:
+                for count in counts:
+                    found = gate_outcomes(count, kind, gains, repetitions, metric)
+                    shares = " | ".join(f"{100 * share:.1f}" for share in found.values())
+                    print(f"| {kind} | {metric}, {margin} | {words} | {count} | {shares} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=2500, help="repetitions per row (default: 2500)")
     parser.add_argument("--subjects", type=int, nargs="+", default=[8, 10, 15, 20, 30, 60])
+    parser.add_argument("--parts", nargs="+", choices=("report", "gate"), default=["report", "gate"])
     given = parser.parse_args()
+    if "report" in given.parts:
+        print_report(given)
+    if "gate" in given.parts:
+        print_gate(given.repetitions, given.subjects)
+
+
+def print_report(given: argparse.Namespace) -> None:
     names = list(true_figures(KINDS[0]))
     print(f"Coverage of 95 % intervals, in percent\n| people | subjects | {' | '.join(names)} |")
     print("|---" * (len(names) + 2) + "|")

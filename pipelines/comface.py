@@ -197,7 +197,7 @@ def comface(
         decided = light(
             called(gate(plan=plans.outputs["register"], evaluation=evaluation), "Gate: compare with the champion")
         )
-        with dsl.If(decided.outputs["Output"] == "passed", name="If the gate passes"):
+        with dsl.If(decided.outputs["Output"] != "keep", name="If the gate does not reject it"):
             model = register(plan=plans.outputs["register"], evaluation=evaluation, backbones=all_of(trained))
             light(called(model, "Register the model"))
 

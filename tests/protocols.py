@@ -20,10 +20,13 @@ def make_protocol(
     inputs: Mapping[str, Artifact] | None = None,
     fold: Sequence[int] | None = None,
     mark: str = "0",
+    faces: str = "",
+    **config: Any,
 ) -> Artifact:
-    """`mark`: a hexadecimal digit; another one, another test set."""
+    """`mark`: a hexadecimal digit; another one, another test set. `faces`: their digest."""
     names = sorted(set(subjects))
-    draft = Draft(store, "protocol", {"task": task, "mark": mark, "pairs": len(change)}, inputs or {}, {"test": 1})
+    address = {"task": task, "mark": mark, "pairs": len(change), "faces": faces} | config
+    draft = Draft(store, "protocol", address, inputs or {}, {"test": 1})
     truth: dict[str, Any] = {
         "fold": np.asarray(fold if fold is not None else [0] * len(change), np.int64),
         "subject": np.array([names.index(each) for each in subjects], np.int64),
@@ -32,7 +35,7 @@ def make_protocol(
         "change": np.asarray(change, np.float64),
     }
     draft.write("truth.npz", arrays_bytes(truth))
-    draft.write_json("folds.json", {"subjects": names, "folds": []})
+    draft.write_json("folds.json", {"subjects": names, "folds": [], "faces": faces})
     return draft.publish(
         {
             "task": task,

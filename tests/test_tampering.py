@@ -171,7 +171,7 @@ def test_a_record_of_a_gigabyte_is_not_read(store: FileStore) -> None:
 def test_a_copied_store_verifies_itself(store: FileStore, transfer: Artifact, tmp_path: Path) -> None:
     model = Draft(store, "model", {}, {"a": transfer}, REVISIONS).publish({})
     evaluation = Draft(store, "evaluation", {}, {"a": transfer}, REVISIONS).publish({})
-    decision = Draft(store, "decision", {}, {"evaluation": evaluation}, REVISIONS).publish({"passed": True})
+    decision = Draft(store, "decision", {}, {"evaluation": evaluation}, REVISIONS).publish({"outcome": "promote"})
     Registry(store, "comface").register(model, NOW, decision)
     copy = tmp_path / "copy"
     store.root.rename(copy)  # nothing is left where the manifests were written

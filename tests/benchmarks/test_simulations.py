@@ -37,6 +37,47 @@ def test_equally_good_methods_rarely_get_a_wrong_word(simulations: ModuleType) -
     assert 0.03 <= small <= 0.07
 
 
+def test_a_challenger_at_the_margin_is_rarely_promoted_and_one_that_is_as_good_often(simulations: ModuleType) -> None:
+    """200 repetitions of the gate's own code. The level is 2.5 %: more than 15 promotions (7.5 %) have a chance of
+    1 in 10,000. Power, in a hundred people: see docs/gate.md."""
+    margin = simulations.MARGINS["corr"]
+    assert simulations.noise_for("corr", "different", -margin) == pytest.approx(1.14, abs=0.02)
+    null = simulations.gate_outcomes(30, "different", (-margin,), repetitions=200)
+    assert null["promote"] <= 0.075
+    assert null["cannot tell"] >= 0.85
+    good = simulations.gate_outcomes(160, "different", (0.0,), repetitions=40)
+    assert good["promote"] >= 0.7
+    assert good["keep"] == 0
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("metric", ["corr", "mae"])
+@pytest.mark.parametrize("kind", ["alike", "different"])
+@pytest.mark.parametrize("subjects", [20, 40, 80])
+def test_a_false_promotion_has_a_chance_of_at_most_5_percent(
+    simulations: ModuleType, metric: str, kind: str, subjects: int
+) -> None:
+    """2,000 null challengers at the edge of the margin: standard error 0.5 points at 5 %."""
+    found = simulations.gate_outcomes(subjects, kind, (-simulations.MARGINS[metric],), 2000, metric)
+    assert found["promote"] <= 0.05
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("kind", ["alike", "different"])
+@pytest.mark.parametrize(("metric", "subjects"), [("corr", 160), ("mae", 60)])
+def test_a_challenger_that_is_as_good_is_promoted_in_at_least_80_percent(
+    simulations: ModuleType, metric: str, subjects: int, kind: str
+) -> None:
+    assert simulations.gate_outcomes(subjects, kind, (0.0,), 500, metric)["promote"] >= 0.8
+
+
+@pytest.mark.system
+def test_all_tasks_must_pass_so_several_tasks_do_not_raise_the_chance(simulations: ModuleType) -> None:
+    margin = simulations.MARGINS["corr"]
+    assert simulations.gate_outcomes(160, "different", (-margin, 0.0, 0.0, 0.0), 1000)["promote"] <= 0.05
+    assert simulations.gate_outcomes(40, "different", (-margin,) * 4, 1000)["promote"] <= 0.005
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["alike", "different"])
 @pytest.mark.parametrize("subjects", [10, 15, 20, 30, 60])

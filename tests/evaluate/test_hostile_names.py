@@ -20,7 +20,8 @@ from comface.evaluate.step import evaluate
 from comface.evaluate.table import csv_text
 from comface.evaluate.tables import About, groups_of
 from comface.register.card import CardFacts, card
-from comface.register.gate import GateDecision, Metric
+from comface.register.decision import GateDecision
+from comface.register.gate import Metric
 from comface.register.origins import Origins
 from comface.register.step import decision_markdown
 from comface.store import FileStore
@@ -58,7 +59,7 @@ def test_a_card_and_a_decision_show_names_as_text() -> None:
     metric = Metric(SCRIPT, "comface", "linear", 0.5, unit="a|b", dataset="x\n| y", rehearsal=True)
     made = Origins((SCRIPT,), None, None, None, (SCRIPT,), ())
     facts = CardFacts(SCRIPT, "narrow", 48, made, [metric], {}, 0.9, {SCRIPT: "0"})
-    text = card(facts) + decision_markdown(GateDecision(False, (f"The correlation of {SCRIPT} is low.",), ()))
+    text = card(facts) + decision_markdown(GateDecision("keep", (f"The correlation of {SCRIPT} is low.",), ()))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "a\\|b" in text

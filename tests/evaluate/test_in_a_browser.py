@@ -16,7 +16,7 @@ from comface.evaluate import report
 from comface.evaluate.config import EvaluateConfig
 from comface.execution.pages import GATE, filled
 from comface.methods import METHODS
-from comface.register.gate import Check, GateDecision
+from comface.register.decision import Check, GateDecision
 from comface.register.report import decision_html
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -33,7 +33,14 @@ LARGEST_BYTES = 15_000_000
 WHITE = 245
 FILLED = 0.4
 """Least share of a printed page that is used; the last page may have less."""
-DECISION = GateDecision(False, ("The correlation is low.",), (Check("threshold", "au12", "linear", 0.2, 0.5, False),))
+AGAINST = "not worse than comface@v1"
+CHECKS = (
+    Check("threshold", "au12", "linear", 0.2, 0.5, "failed"),
+    Check(AGAINST, "au12", "linear", 0.01, -0.05, "passed", -0.02, 0.04, people=27, pairs=5400, rehearsal=True),
+    Check(AGAINST, "edema-a", "linear", -0.1, -0.2, "cannot tell", -0.9, 0.7, "mae", "kg", people=38, pairs=2756),
+    Check(AGAINST, "edema-a", "linear", -0.2, -0.1, "failed", -0.3, -0.12, group="ward = A long name", people=21),
+)
+DECISION = GateDecision("keep", ("The correlation is low.",), CHECKS, ("One task was left out.",), "comface@v1")
 
 
 def rendered(methods: tuple[str, ...], tasks: tuple[str, ...], modes: tuple[str, ...]) -> str:

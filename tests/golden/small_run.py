@@ -129,7 +129,7 @@ def small_run(folder: Path) -> dict[str, Made]:
     keep("evaluation", evaluation, evaluation.facts["metrics"])
     settings = RegisterConfig(must_beat=None)
     decision, decided = gate(store, settings, evaluation)
-    keep("decision", decided, {"passed": decision.passed})
+    keep("decision", decided, {"outcome": decision.outcome, "checks": len(decision.checks)})
     registered = register(store, settings, evaluation, backbone, results, datetime(2026, 1, 1, tzinfo=UTC), folder)
     assert registered.model is not None
     heads = flattened(registered.model.read_json("heads.json"))

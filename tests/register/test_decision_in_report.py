@@ -6,15 +6,15 @@ from pathlib import Path
 
 from comface.artifacts.manifest import Artifact, Draft
 from comface.execution.pages import GATE, filled, slot
-from comface.register.gate import Check, GateDecision
+from comface.register.decision import CANNOT_TELL, FAILED, KEEP, PASSED, PROMOTE, UNKNOWN, Check, GateDecision
 from comface.register.report import decision_html, report_with
 from comface.store import FileStore
 
 SCRIPT = "<script>alert(1)</script>"
 REJECTED = GateDecision(
-    False,
+    KEEP,
     (f"The correlation of {SCRIPT} is low.",),
-    (Check("threshold", "au12", "linear", 0.21, 0.5, False), Check("measured", SCRIPT, "", None, None, False)),
+    (Check("threshold", "au12", "linear", 0.21, 0.5, FAILED), Check("measured", SCRIPT, "", None, None, FAILED)),
     ("age (linear) is not compared with the champion.",),
 )
 
@@ -34,7 +34,14 @@ def test_the_decision_takes_its_place_in_the_report(tmp_path: Path) -> None:
     assert "not decided" not in text
     assert text.startswith("<html>before ")
     assert text.endswith(" after</html>")
-    for words in ("The gate rejected the model.", "AU12, lip corner puller", "0.210", "0.500", "failed", "champion"):
+    for words in (
+        "Keep: the challenger is rejected.",
+        "AU12, lip corner puller",
+        "0.210",
+        "0.500",
+        "failed",
+        "champion",
+    ):
         assert words in text
     assert SCRIPT not in text
     assert "&lt;script&gt;" in text
@@ -47,6 +54,29 @@ def test_a_page_without_the_slot_stays_as_it_is_and_no_report_stays_none(tmp_pat
 
 
 def test_a_decision_without_checks_is_a_sentence() -> None:
-    assert decision_html(GateDecision(True, (), ())) == (
-        "<p><strong>The gate passed: the model may be registered.</strong></p>"
+    assert decision_html(GateDecision(PROMOTE, (), ())) == (
+        "<p><strong>Promote: the challenger may become the champion.</strong></p>"
     )
+
+
+def compared(task: str, value: float, low: float, high: float, result: str, **more: object) -> Check:
+    return Check("not worse than comface@v1", task, "linear", value, more.pop("limit", -0.05), result, low, high,
+                 people=40, pairs=800, **more)  # fmt: skip
+
+
+def test_the_figure_shows_every_comparison_with_its_result_in_words() -> None:
+    checks = (
+        compared("smile", 0.01, -0.01, 0.03, PASSED, rehearsal=True),
+        compared("smile", -0.02, -0.3, 0.2, UNKNOWN, group=f"site = {SCRIPT}"),
+        compared("edema-a", -0.4, -0.5, -0.3, FAILED, metric="mae", unit="kg", limit=-0.2),
+        compared("age", 0.01, -0.01, 0.03, UNKNOWN, limit=-0.0),
+    )
+    page = decision_html(GateDecision(CANNOT_TELL, ("It is not known.",), checks, (), "comface@v1"))
+    assert page.count("<svg") == 1
+    label = page.partition('aria-label="')[2].partition('"')[0]
+    assert "Smile: passed; site = " in label
+    assert label.endswith("Edema-A: failed"), "a margin of 0 has no multiples, so age is in the table only"
+    assert SCRIPT not in page
+    for words in ("+0.010", "−0.300 to +0.200", "−0.400 kg", "above 0", "generated faces, not on people"):
+        assert words in page
+    assert page == decision_html(GateDecision(CANNOT_TELL, ("It is not known.",), checks, (), "comface@v1"))

@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def registered_from(chain: Any, folder: Path) -> RegisterResult:
-    config = RegisterConfig(must_beat=None)
+    config = RegisterConfig(must_beat=None, margin=2)
     return register(chain.store, config, chain.evaluation, chain.backbone, chain.transfers, NOW, folder)
 
 

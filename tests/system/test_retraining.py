@@ -10,8 +10,8 @@ import pytest
 from tiny_run import comface, run_arguments
 
 pytestmark = pytest.mark.system
-ALWAYS_PASSES = ("register.champion_tolerance=2",)
-MUST_REACH_MORE = ("register.champion_tolerance=0", "register.thresholds=[{task: age, min_corr: 1.0}]")
+ALWAYS_PASSES = ("register.margin=2",)
+MUST_REACH_MORE = ("register.margin=0", "register.thresholds=[{task: age, min_corr: 1.0}]")
 
 
 def addresses(store: Path) -> dict[str, int]:

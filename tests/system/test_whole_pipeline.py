@@ -149,11 +149,11 @@ def test_a_refusal_by_the_gate_is_code_66_a_report_and_a_record(with_cohort: tup
     strict = ("register.name=strict", "register.thresholds=[{task: age, min_corr: 1.0}]")
     done = comface(*run_arguments(folder, *WITH_COHORT, *strict), timeout_s=900)
     assert done.returncode == 66, done.stderr
-    assert "the gate rejected it" in done.stderr
+    assert "not registered. Keep: the challenger is rejected" in done.stderr
     assert "below the threshold of 1.00" in done.stderr
     assert "Traceback" not in done.stderr
     decisions = [m for a, m in manifests(folder / "store").items() if a.startswith("decision/")]
-    refused = [m for m in decisions if not m["facts"]["passed"]]
+    refused = [m for m in decisions if m["facts"]["outcome"] == "keep"]
     assert len(refused) == 1
     assert "age" in refused[0]["facts"]["reasons"][0]
     assert "strict" not in json.dumps(registered((folder / "store").as_uri()))

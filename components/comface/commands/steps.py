@@ -205,12 +205,14 @@ def evaluate(chosen: Chosen, results: tuple[str, ...], backbone: str, report: Pa
 @argument("evaluation", "URI", "the evaluation artifact")
 @BACKBONE
 def register(chosen: Chosen, evaluation: str, backbone: str) -> int:
-    """Apply the gate to an evaluation, and register the model if it passes."""
+    """Apply the gate to an evaluation. Promote: register the model as the champion; cannot tell: register it only."""
+    from comface.register.decision import KEEP
     from comface.register.from_plan import decide, register_model
 
     plan = _plans(chosen).register.text
     decision = _scratch_file()
-    if decide(plan, evaluation, decision, _scratch_file()) != "passed":
+    outcome, _ = decide(plan, evaluation, decision, _scratch_file())
+    if outcome == KEEP:
         print(Path(decision).read_text("utf-8"))
         return GateRefused.exit_code
     print(register_model(plan, evaluation, [_backbone(chosen, backbone)], _scratch_file())[0])

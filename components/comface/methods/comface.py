@@ -1,7 +1,8 @@
 """The method 'comface': a backbone f pre-trained by this program, and its change head l (sections 3.2 and 3.3).
 
 Its variants `comface:NAME` are the same method with another pre-training: other values of some fields of `pretrain`.
-VARIANTS has those of the paper's table 7; a run's configuration can define more (`variants`).
+VARIANTS has those of the paper's table 7; a run's configuration can define more (`variants`). `comface:champion` is the
+same method with the backbone of the registered champion, which the gate compares with that of the run.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ VARIANTS: dict[str, Variant] = {
 """The rows of table 7, (a) to (e). All others define themselves in `variants` of a run's configuration."""
 
 
+CHAMPION = "champion"
+
+
 def _load(sources: Sources) -> Encoder:
     import torch
 
@@ -69,6 +73,8 @@ def variant(reference: str) -> Method:
             f"The method {quoted(reference)} is not a variant of ComFace; write {PREFIX}NAME with one of "
             f"{', '.join(VARIANTS)}, or a name that `variants` defines."
         )
+    if name == CHAMPION:
+        return replace(METHOD, name=reference, title="Champion", challenger=False, of_champion=True)
     told = VARIANTS[name].title if name in VARIANTS else name
     return replace(METHOD, name=reference, title=f"{METHOD.title}, {told}", challenger=False)
 

@@ -42,6 +42,8 @@ class Method:
     """Raises ConfigurationError if the method's code or network is not installed. Imports no user code."""
     reads_backbone: bool = False
     """Whether it needs the backbone from pre-training."""
+    of_champion: bool = False
+    """Whether that backbone is the champion's, not one that the run trains."""
     fetched: str = ""
     """Name of the weight file that `comface fetch` downloads; the default weights."""
     files: tuple[str, ...] = ()

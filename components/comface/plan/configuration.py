@@ -24,7 +24,7 @@ from comface.datasets.config import DataSource, RehearseConfig
 from comface.datasets.rehearsal.registry import REHEARSALS
 from comface.errors import ConfigurationError, gathered
 from comface.evaluate.config import EvaluateConfig
-from comface.methods.comface import PREFIX, VARIANTS, variant_name
+from comface.methods.comface import CHAMPION, PREFIX, VARIANTS, variant_name
 from comface.models.config import RegistryConfig
 from comface.plan.studies import Basis, StudyName, study_values
 from comface.pretrain.config import PretrainConfig
@@ -107,6 +107,10 @@ class RunConfig(Section):
         if list(self.seeds) != sorted(self.seeds):
             raise ValueError("seeds must increase: the first is that of the model which is registered")
         for name, fields in self.variants.items():
+            if name == CHAMPION:
+                raise ValueError(
+                    f"variants defines '{name}', but {PREFIX}{name} is the registered champion; choose another name"
+                )
             if name in VARIANTS:
                 raise ValueError(
                     f"variants defines '{name}', but {PREFIX}{name} is a row of the paper's table 7; choose another "
@@ -122,14 +126,15 @@ class RunConfig(Section):
                 raise ValueError(f"'{where}' {wrong(first)}") from None
         for method in self.transfer.methods:
             variant = variant_name(method)
-            if variant and variant not in VARIANTS and variant not in self.variants:
-                known = ", ".join([*VARIANTS, *self.variants])
+            if variant and variant not in {CHAMPION, *VARIANTS, *self.variants}:
+                known = ", ".join([CHAMPION, *VARIANTS, *self.variants])
                 raise ValueError(
                     f"transfer.methods names '{method}', but `variants` has no '{variant}'; it has {known}"
                 )
-        for threshold in self.register_model.thresholds:
-            if threshold.task not in self.tasks:
-                raise ValueError(f"register.thresholds names '{threshold.task}', which `tasks` does not define")
+        for field in ("thresholds", "margins"):
+            for each in getattr(self.register_model, field):
+                if each.task not in self.tasks:
+                    raise ValueError(f"register.{field} names '{each.task}', which `tasks` does not define")
         return self
 
 

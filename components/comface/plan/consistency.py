@@ -185,6 +185,12 @@ def gate_problems(config: RunConfig) -> Iterator[ConfigurationError]:
                 f"register.thresholds names '{threshold.task}' ({threshold.mode}), which the run does not evaluate; "
                 "add it to transfer.tasks and transfer.modes, or remove the threshold."
             )
+    for margin in wanted.margins:
+        if not config.tasks[margin.task].registrable:
+            yield ConfigurationError(
+                f"register.margins names '{margin.task}', which no model has a head for (it is of single photos, or "
+                "has its own split of subjects); remove the margin."
+            )
     rival = wanted.must_beat
     if rival == ours:
         yield ConfigurationError(f"register.must_beat names '{ours}', which cannot beat itself; name another method.")

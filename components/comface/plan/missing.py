@@ -15,7 +15,7 @@ from comface.generators.registry import generator as registered
 from comface.methods import method
 from comface.methods.method import Method
 from comface.plan.configuration import RunConfig
-from comface.plan.weights import method_keys
+from comface.plan.weights import champion_backbone, method_keys
 from comface.tracks.config import Share
 from comface.transfer.applicable import Misfit, misfit
 from comface.weights.fetched import AGE, ALL, EXPRESSION, GENDER, LANDMARKS, available, model_digest
@@ -46,6 +46,8 @@ def absent_methods(config: RunConfig, missing: Set[str]) -> dict[str, str]:
             absent[entry.name] = f"{entry.fetched} is not on this machine; `comface fetch` downloads it"
         elif entry.needs_file and located.get(entry.name) is None:
             absent[entry.name] = f"{where} {entry.file_names()}; put its weights there"
+        elif entry.of_champion and (why := champion_backbone(config)[1]):
+            absent[entry.name] = why
         elif all(wrong := _misfits(config, entry)) and wrong[0]:
             absent[entry.name] = f"it {wrong[0].problem}; {wrong[0].advice}"
     return absent
@@ -74,7 +76,7 @@ def without_missing(
     ConfigurationError if no task or no method is left."""
     absent = absent_methods(config, missing) if absent is None else absent
     tasks_lost = [task for task in config.transfer.tasks if _needs(config, task) & missing]
-    methods_lost = [name for name in absent if method(name).takes_weights]
+    methods_lost = [name for name in absent if method(name).takes_weights or method(name).of_champion]
     shares_left = [share for share in config.synthesize.composition if not _lost(share, missing)]
     generator_lost = len(shares_left) < len(config.synthesize.composition)
     screening_lost = _screening_lost(config, missing)

@@ -20,8 +20,8 @@ from comface.plan.command import command_of
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.reuse import with_reused
-from comface.plan.trainings import encodings, items, training_of, trainings
-from comface.plan.weights import method_files, random_methods, screening_of
+from comface.plan.trainings import encodings, is_trained, items, training_of, trainings
+from comface.plan.weights import champion_backbone, method_files, random_methods, screening_of
 from comface.pretrain.from_plan import PretrainPlan
 from comface.register.from_plan import RegisterPlan
 from comface.shard.from_plan import ShardPlan
@@ -169,7 +169,10 @@ def _items_plan(config: RunConfig, run: str, files: Mapping[str, Sealed]) -> Ite
         trainings={
             f"{name}/{seed}": position[training_of(config, name, seed).config.canonical()]
             for name in config.transfer.methods
-            if method(name).reads_backbone
+            if is_trained(name)
             for seed in config.seeds
         },
+        champion=champion_backbone(config)[0]
+        if any(method(name).of_champion for name in config.transfer.methods)
+        else "",
     )

@@ -39,12 +39,17 @@ def trainings(config: RunConfig) -> list[Training]:
     """The trainings that the run needs, each once. The first is that of the model which the run registers."""
     found: dict[str, Training] = {}
     ours = challenger().name
-    names = [ours, *(name for name in config.transfer.methods if name != ours and method(name).reads_backbone)]
+    names = [ours, *(name for name in config.transfer.methods if name != ours and is_trained(name))]
     for name in names:
         for seed in config.seeds if name in config.transfer.methods else config.seeds[:1]:
             training = training_of(config, name, seed)
             found.setdefault(training.config.canonical(), training)
     return list(found.values())
+
+
+def is_trained(name: str) -> bool:
+    """Whether the run trains the backbone of a method."""
+    return method(name).reads_backbone and not method(name).of_champion
 
 
 def training_of(config: RunConfig, name: str, seed: int) -> Training:
@@ -94,5 +99,7 @@ def encodings(config: RunConfig) -> dict[str, tuple[Encoding, ...]]:
 
 def seeds_of(config: RunConfig, name: str, mode: Mode) -> tuple[int, ...]:
     """Pre-training, random weights and fine-tuning have seeds; linear evaluation of published weights has none."""
+    if method(name).of_champion:  # it is compared with the model that is registered, which is of the first seed
+        return config.seeds[:1]
     seeded = base(mode) == "finetune" or method(name).random or method(name).reads_backbone
     return config.seeds if seeded else config.seeds[:1]

@@ -146,6 +146,17 @@ def screening_of(config: RunConfig) -> ScreeningConfig:
     return config.screening.model_copy(update={"backbone": backbone.pinned})
 
 
+def champion_backbone(config: RunConfig) -> tuple[str, str]:
+    """(the backbone of the registered champion as an artifact, empty); (empty, why there is none)."""
+    from comface.models.registry import resolve_backbone
+
+    reference = f"{config.register_model.name}@champion"
+    try:
+        return resolve_backbone(open_store(config.store), reference).pinned, ""
+    except (ConfigurationError, DataError) as error:
+        return "", f"there is no champion to evaluate ({str(error).rstrip('.')})"
+
+
 def _missing(config: RunConfig, location: Store, keys: Sequence[str]) -> Iterator[ComfaceError]:
     """One error per generator that names every missing file by its published name."""
     for generator, entries in needed(config.synthesize).items():

@@ -6,12 +6,21 @@ from comface.execution.container_image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def gate(plan: str, evaluation: str, decision: dsl.Output[dsl.Markdown], report: dsl.Output[dsl.HTML]) -> str:
-    """Check the challenger against the thresholds, a baseline method and the champion. Returns 'passed' or
-    'refused'."""
+def gate(
+    plan: str,
+    evaluation: str,
+    decision: dsl.Output[dsl.Markdown],
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Check the challenger against the thresholds, a baseline method and the champion. Returns 'promote', 'keep' or
+    'cannot tell'."""
     from comface.register.from_plan import decide
 
-    return decide(plan, evaluation, decision.path, report.path)
+    outcome, values = decide(plan, evaluation, decision.path, report.path)
+    for metric, value in values.items():
+        metrics.log_metric(metric, value)
+    return outcome
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)

@@ -62,10 +62,14 @@ def metric_of(artifact: Artifact) -> Metric:
     )
 
 
-def metrics_of(evaluation: Artifact) -> tuple[list[list[Metric]], tuple[str, ...]]:
-    """Return the metrics of the `transfer` artifacts that the evaluation was made from: per task, method and mode,
-    those of its seeds, the first seed first; and one sentence per task that a model cannot have."""
-    transfers = [artifact for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
+def transfers_of(evaluation: Artifact) -> list[Artifact]:
+    """Return the `transfer` artifacts that the evaluation was made from."""
+    return [artifact for artifact in evaluation.inputs().values() if artifact.manifest.kind == "transfer"]
+
+
+def metrics_of(transfers: Sequence[Artifact]) -> tuple[list[list[Metric]], tuple[str, ...]]:
+    """Return the metrics of the transfers of an evaluation: per task, method and mode, those of its seeds, the first
+    seed first; and one sentence per task that a model cannot have."""
     facts_of = [(artifact, artifact.facts_as(TransferFacts)) for artifact in transfers]
     by_key: dict[tuple[str, str, str, str], list[Metric]] = {}
     for artifact, facts in sorted(facts_of, key=lambda each: each[1].seed):
@@ -104,6 +108,16 @@ def usable_heads(transfers: Sequence[Artifact], backbone: Artifact) -> dict[str,
         if origin is None or origin.sha256 != backbone.sha256:
             raise DataError(f"The head of '{task}' at {artifact.uri} belongs to another backbone; fit it again.")
         found[task][mode] = artifact
+    return {task: _chosen(modes) for task, modes in sorted(found.items())}
+
+
+def first_heads(transfers: Sequence[Artifact]) -> dict[str, Artifact]:
+    """Return per task (sorted) the transfer that `usable_heads` will choose of an evaluation: that of the first seed,
+    which is registered."""
+    found: dict[str, dict[str, Artifact]] = {}
+    ours = [(artifact.facts_as(TransferFacts), artifact) for artifact in registrable(of_challenger(transfers))]
+    for facts, artifact in sorted(ours, key=lambda each: each[0].seed):
+        found.setdefault(facts.task, {}).setdefault(facts.mode, artifact)
     return {task: _chosen(modes) for task, modes in sorted(found.items())}
 
 

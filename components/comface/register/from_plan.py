@@ -26,11 +26,12 @@ class RegisterPlan(Plan):
     registry: RegistryConfig = RegistryConfig()
 
 
-def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> str:
-    """Return 'passed' or 'refused'. The reasons are recorded in the store and written to `decision_path` (Markdown).
-    The report with the decision in it is written to `report_path`."""
+def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> tuple[str, dict[str, float]]:
+    """Return the outcome ('promote', 'keep' or 'cannot tell') and the metrics for the KFP UI. The reasons are recorded
+    in the store and written to `decision_path` (Markdown). The report with the decision in it is written to
+    `report_path`."""
 
-    def work(store: Store, planned: RegisterPlan) -> str:
+    def work(store: Store, planned: RegisterPlan) -> tuple[str, dict[str, float]]:
         from comface.models.signing import trust
         from comface.register.report import REPORT
         from comface.register.step import decision_markdown, gate
@@ -40,7 +41,8 @@ def decide(plan: str, evaluation: str, decision_path: str, report_path: str) -> 
         write_text(decision_path, decision_markdown(decision))
         write_text(report_path, recorded.read(REPORT).decode())
         name_report(store, planned.run, recorded)
-        return "passed" if decision.passed else "refused"
+        logger.info(f"{decision.sentence} {decision.reasons[0]}")
+        return decision.outcome, decision.metrics()
 
     return execute("gate", plan, RegisterPlan, work)
 
@@ -69,8 +71,9 @@ def register_model(plan: str, evaluation: str, backbones: list[str], card_path: 
         ]
         result = register(store, planned.register_model, evaluated, trained[0], heads, datetime.now(UTC))
         result.raise_if_refused()
-        assert result.version is not None, "the gate passed, so there is a version"
-        assert result.model is not None, "the gate passed, so there is a model"
+        assert result.version is not None, "the gate did not reject it, so there is a version"
+        assert result.model is not None, "the gate did not reject it, so there is a model"
+        logger.info(result.sentence())
         write_text(card_path, result.model.read("card.md").decode())
         for sentence in mirror_registry(Registry(store, planned.register_model.name), planned.registry.mirrors):
             logger.info(sentence)

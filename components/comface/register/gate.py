@@ -1,19 +1,21 @@
-"""The gate: decides whether a challenger may be registered.
+"""The gate: decides whether a challenger is promoted, kept out, or cannot be judged.
 
-It compares the metrics of section 4.3 with thresholds, with a baseline method (`must_beat`) and with the champion.
-In: metrics of every task, method and mode; RegisterConfig; the champion's metrics, if there is a champion. Out: a
-decision with one row per check and one sentence per failed check. A rejection is a recorded result, not an error.
+It compares the metrics of section 4.3 with thresholds and with a baseline method (`must_beat`), and the challenger's
+estimates with those of the champion on the same pairs (paired.py). In: metrics of every task, method and mode;
+RegisterConfig; the champion, if there is one. Out: a decision with one row per check and one sentence per reason
+(decision.py). Every outcome is a recorded result, not an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from statistics import fmean
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from comface.methods import challenger
 from comface.register.config import RegisterConfig
+from comface.register.decision import FAILED, PASSED, UNKNOWN, Check, GateDecision, Result, decided
+from comface.register.paired import Champion, against, remarks
+from comface.runtime.progress import counted
 
 
 @dataclass(frozen=True)
@@ -38,72 +40,70 @@ class Metric:
         return self.task, self.mode, self.dataset, self.rehearsal, self.protocol_sha256
 
 
-@dataclass(frozen=True)
-class Check:
-    """`value` must be at least `limit`; to beat the baseline method it must be greater than `limit`."""
-
-    check: str
-    task: str
-    mode: str
-    value: float | None
-    limit: float | None
-    passed: bool
-
-
-@dataclass(frozen=True)
-class GateDecision:
-    passed: bool
-    reasons: tuple[str, ...]
-    checks: tuple[Check, ...]
-    notes: tuple[str, ...] = ()
-    """Comparisons that were not made and tasks that were left out, and why."""
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 def decide(
     metrics: Sequence[Metric],
     config: RegisterConfig,
-    champion: Sequence[Metric] | None,
+    champion: Champion | None,
+    people: Mapping[str, int] | None = None,
     left_out: tuple[str, ...] = (),
-    registered: Sequence[Metric] | None = None,
 ) -> GateDecision:
-    """Run the checks in order: metrics exist, thresholds, baseline method, champion. `metrics` are means over seeds;
-    `registered` are those of the seed that would be registered, as the champion's are (default: the same). `left_out`:
-    one sentence per task that a model cannot have."""
+    """Run the checks: metrics exist, enough people, thresholds, baseline method, champion. `metrics` are means over
+    seeds; the champion is compared with the seed that would be registered. `people`: task → number of people it was
+    tested on. `left_out`: one sentence per task that a model cannot have."""
     ours = [metric for metric in metrics if metric.method == challenger().name]
-    one = [metric for metric in registered or metrics if metric.method == challenger().name]
     results = [
         *_measured(ours),
+        *_enough(people or {}, config.least_subjects),
         *_thresholds(ours, config),
         *_rival(ours, metrics, config.must_beat),
-        *_champion(one, champion, config.champion_tolerance),
+        *against(champion, config),
     ]
-    reasons = tuple(reason for check, reason in results if not check.passed)
-    notes = (*left_out, *_not_compared(one, champion))
-    return GateDecision(not reasons, reasons, tuple(check for check, _ in results), notes)
+    notes = (*left_out, *remarks(champion, config))
+    promoted = _promoted([check for check, _ in results], champion)
+    return decided(results, promoted, notes, champion.reference if champion else "")
 
 
-Result = tuple[Check, str]
+def _promoted(checks: Sequence[Check], champion: Champion | None) -> str:
+    """The reason of the outcome `promote`."""
+    passes = f"The challenger passes {counted(len(checks), 'check')}"
+    if champion is None:
+        return f"{passes}; there is no champion to compare it with."
+    if champion.is_challenger:
+        return f"{passes}; it is the champion {champion.reference} itself."
+    compared = [check for check in checks if check.gain]
+    if not compared:
+        return f"{passes}; no task can be compared with the champion {champion.reference} (see the notes)."
+    tasks, groups = (sum(bool(check.group) == of_groups for check in compared) for of_groups in (False, True))
+    subgroups = f" and {counted(groups, 'subgroup')}" if groups else ""
+    return f"{passes}; on {counted(tasks, 'task')}{subgroups} it is not worse than {champion.reference} by the margin."
 
 
-def _measured(ours: Sequence[Metric]) -> Iterable[Result]:
+def _measured(ours: Sequence[Metric]) -> Iterator[Result]:
     if not ours:
         yield (
-            Check("measured", "", "", None, None, False),
+            Check("measured", "", "", None, None, FAILED),
             "ComFace was not evaluated on any task that a model can have; run transfer with the method 'comface' on "
             "a task of changes.",
         )
     for metric in ours:
         if metric.corr is None:
             yield (
-                Check("measured", metric.task, metric.mode, None, None, False),
+                Check("measured", metric.task, metric.mode, None, None, FAILED),
                 f"The correlation of {_name(metric)} cannot be computed: the estimates do not vary.",
             )
 
 
-def _thresholds(ours: Sequence[Metric], config: RegisterConfig) -> Iterable[Result]:
+def _enough(people: Mapping[str, int], least: int) -> Iterator[Result]:
+    for task, count in people.items():
+        result = PASSED if count >= least else UNKNOWN
+        yield (
+            Check("people", task, "", count, least, result, unit="people", people=count),
+            f"{task} was tested on {counted(count, 'subject')}, fewer than the {least} that the gate needs "
+            "(register.least_subjects).",
+        )
+
+
+def _thresholds(ours: Sequence[Metric], config: RegisterConfig) -> Iterator[Result]:
     found = {(metric.task, metric.mode): metric for metric in ours}
     for threshold in config.thresholds:
         metric = found.get((threshold.task, threshold.mode))
@@ -113,10 +113,10 @@ def _thresholds(ours: Sequence[Metric], config: RegisterConfig) -> Iterable[Resu
         reason = f"The correlation of {name} is {_number(value)}, below the threshold of {threshold.min_corr:.2f}."
         if metric is None:
             reason = f"There is a threshold for {name}, which was not evaluated."
-        yield Check("threshold", threshold.task, threshold.mode, value, threshold.min_corr, passed), reason
+        yield Check("threshold", threshold.task, threshold.mode, value, threshold.min_corr, _result(passed)), reason
 
 
-def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None) -> Iterable[Result]:
+def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None) -> Iterator[Result]:
     """Compare in every mode that both have (pixels cannot be fine-tuned). Each task needs at least one such mode."""
     if rival is None:
         return
@@ -127,7 +127,7 @@ def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None)
             elsewhere = any(metric.method == rival and metric.task == task for metric in metrics)
             what = f"the same test pairs of {task}" if elsewhere else task
             reason = f"'{rival}', which ComFace must beat, was not evaluated on {what}."
-            yield Check(f"beats {rival}", task, "", None, None, False), reason
+            yield Check(f"beats {rival}", task, "", None, None, FAILED), reason
         for metric in shared:
             limit = theirs[metric.measured_on]
             passed = metric.corr is not None and (limit is None or metric.corr > limit)
@@ -135,34 +135,11 @@ def _rival(ours: Sequence[Metric], metrics: Sequence[Metric], rival: str | None)
                 f"The correlation of {_name(metric)} is {_number(metric.corr)}, "
                 f"not higher than that of '{rival}' ({_number(limit)})."
             )
-            yield Check(f"beats {rival}", task, metric.mode, metric.corr, limit, passed), reason
+            yield Check(f"beats {rival}", task, metric.mode, metric.corr, limit, _result(passed)), reason
 
 
-def _champion(ours: Sequence[Metric], champion: Sequence[Metric] | None, tolerance: float) -> Iterable[Result]:
-    """Compare the mean correlation over the shared test sets. No check if no test set is shared."""
-    before = {metric.measured_on: metric.corr for metric in champion or ()}
-    shared = [metric for metric in ours if before.get(metric.measured_on) is not None and metric.corr is not None]
-    if not shared:
-        return
-    value = fmean(metric.corr for metric in shared if metric.corr is not None)
-    reached = fmean(corr for metric in shared if (corr := before[metric.measured_on]) is not None)
-    limit = reached - tolerance
-    reason = (
-        f"The mean correlation over the {len(shared)} results shared with the champion is {value:.2f}, more than "
-        f"{tolerance:.2f} below the champion's {reached:.2f}."
-    )
-    yield Check("champion", "mean", "", value, limit, value >= limit), reason
-
-
-def _not_compared(ours: Sequence[Metric], champion: Sequence[Metric] | None) -> tuple[str, ...]:
-    """Return one sentence per task and mode that the champion was evaluated on with another test set."""
-    measured = {metric.measured_on for metric in champion or () if metric.corr is not None}
-    elsewhere = {(metric.task, metric.mode) for metric in champion or ()}
-    return tuple(
-        f"{_name(metric)} is not compared with the champion, because the champion was evaluated on another test set."
-        for metric in ours
-        if metric.measured_on not in measured and (metric.task, metric.mode) in elsewhere
-    )
+def _result(passed: bool) -> str:
+    return PASSED if passed else FAILED
 
 
 def _name(metric: Metric) -> str:

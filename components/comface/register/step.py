@@ -1,8 +1,8 @@
-"""Gate and register: decides whether a model may be registered, and registers it as a version.
+"""Gate and register: decides about a model, registers it as a version, and makes it the champion.
 
-In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (of ComFace). Out: an artifact `decision` (always,
-because a rejection is a result too) and, if the gate passes, an artifact `model` and a version in the registry. The
-result depends on the inputs only, so a retry finds the same version.
+In: RegisterConfig; artifacts `evaluation`, `backbone` and `transfer` (of ComFace); the champion of the registry. Out:
+an artifact `decision` (always, because a rejection is a result too) and, unless the model is rejected, an artifact
+`model` and a version in the registry. The result depends on the inputs only, so a retry finds the same version.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import safetensors.numpy
 
@@ -19,13 +18,15 @@ from comface.artifacts.facts import EvaluationFacts, TransferFacts
 from comface.artifacts.manifest import Artifact, Draft
 from comface.config.names import markdown_cell
 from comface.errors import GateRefused
-from comface.models.format import FORMAT, SEEN, read_facts
+from comface.models.format import FORMAT, SEEN
 from comface.models.registry import Registry, Version
 from comface.models.signing import key_of_environment, sign
 from comface.register.card import card
+from comface.register.champion import read_champion
 from comface.register.config import RegisterConfig
 from comface.register.contents import (
     card_facts,
+    first_heads,
     heads_record,
     metrics_of,
     of_challenger,
@@ -33,58 +34,78 @@ from comface.register.contents import (
     preprocessing,
     registrable,
     seen_by,
+    transfers_of,
     usable_heads,
 )
-from comface.register.gate import Check, GateDecision, Metric, decide
+from comface.register.decision import CANNOT_TELL, KEEP, PASSED, PROMOTE, GateDecision
+from comface.register.gate import decide
 from comface.register.origins import origins
-from comface.register.report import REPORT, report_with
+from comface.register.report import REPORT, numbers, report_with
 from comface.store import Store
 from comface.tasks.config import base
 from comface.weights.fetched import models_folder
 
-GATE_REVISION, REVISION = 2, 3
+GATE_REVISION, REVISION = 3, 3
 """Revisions of the decision and of the model. Raise one when the same inputs give another decision or model."""
 
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """`version` and `model` are None if the gate rejected the model."""
+    """`version` and `model` are None if the gate rejected the model. `promoted`: the version is the champion."""
 
     decision: GateDecision
     recorded: Artifact
     version: Version | None = None
     model: Artifact | None = None
+    promoted: bool = False
 
     def raise_if_refused(self) -> None:
         """Raise GateRefused (exit code 66) if the gate rejected the model; used by the command only."""
-        if not self.decision.passed:
+        if self.decision.outcome == KEEP:
             more = f" ({len(self.decision.reasons) - 1} more)" if len(self.decision.reasons) > 1 else ""
             first = self.decision.reasons[0].rstrip(".")
             raise GateRefused(
                 f"The gate rejected the model: {first[:1].lower()}{first[1:]}{more}; see {self.recorded.uri}."
             )
 
+    def sentence(self) -> str:
+        """What the registry has now, for the log."""
+        assert self.version is not None, "a rejected model is raised, not told"
+        name, champion = self.version.reference, self.decision.champion
+        if self.promoted:
+            return f"{name} is registered and is the champion."
+        if self.decision.outcome == CANNOT_TELL:
+            why = f"because the gate cannot tell: {self.decision.reasons[0]}"
+        else:
+            why = "because register.promote is false, or it was the champion before and was replaced."
+        stays = f"The champion {champion} stays" if champion else "There is no champion"
+        return f"{name} is registered. {stays}, {why} `comface models promote {name}` makes it the champion."
+
 
 def gate(store: Store, config: RegisterConfig, evaluation: Artifact) -> tuple[GateDecision, Artifact]:
     """Return the decision and the artifact `decision` that records it (decision.json, decision.md, and report.html: the
     evaluation's report with the decision in it)."""
-    registry = Registry(store, config.name)
-    champion = registry.champion()
-    inputs = {"evaluation": evaluation} | ({"champion": registry.open(champion)} if champion else {})
-    draft = Draft(store, "decision", config.model_dump(mode="json"), inputs, {"gate": GATE_REVISION})
+    registry, transfers = Registry(store, config.name), transfers_of(evaluation)
+    heads = first_heads(transfers)
+    champion = read_champion(registry, heads, transfers)
+    address = config.model_dump(mode="json", exclude={"promote", "interval_coverage"})
+    inputs = {"evaluation": evaluation}
+    if champion is not None:
+        address["champion"] = {"problem": champion.problem, "made_from": dict(champion.made_from)}
+        inputs |= {"champion": champion.model} if champion.model else {}
+    draft = Draft(store, "decision", address, inputs, {"gate": GATE_REVISION})
     if (done := draft.published()) is not None:
-        return _decision(done.read_json("decision.json")), done
-    before = [Metric(**row.model_dump()) for row in read_facts(inputs["champion"]).metrics] if champion else None
-    metrics, left_out = metrics_of(evaluation)
-    means, first = [over_seeds(of_seeds) for of_seeds in metrics], [of_seeds[0] for of_seeds in metrics]
-    decision = decide(means, config, before, left_out, first)
+        return GateDecision.of(done.read_json("decision.json")), done
+    metrics, left_out = metrics_of(transfers)
+    subjects = {task: head.facts_as(TransferFacts).subjects for task, head in heads.items()}
+    decision = decide([over_seeds(of_seeds) for of_seeds in metrics], config, champion, subjects, left_out)
     draft.write_json("decision.json", decision.record())
     draft.write("decision.md", decision_markdown(decision).encode())
     if (report := report_with(decision, evaluation)) is not None:
         draft.write(REPORT, report)
-    facts = {"passed": decision.passed, "reasons": list(decision.reasons), "notes": list(decision.notes)}
+    facts = {"outcome": decision.outcome, "reasons": list(decision.reasons), "notes": list(decision.notes)}
     recorded = draft.publish(facts)
-    return _decision(recorded.read_json("decision.json")), recorded
+    return GateDecision.of(recorded.read_json("decision.json")), recorded
 
 
 def register(
@@ -96,24 +117,38 @@ def register(
     now: datetime,
     published_weights: Path | None = None,
 ) -> RegisterResult:
-    """Run the gate and, if it passes, publish the model and register the next version.
+    """Run the gate. Outcome `promote`: publish the model, register the next version and make it the champion (unless
+    config.promote is false); `cannot tell`: register it only; `keep`: neither.
 
     `heads`: `transfer` artifacts; one of ComFace is used per task, other methods are ignored. `published_weights`: the
     folder with the fetched files and their licence records (default: models_folder()).
 
-    Raises DataError if a head does not belong to the backbone. A rejection is returned in the result, not raised."""
+    Raises DataError if a head does not belong to the backbone, TryAgain if another run promoted a version since the
+    decision. A rejection is returned in the result, not raised."""
     private = key_of_environment()
     fitted = usable_heads(heads, backbone)
     decision, recorded = gate(store, config, evaluation)
-    if not decision.passed:
+    if decision.outcome == KEEP:
         return RegisterResult(decision, recorded)
     ours = registrable(of_challenger(heads))
     titles = evaluation.facts_as(EvaluationFacts).titles if "titles" in evaluation.facts else {}
     model = make_model(store, config, backbone, fitted, ours, published_weights or models_folder(), titles)
     if private is not None:
         sign(model, private)
-    version = Registry(store, config.name).register(model, now, recorded)
-    return RegisterResult(decision, recorded, version, model)
+    registry = Registry(store, config.name)
+    version = registry.register(model, now, recorded)
+    promoted = decision.outcome == PROMOTE and config.promote and _promote(registry, version, decision, now)
+    return RegisterResult(decision, recorded, version, model, promoted)
+
+
+def _promote(registry: Registry, version: Version, decision: GateDecision, now: datetime) -> bool:
+    """Make the version the champion instead of the one that it was compared with. A version that was the champion
+    before and was replaced stays replaced: somebody took it back, and a repeated run must not undo that."""
+    before = [change.version for change in registry.history()]
+    if version.number in before and before[-1] != version.number:
+        return False
+    registry.promote(version.number, now, decision.reasons[0], instead_of=decision.champion)
+    return True
 
 
 def make_model(
@@ -159,16 +194,14 @@ def make_model(
 
 def decision_markdown(decision: GateDecision) -> str:
     """Return the decision as Markdown, for the KFP UI and for decision.md."""
-    verdict = "**The gate passed.**" if decision.passed else "**The gate rejected the model.**"
-    lines = [verdict, "", *(f"- {markdown_cell(sentence)}" for sentence in (*decision.reasons, *decision.notes))]
-    lines += ["", "| check | task | mode | value | limit | |", "|---|---|---|---|---|---|"]
+    lines = [f"**{decision.sentence}**", ""]
+    lines += [f"- {markdown_cell(sentence)}" for sentence in (*decision.reasons, *decision.notes)]
+    lines += ["", "| check | task | mode | value | interval | limit | |", "|---|---|---|---|---|---|---|"]
     for check in decision.checks:
-        value, limit = (f"{number:.3f}" if number is not None else "–" for number in (check.value, check.limit))
-        verdict = "passed" if check.passed else "**failed**"
-        lines.append(f"| {check.check} | {markdown_cell(check.task)} | {check.mode} | {value} | {limit} | {verdict} |")
+        task = ", ".join(filter(None, (check.task, check.group)))
+        result = check.result if check.result == PASSED else f"**{check.result}**"
+        value, interval, limit = numbers(check)
+        lines.append(
+            f"| {check.check} | {markdown_cell(task)} | {check.mode} | {value} | {interval} | {limit} | {result} |"
+        )
     return "\n".join(lines) + "\n"
-
-
-def _decision(record: dict[str, Any]) -> GateDecision:
-    checks = tuple(Check(**row) for row in record["checks"])
-    return GateDecision(record["passed"], tuple(record["reasons"]), checks, tuple(record["notes"]))

@@ -81,6 +81,8 @@ class ItemsPlan(Plan):
     """Method → its weight file in that location."""
     trainings: dict[str, int]
     """METHOD/SEED → position in the list of backbones."""
+    champion: str = ""
+    """The champion's backbone, if a method evaluates it."""
     chosen: str = ""
 
     @property
@@ -128,6 +130,8 @@ class CompletedPlan(ItemsPlan):
 
     def backbone(self, name: str, seed: int) -> str:
         """The backbone that a method reads; empty if it reads none."""
+        if method(name).of_champion:
+            return self.champion
         return self.backbones[self.trainings[f"{name}/{seed}"]] if method(name).reads_backbone else ""
 
     def reads(self) -> dict[str, str]:
