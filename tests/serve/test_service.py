@@ -79,8 +79,12 @@ def test_two_photos_give_what_the_command_prints(
 
 def test_more_photos_give_a_time_line_and_pictures_only_if_asked_for(served: Served, pair: tuple[bytes, bytes]) -> None:
     answer = served.compare(*pair, pair[0], saliency="true", all="true").json()
-    assert [step["photo"] for step in answer["timeline"]] == [2, 3]
-    assert answer["timeline"][-1]["changes"] == answer["changes"]
+    line = answer["time_line"]
+    assert [step["photo"] for step in line] == [2, 3]
+    assert line[-1]["from_first"]["changes"] == answer["changes"]
+    assert line[0]["from_previous"] == line[0]["from_first"]
+    there, back = (step["from_previous"]["changes"]["smile"]["change"] for step in line)
+    assert there == pytest.approx(-back)
     assert answer["changes"]["smile"]["change"] == 0  # the last photo is the first one again
     assert len(answer["photos"]) == 3
     for each in answer["photos"]:

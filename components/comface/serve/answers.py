@@ -33,10 +33,15 @@ class Caveats(_Answer):
     reasons: list[Reason]
 
 
-class Step(_Answer):
-    photo: int = Field(description="number of the photo, from 1; it is compared with the first one")
+class Changes(_Answer):
     changes: dict[str, Change]
     caveats: Caveats | None = None
+
+
+class Step(_Answer):
+    photo: int = Field(description="number of the photo, from 1")
+    from_first: Changes = Field(description="the change since the first photo")
+    from_previous: Changes = Field(description="the change since the photo before")
 
 
 class Pictures(_Answer):
@@ -45,13 +50,13 @@ class Pictures(_Answer):
 
 
 class Comparison(_Answer):
-    """What `comface compare --json` prints; `timeline` and `photos` only if there are more than two photos, or if
+    """What `comface compare --json` prints; `time_line` and `photos` only if there are more than two photos, or if
     pictures were asked for."""
 
     model: str
     changes: dict[str, Change]
     caveats: Caveats | None = None
-    timeline: list[Step] | None = None
+    time_line: list[Step] | None = None
     photos: list[Pictures] | None = None
 
 

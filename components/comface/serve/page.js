@@ -299,7 +299,7 @@ function ownReasons(change, found) {
 }
 
 function row(task, change, found) {
-  const steps = (found.timeline ?? []).map((step) => step.changes[task]).filter(Boolean);
+  const steps = (found.time_line ?? []).map((step) => step.from_first.changes[task]).filter(Boolean);
   const reasons = ownReasons(change, found);
   const item = make(
     "li",
@@ -373,7 +373,7 @@ function stepsTable(steps) {
 
 function remarks(found) {
   const said = [`Model ${found.model}. The change is that from the first photo to the last.`];
-  if (found.timeline) said.push("In the charts, each photo is compared with the first one; a bar is its prediction interval.");
+  if (found.time_line) said.push("In the charts, each photo is compared with the first one; a bar is its prediction interval.");
   if (!found.caveats?.refused && Object.values(found.changes).some((change) => change.interval)) {
     said.push("A prediction interval contains the true change of a new person with the stated probability, for photos like those the model was fitted on.");
   }

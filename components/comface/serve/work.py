@@ -134,20 +134,27 @@ class Engine:
         return Look(replace(photo, image_HW3=photo.image_HW3[:1, :1].copy()), shown)  # its pixels are not needed again
 
     def compare(self, looks: Sequence[Look], everything: bool) -> dict[str, Any]:
-        """The changes from the first photo to the last; with more than two photos also to each one."""
-        from comface.models.compare import compared
-
-        first, *later = (look.photo for look in looks)
-        steps = [compared(self.estimator, first, each, self.recipe.reference, everything).to_dict() for each in later]
-        found = dict(steps[-1])
-        if len(steps) > 1:
-            found["timeline"] = [
-                {"photo": number, **{key: value for key, value in step.items() if key != "model"}}
-                for number, step in enumerate(steps, start=2)
-            ]
+        """The changes from the first photo to the last; with more than two photos also the time line, as
+        models/time_line.py has it, with numbers in place of paths."""
+        photos = [look.photo for look in looks]
+        found = self._compared(photos[0], photos[-1], everything)
+        if len(photos) > 2:
+            found["time_line"] = [
+                {"photo": number, "from_first": self._step(photos[0], photo, everything),
+                 "from_previous": self._step(photos[number - 2], photo, everything)}
+                for number, photo in enumerate(photos[1:], start=2)
+            ]  # fmt: skip
         if all(look.pictures for look in looks):
             found["photos"] = [look.pictures for look in looks]
         return found
+
+    def _compared(self, before: Prepared, after: Prepared, everything: bool) -> dict[str, Any]:
+        from comface.models.compare import compared
+
+        return compared(self.estimator, before, after, self.recipe.reference, everything).to_dict()
+
+    def _step(self, before: Prepared, after: Prepared, everything: bool) -> dict[str, Any]:
+        return {key: value for key, value in self._compared(before, after, everything).items() if key != "model"}
 
     def _pictures(self, photo: Prepared) -> dict[str, str]:
         from PIL import Image
