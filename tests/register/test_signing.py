@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from comface import load_model
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.sealed import sealed, unsealed
 from comface.cli import main
@@ -82,6 +83,7 @@ DOORS: dict[str, Callable[[FileStore], object]] = {
     "a path": lambda store: resolve_model(store, str(model_of(store).store.root)),  # type: ignore[attr-defined]
     "its backbone": lambda store: resolve_backbone(store, "comface"),
     "its backbone by URI": lambda store: resolve_backbone(store, model_of(store).uri),
+    "Python": lambda store: load_model("comface", store=store.uri),
     "the estimator": lambda store: load_estimator(model_of(store)),
     "show": lambda store: show_model(store, "comface"),
     "promotion": lambda store: Registry(store, "comface").promote(1, NOW),
@@ -104,6 +106,27 @@ def test_with_trusted_keys_an_unsigned_or_wrongly_keyed_model_is_refused_at_ever
         door(store)
     sign_model(store, "comface", PRIVATE)
     door(store)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "a.jpg", "b.jpg"),
+        ("serve", "--port", "0"),
+        ("models", "show"),
+        ("models", "promote", "comface"),
+        ("models", "export", "--format", "torch", "--output", "model.pt2"),
+        ("features", "--method", "comface", "a.jpg", "--output", "f.npy"),
+        ("verify",),
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_uses_a_model_refuses_an_unsigned_one(
+    store: FileStore, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trusting = ["--set", f"registry.trusted_keys=[{public_text(PRIVATE)}]"]
+    assert main([*words, "--store", store.uri, *trusting]) == 65
+    assert "has no signature of a trusted key" in " ".join(capsys.readouterr().err.split())
 
 
 def changed_manifest(model: Artifact) -> None:
