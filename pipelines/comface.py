@@ -16,7 +16,7 @@ from kfp import compiler, dsl, kubernetes
 
 from comface.evaluate.component import evaluate
 from comface.execution.container_image import locked
-from comface.launch.place import FIELD_PATHS, STORE_KEYS, STORE_SECRET
+from comface.launch.place import FIELD_PATHS, REGISTER_KEYS, STORE_KEYS, STORE_SECRET
 from comface.launch.podspec import STAYS
 from comface.launch.request import METRICS_PORT
 from comface.plan.component import resolve
@@ -200,6 +200,7 @@ def comface(
         with dsl.If(decided.outputs["Output"] != "keep", name="If the gate does not reject it"):
             model = register(plan=plans.outputs["register"], evaluation=evaluation, backbones=all_of(trained))
             light(called(model, "Register the model"))
+            kubernetes.use_secret_as_env(model, STORE_SECRET, {key: key for key in REGISTER_KEYS}, optional=True)
 
 
 def compile_pipeline(path: Path) -> None:

@@ -134,12 +134,14 @@ def tasks() -> dict[str, dict[str, Any]]:
 def test_every_task_gets_the_stores_credentials_from_one_secret_that_may_be_absent() -> None:
     executors = documents()[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert {name.removeprefix("exec-") for name in executors} == EVERY_TASK
-    for executor in executors.values():
-        (secret,) = executor["secretAsEnv"]
-        assert (secret["secretName"], secret["optional"]) == ("comface-store", True)
-        names = [(entry["secretKey"], entry["envVar"]) for entry in secret["keyToEnv"]]
+    for name, executor in executors.items():
+        secrets = executor["secretAsEnv"]
+        assert all((each["secretName"], each["optional"]) == ("comface-store", True) for each in secrets)
+        names = [(entry["secretKey"], entry["envVar"]) for each in secrets for entry in each["keyToEnv"]]
         assert {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {key for key, _ in names}
         assert all(key == variable for key, variable in names)
+        signs = any(key == "COMFACE_SIGNING_KEY" for key, _ in names)
+        assert signs == (name == "exec-register"), "no other step can sign a model"
 
 
 def test_every_task_is_retried_within_the_time_in_which_a_failure_for_good_is_remembered() -> None:

@@ -22,6 +22,13 @@ FIELD_PATHS = {
 STORE_SECRET = "comface-store"
 STORE_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Environment of every step, and of every pod of a job that is launched from outside the pipeline."""
+REGISTER_KEYS = (
+    "COMFACE_SIGNING_KEY",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+"""Further environment of the register step alone, if the secret has it: what signs models, and copies the registry."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 STEP_CONTAINER = "main"
 """KFP's (that is, Argo's) name of a step's own container."""
