@@ -211,9 +211,12 @@ def true_gain(metric: str, made: People) -> float:
 
 @functools.cache
 def noise_for(metric: str, kind: str, gain: float) -> float:
-    """The size of the challenger's errors with which its true gain is `gain`, by bisection over MANY people."""
-    low, high = 0.2, 5.0
-    for _ in range(30):
+    """The size of the challenger's errors with which its true gain is `gain`, by bisection over MANY people. Without a
+    gain it is 1: both models then have errors of the same distribution."""
+    if not gain:
+        return 1.0
+    low, high = 0.5, 2.0
+    for _ in range(12):
         middle = (low + high) / 2
         above = true_gain(metric, rivals(MANY, np.random.default_rng(99), kind, middle)) > gain
         low, high = (middle, high) if above else (low, middle)
