@@ -62,6 +62,10 @@ class Generator:
     gpu: Gpu = "requested"
     """Whether a pod that renders with it requests a GPU; "used": it takes one that is there, but requests none;
     "never": it is slower on a GPU."""
+    images_s: tuple[float, float] | None = None
+    """Lowest and highest images/s, for estimates: of one A100 if a pod requests a GPU, else of one thread."""
+    images_s_px: int = 0
+    """Side of the images of this rate, if fewer pixels are faster; 0: the side does not matter."""
     limits: str = PHOTOGRAPHS
     """A sentence for the model card."""
     decided_by: Callable[[], Mapping[str, Any]] = dict

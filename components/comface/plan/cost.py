@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comface.generators.registry import generator
+from comface.generators.registry import Generator, generator
 from comface.plan.configuration import RunConfig
 from comface.plan.consistency import dataset_names
 from comface.plan.sizes import Sizes, amount, sizes_of
@@ -22,12 +22,6 @@ from comface.tracks.composition import totals
 
 Range = tuple[float, float]
 
-GPU_IMAGES_S: dict[str, Range] = {"stylegan": (48, 106), "stylegan2": (48, 106), "stylegan3": (23, 51)}
-"""Images/s of one A100 at 1024 px, derived from published figures (docs/performance.md, "Figures from other sources").
-They were not measured with this code."""
-CPU_IMAGES_S: dict[str, Range] = {"dcgan": (290, 430), "procedural": (70, 90)}
-"""Images/s of one thread, measured (docs/performance.md, "Synthesis"); `procedural` at 128 px."""
-PROCEDURAL_PX = 128
 A100_PAIRS_S: Range = (149, 412)
 """Pairs/s of one A100 with ResNet-50 at 224 px: the paper's own rate, and half of the published rate of the network
 alone (docs/performance.md)."""
@@ -130,10 +124,11 @@ def _synthesize(config: RunConfig, sizes: Sizes) -> Row:
     gpu, cpu, unknown = (0.0, 0.0), (0.0, 0.0), []
     for name, tracks in count.tracks_by_attribute.items():
         images = sum(tracks.values()) * alphas
-        if name in CPU_IMAGES_S:
-            cpu = _sum([cpu, _hours(images, _cpu_rate(name, config.synthesize.image_size_px))])
-        elif name in GPU_IMAGES_S and on_gpu and generator(name).gpu == "requested":
-            gpu = _sum([gpu, _hours(images, GPU_IMAGES_S[name])])
+        entry = generator(name)
+        if entry.images_s and entry.gpu != "requested":
+            cpu = _sum([cpu, _hours(images, _rate(entry, config.synthesize.image_size_px))])
+        elif entry.images_s and on_gpu:
+            gpu = _sum([gpu, _hours(images, entry.images_s)])
         else:
             unknown.append(name)
     parts = part_count(config.synthesize)
@@ -150,9 +145,9 @@ def _synthesize(config: RunConfig, sizes: Sizes) -> Row:
     )
 
 
-def _cpu_rate(name: str, side_px: int) -> Range:
-    low, high = CPU_IMAGES_S[name]
-    factor = (PROCEDURAL_PX / side_px) ** 2 if name == "procedural" else 1.0
+def _rate(entry: Generator, side_px: int) -> Range:
+    low, high = entry.images_s or (0.0, 0.0)
+    factor = (entry.images_s_px / side_px) ** 2 if entry.images_s_px else 1.0
     return low * factor, high * factor
 
 

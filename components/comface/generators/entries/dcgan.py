@@ -30,4 +30,5 @@ GENERATOR = Generator(
     attributes=_attributes,
     limits="It was trained on DigiFace-1M, which consists of rendered heads, and generates faces of 64 pixels. Its "
     "range of skin tones, ages and head coverings depends on that renderer and was not balanced.",
+    images_s=(290, 430),
 )

@@ -32,4 +32,6 @@ GENERATOR = Generator(
     always_a_face=True,
     gpu="never",  # thousands of small kernels per image: at 256 px 41 images/s on an H200, 20 on one core
     limits="Its faces are parametric drawings with known physical parameters, not photographs of people.",
+    images_s=(70, 90),
+    images_s_px=128,
 )
