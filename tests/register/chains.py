@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
+from numpy.typing import NDArray
 from protocols import make_protocol
 from whole_facts import shards_facts, tracks_facts
 
@@ -33,6 +34,11 @@ class Chain:
     @property
     def heads(self) -> list[Artifact]:
         return [artifact for artifact in self.transfers if artifact.facts["method"] == "comface"]
+
+
+def wide(photos: int) -> NDArray[np.float32]:
+    """Features so different from one another that no photo is unlike them."""
+    return np.random.default_rng(2).normal(scale=100, size=(photos, 1440)).astype(np.float32)
 
 
 def save_array(array: np.ndarray) -> bytes:
@@ -91,9 +97,7 @@ def make_transfer(
         size = {"size_px": 64, "channels": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3}
         made = Draft(store, "features", {"method": method}, inputs, REVISIONS)
         if method == "comface":
-            made.write(
-                "features-00000.npy", save_array(np.random.default_rng(2).random((len(light_N), 1440), np.float32))
-            )
+            made.write("features-00000.npy", save_array(wide(len(light_N))))
         features = made.publish({"preprocessing": size})
         inputs = {"faces": published_faces, "features": features}
     change_P = rng.normal(size=subjects * PAIRS)

@@ -92,9 +92,3 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths["fifo"] = folder / "fifo.jpg"
     os.mkfifo(paths["fifo"])
     return paths
-
-
-@pytest.fixture
-def like_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The features of the chain are random, so every photo would be unlike them."""
-    monkeypatch.setattr("comface.models.seen.Seen.share_nearer", lambda _, h_ND: np.zeros(len(h_ND)))

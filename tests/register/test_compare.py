@@ -53,7 +53,6 @@ from comface.weights.fetched import DCGAN, FACE_RECOGNITION, LANDMARKS, availabl
 needs_models = pytest.mark.skipif(
     not {DCGAN, LANDMARKS} <= set(available()), reason="needs what `comface fetch` takes from packages"
 )
-pytestmark = pytest.mark.usefixtures("like_training")
 SURE_FACES = (15, 16, 19, 22)
 KEYS = {
     "title", "quantity", "change", "unit", "interval", "coverage", "rehearsal", "verdict", "reasons", "codes"

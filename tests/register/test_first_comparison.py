@@ -16,6 +16,7 @@ from comface.execution.pages import FIRST, filled, slot
 from comface.faces import identity
 from comface.faces.detection import find_face
 from comface.register.config import RegisterConfig
+from comface.register.decision import PROMOTE, GateDecision
 from comface.register.step import register
 from comface.run.first_comparison import NEEDS, WHO, first_comparison
 from comface.run.local import Outcome
@@ -24,7 +25,7 @@ from comface.weights.fetched import FACE_RECOGNITION, available
 needs_networks = pytest.mark.skipif(
     not {*NEEDS, FACE_RECOGNITION} <= set(available()), reason="needs what `comface fetch` takes from packages"
 )
-pytestmark = [needs_networks, pytest.mark.usefixtures("like_training")]
+pytestmark = needs_networks
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_the_truth_stands_beside_the_estimate_in_picture_terminal_and_report(
     (line,) = found.lines()
     assert line.startswith("Apparent age: ")
     assert "true change" in line
-    outcome = Outcome(tmp_path, "A verdict.", "", "comface@v1", found, 60.0, True)
+    outcome = Outcome(tmp_path, "A verdict.", GateDecision(PROMOTE, (), ()), "comface@v1", found, 60.0, True)
     assert any(line in said for said in outcome.lines())
     assert any(WHO in said for said in outcome.lines())
     page = filled(f"<p>report</p>{slot(FIRST, '')}", FIRST, found.section())
