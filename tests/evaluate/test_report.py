@@ -107,6 +107,14 @@ def test_the_verdict_admits_defeat_and_a_missing_comparison(results):
     assert "no comparison" in verdict(alone, compare(alone, CONFIG), "linear")
 
 
+def test_the_verdict_says_that_variants_do_not_count(results):
+    noise = {"comface": 1.0, "comface:inter": 0.1, "scratch": 5.0}
+    scored = read_results(results(("age",), tuple(noise), ("linear",), noise=noise), CONFIG)
+    text = verdict(scored, compare(scored, CONFIG), "linear")
+    assert "ComFace has the highest correlation with the true change on the task" in text
+    assert text.endswith(" Its variants are not counted.")
+
+
 def test_real_data_are_not_called_a_rehearsal(tmp_path, results):
     made = results(("age",), METHODS, ("finetune",), rehearsal=False)
     html = evaluate(FileStore(tmp_path / "out"), CONFIG, made).read("report.html").decode()

@@ -55,8 +55,10 @@ def _ahead(chosen: Sequence[Result], comparisons: Sequence[Comparison], mode: st
     if scratch:
         above = sum(word(c.gains["corr"]) == BETTER for c in scratch)
         text += f". It is clearly better than random features on {above} of {counted(len(scratch), 'task')}"
-        return f"{text} and than every other method on {clear} of {counted(len(ours), 'task')}."
-    return f"{text}. It is clearly better than every other method on {clear} of {counted(len(ours), 'task')}."
+        text += f" and than every other method on {clear} of {counted(len(ours), 'task')}."
+    else:
+        text += f". It is clearly better than every other method on {clear} of {counted(len(ours), 'task')}."
+    return f"{text} Its variants are not counted." if any(is_variant(r.method) for r in chosen) else text
 
 
 def _is_first(task: str, chosen: Sequence[Result]) -> bool:
