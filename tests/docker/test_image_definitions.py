@@ -171,7 +171,7 @@ def test_data_files_of_the_package_are_installed_with_it() -> None:
     package = ROOT / "components" / "comface"
     data = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert data
-    assert data == {path for pattern in patterns for path in package.glob(pattern)}
+    assert data == {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
 
 
 def compose() -> dict[str, dict[str, object]]:

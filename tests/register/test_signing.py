@@ -89,7 +89,6 @@ DOORS: dict[str, Callable[[FileStore], object]] = {
     "promotion": lambda store: Registry(store, "comface").promote(1, NOW),
     "an alias": lambda store: Registry(store, "comface").point("ward-7", 1, NOW),
     "registration": lambda store: Registry(store, "comface").register(model_of(store), NOW),
-    "the gate, as champion": lambda store: gate(store, RegisterConfig(), evaluation_of(store)),
 }
 
 
@@ -106,6 +105,17 @@ def test_with_trusted_keys_an_unsigned_or_wrongly_keyed_model_is_refused_at_ever
         door(store)
     sign_model(store, "comface", PRIVATE)
     door(store)
+
+
+def test_the_gate_does_not_compare_with_a_champion_that_no_trusted_key_signed(store: FileStore) -> None:
+    Registry(store, "comface").promote(1, NOW)
+    trust([public_text(PRIVATE)])
+    decision, _ = gate(store, RegisterConfig(), evaluation_of(store))
+    (reason,) = [each for each in decision.reasons if "signature" in each]
+    assert reason.startswith("The champion cannot be read (The model at ")
+    sign_model(store, "comface", PRIVATE)
+    decision, _ = gate(store, RegisterConfig(), evaluation_of(store))
+    assert "signature" not in str(decision)
 
 
 @pytest.mark.parametrize(
