@@ -79,7 +79,7 @@ def test_a_locale_without_unicode_changes_nothing(arguments: str, tmp_path: Path
     folder.mkdir()
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     code, said = ended(arguments, folder, environment=plain)
-    assert (code, "defect" in said) == (64 if arguments.startswith("compare") else 0, False), said
+    assert (code, "defect" in said) == (65 if arguments.startswith("compare") else 0, False), said
 
 
 def test_a_folder_that_is_gone_and_an_empty_argument_are_said(

@@ -36,13 +36,14 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     from comface.run.folders import study_folder
     from comface.run.local import find_pipeline, one_machine, run_pipeline
 
+    folder = chosen.folder(output)
+    check_output_folder(folder)
     extra = {"pretrain": one_machine(chosen.profile)}
     more = chosen.of_a_study(chosen.configuration(extra, output))
     config = chosen.configuration(extra, output, more)
-    folder = chosen.folder(output)
     if chosen.file and not output:
         folder = study_folder(chosen.file.path.stem, config_yaml(config))
-    check_output_folder(folder)
+        check_output_folder(folder)
     outcome = run_pipeline(find_pipeline(pipeline), config, [*chosen.overrides(), *more], folder)
     say("")
     for line in outcome.lines():
