@@ -216,20 +216,17 @@ def test_the_commands_tell_the_history_and_take_a_champion_back(
     other = Registry(FileStore(tmp_path / "store"), "comface")
     second = Draft(other.store, "model", {"second": 1}, {}, {"test": 1}).publish(other.open(other.version(1)).facts)
     other.register(second, NOW)
-    assert said(capsys, "promote", "comface@v1", "--why", "the first", *store) == (
+    assert said(capsys, "promote", "comface@v2", "--why", "better in the dark", *store) == (
         0,
-        "comface@v1 is now the champion\n",
-    )
-    assert said(capsys, "promote", "comface@v2", *store)[1] == (
-        "comface@v2 is now the champion (previously comface@v1)\n"
+        "comface@v2 is now the champion (previously comface@v1)\n",
     )
     assert said(capsys, "rollback", "comface", "--why", "worse", *store)[1] == (
         "comface@v1 is again the champion (previously comface@v2)\n"
     )
     code, text = said(capsys, "history", "comface", *store)
     assert code == 0
-    assert "comface@v1  promoted" in text
-    assert "why: the first" in text
+    assert "comface@v1  promoted\n    why: The challenger passes " in text
+    assert "why: better in the dark" in text
     assert "comface@v1  rolled back, after comface@v2" in text
     assert "decision: file://" in text
     assert said(capsys, "alias", "comface@v1", "ward-7", *store)[1] == "comface@v1 now has the alias 'ward-7'\n"
