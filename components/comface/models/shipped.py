@@ -13,7 +13,7 @@ from comface.artifacts.manifest import Artifact, open_artifact
 NAME = "shipped"
 """The reference of this model, which no registered model may have."""
 FOLDER = Path(__file__).parents[1] / "shipped"
-PIN = "model/953be0d8349c4846cf7c#sha256=b44168238fc06e0e5a2f8113a8b972ad12298a5e802db3421e54835c1c21e26f"
+PIN = "model/3e70c0c0af17d45fd249#sha256=8239a4a6bc6dcaf3b62bd479357c28ffdf78970e5b9d6ffcce3df5ca8405321f"
 """Key of the model, and the sha256 of its manifest, which has the sha256 of every file."""
 
 
