@@ -171,7 +171,10 @@ def test_what_is_left_out_is_listed_by_line_and_file(
     _, said = checked(capsys, "./clinic")
     assert "left out    weighings without a photo (1): line 13" in said
     assert "left out    photos outside of PATIENT/SESSION/before and after (1): portrait.png" in said
-    assert "left out    photos without a weighing (2): P09/s1/AFTER/IMG_000.JPG, P09/s1/BEFORE/IMG_000.JPG" in said
+    assert (
+        "left out    photos without a weighing (2): P09/s1/AFTER/IMG_000.JPG (the nearest patient of the table: "
+        in said
+    )
 
 
 @pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./nowhere"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,9 +51,8 @@ def test_with_a_lock_the_same_pipeline_is_compiled_with_every_image_by_digest(tm
     (tmp_path / "docker" / "images.lock").write_text(LOCK)
     (tmp_path / "pipelines").mkdir()
     script = Path(shutil.copy(ROOT / "pipelines" / "comface.py", tmp_path / "pipelines"))
-    code = "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
-    command = [sys.executable, "-W", "ignore", "-c", code, tmp_path / "components", script]
-    subprocess.run(command, check=True, capture_output=True)
+    own = {**os.environ, "PYTHONPATH": str(tmp_path / "components")}
+    subprocess.run([sys.executable, "-W", "ignore", script], check=True, capture_output=True, env=own)
     compiled = script.with_suffix(".yaml")
     images = {str(container["image"]) for container in executors(compiled).values()}
     assert all(re.fullmatch(rf"{REGISTRY}/comface-(gpu-)?python@sha256:[0-9a-f]{{64}}", image) for image in images)

@@ -154,7 +154,7 @@ def trained() -> dict[str, Trained]:
 
 
 def run() -> RunFacts:
-    return RunFacts("comface run", "paper", ("A note.",), about(), 0.0, 1.0)
+    return RunFacts("comface run", "paper", ("A note.",), about=about(), started=0.0, now=1.0)
 
 
 def picture(width: int, height: int) -> bytes:

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def _run(pipeline: str, arguments: dict[str, Any], folder: str) -> int:
     workspace = Path(folder, "workspace")  # otherwise the runner creates one in /tmp and does not delete it
     workspace.mkdir(parents=True)
     runner = local.SubprocessRunner(use_venv=False)
+    # The names of tiles and other settings are for KFP's UI; the runner warns about each of them.
+    warnings.filterwarnings("ignore", "Task .* have no effect in the current local runner")
     local.init(runner=runner, pipeline_root=folder, workspace_root=str(workspace))
     try:
         components.load_component_from_text(pipeline)(**arguments)
