@@ -54,7 +54,7 @@ def test_the_shipped_model_is_the_pinned_one_and_small() -> None:
     for name in artifact.manifest.objects:
         artifact.check(name)
     files = [path for path in (FOLDER / "model").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 2.5e6
+    assert sum(path.stat().st_size for path in files) < 2.7e6  # 2.4 MB, and 0.2 MB of what the model has seen
     lying = {path.name for path in files} - {"manifest.json", "made.json"}
     assert lying == {Path(name).name for name in artifact.manifest.objects}
 
