@@ -146,7 +146,7 @@ def test_the_keyboard_alone_is_enough(view: Any, photos: list[Path]) -> None:
 
     for label, path in zip(("Choose: Before", "Choose: After"), photos, strict=True):
         chosen: list[Any] = []
-        view.once("filechooser", chosen.append)
+        view.once("filechooser", lambda each, found=chosen: found.append(each))
         for _ in range(5):  # a preview that arrives between Tab and Enter draws the buttons anew
             to(label)
             view.keyboard.press("Enter")
