@@ -1,4 +1,4 @@
-"""A package that was changed, cut short, not signed, or signed with another key is refused at every door."""
+"""A package that was changed, truncated, not signed, or signed with another key is refused at every door."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Artifact:
             self.read(name)
 
     def expect(self, name: str) -> None:
-        """Raises DataError if an object is absent or cut short; of its content, only the last byte is read."""
+        """Raises DataError if an object is absent or truncated; of its content, only the last byte is read."""
         size_bytes = self._entry(name).size_bytes
         with self._unless_removed(name):
             if not self.store.exists(self.key(name)):
