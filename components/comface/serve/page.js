@@ -35,9 +35,11 @@ function complain(text) {
 // --- photos ---------------------------------------------------------------------------------------------------------
 function drawSlots() {
   const list = byId("slots");
+  const held = document.activeElement.closest?.(".slot button"), where = held?.closest(".slot").dataset.index;
   list.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
   list.classList.toggle("two", photos.length === 2);
   list.replaceChildren(...photos.map((photo, index) => slotFor(photo, index)));
+  if (held) focusOn(where, held.dataset.do);  // the buttons are new; whoever uses the keyboard stays where they were
   byId("add").disabled = photos.length >= limits.photos;
   byId("swap").hidden = photos.length !== 2;
   byId("clear").disabled = photos.length === 2 && photos.every((photo) => !photo);
