@@ -42,13 +42,12 @@ def ship(run: Path, folder: Path = shipped.FOLDER, source: Path = SOURCE) -> Art
         )
     pin = f"{model.address}{PINNED}{model.sha256}"
     place = folder / model.address
+    content = {name: model.read(name) for name in model.manifest.objects}
+    content |= {name: model.store.read(name) for name in ("manifest.json", "made.json", *model.store.keys(SIGNATURES))}
     shutil.rmtree(folder / "model", ignore_errors=True)
-    for name in model.manifest.objects:
+    for name, data in content.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(model.read(name))
-    for name in ("manifest.json", "made.json", *model.store.keys(SIGNATURES)):
-        (place / name).parent.mkdir(exist_ok=True)
-        (place / name).write_bytes(model.store.read(name))
+        (place / name).write_bytes(data)
     source.write_text(re.sub(r'^PIN = ".*"$', f'PIN = "{pin}"', source.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
     print(f"{version.reference} of {run} ships with the package: {size_bytes / 1e6:.1f} MB, {pin}")
     return model

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +108,11 @@ def test_a_model_is_pickled_with_its_weights(model) -> None:
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_allclose(again.features([PHOTO]), model.features([PHOTO]), rtol=0, atol=1e-5)
     assert again.reference == model.reference
+
+
+@pytest.mark.parametrize("one", [str(PHOTO), PHOTO, np.zeros((64, 64, 3), np.uint8)])
+def test_a_single_photo_in_the_place_of_several_and_weights_without_a_method_are_refused(one: Any) -> None:
+    with pytest.raises(comface.ConfigurationError, match="put a single one into a list"):
+        comface.features(one)
+    with pytest.raises(comface.ConfigurationError, match="weights without a method"):
+        comface.features([PHOTO], weights="x.pth")

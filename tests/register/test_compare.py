@@ -347,7 +347,7 @@ def test_of_three_tasks_in_kg_the_best_measured_one_is_shown_under_the_title_of_
 
 
 def test_a_head_of_real_people_and_one_with_an_interval_come_before_a_higher_correlation() -> None:
-    real, few = change_of(corr=0.2), change_of(corr=0.9, interval=None)
+    real, few = change_of(corr=0.2), change_of(corr=0.9, reasons=(Reason("few_people", ""),))
     assert list(one_per_quantity({"edema-a": change_of(corr=0.9, rehearsal=True), "edema-b": real})) == ["edema-b"]
     assert list(one_per_quantity({"edema-a": few, "edema-b": real})) == ["edema-b"]
 

@@ -177,3 +177,12 @@ def test_the_picture_is_as_wide_as_planned_and_names_every_verdict_by_a_mark_of_
     plain, true = (Image.open(io.BytesIO(picture(comparison, truth))) for truth in (None, {"one": 3.0}))
     assert plain.width == true.width == WIDTH_IN * 200
     assert plain.tobytes() != true.tobytes()
+
+
+def test_pictures_never_replace_the_photos_of_a_folder(visits: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in visits.iterdir()}
+    _, error = said(capfd, 64, "compare", visits, "--picture", visits / "visit 1.png")
+    assert "which it would overwrite" in error
+    _, error = said(capfd, 64, "compare", visits, "--pictures", visits)
+    assert "is the folder of the photos" in error
+    assert {path.name: path.read_bytes() for path in visits.iterdir()} == before

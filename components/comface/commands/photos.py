@@ -51,6 +51,11 @@ class Output:
                 raise ConfigurationError(f"--picture '{self.picture}' does not end in .png; rename it.")
         if self.pictures is not None:
             check_output_folder(self.pictures, "--pictures")
+            if any(photo.resolve().parent == self.pictures.resolve() for photo in photos):
+                raise ConfigurationError(
+                    f"--pictures '{self.pictures}' is the folder of the photos, which the pictures could overwrite; "
+                    "give another folder."
+                )
         if self.output is not None and table is not None:
             check_output(self.output, [table])
 
@@ -100,9 +105,9 @@ def compare(photos: tuple[Path, ...], table: Path | None, model: str | None, out
     from comface.models.time_line import photos_of
     from comface.store import open_store
 
-    output.check(photos, table)
-    pairs = read_pairs(table) if table is not None else None
     named = photos_of(photos)
+    output.check(named, table)
+    pairs = read_pairs(table) if table is not None else None
     if pairs is None and len(named) < 2:
         raise ConfigurationError(
             f"`comface compare` got {counted(len(named), 'photo')}; give two photos or more, a folder of them, or "

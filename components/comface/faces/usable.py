@@ -70,9 +70,10 @@ class Broken:
 
 def measured(image_HW3: Pixels, face: Face) -> tuple[dict[str, float], str]:
     """The measures that RULES read, and the part of the face that is covered most."""
-    view_SS3 = view_of(align(image_HW3, face.points_52, SIDE_PX)[None], FACE_SHARE)[0]
+    face_SS3 = align(image_HW3, face.points_52, SIDE_PX)
+    view_SS3 = view_of(face_SS3[None], FACE_SHARE)[0]
     light_SS = cv2.cvtColor(np.ascontiguousarray(view_SS3), cv2.COLOR_RGB2LAB)[..., 0].astype(np.float64) / 2.55
-    parts = covered(align(image_HW3, face.points_52, SIDE_PX))
+    parts = covered(face_SS3)
     part = max(parts, key=lambda name: parts[name])
     found = {
         "covered": parts[part],

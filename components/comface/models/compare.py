@@ -169,7 +169,9 @@ def one_per_quantity(changes: Mapping[str, Change]) -> dict[str, Change]:
 
 
 def _rank(change: Change) -> tuple[bool, bool, float]:
-    return not change.rehearsal, change.interval is not None, -2.0 if change.corr is None else change.corr
+    """The same for a refused pair, which has no interval, and for any other: few people mean that the task has none."""
+    has_interval = all(reason.code != "few_people" for reason in change.reasons)
+    return not change.rehearsal, has_interval, -2.0 if change.corr is None else change.corr
 
 
 def _reasons(entry: Task, interval: tuple[float, float] | None, apart: Mapping[str, float] | None) -> Iterator[Reason]:

@@ -13,12 +13,14 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.artifacts.manifest import Artifact
+from comface.errors import ConfigurationError
 from comface.methods.encoder import Encoder, encode
 from comface.models.compare import Comparison, compare_with, table
 from comface.models.estimator import Estimator, load_estimator, shared_encoder
@@ -84,6 +86,7 @@ class Model:
 
     def views(self, photos: Iterable[Photo], mirrored: bool = False) -> NDArray[np.float32]:
         """The features (1,N,D) of the faces, or (2,N,D) with those of their mirror images."""
+        check_several(photos)
         size_px = self.estimator.preprocessing.aligned_px
         faces = (aligned_face(photo, f"number {number}", size_px) for number, photo in enumerate(photos, start=1))
         parts = [np.empty((1 + mirrored, 0, self.encoder.width), np.float32)]
@@ -118,3 +121,10 @@ def stacked(faces: Iterable[NDArray[np.uint8]], size: int = AT_ONCE) -> Iterator
     remaining = iter(faces)
     while chunk := list(itertools.islice(remaining, size)):
         yield np.stack(chunk)
+
+
+def check_several(photos: object) -> None:
+    """Raises ConfigurationError for a single photo in the place of several."""
+    one = isinstance(photos, (str, bytes, Path)) or type(photos).__module__.startswith("PIL.")
+    if one or (isinstance(photos, np.ndarray) and photos.dtype == np.uint8 and photos.ndim < 4):
+        raise ConfigurationError("`features` takes several photos; put a single one into a list.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from comface.errors import ConfigurationError
 from comface.methods.encoder import Encoder, encode, encode_images
-from comface.models.model import DrawnComparison, Model, aligned_face, stacked
+from comface.models.model import DrawnComparison, Model, aligned_face, check_several, stacked
 from comface.plan.chosen import Chosen
 from comface.store import open_store
 
@@ -33,8 +33,8 @@ def load_model(reference: str | None = None, store: str | None = None) -> Model:
     """Load a registered model.
 
     `reference`: `comface@champion`, `comface@v3`, `comface` (its newest version), `shipped`, or the URI or path of a
-    model. None: the champion, else the newest version, else the model that ships with the package. `store`: the object
-    store, a folder or s3://bucket/prefix. None: the folder runs/laptop/store, as on the command line.
+    model. None: the champion, else the newest version; if the store has no models, the one that ships. `store`: the
+    object store, a folder or s3://bucket/prefix. None: the folder runs/laptop/store, as on the command line.
 
     Raises ConfigurationError if there is no such model, DataError if it was changed after its registration, TryAgain if
     the store cannot be reached."""
@@ -69,6 +69,9 @@ def features(
     Raises DataError if a photo cannot be used, ConfigurationError for a method or weights that are not there."""
     if method is not None and model is not None:
         raise ConfigurationError("`features` got a method and a model; give one of them.")
+    if weights is not None and method is None:
+        raise ConfigurationError("`features` got weights without a method; name the method that they belong to.")
+    check_several(photos)
     if method is None:
         loaded = model if isinstance(model, Model) else _loaded(model, _store(None))
         if find_face:
@@ -94,9 +97,9 @@ def load_encoder(method: str, weights: Path | None, backbone: str | None, config
 
     wanted, artifact = method_called(method), None
     if weights is not None and not wanted.takes_weights:
-        raise ConfigurationError(f"The method '{method}' takes no --weights; omit this option.")
+        raise ConfigurationError(f"The method '{method}' takes no weights; omit them.")
     if backbone is not None and not wanted.reads_backbone:
-        raise ConfigurationError(f"The method '{method}' takes no --backbone; omit this option.")
+        raise ConfigurationError(f"The method '{method}' takes no backbone; omit it.")
     if wanted.reads_backbone:
         store = open_store(config.store)
         artifact = resolve_backbone(store, backbone or resolve_model(store, None)[0])
