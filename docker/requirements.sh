@@ -27,7 +27,7 @@ compile() { # FILE SOURCE [option...]
 compile gpu pyproject.toml --extra train --extra cluster
 compile serve pyproject.toml --extra serve --override "$folder/serve"
 compile dev pyproject.toml --extra dev
-compile cpu pyproject.toml --extra train --extra cluster --override "$folder/cpu"
+compile cpu pyproject.toml --extra train --extra cluster --extra registries --override "$folder/cpu"
 { # what builds, and what installs
   sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml
   echo pip

@@ -80,3 +80,8 @@ def test_the_figure_shows_every_comparison_with_its_result_in_words() -> None:
     for words in ("+0.010", "−0.300 to +0.200", "−0.400 kg", "above 0", "generated faces, not on people"):
         assert words in page
     assert page == decision_html(GateDecision(CANNOT_TELL, ("It is not known.",), checks, (), "comface@v1"))
+
+
+def test_gains_that_are_all_zero_are_drawn() -> None:
+    same = compared("smile", 0.0, 0.0, 0.0, PASSED)
+    assert "<svg" in decision_html(GateDecision(PROMOTE, (), (same,), (), "comface@v1"))

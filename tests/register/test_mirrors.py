@@ -238,8 +238,10 @@ def test_promotion_by_command_reaches_the_mirror_and_says_what_failed(
     where = ["--config", str(tmp_path / "c.yaml"), "--store", store]
     assert main(["models", "promote", "comface@v1", *where]) == 0
     assert capsys.readouterr().out == "comface@v1 is now the champion (previously comface@v2)\n"
+    assert main(["models", "alias", "comface@v1", "ward-9", *where]) == 0
     for mirror in (open_mirror("mlflow", mlflow), open_mirror("kubeflow", address)):
         assert there(mirror) == here(registry)
+    capsys.readouterr()
     assert main(["models", "mirror", "comface", *where]) == 0
     assert capsys.readouterr().out.count("has all 2 versions of 'comface' (0 added now)") == 2
     assert main(["models", "mirror", "comface", "--store", store]) == 64

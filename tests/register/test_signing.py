@@ -296,6 +296,10 @@ def test_a_key_pair_is_written_for_its_owner_only_and_never_replaced(tmp_path: P
     before = (tmp_path / "key.pem").read_bytes()
     with pytest.raises(ConfigurationError, match="exists and was not replaced"):
         generate_key(tmp_path / "key.pem")
+    shutil.move(tmp_path / "key.pem", tmp_path / "vault.pem")
+    with pytest.raises(ConfigurationError, match=r"key\.pem\.pub' exists and was not replaced"):
+        generate_key(tmp_path / "key.pem")
+    shutil.move(tmp_path / "vault.pem", tmp_path / "key.pem")
     assert (tmp_path / "key.pem").read_bytes() == before
 
 

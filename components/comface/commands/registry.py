@@ -108,6 +108,7 @@ def alias(reference: str, alias: str | None, remove: bool, why: str, chosen: Cho
     _said(
         alias_model(store, reference, alias, now, why) if alias else remove_alias(store, reference, now, why), as_json
     )
+    _mirror(chosen, reference)
 
 
 @models.command(example="comface models history comface")

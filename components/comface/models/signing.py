@@ -139,6 +139,9 @@ def generate_key(path: Path) -> str:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    public = path.with_name(path.name + ".pub")
+    if public.exists():
+        raise ConfigurationError(f"The file '{public}' exists and was not replaced; name another one.")
     private = Ed25519PrivateKey.generate()
     data = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -152,7 +155,7 @@ def generate_key(path: Path) -> str:
             f"The key cannot be written to '{path}' ({error.strerror}); name another one."
         ) from None
     key = public_text(private)
-    write_private(path.with_name(path.name + ".pub"), lambda file: file.write(f"{key}\n".encode()), os.replace)
+    write_private(public, lambda file: file.write(f"{key}\n".encode()), os.replace)
     return key
 
 

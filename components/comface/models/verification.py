@@ -21,7 +21,7 @@ from comface.models.registry import Registry, default_model, place_of, resolve_m
 from comface.models.shipped import NAME as SHIPPED
 from comface.models.shipped import shipped_model
 from comface.models.signing import check_signature, signatures
-from comface.models.sources import CHANGED, UNCHECKED, state_of, used
+from comface.models.sources import CHANGED, UNCHANGED, UNCHECKED, state_of, used
 from comface.runtime.progress import counted, shown
 from comface.store import Store
 
@@ -80,13 +80,14 @@ def verification(store: Store, reference: str | None, weights: str, quick: bool 
     for artifact in shown(verify(*pinned, on_removed=walk.on_removed, quick=quick), "verifying", unit="artifact"):
         yield walk.add(artifact, root, weights)
     yield from told
-    differing, unchecked = [], []
+    differing, unchecked, same = [], [], 0
     for (what, sha256), (place, is_dataset) in walk.files.items():
         state, why = (UNCHECKED, "quick") if quick else state_of(place, sha256, is_dataset)
         where = f" ({why})" if why else f" ({place})"
         yield f"{what}: {state}{where}"
         differing += [what] if state == CHANGED and (what, sha256) not in walk.may_differ else []
         unchecked += [f"{what} ({why})"] if state == UNCHECKED else []
+        same += state == UNCHANGED
     for made, count in sorted(walk.code.items()):
         yield f"code: {counted(count, 'artifact')} by {made}"
     if differing:
@@ -95,15 +96,14 @@ def verification(store: Store, reference: str | None, weights: str, quick: bool 
             "listed above); restore the original file, or make the artifacts that depend on it again."
         )
     yield from walk.wholly
-    yield from _summary(walk, unchecked, quick)
+    yield from _summary(walk, unchecked, same, quick)
 
 
-def _summary(walk: _Walk, unchecked: list[str], quick: bool) -> Iterator[str]:
+def _summary(walk: _Walk, unchecked: list[str], same: int, quick: bool) -> Iterator[str]:
     """What was checked, and what was not."""
     gone = len(walk.partly) + len(walk.wholly)
     removed = f"; removed on purpose, in whole or in part: {counted(gone, 'artifact')}" if gone else ""
     counts = f"{counted(walk.artifacts, 'artifact')}, {counted(walk.objects, 'object')}"
-    same = len(walk.files) - len(unchecked)
     sources = f"; {same} of {len(walk.files)} weight files and data sets unchanged" if walk.files else ""
     if quick:
         yield f"{counts}: all manifests match and all objects are there{removed}"

@@ -17,6 +17,7 @@ from comface.execution import FAILURES, execute, read_failure, recorded_failure
 from comface.execution.pages import text_page, write_text
 from comface.launch import KEEPS_RUNNING
 from comface.launch.place import place_of
+from comface.models.signing import trust
 from comface.plan.configuration import RunConfig, profiles, resolve
 from comface.plan.page import plan_page
 from comface.plan.parameters import Parameters, data_sources, names, override_lines
@@ -44,6 +45,7 @@ def resolve_parameters(
 
     def work(*_: Any) -> Any:
         config = configure(parameters)
+        trust(config.registry.trusted_keys)
         check_price(price_per_gpu_hour)
         plans = plan_run(config, run_id)
         if page_path:

@@ -12,6 +12,7 @@ from comface.errors import ConfigurationError
 from comface.methods.config import TrainedConfig
 from comface.models.registry import DEFAULT_NAME, names, place_of, resolve_model
 from comface.models.shipped import NAME as SHIPPED
+from comface.models.signing import check_signature
 from comface.plan.configuration import RunConfig
 from comface.store import Store, open_store
 
@@ -45,6 +46,8 @@ def with_reused(config: RunConfig) -> RunConfig:
             f"pretrain.reuse names {found.uri}, an artifact of kind '{found.manifest.kind}'; name a model or a "
             "backbone."
         )
+    if found.manifest.kind == "model":
+        check_signature(found)
     network = TrainedConfig.of(found).model_dump()
     pretrain = config.pretrain.model_copy(update={**network, "reuse": found.pinned})
     return config.model_copy(update={"pretrain": pretrain})

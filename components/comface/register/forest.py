@@ -34,11 +34,10 @@ def forest(checks: Sequence[Check], champion: str) -> str:
     rows = shown(checks)
     if not rows:
         return ""
-    colour = dict(zip((PASSED, UNKNOWN, FAILED), (colours()["series-2"], INK, colours()["series-1"]), strict=True))
     colour = dict(zip(MARKS, (colours()["series-2"], INK, colours()["series-1"]), strict=True))
     figure, axes = axes_of(1.0 + ROW_IN * len(rows))
     ends = [abs(end / check.limit) for check in rows for end in (check.low, check.high) if end and check.limit]
-    reach = min(max(2.0, *(1.08 * end for end in ends)), WIDEST)
+    reach = min(max([2.0, *(1.08 * end for end in ends)]), WIDEST)
     axes.axvspan(-reach, -1, color=colours()["series-1"], alpha=0.08, lw=0)
     axes.axvline(-1, color=colours()["series-1"], lw=1.2, ls=(0, (4, 3)))
     axes.axvline(0, color=INK, lw=0.8, alpha=0.6)

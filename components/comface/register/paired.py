@@ -201,7 +201,7 @@ def _said(check: Check, champion: str, confidence: float, why: str) -> str:
         f"{check.people:,} people)"
     )
     if check.result == FAILED:
-        return f"{measured}, and the whole interval lies below {wanted}."
+        return f"{measured}, and the whole interval lies at or below {wanted}."
     people = needed(check)
     more = f"; if the gain stays, about {people:,} people would decide it" if people else ""
     return f"{measured}, and the interval contains {wanted}{more}."

@@ -36,18 +36,20 @@ from comface.execution.pages import FIRST, filled
 from comface.files import make_private_folder, write_file
 from comface.launch.local import local_launcher
 from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
+from comface.models.signing import key_of_environment
 from comface.plan.configuration import RunConfig, config_yaml, resolve
 from comface.plan.parameters import override_mapping
 from comface.plan.reuse import told
 from comface.plan.step import Plans, plan_run
 from comface.register.champion import champion_reference
-from comface.register.decision import GateDecision
+from comface.register.decision import PROMOTE, GateDecision
 from comface.register.report import REPORT
 from comface.register.step import GATE_REVISION, gate
 from comface.run.first_comparison import WHO, FirstComparison, first_comparison
 from comface.run.folders import begin
 from comface.run.kfp_runner import FAILED, end_group
 from comface.run.narrator import Course, Narrator
+from comface.runtime.extras import check_extras
 from comface.runtime.logs import HIDDEN, copied_to, for_children, labelled
 from comface.store import Store, open_store
 from comface.submit.package import read_package
@@ -133,6 +135,9 @@ def run_pipeline(pipeline: Path, config: RunConfig, overrides: Sequence[str], fo
             logger.info(sentence)
         local_launcher(config.pretrain.nodes, config.pretrain.gpus_per_node, lambda: None)
         plans = plan_run(config, "")  # raises problems of the configuration before the runner starts
+        key_of_environment()
+        if config.registry.mirrors:
+            check_extras("registry.mirrors", "registries")
         evaluation, model = _execute(pipeline, config, plans, overrides, folder, store)
         outcome = _collect(evaluation, model, config, store, folder, started)
         for line in outcome.lines():
@@ -370,10 +375,13 @@ def _collect(uri: str, model: str | None, config: RunConfig, store: Store, folde
 
 
 def _decision(registry: Registry, model: str, evaluation: Artifact) -> Artifact | None:
-    """The gate's decision with which a version was registered; None if it was made from another evaluation."""
+    """The gate's decision with which a version was registered; None if it was made from another evaluation, or if the
+    version became champion in spite of it, by a later decision."""
     version = next((each for each in registry.versions() if each.reference == model), None)
     recorded = registry.decision(version) if version else None
     if recorded is None or recorded.manifest.revisions != {"gate": GATE_REVISION}:
+        return None
+    if recorded.facts["outcome"] != PROMOTE and registry.champion() == version:
         return None
     return recorded if recorded.manifest.inputs["evaluation"].sha256 == evaluation.sha256 else None
 

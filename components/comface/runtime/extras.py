@@ -17,7 +17,7 @@ EXTRAS = {
     ),
     "cluster": ("kfp", "kfp_server_api", "kubernetes", "cronsim"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
-    "registries": ("mlflow", "model_registry"),
+    "registries": ("mlflow", "model_registry", "sqlalchemy"),
     "export": ("onnx", "onnxscript"),
 }  # fmt: skip
 """Modules by extra, best known first: an error names the first one that is not installed."""
