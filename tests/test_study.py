@@ -22,6 +22,7 @@ from comface.models.shipped import shipped_model
 from comface.plan.chosen import Chosen
 from comface.plan.config_file import read_config
 from comface.plan.step import plan_run
+from comface.plan.study import layout_in
 from comface.pretrain.reuse import reused_backbone
 from comface.run.folders import begin, study_folder
 from comface.store import FileStore
@@ -175,6 +176,29 @@ def test_what_is_left_out_is_listed_by_line_and_file(
         "left out    photos without a weighing (2): P09/s1/AFTER/IMG_000.JPG (the nearest patient of the table: "
         in said
     )
+
+
+def test_a_folder_is_recognized_by_its_file_names_although_its_files_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "films" / "Videos_LeftCamera").mkdir(parents=True)
+    (home / "films" / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi").write_bytes(b"no video")
+    (home / "faces").mkdir()
+    (home / "faces" / "001A02.jpg").write_bytes(b"no photo")
+    assert (layout_in(home / "films"), layout_in(home / "faces")) == ("disfa", "fgnet")
+
+
+def test_two_folders_of_one_name_and_a_folder_named_like_a_data_set_are_not_confused(
+    home: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("a", "b"):
+        (home / place / "clinic").mkdir(parents=True)
+    assert main(["check", "./a/clinic", "./b/clinic"]) == 64
+    assert "have one name; check them one at a time" in capsys.readouterr().err
+    clinic(home / "clinic", faces)
+    (home / "study.yaml").write_text("data: {clinic: {layout: edema, uri: /nowhere/else}}\n")
+    assert main(["check", "clinic", "--config", "study.yaml"]) != 0
+    assert "/nowhere/else" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./nowhere"]])

@@ -60,8 +60,14 @@ def test_a_picture_of_several_methods_has_a_panel_for_each(tmp_path: Path) -> No
         ([*SCRATCH, "--method", "imagenet", ASTRONAUT, "--output", "a.npy"], "holds the map of one method"),
         ([*SCRATCH, *SCRATCH[:2], ASTRONAUT, "--output", "a.png"], "--method is given twice"),
         ([*SCRATCH, ASTRONAUT, "--output", "a.jpg"], "ends neither in .png nor in .npy"),
-        ([*SCRATCH, "--weights", "w.pth", ASTRONAUT, "--output", "a.png"], "'scratch' takes no --weights"),
-        ([*SCRATCH, "--backbone", "x", ASTRONAUT, "--output", "a.png"], "'scratch' takes no --backbone"),
+        (
+            [*SCRATCH, "--weights", "w.pth", ASTRONAUT, "--output", "a.png"],
+            "The method 'scratch' takes no weights; omit them.",
+        ),
+        (
+            [*SCRATCH, "--backbone", "x", ASTRONAUT, "--output", "a.png"],
+            "The method 'scratch' takes no backbone; omit it.",
+        ),
         (
             ["--method", "imagenet", "--method", "dlib", "--weights", "w.pth", ASTRONAUT, "--output", "a.png"],
             "--weights 'w.pth' does not say whose weights they are",

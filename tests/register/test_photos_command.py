@@ -102,13 +102,16 @@ def test_features_never_replace_an_image(
     assert image.read_bytes() == photos["one"].read_bytes()
 
 
-@pytest.mark.parametrize("option", ["--weights", "--backbone"])
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [("--weights", "takes no weights; omit them."), ("--backbone", "takes no backbone; omit it.")],
+)
 def test_an_option_that_a_method_does_not_read_is_refused(
-    option: str, photos: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    option: str, sentence: str, photos: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["features", "--method", "pixels", photos["one"], "--output", tmp_path / "f.npy"]
     _, err = said(capfd, 64, *words, option, tmp_path / "x.pt")
-    assert f"The method 'pixels' takes no {option}; omit this option." in err
+    assert f"The method 'pixels' {sentence}" in err
     assert not (tmp_path / "f.npy").exists()
 
 

@@ -31,6 +31,8 @@ from comface.tracks.shard_reader import ShardReader
 HERE = Processes(0, 1, torch.device("cpu"))
 KIB = 1 / 2**20
 """In GiB."""
+ROOM = 1.0
+"""In GiB. Without a limit, a nearly full disk would get no copies."""
 
 
 MADE: dict[str, str] = {}
@@ -62,7 +64,7 @@ def tars(cache: Path) -> set[str]:
 
 
 def test_without_a_disk_images_are_read_by_ranges_and_are_the_same(remote: Artifact, tmp_path: Path) -> None:
-    copied = ShardReader(remote, "train", tmp_path / "a")
+    copied = ShardReader(remote, "train", tmp_path / "a", ROOM)
     wanted = images(copied)
     assert tars(tmp_path / "a") == set(copied.tracks.shards)
     streamed = ShardReader(remote, "train", tmp_path / "b", 0)
@@ -90,7 +92,7 @@ def test_copies_that_nobody_uses_make_room_and_those_in_use_do_not(remote: Artif
 def test_a_copy_that_is_damaged_or_deleted_while_it_is_used_is_replaced_by_ranges(
     remote: Artifact, tmp_path: Path
 ) -> None:
-    reader = ShardReader(remote, "train", tmp_path)
+    reader = ShardReader(remote, "train", tmp_path, ROOM)
     wanted = images(reader)
     for path in tmp_path.glob("shards-*/*train*.tar"):
         path.write_bytes(bytes(path.stat().st_size))
@@ -129,7 +131,7 @@ def test_ranges_are_read_again_after_every_fault_and_give_up_in_one_sentence(
 
 
 def test_a_training_reads_by_ranges_until_the_copies_are_there(remote: Artifact, tmp_path: Path) -> None:
-    reader = ShardReader(remote, "train", tmp_path)
+    reader = ShardReader(remote, "train", tmp_path, ROOM)
     sampler = PairSampler(reader.identity_T, reader.alphas, 4, 0)
     wanted = PairImages(ShardReader(remote, "train", tmp_path / "other"), sampler, HERE, 6, [10.0])
     pairs = PairImages(reader, sampler, HERE, 6, [10.0])

@@ -29,8 +29,8 @@ TODAY = date(2026, 3, 2)
 Everything = Callable[[Store], list[bytes]]
 
 
-def removed(store: Store) -> None:
-    forget(store, PERSON, find_person(store, PERSON), TODAY)
+def removed(store: Store, called: str = PERSON) -> None:
+    forget(store, called, find_person(store, called), TODAY)
 
 
 def traces(data: list[bytes]) -> list[bytes]:
@@ -46,6 +46,7 @@ def test_no_byte_of_the_person_is_left_and_the_other_data_set_is_untouched(
     started = Draft(store, "faces", {"dataset": "unfinished"}, {}, R)
     started.write_json("rows-00000.json", {"found": [0], "rows": [{"subject": PERSON}]})
     started.write("faces-00000.npy", array(FACE))
+    Draft(store, "features", {"unfinished": 1}, {}, R).write("features-00000.npy", array(FACE))
     kept = set(store.keys(clinic.other.address)) | set(store.keys(clinic.models[1].address))
     assert len(traces(everything(store))) >= 6
     removed(store)
@@ -54,6 +55,11 @@ def test_no_byte_of_the_person_is_left_and_the_other_data_set_is_untouched(
     with pytest.raises(RemovedError, match="was removed on request on 2026-03-02"):
         open_artifact(clinic.faces.pinned).read("faces-00000.npy")
     assert open_artifact(clinic.transfer.pinned).read("head.safetensors") == b"head"
+
+
+def test_a_person_is_found_however_the_id_is_written(clinic: Clinic, everything: Everything) -> None:
+    removed(clinic.store, PERSON.upper())
+    assert traces(everything(clinic.store)) == []
 
 
 def test_verify_says_removed_on_request_and_not_damaged(clinic: Clinic) -> None:

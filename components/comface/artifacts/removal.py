@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comface.artifacts.sealed import read_sealed, sealed
 from comface.errors import DataError
+from comface.files.headings import normal
 from comface.store import Store
 
 REMOVED = "removed.json"
@@ -124,4 +125,4 @@ def refuse_forgotten(store: Store, dataset: str, subjects: Iterable[str], place:
 
 
 def _hashed(key: bytes, dataset: str, subject: str) -> str:
-    return hmac.new(key, f"{dataset}\0{subject}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(key, f"{dataset}\0{normal(subject)}".encode(), hashlib.sha256).hexdigest()[:32]

@@ -38,14 +38,20 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
     """
     from comface.plan.study import examine_dataset
 
-    folders = {_name(each): each for each in datasets if _is_folder(each)}
+    placed = {name for name, source in chosen.configuration().data.items() if source.uri}
+    folders: dict[str, str] = {}
+    for each in datasets:
+        if each in placed or not _is_folder(each):
+            continue
+        if (other := folders.setdefault(_name(each), each)) != each:
+            raise ConfigurationError(f"The folders '{other}' and '{each}' have one name; check them one at a time.")
     guessed = [line for name, folder in folders.items() for line in _overrides(name, Path(folder).expanduser())]
     if folders:
         own = [task for line in guessed if (task := re.match(r"tasks\.([^=]+)=", line))]
         guessed.append(f"transfer.tasks=[{', '.join(task[1] for task in own)}]")
     config = chosen.configuration(more=guessed)
     config = chosen.configuration(more=[*guessed, *chosen.of_a_study(config)])
-    names = _chosen(config, [_name(each) if _is_folder(each) else each for each in datasets])
+    names = _chosen(config, [_name(each) if each in folders.values() else each for each in datasets])
     examined = [examine_dataset(config, name, every_face) for name in names]
     problems = [*_configuration_problems(config, examined), *(each for one in examined for each in one.problems)]
     if as_json:
@@ -97,10 +103,17 @@ def _overrides(name: str, folder: Path) -> list[str]:
     headings = {taken.partition("'")[2].rstrip("'"): meaning for taken, meaning in data.taken.items()}
     units = {meaning: unit_in(heading) for heading, meaning in headings.items()}
     lines = [override(f"data.{name}", source)]
-    for label in data.labels:
+    for number, label in enumerate(data.labels, 1):
         task = re.sub(r"[^a-z0-9_-]+", "-", f"{name}-{label}".casefold()).strip("-_")[:63]
+        if any(line.startswith(f"tasks.{task}=") for line in lines):
+            task = f"{task[:59]}-{number}"
         unit = {"weight": "kg", "age": "years"}.get(label) or units.get(f"the label '{label}'") or "points"
-        fields = {"title": f"{label} ({name})"[:120], "dataset": name, "label": label, "unit": unit}
+        fields = {
+            "title": f"{label} ({name})"[:120],
+            "dataset": name,
+            "label": re.sub(r"[/\\]", " ", label),
+            "unit": unit,
+        }
         lines.append(override(f"tasks.{task}", {**fields, "direction_accuracy": True}))
     return lines
 

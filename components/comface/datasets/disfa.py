@@ -223,4 +223,4 @@ def _eyes(subject: str, n: int, landmarks: dict[int, Path]) -> tuple[tuple[float
     return eyes_of_66(path)
 
 
-LAYOUT = Layout("disfa", read, chooses_labels=True, video=True)
+LAYOUT = Layout("disfa", read, chooses_labels=True, video=True, known_by=VIDEO.match)

@@ -51,4 +51,4 @@ def _by_stem(paths: Iterable[Path], folder: Path, place: str) -> dict[str, Path]
     return found
 
 
-LAYOUT = Layout("fgnet", read)
+LAYOUT = Layout("fgnet", read, known_by=lambda name: NAME.match(Path(name).stem))

@@ -38,6 +38,8 @@ class Layout:
     """Whether `labels` of the data set selects the labels to read, instead of only requiring them."""
     video: bool = False
     """Whether photos are frames of a video; then identical frames are not copies."""
+    known_by: Callable[[str], object] | None = None
+    """Whether a file name shows this layout, even if its files are refused; None: names show nothing."""
     alike: bool = False
     """Whether photos of one person are a series of similar photos."""
     decided_by: Callable[[], Mapping[str, Any]] = dict

@@ -287,7 +287,7 @@ def _looked_at(
             if not photo.eyes:
                 find_face(image_HW3)
             if seconds is None:
-                prints[sum(not reason for _, reason in looked)] = print_of(image_HW3)
+                prints[len(prints)] = print_of(image_HW3)
         except NoUsableFace as error:
             looked.append((photo, error.reason))
         except DataError:
@@ -336,6 +336,7 @@ def layout_in(folder: Path) -> str:
     """The layout of a folder: the one in which the most photos are read; else, by its folders and tables, the one that
     was probably meant."""
     from comface.datasets import survey_dataset
+    from comface.datasets.registry import LAYOUTS
 
     found: dict[str, int] = {}
     for layout in ("edema", "pairs", "fgnet", "disfa"):
@@ -345,5 +346,9 @@ def layout_in(folder: Path) -> str:
     best = max(found, key=lambda layout: found[layout], default="")
     if best and found[best]:
         return best
-    phases = any(phase_of(path.name) for path in folder.rglob("*") if path.is_dir())
+    inside = list(folder.rglob("*"))
+    for name, entry in LAYOUTS.all().items():
+        if entry.known_by and any(entry.known_by(path.name) for path in inside):
+            return name
+    phases = any(phase_of(path.name) for path in inside if path.is_dir())
     return best if best and not phases else "edema" if phases else "pairs"

@@ -23,7 +23,7 @@ def study_folder(name: str, configuration: str) -> Path:
     one."""
     numbered = {
         int(found[1]): path
-        for path in RUNS.glob(f"{name}-*")
+        for path in RUNS.glob("*")
         if (found := re.fullmatch(rf"{re.escape(name)}-(\d{{1,6}})", path.name))
     }
     newest = max(numbered, default=0)

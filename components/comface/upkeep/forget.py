@@ -33,6 +33,7 @@ from comface.artifacts.removal import (
 )
 from comface.datasets.place import drop_copy
 from comface.errors import ComfaceError, DataError
+from comface.files.headings import normal
 from comface.runtime.folders import cache_folder
 from comface.runtime.progress import shown
 from comface.store import Store
@@ -42,6 +43,7 @@ from comface.upkeep.inventory import Folder, Inventory, take_inventory
 
 WITH_PEOPLE = ("transfer", "features", "protocol", "dataset", "faces")
 """Kinds with rows of people, in the order of their removal."""
+LOOSE = ("transfer", "features", "protocol")
 STAYS = (MANIFEST, MADE, REMOVED)
 PHOTOS = "photos.json"
 
@@ -108,9 +110,16 @@ def find_person(store: Store, subject: str, dataset: str | None = None) -> Forge
     interrupted = tuple(sorted(name for name, record in earlier.items() if record and not record.complete))
     around = inventory.made_from(folder.address for folder in faces)
     around |= {address for folder in faces for address in folder.inputs}
-    concerned = [*faces, *(inventory.folders[address] for address in sorted(around))]
+    # Drafts without a manifest name no inputs: they may be of this person, and only cost being made again.
+    loose = [
+        folder
+        for folder in inventory.folders.values()
+        if faces and folder.artifact is None and folder.kind in LOOSE and set(folder.objects) != {REMOVED}
+    ]
+    concerned = [*faces, *(inventory.folders[address] for address in sorted(around)), *loose]
     targets = [folder for kind in WITH_PEOPLE for folder in concerned if folder.kind == kind]
-    saw = [folder for folder in concerned if folder.kind not in ("faces", "features", "protocol", "dataset")]
+    kept = ("faces", "features", "protocol", "dataset")
+    saw = [folder for folder in concerned if folder.kind not in kept and folder not in loose]
     return Forgetting(inventory, datasets, photos, targets, saw, interrupted)
 
 
@@ -165,7 +174,7 @@ def _photos_of(artifact: Artifact, subject: str) -> int:
         if artifact.store.exists(REMOVED):
             return 0
         raise
-    return sum(row["subject"] == subject for row in rows)
+    return sum(normal(row["subject"]) == normal(subject) for row in rows)
 
 
 def _unfinished_with(store: Store, folder: Folder, subject: str) -> bool:
@@ -175,7 +184,7 @@ def _unfinished_with(store: Store, folder: Folder, subject: str) -> bool:
             with contextlib.suppress(DataError, ValueError):
                 content = json.loads(store.read(f"{folder.address}/{name}"))
                 rows = content["rows"] if isinstance(content, dict) else content
-                if any(row["subject"] == subject for row in rows):
+                if any(normal(row["subject"]) == normal(subject) for row in rows):
                     return True
     return False
 
