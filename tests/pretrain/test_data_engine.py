@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from faulty_proxy import faulty
 from tiny_generator import ATTRIBUTES, load_tiny
 
 from comface.artifacts.manifest import Artifact, open_artifact
@@ -32,6 +36,8 @@ from comface.pretrain.step import pretrain
 from comface.shard.config import ShardConfig
 from comface.shard.step import shard
 from comface.store import FileStore
+from comface.store.s3 import S3Store, access_from
+from comface.store.s3_http import Patience
 from comface.synthesize.step import synthesize
 from comface.tracks.config import Share, SynthesizeConfig
 from comface.tracks.shard_reader import ShardReader
@@ -194,6 +200,49 @@ def test_a_training_whose_data_fail_saves_a_checkpoint_and_says_why(
     done.set()
     thread.join()
     assert caught.value.exit_code == (75 if fault == "stalled" else 65)
+    saved = checkpoint.newest(place)
+    assert saved is not None
+    assert saved.state["step"] > 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["503", *(pytest.param(kind, marks=pytest.mark.system) for kind in ("reset", "stalled"))]
+)
+def test_a_training_whose_object_store_no_longer_answers_saves_a_checkpoint_and_ends_in_75(
+    shards: Artifact, tmp_path: Path, s3_environment: dict[str, str], kind: str
+) -> None:
+    """Images are read by ranges from a real S3 server behind a proxy, beyond the patience of its client."""
+    root, prefix = FileStore(tmp_path / "store"), f"{uuid.uuid4().hex}/{shards.address}"
+    direct = S3Store(access_from(s3_environment), "comface", prefix)
+    for key in list(shards.store.keys()):
+        direct.write(key, shards.store.read(key))
+    overrides = (
+        "pretrain.image_size_px=32", "pretrain.pairs_per_step=8", "pretrain.steps_per_epoch=100000",
+        "pretrain.epochs=1", "pretrain.curriculum_ends=[1]", "pretrain.projection_width=16", "pretrain.processes=1",
+        "pretrain.checkpoint_every_s=0.2", "pretrain.loader_workers=1", "pretrain.data_timeout_s=20",
+        "pretrain.cache_gib=0",
+    )  # fmt: skip
+    config = resolve("laptop", list(overrides)).pretrain
+    with faulty(s3_environment["AWS_ENDPOINT_URL"], 0.0, kind, stall_s=5) as proxy:
+        access = access_from({**s3_environment, "AWS_ENDPOINT_URL": proxy.url})
+        patience = Patience(within_s=1.0, silence_s=0.3, pause_s=0.02, longest_pause_s=0.05)
+        behind = S3Store(replace(access, patience=patience), "comface", prefix)
+        remote = open_artifact(behind.uri, "shards", behind)
+        place = draft_backbone(root, config, remote).store
+
+        def disturb() -> None:
+            until = time.monotonic() + 60
+            while not list(tmp_path.glob("store/backbone/*/checkpoint*")) and time.monotonic() < until:
+                time.sleep(0.02)
+            proxy.share = 1.0
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        with pytest.raises(TryAgain, match=r"train-0000\d") as caught:
+            pretrain(root, config, remote, tmp_path / "cache")
+        thread.join()
+        assert proxy.seen[kind] > 1
+    assert caught.value.exit_code == 75
     saved = checkpoint.newest(place)
     assert saved is not None
     assert saved.state["step"] > 0
