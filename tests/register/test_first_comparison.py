@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comface.datasets.rehearsal.held_out import SERIOUS, SMILING, HeldOut, held_out_pairs
+from comface.datasets.rehearsal.held_out import MOST_AGING, SERIOUS, SMILING, HeldOut, held_out_pairs
 from comface.execution.pages import FIRST, filled, slot
 from comface.faces import identity
 from comface.faces.detection import find_face
@@ -36,6 +36,7 @@ def pairs() -> list[HeldOut]:
 def test_the_pairs_are_of_different_people_and_in_each_a_person_starts_to_smile(pairs: list[HeldOut]) -> None:
     for pair in pairs:
         assert pair.truth["smile"] >= 0.75 * (SMILING - SERIOUS), "the mean over the mirror image is a little smaller"
+        assert abs(pair.truth["apparent-age"]) <= MOST_AGING
     assert len({pair.before_SS3.tobytes() for pair in pairs}) == len(pairs)
 
 

@@ -33,6 +33,9 @@ likelier than not in either, which is a mouth wide open."""
 MOST_CHANGE = 8.0
 """Largest true change of the smile: larger ones hardly occur in the scored cohort, on which intervals are calibrated.
 """
+MOST_AGING = 10.0
+"""Largest true change of the apparent age, in apparent years: the direction of the smile can age a face, and photos of
+one day show one age."""
 GALLERY = 40
 CAMERA = 0.4
 """How much the two photos differ besides the smile, as a share of the scored cohort: two photos of one day."""
@@ -65,7 +68,7 @@ def held_out_pairs(seed: int) -> Iterator[HeldOut]:
             if not smiles(faces_2SS3):
                 continue
             truth = {label: float(scores[1] - scores[0]) for label, scores in clean_scores(faces_2SS3).items()}
-            if truth["smile"] <= MOST_CHANGE:
+            if truth["smile"] <= MOST_CHANGE and abs(truth["apparent-age"]) <= MOST_AGING:
                 rng = numpy_rng(own, "camera", person.number)
                 before_SS3, after_SS3 = (photograph(face, rng, size_px, CAMERA) for face in faces_2SS3)
                 yield HeldOut(before_SS3, after_SS3, truth)
