@@ -15,6 +15,7 @@ from PIL import Image
 
 from comface.artifacts.manifest import open_artifact
 from comface.cli import main
+from comface.datasets.recognized import layout_in
 from comface.errors import DataError
 from comface.generators.procedural import ProceduralGenerator
 from comface.methods.config import TrainedConfig
@@ -22,7 +23,6 @@ from comface.models.shipped import shipped_model
 from comface.plan.chosen import Chosen
 from comface.plan.config_file import read_config
 from comface.plan.step import plan_run
-from comface.plan.study import layout_in
 from comface.pretrain.reuse import reused_backbone
 from comface.run.folders import begin, study_folder
 from comface.store import FileStore
@@ -185,7 +185,21 @@ def test_a_folder_is_recognized_by_its_file_names_although_its_files_are_refused
     (home / "films" / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi").write_bytes(b"no video")
     (home / "faces").mkdir()
     (home / "faces" / "001A02.jpg").write_bytes(b"no photo")
-    assert (layout_in(home / "films"), layout_in(home / "faces")) == ("disfa", "fgnet")
+    assert (layout_in("./films"), layout_in("./faces")) == ("disfa", "fgnet")
+
+
+def test_the_unit_of_a_task_is_the_one_in_the_heading(
+    home: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "legs").mkdir()
+    rows = ["Subject;File;Girth 'left' (cm);Mood"]
+    for number, photo in enumerate(faces):
+        photo.save(home / f"legs/{number}.png")
+        rows.append(f"{number};{number}.png;{30 + number};{number}")
+    (home / "legs/labels.csv").write_text("\n".join(rows))
+    _, said = checked(capsys, "legs", "--json")
+    units = {task["label"]: task["unit"] for task in json.loads(said)["configuration"]["tasks"].values()}
+    assert units == {"girth 'left' (cm)": "cm", "mood": "points"}
 
 
 def test_two_folders_of_one_name_and_a_folder_named_like_a_data_set_are_not_confused(
@@ -201,15 +215,16 @@ def test_two_folders_of_one_name_and_a_folder_named_like_a_data_set_are_not_conf
     assert "/nowhere/else" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./nowhere"]])
+@pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./nowhere"], ["./two\nlines"]])
 def test_what_cannot_be_checked_is_said_in_a_sentence(
     home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "empty.yaml").write_text("data: {}\n")
+    (home / "two\nlines").mkdir()
     assert main(["check", *words]) in (64, 65)
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said
-    assert re.search(r"(name one of|name a folder|mount it|no such folder)", said), said
+    assert re.search(r"(name one of|name a folder|mount it|no such folder|is not a location)", said), said
 
 
 def test_a_reused_backbone_is_the_models_own_and_is_copied_once(tmp_path: Path) -> None:

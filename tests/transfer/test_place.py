@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from comface.cli import main
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
 from comface.datasets.place import UNUSED_DAYS, drop_copy, local_folder
@@ -50,6 +52,20 @@ def test_a_corrected_weight_and_a_deleted_patient_are_seen_at_the_next_use(clini
 
 
 PHASES = ("before", "after")
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_check_takes_a_uri_and_prints_it_in_the_configuration(
+    clinic: Store, remote: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = clinic.uri if remote else CASE.as_uri()
+    main(["check", uri, "--json"])
+    said = json.loads(capsys.readouterr().out)
+    (found,) = said["data"]
+    assert (found["layout"], found["uri"], found["subjects"]) == ("edema", uri, 5)
+    assert said["configuration"]["data"] == {found["name"]: {"layout": "edema", "uri": uri}}
+    (task,) = said["configuration"]["tasks"].values()
+    assert (task["dataset"], task["label"], task["unit"]) == (found["name"], "weight", "kg")
 
 
 def test_what_has_not_changed_is_not_fetched_again_and_a_changed_copy_is(clinic: Store) -> None:

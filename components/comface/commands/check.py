@@ -45,7 +45,7 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
             continue
         if (other := folders.setdefault(_name(each), each)) != each:
             raise ConfigurationError(f"The folders '{other}' and '{each}' have one name; check them one at a time.")
-    guessed = [line for name, folder in folders.items() for line in _overrides(name, Path(folder).expanduser())]
+    guessed = [line for name, folder in folders.items() for line in _overrides(name, folder)]
     if folders:
         own = [task for line in guessed if (task := re.match(r"tasks\.([^=]+)=", line))]
         guessed.append(f"transfer.tasks=[{', '.join(task[1] for task in own)}]")
@@ -55,8 +55,13 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
     examined = [examine_dataset(config, name, every_face) for name in names]
     problems = [*_configuration_problems(config, examined), *(each for one in examined for each in one.problems)]
     if as_json:
-        print(json.dumps({"accepted": not problems, "problems": [str(each) for each in problems],
-                          "data": [_as_json(one) for one in examined]}, indent=1, ensure_ascii=False))  # fmt: skip
+        told = {
+            "accepted": not problems,
+            "problems": [str(each) for each in problems],
+            "data": [_as_json(one) for one in examined],
+            "configuration": _nested(guessed),
+        }
+        print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
         print("\n".join(_page(examined, problems, folders, guessed)))
     return gathered(problems).exit_code if problems else 0
@@ -89,25 +94,23 @@ def _chosen(config: RunConfig, datasets: Sequence[str]) -> list[str]:
     return names
 
 
-def _overrides(name: str, folder: Path) -> list[str]:
-    """The configuration of a folder: its layout, and a task for each label. Raises what is wrong if no layout fits."""
+def _overrides(name: str, place: str) -> list[str]:
+    """The configuration of a folder (a path or URI): its layout, and a task for each label. Raises what is wrong if no
+    layout fits."""
     from comface.config.reading import override
     from comface.datasets import survey_dataset
     from comface.datasets.config import DataSource
-    from comface.files.headings import unit_in
-    from comface.plan.study import layout_in
+    from comface.datasets.recognized import layout_in
 
-    layout = layout_in(folder)
-    source = {"layout": layout, "uri": str(folder.absolute())}
+    uri = place if "://" in place else str(Path(place).expanduser().absolute())
+    source = {"layout": layout_in(uri), "uri": uri}
     data = survey_dataset(DataSource.model_validate(source), quick=True)
-    headings = {taken.partition("'")[2].rstrip("'"): meaning for taken, meaning in data.taken.items()}
-    units = {meaning: unit_in(heading) for heading, meaning in headings.items()}
     lines = [override(f"data.{name}", source)]
     for number, label in enumerate(data.labels, 1):
         task = re.sub(r"[^a-z0-9_-]+", "-", f"{name}-{label}".casefold()).strip("-_")[:63]
         if any(line.startswith(f"tasks.{task}=") for line in lines):
             task = f"{task[:59]}-{number}"
-        unit = {"weight": "kg", "age": "years"}.get(label) or units.get(f"the label '{label}'") or "points"
+        unit = {"weight": "kg", "age": "years"}.get(label) or data.units.get(label) or "points"
         fields = {
             "title": f"{label} ({name})"[:120],
             "dataset": name,
@@ -149,6 +152,11 @@ def _page(
 def _yaml(overrides: Sequence[str]) -> list[str]:
     import yaml
 
+    text = yaml.safe_dump(_nested(overrides), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return [f"  {line}" for line in text.splitlines()]
+
+
+def _nested(overrides: Sequence[str]) -> dict[str, Any]:
     from comface.config.reading import merge, read_override
 
     values: dict[str, Any] = {}
@@ -157,8 +165,7 @@ def _yaml(overrides: Sequence[str]) -> list[str]:
         for part in reversed(parts):
             nested = {part: nested}
         merge(values, nested)
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    return [f"  {line}" for line in text.splitlines()]
+    return values
 
 
 def _described(one: Examined) -> Iterator[str]:

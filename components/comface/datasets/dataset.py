@@ -55,6 +55,8 @@ class DataSet:
     terminal of `comface check`."""
     problems: Sequence[ComfaceError] = ()
     """Why the data set cannot be used. Photos and rows with a problem are not among the photos."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Label → its unit, as far as the data set names it."""
 
     def told(self) -> str:
         """Return what was excluded as text; empty if nothing was."""

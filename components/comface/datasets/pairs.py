@@ -19,7 +19,7 @@ from comface.datasets.files import file_called, files_in, sort_pictures, table_c
 from comface.datasets.groups import group_columns, groups_of
 from comface.datasets.registry import Layout
 from comface.errors import DataError
-from comface.files.headings import normal, same_label
+from comface.files.headings import normal, same_label, unit_in
 from comface.files.tables import Table, survey_table
 
 TABLE = "labels.csv"
@@ -61,9 +61,10 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     taken |= {f"column '{table.headings[name]}'": f"the label '{name}'" for name in labels}
     taken |= {f"column '{table.headings[name]}'": "a group" for name in groups}
     taken |= {f"column '{table.headings[name]}'": "not read: it has no numbers" for name in texts}
+    units = {label: unit for label in labels if (unit := unit_in(table.headings[label]))}
     return DataSet(
-        ordered, labels, left_out.counts(), remarks, table.assumed, taken, left_out.places, table.problems
-    )  # fmt: skip
+        ordered, labels, left_out.counts(), remarks, table.assumed, taken, left_out.places, table.problems, units
+    )
 
 
 def _columns(table: Table, source: DataSource) -> tuple[list[str], list[str], list[str]]:
