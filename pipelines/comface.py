@@ -20,6 +20,7 @@ from comface.launch.place import FIELD_PATHS, REGISTER_KEYS, STORE_KEYS, STORE_S
 from comface.launch.podspec import STAYS
 from comface.launch.request import METRICS_PORT
 from comface.plan.component import resolve
+from comface.plan.cost import PARTS_AT_ONCE
 from comface.plan.finish import finish
 from comface.pretrain.component import pretrain
 from comface.register.component import gate, register
@@ -164,7 +165,9 @@ def comface(
     medium(called(plans, "Check everything, show plan and cost"))
     ended = called(finish(profile=profile, store=store, run_id=RUN_ID), "Show the report, or why the run failed")
     with dsl.ExitHandler(light(knows_its_pod(ended)), name="The run"):
-        with dsl.ParallelFor(plans.outputs["parts"], name="For each part of the faces", parallelism=32) as part:
+        with dsl.ParallelFor(
+            plans.outputs["parts"], name="For each part of the faces", parallelism=PARTS_AT_ONCE
+        ) as part:
             drawn = synthesize(plan=plans.outputs["synthesize"], part=part)
             called(drawn, "Render faces")
             tracks = observed(heavy(drawn, plans.outputs["synthesize_gpus"]))

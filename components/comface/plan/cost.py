@@ -29,8 +29,8 @@ OPERATIONS = {"resnet18": 0.44, "resnet50": 1.0, "resnet101": 1.91, "vit_b_16": 
 """Operations per image, as a multiple of ResNet-50's 4.09 GFLOP."""
 CPU_PAIRS_S: Range = (300, 420)
 """Pairs/s of the backbone `narrow` at 48 px on two cores (64,000 pairs in 158 s, 2026-11-28)."""
-AT_ONCE = 32
-"""Parts that a cluster renders at once (pipelines/comface.py)."""
+PARTS_AT_ONCE = 32
+"""Parts that a cluster renders at once."""
 LOCAL = 2
 """Tasks that KFP's local runner runs at once."""
 
@@ -132,7 +132,7 @@ def _synthesize(config: RunConfig, sizes: Sizes) -> Row:
         else:
             unknown.append(name)
     parts = part_count(config.synthesize)
-    at_once = min(parts, AT_ONCE if config.pretrain.nodes > 1 else LOCAL)
+    at_once = min(parts, PARTS_AT_ONCE if config.pretrain.nodes > 1 else LOCAL)
     hours = (sum(each[0] for each in (gpu, cpu)) / at_once, sum(each[1] for each in (gpu, cpu)) / at_once)
     basis = "published rates of an A100, not measured with this code" if gpu[1] else "measured on one core"
     return Row(

@@ -11,7 +11,7 @@ from collections.abc import Set
 from typing import Any
 
 from comface.artifacts.plans import Plan, PlanPlace, kept, named_report
-from comface.config.names import quoted
+from comface.config.names import place_uri, quoted
 from comface.errors import ComfaceError, ConfigurationError
 from comface.execution import FAILURES, execute, read_failure, recorded_failure
 from comface.execution.pages import text_page, write_text
@@ -54,12 +54,18 @@ def resolve_parameters(
         return namedtuple("Plans", FIELDS)(*(handed[name] for name in FIELDS))
 
     try:
-        place = parameters.store or resolve(parameters.profile).store
+        place = _store_of(parameters.profile, parameters.store)
     except ConfigurationError as error:  # no profile, so no store for a record of the failure
         with labelled("resolve", run=run_id):
             logger.error(str(error))
         raise SystemExit(error.exit_code) from None
     return execute("resolve", Plan(store=place, run=run_id).text, Plan, work)
+
+
+def _store_of(profile: str, store: str) -> str:
+    """Where the first step and the end of a run, which sees no overrides, keep and find its failures: the parameter
+    `store`, else the store of the profile. Raises ConfigurationError for an unknown profile."""
+    return place_uri(store) if store else resolve(profile).store
 
 
 def stored(plans: Plans, store: Store, run: str) -> dict[str, Any]:
@@ -80,10 +86,10 @@ def ending(state: str, profile: str, store: str, run_id: str, report_path: str =
     running. A request that fails is only logged: an exit handler that fails itself would hide how the run ended.
     `report_path`: where the report goes, or a page with the line."""
     line, kept = f"{run_id}: {state.lower()}", set[str]()
+    place = _store_of(profile, store) if store or profile in profiles() else ""
     with labelled("finish", run=run_id):
         if state != "SUCCEEDED":
             try:
-                place = store or (resolve(profile).store if profile in profiles() else "")
                 failure = recorded_failure(open_store(place), run_id) if place else None
                 line += f" in {failure}" if failure else ""
                 kept = _kept_trainings(open_store(place), run_id) if place else set()
@@ -92,14 +98,13 @@ def ending(state: str, profile: str, store: str, run_id: str, report_path: str =
             _end_jobs(run_id, kept)
         logger.info(line)
         if report_path:
-            write_text(report_path, _report(store, profile, run_id) or text_page("No report", line))
+            write_text(report_path, _report(place, run_id) or text_page("No report", line))
     return line
 
 
-def _report(store: str, profile: str, run: str) -> str:
+def _report(place: str, run: str) -> str:
     """The newest report of the run; empty if it has none."""
     try:
-        place = store or (resolve(profile).store if profile in profiles() else "")
         found = named_report(open_store(place), run) if place else None
         return found.read(REPORT).decode() if found and REPORT in found.manifest.objects else ""
     except ComfaceError as error:
@@ -159,8 +164,7 @@ def configure(parameters: Parameters) -> RunConfig:
     if parameters.run_name:
         extra["register"] = {"name": parameters.run_name}
     config = resolve(parameters.profile, override_lines(parameters.overrides), extra)
-    known = resolve(parameters.profile, (), {"store": parameters.store} if parameters.store else None).store
-    if config.store != known:
+    if config.store != (known := _store_of(parameters.profile, parameters.store)):
         raise ConfigurationError(
             f"The override 'store' is {quoted(config.store)}, but the end of the run reads failures from "
             f"{quoted(known)}; give the store with the parameter `store` (--param store=…), not with an override."
