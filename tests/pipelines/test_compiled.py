@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from comface.execution import RETRIES_END_S
-from comface.run.local import for_one_machine
+from comface.run.one_machine import for_one_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "components" / "comface"

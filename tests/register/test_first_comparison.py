@@ -19,7 +19,7 @@ from comface.register.config import RegisterConfig
 from comface.register.decision import PROMOTE, GateDecision
 from comface.register.step import register
 from comface.run.first_comparison import NEEDS, WHO, first_comparison
-from comface.run.local import Outcome
+from comface.run.outcome import Outcome
 from comface.weights.fetched import FACE_RECOGNITION, available
 
 needs_networks = pytest.mark.skipif(

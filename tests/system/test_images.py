@@ -17,7 +17,7 @@ from tiny_run import ROOT, TINY, sets
 from comface.execution.container_image import GPU_IMAGE, IMAGE
 from comface.models.registry import resolve_model
 from comface.plan.parameters import override_mapping
-from comface.run.local import for_one_machine
+from comface.run.one_machine import for_one_machine
 from comface.store import open_store
 from comface.weights.fetched import ALL
 

@@ -34,7 +34,8 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     from comface.files import check_output_folder
     from comface.plan.configuration import config_yaml
     from comface.run.folders import study_folder
-    from comface.run.local import find_pipeline, one_machine, run_pipeline
+    from comface.run.local import find_pipeline, run_pipeline
+    from comface.run.one_machine import one_machine
 
     folder = chosen.folder(output)
     check_output_folder(folder)

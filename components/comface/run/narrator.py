@@ -19,7 +19,7 @@ from comface.runtime.logs import PACKAGE, label, labelled, record_of, shows_bars
 from comface.runtime.progress import duration
 
 MARK = re.compile(r"comface run: ([\w-]+) (starts|ended with exit code (\d+))")
-"""First and last line of a step's shell (run/local.py); the runner loses some of its own lines."""
+"""First and last line of a step's shell (run/one_machine.py); the runner loses some of its own lines."""
 NOISE = re.compile(
     r"^\d\d:\d\d:\d\d\.\d+ - |^\[KFP Executor|^-{20,}$|^Looking for component|^Loading KFP component"
     r"|^Got executor_input|^INFO: Created|^$|^Wrote executor output"
