@@ -179,6 +179,18 @@ def test_the_picture_is_as_wide_as_planned_and_names_every_verdict_by_a_mark_of_
     assert plain.tobytes() != true.tobytes()
 
 
+@needs_models
+def test_a_picture_that_was_drawn_into_the_folder_of_the_photos_is_not_a_photo(
+    visits: Path, store: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos = photos_of([visits])
+    said(capfd, 0, "compare", visits, "--store", store, "--picture", visits / "course.png")
+    said(capfd, 0, "saliency", "--method", "scratch", photos[0], "--output", visits / "look.png")
+    capfd.readouterr()
+    assert photos_of([visits]) == photos
+    assert capfd.readouterr().err == f"Left out 2 pictures that comface drew in '{visits}'.\n"
+
+
 def test_pictures_never_replace_the_photos_of_a_folder(visits: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path.name: path.read_bytes() for path in visits.iterdir()}
     _, error = said(capfd, 64, "compare", visits, "--picture", visits / "visit 1.png")

@@ -111,13 +111,10 @@ def _files(methods: Sequence[str], weights: Sequence[str]) -> dict[str, Path]:
 
 
 def _aligned(photo_HW3: Pixels, what: str) -> Pixels:
+    from comface.datasets.config import FACE_PX
     from comface.faces.detection import align, find_face
 
     return align(photo_HW3, find_face(photo_HW3, f"'{what}'").points_52, FACE_PX)
-
-
-FACE_PX = 224
-"""Side of the aligned face, as `data.NAME.face_size_px` by default."""
 
 
 def _of_frame(face_SS3: Pixels) -> tuple[Pixels, list[Region]]:

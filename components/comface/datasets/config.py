@@ -10,6 +10,9 @@ from comface.config.names import Label, Place
 from comface.config.section import Once, Section, Seed
 from comface.datasets.registry import LayoutName
 
+FACE_PX = 224
+"""Side in pixels of an aligned face, unless a data set says otherwise."""
+
 
 class DataSource(Section):
     layout: LayoutName = Field(description="layout of the files (docs/data.md)")
@@ -25,7 +28,7 @@ class DataSource(Section):
         le=1_000_000,
         description="DISFA: frames per subject and label, over all intensities; unset: all",
     )
-    face_size_px: int = Field(default=224, ge=32, le=512, description="side length of the aligned faces in pixels")
+    face_size_px: int = Field(default=FACE_PX, ge=32, le=512, description="side length of the aligned faces in pixels")
 
 
 class RehearseConfig(Section):

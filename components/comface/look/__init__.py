@@ -14,6 +14,13 @@ from importlib.resources import files
 from types import MappingProxyType
 
 SCHEMES = ("light", "dark", "print")
+DRAWN = {"Software": "comface"}
+"""Text chunk of a PNG that is drawn around photos, so that it is not taken for a photo."""
+
+
+def is_drawn(head: bytes) -> bool:
+    """Whether `head`, the first 256 bytes of a file, has the mark of a drawing."""
+    return all(f"{key}\0{value}".encode() in head for key, value in DRAWN.items())
 
 
 @functools.cache

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comface.faces.regions import Region, inside
+from comface.look import DRAWN
 from comface.methods.saliency import Saliency
 
 Pixels = NDArray[np.uint8]
@@ -64,7 +65,7 @@ def picture(image_HW3: Pixels, maps: Sequence[Saliency], regions: Sequence[Regio
         y = (foot_in - SCALE_IN - LINE_IN * row + 0.02) / height_in
         figure.text(0.015, y, line, fontsize=8, color=FAINT, parse_math=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata=DRAWN)
     return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comface.look import colours
+from comface.look import DRAWN, colours
 from comface.models.compare import CANNOT_TELL
 
 WIDTH_IN, MARGIN_IN, DPI = 4.2, 0.18, 200
@@ -73,7 +73,7 @@ def png_of(blocks: Sequence[Block]) -> bytes:
         draw(Place(figure, top_in, height_in))
         top_in += block_in
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata=DRAWN)
     return buffer.getvalue()
 
 

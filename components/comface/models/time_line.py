@@ -16,12 +16,14 @@ from typing import Any
 from comface.errors import ConfigurationError, DataError
 from comface.faces.photos import is_picture
 from comface.files import open_file
+from comface.look import is_drawn
 from comface.models.compare import Comparison, compared, general_notes
 from comface.models.estimator import Estimator
 from comface.models.photo import prepared
-from comface.runtime.progress import shown
+from comface.runtime.output import say
+from comface.runtime.progress import counted, shown
 
-HEAD_BYTES = 32
+HEAD_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -84,25 +86,31 @@ def time_line(estimator: Estimator, photos: Sequence[Path], reference: str, ever
 
 def photos_of(named: Sequence[Path]) -> list[Path]:
     """The photos that files and folders name, in the order given. A folder stands for its photos in the order of their
-    names, numbers by their value (2 before 10). Raises ConfigurationError for a folder without photos."""
+    names, numbers by their value (2 before 10), without the pictures that comface drew. Raises ConfigurationError for a
+    folder without photos."""
     found: list[Path] = []
     for path in named:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted((each for each in path.iterdir() if _is_photo(each)), key=lambda each: _natural(each.name))
+        heads = {each: _head(each) for each in path.iterdir() if not each.name.startswith(".")}
+        pictures = [each for each, head in heads.items() if is_picture(head)]
+        inside = sorted((each for each in pictures if not is_drawn(heads[each])), key=lambda each: _natural(each.name))
+        if drawn := len(pictures) - len(inside):
+            say(f"Left out {counted(drawn, 'picture')} that comface drew in '{path}'.")
         if not inside:
             raise ConfigurationError(f"The folder '{path}' has no photos; name photos, or a folder with photos in it.")
         found += inside
     return found
 
 
-def _is_photo(path: Path) -> bool:
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; empty if it cannot be read."""
     try:
         with open_file(path) as file:
-            return not path.name.startswith(".") and is_picture(file.read(HEAD_BYTES))
+            return file.read(HEAD_BYTES)
     except OSError:
-        return False
+        return b""
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -122,7 +130,8 @@ def table(line: TimeLine) -> str:
         name = f"{each.title or task}, {each.unit}{' (rehearsal)' if each.rehearsal else ''}"
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         blocks.append("\n".join([name, *lines]))
-    return "\n\n".join([*blocks, "\n".join([f"Model {line.model}; changes from photo 1", *caveats(line)])])
+    said = [f"Model {line.model}; changes from photo 1", *photo_caveats(line), *general_caveats(line)]
+    return "\n\n".join([*blocks, "\n".join(said)])
 
 
 def _named(photo: str) -> str:
@@ -136,10 +145,15 @@ def _cells(step: Step, task: str) -> tuple[str, ...]:
     return str(step.number), _named(step.photo), f"{first.change:+.2f}", interval, first.verdict, since, before.verdict
 
 
-def caveats(line: TimeLine) -> list[str]:
-    """What limits the figures, one sentence each: of a photo and of its pair with the first, then of all."""
+def photo_caveats(line: TimeLine) -> list[str]:
+    """What limits the figures of single photos, one sentence each: photos left out, and pairs with the first."""
     said = [f"Left out: {reason[:1].lower()}{reason[1:]}" for _, reason in line.left_out]
     for step in line.steps:
         reasons = "; ".join(reason.sentence for reason in step.from_first.caveats.reasons)
         said += [f"Photos 1 and {step.number}: {reasons}."] if reasons else []
-    return [*said, *dict.fromkeys(note for step in line.steps for note in general_notes(step.from_first))]
+    return said
+
+
+def general_caveats(line: TimeLine) -> list[str]:
+    """What limits all figures, one sentence each."""
+    return list(dict.fromkeys(note for step in line.steps for note in general_notes(step.from_first)))

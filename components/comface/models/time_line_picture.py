@@ -29,7 +29,7 @@ from comface.models.drawing import (
     quiet,
     shorter,
 )
-from comface.models.time_line import TimeLine, caveats
+from comface.models.time_line import TimeLine, general_caveats, photo_caveats
 
 MOST_FACES, GAP_IN = 6, 0.06
 CURVE_IN, SCALE_IN = 1.05, 0.34
@@ -40,13 +40,11 @@ EXPLANATION = (
 
 
 def time_line_picture(line: TimeLine) -> bytes:
-    said = caveats(line)
-    about_photos = [note for note in said if note.startswith(("Left out", "Photos "))]
-    general = [note for note in said if note not in about_photos]
     named = f"Model {shorter(line.model, 160)}. This is not a medical device."
     rows = [_curve(line, task) for task in line.steps[0].from_first.changes]
     title = heading(f"Change over {len(line.steps) + 1} photos", line.rehearsal)
-    return png_of([title, _faces(line), *notice(about_photos), *rows, paragraphs([EXPLANATION, *general, named])])
+    said = [EXPLANATION, *general_caveats(line), named]
+    return png_of([title, _faces(line), *notice(photo_caveats(line)), *rows, paragraphs(said)])
 
 
 def _faces(line: TimeLine) -> Block:

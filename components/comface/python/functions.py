@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from comface.datasets.config import FACE_PX
 from comface.errors import ConfigurationError
 from comface.methods.encoder import Encoder, encode, encode_images
 from comface.models.model import DrawnComparison, Model, aligned_face, check_several, stacked
@@ -24,9 +25,6 @@ from comface.store import open_store
 if TYPE_CHECKING:
     from comface.faces.photos import Photo
     from comface.plan.configuration import RunConfig
-
-FACE_PX = 224
-"""Side in pixels of the aligned faces that a method gets, as `data.NAME.face_size_px` by default."""
 
 
 def load_model(reference: str | None = None, store: str | None = None) -> Model:
@@ -78,7 +76,8 @@ def features(
             return loaded.features(photos)
         encoder = loaded.encoder
     else:
-        encoder = load_encoder(method, Path(weights) if weights is not None else None, None, _configuration(None))
+        config = Chosen(None, None, ()).configuration()
+        encoder = load_encoder(method, Path(weights) if weights is not None else None, None, config)
     if not find_face:
         from comface.faces.photos import read_photo
 
@@ -113,7 +112,3 @@ def _loaded(reference: str | None, store: str) -> Model:
 
 def _store(store: str | None) -> str:
     return store or (Chosen(None, None, ()).folder() / "store").as_uri()
-
-
-def _configuration(store: str | None) -> RunConfig:
-    return Chosen(None, None, (), _store(store)).configuration()
