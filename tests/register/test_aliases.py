@@ -228,6 +228,7 @@ def test_the_commands_tell_the_history_and_take_a_champion_back(
     assert "comface@v1  promoted\n    why: The challenger passes " in text
     assert "why: better in the dark" in text
     assert "comface@v1  rolled back, after comface@v2" in text
+    assert "    gate at registration: promote\n" in text
     assert "decision: file://" in text
     assert said(capsys, "alias", "comface@v1", "ward-7", *store)[1] == "comface@v1 now has the alias 'ward-7'\n"
     assert "champion, ward-7" in said(capsys, "list", *store)[1]

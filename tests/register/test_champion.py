@@ -19,8 +19,8 @@ from comface.errors import DataError, GateRefused, TryAgain
 from comface.models.listing import promote_model
 from comface.models.registry import Registry
 from comface.register.champion import _difference, champion_reference
-from comface.register.config import Margin, RegisterConfig
-from comface.register.decision import CANNOT_TELL, KEEP, PROMOTE
+from comface.register.config import Margin, RegisterConfig, Threshold
+from comface.register.decision import CANNOT_TELL, FAILED, KEEP, PASSED, PROMOTE
 from comface.register.step import RegisterResult, gate, register
 from comface.store import FileStore
 
@@ -115,6 +115,19 @@ def test_a_challenger_that_is_as_good_takes_the_place_of_the_champion(old: Chain
     ends = ("gain", "gain_low", "gain_high", "limit")
     shown = {f"{task}_corr_{end}" for task in ("age", "smile") for end in ends}
     assert set(result.decision.metrics()) == {"promote"} | shown
+
+
+def test_of_several_seeds_the_first_is_compared_with_the_champion_and_the_mean_with_a_threshold(
+    old: Chain, make_chain: Callable, with_tasks: Callable
+) -> None:
+    chain = with_tasks(make_chain(smile=0.8, age=0.8, seed=1), ("smile", {"seed": 2}))  # which has 0.4
+    config = RegisterConfig(thresholds=(Threshold(task="smile", min_corr=0.7),))
+    decision, _ = gate(chain.store, config, chain.evaluation)
+    rows = {check.check: check for check in decision.checks if check.task == "smile"}
+    assert (rows["threshold"].value, rows["threshold"].result) == (pytest.approx(0.6), FAILED)
+    (against,) = (check for check in rows.values() if check.gain)
+    assert (against.value, against.result) == (pytest.approx(0), PASSED), "0.8 and 0.8"
+    assert gate(chain.store, RegisterConfig(), chain.evaluation)[0].outcome == PROMOTE
 
 
 def test_an_undecided_challenger_is_registered_and_the_champion_stays(old: Chain, make_chain: Callable) -> None:

@@ -25,8 +25,8 @@ GOOD = [
 ]
 
 
-def refused_for(metrics, config=CONFIG, champion=None) -> str:
-    decision = decide(metrics, config, champion)
+def refused_for(metrics, config=CONFIG) -> str:
+    decision = decide(metrics, config, None)
     assert decision.outcome == KEEP
     assert len(decision.reasons) == sum(check.result == FAILED for check in decision.checks)
     for reason in decision.reasons:

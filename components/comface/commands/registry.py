@@ -116,7 +116,7 @@ def alias(reference: str, alias: str | None, remove: bool, why: str, chosen: Cho
 @configured()
 @AS_JSON
 def history(name: str, chosen: Chosen, as_json: bool) -> None:
-    """Show who became champion, when and why, with the gate's decision on each. Oldest first."""
+    """Show who became champion, when and why, with the gate's decision at registration. Oldest first."""
     from comface.models.listing import history_of, history_text
 
     past = history_of(_store(chosen), name)

@@ -96,7 +96,7 @@ class Decided(NamedTuple):
 
 
 class Past(NamedTuple):
-    """One change of the champion with the gate's decision on that version."""
+    """One change of the champion with the gate's decision on that version when it was registered."""
 
     change: Promoted
     decision: Decided | None
@@ -201,7 +201,7 @@ def history_text(name: str, past: Sequence[Past]) -> str:
         lines.append(f"{change.promoted_at[:16].replace('T', ' ')}  {who}  {what}{after}")
         lines += [f"    why: {change.why}"] if change.why else []
         if decision is not None:
-            lines += [f"    gate: {sentence}" for sentence in decision.sentences]
+            lines += [f"    gate at registration: {sentence}" for sentence in decision.sentences]
             lines.append(f"    decision: {decision.uri}")
     return "\n".join(lines)
 
