@@ -15,7 +15,8 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import ComfaceError, ConfigurationError
 from comface.models import shipped
 from comface.models.format import read_tasks
-from comface.models.registry import Registry, default_model
+from comface.models.references import default_model
+from comface.models.registry import Registry
 from comface.models.signing import FOLDER as SIGNATURES
 from comface.store import open_store
 

@@ -105,7 +105,7 @@ set_threads_passive()  # as every command does: threads that spin would make a b
 from pathlib import Path
 from comface.models.compare import compare_with
 from comface.models.estimator import load_estimator
-from comface.models.registry import resolve_model
+from comface.models.references import resolve_model
 from comface.store import open_store
 store, reference, before, after = sys.argv[1:]
 called, artifact = resolve_model(open_store(store), reference or None)

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_run import ROOT
 
 import comface
-from comface.models.registry import resolve_model
+from comface.models.references import resolve_model
 from comface.models.shipped import FOLDER, shipped_model
 from comface.store import FileStore
 from comface.weights.fetched import LANDMARKS, available

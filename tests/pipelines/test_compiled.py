@@ -31,6 +31,7 @@ LIGHT = (
     "cli.py", "errors.py", "seeds.py", "config/", "files/", "runtime/", "store/", "artifacts/", "execution/", "tasks/",
     "weights/fetched.py", "weights/wheels.py", "weights/fetch.py", "cluster/", "commands/", "plan/", "run/", "submit/",
     "doctor/", "datasets/", "tracks/tar.py", "tracks/composition.py", "tracks/located.py", "models/registry.py",
+    "models/references.py",
     "register/gate.py", "register/step.py", "shard/", "pretrain/pairs.py", "pretrain/curriculum.py",
     "transfer/folds.py", "transfer/pairs.py", "evaluate/",
 )  # fmt: skip

@@ -17,7 +17,8 @@ from comface.artifacts.manifest import Artifact, Draft
 from comface.cli import main
 from comface.errors import ConfigurationError, DataError, TryAgain
 from comface.models.aliases import Promotion, previous_champion
-from comface.models.registry import Registry, resolve_model
+from comface.models.references import resolve_model
+from comface.models.registry import Registry
 from comface.store import FileStore, Store, open_store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -13,7 +13,8 @@ import pytest
 from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.artifacts.sealed import sealed, unsealed
 from comface.errors import ConfigurationError, DataError
-from comface.models.registry import Registry, default_model, names, resolve_backbone, resolve_model
+from comface.models.references import default_model, resolve_backbone, resolve_model
+from comface.models.registry import Registry, names
 from comface.models.shipped import shipped_model
 from comface.store import Store, open_store
 

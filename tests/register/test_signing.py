@@ -27,7 +27,8 @@ from comface.errors import ConfigurationError, DataError
 from comface.models.config import RegistryConfig
 from comface.models.estimator import load_estimator
 from comface.models.listing import list_models, show_model, sign_model
-from comface.models.registry import Registry, resolve_backbone, resolve_model
+from comface.models.references import resolve_backbone, resolve_model
+from comface.models.registry import Registry
 from comface.models.signing import (
     check_signature,
     generate_key,

@@ -15,7 +15,7 @@ import yaml
 from tiny_run import ROOT, TINY, sets
 
 from comface.execution.container_image import GPU_IMAGE, IMAGE
-from comface.models.registry import resolve_model
+from comface.models.references import resolve_model
 from comface.plan.parameters import override_mapping
 from comface.run.one_machine import for_one_machine
 from comface.store import open_store

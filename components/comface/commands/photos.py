@@ -101,7 +101,7 @@ def compare(photos: tuple[Path, ...], table: Path | None, model: str | None, out
     """
     from comface.models.estimator import load_estimator
     from comface.models.pair_table import read_pairs
-    from comface.models.registry import resolve_model
+    from comface.models.references import resolve_model
     from comface.models.time_line import photos_of
     from comface.store import open_store
 

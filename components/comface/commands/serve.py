@@ -30,7 +30,7 @@ def serve(
 
     The page and the description of the interface (/docs) load nothing from the internet. Photos stay in memory.
     """
-    from comface.models.registry import resolve_model
+    from comface.models.references import resolve_model
     from comface.serve.limits import Limits
     from comface.serve.server import listening, run
     from comface.serve.service import Service

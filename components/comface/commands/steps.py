@@ -35,7 +35,7 @@ def _plans(chosen: Chosen, **narrowed: str) -> Plans:
 
 def _backbone(chosen: Chosen, reference: str) -> str:
     """Return the URI of a backbone. If `reference` is empty, it is the backbone of the default model."""
-    from comface.models.registry import default_model, resolve_backbone
+    from comface.models.references import default_model, resolve_backbone
     from comface.store import open_store
 
     store = open_store(chosen.configuration().store)

@@ -13,7 +13,8 @@ from comface.artifacts.manifest import open_artifact
 from comface.errors import ConfigurationError
 from comface.models.aliases import CHAMPION, Promotion
 from comface.models.format import Task, read_card, read_facts
-from comface.models.registry import Registry, Version, find_version, names, place_of, resolve_model
+from comface.models.references import find_version, place_of, resolve_model
+from comface.models.registry import Registry, Version, names
 from comface.models.signing import Signature, sign, signatures
 from comface.store import Store
 from comface.tasks.config import base, mode_title, options

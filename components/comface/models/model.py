@@ -25,7 +25,7 @@ from comface.methods.encoder import Encoder, encode
 from comface.models.compare import Comparison, compare_with, table
 from comface.models.estimator import Estimator, load_estimator, shared_encoder
 from comface.models.format import read_card
-from comface.models.registry import resolve_model
+from comface.models.references import resolve_model
 from comface.store import Store
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Model:
 
     @classmethod
     def load(cls, store: Store, reference: str | None = None) -> Model:
-        """Load a model by its reference (models/registry.py). Raises ConfigurationError if there is none, DataError if
-        it was changed after its registration."""
+        """Load a model by its reference (models/references.py). Raises ConfigurationError if there is none, DataError
+        if it was changed after its registration."""
         called, artifact = resolve_model(store, reference)
         return cls(called, artifact, load_estimator(artifact))
 

@@ -17,7 +17,8 @@ from comface.artifacts.code_digest import code_digest
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.artifacts.verify import verify
 from comface.errors import DataError
-from comface.models.registry import Registry, default_model, place_of, resolve_model
+from comface.models.references import default_model, place_of, resolve_model
+from comface.models.registry import Registry
 from comface.models.shipped import NAME as SHIPPED
 from comface.models.shipped import shipped_model
 from comface.models.signing import check_signature, signatures

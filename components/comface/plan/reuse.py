@@ -10,7 +10,8 @@ import logging
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.errors import ConfigurationError
 from comface.methods.config import TrainedConfig
-from comface.models.registry import DEFAULT_NAME, names, place_of, resolve_model
+from comface.models.references import DEFAULT_NAME, place_of, resolve_model
+from comface.models.registry import names
 from comface.models.shipped import NAME as SHIPPED
 from comface.models.signing import check_signature
 from comface.plan.configuration import RunConfig

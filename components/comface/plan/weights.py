@@ -138,7 +138,7 @@ def check_screening(config: RunConfig) -> str:
 
 def screening_of(config: RunConfig) -> ScreeningConfig:
     """The screening with its backbone as an artifact: the reference may change later (`comface@champion`)."""
-    from comface.models.registry import resolve_backbone
+    from comface.models.references import resolve_backbone
 
     if not config.screening.backbone:
         return config.screening
@@ -148,7 +148,7 @@ def screening_of(config: RunConfig) -> ScreeningConfig:
 
 def champion_backbone(config: RunConfig) -> tuple[str, str]:
     """(the backbone of the registered champion as an artifact, empty); (empty, why there is none)."""
-    from comface.models.registry import resolve_backbone
+    from comface.models.references import resolve_backbone
 
     reference = f"{config.register_model.name}@champion"
     try:

@@ -92,7 +92,7 @@ def load_encoder(method: str, weights: Path | None, backbone: str | None, config
     from comface.methods import load_method
     from comface.methods import method as method_called
     from comface.methods.encoder import Sources
-    from comface.models.registry import resolve_backbone, resolve_model
+    from comface.models.references import resolve_backbone, resolve_model
 
     wanted, artifact = method_called(method), None
     if weights is not None and not wanted.takes_weights:

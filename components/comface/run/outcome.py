@@ -14,7 +14,8 @@ from comface.artifacts.facts import EvaluationFacts
 from comface.artifacts.manifest import Artifact, open_artifact
 from comface.execution.pages import FIRST, filled
 from comface.files import write_file
-from comface.models.registry import DEFAULT_NAME, Registry, resolve_model
+from comface.models.references import DEFAULT_NAME, resolve_model
+from comface.models.registry import Registry
 from comface.plan.configuration import RunConfig
 from comface.register.champion import champion_reference
 from comface.register.decision import PROMOTE, GateDecision
