@@ -16,48 +16,27 @@ import itertools
 import mmap
 import multiprocessing
 import multiprocessing.process
-import os
 import pickle
 import signal
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 
 import numpy as np
 
-from comface.errors import ComfaceError, ConfigurationError, TryAgain, error_of
+from comface.errors import ComfaceError, ConfigurationError, TryAgain
 from comface.pretrain.data import Batch, BatchArrays, PairImages
 from comface.pretrain.draft import batch_bytes, batches_ahead, pieces_of
+from comface.pretrain.loader_process import Ring, Slot, copy_shards, run, serve
 from comface.pretrain.processes import Processes
 from comface.runtime.memory import memory_limit_bytes
 
 END_S = 5.0
 """How long to wait for the end of processes that were killed."""
 PATIENCE_S = 300.0
-
-
-@dataclass
-class Slot:
-    """The memory of one batch, and the number of its pieces that are still to be decoded."""
-
-    arrays: BatchArrays
-    missing: int = 0
-
-
-@dataclass
-class _Ring:
-    """The slots of one source of pairs."""
-
-    images: PairImages
-    slots: list[Slot]
-    pieces: list[slice]
-    given: set[int] = field(default_factory=set)
-    """Numbers of the slots whose batch is in use."""
 
 
 @dataclass
@@ -81,11 +60,11 @@ class Loader:
         self.at_end = contextlib.ExitStack()
         """What to undo before the memory is released."""
         view, at = memoryview(self.memory), 0
-        self._rings = list[_Ring]()
+        self._rings = list[Ring]()
         for images, count, size in zip(sources, counts, pages, strict=True):
             places = range(at, at + count * size, size)
             slots = [Slot(BatchArrays.within(view[p : p + size], images.count, images.image_shape)) for p in places]
-            self._rings.append(_Ring(images, slots, _pieces(images.count) if workers else [slice(0, images.count)]))
+            self._rings.append(Ring(images, slots, _pieces(images.count) if workers else [slice(0, images.count)]))
             at += count * size
         copied = [each.images for each in self._rings if workers and not each.images.reader.copies.in_place]
         for images in copied:
@@ -93,9 +72,9 @@ class Loader:
         self._copier: _Worker | None = None
         try:
             for _ in range(workers):
-                self._workers.append(self._started(_serve, self._rings))
+                self._workers.append(self._started(serve, self._rings))
             if copied:
-                self._copier = self._started(_copy, [images.reader for images in copied])
+                self._copier = self._started(copy_shards, [images.reader for images in copied])
         except OSError:  # for example the limit of processes is reached
             self.close()
             raise
@@ -140,7 +119,7 @@ class Loader:
 
     # Between the training and its loader processes
 
-    def ask(self, ring: _Ring, number: int, item: int) -> None:
+    def ask(self, ring: Ring, number: int, item: int) -> None:
         """Have an item decoded into slot `number`. Each piece goes to the process with the fewest."""
         ring.slots[number].missing = len(ring.pieces)
         if not self._workers:
@@ -198,14 +177,14 @@ class Loader:
                 "pretrain.loader_workers or raise pretrain.job.memory_gib, then run again."
             ) from None
 
-    def _ring(self, images: PairImages) -> _Ring:
+    def _ring(self, images: PairImages) -> Ring:
         return next(ring for ring in self._rings if ring.images is images)
 
     def _started(self, action: object, argument: object) -> _Worker:
         here, there = multiprocessing.Pipe()
         inherited = [*(worker.pipe for worker in self._workers), here]  # else the pipes would outlive this process
         process = multiprocessing.get_context("fork").Process(
-            target=_run, args=(action, argument, there, inherited), daemon=True
+            target=run, args=(action, argument, there, inherited), daemon=True
         )
         process.start()
         there.close()
@@ -215,7 +194,7 @@ class Loader:
 class Stream:
     """The batches of some items of one source, in order. A slot that was taken must be given back."""
 
-    def __init__(self, loader: Loader, ring: _Ring, items: Iterable[int]) -> None:
+    def __init__(self, loader: Loader, ring: Ring, items: Iterable[int]) -> None:
         self._loader, self._ring, self._items = loader, ring, iter(items)
         self._asked = deque[int]()
         self._fill()
@@ -298,60 +277,6 @@ def _pieces(pairs: int) -> list[slice]:
     count = pieces_of(pairs)
     ends = [pairs * number // count for number in range(count + 1)]
     return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
-
-
-# In a loader process
-
-
-def _run(action: object, argument: object, pipe: Connection, inherited: Sequence[Connection]) -> None:
-    """The training's signal handlers only record a request, so SIGTERM would not end the process. SIGINT is ignored,
-    because the training receives it too and ends its loaders. If the training ends first, nothing is reported."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for each in inherited:
-        each.close()
-    with contextlib.suppress(EOFError, ConnectionError):
-        try:
-            action(argument, pipe)  # type: ignore[operator]
-        except (EOFError, ConnectionError):
-            raise
-        except ComfaceError as error:
-            _send(pipe, error_of(error.exit_code, str(error)))
-        except MemoryError:
-            _send(pipe, TryAgain("A loader process ran out of memory; lower pretrain.loader_workers, then run again."))
-        except Exception:
-            _send(pipe, RuntimeError(traceback.format_exc()))
-        while True:  # until the training, which may be about to ask for more, has read the error and closes the pipe
-            pipe.recv_bytes()
-
-
-def _serve(rings: Sequence[_Ring], pipe: Connection) -> None:
-    """Decode what is asked for, until the training closes the pipe."""
-    while True:
-        ring, number, item, piece = pickle.loads(pipe.recv_bytes())
-        found = rings[ring]
-        found.images.fill(found.slots[number].arrays, item, found.pieces[piece])
-        _send(pipe, (ring, number))
-
-
-def _copy(readers: Sequence[object], pipe: Connection) -> None:
-    """Copy the shards that fit on this node's disk, while loader processes read by ranges."""
-    threading.Thread(target=_end_with_training, args=(pipe,), daemon=True).start()
-    for reader in readers:
-        reader.copy_all()  # type: ignore[attr-defined]
-    _send(pipe, None)
-
-
-def _end_with_training(pipe: Connection) -> None:
-    """The training tells the copier nothing, so what arrives is the end of the pipe: the training was killed. To go on
-    copying would keep its GPU's memory and its port in use, because a forked process has the same open files."""
-    pipe.poll(None)
-    os._exit(0)
-
-
-def _send(pipe: Connection, what: object) -> None:
-    pipe.send_bytes(pickle.dumps(what))
 
 
 def _state(pid: int | None) -> str:

@@ -76,9 +76,7 @@ class Forgetting:
     def goes(self, folder: Folder) -> list[str]:
         """The objects of a target that are removed, the list of photos last."""
         if folder.kind == "transfer" and folder.artifact is not None:
-            kept = {
-                folder.artifact.key(n).rpartition("/")[2] for n in folder.artifact.manifest.objects if n != PREDICTIONS
-            }
+            kept = {folder.artifact.key(name) for name in folder.artifact.manifest.objects if name != PREDICTIONS}
             names = [name for name in folder.objects if name not in kept | set(STAYS)]
         elif folder.artifact is None or folder.kind == "dataset":  # its manifest has file names, which name people
             names = [name for name in folder.objects if name != REMOVED]
