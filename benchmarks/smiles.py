@@ -34,7 +34,7 @@ from comface.errors import DataError
 from comface.models.compare import CANNOT_TELL, Comparison, compared
 from comface.models.estimator import load_estimator
 from comface.models.photo import Prepared, prepared
-from comface.models.registry import resolve_model
+from comface.models.references import resolve_model
 from comface.store import open_store
 
 PACKAGES = {
@@ -183,13 +183,14 @@ def _frames(video: bytes, frames: Sequence[str | int]) -> list[Pixels]:
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write(video)
         file.flush()
-        capture, found = cv2.VideoCapture(file.name), {}
+        capture = cv2.VideoCapture(file.name)
+        found: dict[int, Pixels] = {}
         for number in itertools.count():
             there, frame_HW3 = capture.read()
             if not there:
                 break
             if number in frames:
-                found[number] = frame_HW3
+                found[number] = np.asarray(frame_HW3, np.uint8)
     return [found[int(number)] for number in frames]
 
 
