@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from comface.plan.config_file import ConfigFile
 
 _NEWEST = "a URI or a path (default: comface@champion, else the newest comface"
-REFERENCE = f"NAME, NAME@v3, NAME@champion, `shipped`, {_NEWEST}, else `shipped`)"
+REFERENCE = f"NAME, NAME@v3, NAME@champion, `shipped`, {_NEWEST}; in a store without models, `shipped`)"
 REGISTERED = f"NAME, NAME@v3, NAME@champion, {_NEWEST})"
 """For commands that take no model from the package by default: they sign or verify what is in the store."""
 
