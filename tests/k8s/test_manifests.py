@@ -265,9 +265,9 @@ def test_every_overlay_and_option_is_on_the_page_for_the_cluster() -> None:
         assert f"`{folder.name}`" in page, folder.name
 
 
-def production_with(component: str, folder: Path) -> tuple[Object, ...]:
+def production_with(component: str, folder: Path, overlay: str = "production") -> tuple[Object, ...]:
     above = os.path.relpath(K8S, folder.resolve())
-    made = {"resources": [f"{above}/overlays/production"], "components": [f"{above}/components/{component}"]}
+    made = {"resources": [f"{above}/overlays/{overlay}"], "components": [f"{above}/components/{component}"]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(made))
     done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
 from pathlib import Path
 
+import httpx
 import jsonschema
 import pytest
 from overlays import ROOT, Object, containers, named, needs_kubectl
@@ -14,7 +16,10 @@ from test_manifests import crd_schemas, production_with
 
 from comface.commands.program import comface
 from comface.runtime.monitoring import METRICS_LABEL
-from comface.serve.app import NAME
+from comface.serve.app import NAME, make_app
+from comface.serve.limits import Limits
+from comface.serve.service import Service
+from comface.serve.work import Recipe
 
 pytestmark = needs_kubectl
 LABELS = {"app.kubernetes.io/name": "comface", "app.kubernetes.io/component": "serve"}
@@ -43,7 +48,8 @@ def test_the_pods_are_restricted_and_run_what_the_command_line_takes(items: dict
     assert str(found.params["metrics_port"]) == pod(items)[0][METRICS_LABEL]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert container["image"] == f"comface-serving-python:{version}"
-    assert container["resources"]["requests"]["cpu"] == str(found.params["workers"])
+    cores = {variable["name"]: variable.get("value") for variable in container["env"]}["OMP_NUM_THREADS"]
+    assert container["resources"]["requests"]["cpu"] == str(found.params["workers"]) == cores
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert spec["serviceAccountName"] == items["ServiceAccount/comface-serve"]["metadata"]["name"]
     assert spec["automountServiceAccountToken"] is False
@@ -52,19 +58,44 @@ def test_the_pods_are_restricted_and_run_what_the_command_line_takes(items: dict
 def test_the_edges_are_those_of_its_pods(items: dict[str, Object]) -> None:
     labels, _ = pod(items)
     assert labels.items() >= LABELS.items()
-    for edge in ("serve-from-clients", "serve-to-store"):
+    for edge in ("serve-from-clients", "servers-to-store"):
         assert items[f"NetworkPolicy/{edge}"]["spec"]["podSelector"]["matchLabels"] == LABELS
-    into = items["NetworkPolicy/store-from-serve"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
-    assert into == LABELS
+    into = items["NetworkPolicy/store-from-clients"]["spec"]["ingress"][0]["from"]
+    assert {"podSelector": {"matchLabels": LABELS}} in into
 
 
-def test_probes_ask_paths_that_the_service_answers(items: dict[str, Object]) -> None:
+@pytest.mark.parametrize("overlay", ["dev", "production", "external-s3", "seaweedfs"])
+def test_its_pods_reach_the_store_of_each_overlay(overlay: str, tmp_path: Path) -> None:
+    items = production_with("serving", tmp_path, overlay)
+    edges = [item["spec"] for item in items if item["kind"] == "NetworkPolicy"]
+    store = [each for item in items if named(item) == "NetworkPolicy/steps-to-store" for each in item["spec"]["egress"]]
+    assert bool(store) == (overlay != "dev")  # a standalone KFP has no edges, so none of its own may close its pods
+    out = [
+        edge for edge in edges if edge["podSelector"].get("matchLabels") == LABELS and "Egress" in edge["policyTypes"]
+    ]
+    assert [edge["egress"] for edge in out] == [[each] for each in store]
+    closed = [edge["podSelector"] for edge in edges if "Ingress" in edge["policyTypes"]]
+    assert overlay != "dev" or closed == [{"matchLabels": LABELS}]
+
+
+def test_a_pod_that_loads_its_model_gets_no_requests_and_is_not_restarted(items: dict[str, Object]) -> None:
+    service = Service(Recipe("file:///nowhere", "comface@v1", 1, 1), 1, Limits())  # its workers are not started
     (container,) = containers(pod(items)[1])
-    source = (ROOT / "components" / "comface" / "serve" / "app.py").read_text()
-    for probe in ("readinessProbe", "livenessProbe"):
-        path = container[probe]["httpGet"]["path"]
-        assert f'"{path}"' in source
-        assert (path == "/readyz") == (probe == "readinessProbe")  # a pod that loads its model is not restarted
+
+    async def status(path: str) -> int:
+        transport = httpx.ASGITransport(app=make_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://pod") as client:
+            return (await client.get(path)).status_code
+
+    for probe, expected in (("readinessProbe", 503), ("livenessProbe", 200)):
+        assert asyncio.run(status(container[probe]["httpGet"]["path"])) == expected
+
+
+def test_a_pod_that_stops_has_time_to_answer_what_it_has_taken(items: dict[str, Object]) -> None:
+    _, spec = pod(items)
+    (container,) = containers(spec)
+    pause_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert 0 < pause_s <= spec["terminationGracePeriodSeconds"] - Limits().wait_s - Limits().work_s
 
 
 def test_the_inference_service_replaces_the_deployment_and_satisfies_kserves_definition(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ def pair() -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def served(random_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    found = Served.start(random_model, tmp_path_factory.mktemp("served"), "--workers", "1", "--queue", "4")
+    one = {"OMP_NUM_THREADS": "1"}  # core, therefore one worker
+    found = Served.start(random_model, tmp_path_factory.mktemp("served"), "--queue", "4", environment=one)
     try:
         yield found.ready()
     finally:

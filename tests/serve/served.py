@@ -53,7 +53,7 @@ class Served:
                 command(*words), stderr=file, cwd=folder,
                 env={**os.environ, "TMPDIR": str(scratch), **(environment or {})},
             )  # fmt: skip
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=150)
         return cls(process, client, metrics_port, scratch, log)
 
     def ready(self) -> Served:
@@ -79,7 +79,7 @@ class Served:
         return self.client.post("/v1/compare", files=[("photos", ("a.jpg", data)) for data in photos], data=fields)
 
     def metrics(self) -> dict[str, float]:
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        text = self.client.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
         rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in rows}
 

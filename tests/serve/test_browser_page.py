@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageEnhance
 from served import Served
 
 from comface.weights.fetched import LANDMARKS, available
@@ -36,6 +37,21 @@ DROP = """([place, files]) => {
 }"""
 
 
+LATE = """() => {
+  const asked = window.fetch, late = new Promise((send) => (window.send = send));
+  window.fetch = (path, options) => late.then(() => asked(path, { ...options, signal: undefined }));
+}"""
+"""Requests are sent when the test says so, and cannot be called back."""
+
+
+ASKING = """() => {
+  window.track = document.createElement("canvas").captureStream().getTracks()[0];
+  const given = new Promise((allow) => (window.allow = () => allow(new MediaStream([window.track]))));
+  navigator.mediaDevices.getUserMedia = () => given;
+}"""
+"""A camera whose permission prompt stays open until the test answers it."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
@@ -52,6 +68,14 @@ def photos(pair: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory) 
     for path, data in zip(paths, pair, strict=True):
         path.write_bytes(data)
     return paths
+
+
+@pytest.fixture(scope="module")
+def dark(pair: tuple[bytes, bytes], photos: list[Path]) -> Path:
+    """A photo that is too dark to be compared."""
+    path = photos[0].with_name("dark.jpg")
+    ImageEnhance.Brightness(Image.open(photos[0]).convert("RGB")).enhance(0.12).save(path, quality=95)
+    return path
 
 
 @pytest.fixture
@@ -133,6 +157,48 @@ def test_photos_are_dropped_and_pasted_and_a_third_one_makes_a_time_line(view: A
     assert view.locator(".change table tbody tr").count() == 2 * 3
 
 
+def test_a_time_line_says_what_limits_each_photo_and_stays_if_the_last_one_is_refused(
+    view: Any, photos: list[Path], dark: Path
+) -> None:
+    view.set_input_files(".slot input >> nth=0", [photos[0], dark, photos[1], dark])
+    compare(view)
+    assert view.inner_text("#result-title") == "Photo 4 cannot be compared with photo 1; earlier photos can"
+    assert "is given for photos 1 and 4, because" in view.inner_text("#pair")
+    said = view.inner_text("#remarks")
+    assert "Photos 1 and 2: without interval and verdict: the face in the photo 2 is too dark." in said
+    assert "Photos 1 and 3" not in said
+    assert view.locator(".change svg").count() == 3
+    assert "–" in view.locator(".change table tbody tr >> nth=2").text_content()
+
+
+@pytest.mark.parametrize("button", ["#swap", ".slot:nth-child(2) [data-do=remove]"])
+def test_an_answer_is_never_shown_under_other_photos(view: Any, photos: list[Path], button: str) -> None:
+    view.evaluate(LATE)
+    view.set_input_files(".slot input >> nth=0", photos)
+    view.click("#compare")
+    assert view.is_disabled("#compare")
+    view.click(button)
+    with view.expect_response("**/v1/compare") as answered:
+        view.evaluate("window.send()")
+    answered.value.finished()
+    view.wait_for_timeout(100)
+    assert view.is_hidden("#result")
+    assert view.inner_text("#alert") == ""
+    assert view.is_enabled("#compare") == (button == "#swap")
+    assert view.get_attribute("#form", "aria-busy") is None
+
+
+def test_photos_that_are_too_large_together_are_said_before_they_are_sent(view: Any, photos: list[Path]) -> None:
+    view.evaluate("limits.request_bytes = 100_000 + 150_000")
+    view.set_input_files(".slot input >> nth=0", [photos[0]] * 12)
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.method))
+    compare(view)
+    assert "Remove some, or save them smaller." in view.inner_text("#alert")
+    assert "POST" not in asked
+    assert view.is_enabled("#compare")
+
+
 def test_the_keyboard_alone_is_enough(view: Any, photos: list[Path]) -> None:
     def to(label: str) -> None:
         for _ in range(40):
@@ -197,6 +263,14 @@ def test_a_server_that_is_away_or_busy_is_said_in_a_sentence(view: Any, photos: 
     view.route("**/v1/compare", lambda route: route.fulfill(status=422, body="<html>"))
     compare(view)
     assert view.inner_text("#alert") == "The server answered with 422."
+
+
+def test_a_camera_that_is_allowed_after_cancel_is_switched_off(view: Any) -> None:
+    view.evaluate(ASKING)
+    view.click("[aria-label='Camera: Before']")
+    view.click("#camera-close")
+    view.evaluate("window.allow()")
+    view.wait_for_function("() => window.track.readyState === 'ended'", timeout=5000)
 
 
 def test_the_camera_says_why_it_cannot_be_used(view: Any) -> None:

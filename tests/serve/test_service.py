@@ -17,6 +17,7 @@ from pathlib import Path
 import hostile
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from served import Served
 
@@ -32,11 +33,9 @@ def flood(served: Served, photo: bytes, count: int, at_once: int = 4, seed: int 
 
     def send(request: tuple[str, bytes, str]) -> int:
         kind, body, content_type = request
+        headers = {"content-type": content_type.encode("latin-1", "replace")}
         while True:
-            answer = httpx.post(
-                f"{served.client.base_url}/v1/compare", content=body, timeout=60,
-                headers={"content-type": content_type.encode("latin-1", "replace")},
-            )  # fmt: skip
+            answer = served.client.post("/v1/compare", content=body, headers=headers)
             if answer.status_code not in (429, 503):
                 break
             time.sleep(0.3)
@@ -103,17 +102,46 @@ def test_the_model_describes_itself(served: Served) -> None:
 
 def test_kserve_asks_for_readiness_and_predictions(served: Served, pair: tuple[bytes, bytes]) -> None:
     assert served.client.get("/v1/models/comface").json() == {"name": "comface", "ready": True}
+
+    def predict(body: object, name: str = "comface") -> httpx.Response:
+        return served.client.post(f"/v1/models/{name}:predict", json=body)
+
     photos = [{"b64": base64.b64encode(data).decode()} for data in pair]
-    answer = served.client.post("/v1/models/comface:predict", json={"instances": [{"photos": photos}]})
+    answer = predict({"instances": [{"photos": photos}]})
     assert answer.json()["predictions"] == [served.compare(*pair).json()]
     for body in ({"instances": []}, {"instances": [{"photos": [{"b64": "%"}] * 2}]}, [], {"instances": [{}]}):
-        assert served.client.post("/v1/models/comface:predict", json=body).status_code == 400
-    assert served.client.get("/v1/models/other").status_code == 404
+        assert predict(body).status_code == 400
+    large = predict({"instances": [{"photos": [photos[0], {"b64": "A" * 33_333_336}]}]})  # 25,000,002 bytes
+    assert (large.status_code, large.json()["error"]["code"], large.json()["error"]["photo"]) == (413, "too_large", 2)
+    for name in ("other", "x" * 200):
+        for unknown in (served.client.get(f"/v1/models/{name}"), predict({}, name)):
+            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "no_such_model")
+    found = served.metrics()
+    assert found['comface_serve_requests_total{path="/v1/models/{name}:predict",status="200"}'] == 1
+    assert found['comface_serve_requests_total{path="/v1/models/{name}",status="404"}'] == 2
 
 
-def test_the_interface_is_described_without_the_internet_and_each_answer_fits_its_description(served: Served) -> None:
+def test_each_answer_fits_its_description(served: Served, pair: tuple[bytes, bytes]) -> None:
     described = served.client.get("/openapi.json").json()
-    assert {"/v1/compare", "/v1/model", "/healthz", "/readyz"} <= described["paths"].keys()
+
+    def check(answer: httpx.Response) -> None:
+        path = answer.request.url.path.replace("models/comface", "models/{name}")
+        responses = described["paths"][path][answer.request.method.lower()]["responses"]
+        schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
+        Draft202012Validator({**schema, "components": described["components"]}).validate(answer.json())
+
+    photos = [{"b64": base64.b64encode(data).decode()} for data in pair]
+    for body in ({"instances": [{"photos": photos}]}, {}):
+        check(served.client.post("/v1/models/comface:predict", json=body))
+    for path in ("/v1/model", "/v1/models/comface", "/healthz", "/readyz"):
+        check(served.client.get(path))
+    check(served.compare(*pair, pair[0], saliency="true"))
+    check(served.compare(pair[0], b"hello"))
+    assert {"404", "408"} <= described["paths"]["/v1/models/{name}:predict"]["post"]["responses"].keys()
+
+
+def test_the_interface_is_described_without_the_internet(served: Served) -> None:
+    described = served.client.get("/openapi.json").json()
     page = served.client.get("/docs").text
     assert all(path in page for path in described["paths"])
     for path in ("/", "/docs", "/page.css", "/page.js"):
@@ -181,7 +209,7 @@ def test_a_large_upload_stays_in_memory_and_a_worker_cannot_write_a_file(
     stop.set()
     watching.join()
     assert answer.status_code == 200, answer.text
-    assert seen <= {str(served.log)}
+    assert seen == {str(served.log)}
     for worker in served.workers():
         assert re.search(r"Max file size +0 +0 ", Path(f"/proc/{worker}/limits").read_text())
 
@@ -216,12 +244,12 @@ def test_too_many_requests_are_told_to_come_back_and_the_service_recovers(
 
 
 def test_a_worker_that_is_lost_is_replaced(served: Served, pair: tuple[bytes, bytes]) -> None:
-    for number in served.workers():
-        os.kill(number, signal.SIGKILL)
-    assert served.compare(*pair).status_code in (200, 422, 503)
-    served.ready()
-    assert served.compare(*pair).status_code == 200
-    assert served.metrics()["comface_serve_worker_restarts_total"] >= 1
+    (lost,) = served.workers()
+    os.kill(lost, signal.SIGKILL)
+    while not re.search(r"\nState:\s+Z", Path(f"/proc/{lost}/status").read_text()):
+        time.sleep(0.01)
+    assert served.compare(*pair).status_code == 200  # its photos were not the reason
+    assert served.metrics()["comface_serve_worker_restarts_total"] == 1
 
 
 def test_sigterm_answers_what_is_in_work(served: Served, pair: tuple[bytes, bytes]) -> None:
@@ -255,10 +283,19 @@ def test_ten_thousand_bad_requests_end_no_process_and_memory_stays_bounded(
         for seed in range(20):
             counts += flood(served, pair[0], 500, seed=seed)
             most_bytes = max(most_bytes, served.memory_bytes())
-        print(dict(counts), f"{warm_bytes / 1e6:.0f} MB after 300 requests, at most {most_bytes / 1e6:.0f} MB")
+        found = served.metrics()
+        slow = found.get('comface_serve_refusals_total{reason="took_too_long"}', 0)
+        print(
+            dict(counts),
+            f"{warm_bytes / 1e6:.0f} MB after 300 requests, at most {most_bytes / 1e6:.0f} MB;",
+            slow,
+            "slow",
+        )
         assert served.compare(*pair).status_code == 200
-        assert served.processes() == processes
-        assert served.metrics()["comface_serve_worker_restarts_total"] == 0
+        assert 'comface_serve_refusals_total{reason="unreadable_photo"}' not in found  # none ended a decoder
+        assert found["comface_serve_worker_restarts_total"] == slow  # on a busy machine a photo can take 30 s
+        assert served.processes()[0] == processes[0]
+        assert slow or served.processes() == processes
         assert most_bytes < warm_bytes + 300e6
         assert [path for path in served.scratch.rglob("*") if path.is_file()] == []
     finally:

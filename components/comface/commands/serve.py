@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from comface.commands.options import REFERENCE, configured
@@ -31,6 +29,7 @@ def serve(
     The page and the description of the interface (/docs) load nothing from the internet. Photos stay in memory.
     """
     from comface.models.references import resolve_model
+    from comface.runtime.cores import usable_cores
     from comface.serve.limits import Limits
     from comface.serve.server import listening, run
     from comface.serve.service import Service
@@ -38,10 +37,10 @@ def serve(
     from comface.store import open_store
 
     reference, artifact = resolve_model(open_store(chosen.configuration().store), model)
-    cpus = len(os.sched_getaffinity(0))
-    count = workers or cpus
+    cores = usable_cores()
+    count = workers or cores
     limits = Limits(queue=queue)
-    recipe = Recipe(f"{artifact.uri}#sha256={artifact.sha256}", reference, max(1, cpus // count), limits.pixels)
+    recipe = Recipe(f"{artifact.uri}#sha256={artifact.sha256}", reference, max(1, cores // count), limits.pixels)
     service = Service(recipe, count, limits)
     with listening(host, port) as place:
         if metrics_port:

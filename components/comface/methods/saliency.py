@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+COLOURS = "cividis"
+"""Of all overlays: colour-blind readers see the same order."""
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -45,6 +47,11 @@ class Saliency:
         rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
         placed_HW[rows, columns] = seen[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         return placed_HW
+
+
+def opacity(strength: Floats) -> Floats:
+    """How opaque an overlay is where the map has this strength, from 0 to 1: a face stays visible below."""
+    return np.asarray(0.85 * np.nan_to_num(strength) ** 0.8, np.float32)
 
 
 def saliency_of_face(encoder: Encoder, face_SS3: Pixels, name: str, title: str = "") -> Saliency:

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from comface.faces.regions import Region, inside
 from comface.look import DRAWN
-from comface.methods.saliency import Saliency
+from comface.methods.saliency import COLOURS, Saliency, opacity
 
 Pixels = NDArray[np.uint8]
-COLOURS = "cividis"
 LEVELS = (0.5, 0.8)
 LINES: tuple[Literal["dashed"], Literal["solid"]] = ("dashed", "solid")
 STYLES = {
@@ -128,7 +127,7 @@ def _overlay(axes: Any, image_HW3: Pixels, each: Saliency, regions: Sequence[Reg
     grey_HW = image_HW3.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     axes.imshow(grey_HW, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
     shown_HW = np.ma.masked_invalid(strength_HW)
-    axes.imshow(shown_HW, cmap=COLOURS, vmin=0, vmax=1, alpha=0.85 * np.nan_to_num(strength_HW) ** 0.8)
+    axes.imshow(shown_HW, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity(strength_HW))
     drawn = np.nan_to_num(strength_HW)
     if drawn.max() > LEVELS[0]:
         axes.contour(drawn, levels=LEVELS, colors="white", linewidths=2.4, linestyles=LINES)

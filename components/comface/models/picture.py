@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from comface.methods.saliency import Saliency, saliency_of_face
+from comface.methods.saliency import COLOURS, Saliency, opacity, saliency_of_face
 from comface.models.compare import CANNOT_TELL, Change, Comparison, general_notes, pair_notes
 from comface.models.drawing import (
     INNER_IN,
@@ -75,7 +75,7 @@ def _faces(comparison: Comparison, saliency: Sequence[Saliency]) -> Block:
                 grey_SS3 = np.repeat(face_SS3.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
                 strength_SS = np.nan_to_num(saliency[column].on_image(*face_SS3.shape[:2]))
                 axes = place.face(x, 0.2 + FACE_IN + 0.28, FACE_IN, grey_SS3)
-                axes.imshow(strength_SS, cmap="cividis", vmin=0, vmax=1, alpha=0.85 * strength_SS**0.8)
+                axes.imshow(strength_SS, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity(strength_SS))
         if saliency:
             place.text(MARGIN_IN, 0.36 + FACE_IN, "where the model looks (yellow: strong)", SMALL_PT, color=OF["soft"])
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import FastAPI, HTTPException, Path, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from comface import __version__
 from comface.serve import answers
 from comface.serve.guard import Guard
-from comface.serve.limits import RETRY_AFTER_S, Refusal
+from comface.serve.limits import RETRY_AFTER_S, Limits, Refusal
 from comface.serve.pages import FILES, api_page, asset
 from comface.serve.service import Service
 
@@ -26,11 +25,15 @@ NAME = "comface"
 """The model's name in KServe's protocol."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": answers.Error, "description": "the request is malformed, or has fewer than two photos"},
+    408: {"model": answers.Error, "description": "the upload took too long"},
     413: {"model": answers.Error, "description": "too many bytes, pixels or photos"},
     415: {"model": answers.Error, "description": "not a form, or a photo in a format that is not read"},
     422: {"model": answers.Error, "description": "a photo is damaged, or shows no face or several"},
     429: {"model": answers.Error, "description": "busy: try again after `Retry-After` seconds"},
     503: {"model": answers.Error, "description": "not ready, stopping, or it took too long"},
+}
+NO_SUCH_MODEL: dict[int | str, dict[str, Any]] = {
+    404: {"model": answers.Error, "description": "there is no model of this name"}
 }
 FORM = {
     "requestBody": {
@@ -72,7 +75,7 @@ def make_app(service: Service, lifespan: Any = None) -> Guard:
     openapi = app.openapi()
     schemas = answers.Instances.model_json_schema(ref_template="#/components/schemas/{model}")
     openapi["components"]["schemas"].update({**schemas.pop("$defs"), "Instances": schemas})
-    return Guard(app, service.metrics, [*openapi["paths"], "/", "/docs"])
+    return Guard(app, service.metrics)
 
 
 def _comparing(app: FastAPI, service: Service) -> None:
@@ -94,22 +97,22 @@ def _comparing(app: FastAPI, service: Service) -> None:
 
 
 def _kserve(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models/{name}", response_model=answers.Served, responses={404: {"model": answers.Error}})
-    async def served(name: Annotated[str, Path(max_length=100)]) -> Any:
+    @app.get("/v1/models/{name}", response_model=answers.Served, responses=NO_SUCH_MODEL)
+    async def served(name: str) -> Any:
         """KServe: whether the model is ready."""
         _check_name(name)
         return {"name": name, "ready": service.ready}
 
     @app.post(
         "/v1/models/{name}:predict", response_model=answers.Predictions, response_model_exclude_unset=True,
-        responses=REFUSALS, openapi_extra=JSON_BODY,
+        responses={**REFUSALS, **NO_SUCH_MODEL}, openapi_extra=JSON_BODY,
     )  # fmt: skip
-    async def predict(name: Annotated[str, Path(max_length=100)], request: Request) -> Any:
+    async def predict(name: str, request: Request) -> Any:
         """KServe: the same as /v1/compare, with photos as base64 in JSON."""
         _check_name(name)
         with service.place(request):
             found = []
-            for photos in _instances(await service.body(request), service.limits.photos):
+            for photos in _instances(await service.body(request), service.limits):
                 found.append(await service.compared(photos, pictures=False, everything=False))
             return {"predictions": found}
 
@@ -165,15 +168,19 @@ def _errors(app: FastAPI, service: Service) -> None:
         return JSONResponse({"error": {"code": "failed", "message": sentence}}, 500)
 
 
-def _instances(body: bytes, most: int) -> list[list[bytes]]:
+def _instances(body: bytes, limits: Limits) -> list[list[bytes]]:
     try:
         found = answers.Instances.model_validate_json(body)
         photos = [[base64.b64decode(each.b64, validate=True) for each in one.photos] for one in found.instances]
     except (ValidationError, binascii.Error, ValueError):
         sentence = 'Send {"instances": [{"photos": [{"b64": "…"}, {"b64": "…"}]}]} with two or more photos each.'
         raise Refusal(400, "malformed_json", sentence) from None
-    if sum(map(len, photos)) > most:
-        raise Refusal(413, "too_many_photos", f"Send at most {most} photos at a time.")
+    if sum(map(len, photos)) > limits.photos:
+        raise Refusal(413, "too_many_photos", f"Send at most {limits.photos} photos at a time.")
+    for one in photos:
+        for number, photo in enumerate(one, start=1):
+            if len(photo) > limits.photo_bytes:
+                raise limits.photo_too_large(number)
     return photos
 
 
@@ -192,13 +199,3 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
     if value not in ("", "0", "1", "false", "true", "on", "off"):
         raise Refusal(400, "unknown_value", f"The field '{name}' is neither true nor false; correct it.")
     return value in ("1", "true", "on")
-
-
-@contextlib.asynccontextmanager
-async def loaded(service: Service) -> AsyncIterator[None]:
-    """The service with its model, for an application that runs without server.py."""
-    await service.workers.start()
-    try:
-        yield
-    finally:
-        await service.workers.stop()

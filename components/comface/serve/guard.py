@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
 from typing import Any
 
 from comface.serve.limits import DRAIN_S
@@ -34,10 +33,8 @@ CLOSE = (b"connection", b"close")
 
 
 class Guard:
-    """`paths`: those that metrics name; all others count as "other"."""
-
-    def __init__(self, application: Any, metrics: Metrics, paths: Collection[str]) -> None:
-        self._application, self._metrics, self._paths = application, metrics, frozenset(paths)
+    def __init__(self, application: Any, metrics: Metrics) -> None:
+        self._application, self._metrics = application, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -46,8 +43,7 @@ class Guard:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
-        started, path = time.perf_counter(), scope["path"] if scope["path"] in self._paths else "other"
-        read, status = False, 500
+        started, read, status = time.perf_counter(), False, 500
 
         async def received() -> Any:
             nonlocal read
@@ -67,6 +63,7 @@ class Guard:
         try:
             await self._application(scope, received, sent)
         finally:
+            path = getattr(scope.get("route"), "path", "other")  # as it is declared, without what a client put into it
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - started)
 

@@ -35,6 +35,12 @@ class Limits:
     """All uploads that are in memory at a time."""
     pixels: int = 64_000_000
 
+    def photo_too_large(self, number: int) -> Refusal:
+        limit = f"{self.photo_bytes / 1e6:.0f} MB"
+        refusal = Refusal(413, "too_large", f"Photo {number} has more than {limit}, the limit; save it smaller.")
+        refusal.photo = number
+        return refusal
+
 
 class Refusal(Exception):
     """`reason`: a word for programs and for the metrics. `retry`: the same request may succeed later. `photo`: the

@@ -3,9 +3,11 @@
 
 const byId = (id) => document.getElementById(id);
 const TRIES = 4;
-let limits = { photos: 12, photo_bytes: 25e6 };
+const FORM_BYTES = 1e5; // of a request, what is not photos
+let limits = { photos: 12, photo_bytes: 25e6, request_bytes: 60e6 };
 let photos = [null, null]; // File or null, oldest first
 let answer = null;
+let asking = null; // the request in work, as its AbortController
 let target = 0; // the place that the camera fills
 let stream = null;
 
@@ -44,7 +46,7 @@ function drawSlots() {
   byId("swap").hidden = photos.length !== 2;
   byId("clear").disabled = photos.length === 2 && photos.every((photo) => !photo);
   const ready = photos.filter(Boolean).length;
-  byId("compare").disabled = ready < 2;
+  byId("compare").disabled = ready < 2 || Boolean(asking);
   byId("compare").textContent = ready > 2 ? `Compare ${ready} photos` : "Compare";
 }
 
@@ -169,7 +171,9 @@ async function openCamera(index) {
   byId("shoot").disabled = true;
   byId("camera-status").textContent = "Starting the camera …";
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
+    const opened = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
+    if (!byId("camera").open || stream) return opened.getTracks().forEach((track) => track.stop()); // cancelled meanwhile
+    stream = opened;
     byId("video").srcObject = stream;
     await byId("video").play();
     byId("shoot").disabled = false;
@@ -203,28 +207,44 @@ byId("form").addEventListener("submit", async (event) => {
   drawSlots();
   complain("");
   hideResult();
+  const size = here.reduce((sum, photo) => sum + photo.size, 0), most = limits.request_bytes - FORM_BYTES;
+  if (size > most) {
+    say("");
+    complain(`The photos have ${megabytes(size)} MB together, and the limit is ${megabytes(most)} MB. Remove some, or save them smaller.`);
+    return;
+  }
+  const mine = (asking = new AbortController());
   byId("compare").disabled = true;
   byId("form").setAttribute("aria-busy", "true");
   say(`Comparing ${here.length} photos …`, true);
+  let end;
   try {
-    show(await ask(here));
+    const found = await ask(here, mine.signal);
+    end = () => show(found);
   } catch (error) {
-    say("");
-    fail(error);
-  } finally {
-    byId("compare").disabled = false;
-    byId("form").removeAttribute("aria-busy");
+    end = () => fail(error);
   }
+  if (asking !== mine) return; // the photos were changed meanwhile
+  settle();
+  end();
 });
 
-async function ask(files) {
+// From now on no request is in work; the answer to one that was is not shown.
+function settle() {
+  asking?.abort();
+  asking = null;
+  byId("form").removeAttribute("aria-busy");
+  byId("compare").disabled = photos.filter(Boolean).length < 2;
+}
+
+async function ask(files, signal) {
   for (let attempt = 1; ; attempt += 1) {
     const form = new FormData();
     files.forEach((file) => form.append("photos", file, "photo"));
     form.append("saliency", "true");
     let response;
     try {
-      response = await fetch("/v1/compare", { method: "POST", body: form });
+      response = await fetch("/v1/compare", { method: "POST", body: form, signal });
     } catch {
       throw { message: "The server does not answer. Check that it runs and that you are connected, then press Compare again." };
     }
@@ -233,6 +253,7 @@ async function ask(files) {
     const wait = Number(response.headers.get("retry-after"));
     if (!wait || attempt >= TRIES) throw { message: said.message ?? `The server answered with ${response.status}.`, photo: said.photo };
     for (let left = wait; left > 0; left -= 1) {
+      if (signal.aborted) return null;
       say(`${said.message} Attempt ${attempt + 1} of ${TRIES} in ${left} s.`, true);
       await new Promise((done) => setTimeout(done, 1000));
     }
@@ -240,6 +261,7 @@ async function ask(files) {
 }
 
 function fail(error) {
+  say("");
   const slot = error.photo ? document.querySelector(`.slot[data-index="${error.photo - 1}"]`) : null;
   complain(slot ? `${titleOf(error.photo - 1)}: ${error.message}` : error.message);
   if (!slot) return;
@@ -253,10 +275,12 @@ function fail(error) {
 const digits = (value) => (Math.abs(value) >= 10 ? 1 : 2);
 const signed = (value) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(digits(value));
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+const megabytes = (bytes) => Math.ceil(bytes / 1e6);
 const percent = (share) => `${+(100 * share).toFixed(1)}\u00a0%`;
 const MARKS = { increase: "▲ Increase", decrease: "▼ Decrease", "cannot tell": "? Cannot tell" };
 
 function hideResult() {
+  settle();
   byId("result").hidden = true;
   answer = null;
 }
@@ -266,16 +290,19 @@ function show(found) {
   const changes = Object.entries(found.changes);
   const clear = changes.filter(([, change]) => change.verdict !== "cannot tell");
   const unclear = changes.filter((entry) => !clear.includes(entry));
-  const refused = Boolean(found.caveats?.refused);
-  byId("result-title").textContent = refused
+  const line = found.time_line ?? [], refused = Boolean(found.caveats?.refused);
+  const nothing = refused && line.every((step) => step.from_first.caveats?.refused);
+  byId("result-title").textContent = nothing
     ? "These photos cannot be compared"
+    : refused
+      ? `Photo ${line.length + 1} cannot be compared with photo 1; earlier photos can`
     : clear.length
       ? clear.map(([task, change]) => `${change.title || task}: ${change.verdict}`).join("; ")
       : "Cannot tell whether anything changed";
   byId("pair").replaceChildren(...pairNote(found));
   byId("result").hidden = false; // before the charts, which take its width
   byId("faces").replaceChildren(...faces(found.photos ?? []));
-  byId("changes").replaceChildren(...(refused ? [] : [...clear, ...unclear].map(([task, change]) => row(task, change, found))));
+  byId("changes").replaceChildren(...(nothing ? [] : [...clear, ...unclear].map(([task, change]) => row(task, change, found))));
   byId("remarks").replaceChildren(...remarks(found));
   say("The result is below.");
   byId("result-title").focus({ preventScroll: true });
@@ -287,8 +314,9 @@ function pairNote(found) {
   const reasons = found.caveats?.reasons ?? [];
   if (!reasons.length) return [];
   const list = make("ul", {}, ...reasons.map((reason) => make("li", {}, sentence(reason.sentence))));
+  const pair = found.time_line ? `photos 1 and ${found.time_line.length + 1}` : "this pair";
   const lead = found.caveats.refused
-    ? "No interval and no verdict is given for this pair, because:"
+    ? `No interval and no verdict is given for ${pair}, because:`
     : "Read the result with care:";
   return [make("div", { class: found.caveats.refused ? "alert" : "note" }, make("p", {}, make("strong", {}, lead)), list)];
 }
@@ -376,10 +404,22 @@ function stepsTable(steps) {
 function remarks(found) {
   const said = [`Model ${found.model}. The change is that from the first photo to the last.`];
   if (found.time_line) said.push("In the charts, each photo is compared with the first one; a bar is its prediction interval.");
-  if (!found.caveats?.refused && Object.values(found.changes).some((change) => change.interval)) {
+  said.push(...earlierCaveats(found));
+  const pairs = [found, ...(found.time_line ?? []).map((step) => step.from_first)];
+  if (pairs.some((each) => Object.values(each.changes).some((change) => change.interval))) {
     said.push("A prediction interval contains the true change of a new person with the stated probability, for photos like those the model was fitted on.");
   }
   return said.map((text) => make("p", { class: "soft" }, text));
+}
+
+// The pair note is about the last photo; here is what limits the photos between it and the first, and is not in it.
+function earlierCaveats(found) {
+  const told = new Set((found.caveats?.reasons ?? []).map((reason) => reason.sentence));
+  return (found.time_line ?? []).slice(0, -1).flatMap((step) => {
+    const fresh = (step.from_first.caveats?.reasons ?? []).filter((reason) => !told.has(reason.sentence));
+    const lead = step.from_first.caveats?.refused ? "without interval and verdict: " : "";
+    return fresh.length ? [`Photos 1 and ${step.photo}: ${lead}${fresh.map((reason) => reason.sentence).join("; ")}.`] : [];
+  });
 }
 
 function faces(pictures) {

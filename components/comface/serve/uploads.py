@@ -85,9 +85,7 @@ class FormReader:
     def _data(self, data: bytes, start: int, end: int) -> None:
         photo = self._name in PHOTOS
         if len(self._part) + end - start > (self._limits.photo_bytes if photo else FIELD_BYTES):
-            limit = f"{self._limits.photo_bytes / 1e6:.0f} MB"
-            sentence = f"Photo {len(self._form.photos) + 1} has more than {limit}, the limit; save it smaller."
-            raise Refusal(413, "too_large", sentence) if photo else _malformed()
+            raise self._limits.photo_too_large(len(self._form.photos) + 1) if photo else _malformed()
         self._part += data[start:end]
 
     def _part_ends(self) -> None:

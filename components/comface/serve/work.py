@@ -89,12 +89,14 @@ def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
 
 class Engine:
     def __init__(self, recipe: Recipe) -> None:
+        import cv2
         import torch
 
         from comface.artifacts.manifest import open_artifact
         from comface.models.estimator import load_estimator
 
         torch.set_num_threads(recipe.threads)
+        cv2.setNumThreads(recipe.threads)  # else one per core of the node, in each worker
         self.recipe, self.artifact = recipe, open_artifact(recipe.uri, "model")
         self.estimator = load_estimator(self.artifact)
         self._warm_up()
@@ -196,15 +198,17 @@ def _confine() -> None:
 
 
 def _overlay(face_SS3: NDArray[np.uint8], map_SS: NDArray[np.floating[Any]]) -> Any:
-    """The grey face under the map in cividis, whose order colour-blind readers see; as the command `saliency` draws."""
+    """The grey face under the map, as methods/saliency_picture.py draws it (the serving image has no matplotlib)."""
     import cv2
     import numpy as np
     from PIL import Image
 
-    strength_SS = np.nan_to_num(map_SS).astype(np.float32)
-    colours_SS3 = cv2.applyColorMap((255 * strength_SS).round().astype(np.uint8), cv2.COLORMAP_CIVIDIS)[..., ::-1]
+    from comface.methods.saliency import COLOURS, opacity
+
+    levels_SS = (255 * np.nan_to_num(map_SS)).round().astype(np.uint8)
+    colours_SS3 = cv2.applyColorMap(levels_SS, getattr(cv2, f"COLORMAP_{COLOURS.upper()}"))[..., ::-1]
     grey_SS = face_SS3.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    share_SS1 = (0.85 * strength_SS**0.8)[..., None]
+    share_SS1 = opacity(map_SS)[..., None]
     mixed_SS3 = share_SS1 * colours_SS3 + (1 - share_SS1) * grey_SS[..., None]
     return Image.fromarray(mixed_SS3.clip(0, 255).astype(np.uint8))
 

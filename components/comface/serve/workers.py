@@ -13,11 +13,10 @@ import logging
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from comface.errors import ComfaceError, error_of
+from comface.errors import ComfaceError, TryAgain, error_of
 from comface.serve.limits import Limits, Refusal, refusal_of
 from comface.serve.work import Recipe, work
 
@@ -111,10 +110,20 @@ class Workers:
         done: asyncio.Future[Any] = loop.create_future()
         until = loop.time() + self._limits.wait_s
         self._jobs.put_nowait(Job(rank, next(self._numbers), (name, arguments), until, done))
-        return await done
+        try:
+            async with asyncio.timeout(self._limits.wait_s + self._limits.work_s):
+                return await done
+        except TimeoutError:  # no worker took it: all of them are being replaced
+            raise _waited_too_long() from None
 
     async def _made(self) -> Worker:
-        worker: Worker = await self._in_thread(Worker, self._recipe)
+        try:
+            worker: Worker = await self._in_thread(Worker, self._recipe)
+        except OSError as error:
+            raise TryAgain(
+                f"A process that works on photos cannot be started ({error.strerror or error}); use fewer --workers, "
+                "or give the service more memory, processes and open files."
+            ) from None
         try:
             self.facts = await self._in_thread(worker.ask, None, LOAD_S)
         except BaseException as error:
@@ -142,7 +151,7 @@ class Workers:
     async def _did(self, worker: Worker, job: Job) -> bool:
         """Do a job. False: the worker is lost."""
         if job.until < asyncio.get_running_loop().time():
-            _fail(job, Refusal(503, "waited_too_long", "The service is busy; try again in a few seconds.", retry=True))
+            _fail(job, _waited_too_long())
             return True
         self.busy += 1
         try:
@@ -154,6 +163,9 @@ class Workers:
         except TimeoutError:
             logger.warning("a job took too long; its worker is replaced")
             _fail(job, Refusal(503, "took_too_long", "The photos took too long; use smaller ones, or try again."))
+            return False
+        except BrokenPipeError:  # it ended before this job: another worker does it
+            self._jobs.put_nowait(job)
             return False
         except (EOFError, OSError):
             logger.warning("a worker ended while it worked on a photo; it is replaced")
@@ -169,13 +181,18 @@ class Workers:
 
     async def _replacement(self) -> Worker:
         while True:
-            with suppress(ComfaceError):
+            try:
                 return await self._made()
-            logger.warning("a worker could not be replaced; next attempt in %g s", AGAIN_S)
+            except ComfaceError as error:
+                logger.warning("a worker could not be replaced; next attempt in %g s: %s", AGAIN_S, error)
             await asyncio.sleep(AGAIN_S)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _waited_too_long() -> Refusal:
+    return Refusal(503, "waited_too_long", "The service is busy; try again in a few seconds.", retry=True)
 
 
 def _fail(job: Job, refusal: Refusal) -> None:
