@@ -1,7 +1,7 @@
 """Checks the statistics of the report and of the gate by simulation.
 
     python benchmarks/simulations.py --repetitions 2500
-    python benchmarks/simulations.py --parts gate --repetitions 2000
+    python benchmarks/simulations.py --parts gate --repetitions 2000 --subjects 20 40 80 160
 
 In: nothing; people are simulated. Out: tables of intervals, family-wise error, prediction intervals, and the gate. The
 people differ in how much their photos change, in slope, offset and noise of their estimates, and the noise may have
@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comface.register.config import Margin, RegisterConfig
-from comface.register.decision import CANNOT_TELL, KEEP, PROMOTE
+from comface.register.decision import CANNOT_TELL, KEEP, PROMOTE, GateDecision
 from comface.register.gate import Metric, decide
 from comface.register.paired import Champion, Paired
 from comface.tasks.agreement import Scored, agreement
@@ -173,15 +176,15 @@ def photos(subjects: int, rng: np.random.Generator, pairs: int = 30) -> Errors:
     return Errors(subject_P, np.abs(rng.normal(size=len(sd_P)) * sd_P), difference_PC, ("light", "turn", "sharpness"))
 
 
-MARGINS = {"corr": 0.05, "mae": 0.08}
+MARGINS: dict[Literal["corr", "mae"], float] = {"corr": 0.05, "mae": 0.08}
 """Of the gate in simulation, in correlation and in the unit of the change (a tenth of the MAE)."""
 
 
-def rivals(subjects: int, rng: np.random.Generator, kind: str, noise: float) -> People:
+def rivals(subjects: int, rng: np.random.Generator, kind: str, noise: float, pairs: int = PAIRS) -> People:
     """Estimates of a champion and of a challenger that was trained anew. Slope, offset and size of the errors differ
     from person to person, and are partly the same for both models; so is the error of a single pair. `noise`: size of
     the challenger's errors beside the champion's."""
-    shape, different = (subjects, PAIRS), kind == "different"
+    shape, different = (subjects, pairs), kind == "different"
     change_SP = rng.normal(size=shape) * np.exp(rng.normal(0, 0.4 if different else 0.0, subjects))[:, None]
     size_S = np.exp(rng.normal(-0.3, 0.4 if different else 0.2, subjects))
     common, estimates = _errors(rng, shape, different), []
@@ -223,55 +226,110 @@ def noise_for(metric: str, kind: str, gain: float) -> float:
     return (low + high) / 2
 
 
-def gate_outcomes(
-    subjects: int, kind: str, gains: tuple[float, ...], repetitions: int, metric: str = "corr", seed: int = 0
-) -> dict[str, float]:
-    """Outcome → share of the repetitions, by the gate's own code. `gains`: the true gain on each task, whose people are
-    others."""
-    counts = dict.fromkeys((PROMOTE, KEEP, CANNOT_TELL), 0)
+@dataclass(frozen=True)
+class Comparison:
+    """Of a challenger with a champion in simulation; `confidence`: of the gate's intervals."""
+
+    subjects: int
+    kind: str
+    metric: Literal["corr", "mae"] = "corr"
+    pairs: int = PAIRS
+    confidence: float = 0.95
+    seed: int = 0
+
+
+def gate_decisions(of: Comparison, gains: tuple[float, ...], repetitions: int) -> Iterator[GateDecision]:
+    """By the gate's own code. `gains`: the true gain on each task, whose people are others."""
     names = [f"task-{number}" for number in range(len(gains))]
-    margins = tuple(Margin(task=name, metric=metric, margin=MARGINS[metric]) for name in names)  # type: ignore[arg-type]
-    config = RegisterConfig(must_beat=None, margins=margins)
+    margins = tuple(Margin(task=name, metric=of.metric, margin=MARGINS[of.metric]) for name in names)
+    config = RegisterConfig(must_beat=None, margins=margins, confidence=of.confidence)
     metrics = [Metric(name, "comface", "linear", 0.5) for name in names]
-    noises = [noise_for(metric, kind, gain) for gain in gains]
-    subject_P = np.repeat(np.arange(subjects), PAIRS)
+    noises = [noise_for(of.metric, of.kind, gain) for gain in gains]
+    subject_P = np.repeat(np.arange(of.subjects), of.pairs)
     for repetition in range(repetitions):
-        rng, pairs = np.random.default_rng([seed, subjects, repetition]), []
+        rng, pairs = np.random.default_rng([of.seed, of.subjects, repetition]), []
         for name, noise in zip(names, noises, strict=True):
-            made = rivals(subjects, rng, kind, noise)
+            made = rivals(of.subjects, rng, of.kind, noise, of.pairs)
             estimates = made.second_SP.ravel()[None], made.first_SP.ravel()[None]
             pairs.append(Paired(name, "linear", "linear", "", False, subject_P, made.change_SP.ravel(), *estimates))
-        counts[decide(metrics, config, Champion("comface@v1", tuple(pairs))).outcome] += 1
-    return {outcome: count / repetitions for outcome, count in counts.items()}
+        yield decide(metrics, config, Champion("comface@v1", tuple(pairs)))
 
 
-def print_gate(repetitions: int, subjects: list[int]) -> None:
-    """Challengers at the edge of the margin, where promotion is an error, and as good as the champion: the power."""
-    print(f"\nThe gate: {PAIRS} pairs per person, outcomes in percent\n")
-    print("| people | metric, margin | true gain | subjects | promote | keep | cannot tell |\n" + "|---" * 7 + "|")
-    for kind in KINDS:
-        for metric, margin in MARGINS.items():
-            cases = [("at the margin", (-margin,), subjects), ("0", (0.0,), subjects)]
-            if metric == "corr":
-                cases.append(("at the margin on each of 4 tasks", (-margin,) * 4, subjects[:1]))
-                cases.append(("at the margin on one of 4 tasks, 0 on three", (-margin, 0.0, 0.0, 0.0), subjects[-1:]))
-            for words, gains, counts in cases:
-                for count in counts:
-                    found = gate_outcomes(count, kind, gains, repetitions, metric)
-                    shares = " | ".join(f"{100 * share:.1f}" for share in found.values())
-                    print(f"| {kind} | {metric}, {margin} | {words} | {count} | {shares} |", flush=True)
+def gate_outcomes(of: Comparison, gains: tuple[float, ...], repetitions: int) -> dict[str, float]:
+    """Outcome → share of the repetitions."""
+    counts = Counter(decision.outcome for decision in gate_decisions(of, gains, repetitions))
+    return {outcome: counts[outcome] / repetitions for outcome in (PROMOTE, KEEP, CANNOT_TELL)}
+
+
+@dataclass(frozen=True)
+class Powers:
+    """Of challengers that are as good as the champion. `said`: the mean of the power that the gate states; `margin`:
+    the median of the margins that it names for a power of 80 %; `at_margin`: how often a challenger is promoted at a
+    margin that was named in another repetition."""
+
+    promoted: float
+    said: float
+    margin: float
+    at_margin: float
+
+
+def gate_power(of: Comparison, repetitions: int) -> Powers:
+    checks = [decision.checks[0] for decision in gate_decisions(of, (0.0,), repetitions)]
+    low_N, limit_N, said_N, margin_N = (
+        np.array([getattr(check, name) for check in checks], dtype=np.float64)
+        for name in ("low", "limit", "power", "least_margin")
+    )
+    passed_NN = low_N[None, :] > -margin_N[:, None]  # a check passes if its whole interval lies above minus the margin
+    others_NN = ~np.eye(len(checks), dtype=bool)
+    return Powers(
+        float((low_N > limit_N).mean()),
+        float(said_N.mean()),
+        float(np.median(margin_N)),
+        float(passed_NN[others_NN].mean()),
+    )
+
+
+def print_gate(given: argparse.Namespace) -> None:
+    """False promotions of challengers at the edge of the margin, the power for those that are as good as the champion
+    (half of the repetitions), and several tasks (a quarter of them)."""
+    print(f"\nThe gate: {given.pairs} pairs per person, shares in percent\n")
+    heads = ("people", "metric, margin", "subjects", "promoted at the margin", "kept out at the margin",
+             "power", "power as stated", "margin named for 80 %", "power at that margin")  # fmt: skip
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    fixed = {"pairs": given.pairs, "confidence": given.confidence}
+    for count, kind, (metric, margin) in itertools.product(given.subjects, KINDS, MARGINS.items()):
+        of = Comparison(count, kind, metric, seed=given.seed, **fixed)
+        null = gate_outcomes(of, (-margin,), given.repetitions)
+        good = gate_power(replace(of, seed=given.seed + 1), max(given.repetitions // 2, 2))
+        shares = (null[PROMOTE], null[KEEP], good.promoted, good.said)
+        named = f"{good.margin:.3f} | {100 * good.at_margin:.1f}"
+        told = " | ".join(f"{100 * share:.1f}" for share in shares)
+        print(f"| {kind} | {metric}, {margin} | {count} | {told} | {named} |", flush=True)
+    print("\n| people | true gain in correlation | subjects | promote | keep | cannot tell |" + "\n" + "|---" * 6 + "|")
+    margin = MARGINS["corr"]
+    each, one = ("at the margin on each of 4 tasks", (-margin,) * 4), ("on one of 4, 0 on three", (-margin, 0, 0, 0))
+    for kind, ((words, gains), count) in itertools.product(
+        KINDS, ((each, given.subjects[0]), (one, given.subjects[-1]))
+    ):
+        of = Comparison(count, kind, seed=given.seed, **fixed)
+        found = gate_outcomes(of, gains, max(given.repetitions // 4, 2))
+        shares = " | ".join(f"{100 * share:.1f}" for share in found.values())
+        print(f"| {kind} | {words} | {count} | {shares} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=2500, help="repetitions per row (default: 2500)")
     parser.add_argument("--subjects", type=int, nargs="+", default=[8, 10, 15, 20, 30, 60])
+    parser.add_argument("--seed", type=int, default=0, help="of the part gate (default: 0)")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"per person in the part gate (default: {PAIRS})")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the gate's intervals (default: 0.95)")
     parser.add_argument("--parts", nargs="+", choices=("report", "gate"), default=["report", "gate"])
     given = parser.parse_args()
     if "report" in given.parts:
         print_report(given)
     if "gate" in given.parts:
-        print_gate(given.repetitions, given.subjects)
+        print_gate(given)
 
 
 def print_report(given: argparse.Namespace) -> None:

@@ -121,7 +121,7 @@ def test_in_good_order_nothing_is_red_and_it_takes_seconds(desk: Desk, capsys: p
         "embedded models": states["embedded models"], "method imagenet": states["method imagenet"],
         "method dlib": states["method dlib"],
         "weights": "ok", "composition": "ok", "batch": "ok",
-        "views": "ok", "methods and gate": "ok", "screening": "ok", "plan": "ok",
+        "views": "ok", "methods and gate": "ok", "margins of the gate": "ok", "screening": "ok", "plan": "ok",
     }  # fmt: skip
     assert found["version"]["found"] == "Kubernetes v1.33.1"
     assert found["GPUs"]["found"] == "16 on 2 nodes; requested: 2 × 8"

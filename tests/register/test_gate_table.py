@@ -65,7 +65,7 @@ TABLE = [
     Case("estimates do not vary", KEEP, "cannot be computed", NONE, {}, (Metric("smile", "comface", "linear", None),)),
     Case("nothing was evaluated", KEEP, "not evaluated on any task", NONE, {}, ()),
     Case("first model, exactly the least number of people", PROMOTE, "", NONE, {}, (SMILE,), 10),
-    Case("first model, one person too few", CANNOT_TELL, "tested on 9 subjects, fewer than the 10", NONE, {},
+    Case("first model, one person too few", CANNOT_TELL, "(register.least_subjects); add people", NONE, {},
          (SMILE,), 9),
     Case("too few people and below the threshold", KEEP, "below the threshold", NONE, HIGH, (SMILE,), 9),
     # A champion that cannot be compared as a whole.
@@ -91,7 +91,7 @@ TABLE = [
     Case("the margin of another task does not help", KEEP, "", smile(ours=0.7),
          {"margins": (Margin(task="age", margin=0.15),)}),
     Case("a margin of 2 always passes", PROMOTE, "", smile(ours=5.0), {"margin": 2}),
-    Case("noisy and as good, few people", CANNOT_TELL, "people would decide it",
+    Case("noisy and as good, few people", CANNOT_TELL, "if you accept such a loss, would make that 80 %",
          smile(apart=1.0, people=12, ours=0.55)),
     Case("the same noise, many people", PROMOTE, "", smile(apart=1.0, people=150, ours=0.55)),
     Case("a higher confidence needs more people", CANNOT_TELL, "99.9 % interval", smile(apart=1.0, people=12),

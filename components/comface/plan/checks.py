@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,9 +24,12 @@ from comface.plan.reuse import with_reused
 from comface.plan.sizes import room_problems, sizes_of
 from comface.plan.weights import check_screening, find_generators, method_keys
 from comface.pretrain.draft import process_count
+from comface.runtime.progress import counted
 from comface.store import Store, open_store
 from comface.tracks.composition import totals
 from comface.tracks.supplies import Supply
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def survey_run(config: RunConfig) -> Survey:
                 for name in consistency.dataset_names(config)
             ),
             Check("store", lambda: check_store(open_store(config.store))),
+            Check("margins of the gate", lambda: check_margins(config)),
             Check("plan", lambda: _room(config), told=True),
             Check("GPUs", lambda: check_gpus_of_pod(config) or "", told=True),
         ]
@@ -166,6 +171,22 @@ def check_store(store: Store) -> str:
         raise DataError(f"{store.uri} returned other bytes than were written to it; check the store.")
     store.delete(key)
     return f"{store.uri}: written, read and deleted"
+
+
+def check_margins(config: RunConfig) -> str:
+    """Warns of margins that are too small for the people on whom the champion was tested. A champion that cannot be
+    read stops no run: the gate says so."""
+    from comface.models.registry import Registry
+    from comface.register.champion import too_few_people  # imports numpy
+
+    try:
+        registry = Registry(open_store(config.store), config.register_model.name)
+        found = list(too_few_people(registry, config.register_model, config.transfer.tasks))
+    except ComfaceError as error:
+        return f"not examined ({str(error).rstrip('.')})"
+    for sentence in found:
+        logger.warning(sentence)
+    return f"too small for {counted(len(found), 'task')}" if found else "no margin is known to be too small"
 
 
 def _room(config: RunConfig) -> str:

@@ -12,7 +12,7 @@ registered heads cannot be tested on today's people, because they were fitted on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,13 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import ConfigurationError, DataError
 from comface.models.format import Task, read_facts
 from comface.models.registry import Registry
+from comface.register.config import RegisterConfig
 from comface.register.contents import backbone_of
 from comface.register.paired import Champion, Paired, Unpaired
+from comface.register.power import POWER, advice, half_width, power
+from comface.tasks.agreement import Scored
+from comface.tasks.intervals import sample, standard_error
+from comface.tasks.metrics import FIGURES
 from comface.tasks.predictions import Predictions, groups_of, read_predictions
 
 BESIDE = "add comface:champion to transfer.methods to evaluate its backbone on the pairs of this run"
@@ -57,6 +62,38 @@ def champion_reference(registry: Registry) -> str:
     """NAME@vN of the champion, also if that version cannot be read; empty if there is none."""
     history = registry.history()
     return f"{registry.name}@v{history[-1].version}" if history and history[-1].version is not None else ""
+
+
+def too_few_people(registry: Registry, config: RegisterConfig, tasks: Collection[str]) -> Iterator[str]:
+    """Before a run: a sentence per task whose margin has a power below POWER with the people of the champion's test.
+    The standard error of the gain is not known yet; that of the champion's own figure stands in. The two are equal if
+    both models are equally good and the influences of the people on their figures correlate with 0.5 (docs/gate.md)."""
+    version = registry.champion()
+    if version is None:
+        return
+    model = registry.open(version)
+    for task, known in sorted(read_facts(model).tasks.items()):
+        metric, margin, _ = config.margin_of(task)
+        if task not in tasks or not margin:
+            continue
+        tested = read_predictions(model.input(f"{task}-{known.mode}", "transfer"))
+        half, people = half_width(_own_error(tested, metric), config.confidence), len(set(tested.subjects))
+        if power(margin, half, people, config.confidence) < POWER:
+            unit = known.unit if metric == "mae" else ""
+            yield (
+                f"The margin of {margin:g}{f' {unit}' if unit else ''} for '{task}' is small for {people:,} people, on "
+                f"whom {version.reference} was tested: {advice(margin, half, people, config.confidence, unit)} "
+                "(register.margins)."
+            )
+
+
+def _own_error(tested: Predictions, metric: str) -> float:
+    """The standard error of the champion's own figure, over people."""
+    rows = len(tested.change_P) // tested.repeats
+    _, subject_P = np.unique(np.asarray(tested.subjects[:rows]), return_inverse=True)
+    once_1S = np.ones((1, int(subject_P.max()) + 1))
+    scored = Scored(subject_P, tested.change_P[:rows], tested.predicted_P.reshape(tested.repeats, rows), once_1S, 0.95)
+    return float(standard_error(sample(FIGURES[metric], scored.sums(), once_1S).influence_S[None], once_1S)[0])
 
 
 class _Opponent:

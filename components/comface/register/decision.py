@@ -42,6 +42,10 @@ class Check:
     people: int = 0
     pairs: int = 0
     rehearsal: bool = False
+    power: float | None = None
+    """Of a comparison: the probability that an equally good challenger passes (power.py). It decides nothing."""
+    least_margin: float | None = None
+    """Of a comparison: the smallest margin at which that probability is 80 %."""
 
     @property
     def gain(self) -> tuple[float, float, float, float] | None:

@@ -99,7 +99,7 @@ def _enough(people: Mapping[str, int], least: int) -> Iterator[Result]:
         yield (
             Check("people", task, "", count, least, result, unit="people", people=count),
             f"{task} was tested on {counted(count, 'subject')}, fewer than the {least} that the gate needs "
-            "(register.least_subjects).",
+            "(register.least_subjects); add people.",
         )
 
 

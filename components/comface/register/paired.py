@@ -17,6 +17,7 @@ Legend: P pairs, R replicates (folds that are tested on the same pairs), S subje
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from comface.artifacts.manifest import Artifact
 from comface.register.config import RegisterConfig
 from comface.register.decision import FAILED, PASSED, UNKNOWN, Check, Result
+from comface.register.power import advice, least_margin, power
 from comface.tasks.agreement import Scored
 from comface.tasks.comparisons import advantage
 from comface.tasks.intervals import LEAST_SUBJECTS, resample_counts
@@ -34,8 +36,6 @@ from comface.tasks.metrics import FIGURES, Estimate
 
 RESAMPLES, SEED = 2000, 0
 """Of the bootstrap: the same for every decision, so that equal inputs give an equal decision."""
-MOST_PEOPLE = 100_000
-"""Larger numbers of people are not named as a need."""
 METRICS = {"corr": "correlation", "mae": "mean absolute error"}
 
 
@@ -128,7 +128,7 @@ def remarks(champion: Champion | None, config: RegisterConfig) -> Iterator[str]:
 
 def _compared(each: Paired, champion: str, config: RegisterConfig) -> Iterator[Result]:
     metric, margin, of_groups = config.margin_of(each.task)
-    counts_BS = resample_counts(each.people, RESAMPLES, SEED, each.task)
+    counts_BS = _draws(each.people, each.task)
     _, subject_P = np.unique(each.subject_P, return_inverse=True)
     ours, theirs = (
         Scored(subject_P, each.change_P, predicted_RP, counts_BS, config.confidence)
@@ -142,6 +142,7 @@ def _compared(each: Paired, champion: str, config: RegisterConfig) -> Iterator[R
             f"{METRICS[metric]} not worse than {champion}", each.task, each.mode, _known(found.value),
             -limit, judged(found, limit), _known(found.low), _known(found.high), metric,
             each.unit if metric == "mae" else "", group, people, pairs, each.rehearsal,
+            *_power(found, limit, people, config.confidence),
         )  # fmt: skip
         named = f"{each.name}, {group}" if group else each.name
         return check, f"{named}: {_said(check, champion, config.confidence, found.reason)}"
@@ -151,6 +152,12 @@ def _compared(each: Paired, champion: str, config: RegisterConfig) -> Iterator[R
         sizes = _people_of(each, values)
         for value in sorted(value for value, size in sizes.items() if size >= config.least_group_subjects):
             yield checked(np.asarray(values, dtype=np.str_) == value, of_groups, f"{column} = {value}")
+
+
+@functools.lru_cache(maxsize=1)
+def _draws(people: int, task: str) -> NDArray[np.float64]:
+    """Kept for the next comparison of the task; a simulation asks for the same draws thousands of times."""
+    return resample_counts(people, RESAMPLES, SEED, task)
 
 
 def _people_of(each: Paired, values: Sequence[str]) -> dict[str, int]:
@@ -168,22 +175,19 @@ def _gain(metric: str, ours: Scored, theirs: Scored, of_P: NDArray[np.bool_], pe
     return advantage(metric, FIGURES[metric], ours_RS, theirs_RS, ours.counts_BS, ours.confidence, people)
 
 
+def _power(gain: Estimate, margin: float, people: int, confidence: float) -> tuple[float, float] | tuple[None, None]:
+    """(power at the margin, smallest margin with a power of POWER); None if the gain has no interval."""
+    half = gain.value - gain.low
+    if not math.isfinite(half):
+        return None, None
+    return power(margin, half, people, confidence), least_margin(half, people, confidence)
+
+
 def judged(gain: Estimate, margin: float) -> str:
     """Whether the whole interval lies above minus the margin (passed), at or below it (failed), or on both sides."""
     if gain.low > -margin:
         return PASSED
     return FAILED if gain.high <= -margin else UNKNOWN  # an end that is missing (NaN) is on no side
-
-
-def needed(check: Check) -> int | None:
-    """About how many people would narrow the interval enough to pass, if the gain stays: the width of an interval falls
-    with the square root of their number. None if the gain itself does not pass, or nobody has so many."""
-    if check.gain is None or check.gain[0] <= check.gain[3]:
-        return None
-    value, low, _, limit = check.gain
-    people = check.people * ((value - low) / (value - limit)) ** 2
-    step = 10 ** max(math.floor(math.log10(people)) - 1, 0)
-    return math.ceil(people / step) * step if people <= MOST_PEOPLE else None
 
 
 def _said(check: Check, champion: str, confidence: float, why: str) -> str:
@@ -202,9 +206,8 @@ def _said(check: Check, champion: str, confidence: float, why: str) -> str:
     )
     if check.result == FAILED:
         return f"{measured}, and the whole interval lies at or below {wanted}."
-    people = needed(check)
-    more = f"; if the gain stays, about {people:,} people would decide it" if people else ""
-    return f"{measured}, and the interval contains {wanted}{more}."
+    helps = advice(-limit, value - low, check.people, confidence, check.unit)
+    return f"{measured}, and the interval contains {wanted}; {helps}."
 
 
 def signed(value: float) -> str:

@@ -12,16 +12,18 @@ from comface.execution.pages import GATE, filled
 from comface.register.decision import Check, GateDecision
 from comface.register.forest import forest
 from comface.register.paired import signed
+from comface.register.power import POWER, percent
 from comface.tasks.config import mode_title
 from comface.tasks.registry import title
 
 REPORT = "report.html"
-HEADINGS = ("task", "mode", "value", "interval", "limit", "people", "result")
+HEADINGS = ("task", "mode", "value", "interval", "limit", "people", "power", "result")
 READING = (
     "Each row is a task, or a subgroup of its people. The mark is the gain of the challenger over the champion on the "
     "same pairs of photos (right: better), the bar its interval over people, and the dashed line the margin. A check "
     "passes if its whole bar lies right of the dashed line, fails if it lies left of it, and cannot tell otherwise. "
-    "All checks must pass, so no correction for their number is needed."
+    "All checks must pass, so no correction for their number is needed. The power is how often a challenger that is "
+    "exactly as good as the champion passes with these people; the margin beside it would make that 80 %."
 )
 
 
@@ -66,7 +68,8 @@ def _row(check: Check) -> Markup:
     value, interval, limit = numbers(check)
     name = ", ".join(filter(None, (title(check.task), check.group)))
     people = f"{check.people:,}" if check.gain else "–"
-    words = (name, mode_title(check.mode) if check.mode else "–", value, interval, limit, people, check.result)
+    words = (name, mode_title(check.mode) if check.mode else "–", value, interval, limit, people, powers(check),
+             check.result)  # fmt: skip
     cells = Markup("").join(
         Markup('<td role="cell" class="text" data-label="{}">{}</td>').format(heading, word)
         for heading, word in zip(HEADINGS, words, strict=True)
@@ -86,3 +89,12 @@ def numbers(check: Check) -> tuple[str, str, str]:
         "–" if number is None else f"{number:.{digits}f}".replace("-", "−") for number in (check.value, check.limit)
     )
     return shown, "–", limit
+
+
+def powers(check: Check) -> str:
+    """The power of a comparison at its margin, and the margin that would have enough."""
+    if check.power is None or check.least_margin is None:
+        return "–"
+    unit = f" {check.unit}" if check.unit else ""
+    enough = f"{percent(POWER)} at {check.least_margin:.3f}{unit}"
+    return f"{percent(check.power)} ({enough})" if check.limit else enough

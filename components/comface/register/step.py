@@ -40,7 +40,7 @@ from comface.register.contents import (
 from comface.register.decision import CANNOT_TELL, KEEP, PASSED, PROMOTE, GateDecision
 from comface.register.gate import decide
 from comface.register.origins import origins
-from comface.register.report import REPORT, numbers, report_with
+from comface.register.report import REPORT, numbers, powers, report_with
 from comface.store import Store
 from comface.tasks.config import base
 from comface.weights.fetched import models_folder
@@ -196,12 +196,13 @@ def decision_markdown(decision: GateDecision) -> str:
     """Return the decision as Markdown, for the KFP UI and for decision.md."""
     lines = [f"**{decision.sentence}**", ""]
     lines += [f"- {markdown_cell(sentence)}" for sentence in (*decision.reasons, *decision.notes)]
-    lines += ["", "| check | task | mode | value | interval | limit | |", "|---|---|---|---|---|---|---|"]
+    lines += ["", "| check | task | mode | value | interval | limit | power | |", f"{'|---' * 8}|"]
     for check in decision.checks:
         task = ", ".join(filter(None, (check.task, check.group)))
         result = check.result if check.result == PASSED else f"**{check.result}**"
         value, interval, limit = numbers(check)
         lines.append(
-            f"| {check.check} | {markdown_cell(task)} | {check.mode} | {value} | {interval} | {limit} | {result} |"
+            f"| {check.check} | {markdown_cell(task)} | {check.mode} | {value} | {interval} | {limit} | "
+            f"{powers(check)} | {result} |"
         )
     return "\n".join(lines) + "\n"
