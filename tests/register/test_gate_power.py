@@ -14,6 +14,8 @@ from chains import Chain, build_chain
 from opponents import paired
 from scipy import stats
 
+from comface.doctor.places import row_of
+from comface.plan.checks import Check as RunCheck
 from comface.plan.checks import check_margins
 from comface.plan.configuration import resolve
 from comface.register.champion import too_few_people
@@ -127,7 +129,9 @@ def test_a_run_warns_before_it_starts_if_the_margin_is_small_for_the_champions_p
 ) -> None:
     config = resolve("laptop", ["register.margin=0.01", "transfer.tasks=[smile]"], {"store": champion.store.uri})
     with caplog.at_level(logging.WARNING):
-        assert check_margins(config) == "too small for 1 task"
+        row = row_of(RunCheck("margins of the gate", lambda: check_margins(config)))
+    assert (row.state, row.found) == ("note", "too small for 1 task")
+    assert row.todo == "add people, or set a larger margin (register.margins)"
     assert len(caplog.messages) == 1
     assert re.fullmatch(
         r"The margin of 0\.01 for 'smile' is small for 30 people, on whom comface@v1 was tested: an equally good "

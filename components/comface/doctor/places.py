@@ -40,9 +40,9 @@ def own_gpus_row(wanted: int) -> Row:
 
 
 def row_of(check: RunCheck) -> Row:
-    """`–` if something is left out."""
+    """`–` if something is left out, or a margin of the gate is too small."""
     found = check.ask().rstrip(".")
-    if found.startswith("absent: "):
+    if found.startswith(("absent: ", "too small for ")):
         found, _, todo = found.partition("; ")
         return Row(SECTION, check.name, "note", found, todo)
     if "`comface fetch`" in found:

@@ -186,7 +186,9 @@ def check_margins(config: RunConfig) -> str:
         return f"not examined ({str(error).rstrip('.')})"
     for sentence in found:
         logger.warning(sentence)
-    return f"too small for {counted(len(found), 'task')}" if found else "no margin is known to be too small"
+    if found:
+        return f"too small for {counted(len(found), 'task')}; add people, or set a larger margin (register.margins)"
+    return "no margin is known to be too small"
 
 
 def _room(config: RunConfig) -> str:

@@ -69,8 +69,8 @@ class RegisterConfig(Section):
         default=0.95,
         ge=0.8,
         lt=1,
-        description="confidence level of the two-sided intervals that are compared with the margins; the nominal chance "
-        "to promote a challenger that is worse by a margin is half of the rest (0.95: 2.5 %; docs/gate.md)",
+        description="confidence level of the two-sided intervals that are compared with the margins; the nominal "
+        "chance to promote a challenger that is worse by a margin is half of the rest (0.95: 2.5 %; docs/gate.md)",
     )
     least_subjects: People = Field(
         default=10, description="a task that was tested on fewer people cannot tell whether a model may be promoted"
