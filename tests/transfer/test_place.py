@@ -6,17 +6,21 @@ import json
 import os
 import shutil
 import stat
+import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from comface.artifacts.arrays import Rows, array_bytes
+from comface.artifacts.manifest import Draft
 from comface.cli import main
 from comface.datasets import open_dataset
 from comface.datasets.config import DataSource
-from comface.datasets.place import UNUSED_DAYS, drop_copy, local_folder
+from comface.datasets.place import drop_copy, local_folder
 from comface.errors import ConfigurationError, DataError
-from comface.runtime.folders import cache_folder
+from comface.runtime.folders import UNUSED_DAYS, cache_folder
 from comface.store import Store, open_store
 
 CASE = Path(__file__).parents[1] / "data/cases/edema/base"
@@ -150,3 +154,23 @@ def test_the_copy_goes_when_the_source_is_gone_is_dropped_or_is_not_used_for_wee
     with pytest.raises(DataError, match="There are no objects below"):
         local_folder(clinic.uri)
     assert not folder.exists()
+
+
+def test_copies_of_faces_and_features_go_when_they_are_not_used_for_weeks(clinic: Store) -> None:
+    def rows(number: int) -> Rows:
+        draft = Draft(clinic, "faces", {"number": number}, {}, {"test": 1})
+        draft.write("faces.npy", array_bytes(np.full((2, 2), number)))
+        return Rows(draft.publish({}), "faces")
+
+    def copy_aged(days: int) -> Path:
+        (path,) = (cache_folder() / "rows").iterdir()
+        os.utime(path, (path.stat().st_mtime - days * 86400,) * 2)
+        return path
+
+    rows(1)[[0]]
+    first = copy_aged(UNUSED_DAYS + 1)
+    rows(2)[[0]]
+    second = copy_aged(UNUSED_DAYS - 1)
+    assert not first.exists()
+    rows(2)[[1]]
+    assert second.stat().st_mtime > time.time() - 60, "a use counts"

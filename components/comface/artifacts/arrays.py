@@ -22,7 +22,7 @@ from comface.artifacts.manifest import Artifact
 from comface.errors import DataError
 from comface.files import open_file
 from comface.files.arrays import LONGEST_HEADER, array_in, header_in
-from comface.runtime.folders import cache_folder
+from comface.runtime.folders import cache_folder, drop_unused
 
 CHUNK_ROWS = 1024
 """Rows of a chunk. 1,024 faces of 224 px take 154 MB."""
@@ -68,7 +68,8 @@ class Rows:
     """An array (N, …) of an artifact, of which only the requested rows are in memory.
 
     `rows[i]`, `rows[2:5]` and `rows[[7, 3, 7]]` return arrays; iteration yields the chunks. Each chunk is verified
-    before its first use. On s3://, `rows[…]` copies chunks to the cache folder; iteration copies nothing."""
+    before its first use. On s3://, `rows[…]` copies chunks to the cache folder, from which unused
+    ones are deleted; iteration copies nothing."""
 
     def __init__(self, artifact: Artifact, stem: str) -> None:
         pattern = re.compile(rf"{re.escape(stem)}(-\d{{5,}})?\.npy")
@@ -121,7 +122,12 @@ class Rows:
 
     def _file(self, number: int) -> Path:
         if number not in self._files:
-            self._files[number] = self.artifact.local(self.names[number], cache_folder() / "rows")
+            cache = cache_folder() / "rows"
+            if not self._files:
+                drop_unused(cache)
+            path = self._files[number] = self.artifact.local(self.names[number], cache)
+            if path.parent == cache:
+                path.touch()
             self._expect(number, *self._header(self.names[number])[:2])
         return self._files[number]
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -19,13 +18,11 @@ from comface.artifacts.manifest import Artifact, file_sha256
 from comface.datasets.files import files_in, is_left_by_a_system
 from comface.errors import ComfaceError, DataError, TryAgain
 from comface.files import failure, make_private_folder, write_file
-from comface.runtime.folders import cache_folder
+from comface.runtime.folders import cache_folder, unused_since
 from comface.runtime.progress import shown
 from comface.store import FileStore, open_store
 from comface.store.s3 import S3Store
 
-UNUSED_DAYS = 30
-"""A local copy of a remote data set that no run has used for this long is deleted."""
 Seen = list[int | str]
 """[size in bytes, ETag, modification time of the copy in ns]: identifies the copy of an object."""
 
@@ -41,7 +38,7 @@ def local_folder(uri: str) -> Path:
     places, name = _copies(), _copy_name(store)
     try:
         make_private_folder(places)
-        _drop_unused(places, time.time() - UNUSED_DAYS * 86400)
+        _drop_unused(places, unused_since())
         with _locked(places / f"{name}.lock"):
             _synchronize(store, places / name, places / f"{name}.json")
     except OSError as error:

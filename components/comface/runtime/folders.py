@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from pathlib import Path
 
 from comface.errors import ConfigurationError
 from comface.files import failure
+
+UNUSED_DAYS = 30
+"""A local copy of data of people that nobody has used for this long is deleted."""
 
 
 def cache_folder() -> Path:
@@ -30,6 +34,19 @@ def cache_folder() -> Path:
     except OSError as error:
         raise failure(error, f"the cache folder '{path}'") from None
     return path
+
+
+def unused_since() -> float:
+    """Copies that were last used before this time are deleted when another one is made or used."""
+    return time.time() - UNUSED_DAYS * 86400
+
+
+def drop_unused(folder: Path) -> None:
+    """Delete the files of a folder that were last used UNUSED_DAYS ago. Whoever uses one touches it."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if path.is_file() and path.lstat().st_mtime < unused_since():
+                path.unlink()
 
 
 def scratch_folder() -> Path:
