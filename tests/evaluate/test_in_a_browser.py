@@ -36,10 +36,13 @@ FILLED = 0.4
 AGAINST = "not worse than comface@v1"
 CHECKS = (
     Check("threshold", "au12", "linear", 0.2, 0.5, "failed"),
-    Check(AGAINST, "au12", "linear", 0.01, -0.05, "passed", -0.02, 0.04, people=27, pairs=5400, rehearsal=True),
-    Check(AGAINST, "edema-a", "linear", -0.1, -0.2, "cannot tell", -0.9, 0.7, "mae", "kg", people=38, pairs=2756),
-    Check(AGAINST, "edema-a", "linear", -0.2, -0.1, "failed", -0.3, -0.12, group="ward = A long name", people=21),
-)
+    Check(AGAINST, "au12", "linear", 0.01, -0.05, "passed", -0.02, 0.04, people=27, pairs=5400, rehearsal=True,
+          power=0.71, least_margin=0.055),
+    Check(AGAINST, "edema-a", "linear", -0.1, -0.2, "cannot tell", -0.9, 0.7, "mae", "kg", people=38, pairs=2756,
+          power=0.04, least_margin=1.42),
+    Check(AGAINST, "edema-a", "linear", -0.2, -0.1, "failed", -0.3, -0.12, group="ward = A long name", people=21,
+          power=0.38, least_margin=0.19),
+)  # fmt: skip
 DECISION = GateDecision("keep", ("The correlation is low.",), CHECKS, ("One task was left out.",), "comface@v1")
 
 
