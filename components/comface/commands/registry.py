@@ -45,7 +45,7 @@ def list_(chosen: Chosen, as_json: bool) -> None:
 
 
 @models.command(example="comface models show comface@v3")
-@argument("reference", "REF", REFERENCE, required=False)
+@argument("reference", "[REF]", REFERENCE, required=False)
 @configured()
 @AS_JSON
 def show(reference: str | None, chosen: Chosen, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def rollback(name: str, why: str, chosen: Chosen, as_json: bool) -> None:
 
 @models.command(example="comface models alias comface@v3 ward-7\ncomface models alias comface@ward-7 --remove")
 @argument("reference", "REF", "NAME@v3, or NAME for its newest version; with --remove: NAME@ALIAS")
-@argument("alias", "ALIAS", "lower-case letters, digits and hyphens", required=False)
+@argument("alias", "[ALIAS]", "lower-case letters, digits and hyphens", required=False)
 @flag("--remove", "remove the alias; the version stays")
 @WHY
 @configured()
@@ -137,7 +137,7 @@ def keygen(file: Path) -> None:
 
 
 @models.command("sign", example="comface models sign comface@v3 --key ~/comface-signing.pem")
-@argument("reference", "REF", REGISTERED, required=False)
+@argument("reference", "[REF]", REGISTERED, required=False)
 @option("--key", "FILE", "the private key (default: the file that COMFACE_SIGNING_KEY names)", PATH)
 @configured()
 @AS_JSON
@@ -186,7 +186,7 @@ SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 
 
 @models.command(example="comface models export comface@v3 --format onnx --output comface.onnx")
-@argument("reference", "REF", REFERENCE, required=False)
+@argument("reference", "[REF]", REFERENCE, required=False)
 @option("--format", None, "ONNX, or torch.export", Names(lambda: SUFFIXES), required=True)
 @output_option("FILE", "where to write it: FILE.onnx, or FILE.pt2 for torch")
 @configured()
@@ -214,7 +214,7 @@ def _said(done: Promoted, as_json: bool) -> None:
 
 
 @command(example="comface verify comface@v3 --store file:///backup/store")
-@argument("reference", "REF", f"{REGISTERED}; or the URI of any other artifact", required=False)
+@argument("reference", "[REF]", f"{REGISTERED}; or the URI of any other artifact", required=False)
 @flag("--quick", "check the manifests, and that all objects are there; do not read the objects")
 @configured()
 def verify(reference: str | None, quick: bool, chosen: Chosen) -> None:
