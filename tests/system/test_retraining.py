@@ -52,7 +52,7 @@ def test_new_photos_change_what_depends_on_them_alone_and_never_the_champion(tmp
     kept = {address for address in first if second[address] == first[address]}
     assert kept == set(first), "nothing that was published is published again"
     kinds = {address.partition("/")[0] for address in set(second) - set(first)}
-    assert kinds == {"faces", "features", "transfer", "evaluation", "decision", "model"}
+    assert kinds == {"faces", "features", "protocol", "transfer", "evaluation", "decision", "model"}
     assert [(m["reference"], m["champion"]) for m in models(store)] == [("comface@v1", True), ("comface@v2", False)]
 
     assert run(tmp_path / "run", data, *MUST_REACH_MORE) == 66

@@ -197,7 +197,7 @@ def _said(check: Check, champion: str, confidence: float, why: str) -> str:
     unit = f" {check.unit}" if check.unit else ""
     gain = f"the gain in {METRICS[check.metric]} over {champion}"
     if check.gain is None:
-        return f"{gain} has no interval ({why or 'it cannot be computed'}), so the gate cannot tell."
+        return f"{gain} has no interval ({why or 'it cannot be computed'}); add people or photos."
     value, low, high, limit = check.gain
     wanted = f"the margin of {signed(limit)}{unit}" if limit else "zero, above which it must lie"
     measured = (
