@@ -1,20 +1,22 @@
 """Measures `comface serve` under load, beside the plain loop that compares one pair after another in one process.
 
-    python benchmarks/serving.py                      # the default model, ResNet-18 and ResNet-50, on all CPUs
-    python benchmarks/serving.py --models narrow --rounds 3
+    python benchmarks/serving.py                          # the shipped model, ResNet-18, ResNet-50: about 10 minutes
+    python benchmarks/serving.py --models narrow-random --rounds 2 --seconds 2                            # a short form
 
-In: models (NARROW's default is the model that `comface serve` would serve; resnet18 and resnet50 have random weights in
-the package's format, at 224 px). Out: one JSON line per model and measurement:
+In: models: what `comface serve --model` takes, or a name of RANDOM (random weights in the package's format). Out: one
+JSON line per model and measurement, then a table in Markdown:
 
 - `loop`: `compare_with` of models/compare.py on files, with PyTorch's default number of threads: pairs/s and seconds;
+- `line`: the loop as a server of as many clients as `full` has: each waits for all that stand before it (computed from
+  the times of `loop`, without any cost of HTTP);
 - `alone`: the service with one client, one request at a time (closed loop): p50, p99, pairs/s;
 - `full`: the service with as many clients as keep it busy (closed loop);
 - `arrivals`: requests at random times at 70 % of that rate (open loop): latency from the planned start;
-- `overload`: three times that rate: answers by status, p99 of the answers with 200, and the time until one client is
-  served as before.
+- `overload`: three times that rate: answers by status, share of 429 and 503, p99 of the answers with 200; then, from
+  the end of the flood, the time until the first 200, and until a client is served about as fast as before.
 
-Loop and service run in turn, round by round, so that a slow moment of the machine hits both; medians over the rounds.
-CPU time per pair is given too, because other work on the machine changes it least.
+Loop and service run in turn, round by round, so that a slow moment of the machine hits both; ratios are medians over
+the rounds. CPU time per pair is given too, because other work on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -24,78 +26,24 @@ import asyncio
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
-RANDOM = {"narrow-random": ("narrow", 48, 128), "resnet18": ("resnet18", 224, 224), "resnet50": ("resnet50", 224, 224)}
-"""Name → backbone, input size in pixels, size of the aligned face."""
-CARD = "# Model card: random\n\nRandom weights, for measurements. Its estimates mean nothing.\n"
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "serve")]
+from random_model import RANDOM, two_photos, write_random_model  # noqa: E402
+from served import Served  # noqa: E402
 
-
-def write_random_model(folder: Path, name: str) -> str:
-    """Publish a `model` artifact with random weights in a new store; returns its URI."""
-    import safetensors.numpy
-    import safetensors.torch
-    import torch
-
-    from comface.artifacts.manifest import Draft
-    from comface.faces.framing import FRAMING
-    from comface.faces.preprocessing import TO_UNIT_RANGE
-    from comface.networks.backbones import build_backbone
-    from comface.store import FileStore
-
-    backbone, size_px, aligned_px = RANDOM[name]
-    torch.manual_seed(0)
-    network, width = build_backbone(backbone, size_px)
-    rng = np.random.default_rng(0)
-    draft = Draft(FileStore(folder), "model", {"random": name}, {}, {})
-    state = {f"backbone.{key}": value.contiguous() for key, value in network.state_dict().items()}
-    draft.write("model.safetensors", safetensors.torch.save(state))
-    tasks = {}
-    for task, unit in (("smile", "smile score (logit)"), ("edema-a", "kg"), ("age", "years")):
-        head = {
-            "mean": np.zeros(width, np.float32), "scale": np.ones(width, np.float32),
-            "weight": rng.normal(size=width, scale=0.1).astype(np.float32), "bias": np.zeros(1, np.float32),
-            "antisymmetric": np.zeros(1, np.uint8),
-        }  # fmt: skip
-        draft.write(f"heads/{task}.safetensors", safetensors.numpy.save(head))
-        tasks[task] = {
-            "unit": unit, "dataset": "none", "rehearsal": True, "corr": 0.5, "mae": 1.0, "subjects": 40, "pairs": 400,
-            "coverage": 0.9, "interval": {"constant": 0.05 if task == "smile" else 2.0},
-        }  # fmt: skip
-    draft.write_json("heads.json", tasks)
-    draft.write_json(
-        "preprocessing.json",
-        {"size_px": size_px, "view_share": 0.75, "square": None, "channels": "RGB", "mean": list(TO_UNIT_RANGE),
-         "std": list(TO_UNIT_RANGE), "framing": FRAMING, "aligned_px": aligned_px, "mirrored": True},
-    )  # fmt: skip
-    draft.write_json("config.json", {"pretrain": {"backbone": backbone}, "register": {}})
-    draft.write("card.md", CARD.encode())
-    return draft.publish({"name": name, "tasks": tasks, "metrics": []}).uri
-
-
-def pair() -> tuple[bytes, bytes]:
-    """Two photos of one person: the astronaut, and the same darker, smaller and turned by three degrees."""
-    import io
-
-    from PIL import Image, ImageEnhance
-
-    after = Image.open(PHOTO).convert("RGB").rotate(3, Image.Resampling.BICUBIC).resize((180, 180))
-    buffer = io.BytesIO()
-    ImageEnhance.Brightness(after).enhance(0.85).save(buffer, "JPEG", quality=90)
-    return PHOTO.read_bytes(), buffer.getvalue()
+RECOVERY_S = 60.0
+"""Longest time that is waited for the service after a flood."""
 
 
 LOOP = """
@@ -123,18 +71,13 @@ for line in sys.stdin:
 """
 
 
-def cpu_s(process: int) -> float:
-    """CPU time that a process and its children have used: the measure that other work on the machine changes least."""
+def cpu_s(processes: Iterable[int]) -> float:
+    """CPU time that processes have used: the measure that other work on the machine changes least."""
     ticks = 0
-    for stat in [Path(f"/proc/{process}/stat"), *(Path(f"/proc/{child}/stat") for child in children(process))]:
-        words = stat.read_text().rpartition(")")[2].split()
+    for process in processes:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ticks += int(words[11]) + int(words[12])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def children(process: int) -> list[int]:
-    lists = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(number) for each in lists for number in each.read_text().split()]
 
 
 class Loop:
@@ -142,13 +85,12 @@ class Loop:
 
     def __init__(self, store: str, reference: str, folder: Path) -> None:
         paths = []
-        for name, data in zip(("before.jpg", "after.jpg"), pair(), strict=True):
+        for name, data in zip(("before.jpg", "after.jpg"), two_photos(), strict=True):
             paths.append(folder / name)
             paths[-1].write_bytes(data)
-        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", LOOP, store, reference, *map(str, paths)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env=environment,
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -164,28 +106,6 @@ class Loop:
     def end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait()
-
-
-class Served:
-    """`comface serve` in a process of its own, ready."""
-
-    def __init__(self, store: str, reference: str, port: int, *options: str) -> None:
-        words = ["serve", "--store", store, "--port", str(port), *(["--model", reference] if reference else [])]
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen([sys.executable, "-m", "comface", *words, *options], stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 180
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise SystemExit("the service did not become ready")
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
         self.process.wait()
 
 
@@ -206,22 +126,13 @@ class Answers:
 
 
 async def _ask(client: httpx.AsyncClient, answers: Answers, planned: float) -> int:
-    files = [("photos", ("a.jpg", data, "image/jpeg")) for data in pair_once()]
+    files = [("photos", ("a.jpg", data, "image/jpeg")) for data in two_photos()]
     try:
         status = (await client.post("/v1/compare", files=files)).status_code
     except httpx.TransportError:
         status = 0
     answers.add(status, time.perf_counter() - planned)
     return status
-
-
-_PAIR: list[tuple[bytes, bytes]] = []
-
-
-def pair_once() -> tuple[bytes, bytes]:
-    if not _PAIR:
-        _PAIR.append(pair())
-    return _PAIR[0]
 
 
 async def closed(url: str, clients: int, duration_s: float) -> Answers:
@@ -267,80 +178,112 @@ def figures(seconds: Sequence[float], elapsed_s: float) -> dict[str, float]:
     }
 
 
-def measure(name: str, store: str, reference: str, options: argparse.Namespace, folder: Path) -> None:
-    served, loop = Served(store, reference, options.port), Loop(store, reference, folder)
-    seconds, clients = options.seconds, 2 * (os.cpu_count() or 1)
+def line_of(seconds: Sequence[float], clients: int) -> list[float]:
+    """Latencies of a loop that answers `clients` in turn: each waits for the pairs of all, its own included."""
+    return [sum(seconds[last - clients : last]) for last in range(clients, len(seconds) + 1)]
+
+
+def measure(name: str, reference: str, options: argparse.Namespace, folder: Path) -> None:
+    served = Served.start(reference, folder, "--store", options.store).ready()
+    loop, url = Loop(options.store, reference, folder), str(served.client.base_url)
+    seconds, clients = options.seconds, 2 * len(os.sched_getaffinity(0))
     rounds: dict[str, list[tuple[list[float], float]]] = {"loop": [], "alone": [], "full": []}
     used_s = dict.fromkeys(rounds, 0.0)
     try:
-        asyncio.run(closed(served.url, clients, 2))
+        asyncio.run(closed(url, clients, 2))
         for _ in range(options.rounds):
             for kind in rounds:
-                process = (loop if kind == "loop" else served).process.pid
-                began, used_s[kind] = time.perf_counter(), used_s[kind] - cpu_s(process)
+                processes = [loop.process.pid] if kind == "loop" else served.processes()
+                began, used_s[kind] = time.perf_counter(), used_s[kind] - cpu_s(processes)
                 if kind == "loop":
                     found = loop.seconds(seconds)
                 else:
-                    found = asyncio.run(closed(served.url, 1 if kind == "alone" else clients, seconds)).good()
+                    found = asyncio.run(closed(url, 1 if kind == "alone" else clients, seconds)).good()
                 rounds[kind].append((found, time.perf_counter() - began))
-                used_s[kind] += cpu_s(process)
-        middle = {}
-        for kind, each in rounds.items():
-            of_rounds = [figures(found, elapsed_s) for found, elapsed_s in each]
-            pooled = figures([one for found, _ in each for one in found], sum(elapsed_s for _, elapsed_s in each))
-            middle[kind] = statistics.median(one["pairs_per_s"] for one in of_rounds)
-            say(name, kind, **pooled, cpu_ms_per_pair=round(1000 * used_s[kind] / max(1, pooled["pairs"]), 1))
-        ratios = [
-            {kind: len(rounds[kind][i][0]) / rounds[kind][i][1] for kind in rounds} for i in range(options.rounds)
-        ]
-        say(
-            name, "ratio",
-            alone_by_loop=round(statistics.median(each["alone"] / each["loop"] for each in ratios), 2),
-            full_by_loop=round(statistics.median(each["full"] / each["loop"] for each in ratios), 2),
-        )  # fmt: skip
-        rate = 0.7 * middle["full"]
-        open_loop = asyncio.run(arrivals(served.url, rate, 2 * seconds))
-        say(name, "arrivals", asked_per_s=round(rate, 2), **figures(open_loop.good(), 2 * seconds))
-        overload(name, served, 3 * middle["full"], 2 * seconds)
+                used_s[kind] += cpu_s(processes)
+        full_per_s = report(name, rounds, used_s, clients)
+        open_loop = asyncio.run(arrivals(url, 0.7 * full_per_s, 2 * seconds))
+        say(name, "arrivals", asked_per_s=round(0.7 * full_per_s, 2), **figures(open_loop.good(), 2 * seconds))
+        asyncio.run(overload(name, url, 3 * full_per_s, 2 * seconds))
     finally:
         loop.end()
-        served.end()
+        served.stop()
 
 
-def overload(name: str, served: Served, rate: float, duration_s: float) -> None:
-    before = statistics.median(asyncio.run(closed(served.url, 1, 2)).good())
-    flooded = asyncio.run(arrivals(served.url, rate, duration_s))
-    began = time.perf_counter()
-    while not (found := asyncio.run(closed(served.url, 1, 0.01)).good()) or found[0] > 1.5 * before:
-        if time.perf_counter() - began > 30:
-            break
+def report(
+    name: str, rounds: dict[str, list[tuple[list[float], float]]], used_s: dict[str, float], clients: int
+) -> float:
+    """Say what loop and service did in turn; returns the pairs per second of the busy service."""
+    for kind, each in rounds.items():
+        elapsed_s = sum(took_s for _, took_s in each)
+        pooled = figures([one for found, _ in each for one in found], elapsed_s)
+        say(name, kind, **pooled, cpu_ms_per_pair=round(1000 * used_s[kind] / max(1, pooled["pairs"]), 1))
+        if kind == "loop":
+            waits = [one for found, _ in each for one in line_of(found, clients)]
+            say(name, "line", **{**figures(waits, elapsed_s), "pairs_per_s": pooled["pairs_per_s"]})
+    rates = {kind: [len(found) / took_s for found, took_s in each] for kind, each in rounds.items()}
+    for kind in ("alone", "full"):
+        ratios = [mine / theirs for mine, theirs in zip(rates[kind], rates["loop"], strict=True) if theirs]
+        say(name, f"{kind} by loop", ratio=round(statistics.median(ratios), 2), least=round(min(ratios), 2))
+    return statistics.median(rates["full"])
+
+
+async def overload(name: str, url: str, rate: float, duration_s: float) -> None:
+    """Flood the service; from the end of the flood on, one more client asks until it is served as before."""
+    before = statistics.median((await closed(url, 1, 2)).good())
+    flood = asyncio.create_task(arrivals(url, rate, duration_s))
+    await asyncio.sleep(duration_s)
+    began, first_s, back_s = time.perf_counter(), None, None
+    async with _client(url) as client:
+        while back_s is None and time.perf_counter() - began < RECOVERY_S:
+            asked = time.perf_counter()
+            if await _ask(client, Answers(), asked) == 200:
+                now = time.perf_counter()
+                first_s = first_s or round(now - began, 2)
+                back_s = round(now - began, 2) if now - asked < 1.5 * before else None
+            else:
+                await asyncio.sleep(0.1)
+    counts = (flooded := await flood).counts()
+    refused = sum(counts.get(status, 0) for status in ("429", "503")) / max(1, sum(counts.values()))
     say(
-        name, "overload", asked_per_s=round(rate, 2), answers=flooded.counts(),
-        recovered_after_s=round(time.perf_counter() - began, 2), **figures(flooded.good(), duration_s),
+        name, "overload", asked_per_s=round(rate, 2), answers=counts, refused_share=round(refused, 3),
+        first_200_after_s=first_s, as_before_after_s=back_s, **figures(flooded.good(), duration_s),
     )  # fmt: skip
 
 
+_SAID: list[dict[str, Any]] = []
+
+
 def say(model: str, measurement: str, **values: Any) -> None:
-    print(json.dumps({"model": model, "measurement": measurement, **values}), flush=True)
+    _SAID.append({"model": model, "measurement": measurement, **values})
+    print(json.dumps(_SAID[-1]), flush=True)
+
+
+def table() -> str:
+    """The figures of all models, for docs/serving.md."""
+    columns = ("model", "measurement", "p50_ms", "p99_ms", "pairs_per_s", "cpu_ms_per_pair")
+    rows = [columns, ["---"] * len(columns)]
+    rows += [[str(each.get(column, "")) for column in columns] for each in _SAID if "p50_ms" in each]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=["default", "resnet18", "resnet50"])
-    parser.add_argument("--store", default="runs/laptop/store", help="where the default model is looked for")
+    parser.add_argument("--models", nargs="*", default=["shipped", "resnet18", "resnet50"])
+    parser.add_argument("--store", default="runs/laptop/store", help="where other models are looked for by name")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement")
-    parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
     options = parser.parse_args()
+    if "://" not in options.store:
+        options.store = str(Path(options.store).resolve())
+    os.environ.pop("OMP_NUM_THREADS", None)  # all cores, for loop and service
     say("all", "machine", cpus=len(os.sched_getaffinity(0)), load=round(os.getloadavg()[0], 2))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
-            place = Path(folder) / name
+            place = Path(folder) / name.replace("/", "_")
             place.mkdir()
-            if name in RANDOM:
-                measure(name, str(place / "store"), write_random_model(place / "store", name), options, place)
-            else:
-                measure(name, options.store, "" if name == "default" else name, options, place)
+            measure(name, write_random_model(place / "store", name) if name in RANDOM else name, options, place)
+    print(f"\n{table()}")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from served import Served, serving
+from random_model import two_photos, write_random_model
+from served import Served
 
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return serving().write_random_model(tmp_path_factory.mktemp("random") / "store", "narrow-random")
+    return write_random_model(tmp_path_factory.mktemp("random") / "store", "narrow-random")
 
 
 @pytest.fixture(scope="session")
 def pair() -> tuple[bytes, bytes]:
-    return serving().pair()
+    return two_photos()
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import pytest
 from free_port import free_port
-from tiny_run import ROOT, command
-
-
-def serving() -> ModuleType:
-    """The benchmark, which writes models of random weights and makes a pair of photos."""
-    if "serving" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("serving", ROOT / "benchmarks" / "serving.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["serving"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["serving"])
-    return sys.modules["serving"]
+from tiny_run import command
 
 
 @dataclass
