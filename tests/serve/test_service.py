@@ -188,7 +188,7 @@ def test_a_request_that_cannot_be_answered_gets_one_sentence(
 
 
 def test_bad_requests_are_refused_one_by_one_and_nothing_is_written(served: Served, pair: tuple[bytes, bytes]) -> None:
-    flood(served, pair[0], 52)  # each kind twice
+    flood(served, pair[0], 26)  # each kind once
     assert served.compare(*pair).status_code == 200
     assert [path for path in served.scratch.rglob("*") if path.is_file()] == []
     assert "etc/x" not in served.log.read_text()

@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from comface.errors import ComfaceError, ConfigurationError
+from comface.errors import ConfigurationError
 from comface.runtime.output import say
 from comface.serve.app import make_app
 from comface.serve.service import Service
@@ -98,13 +98,13 @@ def listening(host: str, port: int) -> socket.socket:
 def run(service: Service, place: socket.socket) -> None:
     """Serve until a signal comes. Raises ComfaceError if the model cannot be loaded, and what the signal's handler
     raises."""
-    failures: list[ComfaceError] = []
+    failures: list[Exception] = []
 
     async def load() -> None:
         try:
             await service.workers.start()
             say(f"Ready: {_url(place)} (model {service.workers.facts['reference']}; Ctrl-C stops it)")
-        except ComfaceError as error:
+        except Exception as error:  # a defect too: without workers, the service would never be ready
             failures.append(error)
             server.should_exit = True
 
