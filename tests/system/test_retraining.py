@@ -57,5 +57,6 @@ def test_new_photos_change_what_depends_on_them_alone_and_never_the_champion(tmp
 
     assert run(tmp_path / "run", data, *MUST_REACH_MORE) == 66
     third = addresses(store)
-    assert {address.partition("/")[0] for address in set(third) - set(second)} == {"decision"}
+    new = {address.partition("/")[0] for address in set(third) - set(second)}
+    assert new == {"evaluation", "decision"}, "the report shows the command of the run"
     assert [(m["reference"], m["champion"]) for m in models(store)] == [("comface@v1", True), ("comface@v2", False)]
