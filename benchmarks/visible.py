@@ -24,12 +24,14 @@ from torch import nn
 
 from comface.faces import detection
 from comface.faces.framing import EYE_DISTANCE_PX, EYES_MIDPOINT_PX, FACE_SHARE, view_of
-from comface.faces.visible import FRAME_PX, PARTS, VIEW_PX, described
+from comface.faces.visible import FRAME_PX, MIRRORED, PARTS, VIEW_PX, described
 from comface.generators.registry import load_generator
 
 DRAW_PX = 96
 SURE = 0.3
 GLASSES = 3
+KINDS = (0, 1, 2, GLASSES, GLASSES, 4, 5)
+"""Shapes other than hands. Dark glasses are the hardest: eyes are dark, too."""
 VARIED = ("smile", "age", "glasses", "male", "surprise", "fringe")
 ELLIPSES = (((-0.5, 0), (0.32, 0.2)), ((0.5, 0), (0.32, 0.2)), ((0, 0.6), (0.25, 0.3)), ((0, 1.08), (0.5, 0.25)))
 """Centre and half axes of each part in u, from the midpoint of the eyes, in the order of PARTS."""
@@ -122,6 +124,8 @@ def drawn(u: float, eyes: NDArray[np.float64], rng: Rng, kind: int) -> Image:
         axes, drop = (rng.uniform(0.6, 0.95) * u, rng.uniform(0.45, 0.75) * u), rng.uniform(-0.02, 0.1)
         for sign in (-1, 1):
             cv2.ellipse(shape, (_point(eyes + np.array([sign * 0.5, drop]) * u), axes, 0), 1, -1)
+        bar = [_point(eyes + np.array([x, drop - rng.uniform(0, 0.15)]) * u) for x in (-1, 1)]
+        cv2.line(shape, *bar, 1, max(1, int(rng.uniform(0.05, 0.15) * u)))
     elif kind == 4:  # everything on one side of a line
         y, x = np.mgrid[0:DRAW_PX, 0:DRAW_PX]
         angle = rng.uniform(0, 2 * np.pi)
@@ -140,9 +144,9 @@ def cover(face: Image, rng: Rng) -> tuple[Image, Image]:
         shape, shade = hand(u, rng, eyes + np.array([rng.uniform(-1.2, 1.2), rng.uniform(-0.2, 2)]) * u)
         fill = (skin(face, rng) if rng.random() < 0.85 else texture(rng)) * shade[..., None]
     else:
-        kind = int(rng.integers(0, 6))
+        kind = int(rng.choice(KINDS))
         shape, fill = drawn(u, eyes, rng, kind), skin(face, rng) if rng.random() < 0.35 else texture(rng)
-        if kind == GLASSES and rng.random() < 0.7:
+        if kind == GLASSES and rng.random() < 0.85:
             brighter = np.linspace(0, rng.uniform(0, 60), DRAW_PX)[:, None, None]
             fill = (rng.integers(0, 70, 3) + brighter).astype(np.float32)
     soft = cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.4, 1.2))[..., None]
@@ -191,7 +195,7 @@ def sample(faces_NSS3: NDArray[np.uint8], rng: Rng) -> tuple[NDArray[np.uint8], 
 
 
 def examples(faces_NSS3: NDArray[np.uint8], count: int, rng: Rng) -> tuple[Image, Image]:
-    """Features (N,D) and the covered share of every part (N,R)."""
+    """Features (2N,D) of N faces and their mirror images, and the covered share of every part (2N,R)."""
     eyes_x, eyes_y = VIEW_PX / 2, EYES_MIDPOINT_PX[1] - 14
     y, x = np.mgrid[0:VIEW_PX, 0:VIEW_PX] + 0.5
     x, y = (x - eyes_x) / EYE_DISTANCE_PX, (y - eyes_y) / EYE_DISTANCE_PX
@@ -200,8 +204,9 @@ def examples(faces_NSS3: NDArray[np.uint8], count: int, rng: Rng) -> tuple[Image
     faces = view_of(np.stack([face for face, _ in drawn_N]), FACE_SHARE)
     shapes = view_of(np.stack([shape for _, shape in drawn_N]), FACE_SHARE)  # type: ignore[arg-type]
     share_NR = np.stack([shapes[:, part].mean(1) for part in parts], 1)
-    h_ND = np.concatenate([described(faces[i : i + 500]) for i in range(0, count, 500)])
-    return h_ND, share_NR.astype(np.float32)
+    faces = np.concatenate([faces, faces[:, :, ::-1]])
+    h_ND = np.concatenate([described(faces[i : i + 500]) for i in range(0, len(faces), 500)])
+    return h_ND, np.concatenate([share_NR, share_NR[:, MIRRORED]]).astype(np.float32)
 
 
 def fitted(h_ND: Image, share_NR: Image, epochs: int) -> dict[str, Image]:
@@ -241,9 +246,9 @@ def _point(at: NDArray[np.float64]) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--faces", type=int, default=9000, help="rendered faces; about half of them are kept")
-    parser.add_argument("--examples", type=int, default=12_000)
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--faces", type=int, default=12_000, help="rendered faces; about half of them are kept")
+    parser.add_argument("--examples", type=int, default=16_000, help="each is mirrored, too")
+    parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     torch.manual_seed(0)

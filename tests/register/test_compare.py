@@ -271,7 +271,7 @@ def test_two_people_get_no_interval_and_no_verdict_but_the_reason(registered, ph
         assert entry["verdict"] == "cannot tell"
         assert entry["interval"] is None
         assert re.match(
-            r"the photos seem to show different people \(distance 0\.\d\d, threshold 0\.56\)$", entry["reasons"][0]
+            r"the photos seem to show different people \(distance 0\.\d\d, threshold 0\.50\)$", entry["reasons"][0]
         )
     text = table(comparison)
     assert "The photos seem to show different people" in text

@@ -14,7 +14,7 @@ from comface.artifacts.manifest import Artifact, Draft, open_artifact
 from comface.artifacts.sealed import sealed, unsealed
 from comface.artifacts.verify import verify
 from comface.errors import DataError, GateRefused
-from comface.models.listing import list_models, model_text, models_text, promote_model, show_model
+from comface.models.listing import UNSEEN, list_models, model_text, models_text, promote_model, show_model
 from comface.models.registry import Registry
 from comface.models.verification import starting_points
 from comface.register.config import RegisterConfig, Threshold
@@ -216,6 +216,9 @@ def test_list_show_and_promote_tell_the_same_story(make_chain: Callable, weights
     shown = show_model(chain.store, None)
     assert shown.reference == "comface@v1"
     assert "# Model card: comface" in model_text(shown)
+    older = shown._replace(objects={"model.json": 1})
+    assert UNSEEN in model_text(older), "an older model skips this check"
+    assert UNSEEN not in model_text(shown)
 
 
 def test_the_whole_registration_works_on_s3(

@@ -22,7 +22,7 @@ from comface.weights.fetched import FACE_RECOGNITION, available, model_path
 if TYPE_CHECKING:
     from comface.networks.dlib_resnet import DlibResNet
 
-THRESHOLD = 0.56
+THRESHOLD = 0.50
 """At most 0.1 % of the pairs of two people were accepted, and 1.8 % of those of one person refused (docs/trust.md)."""
 CHIP_PX, PADDING = 150, 0.25
 """Size in pixels and padding of the face chips on which the network was trained."""

@@ -46,19 +46,26 @@ class Rule:
 
 
 RULES = (
-    Rule("occluded", "covered", 0.36, "{part} in {photo} seems to be covered"),
+    Rule("occluded", "covered", 0.30, "{part} in {photo} seems to be covered or turned away"),
     Rule("cropped", "outside", 0.04, "the edge of {photo} cuts the face"),
     Rule("turned", "turn", 0.23, "the head in {photo} is turned to the side"),
+    Rule("turned", "narrow", 0.325, "the head in {photo} is turned to the side", below=True),
     Rule("dark", "light", 33.0, "the face in {photo} is too dark", below=True),
     Rule("overexposed", "clipped", 0.12, "the face in {photo} is overexposed"),
     Rule("blurred", "detail", 0.69, "the face in {photo} is blurred", below=True),
 )
 LAST = Rule(
-    "occluded", "confidence", 0.3, "the face in {photo} is hardly recognisable; a part may be covered", below=True
+    "occluded",
+    "confidence",
+    0.3,
+    "the face in {photo} is hardly recognisable; it may be covered or turned away",
+    below=True,
 )
 """Asked last: an edge, darkness and blur make a face faint, too."""
 EXPLAIN_FAINT = {"cropped", "dark", "blurred"}
-CODES = tuple(rule.code for rule in RULES)
+VAGUE = -0.5
+"""Below this confidence the place of the face is uncertain; none of 235 faces that an edge cuts is there."""
+CODES = tuple(dict.fromkeys(rule.code for rule in RULES))
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def measured(image_HW3: Pixels, face: Face) -> tuple[dict[str, float], str]:
         "confidence": face.confidence,
         "outside": _outside(image_HW3.shape[:2], face),
         "turn": _turn(face),
+        "narrow": _narrow(face),
         "light": float(np.quantile(light_SS, 0.97)),
         "clipped": float((view_SS3.min(axis=2) >= CLIPPED).mean()),
         "detail": _detail(light_SS),
@@ -90,9 +98,14 @@ def measured(image_HW3: Pixels, face: Face) -> tuple[dict[str, float], str]:
 def broken(measures: Mapping[str, float], part: str) -> Iterator[Broken]:
     """The rules that a face breaks, each code once."""
     rules = [rule for rule in RULES if rule.broken(measures)]
-    if LAST.broken(measures) and not {rule.code for rule in rules} & {"occluded", *EXPLAIN_FAINT}:
+    if measures["confidence"] < VAGUE:
+        rules = [LAST, *(rule for rule in rules if rule.code != "cropped")]
+    elif LAST.broken(measures) and not {rule.code for rule in rules} & {"occluded", *EXPLAIN_FAINT}:
         rules.append(LAST)
+    first: dict[str, Rule] = {}
     for rule in rules:
+        first.setdefault(rule.code, rule)
+    for rule in first.values():
         yield Broken(rule.code, rule.sentence.replace("{part}", f"the {part}"))
 
 
@@ -117,6 +130,13 @@ def _turn(face: Face) -> float:
     nose = (face.points_52[4] - (left_2 + right_2) / 2) @ across_2 / (across_2 @ across_2)
     widths = eye_widths(face.points_52)
     return abs(float(nose) + 0.5 * float(np.log(max(widths[0], 1e-3) / max(widths[1], 1e-3))))
+
+
+def _narrow(face: Face) -> float:
+    """The distance between the eyes, divided by the width of the face: about 0.4 from the front, and less in a profile,
+    in which the points of the other measure are inaccurate."""
+    left_2, right_2 = eye_centres(face.points_52)
+    return float(np.linalg.norm(right_2 - left_2)) / (face.box[2] - face.box[0])
 
 
 def _detail(light_SS: NDArray[np.float64]) -> float:

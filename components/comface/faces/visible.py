@@ -5,7 +5,7 @@ and Triggs, CVPR 2005) and coarse colours of the view go through two small layer
 `dcgan` of which a part was covered by drawn shapes, textures and hands (benchmarks/visible.py). No photo of a person
 took part in the fit. Errors on photos: docs/trust.md.
 
-Legend: N faces, S side length, B orientations, D features.
+Legend: N faces, S side length, B orientations, D features, R parts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from comface.faces.framing import FACE_SHARE, resized, view_of
 
 PARTS = ("left eye", "right eye", "nose", "mouth")
 """Left and right in the image."""
+MIRRORED = [1, 0, 2, 3]
+"""Which part each of PARTS is in the mirrored image."""
 FRAME_PX, VIEW_PX = 64, 48
 ORIENTATIONS, CELL_PX = 8, 6
 COLOUR_CELL_PX = 4
@@ -30,14 +32,21 @@ Floats = NDArray[np.float32]
 
 
 def covered(face_SS3: NDArray[np.uint8]) -> dict[str, float]:
-    """The covered share of each part, about 0 to 1."""
-    view_NSS3 = view_of(resized(face_SS3, FRAME_PX, FRAME_PX)[None], FACE_SHARE)
+    """The covered share of each part, about 0 to 1: the mean over the face and its mirror image."""
+    view_SS3 = view_of(resized(face_SS3, FRAME_PX, FRAME_PX)[None], FACE_SHARE)[0]
+    face_NR, mirrored_NR = np.split(_shares(np.stack([view_SS3, view_SS3[:, ::-1]])), 2)
+    share_R = (face_NR[0] + mirrored_NR[0, MIRRORED]) / 2
+    return dict(zip(PARTS, share_R.round(3).tolist(), strict=True))
+
+
+def _shares(view_NSS3: NDArray[np.uint8]) -> Floats:
+    """The covered share (N,R) of each part of views."""
     weights = _weights()
     h_ND = (described(view_NSS3) - weights["mean"]) / weights["scale"]
     for layer in ("1", "2"):
         h_ND = np.maximum(h_ND @ weights[f"weight{layer}"] + weights[f"bias{layer}"], 0)
-    logit_ND = h_ND @ weights["weight3"] + weights["bias3"]
-    return dict(zip(PARTS, (1 / (1 + np.exp(-logit_ND[0]))).round(3).tolist(), strict=True))
+    share_NR: Floats = 1 / (1 + np.exp(-(h_ND @ weights["weight3"] + weights["bias3"])))
+    return share_NR
 
 
 def described(view_NSS3: NDArray[np.uint8]) -> Floats:

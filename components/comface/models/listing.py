@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from comface.artifacts.manifest import open_artifact
 from comface.errors import ConfigurationError
 from comface.models.aliases import CHAMPION, Promotion
-from comface.models.format import Task, read_card, read_facts
+from comface.models.format import SEEN, Task, read_card, read_facts
 from comface.models.references import find_version, place_of, resolve_model
 from comface.models.registry import Registry, Version, names
 from comface.models.signing import Signature, sign, signatures
@@ -22,6 +22,7 @@ from comface.tasks.config import base, mode_title, options
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+UNSEEN = f"without {SEEN}: compare does not check whether a photo is unlike those that the model has seen"
 SIGNED = {"trusted": "signed (trusted)", "yes": "signed", "no": "not signed", "invalid": "SIGNATURE INVALID"}
 
 
@@ -143,7 +144,8 @@ def show_model(store: Store, reference: str | None) -> Shown:
 def model_text(shown: Shown) -> str:
     objects = "\n".join(f"  {size:>12,} B  {name}" for name, size in shown.objects.items())
     signed = "\n".join(f"  {_signature(each)}" for each in shown.signatures) or "  not signed"
-    return f"{shown.card}\n{shown.reference} = {shown.uri}\n{objects}\n{signed}"
+    unseen = "" if SEEN in shown.objects else f"\n  {UNSEEN}"
+    return f"{shown.card}\n{shown.reference} = {shown.uri}\n{objects}{unseen}\n{signed}"
 
 
 def _signature(each: Signature) -> str:
