@@ -126,6 +126,18 @@ def test_pairs_are_of_one_person_or_of_two() -> None:
     assert [same for same, _, _ in TRUST._pairs(photos)] == [True, False, False]
 
 
+def test_errors_are_not_refusals_and_a_source_without_good_photos_has_no_pairs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = [frozenset({"occluded"}), frozenset({"no face"}), frozenset({"turned"}), frozenset({"occluded", "dark"})]
+    photos = [TRUST.Seen("mask", f"person-{i}", "occluded", codes) for i, codes in enumerate(said)]
+    TRUST.report_labels(photos)
+    TRUST.report_pairs(photos, [0.5])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "right reason 50.0 % (2/4; " in line
+    assert "refused 75.0 % (3/4; " in line
+
+
 def test_labels_come_from_the_names_of_the_cmu_face_images(tmp_path: Path) -> None:
     folder = tmp_path / TRUST_PHOTOS.CMU / "faces" / "an2i"
     folder.mkdir(parents=True)

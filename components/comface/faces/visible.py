@@ -45,8 +45,8 @@ def _shares(view_NSS3: NDArray[np.uint8]) -> Floats:
     h_ND = (described(view_NSS3) - weights["mean"]) / weights["scale"]
     for layer in ("1", "2"):
         h_ND = np.maximum(h_ND @ weights[f"weight{layer}"] + weights[f"bias{layer}"], 0)
-    share_NR: Floats = 1 / (1 + np.exp(-(h_ND @ weights["weight3"] + weights["bias3"])))
-    return share_NR
+    logit_NR = h_ND @ weights["weight3"] + weights["bias3"]
+    return np.asarray(1 / (1 + np.exp(-logit_NR)), np.float32)
 
 
 def described(view_NSS3: NDArray[np.uint8]) -> Floats:
