@@ -114,7 +114,8 @@ def small_run(folder: Path) -> dict[str, Made]:
     )
     for method in ("pixels", "scratch", "comface", *(("imagenet",) if FETCHED else ())):
         each = features(store, method, faces, Sources.of(backbone, None, settings))
-        keep(f"features of {method}", each, arrays(each, "features-00000.npy", "features.npy"))
+        mirrored = arrays(each, "mirrored-00000.npy", "mirrored.npy") if method == "comface" else {}
+        keep(f"features of {method}", each, arrays(each, "features-00000.npy", "features.npy") | mirrored)
     protocol = draw_protocol(store, settings, "age", AGE, faces)
     folds = flattened(protocol.read_json("folds.json"))
     keep("protocol", protocol, {name: value for name, value in folds.items() if name != "faces"} | truth_of(protocol))

@@ -15,8 +15,8 @@ import torch
 from comface.artifacts.arrays import array_bytes
 from comface.artifacts.manifest import Artifact, Draft
 from comface.methods import load_method
-from comface.methods.encoder import Sources
-from comface.models.estimator import Estimator, load_estimator
+from comface.methods.encoder import Sources, encode
+from comface.models.estimator import Estimator, load_estimator, symmetric
 from comface.networks.head import Head
 from comface.pretrain.config import PretrainConfig
 from comface.pretrain.network import ComFace
@@ -24,13 +24,16 @@ from comface.register.config import RegisterConfig
 from comface.register.step import make_model
 from comface.store import FileStore, Store
 from comface.tasks.config import Task
+from comface.tasks.conformal import Errors
+from comface.tasks.predictions import read_predictions
 from comface.transfer.align import read_faces
 from comface.transfer.config import TransferConfig
 from comface.transfer.features import read_features
 from comface.transfer.finetune import Batches, Training, finetune_all, predict
 from comface.transfer.pairs import Pairs, draw_pairs
-from comface.transfer.protocol import draw_protocol
-from comface.transfer.ridge import Samples
+from comface.transfer.protocol import draw_protocol, read_fold
+from comface.transfer.ridge import Form, Samples, fit_validated
+from comface.transfer.rows import read_mirrored
 from comface.transfer.step import Item, transfer
 
 SUBJECTS, PHOTOS, ALIGNED_PX = 6, 4, 40
@@ -110,6 +113,25 @@ def test_the_model_of_a_linear_head_estimates_what_transfer_predicts(world, tmp_
     if antisymmetric:
         np.testing.assert_array_equal(there_P, -back_P)
     np.testing.assert_allclose(found_P, (there_P - back_P) / 2, rtol=0, atol=1e-5)  # one photo at a time: rounding
+
+
+def test_intervals_describe_what_compare_estimates(world) -> None:
+    """`used` is what the model would estimate for a fold's test pairs, were its head fitted to the other subjects."""
+    result, (_, faces, backbone) = transferred(world, "linear", False), world
+    read, made = read_predictions(result), result.input("features")
+    views = [read_features(made)[:], read_mirrored(made)[:]]
+    mirrored_NSS3 = np.ascontiguousarray(read_faces(faces)[:][:, :, ::-1])
+    np.testing.assert_allclose(views[1], encode(load_method("comface", Sources(backbone)), mirrored_NSS3), atol=1e-5)
+    for number in range(CONFIG.folds):
+        fold = read_fold(result.input("protocol"), number)
+        sides = ((each.x_P, each.y_P, each.change_P) for each in (fold.train, fold.validation))
+        train, validation = (Samples(views[0], *side, views[1]) for side in sides)
+        head, _ = fit_validated(train, validation, Form(antisymmetric=True))
+        expected_P = np.mean([symmetric(head, h_ND[fold.test_x_P], h_ND[fold.test_y_P]) for h_ND in views], axis=0)
+        np.testing.assert_allclose(read.used_P[read.fold_P == number], expected_P, rtol=1e-4, atol=1e-5)
+    assert np.abs(read.used_P - read.predicted_P).max() > 0.01
+    errors = Errors.of_photos(read, faces.read_json("photos.json"))
+    np.testing.assert_array_equal(errors.error_P, np.abs(read.used_P - read.change_P))
 
 
 @pytest.mark.parametrize("antisymmetric", [True, False])

@@ -52,6 +52,18 @@ def test_ridge_equals_the_normal_equations_summed_pair_by_pair(penalty, antisymm
 
 
 @pytest.mark.parametrize("antisymmetric", [False, True])
+def test_mirrored_photos_count_as_further_pairs(antisymmetric):
+    data, other_ND = samples(), samples(seed=1).h_ND
+    both = Samples(data.h_ND, data.x_P, data.y_P, data.change_P, other_ND)
+    stacked_ND = np.concatenate([data.h_ND, other_ND])
+    x_P, y_P = (np.concatenate([rows_P, rows_P + len(other_ND)]) for rows_P in (data.x_P, data.y_P))
+    stacked = Samples(stacked_ND, x_P, y_P, np.tile(data.change_P, 2))
+    for field in ("count", "gram_DD", "product_D", "sum_D", "target_sum", "target_square_sum"):
+        found, expected = (getattr(Moments.of(each, antisymmetric), field) for each in (both, stacked))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
 def test_pairs_that_do_not_differ_are_estimated_by_their_change(antisymmetric):
     """As where a fold's training subject has two photos."""
     data = samples(width=300)

@@ -45,7 +45,8 @@ with synthetic face images that compares faces of the same person). Tasks: {task
 
 - Backbone: {_cell(facts.backbone)}, {facts.image_size_px} px, trained from random weights on generated faces only.
 - Head per task: d = l(ReLU(h_after − h_before)). Mode linear: ridge regression on the features of the frozen
-  backbone. Mode finetune: a copy of the backbone and the head are trained on the task and used for this task only.
+  backbone, for both orders of the photos and their mirror images. Mode finetune: a copy of the backbone and the head
+  are trained on the task and used for this task only.
 - Input: two photos with one face each. `preprocessing.json` defines how the face is detected, aligned and cropped."""
 
 

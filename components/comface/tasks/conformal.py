@@ -12,8 +12,6 @@ regression, JASA 113, 2018, section 5.2). The expected error is a constant plus 
 that are never negative: the more two photos differ, the wider the interval. The weights of the pairs that give the
 multiple are fitted on other subjects.
 
-
-
 Legend: P pairs, S subjects, C conditions.
 """
 
@@ -112,11 +110,12 @@ class Errors:
 
     @classmethod
     def of_photos(cls, read: Predictions, photos: Sequence[Mapping[str, Any]]) -> Errors:
-        """The errors of all predictions of a transfer. `photos`: the rows of photos.json of its faces."""
+        """The errors of what `compare` would estimate for the test pairs. `photos`: the rows of photos.json of its
+        faces."""
         conditions = [row.get("conditions", {}) for row in photos]
         pairs = zip(read.x_P.tolist(), read.y_P.tolist(), strict=True)
         between = [differences(conditions[x], conditions[y]) for x, y in pairs] if conditions else None
-        return cls.of(read.subjects, read.predicted_P - read.change_P, between)
+        return cls.of(read.subjects, read.used_P - read.change_P, between)
 
     @property
     def subjects(self) -> int:

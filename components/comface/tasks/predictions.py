@@ -38,6 +38,7 @@ class _Columns(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     fold: list[int]
     predicted: list[float]
+    used: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Predictions:
     y_P: NDArray[np.int64]
     change_P: NDArray[np.float64]
     predicted_P: NDArray[np.float64]
+    used_P: NDArray[np.float64]
+    """What `compare` would estimate, from the faces and their mirror images in both orders, with a head fitted for
+    that (transfer/linear.py); `predicted_P` if the transfer has none."""
     repeats: int
     """Number of folds that are tested on the same pairs; 1 for cross-validation, which tests every pair once."""
     metrics: dict[str, float | None]
@@ -70,7 +74,8 @@ def read_predictions(artifact: Artifact) -> Predictions:
             "transfer again."
         )
     fold_P, predicted_P = np.array(columns.fold, dtype=np.int64), np.array(columns.predicted, dtype=np.float64)
-    if len(predicted_P) != len(truth["change"]) or not np.array_equal(fold_P, truth["fold"]):
+    lengths = {len(predicted_P), len(predicted_P if columns.used is None else columns.used)}
+    if lengths != {len(truth["change"])} or not np.array_equal(fold_P, truth["fold"]):
         raise DataError(
             f"The predictions of {artifact.uri} are incomplete: {len(predicted_P):,} for the {len(truth['change']):,} "
             "test pairs of its protocol; run that transfer again."
@@ -81,7 +86,8 @@ def read_predictions(artifact: Artifact) -> Predictions:
     repeats = _repeats(fold_P, truth["subject"])
     parts = zip(np.split(truth["change"], repeats), np.split(predicted_P, repeats), strict=True)
     metrics = mean_metrics([_metrics(facts, change_P, part_P) for change_P, part_P in parts])
-    return Predictions(facts, subjects, fold_P, *pairs, predicted_P, repeats, metrics)
+    used_P = predicted_P if columns.used is None else np.array(columns.used, dtype=np.float64)
+    return Predictions(facts, subjects, fold_P, *pairs, predicted_P, used_P, repeats, metrics)
 
 
 def groups_of(read: Predictions, rows: int, photos: Photos) -> dict[str, list[str]]:

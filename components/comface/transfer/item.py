@@ -47,12 +47,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Data:
-    """What a mode learns from: rows of features (or faces) of both data sets, and the pairs of each fold."""
+    """What a mode learns from: rows of features (or faces) of both data sets, and the pairs of each fold. `mirrored_N`
+    and `training_mirrored_N`: features of the mirrored faces, if the method has them."""
 
     tested_N: Rows
     training_N: Rows
     folds: Sequence[FoldPairs]
     protocol: Artifact
+    mirrored_N: Rows | None = None
+    training_mirrored_N: Rows | None = None
 
     def everyone(self) -> Labelled:
         """All pairs of the training data set, for the head that is registered; read after all predictions."""
@@ -61,11 +64,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Result of one mode: the predictions for the test pairs of each fold, facts to record, and files to publish."""
+    """Result of one mode: the predictions for the test pairs of each fold, facts to record, and files to publish.
+    `used`: the same as `compare` would estimate them (models/estimator.py), if they differ."""
 
     predicted: list[NDArray[np.float64]]
     facts: dict[str, Any]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    used: list[NDArray[np.float64]] | None = None
 
 
 def safetensors_bytes(tensors: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,8 @@ Legend: P pairs, N photos, D feature width.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from comface.artifacts.arrays import Rows
@@ -18,10 +20,13 @@ from comface.transfer.config import TransferConfig
 from comface.transfer.item import Data, Estimates, Item, safetensors_bytes
 from comface.transfer.protocol import FoldPairs, Labelled
 
+COLUMNS = ("x_P", "y_P", "change_P")
+
 
 def linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
-    """Fit l to frozen features in each fold. Then, if it can be registered, on all subjects with the median of the
-    chosen penalties."""
+    """Fit l to frozen features in each fold. Then, if it can be registered, fit the head that `compare` uses: in each
+    fold, and on all subjects with the median of the chosen penalties. `compare` takes the mean of d(x,y) and -d(y,x)
+    over the faces and their mirror images (models/estimator.py), so that is what this head is fitted for."""
     if item.task.kind == "single":
         return _linear_single(config, item, data)
     form = ridge.Form("antisymmetric" in options(item.mode), "standardised" in options(item.mode))
@@ -32,10 +37,16 @@ def linear(config: TransferConfig, item: Item, data: Data) -> Estimates:
         penalties.append(penalty)
     if not item.registrable:
         return Estimates(predicted, {"penalties": penalties})
-    final_penalty = sorted(penalties)[len(penalties) // 2]
-    final = ridge.fit(_samples(data.training_N, data.everyone()), final_penalty, form)
-    files = {"head.safetensors": safetensors_bytes(final.tensors())}
-    return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, files)
+    both, used, its_penalties = dataclasses.replace(form, antisymmetric=True), [], []
+    for fold in data.folds:
+        head, penalty = _fitted(config, both, data.training_N, fold, data.training_mirrored_N)
+        views = [data.tested_N, *([] if data.mirrored_N is None else [data.mirrored_N])]
+        used.append(np.mean([ridge.predicted(head, h_ND, fold.test_x_P, fold.test_y_P) for h_ND in views], axis=0))
+        its_penalties.append(penalty)
+    final_penalty = sorted(its_penalties)[len(its_penalties) // 2]
+    everyone = _samples(data.training_N, data.everyone(), mirrored_ND=data.training_mirrored_N)
+    files = {"head.safetensors": safetensors_bytes(ridge.fit(everyone, final_penalty, both).tensors())}
+    return Estimates(predicted, {"penalties": penalties, "final_penalty": final_penalty}, files, used)
 
 
 def _linear_single(config: TransferConfig, item: Item, data: Data) -> Estimates:
@@ -64,14 +75,17 @@ def _turns(config: TransferConfig, fold: FoldPairs) -> list[list[Labelled]]:
     return [parts[turn::turns] for turn in range(turns)]
 
 
-def _fitted(config: TransferConfig, form: ridge.Form, rows_ND: Rows, fold: FoldPairs) -> tuple[Head, float]:
+def _fitted(
+    config: TransferConfig, form: ridge.Form, rows_ND: Rows, fold: FoldPairs, mirrored_ND: Rows | None = None
+) -> tuple[Head, float]:
     """Return the head of one fold and its penalty, chosen on the validation subjects or on all training subjects in
     turn."""
     if turns := _turns(config, fold):
-        return ridge.fit_in_turns([_samples(rows_ND, *parts) for parts in turns], form)
-    return ridge.fit_validated(_samples(rows_ND, fold.train), _samples(rows_ND, fold.validation), form)
+        return ridge.fit_in_turns([_samples(rows_ND, *parts, mirrored_ND=mirrored_ND) for parts in turns], form)
+    train, validation = (_samples(rows_ND, part, mirrored_ND=mirrored_ND) for part in (fold.train, fold.validation))
+    return ridge.fit_validated(train, validation, form)
 
 
-def _samples(rows_ND: Rows, *parts: Labelled) -> ridge.Samples:
-    sides = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x_P", "y_P", "change_P"))
-    return ridge.Samples(rows_ND, *sides)
+def _samples(rows_ND: Rows, *parts: Labelled, mirrored_ND: Rows | None = None) -> ridge.Samples:
+    x_P, y_P, change_P = (np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS)
+    return ridge.Samples(rows_ND, x_P, y_P, change_P, mirrored_ND)

@@ -47,18 +47,21 @@ class Form:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features of all photos, indexed by rows (N,D), and pairs of them with their change."""
+    """Features of all photos, indexed by rows (N,D), and pairs of them with their change. `mirrored_ND`: the features
+    of their mirror images; the pairs of these are fitted too."""
 
     h_ND: NDArray[np.float32] | Rows
     x_P: NDArray[np.int64]
     y_P: NDArray[np.int64]
     change_P: Floats
+    mirrored_ND: NDArray[np.float32] | Rows | None = None
 
     def blocks(self, antisymmetric: bool) -> Iterator[tuple[NDArray[np.float32], Floats]]:
         """The input of l (P,D) and the change, in blocks of pairs."""
-        for block in _blocks(len(self.change_P)):
-            r_PD = rectified(self.h_ND[self.x_P[block]], self.h_ND[self.y_P[block]], antisymmetric)
-            yield r_PD, self.change_P[block]
+        for h_ND in (self.h_ND, *([] if self.mirrored_ND is None else [self.mirrored_ND])):
+            for block in _blocks(len(self.change_P)):
+                r_PD = rectified(h_ND[self.x_P[block]], h_ND[self.y_P[block]], antisymmetric)
+                yield r_PD, self.change_P[block]
 
     def predicted(self, head: Head) -> Floats:
         return predicted(head, self.h_ND, self.x_P, self.y_P)
@@ -118,12 +121,13 @@ class Moments:
         width = data.h_ND.shape[1]
         gram = Gram(width, device_for(len(data.change_P) * width**2))
         product_D, sum_D = np.zeros(width), np.zeros(width)
+        views = 1 if data.mirrored_ND is None else 2
         for r_PD, change_P in data.blocks(antisymmetric):
             gram.add(r_PD)
             product_D += r_PD.T.astype(np.float64) @ change_P
             sum_D += r_PD.sum(axis=0, dtype=np.float64)
-        squares = float(data.change_P @ data.change_P)
-        return cls(len(data.change_P), gram.value, product_D, sum_D, float(data.change_P.sum()), squares)
+        total, squares = views * float(data.change_P.sum()), views * float(data.change_P @ data.change_P)
+        return cls(views * len(data.change_P), gram.value, product_D, sum_D, total, squares)
 
     def __add__(self, other: Moments) -> Moments:
         return self._combined(other, 1)

@@ -3,7 +3,8 @@
 In: the protocol of the task (artifact `protocol`, which names the aligned faces), a backbone or the weights of a
 published method. Out: an artifact `transfer`:
 
-    predictions.json        columns over all test pairs, in the order of the protocol: fold, predicted
+    predictions.json        columns over all test pairs, in the order of the protocol: fold, predicted, and `used`, if
+                            it can be registered (ComFace): what `compare` would estimate, which intervals describe
     head.safetensors        if it can be registered (ComFace), the head fitted on all subjects
     backbone.safetensors    in mode finetune, if it can be registered, f fine-tuned on all subjects
 
@@ -38,9 +39,9 @@ from comface.transfer.item import Data, Estimates
 from comface.transfer.item import Item as Item
 from comface.transfer.linear import linear
 from comface.transfer.protocol import read_fold
-from comface.transfer.rows import read_faces, read_features
+from comface.transfer.rows import read_faces, read_features, read_mirrored
 
-REVISION = 3
+REVISION = 4
 """Raise it when a change here or in networks/ gives other estimates or heads for the same protocol and settings."""
 FIELDS = {
     "linear": ("validation_turns",),
@@ -86,11 +87,16 @@ def transfer(
         return done
     folds = [read_fold(protocol, number) for number in range(protocol.facts_as(ProtocolFacts).folds)]
     if base(item.mode) == "linear":
-        rows = {name: read_features(each) for name, each in made.items()}
-        estimates = linear(config, item, Data(rows["faces"], rows.get("train_faces", rows["faces"]), folds, protocol))
+        rows = {name: (read_features(each), read_mirrored(each)) for name, each in made.items()}
+        (tested_N, mirrored_N), (training_N, training_mirrored_N) = (
+            rows["faces"],
+            rows.get("train_faces", rows["faces"]),
+        )
+        data = Data(tested_N, training_N, folds, protocol, mirrored_N, training_mirrored_N)
+        estimates = linear(config, item, data)
     else:
-        rows = {name: read_faces(each) for name, each in sets.items()}
-        data = Data(rows["faces"], rows.get("train_faces", rows["faces"]), folds, protocol)
+        faces = {name: read_faces(each) for name, each in sets.items()}
+        data = Data(faces["faces"], faces.get("train_faces", faces["faces"]), folds, protocol)
         from comface.transfer.tuning import finetuned  # imports torch
 
         estimates = finetuned(config, item, sources, data)
@@ -142,11 +148,12 @@ def _patient_specific(
 
 
 def _publish(draft: Draft, item: Item, protocol: Artifact, estimates: Estimates) -> Artifact:
-    predicted_P = np.array([float(f"{value:.6g}") for value in np.concatenate(estimates.predicted)])
-    if not np.isfinite(predicted_P).all():
+    columns = {"predicted": estimates.predicted} | ({"used": estimates.used} if estimates.used else {})
+    digits = {name: [float(f"{value:.6g}") for value in np.concatenate(of)] for name, of in columns.items()}
+    if not all(np.isfinite(of).all() for of in digits.values()):
         raise DataError(f"The estimates of {item} are not finite; lower its learning rates.")
     fold_P = [number for number, part in enumerate(estimates.predicted) for _ in part]
-    draft.write_json(NAME, {"fold": fold_P, "predicted": predicted_P.tolist()})
+    draft.write_json(NAME, {"fold": fold_P} | digits)
     for name, data in estimates.files.items():
         draft.write(name, data)
     drawn, of_faces = protocol.facts_as(ProtocolFacts), draft.inputs["faces"].facts_as(FacesFacts)
