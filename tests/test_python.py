@@ -103,6 +103,17 @@ def test_a_photo_that_cannot_be_used_is_one_sentence_that_names_it(model, photo,
     assert "BEFORE" in str(raised.value)
 
 
+def test_a_model_and_a_store_are_named_by_text_or_path(tmp_path: Path) -> None:
+    with pytest.raises(comface.ConfigurationError, match=r"model is an object of type int; give a text or a path"):
+        comface.load_model(5)  # type: ignore[arg-type]
+    with pytest.raises(comface.ConfigurationError, match=r"model is an object of type list"):
+        comface.features([PHOTO], model=[])  # type: ignore[arg-type]
+    with pytest.raises(comface.DataError, match=r"no finished artifact at file://.*/nowhere"):
+        comface.load_model(tmp_path / "nowhere")
+    (tmp_path / "store").mkdir()
+    assert comface.load_model("shipped", tmp_path / "store").reference == "shipped"
+
+
 @finds_faces
 def test_a_model_is_pickled_with_its_weights(model) -> None:
     again = pickle.loads(pickle.dumps(model))

@@ -152,3 +152,15 @@ def test_photos_are_encoded_as_the_model_does_and_each_once(tmp_path: Path) -> N
 def test_pairs_that_do_not_fit_are_a_value_error(pairs, change, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ChangeRegressor().fit(pairs, change)
+
+
+@pytest.mark.parametrize("penalty", [-1, 0, float("nan"), float("inf")])
+def test_a_penalty_that_is_no_positive_number_is_a_value_error(penalty: float) -> None:
+    with pytest.raises(ValueError, match="`penalty` is a positive number"):
+        comface.ChangeRegressor(penalty=penalty).fit(np.ones((4, 2, 3)), [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("absent", [None, float("nan")])
+def test_a_pair_without_a_person_is_a_value_error(absent: object) -> None:
+    with pytest.raises(ValueError, match="has a pair without a person"):
+        comface.ChangeRegressor().fit(np.ones((4, 2, 3)), [1, 2, 3, 4], groups=[1, absent, 2, 3])

@@ -57,6 +57,18 @@ def test_a_folder_stands_for_its_photos_in_the_order_of_their_names(visits: Path
 
 
 @needs_models
+def test_a_damaged_photo_of_a_folder_is_named_and_not_skipped(
+    visits: Path, store: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (visits / "visit 3.jpg").touch()
+    (visits / "visit 4.png").symlink_to("nowhere.png")
+    (visits / "visit 5.HEIC").write_text("not an image")
+    out, _ = said(capfd, 65, "compare", visits, "--store", store, "--json")
+    left_out = [Path(each["photo"]).name for each in json.loads(out)["left_out"]]
+    assert left_out == ["visit 3.jpg", "visit 4.png", "visit 5.HEIC"]
+
+
+@needs_models
 def test_each_photo_is_compared_with_the_first_and_with_the_one_before(registered, photos: dict[str, Path]) -> None:
     estimator = load_estimator(registered[0].model)
     line = time_line(estimator, [photos["one"], photos["smiling"], photos["one"]], "comface@v1")

@@ -62,6 +62,15 @@ def test_a_person_is_found_however_the_id_is_written(clinic: Clinic, everything:
     assert traces(everything(clinic.store)) == []
 
 
+def test_a_data_set_or_a_store_that_is_not_there_is_no_all_clear(folder_clinic: Clinic, tmp_path: Path) -> None:
+    store = folder_clinic.store
+    with pytest.raises(ConfigurationError, match=r"has no data set 'nix'; its data sets: "):
+        find_person(store, PERSON, "nix")
+    assert main(["forget", PERSON, "--dataset", "nix", "--store", store.uri, "--yes"]) == 64
+    with pytest.raises(ConfigurationError, match="is empty; give the store of the runs with --store"):
+        find_person(FileStore(tmp_path / "stroe"), PERSON)
+
+
 def test_verify_says_removed_on_request_and_not_damaged(clinic: Clinic) -> None:
     removed(clinic.store)
     lines = list(verification(clinic.store, "comface@v2", ""))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comface.datasets.files import PICTURES, is_left_by_a_system
 from comface.errors import ConfigurationError, DataError
 from comface.faces.photos import is_picture
 from comface.files import open_file
@@ -86,15 +87,17 @@ def time_line(estimator: Estimator, photos: Sequence[Path], reference: str, ever
 
 def photos_of(named: Sequence[Path]) -> list[Path]:
     """The photos that files and folders name, in the order given. A folder stands for its photos in the order of their
-    names, numbers by their value (2 before 10), without the pictures that comface drew. Raises ConfigurationError for a
-    folder without photos."""
+    names, numbers by their value (2 before 10), without the pictures that comface drew. A file is a photo by its suffix
+    or by its content, so that a damaged one is named when it is read. Raises ConfigurationError for a folder without
+    photos."""
     found: list[Path] = []
     for path in named:
         if not path.is_dir():
             found.append(path)
             continue
-        heads = {each: _head(each) for each in path.iterdir() if not each.name.startswith(".")}
-        pictures = [each for each, head in heads.items() if is_picture(head)]
+        files = [each for each in path.iterdir() if not (is_left_by_a_system(Path(each.name)) or each.is_dir())]
+        heads = {each: _head(each) for each in files}
+        pictures = [each for each in files if each.suffix.casefold() in PICTURES or is_picture(heads[each])]
         inside = sorted((each for each in pictures if not is_drawn(heads[each])), key=lambda each: _natural(each.name))
         if drawn := len(pictures) - len(inside):
             say(f"Left out {counted(drawn, 'picture')} that comface drew in '{path}'.")

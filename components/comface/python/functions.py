@@ -8,6 +8,7 @@ Legend: N photos, D feature width.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from comface.plan.configuration import RunConfig
 
 
-def load_model(reference: str | None = None, store: str | None = None) -> Model:
+Place = str | os.PathLike[str]
+
+
+def load_model(reference: Place | None = None, store: Place | None = None) -> Model:
     """Load a registered model.
 
     `reference`: `comface@champion`, `comface@v3`, `comface` (its newest version), `shipped`, or the URI or path of a
@@ -36,17 +40,17 @@ def load_model(reference: str | None = None, store: str | None = None) -> Model:
 
     Raises ConfigurationError if there is no such model, DataError if it was changed after its registration, TryAgain if
     the store cannot be reached."""
-    return Model.load(open_store(_store(store)), reference)
+    return Model.load(open_store(_store(store)), _text(reference, "model"))
 
 
 def compare(
-    before: Photo, after: Photo, model: Model | str | None = None, *, everything: bool = False
+    before: Photo, after: Photo, model: Model | Place | None = None, *, everything: bool = False
 ) -> DrawnComparison:
     """Estimate the change from `before` to `after`, two photos of one person. `model`: a model or its reference. None:
     that of `load_model()`, which is loaded once. `everything`: every task, also those of one quantity.
 
     Raises DataError that names the photo if one cannot be used, for example because it shows no face."""
-    loaded = model if isinstance(model, Model) else _loaded(model, _store(None))
+    loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _store(None))
     return loaded.compare(before, after, everything=everything)
 
 
@@ -54,7 +58,7 @@ def features(
     photos: Iterable[Photo],
     method: str | None = None,
     *,
-    model: Model | str | None = None,
+    model: Model | Place | None = None,
     weights: str | Path | None = None,
     find_face: bool = True,
 ) -> NDArray[np.float32]:
@@ -71,7 +75,7 @@ def features(
         raise ConfigurationError("`features` got weights without a method; name the method that they belong to.")
     check_several(photos)
     if method is None:
-        loaded = model if isinstance(model, Model) else _loaded(model, _store(None))
+        loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _store(None))
         if find_face:
             return loaded.features(photos)
         encoder = loaded.encoder
@@ -110,5 +114,15 @@ def _loaded(reference: str | None, store: str) -> Model:
     return load_model(reference, store)
 
 
-def _store(store: str | None) -> str:
-    return store or (Chosen(None, None, ()).folder() / "store").as_uri()
+def _store(store: Place | None) -> str:
+    return _text(store, "store") or (Chosen(None, None, ()).folder() / "store").as_uri()
+
+
+def _text(named: Place | None, what: str) -> str | None:
+    """A reference or URI as it is, a path as an absolute one. Raises ConfigurationError for anything else."""
+    if named is None or isinstance(named, str):
+        return named
+    if isinstance(named, os.PathLike):
+        return str(Path(named).expanduser().absolute())
+    kind = type(named).__name__
+    raise ConfigurationError(f"The {what} is an object of type {kind}; give a text or a path.")

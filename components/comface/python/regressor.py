@@ -10,6 +10,7 @@ Legend: P pairs, N photos, S side length of an aligned face, D feature width.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ class ChangeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Fit the head. `change`: (P,), from before to after, in any unit. `groups`: (P,), the person of each pair;
         None: pairs that share a photo count as one person. They matter only if `penalty` is None.
 
-        Raises DataError for a photo that cannot be used, ValueError for pairs, changes or groups that do not fit each
-        other."""
+        Raises DataError for a photo that cannot be used, ValueError for a penalty that is no positive number, and for
+        pairs, changes or groups that do not fit each other."""
+        if self.penalty is not None and not 0 < self.penalty < math.inf:
+            raise ValueError(f"`penalty` is a positive number, not {self.penalty}.")
         (h_ND,), pair_P2 = self._encoded(pairs)
         change_P = column_or_1d(change, dtype=np.float64)
         change_P = check_array(change_P, ensure_2d=False, input_name="change")
@@ -147,6 +150,8 @@ def _turns(groups: Any, pair_P2: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         edges = coo_array((np.ones(len(pair_P2)), (pair_P2[:, 0], pair_P2[:, 1])), shape=(count, count))
         groups = connected_components(edges, directed=False)[1][pair_P2[:, 0]]
     check_consistent_length(pair_P2, groups)
+    if any(group is None or group != group for group in groups):  # NaN is not equal to itself
+        raise ValueError("`groups` has a pair without a person; give each pair its person.")
     person_P = np.unique(np.asarray(groups), return_inverse=True)[1]
     if person_P.max() == 0:
         person_P = np.arange(len(pair_P2))

@@ -31,8 +31,9 @@ from comface.artifacts.removal import (
     record_removal,
     was_forgotten,
 )
+from comface.config.names import quoted
 from comface.datasets.place import drop_copy
-from comface.errors import ComfaceError, DataError
+from comface.errors import ComfaceError, ConfigurationError, DataError
 from comface.files.headings import normal
 from comface.runtime.folders import cache_folder
 from comface.runtime.progress import shown
@@ -86,8 +87,11 @@ class Forgetting:
 
 
 def find_person(store: Store, subject: str, dataset: str | None = None) -> Forgetting:
-    """`dataset`: only of this data set. Raises DataError if a list of photos cannot be read."""
+    """`dataset`: only of this data set. Raises DataError if a list of photos cannot be read, ConfigurationError if the
+    store is empty or has no such data set: `the person is not there` would be no answer then."""
     inventory = take_inventory(store)
+    if not inventory.folders:
+        raise ConfigurationError(f"The store {store.uri} is empty; give the store of the runs with --store.")
     datasets: dict[str, str] = {}
     known: set[str] = set()
     faces: list[Folder] = []
@@ -97,14 +101,18 @@ def find_person(store: Store, subject: str, dataset: str | None = None) -> Forge
             faces += [folder] if _unfinished_with(store, folder, subject) else []
             continue
         facts = folder.artifact.facts_as(FacesFacts)
+        known.add(facts.dataset)
         if dataset is not None and facts.dataset != dataset:
             continue
-        known.add(facts.dataset)
         if count := _photos_of(folder.artifact, subject):
             faces.append(folder)
             datasets[facts.dataset] = "" if "dataset" in folder.artifact.manifest.inputs else facts.source
             photos += count
-    earlier = {name: was_forgotten(store, name, subject) for name in known}
+    if dataset is not None and dataset not in known:
+        there = ", ".join(sorted(known)) or "none"
+        raise ConfigurationError(f"The store {store.uri} has no data set {quoted(dataset)}; its data sets: {there}.")
+    asked = known if dataset is None else {dataset}
+    earlier = {name: was_forgotten(store, name, subject) for name in asked}
     interrupted = tuple(sorted(name for name, record in earlier.items() if record and not record.complete))
     around = inventory.made_from(folder.address for folder in faces)
     around |= {address for folder in faces for address in folder.inputs}
