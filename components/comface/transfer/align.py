@@ -71,11 +71,11 @@ def align_dataset(store: Store, name: str, source: DataSource, dataset: Artifact
         raise DataError(
             f"No face was found in any of the {len(photos):,} photos of '{name}'; check the photos and the `uri`."
         )
-    copies = _copies(photos, blocks, layout, place)
+    rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
+    copies = [] if rehearsal else _copies(photos, blocks, layout, place)  # each photo of a rehearsal is drawn anew
     for remark in copies:
         logger.warning(f"The data set at '{place}': {remark}")
     draft.write_json("photos.json", rows)
-    rehearsal = bool(dataset is not None and dataset.facts.get("rehearsal"))
     logger.info(f"{len(found):,} of {counted(len(photos), 'photo')} of {name} have a usable face")
     facts = FacesFacts(
         dataset=name,

@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 
 def check_apart(train_faces: Artifact, faces: Artifact) -> None:
     """Raises DataError if a photo of one data set is in the other, also compressed again, resized, mirrored or
-    cropped. Equal names of subjects are a warning: many data sets number their subjects from one."""
+    cropped. Equal names of subjects are a warning: many data sets number their subjects from one. In two rehearsals,
+    whose photos are all drawn anew, only equal faces are searched for."""
     sets = (train_faces, faces)
-    names = [each.facts_as(FacesFacts).dataset for each in sets]
+    facts = [each.facts_as(FacesFacts) for each in sets]
+    names = [each.dataset for each in facts]
     rows = [each.read_json("photos.json") for each in sets]
     common = set.intersection(*({row["subject"] for row in of} for of in rows))
     if common:
@@ -33,7 +35,8 @@ def check_apart(train_faces: Artifact, faces: Artifact) -> None:
             f"{counted(len(common), 'subject')} of '{names[0]}', on which the task trains, and of '{names[1]}', on "
             "which it is tested, have the same name; if they are the same people, remove them from one."
         )
-    if pairs := [*_equal(rows), *_alike(sets, names, rows)]:
+    alike = [] if all(each.rehearsal for each in facts) else _alike(sets, names, rows)
+    if pairs := [*_equal(rows), *alike]:
         more = f" There are {len(pairs) - 1:,} further pairs." if len(pairs) > 1 else ""
         raise DataError(
             f"Photo {pairs[0][0] + 1:,} of '{names[0]}', on which the task trains, and photo {pairs[0][1] + 1:,} of "
