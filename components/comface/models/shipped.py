@@ -13,7 +13,7 @@ from comface.artifacts.manifest import Artifact, open_artifact
 NAME = "shipped"
 """The reference of this model, which no registered model may have."""
 FOLDER = Path(__file__).parents[1] / "shipped"
-PIN = "model/3e70c0c0af17d45fd249#sha256=8239a4a6bc6dcaf3b62bd479357c28ffdf78970e5b9d6ffcce3df5ca8405321f"
+PIN = "model/bd4d8711523947d1dd86#sha256=4d0da4c6ce9ae36472dd6264926cfe6a9b0a2fc48a78b9eccfe84303b161ce36"
 """Key of the model, and the sha256 of its manifest, which has the sha256 of every file."""
 
 
