@@ -147,6 +147,8 @@ def test_convert_and_features_refuse_devices_pipes_holes_and_bombs(tmp_path: Pat
                 patch.setattr(sys, "stderr", stream)
                 assert main(words) in (64, 65), case
                 assert said in " ".join(stream.getvalue().split()), (case, stream.getvalue())
+    words = ["features", "--method", "imagenet", "none.png", "--output", str(tmp_path / "o.npy")]
+    assert main([*words, "--weights", str(tmp_path / "nowhere.pt")]) == 64, "a wrong path, as for every other command"
     done = run(tmp_path, "convert", "/dev/zero", "--output", "out.safetensors")
     refused(done, "The weight file '/dev/zero' is not a regular file", "device")
 

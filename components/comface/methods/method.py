@@ -75,8 +75,7 @@ class Method:
         return bool(self.files) and not self.fetched
 
     def weights(self, sources: Sources) -> Path:
-        """Return the path of the weight file. Raises ConfigurationError if no file is given, DataError if it does not
-        exist."""
+        """Return the path of the weight file. Raises ConfigurationError if no file is given, or if there is none."""
         if sources.weights is None and self.fetched:
             from comface.weights.fetched import model_path
 
@@ -86,7 +85,7 @@ class Method:
                 f"The method '{self.name}' needs its weights; save them in the weights location as "
                 f"{self.file_names()}, or give the file with --weights."
             )
-        open_regular(sources.weights, f"The weight file of '{self.name}'").close()
+        open_regular(sources.weights, f"The weight file of '{self.name}'", ConfigurationError).close()
         return sources.weights
 
     def file_names(self) -> str:
