@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from comface.errors import ConfigurationError, DataError
@@ -142,3 +144,44 @@ def test_a_table_that_is_too_large_or_no_file_is_refused_unread(tmp_path: Path) 
         read_table(tmp_path / "large.csv", "The table", ("seed",))
     with pytest.raises(ConfigurationError, match="The table '/dev/zero' is not a regular file"):
         read_table(Path("/dev/zero"), "The table", ("seed",), ConfigurationError)
+
+
+def workbook(path: Path, **sheets: list[list[object]]) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_formula_without_a_stored_value_is_refused_but_one_with_an_empty_text_is_an_empty_cell(
+    tmp_path: Path,
+) -> None:
+    path = workbook(tmp_path / "t.xlsx", scores=[["seed", "score"], [1, 0.5], [2, "=70+1"]])
+    with pytest.raises(DataError, match=r"has formulas without stored values, the first in line 3; open it in a"):
+        read_table(path, "The table", ("seed", "score"))
+    saved = tmp_path / "saved.xlsx"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(saved, "w") as new:
+        for name in old.namelist():
+            cell = old.read(name).replace(b'<c r="B3"><f>', b'<c r="B3" t="str"><f>')
+            new.writestr(name, cell)
+    assert read_table(saved, "The table", ("seed", "score")).numbers("score") == [0.5, None]
+
+
+def test_a_second_sheet_with_the_columns_is_said_to_be_left_out(tmp_path: Path) -> None:
+    sheets: dict[str, list[list[object]]] = {"a": [["seed", "score"], [1, 2]], "notes": [["x"]]}
+    path = workbook(tmp_path / "one.xlsx", **sheets)
+    assert read_table(path, "The table", ("seed",), name="t").assumed == ["t has 2 sheets; sheet 1 was read"]
+    path = workbook(tmp_path / "two.xlsx", **sheets, b=[["seed", "score"], [3, 4]])
+    assert read_table(path, "The table", ("seed",), name="t").assumed == [
+        "t has 3 sheets; sheet 1 was read, without sheet 3, which has these columns too"
+    ]
+
+
+def test_a_workbook_without_the_columns_is_not_told_of_commas(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "t.xlsx", a=[["x", "y"], [1, 2]])
+    with pytest.raises(DataError, match=r"its first line must name its columns\.$"):
+        read_table(path, "The table", ("seed", "score"))

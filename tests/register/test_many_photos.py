@@ -145,10 +145,12 @@ def test_paths_in_a_table_start_from_its_folder(
 ) -> None:
     (tmp_path / "study" / "photos").mkdir(parents=True)
     shutil.copy(photos["one"], tmp_path / "study" / "photos" / "a.png")
-    (tmp_path / "study" / "pairs.csv").write_text("before,after\nphotos/a.png,photos/a.png\n")
+    (tmp_path / "study" / "pairs.csv").write_text("Vorher,Nachher,change\nphotos/a.png,photos\\a.png,1\n")
     monkeypatch.chdir(tmp_path)
-    out, _ = said(capfd, 0, "compare", "--table", "study/pairs.csv", "--store", store)
-    assert [float(row["change"]) for row in csv.DictReader(io.StringIO(out))] == pytest.approx([0, 0], abs=1e-5)
+    out, _ = said(capfd, 0, "compare", "--table", "study/pairs.csv", "--store", store, "--json")
+    (pair,) = json.loads(out)["pairs"]
+    assert [each["change"] for each in pair["changes"].values()] == pytest.approx([0, 0], abs=1e-5)
+    assert pair["cells"]["change"] == "1", "the JSON adds no columns, so the table may have any"
 
 
 def test_options_that_do_not_go_together_are_refused_before_any_work(
@@ -165,6 +167,8 @@ def test_options_that_do_not_go_together_are_refused_before_any_work(
         (["a.jpg", "--table", table], 64, "--table names the photos"),
         (["--table", table, "--picture", "x.png"], 64, "--pictures DIR draws each pair"),
         (["--table", table, "--output", table], 64, "would overwrite"),
+        (["--table", table, "--output", tmp_path / "o.xlsx"], 64, "does not end in .csv"),
+        (["--table", table, "--output", tmp_path / "o.csv", "--json"], 64, "does not end in .json"),
         (["--table", tmp_path / "twice.csv"], 65, "The column 'verdict'"),
         (["--table", tmp_path / "none.csv"], 64, "does not exist"),
         (["a.jpg", "b.jpg", "--output", "x.csv"], 64, "--output is for the result of --table"),

@@ -58,6 +58,8 @@ class Output:
                 )
         if self.output is not None and table is not None:
             check_output(self.output, [table])
+            if self.output.suffix.lower() != (suffix := ".json" if self.as_json else ".csv"):
+                raise ConfigurationError(f"--output '{self.output}' does not end in {suffix}; rename it.")
 
     def draw(self, path: Path | None, comparison: Comparison, estimator: Estimator) -> None:
         """Write the picture of a pair to `path`, if there is one."""
@@ -87,7 +89,9 @@ class Output:
     option("--picture", "FILE.png", "draw both faces and the changes; of more than two photos, the time line", PATH),
     option("--pictures", "DIR", "draw each pair of a table, or each photo of a time line against the first", PATH),
     flag("--saliency", "in the picture of a pair, show where the model looks"),
-    option("--output", "FILE", "write the result of --table to this file (default: print it)", PATH),
+    option(
+        "--output", "FILE", "write the result of --table to this .csv file, with --json .json (default: print it)", PATH
+    ),
 )
 @configured()
 def compare(photos: tuple[Path, ...], table: Path | None, model: str | None, output: Output, chosen: Chosen) -> int:
@@ -100,14 +104,14 @@ def compare(photos: tuple[Path, ...], table: Path | None, model: str | None, out
     --json prints the model and, for each quantity: change, unit, interval, coverage, rehearsal, verdict, reasons.
     """
     from comface.models.estimator import load_estimator
-    from comface.models.pair_table import read_pairs
+    from comface.models.pair_table import MADE, read_pairs
     from comface.models.references import resolve_model
     from comface.models.time_line import photos_of
     from comface.store import open_store
 
     named = photos_of(photos)
     output.check(named, table)
-    pairs = read_pairs(table) if table is not None else None
+    pairs = read_pairs(table, () if output.as_json else MADE) if table is not None else None
     if pairs is None and len(named) < 2:
         raise ConfigurationError(
             f"`comface compare` got {counted(len(named), 'photo')}; give two photos or more, a folder of them, or "

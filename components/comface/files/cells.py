@@ -134,19 +134,49 @@ def _workbook(data: bytes, called: str, fit: Fit) -> Cells:
         ) from None
     try:
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheets = [(sheet.title, _sheet(sheet.iter_rows(values_only=True))) for sheet in book.worksheets]
+        sheets = [_sheet(sheet.iter_rows(values_only=True)) for sheet in book.worksheets]
+        fits = [max((fit(cells) for _, cells in lines[:HEADING_ROWS]), default=0) for lines in sheets]
+        best = fits.index(max(fits)) if fits else 0
+        formula = _not_calculated(data, best) if sheets else 0
     except Exception:  # the library raises any exception for a damaged file
         raise DataError(f"{called} is a damaged workbook; save it again as .xlsx or as CSV.") from None
-    if any(len(lines) > MOST_ROWS for _, lines in sheets):
+    if any(len(lines) > MOST_ROWS for lines in sheets):
         raise DataError(f"{called} has more than {MOST_ROWS:,} rows; split it.")
-    fits = [max((fit(cells) for _, cells in lines[:HEADING_ROWS]), default=0) for _, lines in sheets]
     if not sheets:
         raise DataError(f"{called} has no sheet with cells; add one.")
-    best = fits.index(max(fits))
-    read = Cells(sheets[best][1], "")
-    if sum(bool(lines) for _, lines in sheets) > 1:
-        read.assumed.append(f"has {len(sheets)} sheets; sheet {best + 1} was read")
+    if formula:
+        raise DataError(
+            f"{called} has formulas without stored values, the first in line {formula}; open it in a spreadsheet "
+            "program and save it there."
+        )
+    read = Cells(sheets[best], "")
+    if sum(map(bool, sheets)) > 1:
+        alike = [str(at + 1) for at, count in enumerate(fits) if count == fits[best] > 0 and at != best]
+        more = f", without sheet {' and '.join(alike)}, which has these columns too" if alike else ""
+        read.assumed.append(f"has {len(sheets)} sheets; sheet {best + 1} was read{more}")
     return read
+
+
+def _not_calculated(data: bytes, sheet: int) -> int:
+    """The first line with a formula whose value is not stored, as programs write it that do not calculate; 0 if there
+    is none. An empty text is a value: its cell has another type."""
+    import openpyxl
+
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+        if not any(
+            re.search(rb"<f[\s>/]", archive.read(name)) for name in parts
+        ):  # reading the cells again takes longer
+            return 0
+    formulas, values = (
+        openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=stored).worksheets[sheet].iter_rows()
+        for stored in (False, True)
+    )
+    for line, (made, stored) in enumerate(zip(formulas, values, strict=True), start=1):
+        for formula, cell in zip(made, stored, strict=True):
+            if formula.data_type == "f" and cell.value is None and cell.data_type == "n":
+                return line
+    return 0
 
 
 def _check_archive(data: bytes, called: str) -> None:

@@ -16,7 +16,8 @@ UNIT = re.compile(r"\s*(?:[(\[]\s*(?P<brackets>[^()\[\]]*)\s*[)\]]|(?:[\s_,]|\bi
 ALIASES: dict[str, Sequence[str]] = {
     "patient": (
         "patient_id", "patient_no", "patient_nr", "patientid", "subject", "subject_id", "person", "participant", "id",
-        "pid", "patientin", "patienten_id", "patientennummer", "proband", "sujet", "paciente", "paziente",
+        "pid", "patientin", "patienten_id", "patientennummer", "proband", "sujet", "paciente", "paziente", "name",
+        "nom", "nombre", "nome",
     ),
     "session": (
         "session_id", "session_no", "date", "visit", "day", "exam", "datum", "sitzung", "termin", "besuch", "tag",
@@ -41,11 +42,16 @@ ALIASES: dict[str, Sequence[str]] = {
     "subject": (
         "subject_id", "subject_no", "patient", "patient_id", "patient_no", "patient_nr", "patientid", "person",
         "person_id", "participant", "participant_id", "id", "pid", "patientin", "proband", "sujet", "sujeto",
-        "paciente", "paziente",
+        "paciente", "paziente", "name", "nom", "nombre", "nome",
     ),
     "file": (
         "file_name", "filename", "path", "file_path", "photo", "photo_file", "picture", "image", "image_file", "img",
         "datei", "dateiname", "foto", "bild", "fichier", "archivo", "imagen", "immagine",
+    ),
+    "before": ("photo_before", "before_photo", "pre", "baseline", "vorher", "vor", "avant", "antes", "prima"),
+    "after": (
+        "photo_after", "after_photo", "post", "follow_up", "nachher", "nach", "après", "apres", "después", "despues",
+        "dopo",
     ),
 }  # fmt: skip
 """Column → other headings that are read as it, in their plain form, the most usual first."""

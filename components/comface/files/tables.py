@@ -159,7 +159,7 @@ def survey_table(
     assumed = [f"{called} {sentence}" for sentence in read.assumed]
     start = _heading_row(read, required)
     head = read.lines[start][1] if read.lines else []
-    columns = _columns(head, required, called)
+    columns = _columns(head, required, called, read.separator)
     if start:
         assumed.append(f"{called} was read from line {read.lines[start][0]} on, which has the column names")
     headings = {column: head[at] for at, column in enumerate(columns) if column}
@@ -196,7 +196,7 @@ def _heading_row(read: Cells, required: Sequence[str]) -> int:
     return fits.index(max(fits)) if fits else 0
 
 
-def _columns(cells: Sequence[str], required: Sequence[str], called: str) -> list[str]:
+def _columns(cells: Sequence[str], required: Sequence[str], called: str, separator: str) -> list[str]:
     """The column names: required ones as spelled in `required`; "" for a column without a name."""
     names = [normal(cell) for cell in cells]
     while names and not names[-1]:
@@ -212,15 +212,17 @@ def _columns(cells: Sequence[str], required: Sequence[str], called: str) -> list
             raise DataError(
                 f"{called} has two columns '{again}' (case, spaces and brackets are ignored); rename or delete one."
             )
-    _check_missing([name for name in required if name not in columns], columns, required, called)
+    _check_missing([name for name in required if name not in columns], columns, required, called, separator)
     return columns
 
 
-def _check_missing(missing: Sequence[str], columns: Sequence[str], required: Sequence[str], called: str) -> None:
+def _check_missing(
+    missing: Sequence[str], columns: Sequence[str], required: Sequence[str], called: str, separator: str
+) -> None:
     if missing and len(missing) == len(required):
         raise DataError(
-            f"{called} has none of the columns {', '.join(required)}; its first line must name its columns, separated "
-            "by commas, semicolons or tabs."
+            f"{called} has none of the columns {', '.join(required)}; its first line must name its columns"
+            f"{', separated by commas, semicolons or tabs' if separator else ''}."
         )
     rest = [name for name in columns if name and name not in required]
 

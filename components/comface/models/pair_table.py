@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ class Pair:
         return {"line": self.line, "cells": self.cells, **found}
 
 
-def read_pairs(path: Path) -> Table:
-    """Raises DataError for a table without the two columns, or with one that the output would have twice."""
+def read_pairs(path: Path, made: Collection[str] = MADE) -> Table:
+    """`made`: the columns that the output adds. Raises DataError for a table without the two columns, or with one that
+    the output would have twice."""
     table = read_table(path, "The table", PAIR, ConfigurationError)
-    if twice := [name for name in table.columns if name in MADE]:
+    if twice := [name for name in table.columns if name in made]:
         raise DataError(f"The column '{twice[0]}' of {table.what} is one that the output adds; rename it.")
     return table
 
@@ -75,7 +76,7 @@ def compare_pairs(
 def _path(row: Row, role: str, folder: Path) -> Path:
     if not row.cells[role]:
         raise DataError(f"The cell '{role}' is empty; write the path of a photo.")
-    return folder / row.cells[role]
+    return folder / row.cells[role].replace("\\", "/")
 
 
 def csv_of(pairs: Sequence[Pair], columns: Sequence[str], reference: str) -> bytes:
