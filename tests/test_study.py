@@ -188,18 +188,18 @@ def test_a_folder_is_recognized_by_its_file_names_although_its_files_are_refused
     assert (layout_in("./films"), layout_in("./faces")) == ("disfa", "fgnet")
 
 
-def test_the_unit_of_a_task_is_the_one_in_the_heading(
+def test_the_unit_of_a_task_is_the_one_in_the_heading_or_in_the_cells(
     home: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "legs").mkdir()
-    rows = ["Subject;File;Girth 'left' (cm);Mood"]
+    rows = ["Name;Bild;Girth 'left' (cm);Mood;Gewicht;Weight"]
     for number, photo in enumerate(faces):
         photo.save(home / f"legs/{number}.png")
-        rows.append(f"{number};{number}.png;{30 + number};{number}")
+        rows.append(f"{number};{number}.png;{30 + number};{number};7{number},4 kg;16{number} lb")
     (home / "legs/labels.csv").write_text("\n".join(rows))
     _, said = checked(capsys, "legs", "--json")
     units = {task["label"]: task["unit"] for task in json.loads(said)["configuration"]["tasks"].values()}
-    assert units == {"girth 'left' (cm)": "cm", "mood": "points"}
+    assert units == {"girth 'left' (cm)": "cm", "mood": "points", "gewicht": "kg", "weight": "lb"}
 
 
 def test_two_folders_of_one_name_and_a_folder_named_like_a_data_set_are_not_confused(
@@ -215,7 +215,7 @@ def test_two_folders_of_one_name_and_a_folder_named_like_a_data_set_are_not_conf
     assert "/nowhere/else" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./nowhere"], ["./two\nlines"]])
+@pytest.mark.parametrize("words", [["nothing"], ["--config", "empty.yaml"], ["./two\nlines"]])
 def test_what_cannot_be_checked_is_said_in_a_sentence(
     home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,7 +224,50 @@ def test_what_cannot_be_checked_is_said_in_a_sentence(
     assert main(["check", *words]) in (64, 65)
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said
-    assert re.search(r"(name one of|name a folder|mount it|no such folder|is not a location)", said), said
+    assert re.search(r"(name one of|name a folder|no such folder|is not a location)", said), said
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["./nowhere"], "does not exist; mount it"),
+        (["visits/weights.csv"], "is a file, not the folder of a data set; give the folder '"),
+        (["sheet.csv"], "is a file, not the folder of a data set"),
+        (["--config", "visits/study.yaml"], "'./legs' does not exist in the current folder, '"),
+    ],
+)
+def test_what_is_no_folder_is_said_with_what_to_do(
+    home: Path, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "visits/legs").mkdir(parents=True)
+    (home / "visits/study.yaml").write_text("data: {legs: {layout: pairs, uri: ./legs}}\n")
+    (home / "visits/weights.csv").touch()
+    (home / "sheet.csv").touch()
+    code, said = checked(capsys, *words)
+    assert code in (64, 65)
+    assert why in said
+
+
+def test_a_folder_that_cannot_be_read_is_reported_beside_the_others(
+    home: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic(home / "good", faces)
+    for name in ("dates", "more"):
+        (home / name).mkdir()
+        (home / name / "weights.csv").write_text("Person,05.03.2024,06.03.2024\nP01,63.5,61\n")
+    code, said = checked(capsys, "./good", "./dates", "./more", "--json")
+    told = json.loads(said)
+    assert (code, told["accepted"], len(told["problems"])) == (65, False, 2), said
+    assert [name in problem for name, problem in zip(("'dates'", "'more'"), told["problems"], strict=True)] == [
+        True
+    ] * 2
+    assert [(one["name"], one["subjects"]) for one in told["data"]] == [("good", 5), ("dates", 0), ("more", 0)]
+    assert set(told["configuration"]["data"]) == {"good"}
+    assert told["configuration"]["transfer"] == {"tasks": ["good-weight"]}
+    code, said = checked(capsys, "./dates")
+    assert code == 65
+    assert "1 problem:" in said
+    assert "study.yaml" not in said, "there is no configuration of a run"
 
 
 def test_a_reused_backbone_is_the_models_own_and_is_copied_once(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +45,9 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
             continue
         if (other := folders.setdefault(_name(each), each)) != each:
             raise ConfigurationError(f"The folders '{other}' and '{each}' have one name; check them one at a time.")
-    guessed = [line for name, folder in folders.items() for line in _overrides(name, folder)]
-    if folders:
-        own = [task for line in guessed if (task := re.match(r"tasks\.([^=]+)=", line))]
-        guessed.append(f"transfer.tasks=[{', '.join(task[1] for task in own)}]")
-    config = chosen.configuration(more=guessed)
-    config = chosen.configuration(more=[*guessed, *chosen.of_a_study(config)])
+    guessed, unread = _guessed(folders)
+    config = chosen.configuration(more=[*unread, *guessed])
+    config = chosen.configuration(more=[*unread, *guessed, *chosen.of_a_study(config)])
     names = _chosen(config, [_name(each) if each in folders.values() else each for each in datasets])
     examined = [examine_dataset(config, name, every_face) for name in names]
     problems = [*_configuration_problems(config, examined), *(each for one in examined for each in one.problems)]
@@ -63,12 +60,13 @@ def check(datasets: tuple[str, ...], every_face: bool, as_json: bool, chosen: Ch
         }
         print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
-        print("\n".join(_page(examined, problems, folders, guessed)))
+        print("\n".join(_page(examined, problems, guessed)))
     return gathered(problems).exit_code if problems else 0
 
 
 def _is_folder(word: str) -> bool:
-    return "/" in word or word.startswith((".", "~")) or Path(word).is_dir()
+    """Or a file, given by mistake."""
+    return "/" in word or word.startswith((".", "~")) or Path(word).exists()
 
 
 def _name(folder: str) -> str:
@@ -94,23 +92,36 @@ def _chosen(config: RunConfig, datasets: Sequence[str]) -> list[str]:
     return names
 
 
+def _guessed(folders: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """(the configuration of a run on these folders, that of the folders that cannot be read: no run can use them)."""
+    found = [_overrides(name, folder) for name, folder in folders.items()]
+    guessed = [line for lines in found if len(lines) > 1 for line in lines]
+    if own := [task[1] for line in guessed if (task := re.match(r"tasks\.([^=]+)=", line))]:
+        guessed.append(f"transfer.tasks=[{', '.join(own)}]")
+    return guessed, [line for lines in found if len(lines) == 1 for line in lines]
+
+
 def _overrides(name: str, place: str) -> list[str]:
-    """The configuration of a folder (a path or URI): its layout, and a task for each label. Raises what is wrong if no
-    layout fits."""
+    """The configuration of a folder (a path or URI): its layout, and a task for each label. Only the first if the
+    folder cannot be read; why is said when it is examined."""
     from comface.config.reading import override
     from comface.datasets import survey_dataset
     from comface.datasets.config import DataSource
     from comface.datasets.recognized import layout_in
 
     uri = place if "://" in place else str(Path(place).expanduser().absolute())
-    source = {"layout": layout_in(uri), "uri": uri}
-    data = survey_dataset(DataSource.model_validate(source), quick=True)
+    source = {"layout": "pairs", "uri": uri}
+    try:
+        source["layout"] = layout_in(uri)
+        data = survey_dataset(DataSource.model_validate(source), quick=True)
+    except ComfaceError:
+        return [override(f"data.{name}", source)]
     lines = [override(f"data.{name}", source)]
     for number, label in enumerate(data.labels, 1):
         task = re.sub(r"[^a-z0-9_-]+", "-", f"{name}-{label}".casefold()).strip("-_")[:63]
         if any(line.startswith(f"tasks.{task}=") for line in lines):
             task = f"{task[:59]}-{number}"
-        unit = {"weight": "kg", "age": "years"}.get(label) or data.units.get(label) or "points"
+        unit = data.units.get(label) or {"weight": "kg", "age": "years"}.get(label) or "points"
         fields = {
             "title": f"{label} ({name})"[:120],
             "dataset": name,
@@ -133,13 +144,11 @@ def _configuration_problems(config: RunConfig, examined: Sequence[Examined]) -> 
     return found
 
 
-def _page(
-    examined: Sequence[Examined], problems: Sequence[ComfaceError], folders: dict[str, str], guessed: Sequence[str]
-) -> Iterator[str]:
+def _page(examined: Sequence[Examined], problems: Sequence[ComfaceError], guessed: Sequence[str]) -> Iterator[str]:
     for one in examined:
         yield from _described(one)
         yield ""
-    if folders:
+    if guessed:
         yield from ["The configuration of a run on this folder (save it as study.yaml):", "", *_yaml(guessed), ""]
     if not problems:
         yield "Nothing is wrong: a run accepts " + ("this data set." if len(examined) == 1 else "these data sets.")

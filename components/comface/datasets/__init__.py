@@ -57,7 +57,7 @@ def survey_dataset(source: DataSource, folder: Path | None = None, place: str = 
     layout = layout_called(source.layout)
     try:
         if not folder.is_dir():
-            raise DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
+            raise _absent(folder, place)
         found = layout.read(folder, source, place, quick)
         photos, copies, wrong = without_copies(found.photos, layout.patients, place)
         damaged = unreadable_pictures(photos, layout.patients)
@@ -91,6 +91,17 @@ def _label_problems(found: DataSet, source: DataSource, place: str) -> Iterator[
             yield DataError(f"{what[0]} data set at '{place}' has no {what[1]} '{label}'; it has: {there}.{hint}")
         elif name not in have and found.photos:
             yield DataError(f"No photo of the data set at '{place}' has a value of '{label}'; add values.")
+
+
+def _absent(folder: Path, place: str) -> DataError:
+    if folder.exists():
+        return DataError(f"'{place}' is a file, not the folder of a data set; give the folder '{folder.parent}'.")
+    if folder.is_absolute():
+        return DataError(f"The data set folder '{place}' does not exist; mount it, or correct its `uri`.")
+    return DataError(
+        f"The data set folder '{place}' does not exist in the current folder, '{Path.cwd()}', from which a relative "
+        "path counts; change the folder, or give the whole path as its `uri`."
+    )
 
 
 def _unreadable(error: OSError, place: str, hidden: bool) -> Exception:

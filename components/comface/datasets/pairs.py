@@ -61,7 +61,7 @@ def read(folder: Path, source: DataSource, place: str, quick: bool = False) -> D
     taken |= {f"column '{table.headings[name]}'": f"the label '{name}'" for name in labels}
     taken |= {f"column '{table.headings[name]}'": "a group" for name in groups}
     taken |= {f"column '{table.headings[name]}'": "not read: it has no numbers" for name in texts}
-    units = {label: unit for label in labels if (unit := unit_in(table.headings[label]))}
+    units = {label: unit for label in labels if (unit := unit_in(table.headings[label]) or table.units.get(label))}
     return DataSet(
         ordered, labels, left_out.counts(), remarks, table.assumed, taken, left_out.places, table.problems, units
     )
