@@ -35,6 +35,7 @@ from tiny_run import comface as run_comface
 from comface.cli import main
 from comface.commands.program import comface
 from comface.errors import ComfaceError
+from comface.plan.checks import check_configuration
 from comface.plan.config_file import read_config
 from comface.plan.configuration import resolve
 from comface.store import FileStore, open_store
@@ -137,7 +138,7 @@ def check(words: list[str]) -> None:
     if not words:
         return
     if words[0] == "--set":  # an option of comface alone, in a list of them
-        words = ["comface", "run", *words]
+        words = ["comface", "run", "--profile", "paper", *words]
     name = words[0].removeprefix(".venv/bin/").removeprefix("build/venv/bin/")
     assert name in CHECKS or name in SYNTAX_ONLY, f"nothing here knows the command '{words[0]}'"
     if name in CHECKS:
@@ -157,11 +158,11 @@ def _without_redirections(words: list[str]) -> list[str]:
 
 
 def check_comface(words: list[str]) -> None:
-    """Parsed, not run: options, and the fields that --set names. A file that does not exist is no reason to fail."""
+    """Parsed, not run: options, and whether a run accepts what --set says. A file that does not exist is no failure."""
     fields = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     if fields and "..." not in "".join(fields):
         profile = words[words.index("--profile") + 1] if "--profile" in words else "laptop"
-        resolve(profile, fields, {"store": "file:///somewhere"})
+        check_configuration(resolve(profile, fields, {"store": "file:///somewhere"}))
     command, context, name = comface, click.Context(comface), "comface"
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
@@ -271,7 +272,8 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
 def test_the_checks_find_what_is_wrong() -> None:
     wrong = (
         "comface forgets x", "comface run --profil laptop", "comface run --set pretrain.epoch=4",
-        "--set pretrain.epoch=4", "make runn", "make images REGISTRI=a", "python benchmarks/no.py",
+        "--set pretrain.epoch=4", "--set transfer.methods=[comface]",
+        "make runn", "make images REGISTRI=a", "python benchmarks/no.py",
         "python benchmarks/linear.py --no-option", "kubectl aply -f k8s", "kubectl apply -k k8s/overlays/none",
         "docker run comface-gpus-python", "sh docker/none.sh",
         "kfp run submit --endpoit x", "frobnicate now",
@@ -294,7 +296,8 @@ def test_a_block_of_text_has_no_command_in_it(block: Block) -> None:
 def test_a_block_of_yaml_is_a_configuration(block: Block, tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(block.text)
     file = read_config(tmp_path / "file.yaml")
-    resolve(file.profile or "laptop", file.overrides(), {"store": "file:///somewhere"}, file.places([]))
+    places = {"store": "file:///somewhere"}
+    check_configuration(resolve(file.profile or "laptop", file.overrides(), places, file.places([])))
 
 
 @of_kind("json")
