@@ -147,6 +147,9 @@ def test_the_interface_is_described_without_the_internet(served: Served) -> None
     for path in ("/", "/docs", "/page.css", "/page.js"):
         answer = served.client.get(path)
         assert answer.status_code == 200
+        head = served.client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == answer.headers["content-length"]
         assert "http://" not in answer.text.replace("http://localhost:8080", "").replace("http://www.w3.org", "")
 
 

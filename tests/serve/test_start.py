@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from free_port import free_port
 
 from comface.cli import main
 from comface.serve.server import Protocol, listening
@@ -25,7 +26,18 @@ def test_a_model_that_is_not_there_and_a_port_in_use_are_refused_at_once(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert main(["serve", "--model", random_model, "--port", str(taken.getsockname()[1])]) == 64
-    assert "cannot be used (Address already in use); choose another --host or --port." in capsys.readouterr().err
+        assert "cannot be used (Address already in use); choose another --host or --port." in capsys.readouterr().err
+        metrics = ["serve", "--model", random_model, "--port", "0", "--metrics-port", str(taken.getsockname()[1])]
+        assert main(metrics) == 64
+    assert "(Address already in use) at 127.0.0.1; choose another --metrics-port" in capsys.readouterr().err
+
+
+def test_one_port_for_the_service_and_its_metrics_is_refused(
+    random_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = str(free_port())
+    assert main(["serve", "--model", random_model, "--port", port, "--metrics-port", port]) == 64
+    assert f"The metrics port {port} cannot be opened (Address already in use)" in capsys.readouterr().err
 
 
 class Hurried(Protocol):

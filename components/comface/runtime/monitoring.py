@@ -151,16 +151,19 @@ def _serve(address: str, port: int, scratch: Path) -> Monitor:
     return Monitor(metrics, scraped)
 
 
-def serve_metrics(address: str, port: int, registry: Any) -> None:
-    """Serve a registry of prometheus_client in a thread. Raises ConfigurationError if the port cannot be opened."""
+def serve_metrics(
+    address: str, port: int, registry: Any, todo: str = f"set {PORT} to another port or unset it"
+) -> None:
+    """Serve a registry of prometheus_client in a thread. Raises ConfigurationError if the port cannot be opened;
+    `todo`: how to choose another."""
     import prometheus_client
 
     try:
         server = _Server(address, port, prometheus_client.MetricsHandler.factory(registry))
     except OSError as error:
         raise ConfigurationError(
-            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; set {PORT} to another port or "
-            f"unset it, and set {ADDRESS} to an address of this machine."
+            f"The metrics port {port} cannot be opened ({error.strerror}) at {address}; {todo}, and set "
+            f"{ADDRESS} to an address of this machine."
         ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
 

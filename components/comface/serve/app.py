@@ -134,14 +134,14 @@ def _pages(app: FastAPI) -> None:
     described: list[bytes] = []
 
     def add(path: str, name: str) -> None:
-        @app.get(path, include_in_schema=False)
+        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
         async def page() -> Response:
             return Response(asset(name), media_type=FILES[name])
 
     for name in FILES:
         add("/" if name == "page.html" else f"/{name}", name)
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> Response:
         described[:] = described or [api_page(app.openapi()).encode()]
         return Response(described[0], media_type="text/html; charset=utf-8")

@@ -30,4 +30,4 @@ class Metrics:
         Gauge(f"comface_serve_{name}", text, registry=self.registry).set_function(value)
 
     def open(self, port: int) -> None:
-        serve_metrics(address_of_metrics(), port, self.registry)
+        serve_metrics(address_of_metrics(), port, self.registry, "choose another --metrics-port")
