@@ -43,6 +43,9 @@ def one_line(capfd: pytest.CaptureFixture[str], code: int, *arguments: object) -
     return lines[0]
 
 
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Commands that write where they stand write into a folder of the test."""
@@ -156,6 +159,22 @@ def test_a_bucket_that_is_not_there_and_a_server_that_is_not_there(
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert "cannot be reached" in said(capfd, 75, "models", "list", "--store", "s3://comface/x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", PHOTO, PHOTO], ["features", "--method", "pixels", PHOTO, "--output", "f.npy"],
+        ["saliency", "--method", "imagenet", PHOTO, "--output", "s.npy"], ["models", "list"], ["verify"],
+        ["forget", "P1"], ["serve"], ["artifacts", "list"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("option", [("--store", "storre"), ("--set", "store=storre")])
+def test_a_named_store_that_is_not_there_is_refused_by_what_only_reads_it(
+    words: list[str], option: tuple[str, str], capfd, elsewhere: Path
+) -> None:
+    assert f"There is no store at {elsewhere.as_uri()}/storre; check the path" in said(capfd, 64, *words, *option)
+    assert list(elsewhere.iterdir()) == []
 
 
 # Data sets

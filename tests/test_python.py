@@ -50,6 +50,11 @@ def test_without_a_store_the_shipped_model_is_loaded_and_says_that_it_is_a_rehea
     assert resolve_model(FileStore(tmp_path / "absent"), "shipped")[1].pinned == model.artifact.pinned
 
 
+def test_a_named_store_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(comface.ConfigurationError, match=r"There is no store at file:.*/storre; check the path"):
+        comface.load_model(store=str(tmp_path / "storre"))
+
+
 def test_the_shipped_model_is_the_pinned_one_and_small() -> None:
     artifact = shipped_model()
     for name in artifact.manifest.objects:

@@ -117,7 +117,7 @@ def compare(photos: tuple[Path, ...], table: Path | None, model: str | None, out
             f"`comface compare` got {counted(len(named), 'photo')}; give two photos or more, a folder of them, or "
             "--table PAIRS.csv."
         )
-    reference, artifact = resolve_model(open_store(chosen.configuration().store), model)
+    reference, artifact = resolve_model(open_store(chosen.reading().store), model)
     estimator = load_estimator(artifact)
     if table is not None and pairs is not None:
         return _table(estimator, pairs, table.parent, reference, output)
@@ -205,6 +205,6 @@ def features(
     if output.suffix != ".npy":
         raise ConfigurationError(f"The output '{output}' does not end in .npy; rename it.")
     check_output(output, [*images, *([weights] if weights else [])])
-    encoder = load_encoder(method, weights, backbone, chosen.configuration())
+    encoder = load_encoder(method, weights, backbone, chosen.reading())
     features_ND = encode_images(encoder, (read_photo(path, opaque=True) for path in images))
     write_file(output, array_bytes(features_ND), private=True)

@@ -30,7 +30,7 @@ def models() -> None:
 def _store(chosen: Chosen) -> Store:
     from comface.store import open_store
 
-    return open_store(chosen.configuration().store)
+    return open_store(chosen.reading().store)
 
 
 @models.command("list", example="comface models list --store s3://comface/artifacts")
@@ -230,6 +230,6 @@ def verify(reference: str | None, quick: bool, chosen: Chosen) -> None:
     from comface.models.verification import verification
     from comface.store import open_store
 
-    config = chosen.configuration()
+    config = chosen.reading()
     for line in verification(open_store(config.store), reference, config.weights, quick):
         tqdm.write(line)  # above the progress bar

@@ -65,7 +65,7 @@ def saliency(
     for name in methods:
         wanted = method_called(name)
         of_method = backbone if wanted.reads_backbone or len(methods) == 1 else None
-        encoder = load_encoder(name, files.get(name), of_method, chosen.configuration())
+        encoder = load_encoder(name, files.get(name), of_method, chosen.reading())
         if face_SS3 is None:
             maps.append(saliency_of_image(encoder, photo_HW3, name, wanted.title))
         else:

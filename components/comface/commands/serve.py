@@ -36,7 +36,7 @@ def serve(
     from comface.serve.work import Recipe
     from comface.store import open_store
 
-    reference, artifact = resolve_model(open_store(chosen.configuration().store), model)
+    reference, artifact = resolve_model(open_store(chosen.reading().store), model)
     cores = usable_cores()
     count = workers or cores
     limits = Limits(queue=queue)

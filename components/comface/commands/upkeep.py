@@ -25,7 +25,7 @@ YES = flag("--yes", "remove it; without this, nothing is removed")
 def _store(chosen: Chosen) -> Store:
     from comface.store import open_store
 
-    return open_store(chosen.configuration().store)
+    return open_store(chosen.reading().store)
 
 
 @command(example="comface forget patient-017 --dry-run\ncomface forget patient-017 --dataset edema-a --yes")

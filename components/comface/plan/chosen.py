@@ -60,6 +60,16 @@ class Chosen:
         """As `resolve`, with a store on this machine if none is chosen."""
         return self.resolve({"store": self.store or (self.folder(output) / "store").as_uri(), **(extra or {})}, more)
 
+    def reading(self) -> RunConfig:
+        """As `configuration`, for a command that only reads the store: the store exists, unless it is the default one.
+        Raises ConfigurationError."""
+        from comface.store import open_named
+
+        config = self.configuration()
+        if self.store or config.store != (self.folder() / "store").as_uri():
+            open_named(config.store)
+        return config
+
     def resolve(self, extra: Mapping[str, Any] | None = None, more: Iterable[str] = ()) -> RunConfig:
         """`extra` comes before the overrides, `more` after. From here on, this process trusts the keys that the
         configuration names. Raises ConfigurationError."""

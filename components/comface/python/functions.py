@@ -21,7 +21,7 @@ from comface.errors import ConfigurationError
 from comface.methods.encoder import Encoder, encode, encode_images
 from comface.models.model import DrawnComparison, Model, aligned_face, check_several, stacked
 from comface.plan.chosen import Chosen
-from comface.store import open_store
+from comface.store import open_named, open_store
 
 if TYPE_CHECKING:
     from comface.faces.photos import Photo
@@ -36,11 +36,13 @@ def load_model(reference: Place | None = None, store: Place | None = None) -> Mo
 
     `reference`: `comface@champion`, `comface@v3`, `comface` (its newest version), `shipped`, or the URI or path of a
     model. None: the champion, else the newest version; if the store has no models, the one that ships. `store`: the
-    object store, a folder or s3://bucket/prefix. None: the folder runs/laptop/store, as on the command line.
+    object store, a folder that exists or s3://bucket/prefix. None: the folder runs/laptop/store, which may be absent,
+    as on the command line.
 
     Raises ConfigurationError if there is no such model, DataError if it was changed after its registration, TryAgain if
     the store cannot be reached."""
-    return Model.load(open_store(_store(store)), _text(reference, "model"))
+    named = _text(store, "store")
+    return Model.load(open_named(named) if named else open_store(_default_store()), _text(reference, "model"))
 
 
 def compare(
@@ -50,7 +52,7 @@ def compare(
     that of `load_model()`, which is loaded once. `everything`: every task, also those of one quantity.
 
     Raises DataError that names the photo if one cannot be used, for example because it shows no face."""
-    loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _store(None))
+    loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _default_store())
     return loaded.compare(before, after, everything=everything)
 
 
@@ -75,7 +77,7 @@ def features(
         raise ConfigurationError("`features` got weights without a method; name the method that they belong to.")
     check_several(photos)
     if method is None:
-        loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _store(None))
+        loaded = model if isinstance(model, Model) else _loaded(_text(model, "model"), _default_store())
         if find_face:
             return loaded.features(photos)
         encoder = loaded.encoder
@@ -111,11 +113,11 @@ def load_encoder(method: str, weights: Path | None, backbone: str | None, config
 
 @functools.lru_cache(maxsize=4)
 def _loaded(reference: str | None, store: str) -> Model:
-    return load_model(reference, store)
+    return Model.load(open_store(store), reference)
 
 
-def _store(store: Place | None) -> str:
-    return _text(store, "store") or (Chosen(None, None, ()).folder() / "store").as_uri()
+def _default_store() -> str:
+    return (Chosen(None, None, ()).folder() / "store").as_uri()
 
 
 def _text(named: Place | None, what: str) -> str | None:

@@ -36,6 +36,7 @@ __all__ = [
     "checked_key",
     "ends_early",
     "missing",
+    "open_named",
     "open_store",
     "too_large",
 ]
@@ -62,3 +63,12 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> Store:
     raise ConfigurationError(
         f"The store '{uri}' is neither file:///absolute/path nor s3://bucket/prefix; give one of these, or a path."
     )
+
+
+def open_named(uri: str) -> Store:
+    """As `open_store`, for a store that somebody named to read from it. Raises ConfigurationError for a folder that
+    does not exist: as a store without models, it would hide a mistyped name."""
+    store = open_store(uri)
+    if isinstance(store, FileStore) and not os.path.isdir(store.root):
+        raise ConfigurationError(f"There is no store at {store.uri}; check the path.")
+    return store
