@@ -183,21 +183,22 @@ def test_a_named_store_that_is_not_there_is_refused_by_what_only_reads_it(
 @pytest.fixture
 def disfa(elsewhere: Path) -> Path:
     """One subject of twelve frames in DISFA's layout, with its labels of AU6."""
-    (elsewhere / "Videos_LeftCamera").mkdir()
-    video = elsewhere / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
+    folder = elsewhere / "disfa"
+    (folder / "Videos_LeftCamera").mkdir(parents=True)
+    video = folder / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
     for index in range(12):
         writer.write(np.full((48, 64, 3), 15 * index, np.uint8))
     writer.release()
-    labels = elsewhere / "ActionUnit_Labels" / "SN001"
+    labels = folder / "ActionUnit_Labels" / "SN001"
     labels.mkdir(parents=True)
     (labels / "SN001_au6.txt").write_text("".join(f"{n},{n % 6}\n" for n in range(1, 13)))
-    return elsewhere
+    return folder
 
 
 def run_on(disfa: Path) -> list[object]:
-    place = disfa.as_uri()
-    return ["run", "--output", disfa / "out", "--set", "transfer.tasks=[au6]", "--set", f"data.disfa.uri={place}"]
+    words = ["run", "--output", disfa.parent / "out", "--set", "transfer.tasks=[au6]"]
+    return [*words, "--set", f"data.disfa.uri={disfa.as_uri()}"]
 
 
 def test_a_missing_label_file_is_said_before_anything_starts(disfa: Path, capfd: pytest.CaptureFixture[str]) -> None:

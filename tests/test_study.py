@@ -270,6 +270,35 @@ def test_a_folder_that_cannot_be_read_is_reported_beside_the_others(
     assert "study.yaml" not in said, "there is no configuration of a run"
 
 
+def test_doctor_and_config_describe_the_run_of_the_file(
+    home: Path, faces: list[Image.Image], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KFP_ENDPOINT", "KUBERNETES_SERVICE_HOST", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    clinic(home / "clinic", faces)
+    page_study(home)
+    main(["doctor", "--config", "study.yaml", "--json"])
+    rows = {row["name"]: row["found"] for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert rows["weights"] == "not needed: the run uses a backbone that exists"
+    assert main(["config", "--config", "study.yaml"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["pretrain"]["reuse"], printed["register"]["name"]) == ("at-hand", "study")
+
+
+@pytest.mark.parametrize("output", [".", "clinic", "clinic/runs", "link"])
+def test_a_run_does_not_write_into_the_folder_of_a_data_set(
+    home: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "clinic").mkdir()
+    (home / "link").symlink_to(home / "clinic")
+    page_study(home)
+    before = sorted(home.rglob("*"))
+    assert main(["run", "--config", "study.yaml", "--output", output]) == 64
+    assert "of --output is, contains or lies in the folder of the data set 'clinic'" in capsys.readouterr().err
+    assert sorted(home.rglob("*")) == before
+
+
 def test_a_reused_backbone_is_the_models_own_and_is_copied_once(tmp_path: Path) -> None:
     store, model = FileStore(tmp_path / "store"), shipped_model()
     made = reused_backbone(store, model.pinned)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -427,6 +430,21 @@ def test_without_a_cluster_its_lines_are_skipped_and_that_is_said(
     assert "no server given (--endpoint or KFP_ENDPOINT)" in text
     assert text.rstrip().endswith("All checks passed")
     assert desk.kube.requests == []
+
+
+def test_what_parallel_checks_import_is_there_before_they_start_and_torch_only_if_they_use_it() -> None:
+    program = """if True:
+        import sys
+        from comface.doctor.places import place_checks
+        from comface.plan.configuration import resolve
+        for profile, own in (("laptop", ["pretrain.reuse=shipped"]), ("workstation", [])):
+            place_checks(resolve(profile, own, {"store": "file:///somewhere"}))
+            print("torch" in sys.modules, "comface.generators.procedural" in sys.modules)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "KUBERNETES_SERVICE_HOST"}
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    assert said == "False False\nTrue True\n"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def doctor(chosen: Chosen, endpoint: str | None, namespace: str | None, pipeline
     except NoAnswer as error:
         found = [rows.Row("cluster", "kubeconfig", "red", str(error), error.todo)]
     # Without --store, check the store of the profile if there is a cluster, else the store of `comface run`.
-    config = chosen.resolve() if cluster and not chosen.store else chosen.configuration()
+    resolve = chosen.resolve if cluster and not chosen.store else chosen.configuration
+    config = resolve(more=chosen.of_a_study(resolve()))
     checks = _checks(config, cluster, endpoint, namespace, pipeline)
     found += rows.run_checks(checks)
     print(json.dumps(rows.as_json(found), indent=1) if as_json else rows.table(found), flush=True)

@@ -33,7 +33,7 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     """
     from comface.files import check_output_folder
     from comface.plan.configuration import config_yaml
-    from comface.run.folders import study_folder
+    from comface.run.folders import check_apart, study_folder
     from comface.run.local import find_pipeline, run_pipeline
     from comface.run.one_machine import one_machine
 
@@ -45,6 +45,7 @@ def run(chosen: Chosen, output: Path | None, pipeline: Path | None) -> int:
     if chosen.file and not output:
         folder = study_folder(chosen.file.path.stem, config_yaml(config))
         check_output_folder(folder)
+    check_apart(folder, config)
     outcome = run_pipeline(find_pipeline(pipeline), config, [*chosen.overrides(), *more], folder)
     say("")
     for line in outcome.lines():
@@ -64,4 +65,4 @@ def config(chosen: Chosen, fields: bool) -> None:
         return
     from comface.plan.configuration import config_yaml
 
-    print(config_yaml(chosen.configuration()), end="")
+    print(config_yaml(chosen.configuration(more=chosen.of_a_study(chosen.configuration()))), end="")

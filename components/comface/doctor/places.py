@@ -5,8 +5,11 @@ In: the configuration; credentials from the environment. Out: checks. They read 
 
 from __future__ import annotations
 
+import contextlib
+
 from comface.doctor.rows import Check, Row
 from comface.errors import ComfaceError
+from comface.generators.registry import generator
 from comface.launch.local import gpus_of_machine
 from comface.plan.checks import Check as RunCheck
 from comface.plan.checks import check_store, survey_run
@@ -22,12 +25,25 @@ REACH = "check AWS_ENDPOINT_URL and the network"
 def place_checks(config: RunConfig) -> list[Check]:
     """The checks of resolve, one row each. The store has more rows; doctor/kubernetes.py checks GPUs in the cluster."""
     checks = [Check(SECTION, "store", lambda: store_rows(config.store), REACH)]
-    for each in survey_run(config).checks:
+    survey = survey_run(config)
+    for each in survey.checks:
         if each.name not in ("store", "GPUs"):
             checks.append(Check(SECTION, each.name, lambda each=each: [row_of(each)], REACH))  # type: ignore[misc]
-    if config.pretrain.nodes == 1 and config.pretrain.gpus_per_node and not in_pod():
+    own_gpus = config.pretrain.nodes == 1 and config.pretrain.gpus_per_node and not in_pod()
+    if own_gpus:
         checks.append(Check(SECTION, "GPUs of this machine", lambda: [own_gpus_row(config.pretrain.gpus_per_node)], ""))
+    _import_first(survey.config, bool(own_gpus) or any(":" in name for name in config.transfer.methods))
     return checks
+
+
+def _import_first(config: RunConfig, uses_torch: bool) -> None:
+    """Import what several checks import, and torch only if they use it. They run in parallel threads, in which Python
+    breaks a deadlock of two imports by handing out a half-initialized module."""
+    if uses_torch:
+        gpus_of_machine()
+    for share in () if config.pretrain.reuse else config.synthesize.composition:
+        with contextlib.suppress(ComfaceError, ImportError):  # its check reports it
+            generator(share.generator).attributes()  # imports an embedded generator, and torch
 
 
 def own_gpus_row(wanted: int) -> Row:

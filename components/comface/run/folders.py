@@ -6,11 +6,16 @@ result of another run stays where those of this run are expected.
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from comface.config.names import place_uri
+from comface.errors import ConfigurationError
 from comface.files import failure, make_private_folder, write_file
+from comface.plan.configuration import RunConfig
+from comface.store import FileStore, open_store
 
 RUNS = Path("runs")
 REPORT, CONFIGURATION = "report.html", "configuration.yaml"
@@ -30,6 +35,22 @@ def study_folder(name: str, configuration: str) -> Path:
     if newest and not (numbered[newest] / REPORT).exists() and _recorded(numbered[newest]) == configuration:
         return numbered[newest].absolute()
     return (RUNS / f"{name}-{newest + 1}").absolute()
+
+
+def check_apart(folder: Path, config: RunConfig) -> None:
+    """Raises ConfigurationError if the folder of the run is, contains or lies in the folder of a data set."""
+    output = Path(os.path.realpath(folder))
+    for name, source in config.data.items():
+        if not place_uri(source.uri).startswith("file:"):
+            continue
+        place = open_store(source.uri)
+        assert isinstance(place, FileStore)
+        data = Path(os.path.realpath(place.root))
+        if output.is_relative_to(data) or data.is_relative_to(output):
+            raise ConfigurationError(
+                f"The folder '{folder}' of --output is, contains or lies in the folder of the data set '{name}' "
+                f"('{place.root}'); choose another --output."
+            )
 
 
 def begin(folder: Path, configuration: str) -> None:
