@@ -61,6 +61,23 @@ def running(place: socket.socket) -> Any:
         thread.join()
 
 
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, begin = [], Hurried.connection_made
+
+    def noted(self: Any, transport: Any) -> None:
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        begin(self, transport)
+
+    monkeypatch.setattr(Hurried, "connection_made", noted)
+    with listening("127.0.0.1", 0) as place, running(place):
+        place.listen()
+        with socket.create_connection(place.getsockname(), 5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while client.recv(1000):
+                pass
+    assert seen == [1]
+
+
 @pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /"])
 def test_a_client_that_never_ends_its_header_is_disconnected(first: bytes) -> None:
     with listening("127.0.0.1", 0) as place, running(place):
