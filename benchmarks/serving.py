@@ -270,15 +270,15 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["shipped", "resnet18", "resnet50"])
-    parser.add_argument("--store", default="runs/laptop/store", help="where other models are looked for by name")
+    parser.add_argument("--store", help="where other models are looked for by name")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
     options = parser.parse_args()
-    if "://" not in options.store:
-        options.store = str(Path(options.store).resolve())
     os.environ.pop("OMP_NUM_THREADS", None)  # all cores, for loop and service
     say("all", "machine", cpus=len(os.sched_getaffinity(0)), load=round(os.getloadavg()[0], 2))
     with tempfile.TemporaryDirectory() as folder:
+        if options.store is None or "://" not in options.store:
+            options.store = str(Path(options.store or folder).resolve())
         for name in options.models:
             place = Path(folder) / name.replace("/", "_")
             place.mkdir()
