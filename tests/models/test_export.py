@@ -40,6 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def exported(folder: Path, name: str, kind: str, pairs_2PSS3: np.ndarray) -> bytes:
+    (folder / "store").mkdir()
     store = (folder / "store").as_uri()
     assert main(["models", "export", "--format", kind, "--output", str(folder / name), "--store", store]) == 0
     np.save(folder / "pairs.npy", pairs_2PSS3)

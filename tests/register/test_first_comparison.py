@@ -30,7 +30,7 @@ pytestmark = needs_networks
 
 @pytest.fixture(scope="module")
 def pairs() -> list[HeldOut]:
-    return list(itertools.islice(held_out_pairs(5), 2))
+    return list(itertools.islice(held_out_pairs(4), 2))
 
 
 def test_the_pairs_are_of_different_people_and_in_each_a_person_starts_to_smile(pairs: list[HeldOut]) -> None:
@@ -61,7 +61,7 @@ def test_the_truth_stands_beside_the_estimate_in_picture_terminal_and_report(
     config = RegisterConfig(must_beat=None)
     model = register(chain.store, config, rehearsed.evaluation, rehearsed.backbone, heads, now, tmp_path).model
     assert model is not None
-    found = first_comparison(model, "comface@v1", tmp_path / "run", seed=5)
+    found = first_comparison(model, "comface@v1", tmp_path / "run", seed=4)
     assert found is not None
     assert stat.S_IMODE(found.picture.stat().st_mode) == 0o600
     assert set(found.truth) == {"apparent-age"}, "smile was fitted on photos here, whose truth nobody knows"

@@ -97,7 +97,7 @@ def test_weights_of_no_known_layout_are_refused_with_what_was_expected(tmp_path)
         load_imagenet(other)
     with pytest.raises(DataError, match=r"damaged\.pth' was refused: it is neither a pickle"):
         load_imagenet(damaged)
-    with pytest.raises(DataError, match=r"none\.pth' does not exist"):
+    with pytest.raises(ConfigurationError, match=r"none\.pth' does not exist"):
         load_imagenet(tmp_path / "none.pth")
 
 

@@ -176,6 +176,7 @@ class _Server(ThreadingHTTPServer):
     """An HTTP server with at most MOST_CONNECTIONS connections and an idle timeout of IDLE_S."""
 
     daemon_threads = True
+    request_queue_size = 64  # the default of 5 makes every further client wait a second
 
     def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
