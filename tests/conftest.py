@@ -28,6 +28,11 @@ BUCKET = "comface"
 SYSTEM_TIMEOUT_S = 3600
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time, a test waits for a process, a server or a browser."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The limit of pyproject.toml is for default tests; the long proofs have this one."""
     for item in items:
