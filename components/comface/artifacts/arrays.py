@@ -68,8 +68,8 @@ class Rows:
     """An array (N, …) of an artifact, of which only the requested rows are in memory.
 
     `rows[i]`, `rows[2:5]` and `rows[[7, 3, 7]]` return arrays; iteration yields the chunks. Each chunk is verified
-    before its first use. On s3://, `rows[…]` copies chunks to the cache folder, from which unused
-    ones are deleted; iteration copies nothing."""
+    before its first use. On s3://, `rows[…]` copies chunks to the cache folder, from which
+    unused ones are deleted; iteration copies nothing."""
 
     def __init__(self, artifact: Artifact, stem: str) -> None:
         pattern = re.compile(rf"{re.escape(stem)}(-\d{{5,}})?\.npy")
