@@ -15,8 +15,10 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chromium import BROWSER
 from free_port import free_port
 from tiny_run import comface, run_arguments
 
@@ -58,6 +60,16 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     builder.options = dataclasses.replace(options, sanitize_overflow=False)
     yield
     builder.options = options
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

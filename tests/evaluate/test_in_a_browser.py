@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import realistic
+from chromium import needs_browser
 
 from comface.evaluate import report
 from comface.evaluate.config import EvaluateConfig
@@ -19,13 +17,7 @@ from comface.methods import METHODS
 from comface.register.decision import Check, GateDecision
 from comface.register.report import decision_html
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
-MISSING = [name for name in ("playwright", "axe_playwright_python", "pypdfium2") if not importlib.util.find_spec(name)]
-pytestmark = [
-    pytest.mark.skipif(not BROWSER, reason="no chromium on this machine (apt-get install chromium)"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install 'comface[dev]')"),
-]
+pytestmark = needs_browser("axe_playwright_python", "pypdfium2")
 METHODS_SHOWN = ("scratch", "imagenet", "swav", "comface")
 TASKS = ("au12", "edema-a", realistic.HOSTILE_TASK)
 MODES = ("linear", "linear+standardised")
@@ -58,16 +50,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(rendered(METHODS_SHOWN, TASKS, MODES), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def opened(browser: Any, page: Path, width: int, scheme: str = "light") -> Any:

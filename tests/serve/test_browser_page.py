@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import needs_browser
 from PIL import Image, ImageEnhance
 from served import Served
 
 from comface.weights.fetched import LANDMARKS, available
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
-MISSING = [name for name in ("playwright", "axe_playwright_python") if not importlib.util.find_spec(name)]
 pytestmark = [
     pytest.mark.skipif(LANDMARKS not in available(), reason="needs what `comface fetch` takes from packages"),
-    pytest.mark.skipif(not BROWSER, reason="no chromium on this machine (apt-get install chromium)"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install 'comface[dev]')"),
+    *needs_browser("axe_playwright_python"),
 ]
 ANSWERED = "#result:not([hidden]), #alert .alert"
 DROP = """([place, files]) => {
@@ -50,16 +45,6 @@ ASKING = """() => {
   navigator.mediaDevices.getUserMedia = () => given;
 }"""
 """A camera whose permission prompt stays open until the test answers it."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
